@@ -1,0 +1,1 @@
+"""Who: the cohort's tables, their checks, splits and clinical features. Knows no pixels."""

@@ -1,0 +1,174 @@
+"""Every setting, with its unit in its name. Frozen dataclasses; jsonargparse reads them from YAML files and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Strategy = Literal["whole_breast", "lesion_box", "lesion_margin", "fixed_5cm"]
+STRATEGIES: tuple[Strategy, ...] = ("whole_breast", "lesion_box", "lesion_margin", "fixed_5cm")
+BACKBONES = ("swinv2", "convnextv2", "efficientnetv2", "resnet50", "densenet121")
+INPUTS = ("primary", "auxiliary", "clinical")
+
+
+@dataclass(frozen=True)
+class PixelConfig:
+    """How stored values become display values in [0, 1].
+
+    Args:
+        voi: `file` applies the file's first VOI LUT or window, `full_range` maps the range of stored values, `percentile` maps
+            the two percentiles of the breast.
+        percentile_low: lower percentile for `voi: percentile`.
+        percentile_high: upper percentile for `voi: percentile`.
+        max_pixels: an image that declares more pixels than this is refused before memory is taken.
+    """
+
+    voi: Literal["file", "full_range", "percentile"] = "file"
+    percentile_low: float = 1.0
+    percentile_high: float = 99.0
+    max_pixels: int = 200_000_000
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """Which window of the source image becomes the network's input.
+
+    Args:
+        strategy: crop of the primary lesion. `all` only for the verb `crop`.
+        size_px: side of the square output in pixels.
+        size_mm: side of the `fixed_5cm` window in millimetres of breast.
+        margin: `lesion_margin` multiplies the side of the lesion's square by `1 + 2 * margin`.
+        auxiliary: regions beside the primary one: any name in `regions.csv`, or `annotated`, `other_view`, `axilla`,
+            `peritumoral`, `contralateral`.
+        auxiliary_strategy: crop of the auxiliary regions.
+        auxiliary_size_mm: side of the auxiliary regions' `fixed_5cm` window in millimetres of breast.
+        peritumoral_scale: side of the `peritumoral` window as a multiple of the side that the auxiliary strategy gives the lesion.
+    """
+
+    strategy: Literal["whole_breast", "lesion_box", "lesion_margin", "fixed_5cm", "all"] = "fixed_5cm"
+    size_px: int = 256
+    size_mm: float = 50.0
+    margin: float = 0.25
+    auxiliary: tuple[str, ...] = ("axilla",)
+    auxiliary_strategy: Strategy = "fixed_5cm"
+    auxiliary_size_mm: float = 50.0
+    peritumoral_scale: float = 1.6
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network.
+
+    Args:
+        backbone: `swinv2`, `convnextv2`, `efficientnetv2`, `resnet50`, `densenet121`, or `timm:NAME`.
+        backbone_args: arguments handed to timm as they are, e.g. `{embed_dim: 32, depths: [2, 2, 2], num_heads: [2, 4, 8]}`.
+        pretrained: `false`, `true` (timm's own weights) or the path of safetensors or a checkpoint.
+        inputs: subset of `primary`, `auxiliary`, `clinical`.
+        fusion: `concat`, `gated` or `attention`.
+        shared_backbone: one backbone for all regions (with a region embedding), or one per region.
+        embed_dim: width of a crop's token and of the fused vector.
+        drop_rate: dropout before the last layer.
+        modality_dropout: share of training patients for whom one of several inputs is hidden in a step.
+        freeze_epochs: epochs for which loaded backbone weights are frozen; acts only where weights were loaded.
+    """
+
+    backbone: str = "swinv2"
+    backbone_args: dict[str, Any] = field(default_factory=dict)
+    pretrained: bool | str = False
+    inputs: tuple[Literal["primary", "auxiliary", "clinical"], ...] = ("primary", "auxiliary", "clinical")
+    fusion: Literal["concat", "gated", "attention"] = "concat"
+    shared_backbone: bool = False
+    embed_dim: int = 64
+    drop_rate: float = 0.1
+    modality_dropout: float = 0.1
+    freeze_epochs: int = 0
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with linear warm-up, cosine decay and a moving average of the weights.
+
+    Args:
+        lr: peak learning rate.
+        weight_decay: AdamW's decoupled decay; biases and normalisation weights are exempt.
+        warmup_fraction: share of all steps in which the learning rate rises from 0.
+        ema_decay: decay per step of the weight average used for validation and prediction; 0 switches it off.
+        label_smoothing: moves targets towards 0.5 by this share.
+        class_weight: `balanced` weighs the two classes equally in the loss.
+        gradient_clip_norm: largest norm of a step's gradient.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_fraction: float = 0.1
+    ema_decay: float = 0.98
+    label_smoothing: float = 0.0
+    class_weight: Literal["none", "balanced"] = "none"
+    gradient_clip_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Loading and augmentation.
+
+    Args:
+        batch_size: patients (treated axillae) per step.
+        num_workers: loader processes; does not change any result.
+        augment: geometric and intensity augmentation of training crops.
+        max_shift_mm: largest random shift of a crop's content, in millimetres where the crop has a fixed size in millimetres.
+        allow_post_nat: accept clinical features known only after NAT (`known_at: post_nat`).
+    """
+
+    batch_size: int = 16
+    num_workers: int = 0
+    augment: bool = True
+    max_shift_mm: float = 4.0
+    allow_post_nat: bool = False
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Length and hardware of a training.
+
+    Args:
+        max_epochs: epochs; the learning-rate schedule spans them.
+        patience: epochs without a better validation AUC before training stops; 0 never stops early.
+        accelerator: `auto`, `cpu` or `gpu`.
+        devices: number of devices.
+        num_nodes: number of machines.
+        precision: Lightning's name of the arithmetic.
+    """
+
+    max_epochs: int = 40
+    patience: int = 0
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """Weights & Biases mirror; local files are the truth.
+
+    Args:
+        wandb: `offline` writes to the run directory, `online` uploads, `disabled` does neither.
+        project: name of the W&B project.
+    """
+
+    wandb: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "mammo-aln"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run."""
+
+    pixels: PixelConfig = PixelConfig()
+    crop: CropConfig = CropConfig()
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = OptimConfig()
+    data: DataConfig = DataConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    log: LogConfig = LogConfig()
+    seed: int = 0

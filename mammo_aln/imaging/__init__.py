@@ -1,0 +1,1 @@
+"""Pixels: from DICOM files to crops in millimetres. Knows no networks."""

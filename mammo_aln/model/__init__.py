@@ -1,0 +1,1 @@
+"""Networks: backbones, clinical encoder, fusion and the LightningModule."""

@@ -1,0 +1,1 @@
+"""Learning: data module, training, prediction."""
