@@ -1,0 +1,122 @@
+"""`cohort.yaml`: the cohort's name, its outcome column, where its images lie, and what its clinical features are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from mammo_aln.cohort.reading import read_text_yaml
+from mammo_aln.errors import BadCell
+
+DECLARATION_FILE = "cohort.yaml"
+Kind = Literal["continuous", "ordinal", "categorical"]
+KnownAt = Literal["baseline", "post_nat", "post_surgery"]
+RESERVED = ("patient_id", "center", "side", "split", "eligible", "exclusion_reason", "aln_status", "unit_id")
+
+
+@dataclass(frozen=True)
+class ClinicalFeature:
+    """One clinical feature of `patients.csv`.
+
+    Args:
+        name: its column.
+        kind: `continuous` (a number), `ordinal` (levels in order) or `categorical`.
+        levels: allowed values; in order, and needed, for an ordinal feature.
+        unit: unit of a continuous feature.
+        known_at: when the value is known: `baseline`, after NAT and before surgery (`post_nat`), or `post_surgery`.
+    """
+
+    name: str
+    kind: Kind
+    levels: tuple[str, ...] = ()
+    unit: str | None = None
+    known_at: KnownAt = "baseline"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What `cohort.yaml` says, or its defaults."""
+
+    name: str
+    dicom_root: Path
+    label_column: str = "aln_status"
+    label_meaning: str = "1 = residual nodal metastasis after NAT, 0 = ypN0"
+    clinical: dict[str, ClinicalFeature] = field(default_factory=dict)
+
+
+def read_declaration(root: Path, faults: list[BadCell]) -> Declaration:
+    """Read `cohort.yaml` of a cohort folder; without the file the folder's name and no clinical features."""
+    path = root / DECLARATION_FILE
+    content = read_text_yaml(path, faults) if path.is_file() else {}
+    _refuse_unknown(content, ("name", "label", "dicom_root", "clinical"), "", faults)
+    default = Declaration(name=root.resolve().name, dicom_root=root)
+    label = _mapping(content, "label", "column and meaning", faults)
+    _refuse_unknown(label, ("column", "meaning"), "label.", faults)
+    label_column = _text(label, "column", "label.", faults) or default.label_column
+    clinical = _mapping(content, "clinical", "features, each with its kind", faults)
+    read = {name: _feature(name, value, label_column, faults) for name, value in clinical.items()}
+    return Declaration(
+        name=_text(content, "name", "", faults) or default.name,
+        # an absolute dicom_root replaces the folder
+        dicom_root=root / (_text(content, "dicom_root", "", faults) or ""),
+        label_column=label_column,
+        label_meaning=_text(label, "meaning", "label.", faults) or default.label_meaning,
+        clinical={name: feature for name, feature in read.items() if feature is not None},
+    )
+
+
+def _fault(key: str, value: object, expected: str) -> BadCell:
+    return BadCell(DECLARATION_FILE, None, key, value, expected)
+
+
+def _refuse_unknown(content: Mapping[str, Any], allowed: tuple[str, ...], prefix: str, faults: list[BadCell]) -> None:
+    unknown = [key for key in content if key not in allowed]
+    faults.extend(_fault(f"{prefix}{key}", content[key], f"only the keys {', '.join(allowed)}") for key in unknown)
+
+
+def _mapping(content: Mapping[str, Any], key: str, what: str, faults: list[BadCell]) -> dict[str, Any]:
+    value = content.get(key) or {}
+    if isinstance(value, dict):
+        return value
+    faults.append(_fault(key, value, f"a mapping ({what})"))
+    return {}
+
+
+def _text(content: Mapping[str, Any], key: str, prefix: str, faults: list[BadCell]) -> str | None:
+    value = content.get(key) or None
+    if value is None or isinstance(value, str):
+        return value
+    faults.append(_fault(f"{prefix}{key}", value, "a single value"))
+    return None
+
+
+def _feature(name: str, value: object, label: str, faults: list[BadCell]) -> ClinicalFeature | None:
+    prefix = f"clinical.{name}"
+    if not isinstance(value, dict):
+        faults.append(_fault(prefix, value, "a mapping with kind (and levels, unit, known_at)"))
+        return None
+    before = len(faults)
+    if name in RESERVED or name == label:
+        faults.append(_fault(prefix, name, "another column: this one is reserved or holds the outcome"))
+    _refuse_unknown(value, ("kind", "levels", "unit", "known_at"), f"{prefix}.", faults)
+    kind = value.get("kind", "")
+    if kind not in get_args(Kind):
+        faults.append(_fault(f"{prefix}.kind", kind, f"one of {', '.join(get_args(Kind))}"))
+    known_at = value.get("known_at") or "baseline"
+    if known_at not in get_args(KnownAt):
+        faults.append(_fault(f"{prefix}.known_at", known_at, f"one of {', '.join(get_args(KnownAt))}"))
+    levels = value.get("levels") or []
+    if not isinstance(levels, list) or not all(isinstance(level, str) and level for level in levels):
+        faults.append(_fault(f"{prefix}.levels", levels, "a list of values"))
+    elif len(set(levels)) < len(levels):
+        faults.append(_fault(f"{prefix}.levels", levels, "each level once"))
+    elif kind == "ordinal" and len(levels) < 2:
+        faults.append(_fault(f"{prefix}.levels", levels, "at least two levels in order (ordinal feature)"))
+    elif kind == "continuous" and levels:
+        faults.append(_fault(f"{prefix}.levels", levels, "no levels, as the feature is continuous"))
+    unit = _text(value, "unit", f"{prefix}.", faults)
+    if len(faults) > before:
+        return None
+    return ClinicalFeature(name, cast(Kind, kind), tuple(levels), unit, cast(KnownAt, known_at))

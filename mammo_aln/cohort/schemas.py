@@ -1,0 +1,160 @@
+"""What each table of a cohort must hold: pandera schemas whose checks carry the words that a user reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pandera.errors import SchemaErrors
+from pandera.pandas import Check, Column, DataFrameSchema
+
+from mammo_aln.errors import BadCell
+
+if TYPE_CHECKING:
+    from mammo_aln.cohort.declaration import ClinicalFeature
+
+SIDES = ("L", "R")
+VIEWS = ("CC", "MLO")
+SPLITS = ("train", "val", "internal_test", "external_test")
+YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+BOX = ("x_min", "y_min", "x_max", "y_max")
+_BUILT_IN = {"not_nullable": "a value; the cell is empty", "column_in_dataframe": "this column in the table"}
+
+
+def _check(holds: Callable[[pd.Series], pd.Series], expected: str) -> Check:
+    return Check(holds, error=expected)
+
+
+def _one_of(allowed: Collection[str]) -> Check:
+    return _check(lambda cells: cells.isin(list(allowed)), f"one of {', '.join(allowed)}")
+
+
+def numbers(cells: pd.Series) -> pd.Series:
+    """Float values of text cells; NaN where a cell is empty or no number."""
+    return pd.to_numeric(cells, errors="coerce").astype(float)
+
+
+def _finite(expected: str = "a finite number") -> Check:
+    return _check(lambda cells: np.isfinite(numbers(cells)), expected)
+
+
+def _binary() -> Check:
+    return _check(lambda cells: numbers(cells).isin([0.0, 1.0]), "0, 1 or empty")
+
+
+def _unique(what: str) -> Check:
+    return _check(lambda cells: ~cells.duplicated(keep="first"), f"each {what} once; it stands in a row above")
+
+
+def _file_name_safe() -> Check:
+    # These names become parts of file names (exported crops), so a separator could write outside a folder.
+    return _check(lambda cells: ~cells.str.contains(r"[/\\\x00-\x1f]|^\.", regex=True), "a name without / or \\")
+
+
+def patients_schema(features: Mapping[str, ClinicalFeature], present: Collection[str], label: str) -> DataFrameSchema:
+    """Schema of `patients.csv` with a `unit_id` column added.
+
+    Args:
+        features: declared clinical features.
+        present: columns of the table at hand (optional ones are checked only where they stand).
+        label: column that holds the outcome.
+    """
+    columns = {
+        "patient_id": Column(nullable=False),
+        "center": Column(nullable=False),
+        label: Column(checks=_binary(), nullable=True),
+        "unit_id": Column(checks=_unique("patient_id (and side)"), nullable=True),
+        "side": Column(checks=_one_of(SIDES), nullable=True, required=False),
+        "split": Column(checks=_one_of(SPLITS), nullable=True, required=False),
+        "eligible": Column(
+            checks=_check(lambda cells: cells.str.lower().isin(list(YES_NO)), "1 or 0 (or true, false, yes, no)"),
+            nullable=False,
+            required=False,
+        ),
+    }
+    for name, feature in features.items():
+        checks = [_finite("a finite number or empty")] if feature.kind == "continuous" else []
+        checks += [_one_of(feature.levels)] if feature.levels else []
+        columns[name] = Column(checks=checks, nullable=True)
+    return DataFrameSchema({name: column for name, column in columns.items() if column.required or name in present})
+
+
+def images_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
+    """Schema of `images.csv`; an empty laterality or view means unknown."""
+    known = [] if known_patients is None else [_known(known_patients, "a patient_id of patients.csv")]
+    positive = _check(lambda cells: numbers(cells).between(0, np.inf, inclusive="neither"), "millimetres above 0")
+    return DataFrameSchema(
+        {
+            "image_id": Column(checks=[_unique("image_id"), _file_name_safe()], nullable=False),
+            "patient_id": Column(checks=known, nullable=False),
+            "path": Column(nullable=False),
+            "laterality": Column(checks=_one_of(SIDES), nullable=True),
+            "view": Column(checks=_one_of(VIEWS), nullable=True),
+            "spacing_mm": Column(checks=positive, nullable=True, required=False),
+        }
+    )
+
+
+def regions_schema(known_images: Collection[str] | None) -> DataFrameSchema:
+    """Schema of `regions.csv`."""
+    known = [] if known_images is None else [_known(known_images, "an image_id of images.csv")]
+    corners = {corner: Column(checks=_finite(), nullable=False) for corner in BOX}
+    return DataFrameSchema(
+        {
+            "image_id": Column(checks=known, nullable=False),
+            "region": Column(checks=_file_name_safe(), nullable=False),
+            **corners,
+        }
+    )
+
+
+def _known(names: Collection[str], expected: str) -> Check:
+    return _check(lambda cells: cells.isin(list(names)), expected)
+
+
+def schema_faults(
+    file: str, table: pd.DataFrame, schema: DataFrameSchema, shown_as: Mapping[str, str]
+) -> list[BadCell]:
+    """All faults of a table, rows numbered by its index; `shown_as` renames columns that the user does not know."""
+    try:
+        schema.validate(table, lazy=True)
+    except SchemaErrors as errors:
+        return [_as_bad_cell(file, case, shown_as) for case in errors.failure_cases.to_dict("records")]
+    return []
+
+
+def _as_bad_cell(file: str, case: Mapping[Hashable, Any], shown_as: Mapping[str, str]) -> BadCell:
+    check = str(case["check"])
+    expected = _BUILT_IN.get(check, check)
+    if check == "column_in_dataframe":
+        return BadCell(file, None, str(case["failure_case"]), "missing", expected)
+    value = case["failure_case"]
+    column = str(case["column"])
+    row = int(case["index"])
+    return BadCell(file, row, shown_as.get(column, column), "" if pd.isna(value) else value, expected)
+
+
+def box_faults(file: str, regions: pd.DataFrame) -> list[BadCell]:
+    """Boxes that are empty, lie before the image's first pixel, or stand twice."""
+    faults = []
+    box = regions[list(BOX)].apply(numbers)
+    for low, high in (("x_min", "x_max"), ("y_min", "y_max")):
+        bad = (box[low] >= box[high]) & np.isfinite(box[low]) & np.isfinite(box[high])
+        faults += [
+            BadCell(file, int(row), high, regions.at[row, high], f"more than {low} = {regions.at[row, low]!s}")
+            for row in regions.index[bad]
+        ]
+        outside = (box[high] <= 0) & ~bad & np.isfinite(box[high])
+        faults += [
+            BadCell(file, int(row), high, regions.at[row, high], "more than 0; the region lies outside its image")
+            for row in regions.index[outside]
+        ]
+    key = pd.concat([regions[["image_id", "region"]], box], axis=1)
+    twice = key.duplicated(keep="first") & key.notna().all(axis=1)
+    faults += [
+        BadCell(file, int(row), "region", regions.at[row, "region"], "each box once; it stands in a row above")
+        for row in regions.index[twice]
+    ]
+    return faults

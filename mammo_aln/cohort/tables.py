@@ -1,0 +1,188 @@
+"""A cohort folder as validated tables. All faults of all tables come in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mammo_aln.cohort.declaration import ClinicalFeature, Declaration, read_declaration
+from mammo_aln.cohort.reading import read_text_table
+from mammo_aln.cohort.schemas import (
+    BOX,
+    YES_NO,
+    box_faults,
+    images_schema,
+    numbers,
+    patients_schema,
+    regions_schema,
+    schema_faults,
+)
+from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+
+__all__ = ["ClinicalFeature", "Cohort", "image_path", "read_cohort", "with_split"]
+
+IMAGE_COLUMNS = ("image_id", "patient_id", "path", "laterality", "view", "spacing_mm")
+REGION_COLUMNS = ("image_id", "region", *BOX)
+NO_REASON = "not stated"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A validated cohort.
+
+    Args:
+        root: the cohort folder.
+        name: its name.
+        dicom_root: folder where the paths of `images` begin.
+        clinical: declared clinical features by column.
+        patients: one row per treated axilla. Beside the file's columns: `unit_id` (`patient_id`, or `patient_id/side`
+            where a side is given), `aln_status` (float: 1, 0, NaN = unknown; the declared label column), `eligible`
+            (bool), `side`, `exclusion_reason` (`""` for the eligible). Continuous features are float, all else
+            strings or NaN. `split` stands only where the file gives one.
+        images: `image_id`, `patient_id`, `path` as given, `laterality` and `view` (NaN = unknown), `spacing_mm` (float,
+            NaN = take the file's), and the file's further columns.
+        regions: `image_id`, `region`, `x_min`, `y_min`, `x_max`, `y_max` (float, pixels of the stored matrix).
+        label_meaning: what the outcome means.
+    """
+
+    root: Path
+    name: str
+    dicom_root: Path
+    clinical: dict[str, ClinicalFeature]
+    patients: pd.DataFrame
+    images: pd.DataFrame
+    regions: pd.DataFrame
+    label_meaning: str = Declaration.label_meaning
+
+
+def read_cohort(root: str | Path, *, need: Collection[str] = ("patients", "images", "regions")) -> Cohort:
+    """Read and validate a cohort folder.
+
+    Args:
+        root: the folder.
+        need: tables that must stand; another one is read where it stands and empty where it does not.
+
+    Returns:
+        The cohort; identifiers are strings.
+
+    Raises:
+        InputError: the folder is missing, or any table has faults; all of them are listed.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such cohort folder (expected a folder that holds patients.csv)")
+    faults: list[BadCell] = []
+    declared = read_declaration(root, faults)
+    tables = {name: _table(root, name, name in need, faults) for name in ("patients", "images", "regions")}
+    patients, images, regions = tables["patients"], tables["images"], tables["regions"]
+    if patients is not None:
+        patients = _with_units(patients)
+        faults += _patient_faults(patients, declared)
+    if images is not None:
+        faults += schema_faults("images.csv", images, images_schema(_ids(patients, "patient_id")), {})
+    if regions is not None:
+        faults += schema_faults("regions.csv", regions, regions_schema(_ids(images, "image_id")), {})
+        if set(REGION_COLUMNS) <= set(regions.columns):
+            faults += box_faults("regions.csv", regions)
+    raise_bad_cells(_in_reading_order(faults))
+    return Cohort(
+        root=root,
+        name=declared.name,
+        dicom_root=declared.dicom_root,
+        clinical=declared.clinical,
+        patients=_typed_patients(patients, declared),
+        images=_typed(images, IMAGE_COLUMNS, ("spacing_mm",)),
+        regions=_typed(regions, REGION_COLUMNS, BOX),
+        label_meaning=declared.label_meaning,
+    )
+
+
+def image_path(cohort: Cohort, image: pd.Series) -> Path:
+    """File of one row of `cohort.images`."""
+    return cohort.dicom_root / str(image["path"])
+
+
+def with_split(cohort: Cohort, default: str = "external_test") -> Cohort:
+    """The cohort with a `split` column: its own, or `default` for every patient where it has none."""
+    if "split" in cohort.patients:
+        return cohort
+    return replace(cohort, patients=cohort.patients.assign(split=default))
+
+
+def _table(root: Path, name: str, needed: bool, faults: list[BadCell]) -> pd.DataFrame | None:
+    path = root / f"{name}.csv"
+    if path.is_file():
+        return read_text_table(path, faults)
+    if needed:
+        faults.append(BadCell(path.name, None, "file", "missing", f"this file in {root}"))
+    return None
+
+
+def _ids(table: pd.DataFrame | None, column: str) -> set[str] | None:
+    return set(table[column].dropna()) if table is not None and column in table else None
+
+
+def _with_units(patients: pd.DataFrame) -> pd.DataFrame:
+    """Add `unit_id`; an entirely empty `split` column (a template) counts as none."""
+    if "split" in patients and patients["split"].isna().all():
+        patients = patients.drop(columns="split")
+    if "patient_id" not in patients:
+        return patients.assign(unit_id=np.nan)
+    sided = patients["patient_id"] + "/" + patients["side"] if "side" in patients else np.nan
+    return patients.assign(unit_id=pd.Series(sided, patients.index, dtype=object).fillna(patients["patient_id"]))
+
+
+def _patient_faults(patients: pd.DataFrame, declared: Declaration) -> list[BadCell]:
+    schema = patients_schema(declared.clinical, set(patients.columns), declared.label_column)
+    faults = schema_faults("patients.csv", patients, schema, {"unit_id": "patient_id"})
+    if "patient_id" not in patients:
+        return faults
+    several = patients["patient_id"].duplicated(keep=False) & patients["patient_id"].notna()
+    if "side" in patients:
+        faults += [
+            BadCell("patients.csv", int(row), "side", "", "L or R, as this patient has several rows")
+            for row in patients.index[several & patients["side"].isna()]
+        ]
+    if "split" in patients:
+        split = patients["split"]
+        first = split.groupby(patients["patient_id"]).transform("first")
+        faults += [
+            BadCell("patients.csv", int(row), "split", split[row], f"{first[row]}, as in this patient's other row")
+            for row in patients.index[several & split.notna() & (split != first)]
+        ]
+        used = ~patients["eligible"].str.lower().map(YES_NO).eq(False) if "eligible" in patients else True
+        faults += [
+            BadCell("patients.csv", int(row), "split", "", "a split, as other patients have one")
+            for row in patients.index[patients["split"].isna() & used]
+        ]
+    return faults
+
+
+def _in_reading_order(faults: list[BadCell]) -> list[BadCell]:
+    order = ("cohort.yaml", "patients.csv", "images.csv", "regions.csv")
+    return sorted(faults, key=lambda fault: (order.index(fault.file), fault.row or 0))
+
+
+def _typed(table: pd.DataFrame | None, columns: tuple[str, ...], numeric: tuple[str, ...]) -> pd.DataFrame:
+    if table is None:
+        return pd.DataFrame({name: pd.Series(dtype=float if name in numeric else object) for name in columns})
+    others = [name for name in table.columns if name not in columns]
+    typed = table.reindex(columns=[*columns, *others]).reset_index(drop=True)
+    types = {name: object for name in typed.columns if name not in numeric}
+    return typed.astype(types).assign(**{name: numbers(typed[name]) for name in numeric})
+
+
+def _typed_patients(patients: pd.DataFrame | None, declared: Declaration) -> pd.DataFrame:
+    first = ("unit_id", "patient_id", "side", "center", "aln_status", "eligible", "exclusion_reason")
+    if patients is None:
+        return _typed(None, first, ("aln_status",)).astype({"eligible": bool})
+    patients = patients.assign(aln_status=patients[declared.label_column])
+    continuous = tuple(name for name, feature in declared.clinical.items() if feature.kind == "continuous")
+    typed = _typed(patients, first, ("aln_status", *continuous))
+    eligible = typed["eligible"].str.lower().map(YES_NO).astype(bool) if "eligible" in patients else True
+    reason = typed["exclusion_reason"].astype(object).fillna(NO_REASON).where(~pd.Series(eligible, typed.index), "")
+    return typed.assign(eligible=eligible, exclusion_reason=reason)
