@@ -1,0 +1,134 @@
+"""From command-line words to a function's keyword arguments; one plain line for whatever is wrong with them."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from mammo_aln.errors import InputError
+
+FLAGS_WITHOUT_VALUE = ("--help", "-h", "--print_config")
+
+
+def parse(
+    function: Callable[..., Any], prog: str, positional: str, words: Sequence[str], config_folders: Sequence[Path]
+) -> dict[str, Any] | None:
+    """Keyword arguments of `function` as given by `words`; None where help or the settings were printed instead.
+
+    Args:
+        function: its signature is the flags, its docstring their help; parameters that are dataclasses become `--name.key`.
+        prog: name shown in the help.
+        positional: parameter that words without `--` go to (a list where its type is one); may also be given as `--name`.
+        words: the command line behind the verb.
+        config_folders: where a `--config` file is looked for if it does not exist as given.
+
+    Raises:
+        InputError: an unknown key or a wrong value; the message names the key and what is allowed.
+    """
+    from jsonargparse import ArgumentParser
+
+    hints = get_type_hints(function)
+    parser = ArgumentParser(prog=prog, description=_summary(function, positional), exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times, later wins")
+    parser.add_function_arguments(function, fail_untyped=False)
+    try:
+        tidy = _tidy(words, positional, hints, config_folders)
+        namespace = parser.instantiate(parser.parse_args(tidy))
+    except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
+        raise InputError(_plain(str(error), parser, positional)) from error
+    except SystemExit as done:  # --help and --print_config end the parser this way
+        if done.code:
+            raise
+        return None
+    return {name: namespace[name] for name in inspect.signature(function).parameters}
+
+
+def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any], config_folders: Sequence[Path]) -> list[str]:
+    """Bring words to `--key=value` form: `-` and `_` are the same in keys, a lone boolean flag means true."""
+    loose: list[str] = []
+    tidy: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-") or word == "-":
+            loose.append(word)
+            continue
+        key, equals, value = word.partition("=")
+        key = key if key == "-h" else "--" + key.lstrip("-").replace("-", "_")
+        if key.split("=")[0] in FLAGS_WITHOUT_VALUE:
+            tidy.append(key + equals + value)
+            continue
+        if not equals:
+            is_flag = hints.get(key[2:]) is bool
+            if is_flag and (not rest or rest[0].lower() not in ("true", "false")):
+                value = "true"
+            elif rest and not (rest[0].startswith("--") and len(rest[0]) > 2):
+                value = rest.pop(0)
+            else:
+                raise InputError(f"{key}: a value is missing")
+        if key == "--config":
+            value = str(_find_config(value, config_folders))
+        if key[2:] == positional and _is_list(hints[positional]) and not value.startswith("["):
+            loose.append(value)
+            continue
+        tidy.append(f"{key}={value}")
+    if loose and not positional:
+        raise InputError(f"unexpected word {loose[0]!r}: options begin with --")
+    if loose and _is_list(hints[positional]):
+        import json
+
+        tidy.append(f"--{positional}={json.dumps(loose)}")
+    elif loose:
+        if len(loose) > 1:
+            raise InputError(f"unexpected word {loose[1]!r}: {positional} is {loose[0]!r} already")
+        tidy.append(f"--{positional}={loose[0]}")
+    return tidy
+
+
+def _is_list(hint: Any) -> bool:  # noqa: ANN401
+    return str(hint).startswith("list")
+
+
+def _find_config(name: str, folders: Sequence[Path]) -> Path:
+    candidates = [Path(name), *(folder / Path(name) for folder in folders)]
+    parts = Path(name).parts
+    if parts and parts[0] == "configs":
+        candidates += [folder / Path(*parts[1:]) for folder in folders]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise InputError(f"--config {name}: no such file, here or among the shipped configurations")
+
+
+def _summary(function: Callable[..., Any], positional: str) -> str:
+    first = (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")
+    return f"{first} ({positional.upper()} may stand without --{positional}.)" if positional else first
+
+
+def _plain(message: str, parser: Any, positional: str) -> str:  # noqa: ANN401
+    """One line out of the parser's message: the key, what was expected, what was given."""
+    text = " ".join(message.split())
+    text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
+    text = re.sub(
+        r"Expected a typing\.Literal\[([^\]]*)\]", lambda hit: "expected one of " + hit.group(1).replace("'", ""), text
+    )
+    text = re.sub(r"Expected a <class '(\w+)'>", r"expected \1", text)
+    text = text.replace("Got value:", "got")
+    known = sorted(action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config"))
+    unknown = re.search(r"unrecognized arguments: --([\w.]+)", text) or re.search(r"does not accept option '([\w.]+)'", text)
+    unknown = unknown or re.search(r"[Kk]ey '?([\w.]+)'? is not expected", text)
+    if unknown:
+        section = re.search(r"Group '([\w.]+)'", text)
+        key = f"{section.group(1)}.{unknown.group(1)}" if section else unknown.group(1)
+        prefix = key.rsplit(".", 1)[0] + "." if "." in key else ""
+        allowed = [name for name in known if name.startswith(prefix)] or known
+        return f"{key}: unknown key; allowed: {', '.join(allowed)}"
+    missing = re.search(r"the following arguments are required: (.+)", text)
+    if missing:
+        names = [f"--{name.strip()}" for name in missing.group(1).split(",")]
+        return f"missing {', '.join(names)}" + (f" (or {positional.upper()} as first word)" if positional in missing.group(1) else "")
+    return text

@@ -1,0 +1,89 @@
+"""`mammo-aln VERB`: a table of verbs, each one call of a function in `verbs.py` whose signature is its flags.
+
+Exit codes: 0 done; 1 a check found problems; 2 wrong input or setting, told on standard error. What a verb made is the last
+line of standard output, a path alone; everything else goes to standard error. Heavy libraries load only once a verb runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+VERBS: dict[str, tuple[str, str]] = {
+    # verb: (its positional argument, what it does)
+    "demo": ("", "phantom cohort -> crops -> training -> external-centre test -> report.html"),
+    "doctor": ("", "pre-flight of this machine, with the fix to type"),
+    "phantom": ("", "write a synthetic multi-centre DICOM cohort whose best possible AUC is known"),
+    "index": ("dicom_dir", "list a DICOM folder's mammograms in images.csv (reads headers only)"),
+    "check": ("cohort", "find every fault of a cohort before it costs a training (exit code 1 if there is one)"),
+    "split": ("cohort", "split by patient, stratified by status and centre, or leave one centre out"),
+    "crop": ("cohort", "build the crop store; proof sheets (--proof) and NPY files (--export) on request"),
+    "train": ("cohort", "train one model; the same command goes on where it stopped"),
+    "predict": ("cohort", "score a cohort with a frozen run"),
+    "evaluate": ("files", "judge predictions: metrics.json, curves, report.html"),
+    "compare": ("files", "compare models on the same patients: the first file is the reference"),
+}
+CONFIG_FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        from mammo_aln import __version__
+
+        print(__version__)
+        return 0
+    verb, *rest = words
+    if verb not in VERBS:
+        print(f"mammo-aln: unknown verb {verb!r}; known: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    from mammo_aln.errors import InputError
+
+    try:
+        return _run(verb, rest)
+    except InputError as error:
+        if debug:
+            raise
+        print(f"mammo-aln {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"mammo-aln {verb}: stopped; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of standard output left; what was made is on disk.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _overview() -> str:
+    lines = ["usage: mammo-aln VERB [options]     (mammo-aln VERB --help shows a verb's options)", ""]
+    lines += [f"  {verb:<10}{text}" for verb, (_, text) in VERBS.items()]
+    lines += ["", "options: --version, --debug (traceback for wrong input). Settings: --config FILE.yaml (later wins), --SECTION.KEY=VALUE."]
+    return "\n".join(lines)
+
+
+def _run(verb: str, words: list[str]) -> int:
+    from mammo_aln import verbs
+    from mammo_aln.arguments import parse
+
+    function = getattr(verbs, verb)
+    arguments = parse(function, f"mammo-aln {verb}", VERBS[verb][0], words, CONFIG_FOLDERS)
+    if arguments is None:
+        return 0
+    result = function(**arguments)
+    if isinstance(result, int):
+        return result
+    print(result, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

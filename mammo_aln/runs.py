@@ -1,0 +1,155 @@
+"""A run's directory, its identity and its state.
+
+`runs/<run_id>/`: config.yaml, environment.json, recipe.json, metrics.csv, checkpoints/{best,last}.ckpt, predictions.csv, predictions.json,
+exclusions.csv, state.json. The identity is a hash of the settings that shape the result, of what the cohort holds and of the package version;
+workers, devices, paths, file times and W&B do not enter, so that the same cell never trains twice, wherever it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mammo_aln import __version__
+from mammo_aln.config import Settings
+from mammo_aln.errors import InputError
+from mammo_aln.files import json_ready, write_json, write_text
+
+WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
+    # settings that change where or how fast a run is computed, not what it computes
+    "pixels": ("max_pixels",),
+    "data": ("num_workers",),
+    "trainer": ("accelerator", "devices", "num_nodes"),
+    "log": ("wandb", "project"),
+}
+AUXILIARY_ONLY = ("auxiliary", "auxiliary_strategy", "auxiliary_size_mm", "peritumoral_scale")
+RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "pydicom", "imagecodecs", "albumentations", "numpy", "pandas", "scikit-learn")
+
+
+def shaping_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that shape a run's result, as plain nested dicts in one canonical form."""
+    plain = json_ready(asdict(settings))
+    for section, keys in WITHOUT_INFLUENCE.items():
+        for key in keys:
+            plain[section].pop(key)
+    inputs = plain["model"]["inputs"] = sorted(plain["model"]["inputs"])
+    if "auxiliary" not in inputs:
+        for key in AUXILIARY_ONLY:
+            plain["crop"].pop(key)
+    if isinstance(plain["model"]["pretrained"], str):
+        plain["model"]["pretrained"] = "sha256:" + file_digest(settings.model.pretrained)
+    return plain
+
+
+def run_identity(settings: Settings, cohort_content: str, crop_keys: list[str]) -> tuple[str, dict[str, Any]]:
+    """Run id (12 hex digits) and what it was made from.
+
+    Args:
+        settings: all settings.
+        cohort_content: digest of the cohort's tables.
+        crop_keys: content keys of every crop that the run may read; each covers file content, pixel recipe and window.
+    """
+    identity = {
+        "package_version": __version__,
+        "settings": shaping_settings(settings),
+        "cohort": cohort_content,
+        "crops": hashlib.sha256("\n".join(sorted(crop_keys)).encode()).hexdigest(),
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return digest[:12], identity
+
+
+def file_digest(path: str | Path | bool) -> str:
+    """SHA-256 of a file's bytes; `InputError` where it does not exist."""
+    try:
+        with Path(str(path)).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; a readable file was expected") from error
+
+
+def write_settings(run: Path, settings: Settings) -> None:
+    """config.yaml: every setting as used, in the form that `--config` reads."""
+    write_text(run / "config.yaml", yaml.safe_dump(json_ready(asdict(settings)), sort_keys=False, allow_unicode=True))
+
+
+def read_settings(run: Path) -> Settings:
+    """Settings of a run from its config.yaml."""
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"{run}: not a run directory (config.yaml is missing)")
+    plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return Settings(**{f.name: _section(Settings, f.name, plain[f.name]) for f in fields(Settings)})
+
+
+def _section(owner: type, name: str, value: Any) -> Any:  # noqa: ANN401
+    from typing import get_type_hints
+
+    kind = get_type_hints(owner)[name]
+    if not is_dataclass(kind):
+        return value
+    tuples = {f.name for f in fields(kind) if str(f.type).startswith("tuple")}
+    return kind(**{key: tuple(item) if key in tuples else item for key, item in value.items()})  # type: ignore[return-value]
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and code revision; nothing that tells the user's folders."""
+    import torch
+
+    packages: Mapping[str, str] = {name: metadata.version(name) for name in RECORDED_PACKAGES}
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "package_version": __version__,
+        "code_revision": code_revision(),
+        "python": sys.version.split()[0],
+        "packages": dict(packages),
+        "platform": platform.platform(),
+        "host": hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8],
+        "gpus": gpus,
+    }
+
+
+def code_revision() -> str:
+    """Git revision of the code that runs, with `+changed` where files differ from it; the source's digest where it is no checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        revision = git("rev-parse", "HEAD") if (here.parent / ".git").exists() else None
+        if revision:
+            return revision + ("+changed" if git("status", "--porcelain", "--", str(here)) else "")
+    except FileNotFoundError:
+        pass  # no git program: the sources' digest below says as much
+    sources = sorted(here.rglob("*.py"))
+    return "sources:" + hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+
+
+def now() -> str:
+    """This moment in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_state(run: Path) -> dict[str, Any]:
+    """state.json; `{"state": "not_started"}` where there is none."""
+    path = run / "state.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"state": "not_started", "attempts": 0}
+
+
+def write_state(run: Path, state: str, **more: Any) -> None:  # noqa: ANN401
+    """Record `not_started`, `running`, `completed` or `failed`, keeping what was recorded before."""
+    write_json(run / "state.json", {**read_state(run), "state": state, "updated": now(), **more})

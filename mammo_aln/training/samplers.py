@@ -1,0 +1,46 @@
+"""Which unit comes when: a pure function of seed and epoch, so that a resumed run sees what an undisturbed one would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch.distributed
+from torch.utils.data import Sampler
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, unit). Shuffled per epoch in training; in order, every unit once over all ranks, elsewhere.
+
+    Lightning calls `set_epoch` before each epoch, also after a resume.
+    """
+
+    def __init__(self, units: int, *, seed: int, shuffle: bool, batch_size: int) -> None:
+        self.units, self.seed, self.shuffle, self.batch_size = units, seed, shuffle, batch_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Name the epoch whose order is drawn next."""
+        self.epoch = epoch
+
+    def _mine(self) -> np.ndarray:
+        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        ranks = torch.distributed.get_world_size() if together else 1
+        rank = torch.distributed.get_rank() if together else 0
+        order = np.arange(self.units)
+        if self.shuffle:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.units)
+            # Every rank takes as many steps as the others; a step of fewer units than the others would weigh them more.
+            step = self.batch_size * ranks
+            if self.units >= step:
+                order = order[: self.units // step * step]
+            else:
+                order = order[: self.units // ranks * ranks]
+        return order[rank::ranks]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch = self.epoch if self.shuffle else 0
+        return ((epoch, int(unit)) for unit in self._mine())
+
+    def __len__(self) -> int:
+        return len(self._mine())

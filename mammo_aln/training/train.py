@@ -1,0 +1,192 @@
+"""One training, from a cohort to a run directory whose weights, threshold, calibration and pixel recipe are frozen."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.tables import Cohort, read_cohort
+from mammo_aln.config import Settings
+from mammo_aln.errors import InputError
+from mammo_aln.evaluation.calibration import apply_calibration, fit_temperature
+from mammo_aln.evaluation.discrimination import choose_threshold
+from mammo_aln.files import json_ready, write_csv, write_json
+from mammo_aln.imaging.ledger import fallback_ledger
+from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.progress import say
+from mammo_aln.runs import environment, now, read_state, run_identity, shaping_settings, write_settings, write_state
+from mammo_aln.training.callbacks import EpochSeed, RunRecorder, Throughput
+from mammo_aln.training.datamodule import MammoDataModule
+from mammo_aln.training.scoring import predict_logits, prediction_table, write_predictions
+from mammo_aln.training.units import cohort_flow, require_both_classes
+
+
+def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path | None = None) -> Path:
+    """Train one model, or go on with it, or do nothing where it is done; returns the run directory.
+
+    Args:
+        cohort_folder: cohort with a `split` column that holds `train` and `val`.
+        out: folder of runs; the run's own folder in it is named by its identity.
+        settings: all settings.
+        store: crop store; by default `.crops` in the cohort folder.
+
+    Raises:
+        InputError: whatever of the cohort or the settings does not allow the training.
+    """
+    data = data_module(cohort_folder, settings, store)
+    for split in ("train", "val"):
+        require_both_classes(data.cohort.patients, split)
+    data.prepare_data()
+    keys = data.crop_set.table["key"].tolist() if data.reads_images else []
+    run_id, identity = run_identity(settings, cohort_content(data.whole_cohort), keys)
+    run = out / run_id
+    if read_state(run)["state"] == "completed":
+        say(f"run {run_id} is completed already; nothing to train")
+        return run
+    run.mkdir(parents=True, exist_ok=True)
+    attempts = read_state(run).get("attempts", 0) + 1
+    write_settings(run, settings)
+    write_json(run / "environment.json", {**environment(), "identity": identity})
+    write_state(run, "running", run_id=run_id, attempts=attempts, started=read_state(run).get("started") or now())
+    begun = time.perf_counter()
+    try:
+        _fit(run, run_id, data, settings)
+        _freeze(run, run_id, data, settings)
+    except BaseException as error:
+        write_state(run, "failed", error=f"{type(error).__name__}: {error}"[:2000])
+        raise
+    write_state(run, "completed", error=None, ended=now(), training_s=time.perf_counter() - begun)
+    return run
+
+
+def data_module(cohort: Path | Cohort, settings: Settings, store: Path | None, **more: Any) -> MammoDataModule:  # noqa: ANN401
+    """The data module that these settings describe."""
+    cohort = cohort if isinstance(cohort, Cohort) else read_for(settings, cohort)
+    if not more.get("splits") and "split" not in cohort.patients:
+        raise InputError(f"{cohort.root.name}/patients.csv has no column split; `mammo-aln split COHORT` makes one")
+    return MammoDataModule(
+        cohort,
+        settings.crop,
+        inputs=settings.model.inputs,
+        pixels=settings.pixels,
+        data=settings.data,
+        seed=settings.seed,
+        store=store,
+        **more,
+    )
+
+
+def read_for(settings: Settings, folder: Path) -> Cohort:
+    """Read the tables that the model's inputs need."""
+    images = {"primary", "auxiliary"} & set(settings.model.inputs)
+    return read_cohort(folder, need=("patients", "images", "regions") if images else ("patients",))
+
+
+def build_model(settings: Settings, data: MammoDataModule) -> AxillaryClassifier:
+    """The untrained network for these settings and this cohort; its weights depend on `settings.seed` alone."""
+    torch.manual_seed(settings.seed)
+    return AxillaryClassifier(
+        asdict(settings.model),
+        asdict(settings.optim),
+        regions=list(data.regions),
+        clinical_columns=list(data.clinical_columns),
+        size_px=settings.crop.size_px,
+    )
+
+
+def _fit(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> None:
+    data.setup("fit")
+    module = build_model(settings, data)
+    module.frozen = json_ready(  # travels in every checkpoint
+        {"run_id": run_id, "recipe": data.crop_set.recipe if data.reads_images else {}, "clinical_encoder": _encoder_state(data)}
+    )
+    write_json(run / "recipe.json", module.frozen["recipe"])
+    throughput = Throughput()
+    callbacks: list[pl.Callback] = [EpochSeed(settings.seed), throughput, RunRecorder(run, throughput)]
+    if settings.trainer.patience:
+        callbacks.append(pl.callbacks.EarlyStopping("val_auc", mode="max", patience=settings.trainer.patience, verbose=False))
+    for name in ("pytorch_lightning", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    trainer = pl.Trainer(
+        max_epochs=settings.trainer.max_epochs,
+        accelerator=settings.trainer.accelerator,
+        devices=settings.trainer.devices,
+        num_nodes=settings.trainer.num_nodes,
+        precision=settings.trainer.precision,
+        gradient_clip_val=settings.optim.gradient_clip_norm or None,
+        logger=_wandb(run, run_id, settings),
+        callbacks=callbacks,
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+    )
+    last = run / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        say(f"run {run_id}: going on from {last.name}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*srun.*")
+        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+
+
+def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> None:
+    """Fit calibration and threshold on validation, then write the predictions of `train` and `val`."""
+    best = run / "checkpoints" / "best.ckpt"
+    if not best.is_file():
+        raise InputError(f"run {run_id}: no epoch had a finite validation AUC; look at metrics.csv in the run directory")
+    scored = predict_logits(AxillaryClassifier.load(best), data, settings.trainer)
+    val = scored[scored["split"] == "val"]
+    calibration = {**fit_temperature(val["logit"].to_numpy(float), val["aln_status"].to_numpy(int)), "split": "val"}
+    rule = "youden"
+    threshold = choose_threshold(
+        val["aln_status"].to_numpy(int), apply_calibration(val["logit"].to_numpy(float), calibration), rule=rule
+    )
+    table = prediction_table(scored, run_id, calibration)
+    if data.reads_images:
+        write_csv(run / "exclusions.csv", data.crop_set.exclusions)
+    about = {
+        "run_id": run_id,
+        "threshold": {"value": threshold, "rule": rule, "split": "val"},
+        "calibration": calibration,
+        "recipe": data.crop_set.recipe if data.reads_images else {},
+        "fallbacks": fallback_ledger(data.crop_set) if data.reads_images else {},
+        "cohort_flow": cohort_flow(data.whole_cohort.patients, data.splits, scored),
+        "settings": shaping_settings(settings),
+    }
+    write_predictions(run / "predictions.csv", table, about)
+
+
+def _encoder_state(data: MammoDataModule) -> dict[str, Any] | None:
+    return data._fitted_encoder().to_state() if "clinical" in data.inputs else None
+
+
+def _wandb(run: Path, run_id: str, settings: Settings) -> Any:  # noqa: ANN401
+    if settings.log.wandb == "disabled":
+        return False
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+    quiet = wandb.Settings(
+        silent=True, console="off", disable_git=True, disable_code=True, x_disable_meta=True, x_disable_stats=True, x_disable_machine_info=True
+    )
+    return WandbLogger(
+        project=settings.log.project,
+        id=run_id,
+        name=run_id,
+        save_dir=str(run),
+        offline=settings.log.wandb == "offline",
+        resume="allow",
+        settings=quiet,
+        config=shaping_settings(settings),
+    )

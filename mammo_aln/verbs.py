@@ -1,0 +1,239 @@
+"""One function per verb. A verb's flags are its function's parameters; rooms are imported only when their verb runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from mammo_aln.config import CropConfig, DataConfig, LogConfig, ModelConfig, OptimConfig, PixelConfig, Settings, TrainerConfig
+
+
+def demo(out: Path = Path("out/demo"), patients: int = 150, seed: int = 0, max_epochs: int = 12) -> Path:
+    """The whole road on a phantom cohort: crops, training, external-centre test, report.
+
+    Args:
+        out: folder to be made; a number is added where it exists.
+        patients: phantom patients over three centres.
+        seed: draws the phantom and the training.
+        max_epochs: epochs of training.
+    """
+    from mammo_aln.demo import run_demo
+
+    return run_demo(out, patients=patients, seed=seed, max_epochs=max_epochs)
+
+
+def doctor(cohort: Path | None = None) -> int:
+    """Look this machine over: PASS, WARN or FAIL, each with the fix to type; exit code 1 if anything fails.
+
+    Args:
+        cohort: cohort folder that the machine should be able to hold and read.
+    """
+    from mammo_aln.doctor import examine
+
+    return examine(cohort)
+
+
+def phantom(
+    out: Path,
+    patients: int = 300,
+    centers: int = 3,
+    seed: int = 0,
+    external_patients: int | None = None,
+    full_size: bool = False,
+    shuffle_labels: bool = False,
+    workers: int | None = None,
+) -> Path:
+    """Write a synthetic multi-centre DICOM cohort whose truth is known (truth.csv, bayes_auc.csv).
+
+    Args:
+        out: cohort folder to be made.
+        patients: number of patients over all centres.
+        centers: number of centres; the last is the external one.
+        seed: draws everything.
+        external_patients: how many of the patients the external centre gets; by default about an equal share.
+        full_size: detector-sized pixels of 0.05 to 0.1 mm instead of 0.14 to 0.20 mm.
+        shuffle_labels: labels carry no information; a sound system must then show an AUC of 0.5.
+        workers: processes; by default one per core.
+    """
+    from mammo_aln.phantom.mammography import write_phantom
+
+    return write_phantom(
+        out,
+        patients=patients,
+        centers=centers,
+        seed=seed,
+        external_patients=external_patients,
+        full_size=full_size,
+        shuffle_labels=shuffle_labels,
+        workers=workers,
+    )
+
+
+def index(dicom_dir: Path, out: Path, workers: int | None = None) -> Path:
+    """List a DICOM folder's mammograms in OUT/images.csv; other files go to OUT/exclusions.csv with the reason.
+
+    Args:
+        dicom_dir: folder that is searched with all its subfolders.
+        out: cohort folder; tables that stand there already are kept.
+        workers: processes; by default one per core.
+    """
+    from mammo_aln.cohort.index import index_folder
+
+    return index_folder(dicom_dir, out, workers=workers)
+
+
+def check(cohort: Path) -> int:
+    """Find every fault of a cohort; exit code 1 if there is one.
+
+    Args:
+        cohort: cohort folder.
+    """
+    from mammo_aln.cohort.check import check_cohort
+
+    return 1 if check_cohort(cohort) else 0
+
+
+def split(
+    cohort: Path,
+    external_center: str | None = None,
+    val_share: float = 0.2,
+    internal_test_share: float = 0.0,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Write the column split of patients.csv: by patient, stratified by status and centre.
+
+    Args:
+        cohort: cohort folder.
+        external_center: centre that becomes external_test.
+        val_share: share of the remaining patients for validation.
+        internal_test_share: share of the remaining patients for the internal test.
+        seed: draws the split.
+        overwrite: replace a split that stands there.
+    """
+    from mammo_aln.cohort.split import split_cohort
+
+    return split_cohort(
+        cohort,
+        external_center=external_center,
+        val_share=val_share,
+        internal_test_share=internal_test_share,
+        seed=seed,
+        overwrite=overwrite,
+    )
+
+
+def crop(
+    cohort: Path,
+    store: Path | None = None,
+    proof: Path | None = None,
+    export: Path | None = None,
+    workers: int | None = None,
+    crop: CropConfig = CropConfig(),
+    pixels: PixelConfig = PixelConfig(),
+) -> Path:
+    """Build every crop that is missing in the store; show them (--proof) and hand them out (--export).
+
+    Args:
+        cohort: cohort folder.
+        store: crop store; by default .crops in the cohort folder.
+        proof: folder for contact sheets: view with boxes and scale bar, and the crops.
+        export: folder for one NPY and one JSON per crop, read back from the store.
+        workers: processes; by default one per core.
+        crop: crop settings.
+        pixels: how DICOM values become display values.
+    """
+    from mammo_aln.imaging.jobs import crop_cohort
+
+    return crop_cohort(cohort, pixels, crop, store=store, proof=proof, export=export, workers=workers)
+
+
+def train(
+    cohort: Path,
+    out: Path,
+    store: Path | None = None,
+    pixels: PixelConfig = PixelConfig(),
+    crop: CropConfig = CropConfig(),
+    model: ModelConfig = ModelConfig(),
+    optim: OptimConfig = OptimConfig(),
+    data: DataConfig = DataConfig(),
+    trainer: TrainerConfig = TrainerConfig(),
+    log: LogConfig = LogConfig(),
+    seed: int = 0,
+) -> Path:
+    """Train one model into OUT/RUN_ID; the same command goes on where it stopped and does nothing where it is done.
+
+    Args:
+        cohort: cohort folder whose patients.csv has a column split.
+        out: folder of runs.
+        store: crop store; by default .crops in the cohort folder.
+        pixels: how DICOM values become display values.
+        crop: which window of the image the network sees.
+        model: the network.
+        optim: optimiser and loss.
+        data: loading and augmentation.
+        trainer: length and hardware.
+        log: Weights & Biases mirror.
+        seed: draws initial weights, order and augmentation.
+    """
+    from mammo_aln.training.train import train_run
+
+    return train_run(cohort, out, Settings(pixels, crop, model, optim, data, trainer, log, seed), store=store)
+
+
+def predict(
+    run: Path,
+    cohort: Path,
+    out: Path,
+    split: Literal["train", "val", "internal_test", "external_test"] | None = None,
+    store: Path | None = None,
+) -> Path:
+    """Score a cohort with a frozen run; predictions.json beside the table tells threshold, calibration, recipe, cohort flow.
+
+    Args:
+        run: run directory of a completed training.
+        cohort: cohort folder; without a column split it reads as external_test.
+        out: CSV file to be written.
+        split: score this split only.
+        store: crop store; by default .crops in the cohort folder.
+    """
+    from mammo_aln.training.predict import predict_cohort
+
+    return predict_cohort(run, cohort, out, split=split, store=store)
+
+
+def evaluate(
+    files: list[Path], out: Path, run: Path | None = None, cohort: Path | None = None, resamples: int = 2000, seed: int = 0
+) -> Path:
+    """Judge predictions: metrics.json, roc.csv, calibration.csv, decision_curve.csv and report.html in OUT.
+
+    Args:
+        files: predictions, joined by split.
+        out: folder for the evaluation.
+        run: run directory: adds its training and validation predictions, threshold and recipe.
+        cohort: cohort folder: adds subgroups, baseline table and centre shift.
+        resamples: bootstrap resamples.
+        seed: draws the resamples.
+    """
+    from mammo_aln.cohort.tables import read_cohort
+    from mammo_aln.evaluation.judge import evaluate_files
+
+    patients = read_cohort(cohort, need=("patients",)).patients if cohort else None
+    return evaluate_files(files, out, run=run, cohort_patients=patients, resamples=resamples, seed=seed)
+
+
+def compare(files: list[Path], out: Path, resamples: int = 2000, seed: int = 0) -> Path:
+    """Compare models on the same patients: comparisons.json in OUT.
+
+    Args:
+        files: predictions; the first is the reference.
+        out: folder for the comparison.
+        resamples: bootstrap resamples.
+        seed: draws the resamples.
+    """
+    from mammo_aln.errors import InputError
+    from mammo_aln.evaluation.compare import compare_files
+
+    if len(files) < 2:
+        raise InputError("compare needs a reference and at least one other predictions file")
+    return compare_files(files[0], files[1:], out, resamples=resamples, seed=seed)
