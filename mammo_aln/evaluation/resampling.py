@@ -1,0 +1,151 @@
+"""The bootstrap of an AUC: resamples as counts, whole blocks at a time, and the limit of infinitely many resamples.
+
+Positives and negatives are drawn apart (stratified), each with replacement, to their own number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mammo_aln.evaluation.discrimination import Floats, checked, placements
+
+BLOCK_CELLS = 250_000  # counts of one block stay in the processor's cache
+
+
+def _blocks(resamples: int, width: int) -> Iterator[int]:
+    size = max(1, BLOCK_CELLS // max(1, width))
+    for begin in range(0, resamples, size):
+        yield min(size, resamples - begin)
+
+
+def _counts(rng: np.random.Generator, cell: NDArray[np.int32], rows: int, width: int) -> NDArray[np.int64]:
+    """How often each cell was drawn, (rows, width): every row draws `cell.size` items with replacement."""
+    narrow = np.uint16 if cell.size <= np.iinfo(np.uint16).max else np.int64  # fewer random bits for small samples
+    drawn = cell.take(rng.integers(0, cell.size, size=(rows, cell.size), dtype=narrow))
+    drawn += (np.arange(rows, dtype=np.int32) * width)[:, None]
+    return np.bincount(drawn.ravel(), minlength=rows * width).reshape(rows, width)
+
+
+def _runs(scores: Floats, positive: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Place of each patient in the order, where neighbours of one class that no one of the other class parts share a place."""
+    levels, group = np.unique(scores, return_inverse=True)
+    has_positive = np.bincount(group[positive], minlength=levels.size) > 0
+    has_negative = np.bincount(group[~positive], minlength=levels.size) > 0
+    mixed = has_positive & has_negative
+    begins = np.ones(levels.size, dtype=bool)
+    begins[1:] = mixed[1:] | mixed[:-1] | (has_positive[1:] != has_positive[:-1])
+    return (np.cumsum(begins) - 1)[group].astype(np.int32), int(begins.sum())
+
+
+def bootstrap_auc(scores: ArrayLike, labels: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Floats:
+    """AUCs of `resamples` stratified bootstrap samples, shape (resamples,)."""
+    score, positive = checked(scores, labels)
+    rng = np.random.default_rng(seed)
+    place, width = _runs(score, positive)
+    result = np.empty(resamples)
+    done = 0
+    for rows in _blocks(resamples, score.size):
+        negatives = _counts(rng, place[~positive], rows, width)
+        twice_below = 2 * np.cumsum(negatives, axis=1) - negatives
+        result[done : done + rows] = (_counts(rng, place[positive], rows, width) * twice_below).sum(axis=1)
+        done += rows
+    return result / (2.0 * positive.sum() * (~positive).sum())
+
+
+def bootstrap_auc_joint(
+    scores: ArrayLike, labels: ArrayLike, *, resamples: int = 2000, seed: int = 0, clusters: ArrayLike | None = None
+) -> Floats:
+    """AUCs of k scores of the same patients on the same resamples, shape (k, resamples).
+
+    Args:
+        scores: shape (k, n).
+        labels: shape (n,).
+        resamples: number of bootstrap samples.
+        seed: of the random generator.
+        clusters: shape (n,), names the patient of each row; then whole patients are drawn, in strata of equal label make-up
+            (only positive rows, only negative rows, both), so that rows of one patient stay together.
+    """
+    table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    _, positive = checked(table[0], labels)
+    member = np.arange(positive.size) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    n_clusters = int(member.max()) + 1
+    kind = np.zeros(n_clusters, dtype=np.int64)
+    np.bitwise_or.at(kind, member, np.where(positive, 1, 2))
+    strata = [np.flatnonzero(kind == value).astype(np.int32) for value in np.unique(kind)]
+    ranked = []
+    for row in table:
+        score, _ = checked(row, labels)
+        order = np.argsort(score, kind="stable")
+        starts = np.flatnonzero(np.concatenate([[True], np.diff(score[order]) > 0]))
+        ranked.append((member[order], positive[order], starts))
+    rng = np.random.default_rng(seed)
+    result = np.empty((table.shape[0], resamples))
+    done = 0
+    for rows in _blocks(resamples, n_clusters):
+        drawn = np.zeros((rows, n_clusters))
+        for stratum in strata:
+            drawn += _counts(rng, stratum, rows, n_clusters)
+        for k, (who, is_positive, starts) in enumerate(ranked):
+            weight = drawn[:, who]
+            negatives = np.add.reduceat(weight * ~is_positive, starts, axis=1)
+            positives = np.add.reduceat(weight * is_positive, starts, axis=1)
+            below = np.cumsum(negatives, axis=1) - 0.5 * negatives
+            pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+            result[k, done : done + rows] = np.einsum("ij,ij->i", positives, below) / pairs
+        done += rows
+    return result
+
+
+def percentile_interval(samples: Floats, level: float = 0.95) -> tuple[float, float]:
+    """Percentile limits (R's quantile type 7)."""
+    low, high = np.quantile(samples, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return float(low), float(high)
+
+
+def _exact_variance(rows: Floats, columns: Floats, sum_of_squares: float, total: float) -> float:
+    """Variance over all equally likely stratified resamples of the mean of an (m, n) kernel, given its margins."""
+    m, n = rows.size, columns.size
+    second = (
+        (m - 1) * (n - 1) / (m * n) * total**2
+        + (m - 1) / m * float(columns @ columns)
+        + (n - 1) / n * float(rows @ rows)
+        + sum_of_squares
+    ) / (m * n) ** 2
+    return max(0.0, second - (total / (m * n)) ** 2)
+
+
+def exact_bootstrap_sd(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Standard deviation of the stratified bootstrap AUC with infinitely many resamples, in O(n log n), without drawing."""
+    score, positive = checked(scores, labels)
+    v10, v01 = placements(score, positive)
+    m, n = v10.size, v01.size
+    total = float(v10.sum()) * n
+    _, group = np.unique(score, return_inverse=True)
+    size = int(group.max()) + 1
+    ties = float(
+        np.bincount(group[positive], minlength=size).astype(float) @ np.bincount(group[~positive], minlength=size)
+    )
+    return math.sqrt(_exact_variance(v10 * n, v01 * m, total - 0.25 * ties, total))
+
+
+def exact_bootstrap_sd_difference(first: ArrayLike, second: ArrayLike, labels: ArrayLike) -> float:
+    """The same for the difference of two AUCs of the same patients; O(m n) time, one block of rows in memory."""
+    a, positive = checked(first, labels)
+    b, _ = checked(second, labels)
+    m, n = int(positive.sum()), int((~positive).sum())
+    rows, columns, squares = np.zeros(m), np.zeros(n), 0.0
+    step = max(1, 4 * BLOCK_CELLS // n)
+    for begin in range(0, m, step):
+        part = slice(begin, begin + step)
+        kernel = 0.5 * (
+            np.sign(a[positive][part, None] - a[~positive][None])
+            - np.sign(b[positive][part, None] - b[~positive][None])
+        )
+        rows[part] = kernel.sum(axis=1)
+        columns += kernel.sum(axis=0)
+        squares += float((kernel * kernel).sum())
+    return math.sqrt(_exact_variance(rows, columns, squares, float(rows.sum())))
