@@ -147,13 +147,14 @@ def _patient_faults(patients: pd.DataFrame, declared: Declaration) -> list[BadCe
             BadCell("patients.csv", int(row), "side", "", "L or R, as this patient has several rows")
             for row in patients.index[several & patients["side"].isna()]
         ]
-    if "split" in patients:
-        split = patients["split"]
-        first = split.groupby(patients["patient_id"]).transform("first")
+    for name in {"center", "split"} & set(patients.columns):
+        cells = patients[name]
+        first = cells.groupby(patients["patient_id"]).transform("first")
         faults += [
-            BadCell("patients.csv", int(row), "split", split[row], f"{first[row]}, as in this patient's other row")
-            for row in patients.index[several & split.notna() & (split != first)]
+            BadCell("patients.csv", int(row), name, cells[row], f"{first[row]}, as in this patient's other row")
+            for row in patients.index[several & cells.notna() & (cells != first)]
         ]
+    if "split" in patients:
         used = ~patients["eligible"].str.lower().map(YES_NO).eq(False) if "eligible" in patients else True
         faults += [
             BadCell("patients.csv", int(row), "split", "", "a split, as other patients have one")

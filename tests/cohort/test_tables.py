@@ -160,6 +160,8 @@ def test_one_patient_in_two_splits(sound):
         "007,L,c,1,train,1,1,no\n007,R,c,0,val,1,1,no\n008,L,c,0,val,1,1,no\n"
     )
     assert "patients.csv row 3, split = 'val': expected train, as in this patient's other row" in message_of(sound)
+    spoil(sound, "patients.csv", "R,c", "R,d")
+    assert "row 3, center = 'd': expected c, as in this patient's other row" in message_of(sound)
 
 
 def test_a_bilateral_patient_names_both_sides(sound):

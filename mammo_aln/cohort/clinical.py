@@ -1,0 +1,208 @@
+"""Clinical features as numbers; medians, scales and levels are learnt from training patients alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mammo_aln.cohort.declaration import ClinicalFeature
+from mammo_aln.cohort.schemas import numbers
+from mammo_aln.errors import InputError
+from mammo_aln.progress import say
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What training taught about one feature: its values' median, mean and SD (ranks where ordinal), and its levels."""
+
+    feature: ClinicalFeature
+    median: float
+    mean: float
+    scale: float
+    levels: tuple[str, ...]
+    missing_column: bool
+
+
+class ClinicalEncoder:
+    """Turns clinical columns of `patients` into a float32 array without missing values.
+
+    - continuous: the training median where missing, then (value - mean) / SD of the imputed training values (a constant
+      feature gives 0);
+    - ordinal: the level's place (0, 1, ...) in `levels`, then as continuous;
+    - categorical: one column per level, the declared ones, else those seen in training; missing or unknown: all zeros;
+    - missingness: a feature that misses a value in any training patient gets one more column, `NAME_missing`, 1 where
+      missing. A feature complete in training gets none, as its weight could not be learnt: a value missing later is
+      imputed.
+
+    Args:
+        features: the features, in the order of the columns.
+        allow_post_nat: accept features known only after NAT.
+        fitted: what `fit` learnt.
+    """
+
+    def __init__(self, features: Sequence[ClinicalFeature], allow_post_nat: bool, fitted: Sequence[_Fitted]) -> None:
+        refuse_late(features, allow_post_nat=allow_post_nat)
+        self._features = tuple(features)
+        self._allow_post_nat = allow_post_nat
+        self._fitted = tuple(fitted)
+
+    @classmethod
+    def fit(
+        cls, features: Mapping[str, ClinicalFeature], training: pd.DataFrame, *, allow_post_nat: bool = False
+    ) -> ClinicalEncoder:
+        """Learn from training patients.
+
+        Args:
+            features: declared features by column (`Cohort.clinical`).
+            training: rows of `Cohort.patients`, training patients only.
+            allow_post_nat: accept `known_at: post_nat` features.
+
+        Raises:
+            InputError: a feature is known too late, or has no value in any training patient.
+        """
+        refuse_late(list(features.values()), allow_post_nat=allow_post_nat)
+        return cls(list(features.values()), allow_post_nat, [_learn(item, training) for item in features.values()])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the encoded columns, in order."""
+        return tuple(name for fitted in self._fitted for name in _column_names(fitted))
+
+    def encode(self, patients: pd.DataFrame) -> np.ndarray:
+        """Encode patients.
+
+        Args:
+            patients: rows of `Cohort.patients`.
+
+        Returns:
+            float32 (patients, columns), finite.
+
+        Raises:
+            InputError: a feature's column is missing, or a value of an ordinal feature is none of its levels.
+        """
+        blocks = [_encode_one(fitted, patients) for fitted in self._fitted]
+        encoded = np.concatenate(blocks, axis=1) if blocks else np.empty((len(patients), 0))
+        unknown = {name: count for name, count in self.unknown_levels(patients).items() if count}
+        if unknown:
+            told = ", ".join(f"{name} ({count})" for name, count in unknown.items())
+            say(f"clinical levels that no training patient has, encoded as zeros (patients): {told}")
+        return encoded.astype(np.float32)
+
+    def unknown_levels(self, patients: pd.DataFrame) -> dict[str, int]:
+        """Patients per categorical feature whose level is unknown to the encoder."""
+        return {
+            fitted.feature.name: int((values.notna() & ~values.isin(fitted.levels)).sum())
+            for fitted in self._fitted
+            if fitted.feature.kind == "categorical"
+            for values in [_column(patients, fitted.feature.name)]
+        }
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain dict, list, str and numbers, for checkpoints that load with `weights_only=True`."""
+        plain = [asdict(fitted) for fitted in self._fitted]
+        for item in plain:
+            item["levels"] = list(item["levels"])
+            item["feature"]["levels"] = list(item["feature"]["levels"])
+        return {"allow_post_nat": self._allow_post_nat, "features": plain}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> ClinicalEncoder:
+        """The encoder whose `to_state` this is."""
+        fitted = [
+            _Fitted(**{**item, "levels": tuple(item["levels"]), "feature": _feature_from(item["feature"])})
+            for item in state["features"]
+        ]
+        return cls([item.feature for item in fitted], state["allow_post_nat"], fitted)
+
+
+def refuse_late(features: Sequence[ClinicalFeature], *, allow_post_nat: bool) -> None:
+    """Refuse features that hold the outcome, and, unless allowed, those known only after NAT.
+
+    Raises:
+        InputError: names each such feature.
+    """
+    outcome = [feature.name for feature in features if feature.known_at == "post_surgery"]
+    if outcome:
+        raise InputError(
+            f"clinical features {', '.join(outcome)}: known_at is post_surgery, so they hold the outcome and are never "
+            "inputs; take them out of `clinical` in cohort.yaml"
+        )
+    late = [feature.name for feature in features if feature.known_at == "post_nat"]
+    if late and not allow_post_nat:
+        raise InputError(
+            f"clinical features {', '.join(late)}: known_at is post_nat, so they are unknown before NAT; "
+            "set data.allow_post_nat to true to use them"
+        )
+
+
+def _feature_from(state: Mapping[str, Any]) -> ClinicalFeature:
+    return ClinicalFeature(**{**state, "levels": tuple(state["levels"])})
+
+
+def _column(patients: pd.DataFrame, name: str) -> pd.Series:
+    if name not in patients:
+        raise InputError(
+            f"clinical feature {name}: the patients' table has no such column (the model was fitted with it)"
+        )
+    return patients[name]
+
+
+def _numeric(feature: ClinicalFeature, patients: pd.DataFrame) -> pd.Series:
+    """Values of a continuous feature, or places of an ordinal one's levels; NaN = missing."""
+    values = _column(patients, feature.name)
+    if feature.kind == "continuous":
+        # another cohort may not have declared the feature: its cells are then text
+        numeric = numbers(values)
+        strange = values[values.notna() & ~np.isfinite(numeric)]
+        if len(strange):
+            raise InputError(
+                f"clinical feature {feature.name} = {strange.iloc[0]!r}: expected a finite number or empty"
+            )
+        return numeric
+    places = values.map({level: float(place) for place, level in enumerate(feature.levels)})
+    strange = values[values.notna() & places.isna()]
+    if len(strange):
+        expected = f"one of its levels {', '.join(feature.levels)}"
+        raise InputError(f"clinical feature {feature.name} = {strange.iloc[0]!r}: expected {expected}")
+    return places.astype(float)
+
+
+def _learn(feature: ClinicalFeature, training: pd.DataFrame) -> _Fitted:
+    values = _column(training, feature.name)
+    if values.notna().sum() == 0:
+        raise InputError(
+            f"clinical feature {feature.name}: no training patient has a value; take it out of cohort.yaml"
+        )
+    missing_column = bool(values.isna().any())
+    if feature.kind == "categorical":
+        levels = feature.levels or tuple(sorted(values.dropna().unique()))
+        return _Fitted(feature, 0.0, 0.0, 1.0, levels, missing_column)
+    numeric = _numeric(feature, training)
+    median = float(numeric.median())
+    imputed = numeric.fillna(median)
+    scale = float(imputed.std(ddof=0))
+    # a constant column leaves rounding noise in its SD, which division would blow up
+    constant = scale <= 1e-9 * max(1.0, abs(median))
+    return _Fitted(feature, median, float(imputed.mean()), 1.0 if constant else scale, feature.levels, missing_column)
+
+
+def _column_names(fitted: _Fitted) -> list[str]:
+    name = fitted.feature.name
+    values = [f"{name}={level}" for level in fitted.levels] if fitted.feature.kind == "categorical" else [name]
+    return values + ([f"{name}_missing"] if fitted.missing_column else [])
+
+
+def _encode_one(fitted: _Fitted, patients: pd.DataFrame) -> np.ndarray:
+    values = _column(patients, fitted.feature.name)
+    if fitted.feature.kind == "categorical":
+        columns = [np.asarray(values == level, dtype=float) for level in fitted.levels]
+    else:
+        numeric = np.asarray(_numeric(fitted.feature, patients).fillna(fitted.median), dtype=float)
+        columns = [(numeric - fitted.mean) / fitted.scale]
+    if fitted.missing_column:
+        columns.append(np.asarray(values.isna(), dtype=float))
+    return np.stack(columns, axis=1)

@@ -1,0 +1,43 @@
+"""What a cohort says, as one hash: the part of a run's identity that its data make."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+
+import pandas as pd
+
+from mammo_aln.cohort.schemas import BOX
+from mammo_aln.cohort.tables import Cohort
+
+CONTENT_VERSION = 1
+PATIENTS = ("unit_id", "patient_id", "side", "center", "aln_status", "eligible", "split")
+IMAGES = ("image_id", "patient_id", "laterality", "view", "spacing_mm")
+REGIONS = ("image_id", "region", *BOX)
+
+
+def cohort_content(cohort: Cohort) -> str:
+    """SHA-256 (hex) of all that shapes a result.
+
+    In: identifiers, centres, outcomes, eligibility, split, declared clinical features with their values, each image's
+    side, view and stated spacing, and the regions. Out: the cohort's name, file paths and times, the order of rows and
+    columns, how a number is written (`1` or `1.0`), and columns that nothing reads.
+    """
+    features = [asdict(cohort.clinical[name]) for name in sorted(cohort.clinical)]
+    content = {
+        "version": CONTENT_VERSION,
+        "clinical": features,
+        "patients": _rows(cohort.patients, (*PATIENTS, *sorted(cohort.clinical))),
+        "images": _rows(cohort.images, IMAGES),
+        "regions": _rows(cohort.regions, REGIONS),
+    }
+    return hashlib.sha256(json.dumps(content, ensure_ascii=True, sort_keys=True).encode()).hexdigest()
+
+
+def _rows(table: pd.DataFrame, columns: tuple[str, ...]) -> list[list[str]]:
+    cells = [
+        ["" if pd.isna(value) else str(value) for value in table[name]] if name in table else [""] * len(table)
+        for name in columns
+    ]
+    return sorted(list(row) for row in zip(*cells, strict=True))
