@@ -70,6 +70,7 @@ class ModelConfig:
         drop_rate: dropout before the last layer.
         modality_dropout: share of training patients for whom one of several inputs is hidden in a step.
         freeze_epochs: epochs for which loaded backbone weights are frozen; acts only where weights were loaded.
+        grad_checkpointing: recompute activations in the backward pass instead of keeping them: less memory, more time.
     """
 
     backbone: str = "swinv2"
@@ -82,6 +83,7 @@ class ModelConfig:
     drop_rate: float = 0.1
     modality_dropout: float = 0.1
     freeze_epochs: int = 0
+    grad_checkpointing: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class OptimConfig:
         label_smoothing: moves targets towards 0.5 by this share.
         class_weight: `balanced` weighs the two classes equally in the loss.
         gradient_clip_norm: largest norm of a step's gradient.
+        layer_decay: each layer below the last learns at this share of the next one's rate; acts only where weights were
+            loaded.
     """
 
     lr: float = 1e-3
@@ -105,6 +109,7 @@ class OptimConfig:
     label_smoothing: float = 0.0
     class_weight: Literal["none", "balanced"] = "none"
     gradient_clip_norm: float = 1.0
+    layer_decay: float = 0.8
 
 
 @dataclass(frozen=True)

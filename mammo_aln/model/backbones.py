@@ -1,0 +1,152 @@
+"""The five backbones by name, any other timm model as `timm:NAME`, and what each asks of its input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from mammo_aln.errors import InputError
+from mammo_aln.model.swin_attention import fuse_attention
+from mammo_aln.model.weights import load_weights
+
+SWIN_WINDOWS = (8, 7, 6, 5, 4)
+OFFERED_SIZES_PX = range(64, 1025, 4)
+
+
+@dataclass(frozen=True)
+class BackboneRule:
+    """What a named backbone is and asks for.
+
+    Args:
+        timm_name: model of timm.
+        multiple_px: a crop's side must be a multiple of this.
+        takes_size: the side is an argument of the network (`img_size`).
+        windows: the feature map of every stage must split into windows (SwinV2).
+    """
+
+    timm_name: str
+    multiple_px: int = 1
+    takes_size: bool = False
+    windows: bool = False
+
+
+RULES = {
+    "swinv2": BackboneRule("swinv2_tiny_window8_256", multiple_px=4, takes_size=True, windows=True),
+    "convnextv2": BackboneRule("convnextv2_tiny", multiple_px=32),
+    "efficientnetv2": BackboneRule("tf_efficientnetv2_s"),
+    "resnet50": BackboneRule("resnet50"),
+    "densenet121": BackboneRule("densenet121"),
+}
+MIN_SIZE_PX = 64
+
+
+class Backbone(nn.Module):
+    """A timm network from one-channel crops to one feature vector each; its input normalisation is inside.
+
+    Args:
+        name: name in `RULES` or `timm:NAME`.
+        args: arguments handed to timm as they are.
+        size_px: side of the crops in pixels.
+        pretrained: `false`, `true` or a path (see `weights.load_weights`).
+        region_index: which region's backbone is taken from a checkpoint that holds several.
+        grad_checkpointing: recompute activations in the backward pass instead of keeping them.
+
+    Raises:
+        InputError: unknown name, argument or size; missing or unfitting weights.
+    """
+
+    body: Any
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        args: dict[str, Any],
+        size_px: int,
+        *,
+        pretrained: bool | str = False,
+        region_index: int = 0,
+        grad_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        rule = rule_of(name)
+        args = {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
+        args |= _size_arguments(name, rule, args, size_px)
+        self.body = _create(name, rule.timm_name, args)
+        self.loaded = load_weights(self.body, rule.timm_name, args, pretrained, region_index)
+        fuse_attention(self.body)
+        if grad_checkpointing:
+            self.body.set_grad_checkpointing()
+        mean, std = (torch.tensor(self.body.pretrained_cfg[key]).mean() for key in ("mean", "std"))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.features = int(getattr(self.body, "head_hidden_size", self.body.num_features))
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Map crops (N, 1, S, S) in [0, 1] to pooled features (N, `features`), float32."""
+        return self.body((crops - self.mean) / self.std).float()
+
+
+def rule_of(name: str) -> BackboneRule:
+    """The rule of a named backbone; `timm:NAME` gets one that passes the size on where timm's model has a fixed one."""
+    if name in RULES:
+        return RULES[name]
+    timm_name = name.removeprefix("timm:")
+    if timm_name == name or not timm.is_model(timm_name):
+        raise InputError(
+            f"model.backbone = {name!r}: expected one of {', '.join(RULES)}, or timm:NAME with a NAME that timm knows"
+            f" (timm {timm.__version__})"
+        )
+    if timm_name.startswith("swinv2_") and "cr" not in timm_name.split("_"):
+        return BackboneRule(timm_name, multiple_px=4, takes_size=True, windows=True)
+    fixed = bool((timm.get_pretrained_cfg(timm_name) or timm.models.PretrainedCfg()).fixed_input_size)
+    return BackboneRule(timm_name, takes_size=fixed)
+
+
+def fits_windows(size_px: int, window: int, stages: int, patch_px: int = 4) -> bool:
+    """Whether every SwinV2 stage's feature map splits into whole windows, or is one window, without padding."""
+    reduction = patch_px * 2 ** (stages - 1)
+    if size_px % reduction:
+        return False
+    sides = [size_px // (patch_px * 2**stage) for stage in range(stages)]
+    return all(side <= window or side % window == 0 for side in sides)
+
+
+def _size_arguments(name: str, rule: BackboneRule, args: dict[str, Any], size_px: int) -> dict[str, Any]:
+    """Arguments that follow from the crop's side; one InputError where the side does not fit."""
+    stages = len(args.get("depths", (2, 2, 6, 2)))
+    windows = [args["window_size"]] if isinstance(args.get("window_size"), int) else list(SWIN_WINDOWS)
+    per_stage = rule.windows and not isinstance(args.get("window_size", 0), int)
+
+    def fitting_window(size: int) -> int | None:
+        return next((w for w in windows if fits_windows(size, w, stages, int(args.get("patch_size", 4)))), None)
+
+    def fits(size: int) -> bool:
+        whole = size >= MIN_SIZE_PX and size % rule.multiple_px == 0
+        return whole and (not rule.windows or per_stage or fitting_window(size) is not None)
+
+    if not fits(size_px):
+        near = sorted(filter(fits, OFFERED_SIZES_PX), key=lambda size: (abs(size - size_px), size))[:6]
+        why = f" with windows of {' or '.join(map(str, windows))} tokens and {stages} stages" if rule.windows else ""
+        raise InputError(
+            f"crop.size_px = {size_px} does not fit model.backbone = {name!r}{why}:"
+            f" expected a size such as {', '.join(map(str, sorted(near)))}"
+        )
+    found: dict[str, Any] = {"img_size": size_px} if rule.takes_size else {}
+    if rule.windows and not per_stage:
+        found["window_size"] = fitting_window(size_px)
+    return found
+
+
+def _create(name: str, timm_name: str, args: dict[str, Any]) -> nn.Module:
+    try:
+        return timm.create_model(timm_name, pretrained=False, in_chans=1, num_classes=0, **args)
+    except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError, IndexError, KeyError) as error:
+        raise InputError(
+            f"model.backbone_args = {args} do not fit model.backbone = {name!r} (timm {timm_name}): {error}"
+        ) from error

@@ -1,0 +1,218 @@
+"""The LightningModule: what is learned, how, and what validation monitors."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.functional.classification import binary_auroc
+from torchmetrics.utilities import dim_zero_cat
+
+from mammo_aln.config import ModelConfig, OptimConfig
+from mammo_aln.errors import InputError
+from mammo_aln.model.network import AxillaryNetwork
+from mammo_aln.model.optim import WeightAverage, binary_loss, learning_rate_factor, parameter_groups
+
+
+class PatientScores(Metric):
+    """Logits and labels of a whole split, gathered over batches and ranks; each patient counts once."""
+
+    full_state_update = False
+    index: list[Tensor]
+    logit: list[Tensor]
+    label: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("index", "logit", "label"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, index: Tensor, logit: Tensor, label: Tensor) -> None:
+        """Add a batch, each (B,)."""
+        self.index.append(index.detach())
+        self.logit.append(logit.detach().float())
+        self.label.append(label.detach().float())
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """Logits and labels of the patients with a known label, ordered by index, without a sampler's duplicates."""
+        index, logit, label = (dim_zero_cat(part) for part in (self.index, self.logit, self.label))
+        order = torch.argsort(index, stable=True)
+        index, logit, label = index[order], logit[order], label[order]
+        first = torch.ones_like(index, dtype=torch.bool)
+        first[1:] = index[1:] != index[:-1]
+        keep = first & ~torch.isnan(label)
+        return logit[keep], label[keep]
+
+
+class AxillaryClassifier(pl.LightningModule):
+    """Predicts residual nodal disease from packed batches of crops and clinical vectors.
+
+    Args:
+        model: settings of the network.
+        optim: settings of the optimiser.
+        regions: names of the regions, `primary` first, in the order that `batch["region"]` counts.
+        clinical_columns: names of the encoded clinical columns.
+        size_px: side of the crops in pixels.
+        total_steps: optimiser steps that the schedule spans; the trainer's own count where None.
+
+    Raises:
+        InputError: settings that don't go together, weights that don't fit.
+    """
+
+    class_counts: Tensor
+
+    def __init__(
+        self,
+        model: ModelConfig | dict[str, Any],
+        optim: OptimConfig | dict[str, Any],
+        regions: Sequence[str],
+        clinical_columns: Sequence[str],
+        size_px: int,
+        total_steps: int | None = None,
+    ) -> None:
+        super().__init__()
+        plain: dict[str, Any] = {
+            "model": _plain(model),
+            "optim": _plain(optim),
+            "regions": list(regions),
+            "clinical_columns": list(clinical_columns),
+            "size_px": int(size_px),
+            "total_steps": total_steps,
+        }
+        self.save_hyperparameters(plain)
+        self.model_config = ModelConfig(**plain["model"])
+        self.optim_config = OptimConfig(**plain["optim"])
+        self.network = AxillaryNetwork(self.model_config, regions, len(clinical_columns), size_px)
+        decay = self.optim_config.ema_decay
+        self.average = WeightAverage(self.network, decay) if decay > 0 else None
+        self.register_buffer("class_counts", torch.zeros(2))
+        self.train_mean = MeanMetric()
+        # Kept in checkpoints, so that an epoch that was interrupted logs what the whole one would have.
+        self.train_mean.persistent(True)
+        self.val_scores = PatientScores()
+
+    @classmethod
+    def load(cls, path: str | Path, *, map_location: str = "cpu") -> AxillaryClassifier:
+        """Read a checkpoint for prediction, in evaluation mode; files it began from are not needed."""
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        settings = dict(checkpoint["hyper_parameters"])
+        settings["model"] = {**settings["model"], "pretrained": False}
+        module = cls(**settings)
+        module.load_state_dict(checkpoint["state_dict"])
+        return module.eval()
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits (B,): of the learning weights in training mode, of the averaged ones in evaluation."""
+        if self.training or self.average is None:
+            return self.network(batch)
+        return self.average.network(batch)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch."""
+        self._freeze(self.current_epoch < self.model_config.freeze_epochs)
+        loss = binary_loss(
+            self(batch), batch["label"], self._class_weights(batch["label"]), self.optim_config.label_smoothing
+        )
+        known = int((~torch.isnan(batch["label"])).sum())
+        if known:
+            self.train_mean.update(loss.detach(), known)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean training loss."""
+        self.log("train_loss", self.train_mean.compute(), prog_bar=True)
+        self.train_mean.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin anew: a sanity check's scores are not this epoch's."""
+        self.val_scores.reset()
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Collect scores; nothing is averaged over batches."""
+        self.val_scores.update(batch["index"], self(batch), batch["label"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss and AUC of the whole validation split."""
+        logit, label = self.val_scores.compute()
+        loss = binary_loss(logit, label, logit.new_ones(2), 0.0) if len(label) else logit.new_tensor(float("nan"))
+        self.log("val_loss", loss, prog_bar=True)
+        self.log("val_auc", auc_or_nan(logit, label), prog_bar=True)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """Each patient's index and logit (B,), on the CPU."""
+        return {"index": batch["index"].cpu(), "logit": self(batch).cpu()}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW, with linear warm-up and cosine decay per step."""
+        total = self.hparams["total_steps"] or self.trainer.estimated_stepping_batches
+        if not 0 < total < float("inf"):
+            raise InputError("the learning-rate schedule needs an end: give the Trainer max_epochs or max_steps")
+        optimizer = torch.optim.AdamW(parameter_groups(self.network, self.optim_config), lr=self.optim_config.lr)
+        factor = partial(
+            learning_rate_factor, total_steps=int(total), warmup_fraction=self.optim_config.warmup_fraction
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep frozen weights from any step, decay included."""
+        if self.network.frozen:
+            for backbone in self.network.loaded_backbones:
+                for weight in backbone.parameters():
+                    weight.grad = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by `optim.gradient_clip_norm` where the Trainer has no clipping of its own."""
+        if gradient_clip_val is None:
+            gradient_clip_val, gradient_clip_algorithm = self.optim_config.gradient_clip_norm, "norm"
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the average: before any callback may save a checkpoint."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            self.average.update(self.network)
+
+    def _freeze(self, frozen: bool) -> None:
+        if frozen != self.network.frozen:
+            self.network.frozen = frozen
+            for backbone in self.network.loaded_backbones:
+                backbone.train(not frozen)
+
+    def _class_weights(self, labels: Tensor) -> Tensor:
+        """Weights that make both classes count alike, from the labels seen so far in training."""
+        if self.optim_config.class_weight == "none":
+            return torch.ones_like(self.class_counts)
+        self.class_counts += torch.stack([(labels == 0).sum(), (labels == 1).sum()])
+        smoothed = self.class_counts + 1.0
+        return smoothed.sum() / (2.0 * smoothed)
+
+
+def auc_or_nan(logit: Tensor, label: Tensor) -> Tensor:
+    """AUC of logits; NaN with a warning where only one class is there."""
+    if len(label) == 0 or bool((label == label[0]).all()):
+        warnings.warn("validation has patients of one class only: val_auc is NaN", stacklevel=2)
+        return torch.full((), float("nan"), device=logit.device)
+    # Ranks instead of sigmoids: far logits would tie at 0 or 1 in float32.
+    ranks = torch.unique(logit, return_inverse=True)[1].double()
+    return binary_auroc(ranks / max(1.0, float(ranks.max())), label.long()).float()
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """Settings as plain dicts, lists, strings and numbers, which checkpoints may hold."""
+    values = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else dict(settings)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}

@@ -1,0 +1,162 @@
+"""The whole network: packed crops and clinical vectors in, one logit per patient out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+from mammo_aln.config import ModelConfig
+from mammo_aln.errors import InputError
+from mammo_aln.model.backbones import Backbone
+from mammo_aln.model.clinical import ClinicalEncoder
+from mammo_aln.model.fusion import FUSIONS, GroupPool, draw_hidden
+
+VIEWS = 3
+
+
+class CropEncoder(nn.Module):
+    """Backbone, then normalised features, then a token of `width`.
+
+    Args:
+        backbone: maps (N, 1, S, S) to (N, features).
+        width: width of the token.
+    """
+
+    def __init__(self, backbone: Backbone, width: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.norm = nn.LayerNorm(backbone.features)
+        self.project = nn.Linear(backbone.features, width)
+
+    def forward(self, crops: Tensor, frozen: bool) -> Tensor:
+        """Map crops (N, 1, S, S) to tokens (N, width); `frozen` keeps gradients from a loaded backbone."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not (frozen and self.backbone.loaded)):
+            features = self.backbone(crops)
+        return self.project(self.norm(features))
+
+
+class AxillaryNetwork(nn.Module):
+    """Fuses primary and auxiliary crops with clinical features; any of them may lack.
+
+    Args:
+        model: settings of the network.
+        regions: names of the regions, the primary one first, as counted by `batch["region"]`.
+        clinical_columns: width of the encoded clinical vector.
+        size_px: side of the crops in pixels.
+
+    Raises:
+        InputError: settings that don't go together.
+    """
+
+    def __init__(self, model: ModelConfig, regions: Sequence[str], clinical_columns: int, size_px: int) -> None:
+        super().__init__()
+        self.regions = _used_regions(model, regions)
+        if "clinical" in model.inputs and clinical_columns == 0:
+            raise InputError("model.inputs has clinical, but the cohort has no clinical features: leave it out")
+        width = model.embed_dim
+        # Attention sees every view of a region as a token of its own; the others see one token per region.
+        self.slots_per_region = VIEWS if model.fusion == "attention" else 1
+        self.modality_dropout = model.modality_dropout
+        self.frozen = False
+        self.shared = model.shared_backbone and len(self.regions) > 0
+        names = ["shared"] if self.shared else [f"region_{index}" for index in self.regions]
+        # Which regions each encoder sees.
+        self.seen = dict(zip(names, [self.regions] if self.shared else [[i] for i in self.regions], strict=True))
+        self.encoders = nn.ModuleDict({name: _crop_encoder(model, size_px, self.seen[name][0]) for name in names})
+        image_slots = len(self.regions) * self.slots_per_region
+        slots = image_slots + ("clinical" in model.inputs)
+        if image_slots:
+            self.view_embedding = nn.Embedding(VIEWS, width)
+            self.region_embedding = nn.Embedding(len(regions), width)
+            nn.init.zeros_(self.view_embedding.weight)
+            nn.init.zeros_(self.region_embedding.weight)
+            self.pool = GroupPool(width)
+        self.clinical = (
+            ClinicalEncoder(clinical_columns, width, model.drop_rate) if "clinical" in model.inputs else None
+        )
+        self.missing = nn.Parameter(torch.zeros(slots, width))
+        self.fusion = FUSIONS[model.fusion](slots, width, model.drop_rate)
+
+    @property
+    def loaded_backbones(self) -> list[Backbone]:
+        """Backbones that began from loaded weights."""
+        backbones = [module for module in self.modules() if isinstance(module, Backbone)]
+        return [backbone for backbone in backbones if backbone.loaded]
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Map a packed batch to logits (B,)."""
+        patients = batch["clinical"].shape[0]
+        parts = [self._region_tokens(batch)] if self.regions else []
+        if self.clinical is not None:
+            token = self.clinical(batch["clinical"].float())
+            parts.append((token.unsqueeze(1), token.new_ones(patients, 1, dtype=torch.bool)))
+        tokens = torch.cat([token for token, _ in parts], dim=1)
+        present = torch.cat([there for _, there in parts], dim=1)
+        if self.training and self.modality_dropout > 0:
+            present = present & ~self._hidden_slots(present)
+        return self.fusion(torch.where(present.unsqueeze(2), tokens, self.missing)).float()
+
+    def _region_tokens(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """One token per patient and slot (B, image slots, width), and whether the patient has a crop for it."""
+        tokens, order = self._crop_tokens(batch)
+        unit, region, view = batch["unit"][order], batch["region"][order], batch["view"][order]
+        place = torch.zeros_like(region)
+        for position, index in enumerate(self.regions):
+            place = torch.where(region == index, position, place)
+        tokens = tokens + self.view_embedding(view) + self.region_embedding(region)
+        patients, slots = batch["clinical"].shape[0], len(self.regions) * self.slots_per_region
+        slot = place * self.slots_per_region + (view if self.slots_per_region > 1 else 0)
+        pooled, present = self.pool(tokens, unit * slots + slot, patients * slots)
+        return pooled.view(patients, slots, -1), present.view(patients, slots)
+
+    def _crop_tokens(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Tokens of the crops in use, encoder by encoder, and each token's crop; an encoder without crops rests."""
+        tokens, orders = [], []
+        for name, encoder in self.encoders.items():
+            wanted = torch.zeros_like(batch["region"], dtype=torch.bool)
+            for index in self.seen[name]:
+                wanted |= batch["region"] == index
+            order = wanted.nonzero().squeeze(1)
+            orders.append(order)
+            if len(order):
+                tokens.append(encoder(batch["crops"][order], self.frozen))
+            else:
+                tokens.append(self.missing.new_zeros(0, self.missing.shape[1]))
+            if self.training and torch.distributed.is_available() and torch.distributed.is_initialized():
+                # Every rank must have a gradient for every weight, or the gradients' average waits for ever.
+                tokens[-1] = tokens[-1] + sum(0.0 * weight.sum() for weight in encoder.parameters())
+        return torch.cat(tokens), torch.cat(orders)
+
+    def _hidden_slots(self, present: Tensor) -> Tensor:
+        """Slots hidden by modality dropout; a region's views are hidden together."""
+        image_slots = len(self.regions) * self.slots_per_region
+        per_region = present[:, :image_slots].view(-1, len(self.regions), self.slots_per_region)
+        branches = torch.cat((per_region.any(dim=2), present[:, image_slots:]), dim=1)
+        hidden = draw_hidden(branches, self.modality_dropout)
+        images = hidden[:, : len(self.regions)].repeat_interleave(self.slots_per_region, dim=1)
+        return torch.cat((images, hidden[:, len(self.regions) :]), dim=1)
+
+
+def _crop_encoder(model: ModelConfig, size_px: int, region_index: int) -> CropEncoder:
+    backbone = Backbone(
+        model.backbone,
+        model.backbone_args,
+        size_px,
+        pretrained=model.pretrained,
+        region_index=region_index,
+        grad_checkpointing=model.grad_checkpointing,
+    )
+    return CropEncoder(backbone, model.embed_dim)
+
+
+def _used_regions(model: ModelConfig, regions: Sequence[str]) -> list[int]:
+    """Indices of the regions that the settings let in."""
+    if not model.inputs:
+        raise InputError("model.inputs is empty: expected one or more of primary, auxiliary, clinical")
+    if "auxiliary" in model.inputs and len(regions) < 2:
+        raise InputError("model.inputs has auxiliary, but crop.auxiliary names no region")
+    wanted = {"primary": [0], "auxiliary": list(range(1, len(regions)))}
+    return [index for name, indices in wanted.items() if name in model.inputs for index in indices]

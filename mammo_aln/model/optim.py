@@ -1,0 +1,108 @@
+"""Loss, parameter groups, learning-rate schedule and the moving average of the weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import timm.optim
+import torch
+from torch import Tensor, nn
+
+from mammo_aln.config import OptimConfig
+from mammo_aln.model.network import AxillaryNetwork
+
+
+def binary_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+    """Weighted binary cross-entropy over the patients whose label is known; 0 (with a gradient of 0) where none is.
+
+    Args:
+        logits: (B,).
+        labels: (B,), 1, 0, or NaN for unknown.
+        weights: weight of the negative and of the positive class (2,).
+        smoothing: moves targets towards 0.5 by this share.
+    """
+    known = ~torch.isnan(labels)
+    target = torch.where(known, labels, 0.0)
+    weight = torch.where(target > 0.5, weights[1], weights[0]) * known
+    smooth = target * (1.0 - smoothing) + 0.5 * smoothing
+    each = nn.functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
+    return (each * weight).sum() / weight.sum().clamp(min=1e-12)
+
+
+def learning_rate_factor(step: int, *, total_steps: int, warmup_fraction: float) -> float:
+    """Share of the peak learning rate at a step (from 0): linear from 0 to 1, then half a cosine down to 0.
+
+    The first step takes 1 / warm-up steps of the peak, so that it is not lost.
+    """
+    warmup = round(total_steps * warmup_fraction)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total_steps - warmup)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+
+
+def parameter_groups(network: AxillaryNetwork, optim: OptimConfig) -> list[dict[str, Any]]:
+    """AdamW's groups: no decay for biases, normalisation and other 1-d weights; layer-wise rates in loaded backbones.
+
+    A loaded backbone's layer k of n learns at `lr * layer_decay ** (n - k)`; what begins at random learns at `lr`.
+    """
+    groups: list[dict[str, Any]] = []
+    loaded: set[int] = set()
+    for backbone in network.loaded_backbones:
+        exempt: set[str] = getattr(backbone.body, "no_weight_decay", set)()
+        for group in timm.optim.param_groups_layer_decay(
+            backbone.body, optim.weight_decay, exempt, layer_decay=optim.layer_decay
+        ):
+            loaded.update(map(id, group["params"]))
+            rate = optim.lr * group["lr_scale"]
+            groups.append({"params": group["params"], "weight_decay": group["weight_decay"], "lr": rate})
+    rest = [(name, p) for name, p in network.named_parameters() if p.requires_grad and id(p) not in loaded]
+    for decay, wanted in ((optim.weight_decay, True), (0.0, False)):
+        params = [p for name, p in rest if decays(name, p) is wanted]
+        if params:
+            groups.append({"params": params, "weight_decay": decay, "lr": optim.lr})
+    return groups
+
+
+def decays(name: str, weight: Tensor) -> bool:
+    """Whether weight decay acts on a weight: matrices and kernels, not biases, scales, tokens or position biases."""
+    exempt = ("missing", "_embedding", "place", "logit_scale", "cpb_mlp", "relative_position_bias", "pos_embed")
+    return weight.ndim > 1 and not any(part in name for part in exempt)
+
+
+class WeightAverage(nn.Module):
+    """Exponential moving average of a network's weights and buffers: a network always in evaluation mode.
+
+    The decay of update n is `min(decay, (1 + n) / (10 + n))`, so that initial weights fade within tens of steps.
+
+    Args:
+        network: the network that learns.
+        decay: share kept per step.
+    """
+
+    updates: Tensor
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def train(self, mode: bool = True) -> WeightAverage:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Move the average towards the network's present weights; counters are copied."""
+        self.updates += 1
+        n = int(self.updates)
+        share = 1.0 - min(self.decay, (1 + n) / (10 + n))
+        pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
+        floats = [(mean, now) for mean, now in pairs if mean.is_floating_point()]
+        torch._foreach_lerp_([mean for mean, _ in floats], [now for _, now in floats], share)
+        for mean, now in pairs:
+            if not mean.is_floating_point():
+                mean.copy_(now)

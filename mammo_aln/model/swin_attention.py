@@ -1,0 +1,96 @@
+"""SwinV2's cosine attention through torch's fused kernel, with timm's own weights.
+
+timm multiplies normalised queries and keys, scales, adds the position bias and the shift mask, and takes the softmax in
+separate kernels; its position-bias network runs anew at every call. Here the clamped logit scale multiplies the
+normalised queries, bias and shift mask become the additive mask of `scaled_dot_product_attention`, and in evaluation
+the mask is kept until a weight that it depends on changes. Source of the formula: Liu et al. 2022, Swin Transformer V2,
+section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models.swin_transformer_v2 import WindowAttention
+from torch import Tensor, nn
+
+MAX_LOGIT_SCALE = math.log(1.0 / 0.01)
+
+
+class FusedWindowAttention(WindowAttention):
+    """timm's `WindowAttention`, same parameters and buffers, computed by `scaled_dot_product_attention`."""
+
+    relative_coords_table: Tensor
+    relative_position_index: Tensor
+    _kept: tuple[tuple[Any, ...], Tensor] | None = None
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend within windows.
+
+        Args:
+            x: tokens (images * windows, tokens, channels), windows of one image side by side.
+            mask: 0 where a pair of tokens may attend, strongly negative elsewhere (windows, tokens, tokens), or None.
+
+        Returns:
+            Tensor of the shape of `x`.
+        """
+        rows, tokens, channels = x.shape
+        bias = None if self.q_bias is None else torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+        windows = 1 if mask is None else mask.shape[0]
+        head_width = channels // self.num_heads
+        qkv = F.linear(x, self.qkv.weight, bias).view(rows // windows, windows, tokens, 3, self.num_heads, head_width)
+        query, key, value = (part.flatten(1, 2) for part in qkv.permute(3, 0, 1, 4, 2, 5).unbind(0))
+        scale = torch.clamp(self.logit_scale, max=MAX_LOGIT_SCALE).exp().repeat(windows, 1, 1)
+        out = F.scaled_dot_product_attention(
+            F.normalize(query, dim=-1) * scale,
+            F.normalize(key, dim=-1),
+            value,
+            attn_mask=self._additive_mask(mask).to(query.dtype),
+            dropout_p=self.attn_drop.p if self.training else 0.0,
+            scale=1.0,
+        )
+        out = out.view(rows // windows, windows, self.num_heads, tokens, head_width).transpose(2, 3)
+        return self.proj_drop(self.proj(out.reshape(rows, tokens, channels)))
+
+    def train(self, mode: bool = True) -> FusedWindowAttention:
+        """Set the mode; training forgets the kept mask."""
+        if mode:
+            self._kept = None
+        return super().train(mode)
+
+    def _additive_mask(self, mask: Tensor | None) -> Tensor:
+        """Position bias plus shift mask (1, windows * heads, tokens, tokens); kept while its sources stay."""
+        weights = list(self.cpb_mlp.parameters())
+        wants_gradient = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
+        if self.training or wants_gradient:
+            return self._compute_mask(mask)
+        sources = [*weights, self.relative_coords_table, *([] if mask is None else [mask])]
+        state = tuple((s.data_ptr(), s.device, s.dtype, None if s.is_inference() else s._version) for s in sources)
+        if self._kept is None or self._kept[0] != state:
+            # Outside inference mode, so that a later pass that needs gradients may use what was kept.
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept = (state, self._compute_mask(mask))
+        return self._kept[1]
+
+    def _compute_mask(self, mask: Tensor | None) -> Tensor:
+        area = self.window_size[0] * self.window_size[1]
+        table = 16 * torch.sigmoid(self.cpb_mlp(self.relative_coords_table).view(-1, self.num_heads))
+        bias = table[self.relative_position_index.view(-1)].view(area, area, self.num_heads).permute(2, 0, 1)
+        if mask is None:
+            return bias.unsqueeze(0)
+        return (bias.unsqueeze(0) + mask.unsqueeze(1)).reshape(1, -1, area, area)
+
+
+def fuse_attention(network: nn.Module) -> int:
+    """Give every SwinV2 window attention in `network` the fused computation, in place; weights and their names stay.
+
+    Returns:
+        How many attentions were changed.
+    """
+    attentions = [module for module in network.modules() if type(module) is WindowAttention]
+    for attention in attentions:
+        attention.__class__ = FusedWindowAttention
+    return len(attentions)
