@@ -1,0 +1,161 @@
+"""What is looked for: the lesion (size, margin) and the axillary node (short axis, hilum), drawn as masks in millimetres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mammo_aln.phantom.texture import Image, Plane
+
+Box = tuple[float, float, float, float]
+"""x_min, y_min, x_max, y_max."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A rectangle of a plane around a point, with every pixel's offset from that point in millimetres."""
+
+    rows: slice
+    columns: slice
+    x_mm: Image
+    y_mm: Image
+
+    def moved(self, right_mm: float, down_mm: float) -> Patch:
+        """The same pixels, with offsets from a point further right and down."""
+        return Patch(self.rows, self.columns, self.x_mm - np.float32(right_mm), self.y_mm - np.float32(down_mm))
+
+
+def patch_around(plane: Plane, x_mm: float, y_mm: float, reach_mm: float) -> Patch:
+    """The part of the plane within `reach_mm` of a point, along each axis."""
+    x, y = plane.axes()
+    columns = _span(x_mm, reach_mm, plane.spacing_mm, plane.columns)
+    rows = _span(y_mm, reach_mm, plane.spacing_mm, plane.rows)
+    return Patch(rows, columns, x[:, columns] - np.float32(x_mm), y[rows] - np.float32(y_mm))
+
+
+def _span(centre_mm: float, reach_mm: float, spacing_mm: float, count: int) -> slice:
+    first = int(np.clip(np.floor((centre_mm - reach_mm) / spacing_mm), 0, count - 1))
+    last = int(np.clip(np.ceil((centre_mm + reach_mm) / spacing_mm), first + 1, count))
+    return slice(first, last)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A closed outline in polar form: an ellipse with lobes.
+
+    Args:
+        half_length_mm: half of the long axis.
+        aspect: short axis over long axis.
+        tilt: angle of the long axis in radians.
+        lobes: per lobe count, relative amplitude and phase.
+    """
+
+    half_length_mm: float
+    aspect: float
+    tilt: float
+    lobes: tuple[tuple[int, float, float], ...] = ()
+
+    def radius_mm(self, angle: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Distance of the outline from its centre at each angle."""
+        turned = angle - np.float32(self.tilt)
+        cosine, sine = np.cos(turned), np.sin(turned)
+        radius = self.half_length_mm / np.sqrt(cosine**2 + (sine / np.float32(self.aspect)) ** 2)
+        for count, amplitude, phase in self.lobes:
+            radius = radius * (1.0 + np.float32(amplitude) * np.cos(count * turned + np.float32(phase)))
+        return np.asarray(radius, dtype=np.float32)
+
+    def box_mm(self) -> Box:
+        """Tight box around the outline, relative to its centre."""
+        angle = np.linspace(-np.pi, np.pi, 721, dtype=np.float32)
+        radius = self.radius_mm(angle)
+        x, y = radius * np.cos(angle), radius * np.sin(angle)
+        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+
+    def fill(self, patch: Patch, soft: float) -> Image:
+        """1 inside, 0 outside, with an edge as wide as `soft` times the half length."""
+        distance = np.hypot(patch.x_mm, patch.y_mm)
+        inside = self.radius_mm(np.arctan2(patch.y_mm, patch.x_mm)) - distance
+        return np.asarray(
+            1.0 / (1.0 + np.exp(np.clip(-inside / np.float32(soft * self.half_length_mm), -30, 30))), np.float32
+        )
+
+
+def lesion_outline(size_mm: float, spiculated: bool, rng: np.random.Generator) -> Outline:
+    """Body of a lesion whose greatest extent is near `size_mm`; a spiculated one has an uneven outline."""
+    unevenness = 0.055 if spiculated else 0.012
+    lobes = tuple(
+        (count, float(rng.uniform(0.4, 1.0)) * unevenness, float(rng.uniform(0, 2 * np.pi))) for count in (3, 5, 8)
+    )
+    return Outline(size_mm / 2.0, float(rng.uniform(0.78, 0.95)), float(rng.uniform(0, np.pi)), lobes)
+
+
+def spicules(patch: Patch, outline: Outline, rng: np.random.Generator) -> Image:
+    """Lines that radiate from the body and taper; length and width go with its size, so that they do not tell it."""
+    half = outline.half_length_mm
+    total = np.zeros(np.broadcast_shapes(patch.x_mm.shape, patch.y_mm.shape), np.float32)
+    count = int(rng.integers(13, 20))
+    for angle in _spread_angles(count, rng):
+        length = half * rng.uniform(0.55, 1.15)
+        width = half * rng.uniform(0.045, 0.075)
+        bend = rng.uniform(-0.12, 0.12) / half
+        start = 0.8 * float(outline.radius_mm(np.array([angle], np.float32))[0])
+        for rows, columns in _bounds(
+            patch, angle, start, start + 0.2 * half + length, 4 * width + abs(bend) * length**2
+        ):
+            x, y = patch.x_mm[:, columns], patch.y_mm[rows]
+            along = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)) - np.float32(start)
+            across = y * np.float32(np.cos(angle)) - x * np.float32(np.sin(angle)) - np.float32(bend) * along**2
+            left = np.clip(1.0 - along / np.float32(0.2 * half + length), 0.0, 1.0)
+            thickness = np.float32(width) * (0.35 + 0.65 * left)
+            line = np.exp(-((across / thickness) ** 2)) * np.sqrt(left) * (along > 0)
+            np.maximum(total[rows, columns], line, out=total[rows, columns])
+    return total
+
+
+def _spread_angles(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    return 2 * np.pi * (np.arange(count) + rng.uniform(-0.35, 0.35, count)) / count + rng.uniform(0, 2 * np.pi)
+
+
+def _bounds(patch: Patch, angle: float, begin: float, end: float, reach: float) -> Iterator[tuple[slice, slice]]:
+    """The part of the patch that a line can touch; nothing if it lies outside."""
+    x_ends = np.cos(angle) * np.array([begin, end])
+    y_ends = np.sin(angle) * np.array([begin, end])
+    columns = np.flatnonzero((patch.x_mm[0] > x_ends.min() - reach) & (patch.x_mm[0] < x_ends.max() + reach))
+    rows = np.flatnonzero((patch.y_mm[:, 0] > y_ends.min() - reach) & (patch.y_mm[:, 0] < y_ends.max() + reach))
+    if columns.size and rows.size:
+        yield slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def node_outline(short_mm: float, rng: np.random.Generator) -> Outline:
+    """An axillary node: an oval whose short axis is `short_mm`, lying along the pectoral muscle."""
+    aspect = float(rng.uniform(0.66, 0.82))
+    return Outline(short_mm / aspect / 2.0, aspect, float(rng.uniform(0.6, 2.2)), ((2, 0.03, 0.0),))
+
+
+def hilum_outline(node: Outline, rng: np.random.Generator) -> tuple[Outline, float, float]:
+    """The fatty hilum of a node and the offset of its centre in millimetres: it opens towards one long side."""
+    side = node.tilt + np.pi / 2.0 * float(rng.choice([-1.0, 1.0]))
+    shift = 0.22 * node.half_length_mm * node.aspect
+    hilum = Outline(node.half_length_mm * 0.62, node.aspect * 0.95, node.tilt)
+    return hilum, float(np.cos(side) * shift), float(np.sin(side) * shift)
+
+
+def add_at(image: Image, patch: Patch, values: Image) -> None:
+    """Add values to the patch's part of the image, in place."""
+    image[patch.rows, patch.columns] += values
+
+
+def draw_marker(image: Image, text: str, x_px: int, y_px: int, height_px: int) -> None:
+    """Burn a side label into air, in place, as far right as `x_px` and the border let it."""
+    face = cv2.FONT_HERSHEY_DUPLEX
+    scale = cv2.getFontScaleFromHeight(face, height_px, 2)
+    (width, height), below = cv2.getTextSize(text, face, scale, 2)
+    label = np.zeros((height + 2 * below, width + 8), np.uint8)
+    cv2.putText(label, text, (4, height + below // 2), face, scale, 255, 2, cv2.LINE_AA)
+    y, x = max(y_px, 0), max(min(x_px, image.shape[1] - label.shape[1]), 0)
+    place = image[y : y + label.shape[0], x : x + label.shape[1]]
+    np.maximum(place, label[: place.shape[0], : place.shape[1]].astype(np.float32) / 255.0, out=place)

@@ -1,0 +1,244 @@
+"""A cohort of synthetic mammograms whose outcome is known: `write_phantom`."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import yaml
+
+from mammo_aln.errors import InputError
+from mammo_aln.files import write_csv, write_text
+from mammo_aln.phantom.breast import DrawnView, Findings, View, draw_appearance, draw_view
+from mammo_aln.phantom.findings import Box, draw_marker
+from mammo_aln.phantom.plan import center_sizes, plan_patients
+from mammo_aln.phantom.texture import Plane
+from mammo_aln.phantom.truth import LEVELS, SUBSETS, Truth
+from mammo_aln.phantom.vendors import (
+    VENDORS,
+    Exposure,
+    Identity,
+    Vendor,
+    breast_spacing_mm,
+    chest_wall_left,
+    stored_values,
+    write_mammogram,
+)
+from mammo_aln.progress import track
+
+FIELD_MM = (120.0, 180.0)
+"""Width and height of the field of view in the plane of the breast."""
+FACTORS = ("size_mm", "spiculated", "node_short_mm", "hilum_lost", "er", "her2", "ct", "age")
+CLINICAL: dict[str, dict[str, Any]] = {
+    "age": {"kind": "continuous", "unit": "years", "known_at": "baseline"},
+    "er": {"kind": "categorical", "levels": list(LEVELS["er"]), "known_at": "baseline"},
+    "her2": {"kind": "categorical", "levels": list(LEVELS["her2"]), "known_at": "baseline"},
+    "ct": {"kind": "ordinal", "levels": list(LEVELS["ct"]), "known_at": "baseline"},
+}
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """One image to draw and write; everything a worker needs."""
+
+    seed: int
+    patient_number: int
+    vendor: Vendor
+    who: Identity
+    findings: Findings | None
+    path: str
+    full_size: bool
+
+
+def write_phantom(
+    out: str | Path,
+    *,
+    patients: int = 300,
+    centers: int = 3,
+    seed: int = 0,
+    full_size: bool = False,
+    shuffle_labels: bool = False,
+    internal_test: bool = True,
+    external_patients: int | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Write a cohort folder of synthetic mammograms with the truth beside it.
+
+    Args:
+        out: folder to make; it appears when all is written. An empty folder is taken over.
+        patients: patients in all.
+        centers: centres, each with its own vendor; the last one is the external test.
+        seed: the same seed gives the same files, whatever the number of workers.
+        full_size: pixels of 0.065 to 0.09 mm in place of 0.14 to 0.19 mm.
+        shuffle_labels: labels that depend on nothing: every Bayes AUC is 0.5.
+        internal_test: keep an internal test split beside training and validation.
+        external_patients: patients of the external centre; by default as many as the others have.
+        workers: processes; by default one per core.
+
+    Returns:
+        The cohort folder: `cohort.yaml`, `patients.csv`, `images.csv`, `regions.csv`, `dicom/`, `truth.csv` (per patient: the factors,
+        the probability that generated the label, and the best probability and the Bayes AUC at the patient's centre for every
+        subset of the inputs), `bayes_auc.csv` (centre or `all`, inputs, bayes_auc).
+
+    Raises:
+        InputError: too few patients or centres, or `out` holds something.
+    """
+    truth = Truth(strength=0.0 if shuffle_labels else 1.0)
+    sizes = center_sizes(patients, centers, external_patients)
+    table = plan_patients(sizes, seed, truth, internal_test)
+    with folder_whole(Path(out)) as folder:
+        tasks = plan_images(table, seed, full_size)
+        boxes = _draw_all(tasks, folder, workers)
+        _write_tables(folder, table, tasks, boxes)
+        _write_truth(folder, table, truth)
+    return Path(out)
+
+
+@contextmanager
+def folder_whole(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out`; rename it onto `out` if the block ends well, remove it if not."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not an empty folder: name another")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        yield part
+        part.chmod(0o755)
+        part.replace(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def plan_images(table: pd.DataFrame, seed: int, full_size: bool) -> list[ImageTask]:
+    """The images of every patient: one or two of the treated side, and for some both of the other."""
+    tasks = []
+    for number, row in enumerate(table.to_dict("records")):
+        findings = Findings(row["size_mm"], bool(row["spiculated"]), row["node_short_mm"], bool(row["hilum_lost"]))
+        treated = [view for view in ("CC", "MLO") if row[f"has_{view.lower()}"]]
+        shown = [(row["side"], view, findings) for view in treated]
+        if row["other_breast"]:
+            other = "R" if row["side"] == "L" else "L"
+            shown += [(other, view, None) for view in ("CC", "MLO")]
+        for side, view, seen in shown:
+            name = f"{row['patient_id']}_{side}_{view}"
+            who = Identity(row["patient_id"], name, row["center"], side, view)
+            path = f"dicom/{row['center']}/{row['patient_id']}/{name}.dcm"
+            vendor = VENDORS[row["center_index"] % len(VENDORS)]
+            tasks.append(ImageTask(seed, number, vendor, who, seen, path, full_size))
+    return tasks
+
+
+def draw_image(task: ImageTask) -> tuple[DrawnView, Plane, Exposure]:
+    """Draw one image, chest wall on the left; a patient's images share an appearance and nothing else."""
+    look = draw_appearance(np.random.default_rng([task.seed, 1, task.patient_number]))
+    place = ["L_CC", "L_MLO", "R_CC", "R_MLO"].index(f"{task.who.laterality}_{task.who.view}")
+    rng = np.random.default_rng([task.seed, 2, task.patient_number, place])
+    exposure = Exposure.draw(task.vendor, rng)
+    spacing_mm = breast_spacing_mm(task.vendor, exposure, task.full_size)
+    plane = Plane(round(FIELD_MM[1] / spacing_mm), round(FIELD_MM[0] / spacing_mm), spacing_mm)
+    return draw_view(task.who.view, plane, look, task.findings, rng), plane, exposure
+
+
+def _write_image(task: ImageTask, folder: Path) -> dict[str, Box]:
+    """Draw, flip as the vendor stores it, label and write one image; its boxes in the stored matrix."""
+    drawn, plane, exposure = draw_image(task)
+    flipped = not chest_wall_left(task.vendor, task.who.laterality)
+    brightness = np.ascontiguousarray(drawn.brightness[:, ::-1]) if flipped else drawn.brightness
+    height_px = round(5.0 / plane.spacing_mm)
+    x_px = round(4.0 / plane.spacing_mm) if flipped else plane.columns
+    draw_marker(brightness, f"{task.who.laterality} {task.who.view}", x_px, round(4.0 / plane.spacing_mm), height_px)
+    path = folder / task.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = stored_values(brightness, task.vendor, exposure)
+    write_mammogram(path, stored, task.vendor, exposure, task.who, task.full_size)
+    if not flipped:
+        return drawn.boxes
+    return {name: (plane.columns - box[2], box[1], plane.columns - box[0], box[3]) for name, box in drawn.boxes.items()}
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+def _draw_all(tasks: list[ImageTask], folder: Path, workers: int | None) -> list[dict[str, Box]]:
+    count = min(workers or os.cpu_count() or 1, len(tasks))
+    folders = [folder] * len(tasks)
+    if count == 1:
+        return list(track(map(_write_image, tasks, folders), total=len(tasks), what="phantom", unit="images"))
+    # Fresh processes: a fork would copy the locks of whatever threads the caller runs.
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
+        drawn = pool.map(_write_image, tasks, folders, chunksize=4)
+        return list(track(drawn, total=len(tasks), what="phantom", unit="images"))
+
+
+def _write_tables(folder: Path, table: pd.DataFrame, tasks: list[ImageTask], boxes: list[dict[str, Box]]) -> None:
+    declaration = {
+        "name": "phantom",
+        "label": {"column": "aln_status", "meaning": "1 = residual nodal metastasis after NAT, 0 = ypN0"},
+        "clinical": CLINICAL,
+    }
+    write_text(folder / "cohort.yaml", yaml.safe_dump(declaration, sort_keys=False))
+    patients = table[["patient_id", "center", "side", "aln_status", "split"]].copy()
+    for feature in CLINICAL:
+        patients[feature] = table[feature].astype(object).where(table[f"{feature}_recorded"], "")
+    write_csv(folder / "patients.csv", patients)
+    images = [
+        {
+            "image_id": task.who.image_id,
+            "patient_id": task.who.patient_id,
+            "path": task.path,
+            "laterality": task.who.laterality,
+            "view": task.who.view,
+        }
+        for task in tasks
+    ]
+    write_csv(folder / "images.csv", pd.DataFrame(images))
+    regions = [
+        {
+            "image_id": task.who.image_id,
+            "region": region,
+            **dict(zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True)),
+        }
+        for task, drawn in zip(tasks, boxes, strict=True)
+        for region, box in drawn.items()
+    ]
+    write_csv(folder / "regions.csv", pd.DataFrame(regions).round(3))
+
+
+def bayes_table(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
+    """Bayes AUC of every subset of the inputs, per centre and for `all`: columns center, inputs, bayes_auc."""
+    shares = table.groupby("center")["intercept"].agg(["first", "size"])
+    mixes = {str(center): {float(row["first"]): 1.0} for center, row in shares.iterrows()}
+    pooled = table["intercept"].value_counts(normalize=True)
+    mixes["all"] = {float(intercept): float(share) for intercept, share in pooled.items()}
+    rows = [
+        {"center": center, "inputs": "+".join(subset), "bayes_auc": truth.bayes_auc(subset, mix)}
+        for center, mix in mixes.items()
+        for subset in SUBSETS
+    ]
+    return pd.DataFrame(rows)
+
+
+def _write_truth(folder: Path, table: pd.DataFrame, truth: Truth) -> None:
+    bayes = bayes_table(table, truth)
+    write_csv(folder / "bayes_auc.csv", bayes)
+    known = table[["patient_id", "center", "split", "aln_status", "probability"]].copy()
+    intercept = table["intercept"].to_numpy(float)
+    for subset in SUBSETS:
+        known[f"probability_{'+'.join(subset)}"] = truth.posterior(subset, table, intercept)
+    wide = bayes.pivot(index="center", columns="inputs", values="bayes_auc")
+    for subset in SUBSETS:
+        inputs = "+".join(subset)
+        known[f"bayes_auc_{inputs}"] = table["center"].map(wide[inputs])
+    write_csv(folder / "truth.csv", pd.concat([known, table[list(FACTORS)]], axis=1))
