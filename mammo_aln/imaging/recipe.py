@@ -1,0 +1,42 @@
+"""The exact steps that made display pixels from stored ones: ordered, plain JSON, with a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from mammo_aln.files import json_ready
+
+
+@dataclass(frozen=True)
+class PixelRecipe:
+    """Ordered steps from stored values to display values.
+
+    Args:
+        steps: pairs of a step's name and its parameters; parameters are plain JSON (numbers, strings, lists, dicts).
+    """
+
+    steps: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+    def then(self, name: str, **parameters: Any) -> PixelRecipe:
+        """Return a recipe with one more step."""
+        return PixelRecipe((*self.steps, (name, json_ready(parameters))))
+
+    def cards(self) -> list[dict[str, Any]]:
+        """The steps as `[{"name": ..., "parameters": {...}}, ...]`."""
+        return [{"name": name, "parameters": parameters} for name, parameters in self.steps]
+
+    def to_json(self) -> str:
+        """Canonical JSON: keys sorted, no spaces, so that equal recipes are equal texts."""
+        return json.dumps(self.cards(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> PixelRecipe:
+        """Inverse of `to_json`."""
+        return cls(tuple((step["name"], step["parameters"]) for step in json.loads(text)))
+
+    def digest(self) -> str:
+        """First 16 hex digits of the SHA-256 of `to_json`."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
