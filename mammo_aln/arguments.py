@@ -20,9 +20,11 @@ def parse(
     """Keyword arguments of `function` as given by `words`; None where help or the settings were printed instead.
 
     Args:
-        function: its signature is the flags, its docstring their help; parameters that are dataclasses become `--name.key`.
+        function: its signature is the flags, its docstring their help; parameters that are dataclasses become
+            `--name.key`.
         prog: name shown in the help.
-        positional: parameter that words without `--` go to (a list where its type is one); may also be given as `--name`.
+        positional: parameter that words without `--` go to (a list where its type is one); may also be given as
+            `--name`.
         words: the command line behind the verb.
         config_folders: where a `--config` file is looked for if it does not exist as given.
 
@@ -32,8 +34,12 @@ def parse(
     from jsonargparse import ArgumentParser
 
     hints = get_type_hints(function)
-    parser = ArgumentParser(prog=prog, description=_summary(function, positional), exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file of settings; may be given several times, later wins")
+    parser = ArgumentParser(
+        prog=prog, description=_summary(function, positional), exit_on_error=False, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--config", action="config", help="YAML file of settings; may be given several times, later wins"
+    )
     parser.add_function_arguments(function, fail_untyped=False)
     try:
         tidy = _tidy(words, positional, hints, config_folders)
@@ -89,7 +95,7 @@ def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any], config_f
     return tidy
 
 
-def _is_list(hint: Any) -> bool:  # noqa: ANN401
+def _is_list(hint: Any) -> bool:
     return str(hint).startswith("list")
 
 
@@ -109,7 +115,7 @@ def _summary(function: Callable[..., Any], positional: str) -> str:
     return f"{first} ({positional.upper()} may stand without --{positional}.)" if positional else first
 
 
-def _plain(message: str, parser: Any, positional: str) -> str:  # noqa: ANN401
+def _plain(message: str, parser: Any, positional: str) -> str:
     """One line out of the parser's message: the key, what was expected, what was given."""
     text = " ".join(message.split())
     text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
@@ -119,7 +125,9 @@ def _plain(message: str, parser: Any, positional: str) -> str:  # noqa: ANN401
     text = re.sub(r"Expected a <class '(\w+)'>", r"expected \1", text)
     text = text.replace("Got value:", "got")
     known = sorted(action.dest for action in parser._actions if action.dest not in ("help", "config", "print_config"))
-    unknown = re.search(r"unrecognized arguments: --([\w.]+)", text) or re.search(r"does not accept option '([\w.]+)'", text)
+    unknown = re.search(r"unrecognized arguments: --([\w.]+)", text) or re.search(
+        r"does not accept option '([\w.]+)'", text
+    )
     unknown = unknown or re.search(r"[Kk]ey '?([\w.]+)'? is not expected", text)
     if unknown:
         section = re.search(r"Group '([\w.]+)'", text)
@@ -130,5 +138,7 @@ def _plain(message: str, parser: Any, positional: str) -> str:  # noqa: ANN401
     missing = re.search(r"the following arguments are required: (.+)", text)
     if missing:
         names = [f"--{name.strip()}" for name in missing.group(1).split(",")]
-        return f"missing {', '.join(names)}" + (f" (or {positional.upper()} as first word)" if positional in missing.group(1) else "")
+        return f"missing {', '.join(names)}" + (
+            f" (or {positional.upper()} as first word)" if positional in missing.group(1) else ""
+        )
     return text

@@ -1,7 +1,9 @@
 """`mammo-aln VERB`: a table of verbs, each one call of a function in `verbs.py` whose signature is its flags.
 
-Exit codes: 0 done; 1 a check found problems; 2 wrong input or setting, told on standard error. What a verb made is the last
-line of standard output, a path alone; everything else goes to standard error. Heavy libraries load only once a verb runs.
+Exit codes: 0 done; 1 a check found problems; 2 wrong input or setting, told on standard error. What a verb made is the
+last line of standard output, a path alone; everything else goes to standard error. Heavy libraries load only once a
+verb
+runs.
 """
 
 from __future__ import annotations
@@ -11,19 +13,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-VERBS: dict[str, tuple[str, str]] = {
-    # verb: (its positional argument, what it does)
-    "demo": ("", "phantom cohort -> crops -> training -> external-centre test -> report.html"),
-    "doctor": ("", "pre-flight of this machine, with the fix to type"),
-    "phantom": ("", "write a synthetic multi-centre DICOM cohort whose best possible AUC is known"),
-    "index": ("dicom_dir", "list a DICOM folder's mammograms in images.csv (reads headers only)"),
-    "check": ("cohort", "find every fault of a cohort before it costs a training (exit code 1 if there is one)"),
-    "split": ("cohort", "split by patient, stratified by status and centre, or leave one centre out"),
-    "crop": ("cohort", "build the crop store; proof sheets (--proof) and NPY files (--export) on request"),
-    "train": ("cohort", "train one model; the same command goes on where it stopped"),
-    "predict": ("cohort", "score a cohort with a frozen run"),
-    "evaluate": ("files", "judge predictions: metrics.json, curves, report.html"),
-    "compare": ("files", "compare models on the same patients: the first file is the reference"),
+VERBS: dict[str, tuple[str, str, str]] = {
+    # verb: (function in verbs.py, its positional argument, what it does)
+    "demo": ("demo", "", "phantom cohort -> crops -> training -> external-centre test -> report.html"),
+    "doctor": ("doctor", "", "pre-flight of this machine, with the fix to type"),
+    "phantom": ("phantom", "", "write a synthetic multi-centre DICOM cohort whose best possible AUC is known"),
+    "index": ("index", "dicom_dir", "list a DICOM folder's mammograms in images.csv (reads headers only)"),
+    "check": (
+        "check",
+        "cohort",
+        "find every fault of a cohort before it costs a training (exit code 1 if there is one)",
+    ),
+    "split": ("split", "cohort", "split by patient, stratified by status and centre, or leave one centre out"),
+    "crop": (
+        "crop_images",
+        "cohort",
+        "build the crop store; proof sheets (--proof) and NPY files (--export) on request",
+    ),
+    "train": ("train", "cohort", "train one model; the same command goes on where it stopped"),
+    "predict": ("predict", "cohort", "score a cohort with a frozen run"),
+    "evaluate": ("evaluate", "files", "judge predictions: metrics.json, curves, report.html"),
+    "compare": ("compare", "files", "compare models on the same patients: the first file is the reference"),
 }
 CONFIG_FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
 
@@ -65,8 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _overview() -> str:
     lines = ["usage: mammo-aln VERB [options]     (mammo-aln VERB --help shows a verb's options)", ""]
-    lines += [f"  {verb:<10}{text}" for verb, (_, text) in VERBS.items()]
-    lines += ["", "options: --version, --debug (traceback for wrong input). Settings: --config FILE.yaml (later wins), --SECTION.KEY=VALUE."]
+    lines += [f"  {verb:<10}{text}" for verb, (_, _, text) in VERBS.items()]
+    lines += [
+        "",
+        "options: --version, --debug (traceback for wrong input).",
+        "settings: --config FILE.yaml (several; later wins), --SECTION.KEY=VALUE.",
+    ]
     return "\n".join(lines)
 
 
@@ -74,8 +88,9 @@ def _run(verb: str, words: list[str]) -> int:
     from mammo_aln import verbs
     from mammo_aln.arguments import parse
 
-    function = getattr(verbs, verb)
-    arguments = parse(function, f"mammo-aln {verb}", VERBS[verb][0], words, CONFIG_FOLDERS)
+    name, positional, _ = VERBS[verb]
+    function = getattr(verbs, name)
+    arguments = parse(function, f"mammo-aln {verb}", positional, words, CONFIG_FOLDERS)
     if arguments is None:
         return 0
     result = function(**arguments)

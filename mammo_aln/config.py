@@ -1,4 +1,4 @@
-"""Every setting, with its unit in its name. Frozen dataclasses; jsonargparse reads them from YAML files and the command line."""
+"""Every setting, with its unit in its name; jsonargparse reads them from YAML files and the command line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PixelConfig:
     """How stored values become display values in [0, 1].
 
     Args:
-        voi: `file` applies the file's first VOI LUT or window, `full_range` maps the range of stored values, `percentile` maps
-            the two percentiles of the breast.
+        voi: `file` applies the file's first VOI LUT or window, `full_range` maps the range of stored values,
+            `percentile` maps the two percentiles of the breast.
         percentile_low: lower percentile for `voi: percentile`.
         percentile_high: upper percentile for `voi: percentile`.
         max_pixels: an image that declares more pixels than this is refused before memory is taken.
@@ -42,7 +42,8 @@ class CropConfig:
             `peritumoral`, `contralateral`.
         auxiliary_strategy: crop of the auxiliary regions.
         auxiliary_size_mm: side of the auxiliary regions' `fixed_5cm` window in millimetres of breast.
-        peritumoral_scale: side of the `peritumoral` window as a multiple of the side that the auxiliary strategy gives the lesion.
+        peritumoral_scale: side of the `peritumoral` window as a multiple of the side that the auxiliary strategy gives
+            the lesion.
     """
 
     strategy: Literal["whole_breast", "lesion_box", "lesion_margin", "fixed_5cm", "all"] = "fixed_5cm"
@@ -61,7 +62,8 @@ class ModelConfig:
 
     Args:
         backbone: `swinv2`, `convnextv2`, `efficientnetv2`, `resnet50`, `densenet121`, or `timm:NAME`.
-        backbone_args: arguments handed to timm as they are, e.g. `{embed_dim: 32, depths: [2, 2, 2], num_heads: [2, 4, 8]}`.
+        backbone_args: arguments handed to timm as they are, e.g. `{embed_dim: 32, depths: [2, 2, 2], num_heads: [2, 4,
+            8]}`.
         pretrained: `false`, `true` (timm's own weights) or the path of safetensors or a checkpoint.
         inputs: subset of `primary`, `auxiliary`, `clinical`.
         fusion: `concat`, `gated` or `attention`.
@@ -120,7 +122,8 @@ class DataConfig:
         batch_size: patients (treated axillae) per step.
         num_workers: loader processes; does not change any result.
         augment: geometric and intensity augmentation of training crops.
-        max_shift_mm: largest random shift of a crop's content, in millimetres where the crop has a fixed size in millimetres.
+        max_shift_mm: largest random shift of a crop's content, in millimetres where the crop has a fixed size in
+            millimetres.
         allow_post_nat: accept clinical features known only after NAT (`known_at: post_nat`).
     """
 

@@ -16,7 +16,7 @@ class UnreadableDicom(InputError):
 
 @dataclass(frozen=True)
 class BadCell:
-    """One fault in a table: where it is, what stands there, what was expected. `row` counts as a spreadsheet does (header = 1)."""
+    """One fault in a table: where, what stands there, what was expected; `row` counts as a spreadsheet (header = 1)."""
 
     file: str
     row: int | None

@@ -43,8 +43,8 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(part, index=False, lineterminator="\n")
 
 
-def json_ready(value: Any) -> Any:  # noqa: ANN401
-    """Plain JSON values: non-finite floats become the strings `Inf`, `-Inf`, `NaN`; numpy scalars and arrays become Python's."""
+def json_ready(value: Any) -> Any:
+    """Plain JSON values: non-finite floats become `Inf`, `-Inf`, `NaN` as strings, numpy values become Python's."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
@@ -58,6 +58,6 @@ def json_ready(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def write_json(path: str | Path, value: Any) -> None:  # noqa: ANN401
+def write_json(path: str | Path, value: Any) -> None:
     """Write JSON that any parser reads (see `json_ready`), whole or not at all."""
     write_text(path, json.dumps(json_ready(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left on a terminal, a plain line every 30 s elsewhere (a SLURM log)."""
+"""Progress of long work: a bar with rate and time left on a terminal, a plain line every 30 s elsewhere."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
 """A run's directory, its identity and its state.
 
-`runs/<run_id>/`: config.yaml, environment.json, recipe.json, metrics.csv, checkpoints/{best,last}.ckpt, predictions.csv, predictions.json,
-exclusions.csv, state.json. The identity is a hash of the settings that shape the result, of what the cohort holds and of the package version;
-workers, devices, paths, file times and W&B do not enter, so that the same cell never trains twice, wherever it runs.
+`runs/<run_id>/`: config.yaml, environment.json, recipe.json, metrics.csv, checkpoints/{best,last}.ckpt,
+predictions.csv, predictions.json, exclusions.csv, state.json. The identity is a hash of the settings that shape the
+result, of what the cohort holds and
+of the package version; workers, devices, paths, file times and W&B do not enter, so that the same cell never trains
+twice, wherever it runs.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -35,7 +37,18 @@ WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
     "log": ("wandb", "project"),
 }
 AUXILIARY_ONLY = ("auxiliary", "auxiliary_strategy", "auxiliary_size_mm", "peritumoral_scale")
-RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "pydicom", "imagecodecs", "albumentations", "numpy", "pandas", "scikit-learn")
+RECORDED_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch-lightning",
+    "pydicom",
+    "imagecodecs",
+    "albumentations",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+)
 
 
 def shaping_settings(settings: Settings) -> dict[str, Any]:
@@ -94,14 +107,14 @@ def read_settings(run: Path) -> Settings:
     return Settings(**{f.name: _section(Settings, f.name, plain[f.name]) for f in fields(Settings)})
 
 
-def _section(owner: type, name: str, value: Any) -> Any:  # noqa: ANN401
+def _section(owner: type, name: str, value: Any) -> Any:
     from typing import get_type_hints
 
     kind = get_type_hints(owner)[name]
     if not is_dataclass(kind):
         return value
     tuples = {f.name for f in fields(kind) if str(f.type).startswith("tuple")}
-    return kind(**{key: tuple(item) if key in tuples else item for key, item in value.items()})  # type: ignore[return-value]
+    return cast(Any, kind)(**{key: tuple(item) if key in tuples else item for key, item in value.items()})
 
 
 def environment() -> dict[str, Any]:
@@ -122,7 +135,7 @@ def environment() -> dict[str, Any]:
 
 
 def code_revision() -> str:
-    """Git revision of the code that runs, with `+changed` where files differ from it; the source's digest where it is no checkout."""
+    """Git revision of the running code (`+changed` where files differ from it); the sources' digest elsewhere."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str | None:
@@ -150,6 +163,6 @@ def read_state(run: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"state": "not_started", "attempts": 0}
 
 
-def write_state(run: Path, state: str, **more: Any) -> None:  # noqa: ANN401
+def write_state(run: Path, state: str, **more: Any) -> None:
     """Record `not_started`, `running`, `completed` or `failed`, keeping what was recorded before."""
     write_json(run / "state.json", {**read_state(run), "state": state, "updated": now(), **more})

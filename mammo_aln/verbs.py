@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from mammo_aln.config import CropConfig, DataConfig, LogConfig, ModelConfig, OptimConfig, PixelConfig, Settings, TrainerConfig
+from mammo_aln.config import (
+    CropConfig,
+    DataConfig,
+    LogConfig,
+    ModelConfig,
+    OptimConfig,
+    PixelConfig,
+    Settings,
+    TrainerConfig,
+)
 
 
 def demo(out: Path = Path("out/demo"), patients: int = 150, seed: int = 0, max_epochs: int = 12) -> Path:
@@ -123,7 +132,7 @@ def split(
     )
 
 
-def crop(
+def crop_images(
     cohort: Path,
     store: Path | None = None,
     proof: Path | None = None,
@@ -188,7 +197,7 @@ def predict(
     split: Literal["train", "val", "internal_test", "external_test"] | None = None,
     store: Path | None = None,
 ) -> Path:
-    """Score a cohort with a frozen run; predictions.json beside the table tells threshold, calibration, recipe, cohort flow.
+    """Score a cohort with a frozen run; the same name with .json tells threshold, calibration and recipe.
 
     Args:
         run: run directory of a completed training.
@@ -203,7 +212,12 @@ def predict(
 
 
 def evaluate(
-    files: list[Path], out: Path, run: Path | None = None, cohort: Path | None = None, resamples: int = 2000, seed: int = 0
+    files: list[Path],
+    out: Path,
+    run: Path | None = None,
+    cohort: Path | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Path:
     """Judge predictions: metrics.json, roc.csv, calibration.csv, decision_curve.csv and report.html in OUT.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mammo_aln.progress import PLAIN_LINE_EVERY_S, say
 
 
 class EpochSeed(pl.Callback):
-    """Seeds torch from (seed, epoch, rank) when an epoch begins: a run resumed at any epoch draws what an undisturbed one draws."""
+    """Seeds torch from (seed, epoch, rank) when an epoch begins: a resumed run draws what an undisturbed one does."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -40,13 +41,20 @@ class Throughput(pl.Callback):
         self._begun = self._batch_done = time.perf_counter()
         self._waited_s, self._patients = 0.0, 0
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Whatever passed since the last step was waiting."""
         self._waited_s += time.perf_counter() - self._batch_done
         self._patients += len(batch["label"])
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int  # noqa: ANN401
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Note when the step ended."""
         self._batch_done = time.perf_counter()
@@ -65,11 +73,12 @@ class Throughput(pl.Callback):
 class RunRecorder(pl.callbacks.Checkpoint):
     """After each epoch: a row of metrics.csv, `last.ckpt`, and `best.ckpt` when validation AUC rose.
 
-    Each file is replaced whole, checkpoint last, so that a kill at any instant leaves a state from which the same command goes on.
+    Each file is replaced whole, checkpoint last, so that a kill at any instant leaves a state from which the same
+    command goes on.
     """
 
-    def __init__(self, run: Path, throughput: Throughput) -> None:
-        self.run, self.throughput = run, throughput
+    def __init__(self, run: Path, throughput: Throughput, frozen: dict[str, Any]) -> None:
+        self.run, self.throughput, self.frozen = run, throughput, frozen
         self.best_auc, self.best_epoch = -1.0, -1
         self.rows: list[dict[str, Any]] = []
         self._said = time.monotonic()
@@ -80,7 +89,17 @@ class RunRecorder(pl.callbacks.Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the state of `last.ckpt`."""
-        self.best_auc, self.best_epoch, self.rows = state_dict["best_auc"], state_dict["best_epoch"], list(state_dict["rows"])
+        self.best_auc, self.best_epoch, self.rows = (
+            state_dict["best_auc"],
+            state_dict["best_epoch"],
+            list(state_dict["rows"]),
+        )
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put what is frozen beside the weights: run id, pixel recipe, clinical encoding."""
+        checkpoint["mammo_aln"] = self.frozen
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the epoch."""
@@ -118,10 +137,10 @@ class RunRecorder(pl.callbacks.Checkpoint):
         last = trainer.current_epoch + 1 == trainer.max_epochs
         if last or time.monotonic() - self._said >= PLAIN_LINE_EVERY_S:
             self._said = time.monotonic()
-            rate = row.get("train_patients_per_s", float("nan"))
+            rate, loss, auc = (row.get(name, nan) for name in ("train_patients_per_s", "train_loss", "val_auc"))
             wait = 100 * row.get("data_wait_s", 0.0) / max(row.get("train_s", 1.0), 1e-9)
             say(
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: train_loss {row.get('train_loss', float('nan')):.4f}, "
-                f"val_auc {row.get('val_auc', float('nan')):.3f} (best {self.best_auc:.3f} at epoch {self.best_epoch + 1}), "
-                f"{rate:.1f} patients/s, {wait:.0f} % of the time waiting for data"
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: train_loss {loss:.4f}, val_auc {auc:.3f} "
+                f"(best {self.best_auc:.3f} at epoch {self.best_epoch + 1}), {rate:.1f} patients/s, "
+                f"{wait:.0f} % of the time waiting for data"
             )

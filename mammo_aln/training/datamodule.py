@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.tables import Cohort, read_cohort, with_split
-from mammo_aln.config import CropConfig, DataConfig, PixelConfig, Strategy
+from mammo_aln.config import STRATEGIES, CropConfig, DataConfig, PixelConfig, Strategy
 from mammo_aln.errors import InputError
 from mammo_aln.imaging.store import CropStore
 from mammo_aln.imaging.store_build import CropSet, build_crops
@@ -60,7 +60,9 @@ class UnitDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, item: tuple[int, int]) -> dict[str, Any]:
         epoch, unit = item
         first, last = self.units.first[unit], self.units.first[unit + 1]
-        crops = [self.store.read(str(key)).astype(np.float32) / np.float32(65535) for key in self.units.keys[first:last]]
+        crops = [
+            self.store.read(str(key)).astype(np.float32) / np.float32(65535) for key in self.units.keys[first:last]
+        ]
         if self.augmentation is not None:
             crops = [self.augmentation(crop, (self.seed, epoch, unit, nth)) for nth, crop in enumerate(crops)]
         return {
@@ -80,7 +82,7 @@ class Collate:
         self.size_px = size_px
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Batch of the model room's contract: crops (N, 1, S, S), unit/region/view (N,), clinical (B, C), label/index (B,)."""
+        """Pack B units with N crops: crops (N, 1, S, S); unit, region, view (N,); clinical (B, C); label, index (B,)."""
         crops = [crop for item in items for crop in item["crops"]]
         packed = np.stack(crops) if crops else np.zeros((0, self.size_px, self.size_px), np.float32)
         counts = [len(item["crops"]) for item in items]
@@ -134,7 +136,7 @@ class MammoDataModule(pl.LightningDataModule):
         self.pixels, self.data, self.seed, self.store = pixels, data, seed, store
         crop = CropConfig(strategy=crop) if isinstance(crop, str) else crop
         if crop.strategy == "all":
-            raise InputError("crop.strategy: a model reads one crop; expected one of whole_breast, lesion_box, lesion_margin, fixed_5cm")
+            raise InputError(f"crop.strategy: a model reads one crop; expected one of {', '.join(STRATEGIES)}")
         need = ("patients", "images", "regions") if self.reads_images else ("patients",)
         whole = with_split(cohort if isinstance(cohort, Cohort) else read_cohort(cohort, need=need))
         self.splits = tuple(splits)
@@ -154,7 +156,7 @@ class MammoDataModule(pl.LightningDataModule):
     @property
     def clinical_columns(self) -> tuple[str, ...]:
         """Columns of the encoded clinical vector; empty where the model reads none."""
-        return tuple(self._fitted_encoder().columns) if "clinical" in self.inputs else ()
+        return tuple(self.fitted_encoder.columns) if "clinical" in self.inputs else ()
 
     @property
     def crop_set(self) -> CropSet:
@@ -183,15 +185,15 @@ class MammoDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         """Shuffled, augmented batches of the training patients."""
-        return self._loader("train", training=True)
+        return self.loader("train", training=True)
 
     def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         """The validation patients, in order."""
-        return self._loader("val")
+        return self.loader("val")
 
     def predict_dataloader(self) -> list[DataLoader[dict[str, torch.Tensor]]]:
         """One loader per split, in the order of `splits`."""
-        return [self._loader(split) for split in self.splits]
+        return [self.loader(split) for split in self.splits]
 
     def _readable(self) -> pd.DataFrame:
         """Crops whose region the model reads."""
@@ -199,17 +201,21 @@ class MammoDataModule(pl.LightningDataModule):
         wanted = [name for name in self.regions if ("primary" if name == "primary" else "auxiliary") in self.inputs]
         return table[table["region"].isin(wanted)]
 
-    def _fitted_encoder(self) -> ClinicalEncoder:
+    @property
+    def fitted_encoder(self) -> ClinicalEncoder:
+        """Clinical encoder, fitted on the training patients unless one was given."""
         if self.encoder is None:
             train = self.whole_cohort.patients
             train = usable_units(train[train["split"] == "train"], ("train",))
-            self.encoder = ClinicalEncoder.fit(train, self.whole_cohort.clinical, allow_post_nat=self.data.allow_post_nat)
+            self.encoder = ClinicalEncoder.fit(
+                self.whole_cohort.clinical, train, allow_post_nat=self.data.allow_post_nat
+            )
         return self.encoder
 
     def _gather(self, patients: pd.DataFrame) -> UnitArrays:
         clinical = np.zeros((len(patients), 0), np.float32)
         if "clinical" in self.inputs:
-            clinical = self._fitted_encoder().encode(patients)
+            clinical = self.fitted_encoder.encode(patients)
         ordinal = {unit: position for position, unit in enumerate(patients["unit_id"])}
         if self.reads_images:
             crops = self._readable()
@@ -225,9 +231,12 @@ class MammoDataModule(pl.LightningDataModule):
             counts, keys = np.zeros(len(patients), int), np.zeros(0, str)
             region = view = np.zeros(0, np.int64)
         label = patients["aln_status"].to_numpy(np.float32)
-        return UnitArrays(np.concatenate([[0], np.cumsum(counts)]), keys, region, view, clinical.astype(np.float32), label)
+        return UnitArrays(
+            np.concatenate([[0], np.cumsum(counts)]), keys, region, view, clinical.astype(np.float32), label
+        )
 
-    def _loader(self, split: str, *, training: bool = False) -> DataLoader[dict[str, torch.Tensor]]:
+    def loader(self, split: str, *, training: bool = False) -> DataLoader[dict[str, torch.Tensor]]:
+        """Batches of one split, in order unless `training`."""
         arrays = self._arrays[split]
         augmentation = CropAugmentation(self.crop, self.data) if training and self.data.augment else None
         store = self.crop_set.open_store() if self.reads_images else None
@@ -241,6 +250,7 @@ class MammoDataModule(pl.LightningDataModule):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            # A loader draws one number from this at each start; left to torch's global state, that would shift every later draw.
+            # A loader draws one number from this at each start; left to torch's global state, that would
+            # shift every later draw.
             generator=torch.Generator(),
         )

@@ -1,4 +1,4 @@
-"""Scoring a cohort with a frozen run: its weights, threshold, calibration, clinical encoding and pixel recipe, unchanged."""
+"""Scoring a cohort with a frozen run: weights, threshold, calibration, clinical encoding and pixel recipe unchanged."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
-from mammo_aln.cohort.tables import with_split
+from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
 from mammo_aln.imaging.ledger import fallback_ledger
@@ -20,39 +21,37 @@ from mammo_aln.training.train import data_module, read_for
 from mammo_aln.training.units import cohort_flow
 
 
-def predict_cohort(run: Path, cohort_folder: Path, out: Path, *, split: str | None = None, store: Path | None = None) -> Path:
-    """Write predictions of a cohort's rows (of one split, if named) to `out`, and what a reader must know of them beside it.
+def predict_cohort(
+    run: Path, cohort_folder: Path, out: Path, *, split: str | None = None, store: Path | None = None
+) -> Path:
+    """Score a cohort's rows (of one split, if named) into `out`; what a reader must know stands beside it as JSON.
 
     Raises:
         InputError: `run` is no completed run, nothing is left to score, or the run's pixels were made by other code.
     """
-    if read_state(run)["state"] != "completed":
-        raise InputError(f"{run}: its state is {read_state(run)['state']!r}; predictions need a completed run")
+    state = read_state(run)["state"]
+    if state != "completed":
+        raise InputError(f"{run}: its state is {state!r}; predictions need a completed run")
     settings = read_settings(run)
     frozen = json.loads((run / "predictions.json").read_text(encoding="utf-8"))
-    recipe = frozen["recipe"]
-    if recipe and recipe["pixel_path_version"] != PIXEL_PATH_VERSION:
-        raise InputError(
-            f"{run}: its pixels were made by pixel path {recipe['pixel_path_version']}, this version makes them by {PIXEL_PATH_VERSION}; "
-            "score with the package version in the run's environment.json, or train again"
-        )
+    best = run / "checkpoints" / "best.ckpt"
+    in_checkpoint = torch.load(best, map_location="cpu", weights_only=True)["mammo_aln"]
+    _refuse_other_pixels(run, in_checkpoint["recipe"])
     cohort = with_split(read_for(settings, cohort_folder))
-    splits = sorted(cohort.patients["split"].dropna().unique()) if split is None else [split]
-    if split is not None and split not in set(cohort.patients["split"]):
-        raise InputError(f"--split {split}: patients.csv holds {', '.join(sorted(set(cohort.patients['split'].dropna()))) or 'no split'}")
-    module = AxillaryClassifier.load(run / "checkpoints" / "best.ckpt")
-    encoder = module.frozen.get("clinical_encoder")
+    splits = _splits(cohort, split)
+    module = AxillaryClassifier.load(best)
+    encoder = in_checkpoint["clinical_encoder"]
     data = data_module(
         cohort,
         settings,
         store,
         splits=splits,
-        regions=list(module.regions),
+        regions=module.hparams["regions"],
         encoder=ClinicalEncoder.from_state(encoder) if encoder else None,
     )
     data.prepare_data()
     if not any(len(data.patients(one)) for one in splits):
-        raise InputError(f"{cohort.name}: no eligible patient of split {', '.join(splits)} has an input that the run reads")
+        raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
     scored = predict_logits(module, data, settings.trainer)
     about: dict[str, Any] = {
         "run_id": frozen["run_id"],
@@ -63,9 +62,25 @@ def predict_cohort(run: Path, cohort_folder: Path, out: Path, *, split: str | No
         "fallbacks": fallback_ledger(data.crop_set) if data.reads_images else {},
         "cohort_flow": cohort_flow(cohort.patients, splits, scored),
         "settings": frozen["settings"],
-        "absent_regions": sorted(set(module.regions) - {"primary", *data.crop.auxiliary}),
+        "absent_regions": sorted(set(module.hparams["regions"]) - {"primary", *data.crop.auxiliary}),
     }
-    write_predictions(out, prediction_table(scored, frozen["run_id"], frozen["calibration"]), about)
     if data.reads_images and len(data.crop_set.exclusions):
         write_csv(out.with_suffix(".exclusions.csv"), data.crop_set.exclusions)
+    write_predictions(out, prediction_table(scored, frozen["run_id"], frozen["calibration"]), about)
     return out
+
+
+def _refuse_other_pixels(run: Path, recipe: dict[str, Any]) -> None:
+    made_by = recipe.get("pixel_path_version", PIXEL_PATH_VERSION)
+    if made_by != PIXEL_PATH_VERSION:
+        raise InputError(
+            f"{run}: its pixels were made by pixel path {made_by}, this version's is {PIXEL_PATH_VERSION}; "
+            "score with the package version in the run's environment.json, or train again"
+        )
+
+
+def _splits(cohort: Cohort, split: str | None) -> list[str]:
+    there = sorted(cohort.patients["split"].dropna().unique())
+    if split is not None and split not in there:
+        raise InputError(f"--split {split}: patients.csv holds {', '.join(there) or 'no split'}")
+    return there if split is None else [split]

@@ -1,4 +1,4 @@
-"""Which unit comes when: a pure function of seed and epoch, so that a resumed run sees what an undisturbed one would."""
+"""Which unit comes when: a pure function of seed and epoch, so that a resumed run sees the same order."""
 
 from __future__ import annotations
 

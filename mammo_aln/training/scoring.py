@@ -16,7 +16,9 @@ from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.training.datamodule import MammoDataModule
 
 
-def predict_logits(module: AxillaryClassifier, data: MammoDataModule, trainer: TrainerConfig, device_count: int = 1) -> pd.DataFrame:
+def predict_logits(
+    module: AxillaryClassifier, data: MammoDataModule, trainer: TrainerConfig, device_count: int = 1
+) -> pd.DataFrame:
     """Rows of the patients table of every split of `data`, in order, with a column `logit` (before calibration)."""
     runner = pl.Trainer(
         accelerator=trainer.accelerator,
@@ -34,7 +36,7 @@ def predict_logits(module: AxillaryClassifier, data: MammoDataModule, trainer: T
         patients = data.patients(split)
         if patients.empty:
             continue
-        batches: Any = runner.predict(module, dataloaders=data._loader(split))
+        batches: Any = runner.predict(module, dataloaders=data.loader(split))
         index = np.concatenate([batch["index"].cpu().numpy() for batch in batches])
         logit = np.concatenate([batch["logit"].float().cpu().numpy() for batch in batches]).astype(float)
         tables.append(patients.iloc[index].assign(logit=logit))

@@ -67,7 +67,7 @@ def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path
     return run
 
 
-def data_module(cohort: Path | Cohort, settings: Settings, store: Path | None, **more: Any) -> MammoDataModule:  # noqa: ANN401
+def data_module(cohort: Path | Cohort, settings: Settings, store: Path | None, **more: Any) -> MammoDataModule:
     """The data module that these settings describe."""
     cohort = cohort if isinstance(cohort, Cohort) else read_for(settings, cohort)
     if not more.get("splits") and "split" not in cohort.patients:
@@ -105,14 +105,16 @@ def build_model(settings: Settings, data: MammoDataModule) -> AxillaryClassifier
 def _fit(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> None:
     data.setup("fit")
     module = build_model(settings, data)
-    module.frozen = json_ready(  # travels in every checkpoint
-        {"run_id": run_id, "recipe": data.crop_set.recipe if data.reads_images else {}, "clinical_encoder": _encoder_state(data)}
-    )
-    write_json(run / "recipe.json", module.frozen["recipe"])
+    recipe = data.crop_set.recipe if data.reads_images else {}
+    encoder = data.fitted_encoder.to_state() if "clinical" in data.inputs else None
+    frozen = json_ready({"run_id": run_id, "recipe": recipe, "clinical_encoder": encoder})
+    write_json(run / "recipe.json", recipe)
     throughput = Throughput()
-    callbacks: list[pl.Callback] = [EpochSeed(settings.seed), throughput, RunRecorder(run, throughput)]
+    callbacks: list[pl.Callback] = [EpochSeed(settings.seed), throughput, RunRecorder(run, throughput, frozen)]
     if settings.trainer.patience:
-        callbacks.append(pl.callbacks.EarlyStopping("val_auc", mode="max", patience=settings.trainer.patience, verbose=False))
+        callbacks.append(
+            pl.callbacks.EarlyStopping("val_auc", mode="max", patience=settings.trainer.patience, verbose=False)
+        )
     for name in ("pytorch_lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
     trainer = pl.Trainer(
@@ -121,7 +123,6 @@ def _fit(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> N
         devices=settings.trainer.devices,
         num_nodes=settings.trainer.num_nodes,
         precision=settings.trainer.precision,
-        gradient_clip_val=settings.optim.gradient_clip_norm or None,
         logger=_wandb(run, run_id, settings),
         callbacks=callbacks,
         enable_checkpointing=True,
@@ -144,7 +145,9 @@ def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -
     """Fit calibration and threshold on validation, then write the predictions of `train` and `val`."""
     best = run / "checkpoints" / "best.ckpt"
     if not best.is_file():
-        raise InputError(f"run {run_id}: no epoch had a finite validation AUC; look at metrics.csv in the run directory")
+        raise InputError(
+            f"run {run_id}: no epoch had a finite validation AUC; look at metrics.csv in the run directory"
+        )
     scored = predict_logits(AxillaryClassifier.load(best), data, settings.trainer)
     val = scored[scored["split"] == "val"]
     calibration = {**fit_temperature(val["logit"].to_numpy(float), val["aln_status"].to_numpy(int)), "split": "val"}
@@ -167,18 +170,20 @@ def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -
     write_predictions(run / "predictions.csv", table, about)
 
 
-def _encoder_state(data: MammoDataModule) -> dict[str, Any] | None:
-    return data._fitted_encoder().to_state() if "clinical" in data.inputs else None
-
-
-def _wandb(run: Path, run_id: str, settings: Settings) -> Any:  # noqa: ANN401
+def _wandb(run: Path, run_id: str, settings: Settings) -> Any:
     if settings.log.wandb == "disabled":
         return False
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
     quiet = wandb.Settings(
-        silent=True, console="off", disable_git=True, disable_code=True, x_disable_meta=True, x_disable_stats=True, x_disable_machine_info=True
+        silent=True,
+        console="off",
+        disable_git=True,
+        disable_code=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_disable_machine_info=True,
     )
     return WandbLogger(
         project=settings.log.project,

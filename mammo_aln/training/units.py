@@ -10,26 +10,26 @@ import pandas as pd
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.config import CropConfig
 from mammo_aln.errors import InputError
-from mammo_aln.imaging.regions import FOUND_BY_RULE
+from mammo_aln.imaging.regions import FOUND_BY_RULE, auxiliary_names
 
 
 def resolve_regions(cohort: Cohort, crop: CropConfig, inputs: Sequence[str]) -> tuple[str, ...]:
     """`primary` and the auxiliary names in order, `annotated` replaced by the names that stand in regions.csv."""
-    names: list[str] = []
-    if "auxiliary" in inputs:
-        for name in crop.auxiliary:
-            found = sorted(set(cohort.regions["region"]) - {"primary"}) if name == "annotated" else [name]
-            names += [one for one in found if one not in names]
-        if not names:
-            raise InputError("model.inputs holds auxiliary, yet crop.auxiliary names no region that regions.csv holds")
-        if "primary" in names:
-            raise InputError("crop.auxiliary: primary is no auxiliary region")
+    if "auxiliary" not in inputs:
+        return ("primary",)
+    names = auxiliary_names(cohort, crop)
+    if not names:
+        raise InputError("model.inputs holds auxiliary, yet crop.auxiliary names no region that regions.csv holds")
     return ("primary", *names)
 
 
 def present_regions(cohort: Cohort, regions: Sequence[str]) -> list[str]:
     """Auxiliary names of a model that this cohort can hold: those of its regions.csv and those found by rule."""
-    return [name for name in regions if name != "primary" and (name in FOUND_BY_RULE or name in set(cohort.regions["region"]))]
+    return [
+        name
+        for name in regions
+        if name != "primary" and (name in FOUND_BY_RULE or name in set(cohort.regions["region"]))
+    ]
 
 
 def usable_units(patients: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
@@ -51,7 +51,11 @@ def cohort_flow(patients: pd.DataFrame, splits: Sequence[str], read: pd.DataFram
     steps.append({"step": f"in split {', '.join(splits)}", "n": len(asked)})
     barred = asked[~asked["eligible"]]
     if len(barred):
-        reasons = barred["exclusion_reason"] if "exclusion_reason" in barred else pd.Series("not eligible", index=barred.index)
+        reasons = (
+            barred["exclusion_reason"]
+            if "exclusion_reason" in barred
+            else pd.Series("not eligible", index=barred.index)
+        )
         excluded = reasons.fillna("no reason given").replace("", "no reason given").value_counts().to_dict()
         steps.append({"step": "eligible", "n": len(asked) - len(barred), "excluded": excluded})
     usable = usable_units(patients, splits)
@@ -59,7 +63,9 @@ def cohort_flow(patients: pd.DataFrame, splits: Sequence[str], read: pd.DataFram
     if unknown:
         steps.append({"step": "with known status", "n": len(usable), "excluded": {"status unknown": unknown}})
     if len(usable) != len(read):
-        steps.append({"step": "with an input to read", "n": len(read), "excluded": {"no crop": len(usable) - len(read)}})
+        steps.append(
+            {"step": "with an input to read", "n": len(read), "excluded": {"no crop": len(usable) - len(read)}}
+        )
     steps.append({"step": "scored", "n": len(read)})
     return steps
 
@@ -69,4 +75,4 @@ def require_both_classes(patients: pd.DataFrame, split: str) -> None:
     labels = patients.loc[patients["split"] == split, "aln_status"].dropna()
     if labels.nunique() < 2:
         found = "no patient" if labels.empty else f"only aln_status = {int(labels.iloc[0])} ({len(labels)} rows)"
-        raise InputError(f"patients.csv, split = {split!r}: {found}; both 0 and 1 are needed to {'learn' if split == 'train' else 'choose'}")
+        raise InputError(f"patients.csv, split = {split!r}: {found}; both 0 and 1 are needed")

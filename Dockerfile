@@ -1,0 +1,13 @@
+# CUDA comes with PyTorch's own wheels; the host brings the driver (docker run --gpus all --shm-size=8g ...).
+FROM python:3.12-slim
+RUN useradd --create-home --uid 1000 aln
+WORKDIR /home/aln/mammo_aln
+COPY --chown=aln pyproject.toml README.md LICENSE ./
+COPY --chown=aln mammo_aln mammo_aln
+COPY --chown=aln configs configs
+RUN pip install --no-cache-dir ".[slurm]"
+USER aln
+WORKDIR /home/aln
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+ENTRYPOINT ["mammo-aln"]
+CMD ["--help"]

@@ -1,0 +1,123 @@
+"""The verb `doctor`: is this machine ready? PASS, WARN or FAIL, and with each the fix to type."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from mammo_aln.errors import InputError
+from mammo_aln.progress import say
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look showed, and what to type where it is not well."""
+
+    verdict: Literal["PASS", "WARN", "FAIL"]
+    text: str
+    fix: str = ""
+
+
+def examine(cohort: Path | None = None) -> int:
+    """Print every finding to standard error; 1 if any is FAIL, else 0."""
+    findings = [finding for look in LOOKS for finding in look()]
+    if cohort is not None:
+        findings += _cohort(cohort)
+    for finding in findings:
+        say(f"{finding.verdict}  {finding.text}" + (f"\n      fix: {finding.fix}" if finding.fix else ""))
+    worst = [finding for finding in findings if finding.verdict == "FAIL"]
+    say(f"{len(findings)} looks, {len(worst)} failed")
+    return 1 if worst else 0
+
+
+def _python() -> list[Finding]:
+    return [Finding("PASS", f"Python {sys.version.split()[0]}")]
+
+
+def _packages() -> list[Finding]:
+    found = []
+    for name in ("torch", "torchvision", "timm", "pytorch-lightning", "pydicom", "imagecodecs", "albumentations"):
+        try:
+            found.append(Finding("PASS", f"{name} {metadata.version(name)}"))
+        except metadata.PackageNotFoundError:
+            found.append(Finding("FAIL", f"{name} is not installed", "pip install -e ."))
+    return found
+
+
+def _accelerator() -> list[Finding]:
+    try:
+        import torch
+        import torchvision  # noqa: F401  # a torchvision built for another torch fails here
+    except (ImportError, RuntimeError, OSError) as error:
+        return [
+            Finding(
+                "FAIL", f"torch and torchvision do not fit: {error}", "pip install --force-reinstall torch torchvision"
+            )
+        ]
+    if torch.cuda.is_available():
+        free_gb, total_gb = (amount / 1e9 for amount in torch.cuda.mem_get_info())
+        return [Finding("PASS", f"GPU {torch.cuda.get_device_name(0)}, {free_gb:.0f} of {total_gb:.0f} GB free")]
+    return [
+        Finding(
+            "WARN",
+            "no GPU: training runs on the CPU",
+            "use small backbone_args and crop.size_px (see configs/backbones)",
+        )
+    ]
+
+
+def _codecs() -> list[Finding]:
+    import imagecodecs
+
+    needed = {"JPEG 2000": "JPEG2K", "JPEG-LS": "JPEGLS", "JPEG lossless": "LJPEG", "JPEG 8 and 12 bit": "JPEG8"}
+    missing = [label for label, name in needed.items() if not getattr(imagecodecs, name).available]
+    if missing:
+        return [Finding("FAIL", f"imagecodecs lacks {', '.join(missing)}", "pip install --force-reinstall imagecodecs")]
+    return [Finding("PASS", f"decoders: {', '.join(needed)}")]
+
+
+def _machine() -> list[Finding]:
+    free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
+    found = [Finding("PASS", f"{os.cpu_count()} CPU cores")]
+    if free_gb < 5:
+        found.append(Finding("WARN", f"{free_gb:.1f} GB free here", "choose another disk with --out and --store"))
+    else:
+        found.append(Finding("PASS", f"{free_gb:.0f} GB free here"))
+    shm = Path("/dev/shm")
+    if shm.is_dir() and shutil.disk_usage(shm).total < 1e9:
+        found.append(
+            Finding(
+                "WARN",
+                "shared memory under 1 GB: loader processes may die",
+                "docker run --shm-size=8g, or data.num_workers=0",
+            )
+        )
+    return found
+
+
+def _cohort(folder: Path) -> list[Finding]:
+    from mammo_aln.cohort.tables import read_cohort
+
+    try:
+        cohort = read_cohort(folder, need=("patients",))
+    except InputError as error:
+        return [Finding("FAIL", str(error), f"mammo-aln check {folder}")]
+    found = [Finding("PASS", f"cohort {cohort.name}: {len(cohort.patients)} rows, {len(cohort.images)} images")]
+    if not os.access(folder, os.W_OK):
+        found.append(
+            Finding(
+                "FAIL",
+                f"{folder} cannot be written: the crop store has no place",
+                "give --store a folder that can be written",
+            )
+        )
+    return found
+
+
+LOOKS: tuple[Callable[[], list[Finding]], ...] = (_python, _packages, _accelerator, _codecs, _machine)
