@@ -82,7 +82,7 @@ def _wald(value: float, variance: float, method: str) -> Interval:
 
 
 def slope_and_intercept(scores: ArrayLike, labels: ArrayLike) -> tuple[Interval, Interval]:
-    """Slope and intercept of one logistic fit of the outcome on the logit of the score (ideal 1 and 0), Wald intervals."""
+    """Slope and intercept of one logistic fit on the logit of the score (ideal 1 and 0), Wald intervals."""
     x, y = _inside(scores, labels)
     if np.ptp(x) == 0:
         raise NotEstimable("all scores are equal: a slope needs at least two different scores")
@@ -109,7 +109,7 @@ def quantile_type7(values: Floats, shares: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Bins:
-    """Groups of predictions: limits `(low, high]` (the first also holds its low), patients, mean score, observed share."""
+    """Groups of predictions: limits `(low, high]`, number of patients, mean score, observed share."""
 
     low: Floats
     high: Floats
@@ -183,8 +183,8 @@ def hosmer_lemeshow(scores: ArrayLike, labels: ArrayLike, groups: int = 10, *, s
 def fit_temperature(logits: ArrayLike, labels: ArrayLike, method: CalibrationMethod = "temperature") -> dict[str, Any]:
     """Calibration fitted on validation data, as plain values for `apply_calibration` (and for JSON).
 
-    `temperature` divides the logit by a positive number (the order of patients and the AUC stay), `platt` adds an intercept
-    (the mean risk is matched too), `isotonic` is a monotone step-free curve through pooled neighbours, `none` the identity.
+    `temperature` divides the logit by a positive number (the order of patients and the AUC stay), `platt` adds an
+    intercept (the mean risk is matched too), `isotonic` joins pooled neighbours, `none` is the identity.
     All maximise the likelihood; the temperature stays within `TEMPERATURE_LIMITS`, and `at_limit` says when it met one.
 
     Raises:
@@ -231,7 +231,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, method: CalibrationMet
 
 
 def _isotonic(x: Floats, y: Floats) -> dict[str, Any]:
-    """Pool-adjacent-violators knots; the ends are held off 0 and 1 by half a patient so that no loss becomes infinite."""
+    """Pool-adjacent-violators knots; the ends stay off 0 and 1 by half a patient, so that no loss becomes infinite."""
     from sklearn.isotonic import IsotonicRegression
 
     edge = 0.5 / (y.size + 1)

@@ -1,7 +1,7 @@
-"""How well a score orders patients: ROC curve, AUC with DeLong's variance, its intervals, average precision, partial AUC.
+"""How well a score orders patients: ROC curve, AUC with its variance and intervals, average precision, thresholds.
 
-Every function takes `scores` first and `labels` second (1 = residual nodal disease, 0 = ypN0); a higher score means more
-likely positive. Nothing here needs scores to be probabilities.
+Every function takes `scores` first and `labels` second (1 = residual nodal disease, 0 = ypN0); a higher score means
+more likely positive. Nothing here needs scores to be probabilities.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SLACK = 1e-12  # a target such as 0.9 counts as reached by 0.8999999999999999
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence limits, in words how they were made, and whether they may be taken at face value."""
+    """An estimate with its confidence limits, and in words how they were made."""
 
     value: float
     low: float
@@ -66,8 +66,10 @@ def checked(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.bo
 
 
 def placements(scores: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """DeLong's structural components in O(n log n): for each positive the share of negatives below it (ties count half), and
-    for each negative the share of positives above it (Sun & Xu 2014, doi 10.1109/LSP.2014.2337313, by mid-ranks)."""
+    """DeLong's structural components in O(n log n), by mid-ranks (Sun & Xu 2014, doi 10.1109/LSP.2014.2337313).
+
+    For each positive the share of negatives below it, for each negative that of positives above it; ties count half.
+    """
     positives, negatives = scores[positive], scores[~positive]
     m, n = positives.size, negatives.size
     among_all = stats.rankdata(np.concatenate([positives, negatives]))
@@ -201,7 +203,7 @@ def partial_auc(
 def choose_threshold(
     scores: ArrayLike, labels: ArrayLike, rule: ThresholdRule = "youden", target: float | None = None
 ) -> dict[str, Any]:
-    """Threshold of validation scores by a rule, to be frozen: `{"value", "rule", "target"?, "sensitivity", "specificity"}`.
+    """Threshold of validation scores by a rule, to be frozen: `value`, `rule`, its `target`, and what it reaches.
 
     `youden` maximises sensitivity + specificity; `target_sensitivity` and `target_npv` take the highest threshold that
     reaches `target`. Of tied thresholds the highest is taken (highest specificity). Positive means `score >= value`.

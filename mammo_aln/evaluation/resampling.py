@@ -31,7 +31,7 @@ def _counts(rng: np.random.Generator, cell: NDArray[np.int32], rows: int, width:
 
 
 def _runs(scores: Floats, positive: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Place of each patient in the order, where neighbours of one class that no one of the other class parts share a place."""
+    """Place of each patient in the order; neighbours of one class share a place, for no one of the other parts them."""
     levels, group = np.unique(scores, return_inverse=True)
     has_positive = np.bincount(group[positive], minlength=levels.size) > 0
     has_negative = np.bincount(group[~positive], minlength=levels.size) > 0
@@ -66,8 +66,8 @@ def bootstrap_auc_joint(
         labels: shape (n,).
         resamples: number of bootstrap samples.
         seed: of the random generator.
-        clusters: shape (n,), names the patient of each row; then whole patients are drawn, in strata of equal label make-up
-            (only positive rows, only negative rows, both), so that rows of one patient stay together.
+        clusters: shape (n,), names the patient of each row; whole patients are drawn, in strata (positive rows only,
+            negative rows only, both), so that rows of one patient stay together.
     """
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     _, positive = checked(table[0], labels)
@@ -119,7 +119,7 @@ def _exact_variance(rows: Floats, columns: Floats, sum_of_squares: float, total:
 
 
 def exact_bootstrap_sd(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Standard deviation of the stratified bootstrap AUC with infinitely many resamples, in O(n log n), without drawing."""
+    """Standard deviation of the stratified bootstrap AUC with infinitely many resamples, in O(n log n)."""
     score, positive = checked(scores, labels)
     v10, v01 = placements(score, positive)
     m, n = v10.size, v01.size

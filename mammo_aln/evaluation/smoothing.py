@@ -1,4 +1,4 @@
-"""Smooth calibration curves: Cleveland's lowess as R's `lowess`, and local regression as R's `loess(surface = "direct")`."""
+"""Smooth calibration curves: Cleveland's lowess as in R, and local regression as R's `loess(surface = "direct")`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def loess(x: ArrayLike, y: ArrayLike, at: ArrayLike, *, span: float = 0.75, degr
 
 
 def calibration_curve(scores: ArrayLike, labels: ArrayLike, points: int = 60, *, span: float = 0.75) -> Curve:
-    """Smoothed observed share over the score: local lines, with a band from the smoother's rows and binomial variance."""
+    """Smoothed observed share over the score: local lines; band from the smoother's rows and binomial variance."""
     score, label = np.asarray(scores, dtype=float), np.asarray(labels, dtype=float)
     low, high = np.quantile(score, [0.01, 0.99])
     at = np.linspace(low, high, points) if high > low else np.array([low])

@@ -56,7 +56,7 @@ def decision_curve(scores: ArrayLike, labels: ArrayLike, percents: Sequence[floa
 
 @dataclass(frozen=True)
 class SparedRow:
-    """One limit of missed disease: the threshold frozen elsewhere and what it does here, per 1,000 patients with limits."""
+    """One limit of missed disease: the threshold frozen elsewhere, and what it does here (value, low, high)."""
 
     limit: float
     threshold: float

@@ -1,0 +1,336 @@
+"""Tables of predictions in, every figure of `metrics.json` out. A figure that cannot be known is null and says why."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mammo_aln.evaluation import calibration as cal
+from mammo_aln.evaluation import discrimination as disc
+from mammo_aln.evaluation import operating as op
+from mammo_aln.evaluation.compare import unpaired_delong
+from mammo_aln.evaluation.predictions import Predictions
+from mammo_aln.evaluation.resampling import bootstrap_auc, bootstrap_auc_joint, exact_bootstrap_sd, percentile_interval
+from mammo_aln.evaluation.smoothing import smoothed_errors
+
+Metric = dict[str, Any]
+LEARNT_FROM = ("train", "val")
+AT_THRESHOLD = ("threshold", *op.PROPORTIONS, "f1", "balanced_accuracy", "mcc")
+OF_PROBABILITIES = (
+    "brier",
+    "brier_scaled",
+    "log_loss",
+    "ece",
+    "mce",
+    "ici",
+    "calibration_slope",
+    "calibration_intercept",
+    "calibration_in_the_large",
+    "hosmer_lemeshow",
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Labelled rows that are judged together."""
+
+    name: str
+    scores: disc.Floats
+    labels: disc.Floats
+    patients: np.ndarray
+    n_unlabelled: int
+    seen: bool
+
+    @property
+    def one_class(self) -> str | None:
+        """Why nothing that needs both outcomes can be known, or None."""
+        positives = int(self.labels.sum())
+        if 0 < positives < self.labels.size:
+            return None
+        return f"both outcomes are needed; {positives} of {self.labels.size} labelled patients are positive"
+
+    @property
+    def not_probabilities(self) -> str | None:
+        """Why calibration cannot be judged, or None."""
+        outside = int(((self.scores < 0) | (self.scores > 1)).sum())
+        if outside == 0:
+            return None
+        return f"{outside} of {self.scores.size} scores lie outside [0, 1]: judged for discrimination alone"
+
+
+def unknown(reason: str) -> Metric:
+    """A figure that cannot be known."""
+    return {"value": None, "reason": reason}
+
+
+def with_interval(interval: disc.Interval, **more: Any) -> Metric:
+    """A figure with its limits."""
+    known = {"value": interval.value, "ci_low": interval.low, "ci_high": interval.high, "method": interval.method}
+    return known | more
+
+
+def sample_of(rows: pd.DataFrame, name: str, *, seen: bool = False) -> Sample:
+    """Labelled rows of a predictions table as arrays."""
+    known = rows[rows["aln_status"].notna()]
+    who = (known["center"] + "\n" + known["patient_id"]).to_numpy()
+    scores, labels = known["score"].to_numpy(float), known["aln_status"].to_numpy(float)
+    return Sample(name, scores, labels, who, len(rows) - len(known), seen)
+
+
+def _seed(seed: int, name: str) -> int:
+    """A seed per split that does not depend on which other splits were given."""
+    return zlib.crc32(f"{seed}:{name}".encode())
+
+
+def _discrimination(sample: Sample, resamples: int, seed: int) -> dict[str, Metric]:
+    names = ("auc", "auc_logit", "auc_exact", "auc_bootstrap", "average_precision", "partial_auc")
+    if sample.one_class:
+        return {name: unknown(sample.one_class) for name in names}
+    scores, labels = sample.scores, sample.labels
+    value, variance = disc.auc(scores, labels), disc.delong_variance(scores, labels)
+    n_positive = int(labels.sum())
+    sizes = (n_positive, labels.size - n_positive)
+    result: dict[str, Metric] = {}
+    few = "an interval needs at least two patients of each outcome"
+    flat = "DeLong's variance is 0 here: the interval says nothing about uncertainty"
+    if np.isnan(variance):
+        result["auc"] = {"value": value, "ci_low": None, "ci_high": None, "method": "DeLong", "reason": few}
+        result["auc_logit"] = unknown(few)
+    else:
+        low, high = disc.wald_interval(value, variance)
+        result["auc"] = with_interval(disc.Interval(value, low, high, "DeLong, clipped to [0, 1]"))
+        if variance == 0:
+            result["auc"]["note"] = flat
+        if 0 < value < 1:
+            limits = disc.logit_interval(value, variance)
+            result["auc_logit"] = with_interval(disc.Interval(value, *limits, "DeLong on the logit scale"))
+        else:
+            result["auc_logit"] = unknown("an AUC of 0 or 1 has no logit; see auc_exact")
+    if value in (0.0, 1.0):
+        exact = disc.Interval(value, *disc.exact_interval(value, *sizes), "Clopper-Pearson on disjoint pairs")
+        result["auc_exact"] = with_interval(exact)
+    else:
+        result["auc_exact"] = unknown("needed only where the AUC is 0 or 1")
+    drawn = bootstrap_auc(scores, labels, resamples=resamples, seed=_seed(seed, sample.name))
+    limits = percentile_interval(drawn)
+    boot = disc.Interval(value, *limits, "stratified bootstrap, percentile")
+    more = {"resamples": resamples, "sd": float(drawn.std(ddof=1)), "sd_exact": exact_bootstrap_sd(scores, labels)}
+    result["auc_bootstrap"] = with_interval(boot, **more)
+    if np.unique(sample.patients).size < sample.patients.size:
+        result |= _clustered(sample, value, resamples, seed)
+    result["average_precision"] = {"value": disc.average_precision(scores, labels)}
+    area, corrected = disc.partial_auc(scores, labels, limit=0.8)
+    result["partial_auc"] = {"value": area, "corrected": corrected, "range": "specificity 0.8 to 1 (McClish corrected)"}
+    return result
+
+
+def _clustered(sample: Sample, value: float, resamples: int, seed: int) -> dict[str, Metric]:
+    """Intervals that hold where a patient has several rows (both sides): patients, not rows, are independent."""
+    variance = disc.clustered_variance(sample.scores, sample.labels, sample.patients)
+    drawn = bootstrap_auc_joint(
+        sample.scores, sample.labels, resamples=resamples, seed=_seed(seed, sample.name), clusters=sample.patients
+    )[0]
+    boot = disc.Interval(value, *percentile_interval(drawn), "bootstrap of patients, percentile")
+    found = {"auc_clustered_bootstrap": with_interval(boot, resamples=resamples)}
+    if np.isnan(variance) or not 0 < value < 1:
+        return found | {"auc_clustered": unknown("too few patients, or an AUC of 0 or 1")}
+    limits = disc.logit_interval(value, variance)
+    method = "Obuchowski, patients as clusters, on the logit scale"
+    return found | {"auc_clustered": with_interval(disc.Interval(value, *limits, method))}
+
+
+def _at_threshold(sample: Sample, threshold: Metric) -> dict[str, Metric]:
+    if threshold.get("value") is None:
+        return {name: unknown(threshold["reason"]) for name in AT_THRESHOLD}
+    table = op.count(sample.scores, sample.labels, float(threshold["value"]))
+    result: dict[str, Metric] = {"threshold": dict(threshold)}
+    for name in op.PROPORTIONS:
+        x, n = table.proportion(name)
+        if n == 0:
+            result[name] = unknown("no patient to count: the denominator is 0")
+            continue
+        low, high = op.wilson(x, n)
+        exact_low, exact_high = op.clopper_pearson(x, n)
+        interval = disc.Interval(x / n, low, high, "Wilson")
+        result[name] = with_interval(interval, count=x, n=n, exact_low=exact_low, exact_high=exact_high)
+    numbers = op.summary_numbers(table)
+    for name in ("f1", "balanced_accuracy", "mcc"):
+        undefined = np.isnan(numbers[name])
+        result[name] = unknown("0/0: no patient to count") if undefined else {"value": numbers[name]}
+    result["threshold"]["counts"] = {"tp": table.tp, "fp": table.fp, "fn": table.fn, "tn": table.tn}
+    return result
+
+
+def _logistic_note(sample: Sample) -> Metric:
+    certain = int(((sample.scores == 0) | (sample.scores == 1)).sum())
+    return {"note": f"without {certain} predictions of exactly 0 or 1"} if certain else {}
+
+
+def _calibration(sample: Sample) -> dict[str, Metric]:
+    reason = sample.not_probabilities
+    if reason or sample.labels.size == 0:
+        return {name: unknown(reason or "no labelled patient") for name in OF_PROBABILITIES}
+    scores, labels = sample.scores, sample.labels
+    ece, mce = cal.calibration_errors(scores, labels)
+    result: dict[str, Metric] = {
+        "brier": {"value": cal.brier(scores, labels)},
+        "log_loss": {"value": cal.log_loss(scores, labels)},
+        "ece": {"value": ece, "bins": 10},
+        "mce": {"value": mce, "bins": 10},
+    }
+    inside = (scores > 0) & (scores < 1)
+    if not inside.all() and inside.any():
+        result["log_loss"]["value_without_certain"] = cal.log_loss(scores[inside], labels[inside])
+    for name, compute in _NEED_BOTH.items():
+        try:
+            if sample.one_class:
+                raise cal.NotEstimable(sample.one_class)
+            result[name] = compute(sample)
+        except cal.NotEstimable as why:
+            result[name] = unknown(str(why))
+    return {name: result[name] for name in OF_PROBABILITIES}
+
+
+def _ici(sample: Sample) -> Metric:
+    mean, percentile90, largest = smoothed_errors(sample.scores, sample.labels)
+    return {"value": mean, "e90": percentile90, "emax": largest, "smoother": "lowess"}
+
+
+def _hosmer_lemeshow(sample: Sample) -> Metric:
+    test = cal.hosmer_lemeshow(sample.scores, sample.labels, seen=sample.seen)
+    return {"value": test.statistic, "p_value": test.p_value, "df": test.df, "groups": test.groups}
+
+
+_NEED_BOTH: dict[str, Callable[[Sample], Metric]] = {
+    "brier_scaled": lambda s: {"value": cal.brier_scaled(s.scores, s.labels)},
+    "ici": _ici,
+    "calibration_slope": lambda s: with_interval(cal.slope_and_intercept(s.scores, s.labels)[0]) | _logistic_note(s),
+    "calibration_intercept": lambda s: (
+        with_interval(cal.slope_and_intercept(s.scores, s.labels)[1]) | _logistic_note(s)
+    ),
+    "calibration_in_the_large": lambda s: with_interval(cal.in_the_large(s.scores, s.labels)) | _logistic_note(s),
+    "hosmer_lemeshow": _hosmer_lemeshow,
+}
+
+
+def judge_sample(sample: Sample, threshold: Metric, *, resamples: int = 2000, seed: int = 0) -> dict[str, Metric]:
+    """Every metric of one set of rows, each an object with `value`."""
+    return {
+        "n": {"value": int(sample.labels.size)},
+        "n_positive": {"value": int(sample.labels.sum())},
+        "n_unlabelled": {"value": sample.n_unlabelled},
+        **_discrimination(sample, resamples, seed),
+        **_at_threshold(sample, threshold),
+        **_calibration(sample),
+    }
+
+
+def frozen_threshold(predictions: Predictions) -> Metric:
+    """The run's threshold, or Youden's on validation rows where it names none; never one chosen on a test split."""
+    given = predictions.facts.get("threshold")
+    if given:
+        kept = {key: given[key] for key in ("rule", "split", "target") if key in given}
+        return {"value": given["value"], "rule": kept.pop("rule", "given"), **kept}
+    rows = predictions.table[predictions.table["split"] == "val"]
+    none = "no frozen threshold: the files name none"
+    if rows.empty:
+        return unknown(f"{none}, and there is no validation split to choose it on")
+    sample = sample_of(rows, "val")
+    if sample.one_class:
+        return unknown(f"{none}, and on validation {sample.one_class}")
+    chosen = disc.choose_threshold(sample.scores, sample.labels, "youden")
+    return {
+        "value": chosen["value"],
+        "rule": "youden",
+        "split": "val",
+        "note": "chosen by evaluate on the validation rows",
+    }
+
+
+def auc_gaps(samples: dict[str, Sample], *, resamples: int = 2000, seed: int = 0) -> list[Metric]:
+    """How much the AUC falls from training to every other split."""
+    train = samples.get("train")
+    if train is None or train.one_class:
+        return []
+    return [
+        _gap(train, other, resamples, seed)
+        for name, other in samples.items()
+        if name != "train" and not other.one_class
+    ]
+
+
+def _gap(train: Sample, other: Sample, resamples: int, seed: int) -> Metric:
+    test = unpaired_delong(train.scores, train.labels, other.scores, other.labels)
+    drawn = [
+        bootstrap_auc(part.scores, part.labels, resamples=resamples, seed=_seed(seed, f"gap:{train.name}:{part.name}"))
+        for part in (train, other)
+    ]
+    gaps = drawn[0] - drawn[1]
+    sd = float(gaps.std(ddof=1))
+    d = op.ratio(abs(test.difference), sd) if sd or test.difference else 0.0
+    low, high = percentile_interval(gaps)
+    return {
+        "from": train.name,
+        "to": other.name,
+        "difference": test.difference,
+        "ci_low": test.low,
+        "ci_high": test.high,
+        "method": "DeLong, unpaired, normal limits",
+        "delong_t": test.statistic,
+        "delong_df": test.df,
+        "delong_p": test.p_value,
+        "bootstrap_p": float(2 * stats.norm.sf(d)),
+        "bootstrap_ci_low": low,
+        "bootstrap_ci_high": high,
+        "bootstrap_sd": sd,
+        "resamples": resamples,
+    }
+
+
+def split_samples(predictions: Predictions) -> dict[str, Sample]:
+    """Labelled rows of each split."""
+    table = predictions.table
+    return {name: sample_of(table[table["split"] == name], name, seen=name == "train") for name in predictions.splits()}
+
+
+def center_samples(predictions: Predictions) -> dict[str, tuple[list[str], Sample]]:
+    """Labelled rows of each centre, and the splits they came from.
+
+    A centre is judged on rows that the run did not learn from; where it has only training or validation rows, on those.
+    """
+    found: dict[str, tuple[list[str], Sample]] = {}
+    for center in sorted(set(predictions.table["center"])) if predictions.has_center else []:
+        rows = predictions.table[predictions.table["center"] == center]
+        tested = rows[~rows["split"].isin(LEARNT_FROM)]
+        rows = rows if tested.empty else tested
+        splits = sorted(set(rows["split"]))
+        found[center] = splits, sample_of(rows, f"center:{center}", seen=splits == ["train"])
+    return found
+
+
+def judge(predictions: Predictions, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+    """The content of `metrics.json` (DESIGN: files between the stages)."""
+    threshold, samples = frozen_threshold(predictions), split_samples(predictions)
+
+    def judged(sample: Sample) -> dict[str, Metric]:
+        return judge_sample(sample, threshold, resamples=resamples, seed=seed)
+
+    return {
+        "schema_version": 1,
+        "sources": list(predictions.sources),
+        "splits": {name: judged(sample) for name, sample in samples.items()},
+        "centers": {
+            name: {"splits": {"value": splits}} | judged(sample)
+            for name, (splits, sample) in center_samples(predictions).items()
+        },
+        "auc_gap": auc_gaps(samples, resamples=resamples, seed=seed),
+        "notes": [
+            f"{name}: {sample.not_probabilities}" for name, sample in samples.items() if sample.not_probabilities
+        ],
+    }

@@ -1,0 +1,191 @@
+"""Prediction files: read, checked as a whole, joined by split, with the facts that lie beside them as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+
+REQUIRED = ("patient_id", "aln_status", "score")
+KEY = ("center", "patient_id", "side")
+SPLIT_ORDER = ("train", "val", "internal_test", "external_test")
+NO_SPLIT = "all"
+MOST_CELLS_NAMED = 50
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Rows of one model and what is known of the run.
+
+    Args:
+        table: `patient_id`, `center`, `side`, `split` (text), `aln_status` (1, 0 or NaN), `score`, in the files' order.
+        facts: the JSON beside the files (threshold, recipe, fallbacks, cohort flow, ...); the first file wins.
+        sources: names of the files read.
+        has_center: the files name centres.
+    """
+
+    table: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    has_center: bool = False
+
+    def splits(self) -> list[str]:
+        """Names of the splits: the known ones in their natural order, then the others as they came."""
+        found = list(dict.fromkeys(self.table["split"]))
+        return [name for name in SPLIT_ORDER if name in found] + [name for name in found if name not in SPLIT_ORDER]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """One predictions file; every bad cell is named in one message.
+
+    Raises:
+        InputError: missing, empty or unreadable file, missing column, bad cell, or a patient twice in a split.
+    """
+    if not path.is_file():
+        raise InputError(f"no predictions file at {path}")
+    try:
+        raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name} is not a readable CSV table: {error}") from error
+    raw.columns = [str(name).strip() for name in raw.columns]
+    missing = [name for name in REQUIRED if name not in raw.columns]
+    if missing:
+        raise InputError(f"{path.name} lacks the column(s) {', '.join(missing)}; it has {', '.join(raw.columns)}")
+    if raw.empty:
+        raise InputError(f"{path.name} holds no patients (only a header)")
+    raw = raw.apply(lambda column: column.str.strip())
+    cells = _faults(raw, path.name)
+    if len(cells) > MOST_CELLS_NAMED:
+        more = BadCell(path.name, None, "further faults", len(cells) - MOST_CELLS_NAMED, "none")
+        cells = [*cells[:MOST_CELLS_NAMED], more]
+    raise_bad_cells(cells)
+    table = pd.DataFrame({name: raw.get(name, "") for name in ("run_id", *KEY)})
+    table["split"] = raw.get("split", NO_SPLIT)
+    table["aln_status"] = raw["aln_status"].map(_number).astype(float)
+    table["score"] = raw["score"].map(float).astype(float)
+    return table
+
+
+def _faults(raw: pd.DataFrame, name: str) -> list[BadCell]:
+    """Every bad cell of a predictions table, row by row as a spreadsheet counts (header = 1)."""
+    checks = {
+        "patient_id": (lambda text: text != "", "an identifier"),
+        "aln_status": (lambda text: text == "" or _number(text) in (0.0, 1.0), "1, 0 or empty (unknown)"),
+        "score": (lambda text: math.isfinite(_number(text)), "a finite number"),
+        "split": (lambda text: text != "", "the name of a split"),
+        "center": (lambda text: text != "", "the name of a centre"),
+    }
+    cells = [
+        BadCell(name, row + 2, column, text, expected)
+        for column, (is_good, expected) in checks.items()
+        if column in raw
+        for row, text in enumerate(raw[column])
+        if not is_good(text)
+    ]
+    key = [column for column in (*KEY, "split") if column in raw]
+    seen: dict[tuple[str, ...], int] = {}
+    for row, values in enumerate(raw[key].itertuples(index=False, name=None)):
+        first = seen.setdefault(values, row + 2)
+        if first != row + 2:
+            expected = f"one row per patient (and side) in a split; row {first} is the same"
+            cells.append(BadCell(name, row + 2, "patient_id", raw["patient_id"].iloc[row], expected))
+    return sorted(cells, key=lambda cell: (cell.row or 0, cell.column))
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The JSON beside a predictions file (same stem), or nothing where there is none.
+
+    Raises:
+        InputError: the file is not a JSON object, or its threshold is not a number.
+    """
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return {}
+    try:
+        facts = json.loads(beside.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{beside.name} is not readable JSON: {error}") from error
+    if not isinstance(facts, dict):
+        raise InputError(f"{beside.name} should hold a JSON object, got {type(facts).__name__}")
+    threshold = facts.get("threshold")
+    if threshold is not None:
+        value = threshold.get("value") if isinstance(threshold, dict) else threshold
+        try:
+            number = float(str(value))  # the strings Inf and -Inf are thresholds too
+        except ValueError:
+            number = math.nan
+        if math.isnan(number):
+            raise InputError(f"{beside.name}, threshold: expected an object with a numeric value, got {threshold!r}")
+        facts["threshold"] = {**(threshold if isinstance(threshold, dict) else {}), "value": number}
+    return facts
+
+
+def read_predictions(files: Sequence[Path], run: Path | None = None) -> Predictions:
+    """Join prediction files of one model (and the run's own `predictions.csv`) by split.
+
+    Raises:
+        InputError: a bad table, files of different runs or thresholds, or a patient in two files or two splits.
+    """
+    paths = [Path(path) for path in files]
+    if run is not None:
+        paths.append(Path(run) / "predictions.csv")
+    unique = list({path.resolve(): path for path in paths}.values())
+    tables = [read_table(path) for path in unique]
+    facts = [(path.name, found) for path in unique if (found := read_facts(path))]
+    table = pd.concat(
+        [part.assign(file=path.name) for path, part in zip(unique, tables, strict=True)], ignore_index=True
+    )
+    _refuse_mixed_runs(table, facts)
+    _refuse_repeats(table)
+    merged: dict[str, Any] = {}
+    for _, found in reversed(facts):
+        merged |= found
+    has_center = bool((table["center"] != "").all())
+    columns = ["patient_id", "center", "side", "split", "aln_status", "score"]
+    return Predictions(table[columns], merged, tuple(path.name for path in unique), has_center)
+
+
+def _refuse_mixed_runs(table: pd.DataFrame, facts: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    runs = sorted(set(table["run_id"]) - {""})
+    if len(runs) > 1:
+        raise InputError(
+            f"the files come from different runs ({', '.join(runs)}); judge each run by itself, or use compare"
+        )
+    values = {name: found["threshold"]["value"] for name, found in facts if found.get("threshold")}
+    if len(set(values.values())) > 1:
+        told = ", ".join(f"{name}: {value:g}" for name, value in values.items())
+        raise InputError(f"the files' frozen thresholds differ ({told}): they are not of one model")
+
+
+def _refuse_repeats(table: pd.DataFrame) -> None:
+    """A patient belongs to one split: elsewhere the same person would be learnt from and judged on."""
+    twice = table[table.duplicated([*KEY, "split"], keep=False)]
+    cells = [
+        BadCell(
+            str(row.file), None, "patient_id", row.patient_id, f"one row per patient (and side) in split {row.split}"
+        )
+        for row in twice.head(MOST_CELLS_NAMED).itertuples()
+    ]
+    raise_bad_cells(cells)
+    splits: dict[tuple[str, str], set[str]] = {}
+    for center, patient, split in table[["center", "patient_id", "split"]].itertuples(index=False, name=None):
+        splits.setdefault((center, patient), set()).add(split)
+    leaks = [(patient, sorted(names)) for (_, patient), names in splits.items() if len(names) > 1]
+    if leaks:
+        shown = "; ".join(f"{patient} in {', '.join(names)}" for patient, names in leaks[:10])
+        more = f" and {len(leaks) - 10} more" if len(leaks) > 10 else ""
+        raise InputError(f"{len(leaks)} patient(s) stand in more than one split: {shown}{more}")
