@@ -80,6 +80,8 @@ class Backbone(nn.Module):
         self.body = _create(name, rule.timm_name, args)
         self.loaded = load_weights(self.body, rule.timm_name, args, pretrained, region_index)
         fuse_attention(self.body)
+        # Convolutions and batch normalisation run up to twice as fast so, on CPU as on GPU.
+        self.body.to(memory_format=torch.channels_last)
         if grad_checkpointing:
             self.body.set_grad_checkpointing()
         mean, std = (torch.tensor(self.body.pretrained_cfg[key]).mean() for key in ("mean", "std"))
