@@ -48,7 +48,7 @@ def _jpeg_2000(src: bytes, runner: DecodeRunner) -> np.ndarray:
 
 def _rle(src: bytes, runner: DecodeRunner) -> np.ndarray:
     dtype = np.dtype(f"<u{runner.bits_allocated // 8}")
-    planes = imagecodecs.dicomrle_decode(src, dtype)
+    planes = np.frombuffer(imagecodecs.dicomrle_decode(src, dtype), dtype)
     if runner.samples_per_pixel > 1:
         runner.set_option("planar_configuration", 1)
     return planes
@@ -86,7 +86,7 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> memoryview:
     runner.set_option("bits_allocated", 8 * frame.dtype.itemsize)
     if runner.samples_per_pixel > 1 and runner.transfer_syntax != uid.RLELossless:
         runner.set_option("planar_configuration", 0)
-    return memoryview(frame).cast("B")
+    return frame.data.cast("B")
 
 
 PLUGINS = (

@@ -79,8 +79,8 @@ def _refuse_absurd_size(dataset: Dataset, path: Path, max_pixels: int) -> None:
         raise UnreadableDicom(f"{path}: an image of {frames} x {rows} x {columns} x {samples} has no pixels")
     if (pixels := rows * columns * samples * frames) > max_pixels:
         raise UnreadableDicom(
-            f"{path}: the header declares {frames} x {rows} x {columns} x {samples} = {pixels} pixels, more than the limit of "
-            f"{max_pixels} (raise it with --max-pixels if the file is sound)"
+            f"{path}: the header declares {frames} x {rows} x {columns} x {samples} = {pixels} pixels, more than the "
+            f"limit of {max_pixels} (raise it with --max-pixels if the file is sound)"
         )
 
 
@@ -185,6 +185,14 @@ def settles_bits(syntax: str) -> bool:
     return syntax not in (*codecs.JPEG_LS, *codecs.JPEG_2000, *codecs.HTJ2K, *codecs.JPEG_XL)
 
 
+def _exceeds(stored: np.ndarray, bits: int) -> bool:
+    """Whether some value needs more than `bits` bits."""
+    low, high = int(stored.min()), int(stored.max())
+    if stored.dtype.kind == "u":
+        return high >= 1 << bits
+    return low < -(1 << (bits - 1)) or high >= 1 << (bits - 1)
+
+
 def settle_bits(
     stored: np.ndarray, *, bits_stored: int, high_bit: int, overlay_in_pixels: bool
 ) -> tuple[np.ndarray, list[str]]:
@@ -208,18 +216,14 @@ def settle_bits(
         Values and the codes of what was odd.
     """
     allocated = 8 * stored.dtype.itemsize
-    odd = high_bit != bits_stored - 1
-    codes = [HIGH_BIT_ODD] if odd else []
     if not 1 <= bits_stored <= allocated:
         return stored, [BITS_STORED_EXCEEDED]
-    low, high = int(stored.min()), int(stored.max())
-    signed = stored.dtype.kind == "i"
-    smallest, largest = (
-        (-(1 << (bits_stored - 1)), (1 << (bits_stored - 1)) - 1) if signed else (0, (1 << bits_stored) - 1)
-    )
-    if smallest <= low and high <= largest:
+    odd = high_bit != bits_stored - 1
+    codes = [HIGH_BIT_ODD] if odd else []
+    if not _exceeds(stored, bits_stored):
         return stored, codes
-    fits_unextended = signed and low >= smallest and high < 1 << bits_stored
+    low, high, signed = int(stored.min()), int(stored.max()), stored.dtype.kind == "i"
+    fits_unextended = signed and low >= -(1 << (bits_stored - 1)) and high < 1 << bits_stored
     shifted = odd and bits_stored <= high_bit < allocated
     if not (fits_unextended or shifted or overlay_in_pixels):
         return stored, [*codes, BITS_STORED_EXCEEDED]
@@ -259,8 +263,10 @@ def decode(dataset: FileDataset, path: str | Path, *, threads: int = 1) -> tuple
         if stored.size == 0:
             raise UnreadableDicom(f"{path}: the decoder returned no pixels")
         bits = whole_number(dataset, "BitsStored", path, 8 * stored.dtype.itemsize)
-        if stored.dtype.kind not in "iu" or not settles_bits(syntax) or dataset.get("BitsAllocated") == 1:
+        if stored.dtype.kind not in "iu" or dataset.get("BitsAllocated") == 1:
             return stored, []
+        if not settles_bits(syntax):
+            return stored, [BITS_STORED_EXCEEDED] if _exceeds(stored, bits) else []
         high_bit = whole_number(dataset, "HighBit", path, bits - 1)
         return settle_bits(stored, bits_stored=bits, high_bit=high_bit, overlay_in_pixels=_overlay_in_pixels(dataset))
 

@@ -6,19 +6,20 @@ from __future__ import annotations
 FALLBACK_CODES: dict[str, str] = {
     # words of the stored matrix
     "high_bit_odd": "HighBit is not BitsStored - 1; the words themselves decided where the values lie",
-    "bits_stored_exceeded": "values need more bits than BitsStored says, and no overlay explains it; the values were kept",
+    "bits_stored_exceeded": "values need more bits than BitsStored says, no overlay explains it; the values were kept",
     "tags_broken": "at least one tag of the header cannot be understood and was taken as absent",
     # stored values to display values
     "modality_broken": "the modality LUT or rescale slope is unusable; stored values were taken as they are",
     "no_voi": "the file has neither VOI LUT nor window; the full range of its values was used",
-    "voi_broken": "a VOI LUT or window is unusable (width, function, length, or it turns the image into one shade); the next sound one, "
-    "else the full range, was used",
-    "voi_lut_depth": "the VOI LUT's entries exceed the bits its descriptor states; its own largest entry was taken as white",
+    "voi_broken": "a VOI LUT or window is unusable (width, function, length, or all of the image in one shade); the next"
+    " sound one, else the full range, was used",
+    "voi_lut_depth": "the VOI LUT's entries exceed the bits its descriptor states; its largest entry was taken as white",
+    "percentile_flat": "the breast's two percentiles coincide; the full range of values was used",
     "constant_image": "all pixels have one value",
     "padding_ignored": "the padding values cover (almost) the whole image and were taken as image",
     "presentation_lut_conflict": "PresentationLUTShape contradicts PhotometricInterpretation; the latter was believed",
     "for_processing": "a For Processing image: logarithm and inversion made here, not the vendor's processing",
-    "intensity_sign_assumed": "a For Processing image without PixelIntensityRelationshipSign; PhotometricInterpretation decided",
+    "intensity_sign_assumed": "a For Processing image without PixelIntensityRelationshipSign; the photometric tag decided",
     # what kind of image it is
     "not_mg_modality": "Modality is not MG",
     "synthetic_2d": "a synthetic 2D image made from tomosynthesis",
@@ -36,11 +37,11 @@ FALLBACK_CODES: dict[str, str] = {
     "magnification_out_of_range": "a magnification factor outside 1 to 4 was passed over",
     # side, view, orientation
     "laterality_conflict": "the table's laterality contradicts the file's; the table's was believed",
-    "laterality_from_pixels": "no laterality in table or file; taken from the chest wall's side by the hanging convention",
+    "laterality_from_pixels": "no laterality in table or file; taken from the chest wall's side (hanging convention)",
     "no_laterality": "no laterality known",
     "view_conflict": "the table's view contradicts the file's; the table's was believed",
     "no_view": "no view known",
-    "orientation_disagrees": "the pixels show the chest wall on another side than the tags say; the pixels were believed",
+    "orientation_disagrees": "the pixels show the chest wall on another side than the tags; the pixels were believed",
     "orientation_from_pixels": "left and right were decided by the pixels",
     "orientation_from_laterality": "left and right were decided by the laterality's hanging convention",
     "orientation_from_unknown": "nothing tells where the chest wall is; the image was left as stored",

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mammo_aln.errors import InputError
-from mammo_aln.imaging.header import ImageHeader, Pair
+from mammo_aln.imaging.header import ImageHeader
+from mammo_aln.imaging.tags import Pair
 
 SMALLEST_MM = 0.005
 LARGEST_MM = 1.0

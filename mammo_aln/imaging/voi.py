@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mammo_aln.imaging.header import Lut, VoiWindow
+from mammo_aln.imaging.tags import Lut, VoiWindow
 
 
 def _linear(values: np.ndarray, center: float, width: float) -> np.ndarray:
