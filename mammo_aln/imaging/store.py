@@ -1,0 +1,211 @@
+"""The crop store: append-only segments with journals, keyed by content, memory-mapped, safe under kill -9.
+
+`segments/ID.u16` holds crops back to back (uint16, little-endian), `segments/ID.jsonl` one line per record. Each
+writing process owns one pair that nobody else ever appends to, so any number may write at once. Pixels are on disk
+before the line that names them is written, so a record stands if and only if its line is complete, its checksum agrees
+and the pixels it names are all there.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import uuid
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mammo_aln.errors import InputError
+
+_LINE_START = b'{"crc":"%08x","record":'
+_LINE_START_LENGTH = len(_LINE_START % 0)
+_LINE_END = b"}\n"
+_BYTES_PER_PIXEL = 2
+
+
+class CropStore:
+    """Reader of a store; sees what writers add after `refresh()`. Copies to loader processes by its path alone."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._forget()
+        self.refresh()
+
+    @classmethod
+    def open(cls, path: str | Path) -> CropStore:
+        """The store at `path`; an empty one where nothing stands yet."""
+        return cls(path)
+
+    def _forget(self) -> None:
+        self._segments: list[str] = []
+        self._scanned: dict[str, int] = {}
+        self._places: dict[str, tuple[int, int, int, int, int]] = {}  # segment, line start and end, pixel offset, side
+        self._pixels: dict[int, NDArray[np.uint16]] = {}
+        self._journals: dict[int, mmap.mmap] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.path = state["path"]
+        self._forget()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in all complete records that writers have added since the last look."""
+        folder = self.path / "segments"
+        if not folder.is_dir():
+            return
+        with os.scandir(folder) as entries:
+            journals = sorted((entry.name, entry.stat().st_size) for entry in entries if entry.name.endswith(".jsonl"))
+        for name, size in journals:
+            if size > self._scanned.get(name, 0):
+                self._scan(folder / name)
+
+    def _scan(self, journal: Path) -> None:
+        name = journal.name
+        if name not in self._scanned:
+            self._scanned[name] = 0
+            self._segments.append(journal.stem)
+        segment = self._segments.index(journal.stem)
+        with journal.open("rb") as lines:
+            lines.seek(self._scanned[name])
+            added = lines.read()
+        pixels = journal.with_suffix(".u16")
+        available = pixels.stat().st_size // _BYTES_PER_PIXEL if pixels.exists() else 0
+        start = 0
+        while (end := added.find(b"\n", start) + 1) > 0:
+            record = _checked(added[start:end])
+            begin, stop = self._scanned[name] + start, self._scanned[name] + end
+            start = end
+            if record is None:
+                continue
+            offset, side = record.get("offset", 0), record.get("size_px", 0)
+            if offset + side * side <= available:
+                self._places.setdefault(record["key"], (segment, begin, stop, offset, side))
+        self._scanned[name] += start
+        self._journals.pop(segment, None)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def read(self, key: str) -> NDArray[np.uint16]:
+        """The crop (side, side), a read-only view of the memory-mapped file, chest wall on the left.
+
+        Raises:
+            KeyError: the store has no crop under this key.
+        """
+        segment, _, _, offset, side = self._places[key]
+        if not side:
+            raise KeyError(key)
+        pixels = self._pixels.get(segment)
+        if pixels is None or pixels.size < offset + side * side:
+            pixels = self._pixels[segment] = self._mapped(segment)
+        return pixels[offset : offset + side * side].reshape(side, side)
+
+    def record(self, key: str) -> dict[str, Any]:
+        """What the journal says under this key: a dict with `kind`, `key` and the writer's fields.
+
+        Raises:
+            KeyError: the store has nothing under this key.
+        """
+        segment, start, stop, _, _ = self._places[key]
+        journal = self._journals.get(segment)
+        if journal is None:
+            with (self.path / "segments" / f"{self._segments[segment]}.jsonl").open("rb") as lines:
+                journal = self._journals[segment] = mmap.mmap(lines.fileno(), 0, access=mmap.ACCESS_READ)
+        return json.loads(journal[start + _LINE_START_LENGTH : stop - len(_LINE_END)])
+
+    def is_intact(self, key: str) -> bool:
+        """Whether the crop's pixels still have the checksum that the journal recorded."""
+        return zlib.crc32(self.read(key).data) == self.record(key)["pixels_crc"]
+
+    def _mapped(self, segment: int) -> NDArray[np.uint16]:
+        with (self.path / "segments" / f"{self._segments[segment]}.u16").open("rb") as pixels:
+            # A plain array over the map: slicing np.memmap costs more than converting the crop.
+            return np.frombuffer(mmap.mmap(pixels.fileno(), 0, access=mmap.ACCESS_READ), dtype="<u2")
+
+
+def _checked(line: bytes) -> dict[str, Any] | None:
+    body = line[_LINE_START_LENGTH : -len(_LINE_END)]
+    if not line.endswith(_LINE_END) or line[:_LINE_START_LENGTH] != _LINE_START % zlib.crc32(body):
+        return None
+    return json.loads(body)
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    body = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _LINE_START % zlib.crc32(body) + body + _LINE_END
+
+
+class SegmentWriter:
+    """Appends to one segment of its own, made at the first write. Use one per process."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._pixels: BinaryIO | None = None
+        self._journal: BinaryIO | None = None
+        self._offset = 0
+
+    def append(
+        self, records: Iterable[Mapping[str, Any]], crops: Iterable[tuple[Mapping[str, Any], NDArray[np.uint16]]] = ()
+    ) -> None:
+        """Write crops and records; all of them exist after this call, and none whose line is not complete.
+
+        Args:
+            records: dicts of plain JSON with `kind` and `key`.
+            crops: the same with their pixels (side, side).
+
+        Raises:
+            InputError: the disk is full or the folder cannot be written.
+        """
+        try:
+            self._append(records, crops)
+        except OSError as error:
+            self.close()
+            raise InputError(
+                f"{self.path}: the crop store cannot be written ({error.strerror}): free space there, or give another "
+                "folder with --store"
+            ) from error
+
+    def _append(
+        self, records: Iterable[Mapping[str, Any]], crops: Iterable[tuple[Mapping[str, Any], NDArray[np.uint16]]]
+    ) -> None:
+        if self._pixels is None or self._journal is None:
+            folder = self.path / "segments"
+            folder.mkdir(parents=True, exist_ok=True)
+            name = uuid.uuid4().hex
+            self._pixels = (folder / f"{name}.u16").open("xb")
+            self._journal = (folder / f"{name}.jsonl").open("xb", buffering=0)
+            self._offset = 0
+        lines = [_line(record) for record in records]
+        wrote = False
+        for record, crop in crops:
+            stored = np.ascontiguousarray(crop, dtype="<u2")
+            self._pixels.write(stored.data.cast("B"))
+            place = {"offset": self._offset, "size_px": stored.shape[0], "pixels_crc": zlib.crc32(stored.data)}
+            lines.append(_line({**record, **place}))
+            self._offset += stored.size
+            wrote = True
+        if wrote:
+            self._pixels.flush()
+            # The journal must never reach the disk before the pixels it vouches for, not even in a power cut.
+            os.fdatasync(self._pixels.fileno())
+        text = memoryview(b"".join(lines))
+        while text:
+            text = text[self._journal.write(text) :]
+
+    def close(self) -> None:
+        """End this segment; a later `append` begins another."""
+        for file in (self._pixels, self._journal):
+            if file is not None:
+                file.close()
+        self._pixels = self._journal = None

@@ -1,0 +1,291 @@
+"""A cohort's crops: what is missing is made in parallel, then all is told as one table."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pandas as pd
+
+from mammo_aln.cohort.tables import Cohort
+from mammo_aln.config import CropConfig, PixelConfig
+from mammo_aln.errors import InputError
+from mammo_aln.imaging.derive import derive_group, image_key, place_key, request_key
+from mammo_aln.imaging.regions import CropPlan, CropRequest, Exclusion, ImagePlan, linked_groups, plan_crops
+from mammo_aln.imaging.store import CropStore, SegmentWriter
+from mammo_aln.progress import track
+
+FEW_GROUPS = 4
+"""Up to so many, starting processes takes longer than the work."""
+
+QUEUED_PER_WORKER = 4
+CROP_COLUMNS = (
+    "key",
+    "unit_id",
+    "patient_id",
+    "center",
+    "image_id",
+    "region",
+    "ordinal",
+    "strategy",
+    "laterality",
+    "view",
+    "estimated",
+    "confidence",
+    "padding_share",
+    "spacing_row_mm",
+    "spacing_column_mm",
+    "spacing_source",
+    "recipe",
+    "fallbacks",
+)
+EXCLUSION_COLUMNS = ("image_id", "patient_id", "region", "reason")
+_CRASHED = "the decoder crashed on this file"
+
+_Group = tuple[ImagePlan, ...]
+
+
+@dataclass(frozen=True)
+class CropSet:
+    """All crops that a cohort yields under some settings.
+
+    Attributes:
+        table: one row per crop, columns `CROP_COLUMNS`; `key` reads the pixels from the store, `fallbacks` holds codes
+            joined by `;`.
+        exclusions: what was asked for and cannot be had: `image_id`, `patient_id`, `region`, `reason`.
+        store_path: the store's folder.
+        recipe: `pixels` and `crop` settings and `cards`, the exact steps of each distinct recipe with its image count.
+    """
+
+    table: pd.DataFrame
+    exclusions: pd.DataFrame
+    store_path: Path
+    recipe: dict[str, Any]
+
+    def open_store(self) -> CropStore:
+        """The store that `key` reads from."""
+        return CropStore(self.store_path)
+
+
+def build_crops(
+    cohort: Cohort,
+    pixels: PixelConfig,
+    crop: CropConfig,
+    *,
+    store: Path | None = None,
+    workers: int | None = None,
+    shard: tuple[int, int] | None = None,
+) -> CropSet:
+    """Make every crop that is missing in the store, then describe all of them.
+
+    Args:
+        cohort: the tables.
+        pixels: how stored values become display values.
+        crop: which crops.
+        store: folder of the crop store; by default `.crops` in the cohort folder.
+        workers: processes; by default one per core.
+        shard: (3, 16) does the third of sixteen parts, for as many machines on one store.
+
+    Raises:
+        InputError: nothing can be cropped, an unknown auxiliary region, or a shard that does not exist.
+    """
+    path = Path(store) if store is not None else cohort.root / ".crops"
+    plan = _part(plan_crops(cohort, crop), shard)
+    reader = CropStore(path)
+    waiting = [group for group in linked_groups(plan.images) if not _is_complete(group, pixels, crop, reader)]
+    failures = _make(waiting, pixels, crop, reader, os.cpu_count() or 1 if workers is None else workers)
+    reader.refresh()
+    rows, exclusions, cards = _describe(plan, pixels, crop, reader, failures)
+    if not rows and shard is None:
+        raise InputError(_nothing_left(cohort, exclusions))
+    return CropSet(
+        pd.DataFrame(rows, columns=list(CROP_COLUMNS)),
+        pd.DataFrame([asdict(one) for one in exclusions], columns=list(EXCLUSION_COLUMNS)),
+        path,
+        {"pixels": asdict(pixels), "crop": asdict(crop), "cards": cards},
+    )
+
+
+def _part(plan: CropPlan, shard: tuple[int, int] | None) -> CropPlan:
+    if shard is None:
+        return plan
+    number, parts = shard
+    if not 1 <= number <= parts:
+        raise InputError(f"shard = {number}/{parts}: expected 1/{parts} to {parts}/{parts}")
+    kept = {image.image_id for group in linked_groups(plan.images)[number - 1 :: parts] for image in group}
+    return CropPlan(tuple(image for image in plan.images if image.image_id in kept), plan.exclusions)
+
+
+def known_image_keys(images: Sequence[ImagePlan], pixels: PixelConfig, store: CropStore) -> dict[str, str]:
+    """Keys of those images whose file stands as the store knows it."""
+    keys = {}
+    for image in images:
+        try:
+            place = place_key(image.path)
+        except OSError:
+            continue  # its absence is told when it is read
+        if place in store:
+            keys[image.image_id] = image_key(store.record(place)["sha256"], image, pixels)
+    return keys
+
+
+def _is_complete(group: _Group, pixels: PixelConfig, crop: CropConfig, store: CropStore) -> bool:
+    keys = known_image_keys(group, pixels, store)
+    wanted = [request_key(request, keys, crop) for image in group for request in image.requests]
+    return all(key is not None and key in store for key in wanted)
+
+
+def _make(
+    groups: list[_Group], pixels: PixelConfig, crop: CropConfig, store: CropStore, workers: int
+) -> dict[str, str]:
+    """Derive groups, in this process where they are few; returns image_id -> why it failed."""
+    failures: dict[str, str] = {}
+    if not groups:
+        return failures
+    count = sum(len(group) for group in groups)
+    if len(groups) <= FEW_GROUPS or workers <= 1:
+        writer = SegmentWriter(store.path)
+        for group in track(groups, total=len(groups), what="crops", unit="image" if count == len(groups) else "group"):
+            failures |= derive_group(group, pixels, crop, store, writer)
+        writer.close()
+        return failures
+    settings = (str(store.path), pixels, crop)
+    done = _pooled(groups, settings, min(workers, len(groups)))
+    for found in track(done, total=len(groups), what="crops", unit="image" if count == len(groups) else "group"):
+        failures |= found
+    return failures
+
+
+def _pooled(groups: list[_Group], settings: tuple[Any, ...], workers: int) -> Iterator[dict[str, str]]:
+    """Failures of each group, as they end. A group whose process dies is tried once more, alone."""
+    suspects: list[_Group] = []
+    left = list(reversed(groups))
+    while left:
+        with _pool(settings, workers) as pool:
+            running: dict[Future[dict[str, str]], _Group] = {}
+            try:
+                while left or running:
+                    while left and len(running) < workers * QUEUED_PER_WORKER:
+                        with _script_hidden():
+                            running[pool.submit(_work, left[-1])] = left[-1]
+                        left.pop()
+                    ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        found = future.result()
+                        del running[future]
+                        yield found
+            except BrokenProcessPool:
+                suspects += running.values()
+    for group in suspects:
+        with _pool(settings, 1) as pool:
+            try:
+                with _script_hidden():
+                    future = pool.submit(_work, group)
+                found = future.result()
+            except BrokenProcessPool:
+                found = {image.image_id: _CRASHED for image in group}
+        yield found
+
+
+def _pool(settings: tuple[Any, ...], workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=settings)
+
+
+@contextmanager
+def _script_hidden() -> Iterator[None]:
+    """Processes started inside do not run the user's script again, so that it needs no `__main__` guard."""
+    names = sys.modules["__main__"].__dict__
+    hidden: dict[str, Any] = {name: names.pop(name) for name in ("__file__", "__spec__") if name in names}
+    names["__spec__"] = None
+    try:
+        yield
+    finally:
+        names.update(hidden)
+
+
+_OF_THIS_PROCESS: dict[str, tuple[PixelConfig, CropConfig, CropStore, SegmentWriter]] = {}
+
+
+def _begin(path: str, pixels: PixelConfig, crop: CropConfig) -> None:
+    cv2.setNumThreads(1)
+    _OF_THIS_PROCESS["settings"] = (pixels, crop, CropStore(path), SegmentWriter(path))
+
+
+def _work(group: _Group) -> dict[str, str]:
+    return derive_group(group, *_OF_THIS_PROCESS["settings"])
+
+
+def _describe(
+    plan: CropPlan, pixels: PixelConfig, crop: CropConfig, store: CropStore, failures: dict[str, str]
+) -> tuple[list[dict[str, Any]], list[Exclusion], list[dict[str, Any]]]:
+    """Rows of the crop table, all exclusions, and the recipe cards."""
+    keys = known_image_keys(plan.images, pixels, store)
+    rows: list[dict[str, Any]] = []
+    exclusions = list(plan.exclusions)
+    cards: dict[str, dict[str, Any]] = {}
+    used: Counter[str] = Counter()
+    for image in plan.images:
+        own: dict[str, Any] | None = None
+        for request in image.requests:
+            key = request_key(request, keys, crop)
+            reason = failures.get(image.image_id) or (failures.get(request.mirror_of[0]) if request.mirror_of else None)
+            if key is None or key not in store:
+                exclusions.append(_exclusion(request, reason or "the image could not be read"))
+                continue
+            record = store.record(key)
+            if record["kind"] == "refused":
+                exclusions.append(_exclusion(request, record["reason"]))
+                continue
+            if own is None:
+                own = store.record(record["image"])
+                card = own["recipe"]
+                cards.setdefault(card["digest"], card)
+                used[card["digest"]] += 1
+            rows.append(_row(image, request, record, own))
+    listed = [{"digest": name, "images": used[name], "steps": card["steps"]} for name, card in cards.items()]
+    return rows, list(dict.fromkeys(exclusions)), listed
+
+
+def _exclusion(request: CropRequest, reason: str) -> Exclusion:
+    return Exclusion(request.image_id, request.patient_id, request.region, reason)
+
+
+def _row(image: ImagePlan, request: CropRequest, record: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    spacing = own["spacing"] or {"row_mm": float("nan"), "column_mm": float("nan"), "source": ""}
+    codes = [*own["fallbacks"], *record["flags"], *([f"{request.estimate}_estimated"] if request.estimate else [])]
+    return {
+        "key": record["key"],
+        "unit_id": request.unit_id,
+        "patient_id": request.patient_id,
+        "center": image.center,
+        "image_id": image.image_id,
+        "region": request.region,
+        "ordinal": request.ordinal,
+        "strategy": request.strategy,
+        "laterality": own["laterality"] or "",
+        "view": own["view"] or "",
+        "estimated": request.estimated,
+        "confidence": record["confidence"],
+        "padding_share": record["padding_share"],
+        "spacing_row_mm": spacing["row_mm"],
+        "spacing_column_mm": spacing["column_mm"],
+        "spacing_source": spacing["source"],
+        "recipe": own["recipe"]["digest"],
+        "fallbacks": ";".join(dict.fromkeys(codes)),
+    }
+
+
+def _nothing_left(cohort: Cohort, exclusions: Sequence[Exclusion]) -> str:
+    reasons = Counter(one.reason for one in exclusions).most_common(3)
+    told = "; ".join(f"{count} x {reason}" for reason, count in reasons)
+    return f"{cohort.root}: no crop can be made ({told or 'no eligible patient has an image'})"
