@@ -1,0 +1,253 @@
+"""A folder of DICOM files becomes the tables of a cohort; headers are read, pixels are not.
+
+Which patient: where a file lies in a subfolder, `patient_id` is the name of the first folder below the indexed one.
+Files directly in the indexed folder are grouped by the header's PatientID (else StudyInstanceUID, else each file alone)
+and get numbers, `p0001` on, in the order of their paths: no identifying tag is written, nor a hash of one, which a list
+of hospital numbers would reverse. `image_id` is `i` and 16 hexadecimal digits of the SHA-256 of SOPInstanceUID.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mammo_aln.cohort.declaration import DECLARATION_FILE, read_declaration
+from mammo_aln.cohort.headers import Excluded, Header, read_headers
+from mammo_aln.cohort.mammogram import Mammogram, judge, spacing_text
+from mammo_aln.cohort.reading import read_text_table
+from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+from mammo_aln.files import write_csv, write_text
+from mammo_aln.progress import say, track
+
+OWN_FILES = (
+    "cohort.yaml",
+    "patients.csv",
+    "images.csv",
+    "regions.csv",
+    "volumes.csv",
+    "features.csv",
+    "exclusions.csv",
+)
+COLUMNS = (
+    "image_id", "patient_id", "path", "laterality", "view", "spacing_mm", "manufacturer", "model", "rows", "columns",
+    "imager_pixel_spacing_mm", "pixel_spacing_mm", "magnification", "photometric", "transfer_syntax", "bits_stored",
+    "presentation_intent", "flags",
+)  # fmt: skip
+SKELETON = """\
+name: {name}
+label:
+  column: aln_status
+  meaning: 1 = residual nodal metastasis after NAT, 0 = ypN0
+# where the paths of images.csv begin
+dicom_root: {dicom_root}
+# one entry per clinical column of patients.csv, for example
+# clinical:
+#   age: {{kind: continuous, unit: years, known_at: baseline}}
+#   cT: {{kind: ordinal, levels: [1, 2, 3, 4]}}
+#   her2: {{kind: categorical}}
+"""
+
+
+def index_folder(dicom_dir: str | Path, out: str | Path, *, workers: int | None = None) -> Path:
+    """Write `images.csv` and `exclusions.csv`, and `cohort.yaml` and `patients.csv` to fill in where none stand.
+
+    Rows of an `images.csv` that stands are kept as they are, so that what a user filled in stays; new files are added.
+    Hidden files and folders are not looked at.
+
+    Args:
+        dicom_dir: folder with DICOM files, one subfolder per patient or all in one.
+        out: the cohort folder.
+        workers: processes; by default one per core.
+
+    Returns:
+        The cohort folder.
+
+    Raises:
+        InputError: no such folder, no file in it, no mammogram among them (`exclusions.csv` then tells why), or a table
+            that stands is faulty.
+    """
+    dicom_dir, out = Path(dicom_dir), Path(out)
+    if not dicom_dir.is_dir():
+        raise InputError(f"{dicom_dir}: no such folder (expected one that holds DICOM files)")
+    faults: list[BadCell] = []
+    kept = read_text_table(out / "images.csv", faults) if (out / "images.csv").is_file() else None
+    base = read_declaration(out, faults).dicom_root if (out / DECLARATION_FILE).is_file() else dicom_dir
+    if kept is not None and not {"image_id", "patient_id", "path"} <= set(kept.columns):
+        faults.append(BadCell("images.csv", 1, "header", ", ".join(kept.columns), "image_id, patient_id and path"))
+    raise_bad_cells(faults)
+    excluded: list[tuple[str, str]] = []
+    files = _files(dicom_dir, out, excluded)
+    if not files and not excluded:
+        raise InputError(f"{dicom_dir}: the folder holds no file")
+    headers = track(read_headers(files, workers), total=len(files), what="headers", unit="file")
+    found = _mammograms(dicom_dir, files, headers, excluded)
+    new = _rows(dicom_dir, base, found, kept)
+    images = new if kept is None else pd.concat([kept, new], ignore_index=True)
+    write_csv(out / "exclusions.csv", pd.DataFrame(sorted(excluded), columns=["path", "reason"]))
+    if images.empty:
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(r for _, r in excluded).most_common(3))
+        raise InputError(
+            f"{dicom_dir}: no mammogram among {len(excluded)} files ({reasons}); see {out / 'exclusions.csv'}"
+        )
+    _write_where_missing(out, dicom_dir, images)
+    write_csv(out / "images.csv", images)
+    _report(images, len(new), excluded, found)
+    _warn_of_mixed_folders(dicom_dir, found)
+    return out
+
+
+def _files(dicom_dir: Path, out: Path, excluded: list[tuple[str, str]]) -> list[Path]:
+    """Files below a folder in the order of their paths, without the cohort's own."""
+    own = out.resolve()
+    inside = dicom_dir.resolve() in own.parents
+    files = []
+
+    def left_out(error: OSError) -> None:
+        excluded.append((os.path.relpath(error.filename, dicom_dir), f"folder cannot be opened ({error.strerror})"))
+
+    for folder, folders, names in os.walk(dicom_dir, onerror=left_out):
+        here = Path(folder)
+        is_own = here.resolve() == own
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if inside and is_own:
+            folders.clear()
+            continue
+        for name in sorted(names):
+            path = here / name
+            if name.startswith(".") or (is_own and name in OWN_FILES):
+                continue
+            relative = str(path.relative_to(dicom_dir))
+            if relative != relative.encode("utf-8", "replace").decode():
+                shown = relative.encode("utf-8", "backslashreplace").decode()
+                excluded.append((shown, "the file's name is not UTF-8; rename it"))
+            else:
+                files.append(path)
+    return files
+
+
+def _mammograms(
+    dicom_dir: Path, files: list[Path], headers: Iterable[Header | Excluded], excluded: list[tuple[str, str]]
+) -> list[tuple[Path, Header, Mammogram]]:
+    found = []
+    first_with: dict[str, str] = {}
+    for path, header in zip(files, headers, strict=True):
+        verdict = judge(header) if isinstance(header, Header) else header
+        relative = str(path.relative_to(dicom_dir))
+        if isinstance(verdict, Excluded):
+            excluded.append((relative, verdict.reason))
+            continue
+        assert isinstance(header, Header)
+        twin = first_with.setdefault(header.sop_instance, relative) if header.sop_instance else relative
+        if twin != relative:
+            excluded.append((relative, f"the same SOPInstanceUID as {twin}"))
+            continue
+        found.append((path, header, verdict))
+    return found
+
+
+def _rows(
+    dicom_dir: Path, base: Path, found: list[tuple[Path, Header, Mammogram]], kept: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Rows of the files that `kept` does not have yet."""
+    known = {} if kept is None else dict(zip(kept["path"], kept["patient_id"], strict=True))
+    paths = [_as_given(path, base) for path, _, _ in found]
+    groups = [_group(path, header, dicom_dir) for path, header, _ in found]
+    number_of = {group: known[path] for path, group in zip(paths, groups, strict=True) if path in known}
+    taken = {*known.values()}
+    rows = []
+    for (path, header, mammogram), given, group in zip(found, paths, groups, strict=True):
+        if group not in number_of:
+            number_of[group] = group[1] if group[0] == "folder" else _next_number(taken)
+            taken.add(number_of[group])
+        if given in known:
+            continue
+        identity = header.sop_instance or str(path.relative_to(dicom_dir))
+        rows.append(
+            {
+                "image_id": f"i{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
+                "patient_id": number_of[group],
+                "path": given,
+                "laterality": mammogram.laterality,
+                "view": mammogram.view,
+                "manufacturer": header.manufacturer,
+                "model": header.model,
+                "rows": header.rows,
+                "columns": header.columns,
+                "imager_pixel_spacing_mm": spacing_text(header.imager_spacing_mm),
+                "pixel_spacing_mm": spacing_text(header.spacing_mm),
+                "magnification": header.magnification,
+                "photometric": header.photometric,
+                "transfer_syntax": header.transfer_syntax,
+                "bits_stored": header.bits_stored,
+                "presentation_intent": header.presentation_intent,
+                "flags": "; ".join(mammogram.flags),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS)).replace("", np.nan)
+
+
+def _as_given(path: Path, base: Path) -> str:
+    absolute, base = path.absolute(), base.absolute()
+    return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
+
+
+def _group(path: Path, header: Header, dicom_dir: Path) -> tuple[str, str]:
+    """What tells this file's patient apart; only a folder's name is ever written."""
+    parts = path.relative_to(dicom_dir).parts
+    if len(parts) > 1:
+        return ("folder", parts[0])
+    if header.patient:
+        return ("patient", header.patient)
+    return ("study", header.study) if header.study else ("file", parts[0])
+
+
+def _next_number(taken: set[str]) -> str:
+    number = 1
+    while f"p{number:04d}" in taken:
+        number += 1
+    return f"p{number:04d}"
+
+
+def _write_where_missing(out: Path, dicom_dir: Path, images: pd.DataFrame) -> None:
+    if not (out / DECLARATION_FILE).is_file():
+        # JSON strings are YAML strings, whatever stands in a folder's name
+        name, root = json.dumps(out.resolve().name), json.dumps(str(dicom_dir.absolute()))
+        write_text(out / DECLARATION_FILE, SKELETON.format(name=name, dicom_root=root))
+    if not (out / "patients.csv").is_file():
+        patients = pd.DataFrame({"patient_id": sorted(images["patient_id"].dropna().unique())})
+        write_csv(out / "patients.csv", patients.assign(center="", aln_status=""))
+        say("patients.csv: fill in center and aln_status; a patient_id taken from a folder's name must not identify")
+
+
+def _report(
+    images: pd.DataFrame, added: int, excluded: list[tuple[str, str]], found: list[tuple[Path, Header, Mammogram]]
+) -> None:
+    patients = images["patient_id"].nunique()
+    say(f"{len(images)} images ({added} new) of {patients} patients; {len(excluded)} files excluded")
+    for flag, count in Counter(flag for _, _, mammogram in found for flag in mammogram.flags).most_common():
+        say(f"  {count} x {flag}")
+    for reason, count in Counter(reason for _, reason in excluded).most_common(5):
+        say(f"  excluded: {count} x {reason}")
+
+
+def _warn_of_mixed_folders(dicom_dir: Path, found: list[tuple[Path, Header, Mammogram]]) -> None:
+    """Say which patient folders hold several patients by their headers, as with a folder level too many."""
+    inside: dict[str, set[str]] = {}
+    for path, header, _ in found:
+        kind, folder = _group(path, header, dicom_dir)
+        if kind == "folder" and header.patient:
+            inside.setdefault(folder, set()).add(header.patient)
+    mixed = sorted(folder for folder, patients in inside.items() if len(patients) > 1)
+    if mixed:
+        more = ", ..." if len(mixed) > 3 else ""
+        say(
+            f"{len(mixed)} folders hold images of several patients by their headers, yet count as one patient each "
+            f"({', '.join(mixed[:3])}{more}): index the folder whose subfolders are the patients, or correct patient_id"
+        )

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+
+import pandas as pd
+import pytest
+from dicoms import BORN, NAME, PATIENT, mammogram, save
+
+from mammo_aln.cohort.index import index_folder
+from mammo_aln.cohort.tables import image_path, read_cohort
+from mammo_aln.errors import InputError
+
+
+def table(folder, name):
+    return pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False)
+
+
+@pytest.fixture
+def dicoms(tmp_path):
+    root = tmp_path / "dicoms"
+    for patient in ("007", "008"):
+        for side in "LR":
+            for view in ("CC", "MLO"):
+                tags = {"PatientID": f"{PATIENT}-{patient}", "ImageLaterality": side, "ViewPosition": view}
+                save(mammogram(**tags), root / patient / "study" / f"{side}{view}.dcm")
+    return root
+
+
+def test_folders_are_patients(dicoms, tmp_path, capsys):
+    out = index_folder(dicoms, tmp_path / "cohort")
+    images = table(out, "images")
+    assert len(images) == 8
+    assert set(images["patient_id"]) == {"007", "008"}
+    assert images["image_id"].is_unique
+    assert list(images.loc[images["path"] == "007/study/RMLO.dcm", "laterality"]) == ["R"]
+    assert set(images["imager_pixel_spacing_mm"]) == {"0.07"}
+    assert table(out, "exclusions").empty
+    assert list(table(out, "patients")["patient_id"]) == ["007", "008"]
+    assert "several patients" not in capsys.readouterr().err
+    (out / "patients.csv").write_text("patient_id,center,aln_status\n007,A,1\n008,A,0\n")
+    cohort = read_cohort(out, need=("patients", "images"))  # what index wrote is a cohort
+    assert all(image_path(cohort, row).is_file() for _, row in cohort.images.iterrows())
+
+
+def test_nothing_that_identifies_is_written_or_said(dicoms, tmp_path, capsys):
+    save(mammogram(PatientID="OTHER-1"), dicoms / "flat.dcm")
+    (dicoms / "broken.dcm").write_bytes((dicoms / "flat.dcm").read_bytes()[:400])
+    out = index_folder(dicoms, tmp_path / "cohort")
+    said = capsys.readouterr()
+    text = "".join(path.read_text() for path in out.iterdir()) + said.err + said.out
+    for secret in (NAME, "Mustermann", PATIENT, BORN, "OTHER-1"):
+        assert secret not in text
+    assert said.out == ""
+
+
+def test_files_in_one_folder_are_told_apart_by_header(tmp_path):
+    flat = tmp_path / "flat"
+    for number, patient in enumerate(["B", "A", "B", None]):
+        save(mammogram(PatientID=patient, InstanceNumber=number), flat / f"{number}.dcm")
+    out = index_folder(flat, tmp_path / "cohort")
+    assert list(table(out, "images")["patient_id"]) == ["p0001", "p0002", "p0001", "p0003"]
+    save(mammogram(PatientID="A", InstanceNumber=9), flat / "00.dcm")
+    save(mammogram(PatientID="C", InstanceNumber=9), flat / "000.dcm")
+    images = table(index_folder(flat, out), "images").set_index("path")["patient_id"]
+    assert dict(images) == {
+        "0.dcm": "p0001", "1.dcm": "p0002", "2.dcm": "p0001", "3.dcm": "p0003", "00.dcm": "p0002", "000.dcm": "p0004",
+    }  # fmt: skip
+
+
+def test_what_a_user_filled_in_stays(dicoms, tmp_path):
+    out = index_folder(dicoms, tmp_path / "cohort")
+    (out / "patients.csv").write_text("patient_id,center,aln_status\n007,A,1\n008,A,0\n")
+    images = table(out, "images").assign(spacing_mm="0.085", patient_id="renamed")
+    images.to_csv(out / "images.csv", index=False)
+    yaml = (out / "cohort.yaml").read_text() + "clinical: {}\n"
+    (out / "cohort.yaml").write_text(yaml)
+    save(mammogram(InstanceNumber=5), dicoms / "008" / "new.dcm")
+    index_folder(dicoms, out)
+    again = table(out, "images")
+    assert len(again) == 9
+    assert list(again["spacing_mm"]) == ["0.085"] * 8 + [""]
+    assert again["patient_id"].iloc[-1] == "renamed"  # its folder's patient goes by this name now
+    assert (out / "patients.csv").read_text().endswith("008,A,0\n")
+    assert (out / "cohort.yaml").read_text() == yaml
+
+
+def test_every_file_left_out_has_its_reason(dicoms, tmp_path):
+    (dicoms / "notes.txt").write_text("hello")
+    (dicoms / "empty.dcm").write_bytes(b"")
+    (dicoms / ".hidden").write_bytes(b"x")
+    save(mammogram(Modality="US", SOPClassUID="1.2"), dicoms / "us.dcm")
+    save(mammogram(ViewPosition="ML"), dicoms / "007" / "ml.dcm")
+    (dicoms / "008" / "z.dcm").write_bytes((dicoms / "007/study/LCC.dcm").read_bytes())
+    os.mkfifo(dicoms / "pipe")
+    out = index_folder(dicoms, tmp_path / "cohort")
+    reasons = dict(table(out, "exclusions").values)
+    assert reasons == {
+        "007/ml.dcm": "view ML is neither CC nor MLO",
+        "008/z.dcm": "the same SOPInstanceUID as 007/study/LCC.dcm",
+        "empty.dcm": "the file is empty",
+        "notes.txt": "not DICOM (no DICM marker after 128 bytes)",
+        "pipe": "not a regular file",
+        "us.dcm": "modality US, and no tag says mammogram",
+    }
+    assert len(table(out, "images")) == 8
+
+
+def test_the_cohort_may_lie_in_or_be_the_indexed_folder(dicoms):
+    for out in (dicoms / "cohort", dicoms):
+        for _ in range(2):  # the second time its own files stand there
+            index_folder(dicoms, out)
+            assert len(table(out, "images")) == 8
+            assert table(out, "exclusions").empty
+        for path in out.glob("*.*"):
+            path.unlink()
+
+
+def test_a_folder_level_too_many_is_told(dicoms, tmp_path, capsys):
+    index_folder(dicoms.parent, tmp_path / "cohort")
+    assert "1 folders hold images of several patients by their headers" in capsys.readouterr().err
+
+
+def test_nothing_to_index(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        index_folder(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InputError, match="holds no file"):
+        index_folder(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "in" / "a.txt").write_text("x")
+    with pytest.raises(InputError, match=r"no mammogram among 1 files \(1 x not DICOM"):
+        index_folder(tmp_path / "in", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["exclusions.csv"]
+
+
+def test_real_files(shared, tmp_path, capsys):
+    out = index_folder(shared / "data", tmp_path / "cohort")
+    images = table(out, "images").set_index("path")
+    assert set(images.index) == {f"mg_dicom/{name}" for name in ("MG1_J2KI", "MG1_JPLY", "MG_spacing_clunie.dcm")}
+    film = images.loc["mg_dicom/MG1_J2KI"]
+    assert "modality RG, not MG" in film["flags"]
+    assert "crops in millimetres are refused until spacing_mm is given" in film["flags"]
+    clunie = images.loc["mg_dicom/MG_spacing_clunie.dcm"]
+    assert (clunie["view"], clunie["laterality"], clunie["pixel_spacing_mm"]) == ("CC", "R", "0.25")
+    files = sum(path.is_file() for path in (shared / "data").rglob("*"))
+    assert len(table(out, "exclusions")) + len(images) == files
+    assert "2 x no spacing in the header" in capsys.readouterr().err
