@@ -1,0 +1,105 @@
+"""What is read, and what is refused in one message."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from mammo_aln.errors import InputError
+from mammo_aln.evaluation.predictions import read_facts, read_predictions
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_three_columns_are_enough_and_identifiers_stay_strings(tmp_path):
+    found = read_predictions([write(tmp_path / "p.csv", "\ufeffpatient_id,aln_status,score\n007,1,0.5\nNA,,0.1\n")])
+    assert found.table["patient_id"].tolist() == ["007", "NA"]
+    assert found.splits() == ["all"]
+    assert not found.has_center
+    assert found.table["aln_status"].isna().tolist() == [False, True]
+
+
+def test_all_bad_cells_at_once(tmp_path):
+    rows = "patient_id,split,aln_status,score\na,test,2,0.5\n,test,1,0.5\nb,,yes,nan\nc,test,0,\na,test,1,0.7\n"
+    with pytest.raises(InputError) as error:
+        read_predictions([write(tmp_path / "p.csv", rows)])
+    text = str(error.value)
+    for place in (
+        "row 2, aln_status = '2'",
+        "row 3, patient_id = ''",
+        "row 4, aln_status = 'yes'",
+        "row 4, score = 'nan'",
+        "row 4, split = ''",
+        "row 5, score = ''",
+        "row 6, patient_id = 'a'",
+    ):
+        assert place in text
+    assert text.startswith("7 faults")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a readable CSV"),
+        ("patient_id,aln_status,score\n", "holds no patients"),
+        ("patient_id,score\na,0.5\n", "lacks the column.* aln_status"),
+        ('patient_id,aln_status,score\n"a,1,0.5\n', "not a readable CSV|lacks|faults"),
+    ],
+)
+def test_unusable_files(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        read_predictions([write(tmp_path / "p.csv", text)])
+    with pytest.raises(InputError, match="no predictions file"):
+        read_predictions([tmp_path / "absent.csv"])
+
+
+def test_both_sides_of_a_patient_are_two_rows(tmp_path):
+    rows = "patient_id,side,aln_status,score\na,L,1,0.5\na,R,0,0.5\n"
+    assert len(read_predictions([write(tmp_path / "p.csv", rows)]).table) == 2
+
+
+def test_a_patient_in_two_splits_is_refused_but_two_centres_may_use_one_number(tmp_path):
+    head = "patient_id,center,split,aln_status,score\n"
+    one = write(tmp_path / "one.csv", head + "1,A,train,1,0.5\n2,A,train,0,0.5\n")
+    leak = write(tmp_path / "leak.csv", head + "2,A,external_test,0,0.4\n")
+    fine = write(tmp_path / "fine.csv", head + "2,B,external_test,0,0.4\n")
+    again = write(tmp_path / "again.csv", head + "2,A,train,0,0.4\n")
+    with pytest.raises(InputError, match="2 in external_test, train"):
+        read_predictions([one, leak])
+    with pytest.raises(InputError, match="one row per patient"):
+        read_predictions([one, again])
+    assert read_predictions([one, fine]).splits() == ["train", "external_test"]
+
+
+def test_files_of_different_models_are_refused(tmp_path, files):
+    mixed = pd.read_csv(files["test"], dtype=str).assign(run_id="r2")
+    mixed.to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(InputError, match="different runs"):
+        read_predictions([tmp_path / "other.csv"], files["run"])
+    mixed.assign(run_id="r1").to_csv(tmp_path / "other.csv", index=False)
+    (tmp_path / "other.json").write_text(json.dumps({"threshold": {"value": 0.2}}))
+    with pytest.raises(InputError, match="thresholds differ"):
+        read_predictions([tmp_path / "other.csv"], files["run"])
+
+
+def test_the_same_file_given_twice_is_read_once(files):
+    found = read_predictions([files["run"] / "predictions.csv", files["test"]], files["run"])
+    assert found.splits() == ["train", "val", "internal_test", "external_test"]
+    assert len(found.sources) == 2
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"threshold": {"value": "high"}}', '{"threshold": {}}'])
+def test_bad_facts(tmp_path, text):
+    write(tmp_path / "p.json", text)
+    with pytest.raises(InputError, match=r"p\.json"):
+        read_facts(tmp_path / "p.csv")
+
+
+def test_an_infinite_threshold_is_read(tmp_path):
+    write(tmp_path / "p.json", '{"threshold": {"value": "Inf", "rule": "youden"}}')
+    assert read_facts(tmp_path / "p.csv")["threshold"]["value"] == float("inf")
