@@ -23,7 +23,7 @@ from mammo_aln.cohort.schemas import (
 )
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 
-__all__ = ["ClinicalFeature", "Cohort", "image_path", "read_cohort", "with_split"]
+__all__ = ["ClinicalFeature", "Cohort", "image_path", "read_cohort", "table_faults", "with_split"]
 
 IMAGE_COLUMNS = ("image_id", "patient_id", "path", "laterality", "view", "spacing_mm")
 REGION_COLUMNS = ("image_id", "region", *BOX)
@@ -73,32 +73,27 @@ def read_cohort(root: str | Path, *, need: Collection[str] = ("patients", "image
         InputError: the folder is missing, or any table has faults; all of them are listed.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such cohort folder (expected a folder that holds patients.csv)")
-    faults: list[BadCell] = []
-    declared = read_declaration(root, faults)
-    tables = {name: _table(root, name, name in need, faults) for name in ("patients", "images", "regions")}
-    patients, images, regions = tables["patients"], tables["images"], tables["regions"]
-    if patients is not None:
-        patients = _with_units(patients)
-        faults += _patient_faults(patients, declared)
-    if images is not None:
-        faults += schema_faults("images.csv", images, images_schema(_ids(patients, "patient_id")), {})
-    if regions is not None:
-        faults += schema_faults("regions.csv", regions, regions_schema(_ids(images, "image_id")), {})
-        if set(REGION_COLUMNS) <= set(regions.columns):
-            faults += box_faults("regions.csv", regions)
-    raise_bad_cells(_in_reading_order(faults))
+    tables, declared, faults = _read(root, need)
+    raise_bad_cells(faults)
     return Cohort(
         root=root,
         name=declared.name,
         dicom_root=declared.dicom_root,
         clinical=declared.clinical,
-        patients=_typed_patients(patients, declared),
-        images=_typed(images, IMAGE_COLUMNS, ("spacing_mm",)),
-        regions=_typed(regions, REGION_COLUMNS, BOX),
+        patients=_typed_patients(tables["patients"], declared),
+        images=_typed(tables["images"], IMAGE_COLUMNS, ("spacing_mm",)),
+        regions=_typed(tables["regions"], REGION_COLUMNS, BOX),
         label_meaning=declared.label_meaning,
     )
+
+
+def table_faults(root: str | Path, *, need: Collection[str] = ("patients",)) -> list[BadCell]:
+    """All faults of a cohort's tables, in reading order; `read_cohort` raises them.
+
+    Raises:
+        InputError: the folder is missing.
+    """
+    return _read(Path(root), need)[2]
 
 
 def image_path(cohort: Cohort, image: pd.Series) -> Path:
@@ -111,6 +106,25 @@ def with_split(cohort: Cohort, default: str = "external_test") -> Cohort:
     if "split" in cohort.patients:
         return cohort
     return replace(cohort, patients=cohort.patients.assign(split=default))
+
+
+def _read(root: Path, need: Collection[str]) -> tuple[dict[str, pd.DataFrame | None], Declaration, list[BadCell]]:
+    if not root.is_dir():
+        raise InputError(f"{root}: no such cohort folder (expected a folder that holds patients.csv)")
+    faults: list[BadCell] = []
+    declared = read_declaration(root, faults)
+    tables = {name: _table(root, name, name in need, faults) for name in ("patients", "images", "regions")}
+    patients, images, regions = tables["patients"], tables["images"], tables["regions"]
+    if patients is not None:
+        tables["patients"] = patients = _with_units(patients)
+        faults += _patient_faults(patients, declared)
+    if images is not None:
+        faults += schema_faults("images.csv", images, images_schema(_ids(patients, "patient_id")), {})
+    if regions is not None:
+        faults += schema_faults("regions.csv", regions, regions_schema(_ids(images, "image_id")), {})
+        if set(REGION_COLUMNS) <= set(regions.columns):
+            faults += box_faults("regions.csv", regions)
+    return tables, declared, _in_reading_order(faults)
 
 
 def _table(root: Path, name: str, needed: bool, faults: list[BadCell]) -> pd.DataFrame | None:

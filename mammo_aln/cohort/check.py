@@ -1,0 +1,204 @@
+"""Problems that must be mended before a cohort is used, and flags that its user should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mammo_aln.cohort.headers import Excluded, Header, read_headers
+from mammo_aln.cohort.mammogram import judge
+from mammo_aln.cohort.tables import Cohort, image_path, read_cohort, table_faults, with_split
+from mammo_aln.cohort.twins import identical_files
+from mammo_aln.progress import say, track
+
+SHOWN = 50
+# an annotation may round to the next pixel; more than that is another image's box
+OVERHANG_PX = 1.0
+PLAUSIBLE_SPACING_MM = (0.02, 0.5)
+UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found, and the image, patient or split it is about. A problem fails the check, a flag does not."""
+
+    what: str
+    about: str
+    problem: bool
+
+
+def check_cohort(root: str | Path, *, workers: int | None = None) -> list[str]:
+    """Check a cohort's tables, splits and files (headers only); everything found is told on standard error.
+
+    Args:
+        root: the cohort folder.
+        workers: processes that read headers; by default one per core.
+
+    Returns:
+        The problems, one line each; empty where the cohort is fine. Flags are told, not returned.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    faults = [str(fault) for fault in table_faults(root)]
+    if faults:
+        _tell(faults, "fault in the tables", "faults in the tables")
+        return faults
+    cohort = read_cohort(root, need=("patients",))
+    findings = [*_split_findings(cohort), *_completeness(cohort), *_file_findings(cohort, workers)]
+    problems = [f"{finding.about}: {finding.what}" for finding in findings if finding.problem]
+    flags: dict[str, list[str]] = {}
+    for finding in findings:
+        if not finding.problem:
+            flags.setdefault(finding.what, []).append(finding.about)
+    for line in _split_table(cohort):
+        say(line)
+    for what, about in flags.items():
+        say(f"flag: {what} ({len(about)}: {', '.join(about[:3])}{', ...' if len(about) > 3 else ''})")
+    _tell(problems, "problem", "problems")
+    return problems
+
+
+def _tell(problems: list[str], one: str, many: str) -> None:
+    say(f"{len(problems)} {one if len(problems) == 1 else many}")
+    for problem in problems[:SHOWN]:
+        say(f"  {problem}")
+    if len(problems) > SHOWN:
+        say(f"  ... and {len(problems) - SHOWN} more")
+
+
+def _split_findings(cohort: Cohort) -> Iterator[Finding]:
+    stated = "split" in cohort.patients
+    if not stated:
+        yield Finding("no split column: the cohort reads as external_test; `split` deals patients out", "cohort", False)
+    eligible = with_split(cohort).patients
+    eligible = eligible[eligible["eligible"]]
+    if eligible.empty:
+        yield Finding("no eligible patient", "patients.csv", True)
+    for name, rows in eligible.groupby("split"):
+        positive, negative = (int((rows["aln_status"] == status).sum()) for status in (1, 0))
+        if positive + negative == 0:
+            yield Finding("no patient with a known outcome", f"split {name}", name != "external_test")
+        elif positive == 0 or negative == 0:
+            what = f"one class only ({positive} patients with status 1, {negative} with status 0)"
+            yield Finding(what, f"split {name}", stated)
+    if stated and "train" in set(eligible["split"]) and "val" not in set(eligible["split"]):
+        yield Finding("train without val: `train` needs one to choose checkpoint and threshold", "cohort", False)
+
+
+def _completeness(cohort: Cohort) -> Iterator[Finding]:
+    if cohort.images.empty:
+        yield Finding("no images.csv: only commands that need no images will run", "cohort", False)
+        return
+    eligible = cohort.patients[cohort.patients["eligible"]]
+    patients = list(dict.fromkeys(eligible["patient_id"]))
+    with_image = set(cohort.images["patient_id"])
+    yield from (
+        Finding("no image of this eligible patient", f"patient {name}", True)
+        for name in patients
+        if name not in with_image
+    )
+    if cohort.regions.empty:
+        yield Finding("no regions.csv: only crops of the whole breast can be made", "cohort", False)
+        return
+    primary = set(cohort.regions.loc[cohort.regions["region"] == "primary", "image_id"])
+    with_lesion = set(cohort.images.loc[cohort.images["image_id"].isin(primary), "patient_id"])
+    for name in patients:
+        if name in with_image and name not in with_lesion:
+            yield Finding("no primary region in any image of this eligible patient", f"patient {name}", False)
+    for column in ("laterality", "view"):
+        for image in cohort.images.loc[cohort.images[column].isna(), "image_id"]:
+            yield Finding(f"{column} unknown", f"image {image}", False)
+
+
+def _file_findings(cohort: Cohort, workers: int | None) -> Iterator[Finding]:
+    images = cohort.images
+    if images.empty:
+        return
+    paths = [image_path(cohort, row) for _, row in images.iterrows()]
+    headers = list(track(read_headers(paths, workers), total=len(paths), what="headers", unit="file"))
+    boxes = dict(iter(cohort.regions.groupby("image_id")))
+    for (_, image), path, header in zip(images.iterrows(), paths, headers, strict=True):
+        about = f"image {image['image_id']}"
+        if isinstance(header, Excluded):
+            yield Finding(f"{header.reason}: {image['path']}", about, True)
+            continue
+        yield from _header_findings(image, header, about)
+        if _is_cut_short(header, path):
+            yield Finding(f"the file is too short for its {header.rows} x {header.columns} pixels", about, True)
+        if header.rows and image["image_id"] in boxes:
+            yield from _box_findings(boxes[image["image_id"]], header, about)
+    yield from _copies(cohort, dict(zip(images["image_id"], paths, strict=True)), headers)
+
+
+def _header_findings(image: pd.Series, header: Header, about: str) -> Iterator[Finding]:
+    verdict = judge(header)
+    if isinstance(verdict, Excluded):
+        yield Finding(f"by its header: {verdict.reason}", about, header.rows == 0)
+        return
+    stated = image["spacing_mm"]
+    if pd.notna(stated) and not PLAUSIBLE_SPACING_MM[0] <= stated <= PLAUSIBLE_SPACING_MM[1]:
+        yield Finding(f"spacing_mm outside {PLAUSIBLE_SPACING_MM[0]} to {PLAUSIBLE_SPACING_MM[1]} mm", about, False)
+    # what the table fills in is no longer unknown
+    settled = [words for words in verdict.flags if "unknown: fill it in" in words]
+    settled += [words for words in verdict.flags if words.startswith("no spacing") and pd.notna(stated)]
+    yield from (Finding(words, about, False) for words in verdict.flags if words not in settled)
+    for column, of_header in (("laterality", verdict.laterality), ("view", verdict.view)):
+        if of_header and pd.notna(image[column]) and image[column] != of_header:
+            yield Finding(f"{column} is {image[column]} in images.csv but {of_header} in the header", about, False)
+
+
+def _is_cut_short(header: Header, path: Path) -> bool:
+    bytes_per_pixel = 2 if header.bits_stored > 8 else 1
+    needed = header.rows * header.columns * bytes_per_pixel
+    return header.transfer_syntax in UNCOMPRESSED and path.stat().st_size < needed
+
+
+def _box_findings(boxes: pd.DataFrame, header: Header, about: str) -> Iterator[Finding]:
+    for _, box in boxes.iterrows():
+        over = max(-box["x_min"], -box["y_min"], box["x_max"] - header.columns, box["y_max"] - header.rows)
+        if over > OVERHANG_PX:
+            corners = ", ".join(f"{box[corner]:g}" for corner in ("x_min", "y_min", "x_max", "y_max"))
+            size = f"{header.columns} columns x {header.rows} rows"
+            yield Finding(f"region {box['region']} ({corners}) reaches outside the image of {size}", about, True)
+
+
+def _copies(cohort: Cohort, paths: dict[str, Path], headers: list[Header | Excluded]) -> Iterator[Finding]:
+    """The same bytes or SOPInstanceUID in several rows: a problem between patients or splits, else a flag."""
+    patient = dict(zip(cohort.images["image_id"], cohort.images["patient_id"], strict=True))
+    split = with_split(cohort).patients.groupby("patient_id")["split"].first()
+    instances: dict[str, list[str]] = {}
+    for image, header in zip(paths, headers, strict=True):
+        if isinstance(header, Header):
+            instances.setdefault(header.sop_instance or image, []).append(image)
+    readable = [image for images in instances.values() for image in images]
+    copies = {tuple(group): "identical files" for group in identical_files({image: paths[image] for image in readable})}
+    for images in instances.values():
+        if len(images) > 1:
+            copies.setdefault(tuple(sorted(images)), "the same SOPInstanceUID")
+    for group, what in sorted(copies.items()):
+        patients = sorted({patient[image] for image in group})
+        splits = sorted({str(split[name]) for name in patients if pd.notna(split[name])})
+        about = f"images {', '.join(group)}"
+        if len(splits) > 1:
+            yield Finding(f"{what} in the splits {', '.join(splits)}", about, True)
+        elif len(patients) > 1:
+            yield Finding(f"{what} of the patients {', '.join(patients)}", about, True)
+        else:
+            yield Finding(f"{what} of one patient", about, False)
+
+
+def _split_table(cohort: Cohort) -> list[str]:
+    patients = with_split(cohort).patients
+    eligible = patients[patients["eligible"]]
+    lines = [f"{cohort.name}: {patients['patient_id'].nunique()} patients, {len(eligible)} eligible treated axillae"]
+    lines.append(f"{'split':<14}{'n':>6}{'share':>8}{'status 1':>10}{'status 0':>10}{'unknown':>9}  centres")
+    for name, rows in eligible.groupby("split"):
+        positive, negative = (int((rows["aln_status"] == status).sum()) for status in (1, 0))
+        unknown, share = len(rows) - positive - negative, len(rows) / len(eligible)
+        centers = ", ".join(sorted(rows["center"].unique()))
+        lines.append(f"{name!s:<14}{len(rows):>6}{share:>8.1%}{positive:>10}{negative:>10}{unknown:>9}  {centers}")
+    return lines
