@@ -18,3 +18,17 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real files and R reference values are not beside this clone ({folder.name}/)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small three-centre phantom cohort of real DICOM files; read it, never write into it."""
+    from mammo_aln.phantom.mammography import write_phantom
+
+    return write_phantom(tmp_path_factory.mktemp("phantom") / "cohort", patients=36, centers=3, seed=3)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One crop store for all tests: what one test built, another reads."""
+    return tmp_path_factory.mktemp("store")

@@ -347,3 +347,8 @@ _AUXILIARY: dict[str, Callable[[_Unit, str], _Found]] = {
     "peritumoral": _peritumoral,
     "contralateral": _contralateral,
 }
+FOUND_BY_RULE = tuple(_AUXILIARY)
+"""Auxiliary regions that need no box of their own in `regions.csv`."""
+
+FOUND_BY_RULE = tuple(_AUXILIARY)
+"""Auxiliary regions that need no row in `regions.csv`."""

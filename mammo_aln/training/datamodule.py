@@ -17,6 +17,9 @@ from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.tables import Cohort, read_cohort, with_split
 from mammo_aln.config import STRATEGIES, CropConfig, DataConfig, PixelConfig, Strategy
 from mammo_aln.errors import InputError
+from mammo_aln.imaging.cards import grouped_cards
+from mammo_aln.imaging.derive import PIXEL_PATH_VERSION
+from mammo_aln.imaging.ledger import fallback_ledger
 from mammo_aln.imaging.store import CropStore
 from mammo_aln.imaging.store_build import CropSet, build_crops
 from mammo_aln.training.augment import CropAugmentation
@@ -82,7 +85,7 @@ class Collate:
         self.size_px = size_px
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Pack B units with N crops: crops (N, 1, S, S); unit, region, view (N,); clinical (B, C); label, index (B,)."""
+        """Pack B units with N crops: crops (N, 1, S, S); unit, region, view (N,); clinical (B, C); label, index."""
         crops = [crop for item in items for crop in item["crops"]]
         packed = np.stack(crops) if crops else np.zeros((0, self.size_px, self.size_px), np.float32)
         counts = [len(item["crops"]) for item in items]
@@ -164,6 +167,19 @@ class MammoDataModule(pl.LightningDataModule):
         if self._crop_set is None:
             self._crop_set = build_crops(self.cohort, self.pixels, self.crop, store=self.store)
         return self._crop_set
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Pixel and crop settings and the steps taken (recipe cards); empty where no image is read."""
+        if not self.reads_images:
+            return {}
+        made = self.crop_set.recipe
+        return {"pixel_path_version": PIXEL_PATH_VERSION, **made, "cards": grouped_cards(made["cards"])}
+
+    @property
+    def fallbacks(self) -> dict[str, Any]:
+        """Every fallback taken, counted per centre; empty where no image is read."""
+        return fallback_ledger(self.crop_set) if self.reads_images else {}
 
     def prepare_data(self) -> None:
         """Build every missing crop, straight from the DICOM files."""

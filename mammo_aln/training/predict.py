@@ -12,8 +12,7 @@ from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
-from mammo_aln.imaging.ledger import fallback_ledger
-from mammo_aln.imaging.store_build import PIXEL_PATH_VERSION
+from mammo_aln.imaging.derive import PIXEL_PATH_VERSION
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.runs import read_settings, read_state
 from mammo_aln.training.scoring import predict_logits, prediction_table, write_predictions
@@ -58,8 +57,8 @@ def predict_cohort(
         "cohort": cohort.name,
         "threshold": frozen["threshold"],
         "calibration": frozen["calibration"],
-        "recipe": data.crop_set.recipe if data.reads_images else {},
-        "fallbacks": fallback_ledger(data.crop_set) if data.reads_images else {},
+        "recipe": data.recipe,
+        "fallbacks": data.fallbacks,
         "cohort_flow": cohort_flow(cohort.patients, splits, scored),
         "settings": frozen["settings"],
         "absent_regions": sorted(set(module.hparams["regions"]) - {"primary", *data.crop.auxiliary}),

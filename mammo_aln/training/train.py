@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,12 @@ from mammo_aln.errors import InputError
 from mammo_aln.evaluation.calibration import apply_calibration, fit_temperature
 from mammo_aln.evaluation.discrimination import choose_threshold
 from mammo_aln.files import json_ready, write_csv, write_json
-from mammo_aln.imaging.ledger import fallback_ledger
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
 from mammo_aln.runs import environment, now, read_state, run_identity, shaping_settings, write_settings, write_state
 from mammo_aln.training.callbacks import EpochSeed, RunRecorder, Throughput
 from mammo_aln.training.datamodule import MammoDataModule
-from mammo_aln.training.scoring import predict_logits, prediction_table, write_predictions
+from mammo_aln.training.scoring import lightning_hushed, predict_logits, prediction_table, write_predictions
 from mammo_aln.training.units import cohort_flow, require_both_classes
 
 
@@ -105,18 +102,15 @@ def build_model(settings: Settings, data: MammoDataModule) -> AxillaryClassifier
 def _fit(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> None:
     data.setup("fit")
     module = build_model(settings, data)
-    recipe = data.crop_set.recipe if data.reads_images else {}
     encoder = data.fitted_encoder.to_state() if "clinical" in data.inputs else None
-    frozen = json_ready({"run_id": run_id, "recipe": recipe, "clinical_encoder": encoder})
-    write_json(run / "recipe.json", recipe)
+    frozen = json_ready({"run_id": run_id, "recipe": data.recipe, "clinical_encoder": encoder})
+    write_json(run / "recipe.json", data.recipe)
     throughput = Throughput()
     callbacks: list[pl.Callback] = [EpochSeed(settings.seed), throughput, RunRecorder(run, throughput, frozen)]
     if settings.trainer.patience:
         callbacks.append(
             pl.callbacks.EarlyStopping("val_auc", mode="max", patience=settings.trainer.patience, verbose=False)
         )
-    for name in ("pytorch_lightning", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     trainer = pl.Trainer(
         max_epochs=settings.trainer.max_epochs,
         accelerator=settings.trainer.accelerator,
@@ -135,9 +129,7 @@ def _fit(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> N
     last = run / "checkpoints" / "last.ckpt"
     if last.is_file():
         say(f"run {run_id}: going on from {last.name}")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*srun.*")
+    with lightning_hushed():
         trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
 
 
@@ -151,19 +143,17 @@ def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -
     scored = predict_logits(AxillaryClassifier.load(best), data, settings.trainer)
     val = scored[scored["split"] == "val"]
     calibration = {**fit_temperature(val["logit"].to_numpy(float), val["aln_status"].to_numpy(int)), "split": "val"}
-    rule = "youden"
-    threshold = choose_threshold(
-        val["aln_status"].to_numpy(int), apply_calibration(val["logit"].to_numpy(float), calibration), rule=rule
-    )
+    probability = apply_calibration(val["logit"].to_numpy(float), calibration)
+    threshold = choose_threshold(probability, val["aln_status"].to_numpy(int), rule="youden")
     table = prediction_table(scored, run_id, calibration)
     if data.reads_images:
         write_csv(run / "exclusions.csv", data.crop_set.exclusions)
     about = {
         "run_id": run_id,
-        "threshold": {"value": threshold, "rule": rule, "split": "val"},
+        "threshold": {**threshold, "split": "val"},
         "calibration": calibration,
-        "recipe": data.crop_set.recipe if data.reads_images else {},
-        "fallbacks": fallback_ledger(data.crop_set) if data.reads_images else {},
+        "recipe": data.recipe,
+        "fallbacks": data.fallbacks,
         "cohort_flow": cohort_flow(data.whole_cohort.patients, data.splits, scored),
         "settings": shaping_settings(settings),
     }

@@ -1,0 +1,34 @@
+"""Where benchmark results go: a section of docs/benchmarks.md per benchmark, with the machine's description."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+
+def machine() -> str:
+    """Processor, cores, memory, accelerator and versions, in words."""
+    import torch
+
+    cpu = "unknown processor"
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
+    return (
+        f"{os.cpu_count()} cores of {cpu}, {memory_gb:.0f} GB, {gpu}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}"
+    )
+
+
+def replace_section(path: Path, title: str, text: str) -> None:
+    """Put `text` under `## title`, in place of what stood there."""
+    page = path.read_text(encoding="utf-8") if path.is_file() else "# Benchmarks\n"
+    section = f"## {title}\n\n{text.strip()}\n"
+    pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.S | re.M)
+    page = pattern.sub(lambda _: section + "\n", page) if pattern.search(page) else page.rstrip() + "\n\n" + section
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page.rstrip() + "\n", encoding="utf-8")

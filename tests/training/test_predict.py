@@ -1,0 +1,130 @@
+"""A frozen run scores other patients, and other cohorts, without being changed by them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mammo_aln.cli import main
+from mammo_aln.errors import InputError
+from mammo_aln.training.predict import predict_cohort
+from mammo_aln.training.train import train_run
+from tests.training.settings import tiny_settings
+from tests.training.test_train import linked_copy
+
+
+@pytest.fixture(scope="module")
+def run(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_run(phantom, tmp_path_factory.mktemp("runs"), tiny_settings(), store=store)
+
+
+def test_one_row_per_patient_of_the_split(run: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
+    out = predict_cohort(run, phantom, tmp_path / "external.csv", split="external_test", store=store)
+    table = pd.read_csv(out, dtype={"patient_id": str})
+    assert list(table)[:1] == ["run_id"]
+    patients = pd.read_csv(phantom / "patients.csv", dtype=str)
+    expected = patients[patients["split"] == "external_test"]
+    assert sorted(table["patient_id"]) == sorted(expected["patient_id"])
+    assert set(table["center"]) == set(expected["center"])
+    about = json.loads(out.with_suffix(".json").read_text())
+    frozen = json.loads((run / "predictions.json").read_text())
+    assert about["threshold"] == frozen["threshold"]
+    assert about["calibration"] == frozen["calibration"]
+    assert about["cohort_flow"][-1]["n"] == len(table)
+
+
+def test_scoring_validation_again_gives_the_runs_own_numbers(
+    run: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    again = pd.read_csv(predict_cohort(run, phantom, tmp_path / "val.csv", split="val", store=store))
+    own = pd.read_csv(run / "predictions.csv").query("split == 'val'")
+    assert np.allclose(again["logit"], own["logit"], atol=1e-5)
+
+
+def test_a_cohort_without_split_or_labels_reads_as_external_test(
+    run: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    cohort = linked_copy(phantom, tmp_path / "other")
+    table = pd.read_csv(cohort / "patients.csv", dtype=str).drop(columns="split").head(6)
+    table["aln_status"] = ""
+    table.to_csv(cohort / "patients.csv", index=False)
+    keep = set(table["patient_id"])
+    images = pd.read_csv(cohort / "images.csv", dtype=str)
+    images = images[images["patient_id"].isin(keep)]
+    images.to_csv(cohort / "images.csv", index=False)
+    regions = pd.read_csv(cohort / "regions.csv", dtype=str)
+    regions[regions["image_id"].isin(images["image_id"])].to_csv(cohort / "regions.csv", index=False)
+    scored = pd.read_csv(predict_cohort(run, cohort, tmp_path / "p.csv", store=store))
+    assert len(scored) == 6
+    assert set(scored["split"]) == {"external_test"}
+    assert scored["aln_status"].isna().all()
+    assert scored["score"].between(0, 1).all()
+
+
+def test_patients_without_a_view_or_without_the_axilla_are_scored(
+    run: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    cohort = linked_copy(phantom, tmp_path / "other")
+    images = pd.read_csv(cohort / "images.csv", dtype=str)
+    images = images[images["view"] == "CC"]
+    images.to_csv(cohort / "images.csv", index=False)
+    regions = pd.read_csv(cohort / "regions.csv", dtype=str)
+    regions[regions["image_id"].isin(images["image_id"])].to_csv(cohort / "regions.csv", index=False)
+    whole = pd.read_csv(predict_cohort(run, phantom, tmp_path / "whole.csv", split="external_test", store=store))
+    fewer = pd.read_csv(predict_cohort(run, cohort, tmp_path / "fewer.csv", split="external_test", store=store))
+    assert len(fewer) == len(whole)
+    assert np.isfinite(fewer["logit"]).all()
+    assert not np.allclose(fewer["logit"], whole["logit"])
+
+
+def test_unfinished_runs_and_absent_splits_are_refused(run: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="not_started"):
+        predict_cohort(tmp_path / "empty", phantom, tmp_path / "p.csv")
+    cohort = linked_copy(phantom, tmp_path / "other")
+    table = pd.read_csv(cohort / "patients.csv", dtype=str)
+    table[table["split"] != "external_test"].to_csv(cohort / "patients.csv", index=False)
+    with pytest.raises(InputError, match=r"external_test|patient"):
+        predict_cohort(run, cohort, tmp_path / "p.csv", split="external_test", store=store)
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_the_last_line_of_standard_output_is_the_path_alone(
+    run: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "p.csv"
+    words = [
+        "predict",
+        "--run",
+        str(run),
+        "--cohort",
+        str(phantom),
+        "--store",
+        str(store),
+        "--split",
+        "val",
+        "--out",
+        str(out),
+    ]
+    assert main(words) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+
+
+def test_the_readme_trains_in_a_users_own_trainer(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    small = ', backbone_args={"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}'
+    code = block.replace('"COHORT"', repr(str(phantom))).replace('backbone="resnet50"', f'backbone="resnet50"{small}')
+    code = code.replace('crop="fixed_5cm"', 'crop=CropConfig(strategy="fixed_5cm", size_px=64)')
+    code = code.replace("max_epochs=1", 'max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False')
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    exec("from mammo_aln.config import CropConfig\n" + code, scope)
+    assert scope["model"].trainer.current_epoch == 1

@@ -1,0 +1,208 @@
+"""A training leaves a run that is whole, frozen, resumable, and blind to every test split."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mammo_aln.config import BACKBONES, STRATEGIES, LogConfig
+from mammo_aln.errors import InputError
+from mammo_aln.training.callbacks import RunRecorder
+from mammo_aln.training.train import train_run
+from tests.training.settings import tiny_settings
+
+
+def linked_copy(cohort: Path, to: Path) -> Path:
+    """The cohort's tables, writable; its images stay where they are."""
+    to.mkdir(parents=True)
+    for table in cohort.glob("*.csv"):
+        shutil.copy(table, to)
+    declared = (cohort / "cohort.yaml").read_text()
+    (to / "cohort.yaml").write_text(f"{declared}dicom_root: {cohort}\n")
+    return to
+
+
+def untimed(metrics: Path) -> pd.DataFrame:
+    table = pd.read_csv(metrics)
+    return table[[name for name in table if not name.endswith(("_s", "_per_s"))]]
+
+
+@pytest.fixture(scope="module")
+def three_epochs(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_run(phantom, tmp_path_factory.mktemp("runs"), tiny_settings(epochs=3), store=store)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_crop_trains_with_every_backbone(
+    backbone: str, strategy: str, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    run = train_run(phantom, tmp_path, tiny_settings(backbone, strategy=strategy), store=store)
+    assert json.loads((run / "state.json").read_text())["state"] == "completed"
+    assert np.isfinite(pd.read_csv(run / "metrics.csv")["train_loss"]).all()
+
+
+def test_a_run_holds_what_the_readme_says(three_epochs: Path, phantom: Path) -> None:
+    names = {path.name for path in three_epochs.iterdir()}
+    expected = {"config.yaml", "environment.json", "recipe.json", "metrics.csv", "predictions.csv", "predictions.json"}
+    assert expected | {"state.json", "checkpoints", "exclusions.csv"} <= names
+    assert len(pd.read_csv(three_epochs / "metrics.csv")) == 3
+    table = pd.read_csv(three_epochs / "predictions.csv", dtype={"patient_id": str})
+    patients = pd.read_csv(phantom / "patients.csv", dtype=str)
+    expected_ids = patients.loc[patients["split"].isin(["train", "val"]), "patient_id"]
+    assert sorted(table["patient_id"]) == sorted(expected_ids)
+    assert set(table["run_id"]) == {three_epochs.name}
+
+
+def test_checkpoints_load_as_plain_data_and_name_no_patient(three_epochs: Path, phantom: Path) -> None:
+    patient = pd.read_csv(phantom / "patients.csv", dtype=str)["patient_id"].iloc[0]
+    for name in ("best.ckpt", "last.ckpt"):
+        path = three_epochs / "checkpoints" / name
+        assert torch.load(path, weights_only=True)["mammo_aln"]["run_id"] == three_epochs.name
+        content = path.read_bytes()
+        assert patient.encode() not in content
+        assert str(phantom).encode() not in content
+
+
+def test_threshold_and_calibration_come_from_validation_alone(three_epochs: Path) -> None:
+    about = json.loads((three_epochs / "predictions.json").read_text())
+    table = pd.read_csv(three_epochs / "predictions.csv")
+    val = table[table["split"] == "val"]
+    assert about["threshold"]["split"] == about["calibration"]["split"] == "val"
+    cuts = np.sort(val["score"].unique())
+    cuts = np.concatenate([[-np.inf], (cuts[1:] + cuts[:-1]) / 2, [np.inf]])
+    positive = val["aln_status"] == 1
+    youden = [
+        ((val["score"] >= cut) & positive).sum() / positive.sum()
+        + ((val["score"] < cut) & ~positive).sum() / (~positive).sum()
+        for cut in cuts
+    ]
+    best = cuts[np.flatnonzero(np.isclose(youden, np.max(youden)))]
+    assert np.isclose(best, float(about["threshold"]["value"])).any()
+    temperature = about["calibration"]["temperature"]
+    assert np.allclose(table["score"], 1 / (1 + np.exp(-table["logit"] / temperature)))
+
+
+def test_training_opens_no_test_image(phantom: Path, tmp_path: Path) -> None:
+    """The test splits' files are gone: whoever touched one would fail."""
+    cohort = tmp_path / "cohort"
+    cohort.mkdir()
+    for table in [*phantom.glob("*.csv"), phantom / "cohort.yaml"]:
+        shutil.copy(table, cohort)
+    patients = pd.read_csv(cohort / "patients.csv", dtype=str)
+    images = pd.read_csv(cohort / "images.csv", dtype=str)
+    kept = set(patients.loc[patients["split"].isin(["train", "val"]), "patient_id"])
+    for row in images.itertuples():
+        if row.patient_id in kept:
+            (cohort / row.path).parent.mkdir(parents=True, exist_ok=True)
+            os.link(phantom / row.path, cohort / row.path)
+    run = train_run(cohort, tmp_path / "runs", tiny_settings())
+    assert pd.read_csv(run / "exclusions.csv").query("reason.str.contains('not there|missing|No such')").empty
+
+
+def test_a_finished_run_is_not_trained_again(three_epochs: Path, phantom: Path, store: Path) -> None:
+    best = three_epochs / "checkpoints" / "best.ckpt"
+    before = best.stat().st_mtime_ns
+    assert train_run(phantom, three_epochs.parent, tiny_settings(epochs=3), store=store) == three_epochs
+    assert best.stat().st_mtime_ns == before
+
+
+def test_a_changed_label_is_a_new_run_and_a_moved_cohort_is_not(
+    three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    moved = linked_copy(phantom, tmp_path / "moved")
+    table = pd.read_csv(moved / "patients.csv", dtype=str)
+    table.sample(frac=1, random_state=0).to_csv(moved / "patients.csv", index=False)
+    runs = shutil.copytree(three_epochs.parent, tmp_path / "runs")
+    assert train_run(moved, runs, tiny_settings(epochs=3), store=store).name == three_epochs.name
+    first = table.index[table["split"] == "train"][0]
+    table.loc[first, "aln_status"] = "0" if table.loc[first, "aln_status"] == "1" else "1"
+    table.to_csv(moved / "patients.csv", index=False)
+    assert train_run(moved, tmp_path / "other", tiny_settings(), store=store).name != three_epochs.name
+
+
+def test_a_run_that_died_between_epochs_ends_as_if_it_had_not(
+    three_epochs: Path, phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = RunRecorder.on_train_epoch_end
+
+    def die_after_second(self: RunRecorder, trainer, module) -> None:
+        save(self, trainer, module)
+        if trainer.current_epoch == 1:
+            raise RuntimeError("power cut")
+
+    monkeypatch.setattr(RunRecorder, "on_train_epoch_end", die_after_second)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train_run(phantom, tmp_path, tiny_settings(epochs=3), store=store)
+    monkeypatch.setattr(RunRecorder, "on_train_epoch_end", save)
+    assert json.loads((tmp_path / three_epochs.name / "state.json").read_text())["state"] == "failed"
+    resumed = train_run(phantom, tmp_path, tiny_settings(epochs=3), store=store)
+    same_run(resumed, three_epochs)
+    assert json.loads((resumed / "state.json").read_text())["attempts"] == 2
+
+
+def same_run(one: Path, other: Path) -> None:
+    pd.testing.assert_frame_equal(untimed(one / "metrics.csv"), untimed(other / "metrics.csv"), check_exact=True)
+    assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
+    states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, other)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_kill_9_in_the_middle_of_an_epoch_loses_nothing(
+    three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-m", "mammo_aln", "train", str(phantom), "--out", str(tmp_path), "--store", str(store)]
+    words += ["--config", str(three_epochs / "config.yaml")]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    last = tmp_path / three_epochs.name / "checkpoints" / "last.ckpt"
+    while not last.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(last.parents[1])
+    same_run(last.parents[1], three_epochs)
+
+
+def test_wandb_mirror_tells_neither_paths_nor_patients(phantom: Path, store: Path, tmp_path: Path) -> None:
+    settings = replace(tiny_settings(), log=LogConfig(wandb="offline"))
+    run = train_run(phantom, tmp_path, settings, store=store)
+    mirrored = [path for path in (run / "wandb").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in mirrored)
+    patient = pd.read_csv(phantom / "patients.csv", dtype=str)["patient_id"].iloc[0]
+    for path in mirrored:
+        content = path.read_bytes()
+        assert patient.encode() not in content
+        assert str(phantom).encode() not in content, path.name
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda table: table.drop(columns="split"), "mammo-aln split"),
+        (lambda table: table.assign(aln_status=table["aln_status"].where(table["split"] != "val", "1")), "'val'"),
+        (lambda table: table[table["split"] != "val"], "'val'"),
+        (lambda table: table.assign(eligible="0"), "'train'"),
+    ],
+)
+def test_a_cohort_that_cannot_be_learnt_from_is_refused_in_words(
+    change, expected: str, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    cohort = linked_copy(phantom, tmp_path / "cohort")
+    change(pd.read_csv(cohort / "patients.csv", dtype=str)).to_csv(cohort / "patients.csv", index=False)
+    with pytest.raises(InputError, match=expected):
+        train_run(cohort, tmp_path / "runs", tiny_settings(), store=store)
+    assert not (tmp_path / "runs").exists()
