@@ -205,7 +205,8 @@ def _flags(
     inside = box is None or (box[0] >= -1 and box[1] >= -1 and box[2] <= shape[1] + 1 and box[3] <= shape[0] + 1)
     off_breast = drawn and box is not None and anatomy.breast_share(box, shape) < OFF_BREAST_SHARE
     codes = {
-        "padding_over_10_percent": window.padding_share(shape) > PADDING_FLAG,
+        # A whole breast is padded to its square by rule.
+        "padding_over_10_percent": request.strategy != "whole_breast" and window.padding_share(shape) > PADDING_FLAG,
         "box_partly_outside_image": drawn and not inside,
         "box_off_breast": off_breast,
         "low_confidence": confidence < LOW_CONFIDENCE,

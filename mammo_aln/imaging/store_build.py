@@ -20,6 +20,7 @@ import pandas as pd
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.config import CropConfig, PixelConfig
 from mammo_aln.errors import InputError
+from mammo_aln.files import write_csv
 from mammo_aln.imaging.derive import derive_group, image_key, place_key, request_key
 from mammo_aln.imaging.regions import CropPlan, CropRequest, Exclusion, ImagePlan, linked_groups, plan_crops
 from mammo_aln.imaging.store import CropStore, SegmentWriter
@@ -96,6 +97,8 @@ def build_crops(
         workers: processes; by default one per core.
         shard: (3, 16) does the third of sixteen parts, for as many machines on one store.
 
+    Beside the segments, `exclusions.csv` tells what was asked for and cannot be had, and why.
+
     Raises:
         InputError: nothing can be cropped, an unknown auxiliary region, or a shard that does not exist.
     """
@@ -103,14 +106,17 @@ def build_crops(
     plan = _part(plan_crops(cohort, crop), shard)
     reader = CropStore(path)
     waiting = [group for group in linked_groups(plan.images) if not _is_complete(group, pixels, crop, reader)]
-    failures = _make(waiting, pixels, crop, reader, os.cpu_count() or 1 if workers is None else workers)
+    failures = make_crops(waiting, pixels, crop, reader, workers)
     reader.refresh()
     rows, exclusions, cards = _describe(plan, pixels, crop, reader, failures)
     if not rows and shard is None:
         raise InputError(_nothing_left(cohort, exclusions))
+    excluded = pd.DataFrame([asdict(one) for one in exclusions], columns=list(EXCLUSION_COLUMNS))
+    name = "exclusions.csv" if shard is None else f"exclusions.{shard[0]}-of-{shard[1]}.csv"
+    write_csv(path / name, excluded)
     return CropSet(
         pd.DataFrame(rows, columns=list(CROP_COLUMNS)),
-        pd.DataFrame([asdict(one) for one in exclusions], columns=list(EXCLUSION_COLUMNS)),
+        excluded,
         path,
         {"pixels": asdict(pixels), "crop": asdict(crop), "cards": cards},
     )
@@ -145,11 +151,12 @@ def _is_complete(group: _Group, pixels: PixelConfig, crop: CropConfig, store: Cr
     return all(key is not None and key in store for key in wanted)
 
 
-def _make(
-    groups: list[_Group], pixels: PixelConfig, crop: CropConfig, store: CropStore, workers: int
+def make_crops(
+    groups: list[_Group], pixels: PixelConfig, crop: CropConfig, store: CropStore, workers: int | None
 ) -> dict[str, str]:
-    """Derive groups, in this process where they are few; returns image_id -> why it failed."""
+    """Derive groups of images, in this process where they are few; returns image_id -> why it failed."""
     failures: dict[str, str] = {}
+    workers = workers or os.cpu_count() or 1
     if not groups:
         return failures
     count = sum(len(group) for group in groups)
