@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+DIGESTS = ("sha256",)
+
 
 def grouped_cards(cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Group cards whose steps differ in numbers alone; the store keeps each image's exact values.
@@ -13,7 +15,8 @@ def grouped_cards(cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         cards: each with `images` (count) and `steps`, a list of `name` and `parameters`.
 
     Returns:
-        Cards of the same form, most images first; a number that differs between images is `{"min": .., "max": ..}`.
+        Cards of the same form, most images first; a number that differs between images is `{"min": .., "max": ..}`, a
+        digest that differs is `{"different": count}`.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for card in cards:
@@ -26,7 +29,7 @@ def grouped_cards(cards: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 {
                     "name": step["name"],
                     "parameters": {
-                        key: _range([card["steps"][place]["parameters"][key] for card in group])
+                        key: _together(key, [card["steps"][place]["parameters"][key] for card in group])
                         for key in step["parameters"]
                     },
                 }
@@ -43,10 +46,12 @@ def _is_number(value: object) -> bool:
 
 
 def _words(parameters: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(key, "number" if _is_number(value) else value) for key, value in sorted(parameters.items())]
+    return [
+        (key, "differs" if _is_number(value) or key in DIGESTS else value) for key, value in sorted(parameters.items())
+    ]
 
 
-def _range(values: list[Any]) -> Any:
-    if not _is_number(values[0]) or min(values) == max(values):
+def _together(key: str, values: list[Any]) -> Any:  # noqa: ANN401
+    if len(set(map(repr, values))) == 1:
         return values[0]
-    return {"min": min(values), "max": max(values)}
+    return {"different": len(set(values))} if key in DIGESTS else {"min": min(values), "max": max(values)}

@@ -1,0 +1,21 @@
+"""Cards of many images become few, and no value is lost from sight."""
+
+from mammo_aln.imaging.cards import grouped_cards
+
+
+def card(images: int, center: float, lut: str, function: str = "LINEAR") -> dict:
+    window = {"center": center, "function": function, "sha256": lut, "inverted": False}
+    return {"images": images, "steps": [{"name": "voi_window", "parameters": window}]}
+
+
+def test_numbers_become_ranges_and_digests_are_counted() -> None:
+    cards = [card(2, 10.0, "a"), card(1, 12.0, "b"), card(5, 11.0, "a", "SIGMOID"), card(1, 11.5, "c")]
+    first, second = grouped_cards(cards)
+    assert first == {"images": 5, "steps": cards[2]["steps"]}
+    assert second["images"] == 4
+    assert second["steps"][0]["parameters"] == {
+        "center": {"min": 10.0, "max": 12.0},
+        "function": "LINEAR",
+        "sha256": {"different": 3},
+        "inverted": False,
+    }
