@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mammo_aln.evaluation.discrimination import Floats
 
@@ -139,6 +140,7 @@ def calibration(name: str, rows: pd.DataFrame, scores: Floats, metrics: Mapping[
     axes.set(ylabel="observed share with residual disease", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02), title=spoken(name))
     axes.legend(loc="upper left")
     below.hist(scores, bins=np.linspace(0, 1, 41), color="#888888")
+    below.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
     below.set(xlabel="predicted probability of residual disease", ylabel="patients")
     below.grid(visible=False)
     slope, offset = figure_text(metrics["calibration_slope"]), figure_text(metrics["calibration_in_the_large"])
@@ -167,12 +169,19 @@ def decision(name: str, rows: pd.DataFrame) -> Picture:
         title=spoken(name),
     )
     axes.legend(loc="upper right")
-    better = data[(data["model"] > data["treat_all"]) & (data["model"] > 0)]["threshold"]
-    reach = f"from {better.min():.0%} to {better.max():.0%}" if len(better) else "at no threshold"
     title = f"Decision curve, {spoken(name)}"
-    return picture(
-        figure, title, f"{title}: the model beats operating on all and on none {reach} threshold probability."
-    )
+    return picture(figure, title, f"{title}: {useful_range(data)}.")
+
+
+def useful_range(data: pd.DataFrame) -> str:
+    """The longest unbroken range of thresholds where the model beats both operating on all and on none, in words."""
+    better = ((data["model"] > data["treat_all"]) & (data["model"] > 0)).to_numpy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], better, [False]]).astype(int)))
+    if not edges.size:
+        return "the model beats neither operating on all nor on none at any threshold"
+    begin, end = max(zip(edges[::2], edges[1::2], strict=True), key=lambda run: run[1] - run[0])
+    low, high = (100 * float(data["threshold"].iloc[place]) for place in (begin, end - 1))
+    return f"the model beats operating on all and on none at thresholds from {low:.0f} % to {high:.0f} %"
 
 
 @mpl.rc_context(STYLE)
@@ -197,6 +206,7 @@ def distribution(name: str, scores: Floats, labels: Floats, threshold: float | N
     axes.axhline(0, color="#333333", lw=1)
     if threshold is not None and np.isfinite(threshold):
         axes.axvline(threshold, color="#111111", lw=1.6, ls="--", label=f"frozen threshold {threshold:.3f}")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.set(xlabel="score", ylabel="patients", title=spoken(name))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))

@@ -11,11 +11,14 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mammo_aln import __version__
-from mammo_aln.evaluation import plots
+from mammo_aln.evaluation import checklists, plots, words
+from mammo_aln.evaluation.across import between_centres, joined, subgroups
+from mammo_aln.evaluation.baseline import baseline_table, centre_shift
 from mammo_aln.evaluation.curves import Place, curve_tables, places
 from mammo_aln.evaluation.judge import LEARNT_FROM, Sample, judge
 from mammo_aln.evaluation.plots import Picture, figure_text, safer_auc, spoken
 from mammo_aln.evaluation.predictions import Predictions, read_predictions
+from mammo_aln.evaluation.utility import operations_spared
 from mammo_aln.files import write_csv, write_json, write_text
 
 ROWS = (
@@ -42,6 +45,9 @@ ROWS = (
     ("calibration_in_the_large", "calibration in the large (ideal 0)", 2),
     ("hosmer_lemeshow", "Hosmer–Lemeshow χ²", 1),
 )
+SUBGROUP_FIGURES = ("n", "n_positive", "auc", "sensitivity", "specificity")
+ENDS = (("", "value"), ("_low", "ci_low"), ("_high", "ci_high"))
+FOREST_AXIS = "AUC (95 % interval); right: patients (with residual disease)"
 TEMPLATES = Environment(
     loader=PackageLoader("mammo_aln.evaluation"),
     autoescape=True,
@@ -115,37 +121,103 @@ def pictures(
     return made
 
 
-def headline(metrics: Mapping[str, Any]) -> list[str]:
-    """The answer in a sentence per split that the run did not learn from (or per split, where there is no such)."""
-    tested = {name: found for name, found in metrics["splits"].items() if name not in LEARNT_FROM}
-    sentences = []
-    for name, found in (tested or metrics["splits"]).items():
-        n, n_positive = found["n"]["value"], found["n_positive"]["value"]
-        text = f"{spoken(name)}: {n} patients, {n_positive} with residual disease"
-        area = safer_auc(found)
-        if area["value"] is None:
-            sentences.append(f"{text}; the AUC is unknown ({area['reason']}).")
-            continue
-        text += f"; AUC {figure_text(area)}"
-        if found["sensitivity"]["value"] is not None and found["specificity"]["value"] is not None:
-            both = (figure_text(found[key]) for key in ("sensitivity", "specificity"))
-            text += "; at the frozen threshold sensitivity {}, specificity {}".format(*both)
-        sentences.append(text + ".")
-    return sentences
-
-
-def flow_rows(predictions: Predictions) -> list[dict[str, Any]]:
-    """Cohort flow: the steps the run recorded, then the patients of each split in these files."""
+def flow(predictions: Predictions) -> dict[str, list[dict[str, Any]]]:
+    """Cohort flow: the steps the run recorded one below the other, then the splits of these files side by side."""
     steps = [
         {"step": step.get("step", ""), "n": step.get("n", ""), "excluded": step.get("excluded") or {}}
         for step in predictions.facts.get("cohort_flow") or []
     ]
+    table = predictions.table
+    splits = []
     for name in predictions.splits():
-        rows = predictions.table[predictions.table["split"] == name]
-        unknown = int(rows["aln_status"].isna().sum())
-        without = {"outcome unknown": unknown} if unknown else {}
-        steps.append({"step": f"predicted, {spoken(name)}", "n": len(rows), "excluded": without})
-    return steps
+        status = table.loc[table["split"] == name, "aln_status"]
+        counts = {"residual disease": int((status == 1).sum()), "ypN0": int((status == 0).sum())}
+        splits.append(
+            {"step": spoken(name), "n": len(status), "counts": counts | {"outcome unknown": int(status.isna().sum())}}
+        )
+    return {"steps": steps, "splits": splits}
+
+
+def spared_rows(samples: Mapping[Place, Sample]) -> pd.DataFrame:
+    """Operations spared and disease missed in each tested split, thresholds chosen on the validation split."""
+    fit = samples.get(("val", ""))
+    if fit is None or fit.one_class:
+        return pd.DataFrame()
+    rows = [
+        {"split": split, "limit": row.limit, "threshold": row.threshold}
+        | {
+            f"{name}{suffix}": value
+            for name, found in (
+                ("spared_per_1000", row.spared_per_1000),
+                ("missed_per_1000", row.missed_per_1000),
+                ("missed_share", row.missed_share),
+            )
+            for suffix, value in zip(("", "_low", "_high"), found, strict=True)
+        }
+        for (split, center), sample in samples.items()
+        if not center and split not in LEARNT_FROM and sample.one_class is None
+        for row in operations_spared(fit.scores, fit.labels, sample.scores, sample.labels)
+    ]
+    return pd.DataFrame(rows)
+
+
+def cohort_tables(predictions: Predictions, patients: pd.DataFrame, metrics: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    """Baseline tables, subgroups and centre shift; their figures also enter `metrics`."""
+    threshold = next(iter(metrics["splits"].values()))["threshold"]["value"]
+    metrics["subgroups"] = subgroups(predictions, patients, threshold)
+    rows = joined(predictions, patients).rename(columns=lambda name: str(name).removeprefix("feature:"))
+    by_split = baseline_table(rows.assign(split=rows["split"].map(spoken)), "split")
+    known = rows[rows["aln_status"].notna()]
+    outcome = known["aln_status"].map({1.0: "residual disease", 0.0: "ypN0"})
+    made = {
+        "baseline_by_split": by_split,
+        "baseline_by_outcome": baseline_table(known.assign(outcome=outcome), "outcome"),
+    }
+    metrics["baseline"] = by_split.to_dict("records")
+    metrics["centre_shift"] = centre_shift(rows) if predictions.has_center else []
+    flat = [
+        {
+            "split": split,
+            "feature": row["feature"],
+            "level": row["level"],
+            "interaction_p": row["interaction"].get("p_value"),
+        }
+        | {f"{name}{end}": row.get(name, {}).get(key) for name in SUBGROUP_FIGURES for end, key in ENDS}
+        for split, found in metrics["subgroups"].items()
+        for row in found
+    ]
+    if flat:
+        made["subgroups"] = pd.DataFrame(flat).dropna(axis="columns", how="all")
+    return made
+
+
+def forests(metrics: Mapping[str, Any]) -> list[Picture]:
+    """AUC of the centres, and of the subgroups of each tested split, against the whole."""
+    made = []
+    centers = {name: found for name, found in metrics["centers"].items() if safer_auc(found)["value"] is not None}
+    if len(centers) > 1:
+        rows = [(name, safer_auc(m), f"{m['n']['value']} ({m['n_positive']['value']})") for name, m in centers.items()]
+        pooled = metrics["heterogeneity"].get("auc")
+        if pooled:
+            rows.append(("random effects", pooled, ""))
+        made.append(plots.forest("AUC by centre", rows, FOREST_AXIS, 0.5))
+    for split, found in metrics.get("subgroups", {}).items():
+        rows = [
+            (f"{row['feature']}: {row['level']}", row["auc"], f"{row['n']['value']} ({row['n_positive']['value']})")
+            for row in found
+        ]
+        whole = safer_auc(metrics["splits"][split])
+        if rows and whole["value"] is not None:
+            rows = [
+                (
+                    "all",
+                    whole,
+                    f"{metrics['splits'][split]['n']['value']} ({metrics['splits'][split]['n_positive']['value']})",
+                ),
+                *rows,
+            ]
+            made.append(plots.forest(f"AUC in subgroups, {spoken(split)}", rows, FOREST_AXIS, whole["value"]))
+    return made
 
 
 def fallback_rows(facts: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[Any]]]]:
@@ -189,25 +261,40 @@ def evaluate_files(
     samples = places(predictions)
     tables = curve_tables(samples)
     figures = pictures(samples, tables, metrics)
+    metrics["heterogeneity"] = between_centres({name: sample for (_, name), sample in samples.items() if name})
+    spared = spared_rows(samples)
+    metrics["operations_spared"] = spared.to_dict("records")
+    extra = cohort_tables(predictions, cohort_patients, metrics) if cohort_patients is not None else {}
+    figures["forest"] = forests(metrics)
     codes, ledger = fallback_rows(predictions.facts)
+    made = tables | extra | ({"operations_spared": spared} if len(spared) else {})
     page = TEMPLATES.get_template("report.html.j2").render(
         version=__version__,
         facts=predictions.facts,
         sources=predictions.sources,
-        headline=headline(metrics),
+        headline=words.headline(metrics),
         notes=metrics["notes"],
         figures=figures,
         splits={"columns": [spoken(name) for name in metrics["splits"]], "rows": figures_table(metrics["splits"])},
         centers={"columns": list(metrics["centers"]), "rows": figures_table(metrics["centers"])},
         gaps=metrics["auc_gap"],
         spoken=spoken,
-        flow=flow_rows(predictions),
+        flow=flow(predictions),
+        baseline={name: table for name, table in extra.items() if name.startswith("baseline")},
+        spared=metrics["operations_spared"],
+        heterogeneity=metrics["heterogeneity"],
+        subgroups=metrics.get("subgroups", {}),
+        shift=metrics.get("centre_shift", []),
+        methods=words.methods(predictions.facts, metrics, resamples, __version__),
+        model_card=words.model_card(predictions.facts, metrics),
+        checklists=checklists.filled(predictions.facts, metrics),
+        text=figure_text,
         ledger={"codes": codes, "rows": ledger},
         resamples=resamples,
         downloads={"figures.csv": csv_link(long_table(metrics))}
-        | {f"{name}.csv": csv_link(table) for name, table in tables.items()},
+        | {f"{name}.csv": csv_link(table) for name, table in made.items()},
     )
-    for name, table in tables.items():
+    for name, table in made.items():
         write_csv(out / f"{name}.csv", table)
     write_json(out / "metrics.json", metrics)
     write_text(out / "report.html", page)
