@@ -39,7 +39,8 @@ def refusing(path: Path, doing: str) -> Iterator[None]:
     pydicom's log is silenced too: its messages can quote header values.
     """
     log = logging.getLogger("pydicom")
-    was_disabled, log.disabled = log.disabled, True
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -52,7 +53,7 @@ def refusing(path: Path, doing: str) -> Iterator[None]:
             cause = cause[:MAX_CAUSE_LENGTH] + " ..."
         raise UnreadableDicom(f"{path}: {doing} failed ({type(error).__name__}: {cause})") from error
     finally:
-        log.disabled = was_disabled
+        log.setLevel(level)
 
 
 def whole_number(dataset: Dataset, keyword: str, path: Path, default: int | None = None) -> int:
@@ -174,14 +175,13 @@ def _decoded(dataset: FileDataset, syntax: str, threads: int, path: Path) -> np.
         images = [codecs.decode_jpeg_xl(source, shape, dtype) for source in sources]
         return images[0] if frames == 1 else np.stack(images)
     options: dict[str, Any] = {"raw": True, codecs.THREADS_OPTION: threads}
-    if settles_bits(syntax):
-        options["correct_unused_bits"] = False
+    if keeps_words(syntax):
+        options["correct_unused_bits"] = False  # `settle_bits` does it, and more
     return codecs.decoder_for(syntax).as_array(dataset, **options)[0]
 
 
-def settles_bits(syntax: str) -> bool:
-    """Whether the words of this transfer syntax may carry bits beyond the stored ones (JPEG-LS and JPEG 2000 state
-    their own)."""
+def keeps_words(syntax: str) -> bool:
+    """Whether HighBit speaks of this transfer syntax (JPEG-LS, JPEG 2000 and JPEG XL store values, not words)."""
     return syntax not in (*codecs.JPEG_LS, *codecs.JPEG_2000, *codecs.HTJ2K, *codecs.JPEG_XL)
 
 
@@ -265,9 +265,7 @@ def decode(dataset: FileDataset, path: str | Path, *, threads: int = 1) -> tuple
         bits = whole_number(dataset, "BitsStored", path, 8 * stored.dtype.itemsize)
         if stored.dtype.kind not in "iu" or dataset.get("BitsAllocated") == 1:
             return stored, []
-        if not settles_bits(syntax):
-            return stored, [BITS_STORED_EXCEEDED] if _exceeds(stored, bits) else []
-        high_bit = whole_number(dataset, "HighBit", path, bits - 1)
+        high_bit = whole_number(dataset, "HighBit", path, bits - 1) if keeps_words(syntax) else bits - 1
         return settle_bits(stored, bits_stored=bits, high_bit=high_bit, overlay_in_pixels=_overlay_in_pixels(dataset))
 
 

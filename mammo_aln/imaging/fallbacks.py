@@ -11,15 +11,15 @@ FALLBACK_CODES: dict[str, str] = {
     # stored values to display values
     "modality_broken": "the modality LUT or rescale slope is unusable; stored values were taken as they are",
     "no_voi": "the file has neither VOI LUT nor window; the full range of its values was used",
-    "voi_broken": "a VOI LUT or window is unusable (width, function, length, or all of the image in one shade); the next"
-    " sound one, else the full range, was used",
-    "voi_lut_depth": "the VOI LUT's entries exceed the bits its descriptor states; its largest entry was taken as white",
+    "voi_broken": "a VOI LUT or window is unusable (width, function, length, or all of the image in one shade); the"
+    " next sound one, else the full range, was used",
+    "voi_lut_depth": "the VOI LUT's entries exceed the bits its descriptor states; its largest entry is white",
     "percentile_flat": "the breast's two percentiles coincide; the full range of values was used",
     "constant_image": "all pixels have one value",
     "padding_ignored": "the padding values cover (almost) the whole image and were taken as image",
     "presentation_lut_conflict": "PresentationLUTShape contradicts PhotometricInterpretation; the latter was believed",
     "for_processing": "a For Processing image: logarithm and inversion made here, not the vendor's processing",
-    "intensity_sign_assumed": "a For Processing image without PixelIntensityRelationshipSign; the photometric tag decided",
+    "intensity_sign_assumed": "a For Processing image without PixelIntensityRelationshipSign; photometry decided",
     # what kind of image it is
     "not_mg_modality": "Modality is not MG",
     "synthetic_2d": "a synthetic 2D image made from tomosynthesis",

@@ -130,12 +130,11 @@ def _voi_percentile(curve: _Curve, config: PixelConfig, *, bright: bool) -> None
     """
     values, counts = curve.seen()
     brightness = values if bright else -values
-    otsu = voi.otsu_threshold(brightness, counts)
-    dark = brightness <= otsu
-    air = float(brightness[dark][np.argmax(counts[dark])]) if dark.any() else float(brightness.min())
-    tissue = float(np.average(brightness[~dark], weights=counts[~dark])) if not dark.all() else air
+    air, otsu = voi.air_and_otsu(brightness, counts)
+    bright_side = brightness > otsu
+    tissue = float(np.average(brightness[bright_side], weights=counts[bright_side])) if bright_side.any() else air
     threshold = air + AIR_TO_BREAST_SHARE * (tissue - air)
-    breast = brightness > threshold if tissue > air else np.ones_like(dark)
+    breast = brightness > threshold if tissue > air else np.ones_like(bright_side)
     asked = (config.percentile_low, config.percentile_high)
     turn = 1.0 if bright else -1.0
     low, high = sorted(turn * voi.weighted_percentile(brightness[breast], counts[breast], percent) for percent in asked)

@@ -97,7 +97,7 @@ SYNTHETIC_WORDS = (
 
 
 def _first(values: list[Any]) -> Any:
-    return next((value for value in values if value), None)
+    return next((value for value in values if value not in (None, "", ())), None)
 
 
 def _windows(tags: TagReader, place: Dataset) -> list[VoiWindow | None]:

@@ -89,9 +89,9 @@ class TagReader:
         return found[0], found[1]
 
     def word(self, keyword: str, dataset: Dataset | None = None) -> str:
-        """Upper-case text without blanks around it; empty where absent."""
+        """Upper-case printable text without blanks around it; empty where absent."""
         values = self.several(keyword, dataset)
-        return str(values[0]).strip().upper() if values else ""
+        return "".join(filter(str.isprintable, str(values[0]))).strip().upper() if values else ""
 
     def items(self, keyword: str, dataset: Dataset | None = None) -> list[Dataset]:
         """Items of a sequence."""

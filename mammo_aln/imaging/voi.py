@@ -83,22 +83,25 @@ def weighted_percentile(values: np.ndarray, counts: np.ndarray, percent: float) 
     return float(values[order][min(place, len(values) - 1)])
 
 
-def otsu_threshold(values: np.ndarray, counts: np.ndarray, *, bins: int = 256) -> float:
-    """Threshold that splits a histogram into the two classes of largest variance between them (Otsu 1979).
+def air_and_otsu(values: np.ndarray, counts: np.ndarray, *, bins: int = 128) -> tuple[float, float]:
+    """Air's value, and the threshold that splits a histogram into two classes with the largest variance between (Otsu 1979).
+
+    Air is the commonest bin up to the threshold, not the commonest value: film's noisy fog outweighs a black patch.
 
     Args:
-        values: distinct values.
+        values: distinct values, larger is brighter.
         counts: how often each occurs.
         bins: resolution between the 0.1 and 99.9 percentiles.
     """
     low, high = (weighted_percentile(values, counts, percent) for percent in (0.1, 99.9))
-    weights, edges = np.histogram(
-        np.clip(values, low, high), bins=bins, range=(low, high) if high > low else None, weights=counts
-    )
+    if low == high:
+        return low, low
+    weights, edges = np.histogram(np.clip(values, low, high), bins=bins, range=(low, high), weights=counts)
     centers = (edges[:-1] + edges[1:]) / 2
     share = np.cumsum(weights) / weights.sum()
     mean = np.cumsum(weights * centers) / weights.sum()
     spread = share * (1.0 - share)
     between = np.divide((mean[-1] * share - mean) ** 2, spread, out=np.zeros_like(share), where=spread > 1e-12)
     best = np.flatnonzero(between == between.max())
-    return float(edges[1:][best[len(best) // 2]])
+    split = int(best[len(best) // 2])
+    return float(centers[np.argmax(weights[: split + 1])]), float(edges[split + 1])
