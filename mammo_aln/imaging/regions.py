@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from mammo_aln.cohort.tables import Cohort, image_path
 from mammo_aln.config import STRATEGIES, CropConfig
 from mammo_aln.errors import InputError, UnreadableDicom
 from mammo_aln.imaging.header import read_header
 from mammo_aln.imaging.orientation import Box
+
+if TYPE_CHECKING:  # worker processes read plans, and start faster without the tables' libraries
+    from mammo_aln.cohort.tables import Cohort
 
 PRIMARY = "primary"
 _VIEW_ORDER = {"CC": 0, "MLO": 1}
@@ -180,8 +182,8 @@ def _images(cohort: Cohort) -> list[ImagePlan]:
         boxes[str(row["image_id"])][str(row["region"])].append(box)
     centers = dict(zip(cohort.patients["patient_id"].astype(str), cohort.patients["center"].astype(str), strict=True))
     plans = []
-    for _, image in cohort.images.iterrows():
-        path = image_path(cohort, image)
+    for image in cohort.images.to_dict("records"):
+        path = cohort.dicom_root / str(image["path"])
         laterality = str(image["laterality"]) if image["laterality"] in _OTHER_SIDE else None
         view = str(image["view"]) if image["view"] in _VIEW_ORDER else None
         read_laterality, read_view = (laterality, view) if laterality and view else _from_header(path, laterality, view)
@@ -196,7 +198,7 @@ def _images(cohort: Cohort) -> list[ImagePlan]:
                 read_view or "",
                 laterality,
                 view,
-                None if pd.isna(image["spacing_mm"]) else float(image["spacing_mm"]),
+                None if math.isnan(image["spacing_mm"]) else float(image["spacing_mm"]),
                 boxes={name: tuple(found) for name, found in boxes[image_id].items()},
             )
         )

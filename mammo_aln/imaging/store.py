@@ -130,8 +130,9 @@ class CropStore:
 
     def _mapped(self, segment: int) -> NDArray[np.uint16]:
         with (self.path / "segments" / f"{self._segments[segment]}.u16").open("rb") as pixels:
+            whole = os.fstat(pixels.fileno()).st_size // _BYTES_PER_PIXEL  # a killed writer may leave half a pixel
             # A plain array over the map: slicing np.memmap costs more than converting the crop.
-            return np.frombuffer(mmap.mmap(pixels.fileno(), 0, access=mmap.ACCESS_READ), dtype="<u2")
+            return np.frombuffer(mmap.mmap(pixels.fileno(), 0, access=mmap.ACCESS_READ), dtype="<u2", count=whole)
 
 
 def _checked(line: bytes) -> dict[str, Any] | None:

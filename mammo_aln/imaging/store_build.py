@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.config import CropConfig, PixelConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
-from mammo_aln.imaging.derive import derive_group, image_key, place_key, request_key
+from mammo_aln.imaging.derive import image_key, place_key, request_key
+from mammo_aln.imaging.parallel import Group, make_crops
 from mammo_aln.imaging.regions import CropPlan, CropRequest, Exclusion, ImagePlan, linked_groups, plan_crops
-from mammo_aln.imaging.store import CropStore, SegmentWriter
-from mammo_aln.progress import track
+from mammo_aln.imaging.store import CropStore
 
-FEW_GROUPS = 4
-"""Up to so many, starting processes takes longer than the work."""
-
-QUEUED_PER_WORKER = 4
 CROP_COLUMNS = (
     "key",
     "unit_id",
@@ -51,9 +40,6 @@ CROP_COLUMNS = (
     "fallbacks",
 )
 EXCLUSION_COLUMNS = ("image_id", "patient_id", "region", "reason")
-_CRASHED = "the decoder crashed on this file"
-
-_Group = tuple[ImagePlan, ...]
 
 
 @dataclass(frozen=True)
@@ -145,91 +131,10 @@ def known_image_keys(images: Sequence[ImagePlan], pixels: PixelConfig, store: Cr
     return keys
 
 
-def _is_complete(group: _Group, pixels: PixelConfig, crop: CropConfig, store: CropStore) -> bool:
+def _is_complete(group: Group, pixels: PixelConfig, crop: CropConfig, store: CropStore) -> bool:
     keys = known_image_keys(group, pixels, store)
     wanted = [request_key(request, keys, crop) for image in group for request in image.requests]
     return all(key is not None and key in store for key in wanted)
-
-
-def make_crops(
-    groups: list[_Group], pixels: PixelConfig, crop: CropConfig, store: CropStore, workers: int | None
-) -> dict[str, str]:
-    """Derive groups of images, in this process where they are few; returns image_id -> why it failed."""
-    failures: dict[str, str] = {}
-    workers = workers or os.cpu_count() or 1
-    if not groups:
-        return failures
-    count = sum(len(group) for group in groups)
-    if len(groups) <= FEW_GROUPS or workers <= 1:
-        writer = SegmentWriter(store.path)
-        for group in track(groups, total=len(groups), what="crops", unit="image" if count == len(groups) else "group"):
-            failures |= derive_group(group, pixels, crop, store, writer)
-        writer.close()
-        return failures
-    settings = (str(store.path), pixels, crop)
-    done = _pooled(groups, settings, min(workers, len(groups)))
-    for found in track(done, total=len(groups), what="crops", unit="image" if count == len(groups) else "group"):
-        failures |= found
-    return failures
-
-
-def _pooled(groups: list[_Group], settings: tuple[Any, ...], workers: int) -> Iterator[dict[str, str]]:
-    """Failures of each group, as they end. A group whose process dies is tried once more, alone."""
-    suspects: list[_Group] = []
-    left = list(reversed(groups))
-    while left:
-        with _pool(settings, workers) as pool:
-            running: dict[Future[dict[str, str]], _Group] = {}
-            try:
-                while left or running:
-                    while left and len(running) < workers * QUEUED_PER_WORKER:
-                        with _script_hidden():
-                            running[pool.submit(_work, left[-1])] = left[-1]
-                        left.pop()
-                    ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in ended:
-                        found = future.result()
-                        del running[future]
-                        yield found
-            except BrokenProcessPool:
-                suspects += running.values()
-    for group in suspects:
-        with _pool(settings, 1) as pool:
-            try:
-                with _script_hidden():
-                    future = pool.submit(_work, group)
-                found = future.result()
-            except BrokenProcessPool:
-                found = {image.image_id: _CRASHED for image in group}
-        yield found
-
-
-def _pool(settings: tuple[Any, ...], workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=settings)
-
-
-@contextmanager
-def _script_hidden() -> Iterator[None]:
-    """Processes started inside do not run the user's script again, so that it needs no `__main__` guard."""
-    names = sys.modules["__main__"].__dict__
-    hidden: dict[str, Any] = {name: names.pop(name) for name in ("__file__", "__spec__") if name in names}
-    names["__spec__"] = None
-    try:
-        yield
-    finally:
-        names.update(hidden)
-
-
-_OF_THIS_PROCESS: dict[str, tuple[PixelConfig, CropConfig, CropStore, SegmentWriter]] = {}
-
-
-def _begin(path: str, pixels: PixelConfig, crop: CropConfig) -> None:
-    cv2.setNumThreads(1)
-    _OF_THIS_PROCESS["settings"] = (pixels, crop, CropStore(path), SegmentWriter(path))
-
-
-def _work(group: _Group) -> dict[str, str]:
-    return derive_group(group, *_OF_THIS_PROCESS["settings"])
 
 
 def _describe(

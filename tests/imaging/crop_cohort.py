@@ -36,7 +36,9 @@ def mammogram(
     return np.clip(picture, 0, 4095).astype(np.uint16)
 
 
-def write_image(path: Path, pixels: np.ndarray, *, side: str = "L", view: str = "CC", inverted: bool = False, **tags) -> Path:
+def write_image(
+    path: Path, pixels: np.ndarray, *, side: str = "L", view: str = "CC", inverted: bool = False, **tags
+) -> Path:
     """A 12-bit mammogram; `inverted` stores it as MONOCHROME1."""
     stored = 4095 - pixels if inverted else pixels
     return write_dicom(
@@ -73,7 +75,9 @@ def patient(patient_id: str, **columns: object) -> dict[str, object]:
     return {"patient_id": patient_id, "center": "a", "aln_status": 1, **columns}
 
 
-def image(image_id: str, patient_id: str, laterality: str = "L", view: str = "CC", **columns: object) -> dict[str, object]:
+def image(
+    image_id: str, patient_id: str, laterality: str = "L", view: str = "CC", **columns: object
+) -> dict[str, object]:
     named = {"image_id": image_id, "patient_id": patient_id, "path": f"{image_id}.dcm"}
     return {**named, "laterality": laterality, "view": view, **columns}
 

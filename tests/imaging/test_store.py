@@ -1,0 +1,259 @@
+"""The store under kill -9, torn writes, two writers, growth, pickling; and that no work is done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from crop_cohort import image, mammogram, patient, small_cohort, write_image, write_tables
+
+from mammo_aln.cohort.tables import read_cohort
+from mammo_aln.config import CropConfig, PixelConfig
+from mammo_aln.errors import InputError
+from mammo_aln.imaging.audit import audit_crops
+from mammo_aln.imaging.store import CropStore, SegmentWriter
+from mammo_aln.imaging.store_build import build_crops
+
+SMALL = CropConfig(size_px=32, auxiliary=())
+ALL = CropConfig(strategy="all", size_px=32, auxiliary=("peritumoral",))
+
+
+def crop_of(number: int, side: int = 16) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 65536, (side, side), dtype=np.uint16)
+
+
+def keys_in_journals(store: Path) -> list[str]:
+    found = []
+    for journal in (store / "segments").glob("*.jsonl"):
+        for line in journal.read_bytes().splitlines(keepends=True):
+            if line.endswith(b"}\n"):
+                record = json.loads(line)["record"]
+                found += [record["key"]] if record["kind"] == "crop" else []
+    return found
+
+
+def test_what_is_written_is_read(tmp_path):
+    writer = SegmentWriter(tmp_path)
+    writer.append([{"kind": "image", "key": "a", "x": 1}], [({"kind": "crop", "key": "b"}, crop_of(1))])
+    store = CropStore.open(tmp_path)
+    np.testing.assert_array_equal(store.read("b"), crop_of(1))
+    assert store.record("a")["x"] == 1
+    assert store.is_intact("b")
+    assert "c" not in store
+    with pytest.raises(KeyError):
+        store.read("a")
+    writer.append([], [({"kind": "crop", "key": "c"}, crop_of(2, side=64))])
+    assert "c" not in store
+    store.refresh()
+    np.testing.assert_array_equal(store.read("c"), crop_of(2, side=64))
+    np.testing.assert_array_equal(store.read("b"), crop_of(1))
+    copied = pickle.loads(pickle.dumps(store))
+    np.testing.assert_array_equal(copied.read("c"), crop_of(2, side=64))
+    assert len(pickle.dumps(store)) < 1000
+
+
+@pytest.mark.parametrize("cut_at", ["journal", "pixels", "flipped bit"])
+def test_a_torn_record_does_not_exist_and_the_others_do(tmp_path, cut_at):
+    writer = SegmentWriter(tmp_path)
+    for number in range(3):
+        writer.append([], [({"kind": "crop", "key": str(number)}, crop_of(number))])
+    writer.close()
+    journal, pixels = (next((tmp_path / "segments").glob(f"*{end}")) for end in (".jsonl", ".u16"))
+    if cut_at == "journal":
+        journal.write_bytes(journal.read_bytes()[:-3])
+    elif cut_at == "pixels":
+        pixels.write_bytes(pixels.read_bytes()[:-3])
+    else:
+        text = bytearray(journal.read_bytes())
+        text[-20] ^= 1
+        journal.write_bytes(bytes(text))
+    store = CropStore(tmp_path)
+    assert [str(number) in store for number in range(3)] == [True, True, False]
+    np.testing.assert_array_equal(store.read("1"), crop_of(1))
+
+
+WRITE_FOREVER = """
+import itertools, sys
+import numpy as np
+from mammo_aln.imaging.store import SegmentWriter
+writer = SegmentWriter(sys.argv[1])
+print("ready", flush=True)
+for number in itertools.count(int(sys.argv[2])):
+    crop = np.random.default_rng(number).integers(0, 65536, (64, 64), dtype=np.uint16)
+    writer.append([{"kind": "image", "key": f"image {number}"}], [({"kind": "crop", "key": str(number)}, crop)])
+"""
+
+
+def test_two_writers_killed_at_random_moments_leave_no_wrong_crop(tmp_path):
+    moments = random.Random(0)
+    for attempt in range(3):
+        starts = (attempt * 1_000_000, attempt * 1_000_000 + 500_000)
+        command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path)]
+        running = [subprocess.Popen([*command, str(start)], stdout=subprocess.PIPE) for start in starts]
+        for process in running:
+            process.stdout.readline()
+        time.sleep(moments.uniform(0.05, 0.4))
+        for process in running:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        store = CropStore(tmp_path)
+        keys = keys_in_journals(tmp_path)
+        assert set(keys) == {key for key in keys if key in store}
+        for key in keys:
+            np.testing.assert_array_equal(store.read(key), crop_of(int(key), side=64))
+    assert len(keys) > 10
+
+
+BUILD = """
+import sys
+from mammo_aln.cohort.tables import read_cohort
+from mammo_aln.config import CropConfig, PixelConfig
+from mammo_aln.imaging.store_build import build_crops
+cohort = read_cohort(sys.argv[1])
+print("ready", flush=True)
+build_crops(cohort, PixelConfig(), CropConfig(strategy="all", size_px=32, auxiliary=("peritumoral",)), workers=1)
+print("done", flush=True)
+"""
+
+
+def test_a_builder_killed_again_and_again_loses_no_work(tmp_path):
+    cohort = small_cohort(tmp_path / "c", 40)
+    store, moments, before = tmp_path / "c" / ".crops", random.Random(1), 0
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", BUILD, str(cohort.root)], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(moments.uniform(0.1, 0.35))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        now = len(keys_in_journals(store)) if store.exists() else 0
+        assert now >= before
+        before = now
+    crops = build_crops(cohort, PixelConfig(), ALL, workers=1)
+    assert len(crops.table) == 40 * 8
+    keys = keys_in_journals(store)
+    # Made once: a crop that stood before a kill was not made again.
+    assert len(keys) == len(set(keys)) == crops.table["key"].nunique()
+    assert audit_crops(cohort, PixelConfig(), ALL, share=1.0, workers=1) == len(keys)
+
+
+def test_two_builders_on_one_store(tmp_path):
+    cohort = small_cohort(tmp_path / "c", 12)
+    command = [sys.executable, "-c", BUILD, str(cohort.root)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    for process in running:
+        out, err = process.communicate(timeout=120)
+        assert out.endswith(b"done\n"), err.decode()
+    assert audit_crops(cohort, PixelConfig(), ALL, share=1.0, workers=1) == 12 * 8
+
+
+def test_nothing_is_made_twice_and_paths_are_no_part_of_identity(tmp_path):
+    cohort = small_cohort(tmp_path / "c", 3)
+    first = build_crops(cohort, PixelConfig(), SMALL, store=tmp_path / "store")
+    size = sum(file.stat().st_size for file in (tmp_path / "store" / "segments").glob("*.u16"))
+    again = build_crops(cohort, PixelConfig(), SMALL, store=tmp_path / "store")
+    assert again.table.equals(first.table)
+    (tmp_path / "c").rename(tmp_path / "elsewhere")
+    for file in (tmp_path / "elsewhere").glob("*.dcm"):
+        os.utime(file, (1, 1))
+    moved = build_crops(read_cohort(tmp_path / "elsewhere"), PixelConfig(), SMALL, store=tmp_path / "store")
+    assert list(moved.table["key"]) == list(first.table["key"])
+    assert sum(file.stat().st_size for file in (tmp_path / "store" / "segments").glob("*.u16")) == size
+
+
+@pytest.mark.parametrize(
+    ("pixels", "crop", "changes"),
+    [
+        (PixelConfig(), CropConfig(size_px=32, auxiliary=(), margin=0.4), False),  # no part of fixed_5cm
+        (PixelConfig(max_pixels=10**8), SMALL, False),
+        (PixelConfig(), CropConfig(size_px=32, auxiliary=(), size_mm=40.0), True),
+        (PixelConfig(), CropConfig(size_px=64, auxiliary=()), True),
+        (PixelConfig(voi="full_range"), SMALL, True),
+    ],
+)
+def test_only_settings_that_shape_a_crop_enter_its_key(tmp_path, pixels, crop, changes):
+    cohort = small_cohort(tmp_path / "c", 1)
+    one = build_crops(cohort, PixelConfig(), SMALL)
+    other = build_crops(cohort, pixels, crop)
+    assert (one.table["key"][0] != other.table["key"][0]) == changes
+
+
+def test_a_changed_file_is_cropped_anew_and_a_tampered_store_is_found_out(tmp_path):
+    cohort = small_cohort(tmp_path / "c", 2)
+    first = build_crops(cohort, PixelConfig(), SMALL)
+    write_image(tmp_path / "c" / "i0.dcm", mammogram(300, 200, 0.4, 0.4, seed=99), ImagerPixelSpacing=[0.4, 0.4])
+    second = build_crops(cohort, PixelConfig(), SMALL)
+    assert first.table["key"][0] != second.table["key"][0]
+    assert first.table["key"][1] == second.table["key"][1]
+    assert audit_crops(cohort, PixelConfig(), SMALL, share=0.01) == 1
+    for pixels in (tmp_path / "c" / ".crops" / "segments").glob("*.u16"):
+        with pixels.open("r+b") as file:
+            file.seek(500)
+            file.write(b"\x7f\x11")
+    with pytest.raises(InputError, match=r"i\d\.primary\.fixed_5cm: the stored pixels do not have the checksum"):
+        audit_crops(cohort, PixelConfig(), SMALL, share=1.0)
+
+
+def test_what_cannot_be_cropped_is_told_and_the_rest_goes_on(tmp_path):
+    root = tmp_path / "c"
+    small_cohort(root, 1)
+    (root / "text.dcm").write_text("no DICOM at all")
+    pixels = mammogram(300, 200, 0.4, 0.4)
+    write_image(root / "bare.dcm", pixels, ImagerPixelSpacing=None)
+    rows = [
+        image("i0", "p0"),
+        image("text", "p1"),
+        image("gone", "p2"),
+        image("bare", "p3"),
+        image("far", "p4", path="i0.dcm"),
+    ]
+    regions = [(row["image_id"], "primary", 60, 130, 95, 165) for row in rows[:-1]] + [
+        ("far", "primary", 900, 10, 950, 60)
+    ]
+    cohort = write_tables(root, [patient(f"p{number}") for number in range(5)], rows, regions)
+    crops = build_crops(cohort, PixelConfig(), SMALL, workers=1)
+    assert list(crops.table["image_id"]) == ["i0"]
+    reasons = crops.exclusions.set_index("image_id")["reason"]
+    assert "text.dcm" in reasons["text"]
+    assert str(root) not in reasons["text"]
+    assert "gone.dcm" in reasons["gone"]
+    assert "spacing_mm" in reasons["bare"]
+    assert "outside the image" in reasons["far"]
+    assert (root / ".crops" / "exclusions.csv").read_text().count("\n") == 5
+    only_bad = write_tables(root, [patient("p1")], [image("text", "p1")], [("text", "primary", 60, 130, 95, 165)])
+    with pytest.raises(InputError, match="no crop can be made"):
+        build_crops(only_bad, PixelConfig(), SMALL, workers=1)
+
+
+UNGUARDED = """
+import sys
+from mammo_aln.cohort.tables import read_cohort
+from mammo_aln.config import CropConfig, PixelConfig
+from mammo_aln.imaging.store_build import build_crops
+print("begins", flush=True)
+cohort = read_cohort(sys.argv[1])
+crops = build_crops(cohort, PixelConfig(), CropConfig(size_px=32, auxiliary=()), workers=2, shard=(2, 2))
+print(len(crops.table), flush=True)
+"""
+
+
+def test_processes_shards_and_a_script_without_main_guard(tmp_path):
+    cohort = small_cohort(tmp_path / "c", 13)
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    command = [sys.executable, str(tmp_path / "script.py"), str(cohort.root)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.stdout == "begins\n6\n", ended.stderr
+    other = build_crops(cohort, PixelConfig(), SMALL, workers=1, shard=(1, 2))
+    assert len(other.table) == 7
+    whole = build_crops(cohort, PixelConfig(), SMALL, workers=1)
+    assert len(whole.table) == len(set(keys_in_journals(tmp_path / "c" / ".crops"))) == 13
+    with pytest.raises(InputError, match="3/2"):
+        build_crops(cohort, PixelConfig(), SMALL, shard=(3, 2))
