@@ -101,6 +101,18 @@ class AxillaryClassifier(pl.LightningModule):
         self.val_scores = PatientScores()
 
     @classmethod
+    def for_data(cls, data: Any, optim: OptimConfig = OptimConfig(), **model: Any) -> AxillaryClassifier:
+        """The network that fits a data module.
+
+        Args:
+            data: tells `inputs`, `regions`, `clinical_columns` and `crop.size_px`, as `MammoDataModule` does.
+            optim: settings of the optimiser.
+            model: fields of `ModelConfig`, e.g. `backbone="resnet50"`.
+        """
+        settings = ModelConfig(inputs=data.inputs, **model)
+        return cls(settings, optim, data.regions, data.clinical_columns, data.crop.size_px)
+
+    @classmethod
     def load(cls, path: str | Path, *, map_location: str = "cpu") -> AxillaryClassifier:
         """Read a checkpoint for prediction, in evaluation mode; files it began from are not needed."""
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
@@ -118,6 +130,9 @@ class AxillaryClassifier(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch."""
+        if batch_idx == 0:
+            # Not at the epoch's end: a checkpoint may be written on either side of that hook.
+            self.train_mean.reset()
         self._freeze(self.current_epoch < self.model_config.freeze_epochs)
         loss = binary_loss(
             self(batch), batch["label"], self._class_weights(batch["label"]), self.optim_config.label_smoothing
@@ -130,7 +145,6 @@ class AxillaryClassifier(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean training loss."""
         self.log("train_loss", self.train_mean.compute(), prog_bar=True)
-        self.train_mean.reset()
 
     def on_validation_epoch_start(self) -> None:
         """Begin anew: a sanity check's scores are not this epoch's."""

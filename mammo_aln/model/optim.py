@@ -73,7 +73,7 @@ def decays(name: str, weight: Tensor) -> bool:
 
 
 class WeightAverage(nn.Module):
-    """Exponential moving average of a network's weights and buffers: a network always in evaluation mode.
+    """Exponential moving average of a network's weights and buffers, kept as a second network.
 
     The decay of update n is `min(decay, (1 + n) / (10 + n))`, so that initial weights fade within tens of steps.
 
@@ -89,10 +89,6 @@ class WeightAverage(nn.Module):
         self.decay = decay
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-
-    def train(self, mode: bool = True) -> WeightAverage:
-        """Stay in evaluation mode."""
-        return super().train(False)
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:

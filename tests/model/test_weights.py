@@ -1,0 +1,79 @@
+"""Starting weights: folded colour channels, offline folder, our checkpoints, and plain words when they don't fit."""
+
+from __future__ import annotations
+
+import huggingface_hub.constants
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from mammo_aln.errors import InputError
+from mammo_aln.model.backbones import RULES, Backbone
+
+
+def colour_network(name: str, args: dict, size_px: int = 64):
+    extra = {"img_size": size_px, "window_size": 8} if name == "swinv2" else {}
+    args = {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
+    return timm.create_model(RULES[name].timm_name, in_chans=3, num_classes=1000, **args, **extra)
+
+
+@pytest.mark.parametrize("name", list(RULES))
+def test_colour_weights_are_folded_to_one_channel(name, tiny_args, tmp_path):
+    colour = colour_network(name, tiny_args[name]).eval()
+    path = tmp_path / "colour.safetensors"
+    safetensors.torch.save_file(colour.state_dict(), path)
+    backbone = Backbone(name, tiny_args[name], 64, pretrained=str(path)).eval()
+    assert backbone.loaded
+    crops = torch.rand(2, 1, 64, 64)
+    colour.reset_classifier(0)
+    with torch.no_grad():
+        true = colour(crops.expand(-1, 3, -1, -1))
+        assert torch.allclose(backbone.body(crops), true, rtol=1e-4, atol=1e-5 * true.abs().max().item())
+
+
+def test_offline_folder(tiny_args, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAMMO_ALN_WEIGHTS", str(tmp_path))
+    args = tiny_args["resnet50"]
+    with pytest.raises(InputError, match=r"resnet50\.safetensors.*bring") as error:
+        Backbone("resnet50", args, 64, pretrained=True)
+    assert str(tmp_path) in str(error.value)
+    source = colour_network("resnet50", args)
+    safetensors.torch.save_file(source.state_dict(), tmp_path / "resnet50.safetensors")
+    backbone = Backbone("resnet50", args, 64, pretrained=True)
+    assert torch.equal(backbone.body.layer1[0].conv1.weight, source.layer1[0].conv1.weight)
+
+
+def test_without_network_the_fix_is_told(tmp_path, monkeypatch):
+    monkeypatch.delenv("MAMMO_ALN_WEIGHTS", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=r"MAMMO_ALN_WEIGHTS.*densenet121\.safetensors"):
+        Backbone("densenet121", {}, 64, pretrained=True)
+
+
+def test_false_loads_nothing(tiny_args):
+    assert not Backbone("resnet50", tiny_args["resnet50"], 64).loaded
+
+
+def test_missing_file_is_named(tiny_args, tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.safetensors.*no such file"):
+        Backbone("resnet50", tiny_args["resnet50"], 64, pretrained=str(tmp_path / "nowhere.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["broken.safetensors", "broken.ckpt"])
+def test_unreadable_file_is_named(tiny_args, tmp_path, name):
+    (tmp_path / name).write_bytes(b"not weights")
+    with pytest.raises(InputError, match=f"{name}.*can't be read"):
+        Backbone("resnet50", tiny_args["resnet50"], 64, pretrained=str(tmp_path / name))
+
+
+def test_first_mismatches_are_named(tiny_args, tmp_path):
+    other = colour_network("resnet50", {**tiny_args["resnet50"], "channels": [8, 8, 8, 16]})
+    path = tmp_path / "other.safetensors"
+    safetensors.torch.save_file(other.state_dict(), path)
+    with pytest.raises(InputError) as error:
+        Backbone("resnet50", tiny_args["resnet50"], 64, pretrained=str(path))
+    assert "other.safetensors" in str(error.value)
+    assert "layer4.0" in str(error.value)
+    assert len(str(error.value)) < 900
