@@ -105,6 +105,7 @@ class _Unit:
     lesions: tuple[tuple[ImagePlan, Box], ...]
     spare_lesions: tuple[tuple[ImagePlan, Box], ...]  # on views that `other_view` takes from the primary region
     crop: CropConfig
+    side_known: bool
 
 
 _Found = tuple[list[CropRequest], list[Exclusion]]
@@ -228,7 +229,9 @@ def _unit(unit_id: str, patient_id: str, side: str | None, images: list[ImagePla
         spare = [lesion for lesion in lesions if lesion[0].view != first]
         lesions = [lesion for lesion in lesions if lesion[0].view == first]
     others = tuple(image for image in images if image.laterality in other_sides)
-    return _Unit(unit_id, patient_id, tuple(treated), others, tuple(lesions), tuple(spare), crop)
+    return _Unit(
+        unit_id, patient_id, tuple(treated), others, tuple(lesions), tuple(spare), crop, bool(sides) or not images
+    )
 
 
 def _strategies(strategy: str) -> tuple[str, ...]:
@@ -263,7 +266,8 @@ def _primary(unit: _Unit) -> _Found:
     if unit.lesions:
         return list(_boxed(unit, PRIMARY, unit.lesions, strategies, unit.crop.size_mm)), []
     if not unit.treated:
-        return _missing(unit, PRIMARY, "no image of the treated side")
+        unknown = "the treated side is unknown: patients.csv gives no side and regions.csv no primary box"
+        return _missing(unit, PRIMARY, "no image of the treated side" if unit.side_known else unknown)
     without_box = [
         CropRequest(unit.unit_id, unit.patient_id, image.image_id, PRIMARY, 1, "whole_breast", None, unit.crop.size_mm)
         for image in unit.treated

@@ -1,4 +1,4 @@
-"""Dots planted at known millimetres of breast come out where the crop says, whatever the file's tags, side and coding."""
+"""Dots planted at known millimetres of breast come out there, whatever the file's tags, side and coding."""
 
 from __future__ import annotations
 
