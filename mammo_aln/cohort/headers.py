@@ -166,8 +166,9 @@ def _with_pydicom(path: Path) -> Header | Excluded:
 
     tags: list[Any] = [*sorted(WANTED)]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's warnings quote values of the header
+        # pydicom's warnings, and their copies in its log, quote values of the header
+        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+            warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
             fields = _dataset_fields(dataset)
             fields[TRANSFER_SYNTAX] = str(dataset.file_meta.get("TransferSyntaxUID", ""))

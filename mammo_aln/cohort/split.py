@@ -124,7 +124,7 @@ def _people(patients: pd.DataFrame, seed: int) -> pd.DataFrame:
     """One row per patient (`center`, `status`), status by status, centre by centre, shuffled within.
 
     A patient with residual disease in either axilla counts as 1. The shuffle is a hash of seed and identifier, so that
-    neither the rows' order nor another patient moves anybody within the stratum.
+    the rows' order does not matter.
     """
     groups = patients.groupby("patient_id")
     people = pd.DataFrame({"center": groups["center"].min(), "status": groups["aln_status"].max()})

@@ -15,6 +15,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from mammo_aln.cohort import headers
 from mammo_aln.cohort.headers import Excluded, Header, read_header, read_headers
 from mammo_aln.cohort.mammogram import judge
 
@@ -75,6 +76,36 @@ def test_encodings(tmp_path, syntax, undefined):
     assert (header.view_code, header.view_modifiers) == ("R-10226", ("Magnification",))
     assert (header.rows, header.columns, header.bits_stored) == (20, 16, 12)
     assert header.imager_spacing_mm == "0.07\\0.07"
+
+
+def no_pydicom(path):
+    pytest.fail(f"{path.name} went to pydicom")
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_usual_encodings_need_no_pydicom(tmp_path, monkeypatch, syntax, undefined):
+    dataset = mammogram(ViewPosition=None, ViewCodeSequence=Sequence([code("R-10226", "x", ("Magnification",))]))
+    dataset.ProcedureCodeSequence = Sequence([code("1", "x")])  # one that nobody wants
+    for sequence in ("ViewCodeSequence", "ProcedureCodeSequence"):
+        dataset[sequence].is_undefined_length = undefined
+    block = dataset.private_block(0x0019, "TEST", create=True)
+    block.add_new(1, "OB", bytes(100_000))
+    path = save(dataset, tmp_path / "a.dcm", syntax)
+    monkeypatch.setattr(headers, "_with_pydicom", no_pydicom)
+    assert read_header(path).view_modifiers == ("Magnification",)
+
+
+def test_values_that_break_the_standard_are_neither_refused_nor_quoted(tmp_path, caplog):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = mammogram(ViewPosition="Mustermann", NumberOfFrames=None)
+        path = save(dataset, tmp_path / "a.dcm", ExplicitVRBigEndian)
+    caplog.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_header(path).view_position == "Mustermann"
+    assert caplog.text == ""
 
 
 def test_a_header_longer_than_the_first_read(tmp_path):

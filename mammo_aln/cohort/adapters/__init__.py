@@ -1,0 +1,1 @@
+"""Tables of public data sets as cohort folders; the images stay where they are."""
