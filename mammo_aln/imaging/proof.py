@@ -131,7 +131,8 @@ def _row(lesion: _Lesion, plan: ImagePlan, pixels: PixelConfig, crop: CropConfig
     tiles = [_tile(colour, title, row, store) for colour, title, row in chosen]
     some = next(row for _, _, row in chosen if row is not None)
     image = store.record(store.record(some["key"])["image"])
-    return Row(_view(plan, pixels, image, tiles), tiles, _words(lesion, some, image, primary, tiles))
+    rows = [*primary.to_dict("records"), *auxiliary.to_dict("records")]
+    return Row(_view(plan, pixels, image, tiles), tiles, _words(lesion, rows, image, tiles))
 
 
 def _tile(colour: str, title: str, row: dict[Any, Any] | None, store: CropStore) -> Tile:
@@ -171,7 +172,7 @@ def _bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _words(
-    lesion: _Lesion, row: dict[Any, Any], image: dict[str, Any], primary: pd.DataFrame, tiles: list[Tile]
+    lesion: _Lesion, rows: list[dict[Any, Any]], image: dict[str, Any], tiles: list[Tile]
 ) -> tuple[tuple[str, str], ...]:
     """Lines beside a row, each with its weight: `head`, `plain` or `flag`."""
     spacing = image["spacing"]
@@ -185,12 +186,12 @@ def _words(
     turned = Orientation(**image["orientation"])
     mirrored = [name for name, so in (("left-right", turned.flip_horizontal), ("up-down", turned.flip_vertical)) if so]
     told = f"turned {' and '.join(mirrored)} for display" if mirrored else "shown as stored"
-    lines = [("head", f"{row['image_id']}{numbered}"), ("plain", millimetres), ("plain", told)]
-    rows = [*primary.to_dict("records"), *lesion.crops[lesion.crops["region"] != PRIMARY].to_dict("records")]
+    lines = [("head", f"{lesion.image_id}{numbered}"), ("plain", millimetres), ("plain", told)]
     codes: dict[str, list[str]] = {}
-    for one in rows:
-        for code in one["fallbacks"].split(";") if one["fallbacks"] else []:
-            codes.setdefault(code, []).append(one["strategy"].replace("_", " ") if code in CROP_CODES else "")
+    for row in rows:
+        shown_as = (row["strategy"] if row["region"] == PRIMARY else row["region"]).replace("_", " ")
+        for code in filter(None, row["fallbacks"].split(";")):
+            codes.setdefault(code, []).append(shown_as if code in CROP_CODES else "")
     serious = sorted(codes, key=lambda code: (code not in _SERIOUS, code))
     for code in serious:
         about = ", ".join(dict.fromkeys(name for name in codes[code] if name))
