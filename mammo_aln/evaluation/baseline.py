@@ -10,9 +10,7 @@ import pandas as pd
 
 from mammo_aln.evaluation.discrimination import auc, delong_variance, logit_interval
 
-STRUCTURE = frozenset(
-    {"patient_id", "unit_id", "center", "split", "side", "aln_status", "eligible", "exclusion_reason", "score"}
-)
+STRUCTURE = frozenset("patient_id unit_id center split side aln_status outcome eligible exclusion_reason score".split())
 MOST_LEVELS = 8  # a column with more different texts is free text, not a category
 DISTINCT_FOR_CONTINUOUS = 6
 

@@ -1,4 +1,4 @@
-"""TRIPOD+AI (BMJ 2024;385:e078378) and CLAIM 2024 (Radiology: AI 2024;6:e240300): each item, in our words, with its answer.
+"""TRIPOD+AI (BMJ 2024;385:e078378) and CLAIM 2024 (Radiology: AI 2024;6:e240300), each item in our words.
 
 Where the files hold no answer the item is the author's.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,16 @@ from mammo_aln.files import write_csv, write_json, write_text
 from mammo_aln.progress import say
 
 CUTOFFS = (0.2, 0.5)
-FIGURES = ("auc_difference", "delong_z", "delong_p", "nri_continuous", "nri_categorical", "idi", "mcnemar_p")
+FIGURES = (
+    "auc_difference",
+    "auc_difference_bootstrap",
+    "delong_z",
+    "delong_p",
+    "nri_continuous",
+    "nri_categorical",
+    "idi",
+    "mcnemar_p",
+)
 
 
 def _metric(test: compare.Test, method: str) -> Metric:
@@ -60,8 +69,10 @@ def paired_rows(reference: Predictions, other: Predictions, split: str, names: t
     return both[both["aln_status"].notna()]
 
 
-def compare_pair(rows: pd.DataFrame, thresholds: tuple[Metric, Metric], cutoffs: Sequence[float]) -> dict[str, Metric]:
-    """Every comparison of two score columns, other minus reference."""
+def compare_pair(
+    rows: pd.DataFrame, thresholds: tuple[Metric, Metric], cutoffs: Sequence[float], resamples: int
+) -> dict[str, Metric]:
+    """Every comparison of two score columns, other minus reference; the bootstrap draws patients, not rows."""
     first: Floats = rows["score_reference"].to_numpy(float)
     second: Floats = rows["score_other"].to_numpy(float)
     labels: Floats = rows["aln_status"].to_numpy(float)
@@ -70,8 +81,11 @@ def compare_pair(rows: pd.DataFrame, thresholds: tuple[Metric, Metric], cutoffs:
         return {name: unknown(reason) for name in FIGURES}
     test = compare.paired_delong(second, first, labels)
     reached = {"auc_reference": auc(first, labels), "auc_other": auc(second, labels)}
+    who = rows["center"] + "\n" + rows["patient_id"] if "center" in rows else rows["patient_id"]
+    boot = compare.paired_bootstrap(second, first, labels, resamples=resamples, clusters=who)
     found: dict[str, Metric] = {
         "auc_difference": _metric(test, "DeLong, paired") | reached,
+        "auc_difference_bootstrap": _metric(boot, "bootstrap of patients, percentile") | {"resamples": resamples},
         "delong_z": {"value": test.statistic},
         "delong_p": {"value": test.p_value},
         "nri_continuous": _reclassified(compare.net_reclassification(first, second, labels), "continuous"),
@@ -103,7 +117,7 @@ def _mcnemar(first: Floats, second: Floats, labels: Floats, thresholds: tuple[Me
 def compare_files(
     reference: Path, others: Sequence[Path], out: Path, *, cutoffs: Sequence[float] = CUTOFFS, resamples: int = 2000
 ) -> Path:
-    """Compare models on the same patients: `comparisons.json`, `comparisons.csv` and `comparisons.html`.
+    """Compare models on the same patients: `comparisons.json`, its table, `ladder.csv` and `comparisons.html`.
 
     Args:
         reference: predictions that the others are measured against.
@@ -132,11 +146,11 @@ def compare_files(
             raise InputError(f"{names[0]} and {name} share no split ({base.splits()} against {models[name].splits()})")
         for split in shared:
             rows = paired_rows(base, models[name], split, (names[0], name))
-            found = compare_pair(rows, (thresholds[names[0]], thresholds[name]), cutoffs)
+            found = compare_pair(rows, (thresholds[names[0]], thresholds[name]), cutoffs, resamples)
             entries.append({"reference": names[0], "other": name, "split": split, "n": {"value": len(rows)}, **found})
     _add_holm(entries)
     judged = {name: _aucs(found, thresholds[name], resamples) for name, found in models.items()}
-    table = comparison_table(entries)
+    table, ladder = comparison_table(entries), ladder_table(models, judged)
     page = TEMPLATES.get_template("compare.html.j2").render(
         version=__version__,
         reference=names[0],
@@ -148,10 +162,12 @@ def compare_files(
         safer=safer_auc,
         spoken=spoken,
         cutoffs=cutoffs,
-        download=csv_link(table),
+        ladder=ladder.to_dict("records"),
+        downloads={"comparisons.csv": csv_link(table), "ladder.csv": csv_link(ladder)},
     )
     out = Path(out)
     write_csv(out / "comparisons.csv", table)
+    write_csv(out / "ladder.csv", ladder)
     write_json(out / "comparisons.json", entries)
     write_text(out / "comparisons.html", page)
     return out / "comparisons.html"
@@ -182,6 +198,29 @@ def _aucs(found: Predictions, threshold: Metric, resamples: int) -> dict[str, di
     return {
         split: judge_sample(sample_of(rows, split), threshold, resamples=resamples) for split, rows in parts.items()
     }
+
+
+def ladder_table(
+    models: Mapping[str, Predictions], judged: Mapping[str, Mapping[str, Mapping[str, Metric]]]
+) -> pd.DataFrame:
+    """Each file against the one before it, as they were given, in each split: AUC, difference and DeLong's p."""
+    names = list(models)
+    rows = []
+    for place, name in enumerate(names):
+        for split, metrics in judged[name].items():
+            area = safer_auc(metrics)
+            row = {"step": name, "split": split, "n": metrics["n"]["value"], "auc": area["value"]}
+            row |= {"ci_low": area.get("ci_low"), "ci_high": area.get("ci_high")}
+            before = names[place - 1] if place else None
+            if before and split in models[before].splits():
+                pair = paired_rows(models[before], models[name], split, (before, name))
+                labels = pair["aln_status"].to_numpy(float)
+                if np.unique(labels).size == 2:
+                    test = compare.paired_delong(pair["score_other"], pair["score_reference"], labels)
+                    row |= {"before": before, "difference": test.difference, "delong_p": test.p_value}
+            rows.append(row)
+    columns = ["step", "split", "n", "auc", "ci_low", "ci_high", "before", "difference", "delong_p"]
+    return pd.DataFrame(rows).reindex(columns=columns).astype(object).where(lambda table: table.notna(), None)
 
 
 def _forest(entries: Sequence[dict[str, Any]]) -> plots.Picture:

@@ -94,7 +94,7 @@ def roc(curves: Mapping[str, pd.DataFrame], judged: Mapping[str, Mapping[str, An
         judged: name -> its metrics.
         by: `split` or `centre`, for the title.
     """
-    figure, axes = canvas(5.4, 5.6)
+    figure, axes = canvas(5.4, 5.4 + 0.26 * len(curves))
     axes.plot([0, 1], [0, 1], color="#999999", lw=1, ls=(0, (4, 4)))
     spokens = []
     for place, (name, rows) in enumerate(curves.items()):
@@ -115,8 +115,9 @@ def roc(curves: Mapping[str, pd.DataFrame], judged: Mapping[str, Mapping[str, An
         xlim=(-0.01, 1.01),
         ylim=(-0.01, 1.01),
         aspect="equal",
+        title=f"by {by}",
     )
-    axes.legend(title="AUC (95 % interval)", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=1, alignment="left")
+    figure.legend(title="AUC (95 % interval)", loc="outside lower center", alignment="left")
     title = f"ROC curves by {by}"
     return picture(figure, title, f"{title}. {'; '.join(spokens)}. Circles mark the frozen threshold.")
 
@@ -187,7 +188,7 @@ def useful_range(data: pd.DataFrame) -> str:
 @mpl.rc_context(STYLE)
 def distribution(name: str, scores: Floats, labels: Floats, threshold: float | None) -> Picture:
     """How scores spread in the two outcomes, mirrored, with the frozen threshold."""
-    figure, axes = canvas(5.2, 3.6)
+    figure, axes = canvas(5.2, 4.2)
     low, high = (0.0, 1.0) if scores.min() >= 0 and scores.max() <= 1 else (float(scores.min()), float(scores.max()))
     edges = np.linspace(low, high if high > low else low + 1, 31)
     groups = ((labels == 1, POSITIVE, "residual disease", 1), (labels == 0, NEGATIVE, "no residual disease (ypN0)", -1))
@@ -209,7 +210,7 @@ def distribution(name: str, scores: Floats, labels: Floats, threshold: float | N
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.set(xlabel="score", ylabel="patients", title=spoken(name))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    figure.legend(loc="outside lower center")
     middle = [f"{np.median(scores[chosen]):.2f}" if chosen.any() else "none" for chosen, *_ in groups]
     title = f"Scores, {spoken(name)}"
     alt = f"{title}: median {middle[0]} in patients with residual disease, {middle[1]} in ypN0 patients."
@@ -223,13 +224,14 @@ def forest(title: str, rows: Sequence[tuple[str, Mapping[str, Any], str]], axis:
     known = [row for row in rows if row[1].get("value") is not None]
     for place, (_, metric, _) in enumerate(rows):
         if metric.get("value") is None:
+            axes.text(line, place, "too few patients", va="center", ha="center", fontsize=9, color="#777777")
             continue
         if metric.get("ci_low") is not None:
             axes.plot([metric["ci_low"], metric["ci_high"]], [place, place], color=MODEL, lw=1.8)
         axes.plot(metric["value"], place, "s", color=MODEL, ms=6)
     axes.axvline(line, color="#999999", lw=1, ls=(0, (4, 4)))
     axes.set_yticks(range(len(rows)), [label for label, *_ in rows])
-    axes.set(xlabel=axis, ylim=(len(rows) - 0.4, -0.6))
+    axes.set(xlabel=axis, ylim=(len(rows) - 0.4, -0.6), title=title)
     axes.grid(visible=False, axis="y")
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(rows)), [text for *_, text in rows])

@@ -166,8 +166,10 @@ def cohort_tables(predictions: Predictions, patients: pd.DataFrame, metrics: dic
     threshold = next(iter(metrics["splits"].values()))["threshold"]["value"]
     metrics["subgroups"] = subgroups(predictions, patients, threshold)
     rows = joined(predictions, patients).rename(columns=lambda name: str(name).removeprefix("feature:"))
-    by_split = baseline_table(rows.assign(split=rows["split"].map(spoken)), "split")
-    known = rows[rows["aln_status"].notna()]
+    order = {name: place for place, name in enumerate(predictions.splits())}
+    ordered = rows.sort_values("split", key=lambda names: names.map(order), kind="stable")
+    by_split = baseline_table(ordered.assign(split=ordered["split"].map(spoken)), "split")
+    known = rows[rows["aln_status"].notna()].sort_values("aln_status", ascending=False, kind="stable")
     outcome = known["aln_status"].map({1.0: "residual disease", 0.0: "ypN0"})
     made = {
         "baseline_by_split": by_split,
@@ -260,12 +262,11 @@ def evaluate_files(
     metrics = judge(predictions, resamples=resamples, seed=seed)
     samples = places(predictions)
     tables = curve_tables(samples)
-    figures = pictures(samples, tables, metrics)
     metrics["heterogeneity"] = between_centres({name: sample for (_, name), sample in samples.items() if name})
     spared = spared_rows(samples)
     metrics["operations_spared"] = spared.to_dict("records")
     extra = cohort_tables(predictions, cohort_patients, metrics) if cohort_patients is not None else {}
-    figures["forest"] = forests(metrics)
+    figures = pictures(samples, tables, metrics) | {"forest": forests(metrics)}
     codes, ledger = fallback_rows(predictions.facts)
     made = tables | extra | ({"operations_spared": spared} if len(spared) else {})
     page = TEMPLATES.get_template("report.html.j2").render(

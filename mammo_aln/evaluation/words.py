@@ -59,9 +59,10 @@ def methods(facts: Mapping[str, Any], metrics: Mapping[str, Any], resamples: int
         parts.append(f"Probabilities were calibrated by {fitted['method']} scaling fitted{where} and then left alone.")
     if any(found["brier"]["value"] is not None for found in splits.values()):
         parts.append(
-            "Calibration was described by slope and intercept of a logistic fit on the logit of the score, calibration in "
-            "the large, Brier score (raw and scaled), expected calibration error (10 bins of equal width), the integrated "
-            "calibration index (lowess) and the Hosmer-Lemeshow test (10 groups); usefulness by decision curves."
+            "Calibration was described by slope and intercept of a logistic fit on the logit of the score, calibration "
+            "in the large, Brier score (raw and scaled), expected calibration error (10 bins of equal width), the "
+            "integrated calibration index (lowess) and the Hosmer-Lemeshow test (10 groups); usefulness by "
+            "decision curves."
         )
     if metrics["auc_gap"]:
         parts.append(

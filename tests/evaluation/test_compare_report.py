@@ -1,0 +1,104 @@
+"""`compare`: files of the same patients side by side."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mammo_aln.errors import InputError
+from mammo_aln.evaluation.compare_report import compare_files
+
+
+@pytest.fixture
+def three(files, tmp_path):
+    rows = pd.read_csv(files["test"], dtype={"patient_id": str})
+    rng = np.random.default_rng(0)
+    paths = {}
+    for name, share in (("worse", 0.7), ("chance", 1.0)):
+        noisy = rows.assign(score=(1 - share) * rows["score"] + share * rng.random(len(rows)), run_id=name)
+        paths[name] = tmp_path / f"{name}.csv"
+        noisy.sample(frac=1, random_state=1).to_csv(paths[name], index=False)
+        (tmp_path / f"{name}.json").write_text(json.dumps({"threshold": {"value": 0.5, "rule": "youden"}}))
+    return files["test"], paths
+
+
+def test_one_entry_per_pair_and_split(three, tmp_path):
+    reference, paths = three
+    page = compare_files(reference, list(paths.values()), tmp_path / "out", resamples=500)
+    entries = json.loads((page.parent / "comparisons.json").read_text())
+    assert [(e["reference"], e["other"], e["split"]) for e in entries] == [
+        ("test", "worse", "internal_test"),
+        ("test", "worse", "external_test"),
+        ("test", "chance", "internal_test"),
+        ("test", "chance", "external_test"),
+    ]
+    for entry in entries:
+        difference = entry["auc_difference"]
+        assert difference["value"] == pytest.approx(difference["auc_other"] - difference["auc_reference"])
+        assert difference["value"] < 0
+        assert entry["delong_z"]["value"] < 0
+        assert entry["idi"]["value"] < 0
+        assert entry["nri_continuous"]["ci_low"] < entry["nri_continuous"]["value"]
+        assert 0 <= entry["mcnemar_p"]["value"] <= 1
+        assert entry["auc_difference_bootstrap"]["value"] == pytest.approx(difference["value"])
+        assert entry["auc_difference_bootstrap"]["se"] == pytest.approx(difference["se"], rel=0.2)
+    for split in ("internal_test", "external_test"):
+        raw, adjusted = (
+            sorted(e[key]["value"] for e in entries if e["split"] == split) for key in ("delong_p", "delong_p_holm")
+        )
+        assert adjusted == pytest.approx([min(1, 2 * raw[0]), max(raw[1], min(1, 2 * raw[0]))])
+    ladder = pd.read_csv(page.parent / "ladder.csv")
+    assert ladder["before"].fillna("").tolist() == ["", "", "test", "test", "worse", "worse"]
+
+
+def test_a_model_against_itself(three, tmp_path):
+    reference, _ = three
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(reference.read_bytes())
+    compare_files(reference, [copy], tmp_path / "out", resamples=50)
+    for entry in json.loads((tmp_path / "out" / "comparisons.json").read_text()):
+        assert (entry["delong_z"]["value"], entry["delong_p"]["value"]) == (0.0, 1.0)
+        assert entry["nri_continuous"]["value"] == entry["idi"]["value"] == 0.0
+        assert entry["mcnemar_p"]["value"] is None
+        assert entry["mcnemar_p"]["reason"]
+
+
+def test_a_reader_with_ratings_is_one_more_model(three, tmp_path):
+    reference, _ = three
+    rows = pd.read_csv(reference, dtype={"patient_id": str})
+    rows["score"] = np.clip(np.round(rows["score"] * 5), 1, 5)
+    rows[["patient_id", "split", "aln_status", "score"]].to_csv(tmp_path / "reader.csv", index=False)
+    compare_files(reference, [tmp_path / "reader.csv"], tmp_path / "out", resamples=50)
+    for entry in json.loads((tmp_path / "out" / "comparisons.json").read_text()):
+        assert entry["auc_difference"]["value"] is not None
+        assert "no probabilities" in entry["idi"]["reason"]
+        assert "no frozen threshold" in entry["mcnemar_p"]["reason"]
+
+
+def test_what_cannot_be_compared_is_refused(three, tmp_path):
+    reference, _ = three
+    rows = pd.read_csv(reference, dtype={"patient_id": str})
+    cases = {
+        "no patient in common": rows.assign(patient_id="x" + rows["patient_id"]),
+        "share no split": rows.assign(split="cv"),
+        "another aln_status": rows.assign(aln_status=1 - rows["aln_status"]),
+    }
+    for message, table in cases.items():
+        table.to_csv(tmp_path / "bad.csv", index=False)
+        with pytest.raises(InputError, match=message):
+            compare_files(reference, [tmp_path / "bad.csv"], tmp_path / "out")
+    with pytest.raises(InputError, match="at least one other"):
+        compare_files(reference, [], tmp_path / "out")
+    with pytest.raises(InputError, match="same name"):
+        compare_files(reference, [reference], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_patients_in_one_file_only_are_told_and_left_out(three, tmp_path, capsys):
+    reference, _ = three
+    pd.read_csv(reference, dtype={"patient_id": str}).iloc[5:].to_csv(tmp_path / "fewer.csv", index=False)
+    compare_files(reference, [tmp_path / "fewer.csv"], tmp_path / "out", resamples=50)
+    assert "5 patients only in test" in capsys.readouterr().err

@@ -1,0 +1,208 @@
+"""The page: whole, self-contained, and right in a browser at desk and phone width."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mammo_aln.errors import InputError
+from mammo_aln.evaluation import checklists, plots
+from mammo_aln.evaluation.compare_report import compare_files
+from mammo_aln.evaluation.report import evaluate_files
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"),
+    *("--virtual-time-budget=4000", "--dump-dom"),
+)
+MEASURE = """
+const out = {};
+for (const frame of document.querySelectorAll('iframe')) {
+  const page = frame.contentDocument.documentElement;
+  const images = [...frame.contentDocument.images];
+  const clipped = [...frame.contentDocument.querySelectorAll('body *')].filter(e =>
+    e.getBoundingClientRect().right > page.clientWidth + 1 && !e.closest('.scroll') && !e.closest('details'));
+  out[frame.width] = {scroll: page.scrollWidth, client: page.clientWidth, clipped: clipped.length,
+    images: images.length, broken: images.filter(i => !i.complete || i.naturalWidth === 0).length,
+    silent: images.filter(i => i.alt.length < 30).length};
+}
+document.body.innerHTML = '<pre id=result>' + JSON.stringify(out) + '</pre>';
+"""
+
+
+@pytest.fixture(scope="module")
+def patients(files) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    rows = pd.concat([pd.read_csv(path, dtype=str) for path in (files["run"] / "predictions.csv", files["test"])])
+    table = rows[["patient_id", "center", "split"]].assign(aln_status=rows["aln_status"].astype(float), eligible=True)
+    n = len(table)
+    table["age"] = [str(int(a)) if u > 0.05 else "" for a, u in zip(rng.normal(52, 10, n), rng.random(n), strict=True)]
+    table["er"] = rng.choice(["negative", "positive"], n)
+    table["scanner"] = np.where(table["center"] == "center_c", "vendor 2", "vendor 1")
+    return table
+
+
+@pytest.fixture(scope="module")
+def report(files, patients, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("evaluation")
+    return evaluate_files([files["test"]], out, run=files["run"], cohort_patients=patients, resamples=200)
+
+
+def browser(pages: list[Path], tmp_path: Path) -> tuple[dict, str]:
+    """Measurements of pages shown 1280 and 390 px wide (a browser window cannot be that narrow, a frame can)."""
+    frames = "".join(
+        f'<iframe width="{width + place}" height="900" srcdoc="{html.escape(page.read_text())}"></iframe>'
+        for place, page in enumerate(pages)
+        for width in (1280, 390)
+    )
+    wrapper = tmp_path / "wrapper.html"
+    wrapper.write_text(f"<!doctype html><body>{frames}<script>onload = () => {{ {MEASURE} }}</script></body>")
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", wrapper.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout)
+    assert found, done.stderr[-2000:]
+    return json.loads(html.unescape(found.group(1))), done.stderr
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_pages_in_a_browser(report, files, tmp_path):
+    other = pd.read_csv(files["test"])
+    other["score"] = 1 - other["score"] * 0.5
+    other.to_csv(tmp_path / "other.csv", index=False)
+    compared = compare_files(files["test"], [tmp_path / "other.csv"], tmp_path / "compared", resamples=100)
+    found, log = browser([report, compared], tmp_path)
+    assert len(found) == 4
+    for width, page in found.items():
+        assert page["scroll"] <= page["client"], width
+        assert page["clipped"] == 0, width
+        assert page["images"] > 0, width
+        assert page["broken"] == page["silent"] == 0, width
+    assert "CONSOLE" not in log
+    assert found["1280"]["images"] == 17  # 2 ROC, 4 splits x 3, 3 forest plots
+
+
+def test_the_page_asks_nothing_of_any_server(report):
+    text = report.read_text()
+    for link in re.findall(r'(?:src|href|action|data|poster)="([^"]*)"', text):
+        assert link.startswith(("data:", "#")), link[:80]
+    assert "default-src 'none'" in text
+    assert "<script" not in text
+    assert not re.search(r"url\(|@import", re.sub(r'"data:[^"]*"', "", text))
+
+
+def test_no_identifier_and_no_path_in_the_report(report, files):
+    plain = report.read_text()
+    for uri in re.findall(r'"data:[^,"]*;base64,([^"]*)"', plain):
+        plain += base64.b64decode(uri).decode()
+    for patient in pd.read_csv(files["test"])["patient_id"]:
+        assert patient not in plain
+    assert str(files["test"].parent) not in plain
+
+
+def test_downloads_hold_the_files_beside_the_page(report):
+    links = dict(re.findall(r'<a download="([^"]*)" href="data:text/csv;base64,([^"]*)"', report.read_text()))
+    assert {"figures.csv", "roc.csv", "calibration.csv", "decision_curve.csv", "subgroups.csv"} <= set(links)
+    for name in set(links) - {"figures.csv"}:
+        assert base64.b64decode(links[name]).decode() == (report.parent / name).read_text()
+
+
+def test_every_section_has_its_content(report):
+    text = report.read_text()
+    for expected in (
+        "350</b> patients in the table",
+        "10 no DM",
+        "has been opened 2 times",
+        "voi window",
+        "spacing_imager_only",
+        "Baseline by split",
+        "Interaction tests, external test",
+        "operations spared per 1,000",
+        "TRIPOD+AI",
+        "CLAIM 2024",
+        "Model card",
+    ):
+        assert expected in text, expected
+
+
+def test_json_and_tables(report):
+    metrics = json.loads((report.parent / "metrics.json").read_text())
+    assert set(metrics["subgroups"]) == {"internal_test", "external_test"}
+    roc = pd.read_csv(report.parent / "roc.csv", keep_default_na=False)
+    external = roc[(roc["split"] == "external_test") & (roc["center"] == "")].astype({"sensitivity": float})
+    assert external["threshold"].iloc[[0, -1]].tolist() == [-np.inf, np.inf]
+    assert (report.parent / "roc.csv").read_text().splitlines()[1].split(",")[2] == "-Inf"
+    area = -np.trapezoid(external["sensitivity"], 1 - external["specificity"].astype(float))
+    assert area == pytest.approx(metrics["splits"]["external_test"]["auc"]["value"])
+    curve = pd.read_csv(report.parent / "decision_curve.csv")
+    assert (curve.groupby(["split", "center"], dropna=False).size() == 99).all()
+    bins = pd.read_csv(report.parent / "calibration.csv").query("kind == 'bin' and split == 'external_test'")
+    assert bins["n"].sum() == metrics["splits"]["external_test"]["n"]["value"]
+
+
+def test_centre_shift_sees_a_scanner_that_names_the_centre(report):
+    shift = {
+        row["center"]: row["auc"] for row in json.loads((report.parent / "metrics.json").read_text())["centre_shift"]
+    }
+    assert shift["center_c"] > 0.95
+
+
+def test_same_input_same_bytes(files, tmp_path):
+    pages = [evaluate_files([files["test"]], tmp_path / name, resamples=100) for name in ("one", "two")]
+    for name in ("report.html", "metrics.json", "roc.csv", "calibration.csv", "decision_curve.csv"):
+        assert (pages[0].parent / name).read_bytes() == (pages[1].parent / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["a,1,0.4\nb,1,0.6\n", "a,1,2.5\nb,0,-3\nc,1,0.1\nd,0,7\n", "a,,0.4\nb,,0.6\n", "a,1,0.4\n", "a,0,0.5\nb,1,0.5\n"],
+    ids=["one class", "no probabilities", "no outcome", "one patient", "equal scores"],
+)
+def test_poor_data_still_make_a_page(tmp_path, rows):
+    path = tmp_path / "p.csv"
+    path.write_text("patient_id,aln_status,score\n" + rows)
+    page = evaluate_files([path], tmp_path / "out", resamples=50)
+    assert "unknown" in page.read_text() or "discrimination alone" in page.read_text() or "AUC" in page.read_text()
+    json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert list(pd.read_csv(tmp_path / "out" / "roc.csv").columns)[:3] == ["split", "center", "threshold"]
+
+
+def test_nothing_is_written_for_a_bad_table(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("patient_id,aln_status,score\na,5,0.4\n")
+    with pytest.raises(InputError):
+        evaluate_files([path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_patients_of_another_cohort_are_refused(files, patients, tmp_path):
+    with pytest.raises(InputError, match="another cohort"):
+        evaluate_files([files["test"]], tmp_path / "out", cohort_patients=patients.assign(patient_id="x"), resamples=50)
+    assert not (tmp_path / "out").exists()
+
+
+def test_checklists_are_whole_and_honest():
+    numbers = [number for number, *_ in checklists.CLAIM_2024]
+    assert numbers == [str(i) for i in range(1, 45)]
+    assert {re.match(r"\d+", number).group() for number, *_ in checklists.TRIPOD_AI} == {str(i) for i in range(1, 28)}
+    keys = {key for _, _, key in (*checklists.TRIPOD_AI, *checklists.CLAIM_2024)} - {""}
+    bare = {"n": {"value": 3}, "n_positive": {"value": 1}, "threshold": {"value": None}}
+    metrics = {"splits": {"all": bare}, "centers": {}, "heterogeneity": {"value": None}}
+    known = checklists.answers({}, metrics)
+    assert set(known) < keys
+    assert {"threshold", "baseline", "external", "model", "flow"}.isdisjoint(known)
+
+
+def test_the_longest_useful_range_is_told_not_the_hull():
+    model = [0.1, 0.3, 0.3, 0.3, -0.1, 0.2]
+    data = pd.DataFrame({"threshold": np.arange(1, 7) / 100, "model": model, "treat_all": [0.2, 0.2, 0.1, 0, 0, 0]})
+    assert plots.useful_range(data).endswith("from 2 % to 4 %")
