@@ -17,7 +17,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> Any:
     # Loaded on first use: `mammo-aln --help` must not wait for torch.
     if name in _HOMES:
         from importlib import import_module

@@ -19,7 +19,7 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
     import torch
 
     from mammo_aln.cohort.tables import read_cohort
-    from mammo_aln.evaluation.judge import evaluate_files
+    from mammo_aln.evaluation.report import evaluate_files
     from mammo_aln.imaging.jobs import crop_cohort
     from mammo_aln.phantom.mammography import write_phantom
     from mammo_aln.training.predict import predict_cohort

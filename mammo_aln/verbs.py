@@ -230,24 +230,23 @@ def evaluate(
         seed: draws the resamples.
     """
     from mammo_aln.cohort.tables import read_cohort
-    from mammo_aln.evaluation.judge import evaluate_files
+    from mammo_aln.evaluation.report import evaluate_files
 
     patients = read_cohort(cohort, need=("patients",)).patients if cohort else None
     return evaluate_files(files, out, run=run, cohort_patients=patients, resamples=resamples, seed=seed)
 
 
-def compare(files: list[Path], out: Path, resamples: int = 2000, seed: int = 0) -> Path:
+def compare(files: list[Path], out: Path, resamples: int = 2000) -> Path:
     """Compare models on the same patients: comparisons.json in OUT.
 
     Args:
         files: predictions; the first is the reference.
         out: folder for the comparison.
         resamples: bootstrap resamples.
-        seed: draws the resamples.
     """
     from mammo_aln.errors import InputError
-    from mammo_aln.evaluation.compare import compare_files
+    from mammo_aln.evaluation.compare_report import compare_files
 
     if len(files) < 2:
         raise InputError("compare needs a reference and at least one other predictions file")
-    return compare_files(files[0], files[1:], out, resamples=resamples, seed=seed)
+    return compare_files(files[0], files[1:], out, resamples=resamples)

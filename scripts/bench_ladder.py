@@ -1,8 +1,8 @@
 """Does the product do on the phantom what it must? 1,000 patients, 400 external, three seeds, no pre-trained weights.
 
 The ladder of inputs (primary, + clinical, + auxiliary), the four crops side by side, and shuffled labels, each trained
-from scratch and judged on the external centre, with patient-bootstrap intervals of the mean over seeds. Writes the table
-to docs/benchmarks.md. One process per core, one thread each; with the same --out, finished runs are not trained again.
+from scratch and judged on the external centre, with patient-bootstrap intervals of the mean over seeds. Writes
+docs/benchmarks.md. One process per core, one thread each; finished runs of the same --out are not trained again.
 
     python scripts/bench_ladder.py --out out/ladder
 """
@@ -178,7 +178,7 @@ def report(
         f"`python scripts/bench_ladder.py`: {given.patients} phantom patients (seed {given.phantom_seed}), "
         f"{given.external} of them external, {given.seeds} seeds, {given.backbone}, {given.size_px} px, "
         f"{given.epochs} epochs, from scratch; AUC on the external centre, mean over seeds, 95 % interval by "
-        f"bootstrap over patients. {machine()}; {total_s / 60:.0f} min in all, cohort and crops {made_s:.0f} s of them.",
+        f"bootstrap over patients. {machine()}; {total_s / 60:.0f} min in all, cohort and crops {made_s:.0f} s.",
         "",
         "| inputs, crop | external AUC | each seed | Bayes AUC (drawn labels) | share of (Bayes - 0.5) |",
         "|---|---|---|---|---|",

@@ -51,7 +51,7 @@ def _words(parameters: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def _together(key: str, values: list[Any]) -> Any:  # noqa: ANN401
+def _together(key: str, values: list[Any]) -> Any:
     if len(set(map(repr, values))) == 1:
         return values[0]
     return {"different": len(set(values))} if key in DIGESTS else {"min": min(values), "max": max(values)}
