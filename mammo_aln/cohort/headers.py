@@ -58,6 +58,8 @@ WANTED = {*TEXT.values(), *UNSIGNED.values(), *SEQUENCES, TRANSFER_SYNTAX, CODE_
 LAST_WANTED = max(WANTED)
 _UNSIGNED_TAGS = frozenset(UNSIGNED.values())
 
+# below this many files one process is done before a pool has started
+POOL_FROM_FILES = 2000
 FIRST_READ_BYTES, SECOND_READ_BYTES = 1 << 16, 1 << 20
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -127,8 +129,9 @@ def read_headers(paths: Iterable[Path], workers: int | None = None) -> Iterator[
         workers: processes; by default one per core this process may use, and none for a few files.
     """
     paths = list(paths)
-    workers = workers or len(os.sched_getaffinity(0))
-    if workers == 1 or len(paths) < 500:
+    # a job's share of the cores, where the system tells it
+    workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if workers == 1 or len(paths) < POOL_FROM_FILES:
         yield from map(read_header, paths)
         return
     # spawned, not forked: the caller may hold threads (torch), and this module is quick to import

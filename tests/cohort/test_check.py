@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from dicoms import mammogram, save
+from mammogram_files import mammogram, save
 
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.twins import identical_files

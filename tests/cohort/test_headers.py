@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicoms import code, mammogram, save
+from mammogram_files import code, mammogram, save
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -157,6 +157,7 @@ def test_files_that_are_none(tmp_path):
     ]
 
 
-def test_a_pool_reads_the_same_in_the_same_order(tmp_path):
+def test_a_pool_reads_the_same_in_the_same_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(headers, "POOL_FROM_FILES", 1)
     paths = [save(mammogram(InstanceNumber=number), tmp_path / f"{number}.dcm") for number in range(3)] * 200
     assert list(read_headers(paths, workers=2)) == list(read_headers(paths, workers=1))

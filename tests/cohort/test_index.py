@@ -4,7 +4,7 @@ import os
 
 import pandas as pd
 import pytest
-from dicoms import BORN, NAME, PATIENT, mammogram, save
+from mammogram_files import BORN, NAME, PATIENT, mammogram, save
 
 from mammo_aln.cohort.index import index_folder
 from mammo_aln.cohort.tables import image_path, read_cohort

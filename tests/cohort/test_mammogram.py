@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from dicoms import code, mammogram, save
+from mammogram_files import code, mammogram, save
 from pydicom.sequence import Sequence
 
 from mammo_aln.cohort.headers import Excluded, read_header
