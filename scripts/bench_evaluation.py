@@ -1,4 +1,4 @@
-"""Speed of the evaluation: bootstrap against the bare drawing of indices, DeLong on 100,000 patients with ties, one report.
+"""Speed of the evaluation: bootstrap against the bare drawing of indices, DeLong on 100,000 patients, a report.
 
     python scripts/bench_evaluation.py
 

@@ -10,7 +10,20 @@ import pandas as pd
 
 from mammo_aln.evaluation.discrimination import auc, delong_variance, logit_interval
 
-STRUCTURE = frozenset("patient_id unit_id center split side aln_status outcome eligible exclusion_reason score".split())
+STRUCTURE = frozenset(
+    [
+        "patient_id",
+        "unit_id",
+        "center",
+        "split",
+        "side",
+        "aln_status",
+        "outcome",
+        "eligible",
+        "exclusion_reason",
+        "score",
+    ]
+)
 MOST_LEVELS = 8  # a column with more different texts is free text, not a category
 DISTINCT_FOR_CONTINUOUS = 6
 

@@ -6,7 +6,7 @@ Positives and negatives are drawn apart (stratified), each with replacement, to 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,12 +22,17 @@ def _blocks(resamples: int, width: int) -> Iterator[int]:
         yield min(size, resamples - begin)
 
 
-def _counts(rng: np.random.Generator, cell: NDArray[np.int32], rows: int, width: int) -> NDArray[np.int64]:
-    """How often each cell was drawn, (rows, width): every row draws `cell.size` items with replacement."""
-    narrow = np.uint16 if cell.size <= np.iinfo(np.uint16).max else np.int64  # fewer random bits for small samples
-    drawn = cell.take(rng.integers(0, cell.size, size=(rows, cell.size), dtype=narrow))
-    drawn += (np.arange(rows, dtype=np.int32) * width)[:, None]
-    return np.bincount(drawn.ravel(), minlength=rows * width).reshape(rows, width)
+def _draw(rng: np.random.Generator, size: int, rows: int) -> NDArray[np.integer]:
+    """Indices of `rows` samples with replacement, (rows, size); few random bits where the sample is small."""
+    return rng.integers(0, size, size=(rows, size), dtype=np.uint16 if size <= np.iinfo(np.uint16).max else np.int64)
+
+
+def _counts(cell: NDArray[np.int32], drawn: NDArray[np.integer], width: int) -> NDArray[np.int64]:
+    """How often each cell was drawn, (rows, width)."""
+    rows = len(drawn)
+    cells = cell.take(drawn)
+    cells += (np.arange(rows, dtype=np.int32) * width)[:, None]
+    return np.bincount(cells.ravel(), minlength=rows * width).reshape(rows, width)
 
 
 def _runs(scores: Floats, positive: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
@@ -43,17 +48,7 @@ def _runs(scores: Floats, positive: NDArray[np.bool_]) -> tuple[NDArray[np.int32
 
 def bootstrap_auc(scores: ArrayLike, labels: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Floats:
     """AUCs of `resamples` stratified bootstrap samples, shape (resamples,)."""
-    score, positive = checked(scores, labels)
-    rng = np.random.default_rng(seed)
-    place, width = _runs(score, positive)
-    result = np.empty(resamples)
-    done = 0
-    for rows in _blocks(resamples, score.size):
-        negatives = _counts(rng, place[~positive], rows, width)
-        twice_below = 2 * np.cumsum(negatives, axis=1) - negatives
-        result[done : done + rows] = (_counts(rng, place[positive], rows, width) * twice_below).sum(axis=1)
-        done += rows
-    return result / (2.0 * positive.sum() * (~positive).sum())
+    return bootstrap_auc_joint(scores, labels, resamples=resamples, seed=seed)[0]
 
 
 def bootstrap_auc_joint(
@@ -66,36 +61,57 @@ def bootstrap_auc_joint(
         labels: shape (n,).
         resamples: number of bootstrap samples.
         seed: of the random generator.
-        clusters: shape (n,), names the patient of each row; whole patients are drawn, in strata (positive rows only,
-            negative rows only, both), so that rows of one patient stay together.
+        clusters: shape (n,), names the patient of each row; where patients have several rows, whole patients are drawn,
+            in strata (positive rows only, negative rows only, both), so that rows of one patient stay together.
     """
-    table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
-    _, positive = checked(table[0], labels)
-    member = np.arange(positive.size) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    table = [checked(row, labels)[0] for row in np.atleast_2d(np.asarray(scores, dtype=np.float64))]
+    positive = checked(table[0], labels)[1]
+    rng = np.random.default_rng(seed)
+    if clusters is not None:
+        member = np.unique(np.asarray(clusters), return_inverse=True)[1]
+        if member.max() + 1 < member.size:
+            return _clustered(table, positive, member, resamples, rng)
+    placed = [_runs(score, positive) for score in table]
+    result = np.empty((len(table), resamples))
+    done = 0
+    for rows in _blocks(resamples, positive.size):
+        below, above = _draw(rng, int((~positive).sum()), rows), _draw(rng, int(positive.sum()), rows)
+        for k, (place, width) in enumerate(placed):
+            negatives = _counts(place[~positive], below, width)
+            twice_below = 2 * np.cumsum(negatives, axis=1) - negatives
+            result[k, done : done + rows] = (_counts(place[positive], above, width) * twice_below).sum(axis=1)
+        done += rows
+    return result / (2.0 * positive.sum() * (~positive).sum())
+
+
+def _clustered(
+    table: Sequence[Floats],
+    positive: NDArray[np.bool_],
+    member: NDArray[np.int64],
+    resamples: int,
+    rng: np.random.Generator,
+) -> Floats:
+    """The same, drawing whole clusters; the number of positive and negative rows then varies between resamples."""
     n_clusters = int(member.max()) + 1
     kind = np.zeros(n_clusters, dtype=np.int64)
     np.bitwise_or.at(kind, member, np.where(positive, 1, 2))
     strata = [np.flatnonzero(kind == value).astype(np.int32) for value in np.unique(kind)]
     ranked = []
-    for row in table:
-        score, _ = checked(row, labels)
+    for score in table:
         order = np.argsort(score, kind="stable")
         starts = np.flatnonzero(np.concatenate([[True], np.diff(score[order]) > 0]))
         ranked.append((member[order], positive[order], starts))
-    rng = np.random.default_rng(seed)
-    result = np.empty((table.shape[0], resamples))
+    result = np.empty((len(table), resamples))
     done = 0
-    for rows in _blocks(resamples, n_clusters):
-        drawn = np.zeros((rows, n_clusters))
-        for stratum in strata:
-            drawn += _counts(rng, stratum, rows, n_clusters)
+    for rows in _blocks(resamples, positive.size):
+        drawn = sum(_counts(stratum, _draw(rng, stratum.size, rows), n_clusters) for stratum in strata)
         for k, (who, is_positive, starts) in enumerate(ranked):
-            weight = drawn[:, who]
+            weight = np.asarray(drawn)[:, who]
             negatives = np.add.reduceat(weight * ~is_positive, starts, axis=1)
             positives = np.add.reduceat(weight * is_positive, starts, axis=1)
-            below = np.cumsum(negatives, axis=1) - 0.5 * negatives
             pairs = positives.sum(axis=1) * negatives.sum(axis=1)
-            result[k, done : done + rows] = np.einsum("ij,ij->i", positives, below) / pairs
+            twice_below = 2 * np.cumsum(negatives, axis=1) - negatives
+            result[k, done : done + rows] = (positives * twice_below).sum(axis=1) / (2.0 * pairs)
         done += rows
     return result
 
