@@ -12,6 +12,7 @@ from mammo_aln.phantom.findings import (
     Outline,
     add_at,
     hilum_outline,
+    islands,
     lesion_outline,
     node_outline,
     patch_around,
@@ -20,6 +21,8 @@ from mammo_aln.phantom.findings import (
 from mammo_aln.phantom.texture import Image, Plane, blurred, fractal_noise, lattice_noise
 
 View = Literal["CC", "MLO"]
+GRAIN_MM = (0.15, 0.3, 0.6, 1.2)
+ISLAND_REACH_MM = 26.0
 
 
 @dataclass(frozen=True)
@@ -45,40 +48,47 @@ class Appearance:
     roughness: float
     blur_mm: float
     noise: float
-    noise_grain_mm: float
     muscle: float
     lesion_contrast: float
     lesion_soft: float
+    dense_mm: float
     lesion_depth_mm: float
     node_contrast: float
+    node_dense_mm: float
     benign: int
 
 
-def draw_appearance(rng: np.random.Generator) -> Appearance:
-    """Draw a patient's appearance: grain, blur and noise vary widely, so that they do not betray a crop's scale."""
+def draw_appearance(size_mm: float, rng: np.random.Generator) -> Appearance:
+    """Draw a patient's appearance: grain, blur and noise vary widely, so that they do not betray a crop's scale.
+
+    Blur and grain go with about the square root of the lesion's size, the middle way: were they drawn alike for all, a
+    crop as wide as the lesion would tell its scale by its sharpness; were they in proportion, a crop of fixed width would.
+    """
+    fineness = (size_mm / 21.0) ** 0.52
     return Appearance(
         depth_mm=rng.uniform(82.0, 104.0),
         half_height_mm=rng.uniform(70.0, 80.0),
         fat=rng.uniform(0.16, 0.36),
         gland=rng.uniform(0.12, 0.34),
         density=rng.uniform(-0.9, 0.9),
-        coarsest_mm=float(np.exp(rng.uniform(np.log(12.0), np.log(32.0)))),
+        coarsest_mm=fineness * float(np.exp(rng.uniform(np.log(12.0), np.log(32.0)))),
         roughness=rng.uniform(0.55, 0.78),
-        blur_mm=float(np.exp(rng.uniform(np.log(0.10), np.log(0.40)))),
-        noise=float(np.exp(rng.uniform(np.log(0.006), np.log(0.022)))),
-        noise_grain_mm=float(np.exp(rng.uniform(np.log(0.15), np.log(0.5)))),
+        blur_mm=fineness * float(np.exp(rng.uniform(np.log(0.12), np.log(0.75)))),
+        noise=float(np.exp(rng.uniform(np.log(0.007), np.log(0.035)))),
         muscle=rng.uniform(0.10, 0.24),
-        lesion_contrast=rng.uniform(0.17, 0.30),
+        lesion_contrast=rng.uniform(0.13, 0.30),
+        dense_mm=rng.uniform(26.0, 40.0),
         lesion_soft=float(np.exp(rng.uniform(np.log(0.035), np.log(0.08)))),
         lesion_depth_mm=rng.uniform(32.0, 52.0),
-        node_contrast=rng.uniform(0.20, 0.32),
+        node_contrast=rng.uniform(0.18, 0.32),
+        node_dense_mm=rng.uniform(18.0, 28.0),
         benign=int(rng.integers(0, 4)),
     )
 
 
 @dataclass(frozen=True)
 class DrawnView:
-    """A finished view: brightness in [0, 1], chest wall on the left, cranial or lateral side up, and its boxes in pixels."""
+    """A finished view: brightness in [0, 1], chest wall left, cranial or lateral side up, and its boxes in pixels."""
 
     brightness: Image
     boxes: dict[str, Box]
@@ -110,15 +120,14 @@ def draw_view(
             boxes["axilla"] = _add_node(image, plane, look, findings, rng)
     image = np.clip(image, 0.0, 1.0) * _thickness(inside)
     image += _skin(inside)
-    image = blurred(image, look.blur_mm, plane.spacing_mm)
     tissue = np.clip(inside * 2.0, 0.0, 1.0)
-    grain = max(look.noise_grain_mm, plane.spacing_mm)
-    image += np.float32(look.noise) * lattice_noise(plane, grain, rng) * (0.25 + 0.75 * tissue)
+    image += np.float32(look.noise) * _grain(plane, rng) * (0.25 + 0.75 * tissue)
+    image = blurred(image, look.blur_mm, plane.spacing_mm)
     return DrawnView(np.clip(image, 0.0, 0.96), boxes)
 
 
 def _breast_inside(view: View, plane: Plane, look: Appearance, middle_mm: float) -> Image:
-    """Depth below the skin in mm, along the half ellipse's radius; negative in air. The MLO view widens towards the axilla."""
+    """Depth below the skin in mm, negative in air: half an ellipse, which on the MLO widens towards the axilla."""
     x, y = plane.axes()
     upper = np.float32(look.half_height_mm * (1.8 if view == "MLO" else 1.0))
     lower = np.float32(min(look.half_height_mm, plane.height_mm - middle_mm - 3.0))
@@ -133,6 +142,11 @@ def _thickness(inside: Image) -> Image:
     """Compressed breast: even in the middle, thinning within about a centimetre of the edge."""
     depth = np.clip(inside, 0.0, None)
     return np.asarray(np.sqrt(1.0 - np.exp(-depth / np.float32(4.0))), np.float32)
+
+
+def _grain(plane: Plane, rng: np.random.Generator) -> Image:
+    """Noise as strong in every octave of size, so that its look does not tell how far a crop was enlarged."""
+    return np.asarray(sum(lattice_noise(plane, cell_mm, rng) for cell_mm in GRAIN_MM), np.float32)
 
 
 def _skin(inside: Image) -> Image:
@@ -175,11 +189,12 @@ def _add_lesion(
     outline = lesion_outline(findings.size_mm * rng.uniform(0.96, 1.04), findings.spiculated, rng)
     x_mm = look.lesion_depth_mm + rng.uniform(-2.0, 2.0)
     y_mm = middle_mm + rng.uniform(-16.0, 16.0)
-    patch = patch_around(plane, x_mm, y_mm, 2.4 * outline.half_length_mm)
+    patch = patch_around(plane, x_mm, y_mm, max(2.6 * outline.half_length_mm, ISLAND_REACH_MM + 20.0))
     mask = outline.fill(patch, look.lesion_soft)
     if findings.spiculated:
-        mask = np.maximum(mask, 0.75 * spicules(patch, outline, rng))
-    contrast = look.lesion_contrast * (20.0 / findings.size_mm) ** 0.25
+        mask = np.maximum(mask, 0.9 * spicules(patch, outline, rng))
+    mask = np.maximum(mask, islands(patch, outline, look.dense_mm, ISLAND_REACH_MM, rng))
+    contrast = look.lesion_contrast
     # A solid mass displaces the parenchyma that it grows in: half of its texture is gone.
     here = image[patch.rows, patch.columns]
     level = np.float32(look.fat + 0.5 * look.gland)
@@ -190,8 +205,8 @@ def _add_lesion(
 def _add_node(image: Image, plane: Plane, look: Appearance, findings: Findings, rng: np.random.Generator) -> Box:
     outline = node_outline(findings.node_short_mm, rng)
     x_mm, y_mm = rng.uniform(20.0, 30.0), rng.uniform(24.0, 34.0)
-    patch = patch_around(plane, x_mm, y_mm, 1.6 * outline.half_length_mm)
-    mask = outline.fill(patch, 0.05)
+    patch = patch_around(plane, x_mm, y_mm, ISLAND_REACH_MM + 20.0)
+    mask = np.maximum(outline.fill(patch, 0.05), islands(patch, outline, look.node_dense_mm, ISLAND_REACH_MM, rng))
     if not findings.hilum_lost:
         hilum, right_mm, down_mm = hilum_outline(outline, rng)
         hole = hilum.fill(patch.moved(right_mm, down_mm), 0.07)

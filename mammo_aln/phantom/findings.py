@@ -1,8 +1,7 @@
-"""What is looked for: the lesion (size, margin) and the axillary node (short axis, hilum), drawn as masks in millimetres."""
+"""What is looked for: the lesion (size, margin) and the axillary node (short axis, hilum), as masks in millimetres."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -27,6 +26,17 @@ class Patch:
     def moved(self, right_mm: float, down_mm: float) -> Patch:
         """The same pixels, with offsets from a point further right and down."""
         return Patch(self.rows, self.columns, self.x_mm - np.float32(right_mm), self.y_mm - np.float32(down_mm))
+
+    def touched(self, points_mm: NDArray[np.complex128], reach_mm: float) -> tuple[slice, slice]:
+        """Rows and columns of this patch within `reach_mm` of the box around points, each x + iy; empty if none are."""
+        return (
+            _between(self.y_mm[:, 0], points_mm.imag.min() - reach_mm, points_mm.imag.max() + reach_mm),
+            _between(self.x_mm[0], points_mm.real.min() - reach_mm, points_mm.real.max() + reach_mm),
+        )
+
+
+def _between(offsets_mm: Image, low_mm: float, high_mm: float) -> slice:
+    return slice(*(int(place) for place in np.searchsorted(offsets_mm, (low_mm, high_mm))))
 
 
 def patch_around(plane: Plane, x_mm: float, y_mm: float, reach_mm: float) -> Patch:
@@ -86,7 +96,7 @@ class Outline:
 
 def lesion_outline(size_mm: float, spiculated: bool, rng: np.random.Generator) -> Outline:
     """Body of a lesion whose greatest extent is near `size_mm`; a spiculated one has an uneven outline."""
-    unevenness = 0.055 if spiculated else 0.012
+    unevenness = 0.10 if spiculated else 0.012
     lobes = tuple(
         (count, float(rng.uniform(0.4, 1.0)) * unevenness, float(rng.uniform(0, 2 * np.pi))) for count in (3, 5, 8)
     )
@@ -99,20 +109,19 @@ def spicules(patch: Patch, outline: Outline, rng: np.random.Generator) -> Image:
     total = np.zeros(np.broadcast_shapes(patch.x_mm.shape, patch.y_mm.shape), np.float32)
     count = int(rng.integers(13, 20))
     for angle in _spread_angles(count, rng):
-        length = half * rng.uniform(0.55, 1.15)
-        width = half * rng.uniform(0.045, 0.075)
+        length = half * rng.uniform(0.7, 1.3)
+        width = half * rng.uniform(0.06, 0.10)
         bend = rng.uniform(-0.12, 0.12) / half
         start = 0.8 * float(outline.radius_mm(np.array([angle], np.float32))[0])
-        for rows, columns in _bounds(
-            patch, angle, start, start + 0.2 * half + length, 4 * width + abs(bend) * length**2
-        ):
-            x, y = patch.x_mm[:, columns], patch.y_mm[rows]
-            along = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)) - np.float32(start)
-            across = y * np.float32(np.cos(angle)) - x * np.float32(np.sin(angle)) - np.float32(bend) * along**2
-            left = np.clip(1.0 - along / np.float32(0.2 * half + length), 0.0, 1.0)
-            thickness = np.float32(width) * (0.35 + 0.65 * left)
-            line = np.exp(-((across / thickness) ** 2)) * np.sqrt(left) * (along > 0)
-            np.maximum(total[rows, columns], line, out=total[rows, columns])
+        end = start + 0.2 * half + length
+        rows, columns = patch.touched(np.array([start, end]) * np.exp(1j * angle), 4 * width + abs(bend) * length**2)
+        x, y = patch.x_mm[:, columns], patch.y_mm[rows]
+        along = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)) - np.float32(start)
+        across = y * np.float32(np.cos(angle)) - x * np.float32(np.sin(angle)) - np.float32(bend) * along**2
+        left = np.clip(1.0 - along / np.float32(end - start), 0.0, 1.0)
+        thickness = np.float32(width) * (0.35 + 0.65 * left)
+        line = np.exp(-((across / thickness) ** 2)) * np.sqrt(left) * (along > 0)
+        np.maximum(total[rows, columns], line, out=total[rows, columns])
     return total
 
 
@@ -120,14 +129,27 @@ def _spread_angles(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     return 2 * np.pi * (np.arange(count) + rng.uniform(-0.35, 0.35, count)) / count + rng.uniform(0, 2 * np.pi)
 
 
-def _bounds(patch: Patch, angle: float, begin: float, end: float, reach: float) -> Iterator[tuple[slice, slice]]:
-    """The part of the patch that a line can touch; nothing if it lies outside."""
-    x_ends = np.cos(angle) * np.array([begin, end])
-    y_ends = np.sin(angle) * np.array([begin, end])
-    columns = np.flatnonzero((patch.x_mm[0] > x_ends.min() - reach) & (patch.x_mm[0] < x_ends.max() + reach))
-    rows = np.flatnonzero((patch.y_mm[:, 0] > y_ends.min() - reach) & (patch.y_mm[:, 0] < y_ends.max() + reach))
-    if columns.size and rows.size:
-        yield slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+def islands(patch: Patch, outline: Outline, dense_mm: float, reach_mm: float, rng: np.random.Generator) -> Image:
+    """Glandular islands around a finding, soft and uneven, where it leaves room for them.
+
+    Finding and islands together are as large as a disc of `dense_mm`, so that the amount of dense tissue in a crop does
+    not tell how large the finding is.
+    """
+    total = np.zeros(np.broadcast_shapes(patch.x_mm.shape, patch.y_mm.shape), np.float32)
+    left_mm2 = np.pi / 4.0 * dense_mm**2 - np.pi * outline.half_length_mm**2 * outline.aspect
+    nearest = 1.6 * outline.half_length_mm
+    while left_mm2 > 8.0 and nearest < reach_mm:
+        half = rng.uniform(3.0, 8.0)
+        lobes = tuple((n, rng.uniform(0.05, 0.18), rng.uniform(0, 2 * np.pi)) for n in (2, 3, 5))
+        island = Outline(half, rng.uniform(0.6, 1.0), rng.uniform(0, np.pi), lobes)
+        away = rng.uniform(min(nearest + 0.6 * half, reach_mm), reach_mm)
+        angle, level, soft = rng.uniform(0, 2 * np.pi), np.float32(rng.uniform(0.7, 1.1)), rng.uniform(0.10, 0.25)
+        around = patch.moved(away * np.cos(angle), away * np.sin(angle))
+        rows, columns = around.touched(np.zeros(1, complex), 2.4 * half)
+        part = Patch(rows, columns, around.x_mm[:, columns], around.y_mm[rows])
+        np.maximum(total[rows, columns], level * island.fill(part, soft), out=total[rows, columns])
+        left_mm2 -= np.pi * half**2 * island.aspect
+    return total
 
 
 def node_outline(short_mm: float, rng: np.random.Generator) -> Outline:

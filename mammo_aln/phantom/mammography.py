@@ -29,6 +29,7 @@ from mammo_aln.phantom.vendors import (
     VENDORS,
     Exposure,
     Identity,
+    Side,
     Vendor,
     breast_spacing_mm,
     chest_wall_left,
@@ -37,6 +38,7 @@ from mammo_aln.phantom.vendors import (
 )
 from mammo_aln.progress import track
 
+VIEWS: tuple[View, ...] = ("CC", "MLO")
 FIELD_MM = (120.0, 180.0)
 """Width and height of the field of view in the plane of the breast."""
 FACTORS = ("size_mm", "spiculated", "node_short_mm", "hilum_lost", "er", "her2", "ct", "age")
@@ -54,6 +56,7 @@ class ImageTask:
 
     seed: int
     patient_number: int
+    size_mm: float
     vendor: Vendor
     who: Identity
     findings: Findings | None
@@ -87,9 +90,9 @@ def write_phantom(
         workers: processes; by default one per core.
 
     Returns:
-        The cohort folder: `cohort.yaml`, `patients.csv`, `images.csv`, `regions.csv`, `dicom/`, `truth.csv` (per patient: the factors,
-        the probability that generated the label, and the best probability and the Bayes AUC at the patient's centre for every
-        subset of the inputs), `bayes_auc.csv` (centre or `all`, inputs, bayes_auc).
+        The cohort folder: `cohort.yaml`, `patients.csv`, `images.csv`, `regions.csv`, `dicom/`; `truth.csv` (per
+        patient: the factors, the probability that generated the label, and for every subset of the inputs the best
+        probability and the Bayes AUC at the patient's centre); `bayes_auc.csv` (centre or `all`, inputs, bayes_auc).
 
     Raises:
         InputError: too few patients or centres, or `out` holds something.
@@ -125,23 +128,23 @@ def plan_images(table: pd.DataFrame, seed: int, full_size: bool) -> list[ImageTa
     tasks = []
     for number, row in enumerate(table.to_dict("records")):
         findings = Findings(row["size_mm"], bool(row["spiculated"]), row["node_short_mm"], bool(row["hilum_lost"]))
-        treated = [view for view in ("CC", "MLO") if row[f"has_{view.lower()}"]]
-        shown = [(row["side"], view, findings) for view in treated]
+        treated = [view for view in VIEWS if row[f"has_{view.lower()}"]]
+        shown: list[tuple[Side, View, Findings | None]] = [(row["side"], view, findings) for view in treated]
         if row["other_breast"]:
-            other = "R" if row["side"] == "L" else "L"
-            shown += [(other, view, None) for view in ("CC", "MLO")]
+            other: Side = "R" if row["side"] == "L" else "L"
+            shown += [(other, view, None) for view in VIEWS]
         for side, view, seen in shown:
             name = f"{row['patient_id']}_{side}_{view}"
             who = Identity(row["patient_id"], name, row["center"], side, view)
             path = f"dicom/{row['center']}/{row['patient_id']}/{name}.dcm"
             vendor = VENDORS[row["center_index"] % len(VENDORS)]
-            tasks.append(ImageTask(seed, number, vendor, who, seen, path, full_size))
+            tasks.append(ImageTask(seed, number, row["size_mm"], vendor, who, seen, path, full_size))
     return tasks
 
 
 def draw_image(task: ImageTask) -> tuple[DrawnView, Plane, Exposure]:
     """Draw one image, chest wall on the left; a patient's images share an appearance and nothing else."""
-    look = draw_appearance(np.random.default_rng([task.seed, 1, task.patient_number]))
+    look = draw_appearance(task.size_mm, np.random.default_rng([task.seed, 1, task.patient_number]))
     place = ["L_CC", "L_MLO", "R_CC", "R_MLO"].index(f"{task.who.laterality}_{task.who.view}")
     rng = np.random.default_rng([task.seed, 2, task.patient_number, place])
     exposure = Exposure.draw(task.vendor, rng)
@@ -218,10 +221,9 @@ def _write_tables(folder: Path, table: pd.DataFrame, tasks: list[ImageTask], box
 
 def bayes_table(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
     """Bayes AUC of every subset of the inputs, per centre and for `all`: columns center, inputs, bayes_auc."""
-    shares = table.groupby("center")["intercept"].agg(["first", "size"])
-    mixes = {str(center): {float(row["first"]): 1.0} for center, row in shares.iterrows()}
-    pooled = table["intercept"].value_counts(normalize=True)
-    mixes["all"] = {float(intercept): float(share) for intercept, share in pooled.items()}
+    intercepts = dict(zip(table["center"], table["intercept"].astype(float), strict=True))
+    mixes = {center: {intercept: 1.0} for center, intercept in intercepts.items()}
+    mixes["all"] = {one: float((table["intercept"] == one).mean()) for one in sorted(set(intercepts.values()))}
     rows = [
         {"center": center, "inputs": "+".join(subset), "bayes_auc": truth.bayes_auc(subset, mix)}
         for center, mix in mixes.items()

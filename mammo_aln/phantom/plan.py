@@ -32,8 +32,8 @@ def center_sizes(patients: int, centers: int, external_patients: int | None) -> 
     least_internal = max(4 * LEAST_PER_CLASS, centers - 1)
     if external < LEAST_PER_CLASS or internal < least_internal:
         raise InputError(
-            f"{external} external and {internal} other patients: expected at least {LEAST_PER_CLASS} and {least_internal};"
-            f" change patients, centers or external_patients"
+            f"{external} external and {internal} other patients: expected at least {LEAST_PER_CLASS} and"
+            f" {least_internal}; change patients, centers or external_patients"
         )
     each, more = divmod(internal, centers - 1)
     return [each + (place < more) for place in range(centers - 1)] + [external]
@@ -43,7 +43,8 @@ def plan_patients(sizes: list[int], seed: int, truth: Truth, internal_test: bool
     """Draw every patient.
 
     Returns:
-        One row per patient with identifiers, factors, `intercept`, `probability`, `aln_status`, `side`, `other_breast` and `split`.
+        One row per patient: identifiers, factors, `intercept`, `probability`, `aln_status`, `side`,
+        `other_breast`, `split`.
     """
     rng = np.random.default_rng([seed, 0])
     names = [f"center_{chr(ord('a') + place)}" for place in range(len(sizes))]

@@ -50,24 +50,17 @@ def lattice_noise(plane: Plane, cell_mm: float, rng: np.random.Generator) -> Ima
     scale = plane.spacing_mm / cell_mm
     shift = rng.random(2) + 0.5
     to_lattice = np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
-    flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
-    if cell_mm < 2.0 * plane.spacing_mm:
-        return cv2.warpAffine(
-            coarse, to_lattice, (plane.columns, plane.rows), flags=flags, borderMode=cv2.BORDER_REFLECT
-        )
-    return cv2.warpAffine(
-        coarse,
-        to_lattice,
-        (plane.columns, plane.rows),
-        flags=cv2.WARP_INVERSE_MAP | cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REFLECT,
-    )
+    # A lattice finer than about two pixels is white noise anyway: cubic weights would be spent on nothing.
+    order = cv2.INTER_LINEAR if cell_mm < 2.0 * plane.spacing_mm else cv2.INTER_CUBIC
+    flags = cv2.WARP_INVERSE_MAP | order
+    size = (plane.columns, plane.rows)
+    return np.asarray(cv2.warpAffine(coarse, to_lattice, size, flags=flags, borderMode=cv2.BORDER_REFLECT), np.float32)
 
 
 def fractal_noise(
     plane: Plane, coarsest_mm: float, finest_mm: float, roughness: float, rng: np.random.Generator
 ) -> Image:
-    """Octaves from `coarsest_mm` down to `finest_mm`, each `roughness` times as strong as the last; about unit variance.
+    """Octaves from `coarsest_mm` down to `finest_mm`, each `roughness` times as strong as the last; unit variance.
 
     A power-law field looks alike at every magnification: its grain does not tell how many millimetres a crop spans.
     """
@@ -88,9 +81,9 @@ def _octave(plane: Plane, cell_mm: float, rng: np.random.Generator) -> Image:
     small = Plane(-(-plane.rows // shrink) + 1, -(-plane.columns // shrink) + 1, plane.spacing_mm * shrink)
     field = lattice_noise(small, cell_mm, rng)
     large = cv2.resize(field, (small.columns * shrink, small.rows * shrink), interpolation=cv2.INTER_LINEAR)
-    return large[: plane.rows, : plane.columns]
+    return np.asarray(large[: plane.rows, : plane.columns], np.float32)
 
 
 def blurred(image: Image, sd_mm: float, spacing_mm: float) -> Image:
     """Gaussian blur with its SD in millimetres."""
-    return cv2.GaussianBlur(image, (0, 0), sd_mm / spacing_mm)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sd_mm / spacing_mm), np.float32)

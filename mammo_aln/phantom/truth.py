@@ -1,12 +1,14 @@
-"""The planted truth: which factors decide the nodal status, and the best AUC that any model can reach with each set of inputs.
+"""The planted truth: which factors decide the nodal status, and the best AUC that any model can reach with each input.
 
-The logit of residual disease is a sum of independent parts, one per input (`primary`, `auxiliary`, `clinical`), plus an intercept per
-centre. Because the parts are independent, what a subset of the inputs tells is a plain expectation over everything it does not show:
+The logit of residual disease is a sum of independent parts, one per input (`primary`, `auxiliary`, `clinical`), plus an
+intercept per centre. As the parts are independent, what a subset of the inputs tells is a plain expectation over
+everything it does not show:
 
     p(y = 1 | subset) = E[sigmoid(intercept + parts that are seen + parts that are not)]
 
-and the AUC of that probability is the Bayes AUC. Nothing is simulated: levels are enumerated, lengths are integrated at the midpoints
-of equal-probability slices. cT is drawn independently of the lesion's size (in life they go together), so that no input tells of another.
+and the AUC of that probability is the Bayes AUC. Nothing is simulated: levels are enumerated, lengths are integrated at
+the midpoints of equal-probability slices. cT is drawn independently of the lesion's size (in life they go together), so
+that no input tells of another.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def _cut_normal(quantile: Floats, shape: tuple[float, float, float, float]) -> F
     return np.asarray(truncnorm.ppf(quantile, (low - mean) / sd, (high - mean) / sd, loc=mean, scale=sd))
 
 
-LESION_SIZE_MM = TwoGroups(small=(13.0, 2.4, 8.0, 19.0), large=(32.0, 4.5, 23.0, 45.0))
+LESION_SIZE_MM = TwoGroups(small=(15.0, 2.4, 8.0, 20.0), large=(28.5, 3.7, 23.0, 45.0))
 NODE_SHORT_AXIS_MM = TwoGroups(small=(9.0, 1.3, 6.0, 12.5), large=(18.5, 2.2, 14.0, 24.0))
 
 LEVELS: dict[str, dict[str, tuple[float, float]]] = {
@@ -68,7 +70,7 @@ CENTER_INTERCEPTS = (0.05, -0.15, 0.15, -0.05)
 
 def primary_logit(size_mm: Floats, spiculated: Floats) -> Floats:
     """Contribution of the lesion: large and spiculated lesions leave residual disease more often."""
-    return 1.90 * np.tanh((size_mm - 21.0) / 6.0) + 0.75 * (2.0 * spiculated - 1.0)
+    return 1.90 * np.tanh((size_mm - 21.0) / 5.0) + 0.75 * (2.0 * spiculated - 1.0)
 
 
 def auxiliary_logit(node_short_mm: Floats, hilum_lost: Floats) -> Floats:
@@ -233,7 +235,7 @@ def _clinical_observations(share: Floats) -> tuple[Floats, Floats]:
 
 
 def _expectation(unseen: Sequence[tuple[Floats, Floats]]) -> Callable[[Floats], Floats]:
-    """E[sigmoid(t + unseen parts)] as a function of t, tabulated finely enough that the interpolation's error is below 1e-6."""
+    """E[sigmoid(t + unseen parts)] as a function of t, tabulated; the interpolation errs by less than 1e-6."""
     if not unseen:
         return lambda known: np.asarray(expit(known))
     grid = np.linspace(-30.0, 30.0, 12001)

@@ -1,4 +1,4 @@
-"""How one vendor stores a view: spacing tags, window, polarity, bits, transfer syntax, and the DICOM file around them."""
+"""How one vendor stores a view: spacing tags, window, polarity, bits, transfer syntax, and the DICOM file around it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
-    JPEG2000Lossless,
+    UID,
     DigitalMammographyXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
+    JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     generate_uid,
 )
 
+from mammo_aln.phantom.breast import View
 from mammo_aln.phantom.texture import Image
 
 Stored = NDArray[np.uint16]
+Side = Literal["L", "R"]
 Geometry = Literal["magnification_factor", "calibrated", "distances", "recalculated"]
 Voi = Literal["linear", "sigmoid", "lut"]
 
@@ -53,7 +56,7 @@ class Vendor:
     bits: int
     voi: Voi
     inverted: bool
-    syntax: str
+    syntax: UID
     always_left: bool
     gamma: float
 
@@ -80,7 +83,7 @@ FULL_SIZE_SHRINK = 0.45
 """Full-size pixels are this much smaller: 0.065 to 0.086 mm."""
 DETECTOR_DISTANCE_MM = 660.0
 
-ENCODERS: dict[str, Callable[[Stored, int], bytes]] = {
+ENCODERS: dict[UID, Callable[[Stored, int], bytes | bytearray]] = {
     JPEGLSLossless: lambda stored, bits: imagecodecs.jpegls_encode(stored, level=0),
     JPEG2000Lossless: lambda stored, bits: imagecodecs.jpeg2k_encode(
         stored, level=0, codecformat="j2k", reversible=True, bitspersample=bits
@@ -128,8 +131,8 @@ class Identity:
     patient_id: str
     image_id: str
     center: str
-    laterality: Literal["L", "R"]
-    view: Literal["CC", "MLO"]
+    laterality: Side
+    view: View
 
 
 def chest_wall_left(vendor: Vendor, laterality: str) -> bool:
@@ -277,5 +280,5 @@ def _write_pixels(data: FileDataset, stored: Stored, vendor: Vendor) -> None:
     if encode is None:
         data.PixelData = stored.astype("<u2").tobytes()
     else:
-        data.PixelData = encapsulate([encode(np.ascontiguousarray(stored), vendor.bits)])
+        data.PixelData = encapsulate([bytes(encode(np.ascontiguousarray(stored), vendor.bits))])
     data["PixelData"].VR = "OW" if encode is None else "OB"
