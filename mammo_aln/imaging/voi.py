@@ -84,7 +84,7 @@ def weighted_percentile(values: np.ndarray, counts: np.ndarray, percent: float) 
 
 
 def air_and_otsu(values: np.ndarray, counts: np.ndarray, *, bins: int = 128) -> tuple[float, float]:
-    """Air's value, and the threshold that splits a histogram into two classes with the largest variance between (Otsu 1979).
+    """Air's value, and the threshold that splits a histogram with the largest variance between classes (Otsu 1979).
 
     Air is the commonest bin up to the threshold, not the commonest value: film's noisy fog outweighs a black patch.
 

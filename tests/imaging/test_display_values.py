@@ -259,6 +259,7 @@ def test_percentile_of_a_film_keeps_the_fatty_rim(shared: Path) -> None:
         ({"PixelIntensityRelationship": "LIN", "PixelIntensityRelationshipSign": 1}, lambda t: 10000 * np.exp(-t)),
         ({"PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": 1}, lambda t: 9000 - 2000 * t),
         ({"PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": -1}, lambda t: 500 + 2000 * t),
+        ({"PixelIntensityRelationship": "LIN", "PixelIntensityRelationshipSign": -1}, lambda t: 500 + 2000 * t),
         ({"PhotometricInterpretation": "MONOCHROME1"}, lambda t: 10000 * np.exp(-t)),
     ],
 )

@@ -91,6 +91,6 @@ def test_real_files(shared: Path) -> None:
 
 
 def test_50_mm_at_1_8_times_magnification_are_900_detector_pixels(tmp_path: Path) -> None:
-    """The trap of other systems: a 1.8x view at 0.1 mm has 0.0556 mm of breast per pixel; 50 mm are 900 pixels, not 500."""
+    """Others forget it: a 1.8x view at 0.1 mm has 0.0556 mm of breast per pixel; 50 mm are 900 pixels, not 500."""
     header = read_header(write_dicom(tmp_path / "a.dcm", breast(), **{IMAGER: [0.1, 0.1], MAG: 1.8}))
     assert 50 / breast_spacing(header)[0].row_mm == pytest.approx(900)
