@@ -21,7 +21,7 @@ from mammo_aln.imaging.mirror import BreastPlace, mirror_box
 from mammo_aln.imaging.orientation import Box, Orientation
 from mammo_aln.imaging.regions import CropRequest, ImagePlan
 from mammo_aln.imaging.spacing import Spacing
-from mammo_aln.imaging.store import CropStore, SegmentWriter
+from mammo_aln.imaging.store import CropStore, SegmentWriter, StoreUnwritable
 
 PIXEL_PATH_VERSION = 1
 """Raise this when any step from file to crop changes its result: every stored crop is then made anew."""
@@ -243,6 +243,8 @@ def derive_group(
             continue
         try:
             derive(Job(image, keys[image.image_id], _once(missing), keys), pixels, crop, store, writer)
+        except StoreUnwritable:
+            raise
         except (InputError, OSError) as error:
             failures[image.image_id] = str(error).replace(str(image.path), image.path.name)
         store.refresh()

@@ -28,6 +28,10 @@ _LINE_END = b"}\n"
 _BYTES_PER_PIXEL = 2
 
 
+class StoreUnwritable(InputError):
+    """The store's disk is full or its folder cannot be written; no image is to blame."""
+
+
 class CropStore:
     """Reader of a store; sees what writers add after `refresh()`. Copies to loader processes by its path alone."""
 
@@ -166,13 +170,13 @@ class SegmentWriter:
             crops: the same with their pixels (side, side).
 
         Raises:
-            InputError: the disk is full or the folder cannot be written.
+            StoreUnwritable: the disk is full or the folder cannot be written.
         """
         try:
             self._append(records, crops)
         except OSError as error:
             self.close()
-            raise InputError(
+            raise StoreUnwritable(
                 f"{self.path}: the crop store cannot be written ({error.strerror}): free space there, or give another "
                 "folder with --store"
             ) from error

@@ -20,6 +20,8 @@ from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.config import CropConfig, PixelConfig
 from mammo_aln.errors import InputError
 from mammo_aln.imaging.audit import audit_crops
+from mammo_aln.imaging.parallel import make_crops
+from mammo_aln.imaging.regions import linked_groups, plan_crops
 from mammo_aln.imaging.store import CropStore, SegmentWriter
 from mammo_aln.imaging.store_build import build_crops
 
@@ -84,6 +86,8 @@ def test_a_torn_record_does_not_exist_and_the_others_do(tmp_path, cut_at):
 WRITE_FOREVER = """
 import itertools, sys
 import numpy as np
+from mammo_aln.imaging.parallel import make_crops
+from mammo_aln.imaging.regions import linked_groups, plan_crops
 from mammo_aln.imaging.store import SegmentWriter
 writer = SegmentWriter(sys.argv[1])
 print("ready", flush=True)
@@ -231,6 +235,32 @@ def test_what_cannot_be_cropped_is_told_and_the_rest_goes_on(tmp_path):
     only_bad = write_tables(root, [patient("p1")], [image("text", "p1")], [("text", "primary", 60, 130, 95, 165)])
     with pytest.raises(InputError, match="no crop can be made"):
         build_crops(only_bad, PixelConfig(), SMALL, workers=1)
+
+
+def test_a_store_that_cannot_be_written_is_not_blamed_on_the_images(tmp_path):
+    cohort = small_cohort(tmp_path / "c", 2)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "segments").write_text("a file where the folder should be")
+    with pytest.raises(InputError, match="crop store cannot be written"):
+        build_crops(cohort, PixelConfig(), SMALL, store=tmp_path / "store", workers=1)
+
+
+class Bomb:
+    """Stands for a file that crashes its decoder: it ends the process that unpickles it."""
+
+    image_id = "bad"
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_crashing_decoder_costs_one_image(tmp_path):
+    cohort = small_cohort(tmp_path / "c", 5)
+    groups = linked_groups(plan_crops(cohort, SMALL).images)
+    store = CropStore(tmp_path / "store")
+    failures = make_crops([*groups[:2], (Bomb(),), *groups[2:]], PixelConfig(), SMALL, store, 2)
+    assert failures == {"bad": "the decoder crashed on this file"}
+    assert len(set(keys_in_journals(tmp_path / "store"))) == 5
 
 
 UNGUARDED = """
