@@ -12,7 +12,7 @@ TINY: dict[str, dict[str, Any]] = {
     "convnextv2": {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]},
     "efficientnetv2": {"channel_multiplier": 0.1, "depth_multiplier": 0.1},
     "resnet50": {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem_width": 8},
-    "densenet121": {"growth_rate": 4, "block_config": [1, 1, 1, 1], "num_init_features": 8},
+    "densenet121": {"growth_rate": 4, "block_config": [1, 1, 1, 1]},
 }
 
 
