@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mammo_aln.errors import InputError
-from mammo_aln.model.swin_attention import fuse_attention
+from mammo_aln.model.swin_attention import fuse_attention, start_from_scratch
 from mammo_aln.model.weights import load_weights
 
 SWIN_WINDOWS = (8, 7, 6, 5, 4)
@@ -79,6 +79,8 @@ class Backbone(nn.Module):
         args |= _size_arguments(name, rule, args, size_px)
         self.body = _create(name, rule.timm_name, args)
         self.loaded = load_weights(self.body, rule.timm_name, args, pretrained, region_index)
+        if not self.loaded:
+            start_from_scratch(self.body)
         fuse_attention(self.body)
         # Convolutions and batch normalisation run up to twice as fast so, on CPU as on GPU.
         self.body.to(memory_format=torch.channels_last)

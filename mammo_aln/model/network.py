@@ -17,8 +17,27 @@ from mammo_aln.model.fusion import FUSIONS, GroupPool, draw_hidden
 VIEWS = 3
 
 
+class FeatureNorm(nn.BatchNorm1d):
+    """Standardises each feature over the crops of a step; few crops are standardised by the running statistics.
+
+    An untrained backbone's pooled features are nearly the same for every crop. What differs between crops is brought to
+    scale feature by feature, which layer normalisation can't do: without it SwinV2 hardly learns from a few hundred
+    patients.
+    """
+
+    min_crops = 4
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (N, features) to the same shape."""
+        if self.training and len(features) < self.min_crops:
+            return nn.functional.batch_norm(
+                features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(features)
+
+
 class CropEncoder(nn.Module):
-    """Backbone, then normalised features, then a token of `width`.
+    """Backbone, then standardised features, then a token of `width`.
 
     Args:
         backbone: maps (N, 1, S, S) to (N, features).
@@ -28,7 +47,7 @@ class CropEncoder(nn.Module):
     def __init__(self, backbone: Backbone, width: int) -> None:
         super().__init__()
         self.backbone = backbone
-        self.norm = nn.LayerNorm(backbone.features)
+        self.norm = FeatureNorm(backbone.features)
         self.project = nn.Linear(backbone.features, width)
 
     def forward(self, crops: Tensor, frozen: bool) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer_v2 import WindowAttention
+from timm.models.swin_transformer_v2 import PatchMerging, SwinTransformerV2Block, WindowAttention
 from torch import Tensor, nn
 
 MAX_LOGIT_SCALE = math.log(1.0 / 0.01)
@@ -82,6 +82,24 @@ class FusedWindowAttention(WindowAttention):
         if mask is None:
             return bias.unsqueeze(0)
         return (bias.unsqueeze(0) + mask.unsqueeze(1)).reshape(1, -1, area, area)
+
+
+def start_from_scratch(network: nn.Module) -> None:
+    """Initial weights for training without loaded ones on few steps, in place.
+
+    timm starts the residual norms at 0 and linear weights at a spread of 0.02, which suits 300 epochs of a million
+    images: behind a norm a weight's size acts as an inverse learning rate, so 0.02 is a fast one for narrow layers.
+    Here linear weights keep the variance (spread 1 / sqrt(inputs)) and residual branches count from the first step.
+    """
+    block: Any
+    merging: Any
+    for block in (module for module in network.modules() if isinstance(module, SwinTransformerV2Block)):
+        for norm in (block.norm1, block.norm2):
+            nn.init.ones_(norm.weight)
+        for linear in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
+            nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
+    for merging in (module for module in network.modules() if isinstance(module, PatchMerging)):
+        nn.init.normal_(merging.reduction.weight, std=merging.reduction.in_features**-0.5)
 
 
 def fuse_attention(network: nn.Module) -> int:

@@ -8,7 +8,7 @@ import torch
 from mammo_aln.config import ModelConfig
 from mammo_aln.errors import InputError
 from mammo_aln.model.fusion import FUSIONS
-from mammo_aln.model.network import AxillaryNetwork
+from mammo_aln.model.network import AxillaryNetwork, FeatureNorm
 
 REGIONS = ("primary", "axilla")
 CROPS = [(0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 0, 0), (2, 1, 1), (2, 0, 1), (2, 0, 0)]
@@ -125,6 +125,20 @@ def test_hidden_branch_equals_missing_branch(fusion, tiny_args, make_batch):
     assert len(candidates) == 3  # primary, axilla or clinical hidden
     assert (candidates - whole).abs().min() > 1e-3
     assert all((candidates - logit).abs().min() < 1e-3 for logit in without)
+
+
+def test_few_crops_are_standardised_by_running_statistics():
+    norm = FeatureNorm(3)
+    crops = torch.randn(64, 3) * torch.tensor([1.0, 0.01, 5.0]) + torch.tensor([0.0, 4.0, -2.0])
+    for _ in range(300):
+        out = norm(crops)
+    assert out.mean(dim=0).abs().max() < 1e-3
+    assert out.var(dim=0).tolist() == pytest.approx([1.0] * 3, abs=0.15)
+    mean = norm.running_mean.clone()
+    few = norm(crops[:3])
+    assert torch.equal(norm.running_mean, mean)
+    assert torch.allclose(few, out[:3], atol=0.1)
+    assert norm(crops[:1]).shape == (1, 3)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from mammo_aln.model.swin_attention import FusedWindowAttention, fuse_attention
+from mammo_aln.model.swin_attention import FusedWindowAttention, fuse_attention, start_from_scratch
 
 
 def randomised_pair(dtype: torch.dtype, **args) -> tuple[nn.Module, nn.Module]:
@@ -127,3 +127,16 @@ def test_gradients_after_inference_mode_and_in_evaluation_mode():
         assert distance(found.grad, true.grad) < 1e-10, name
     ours.requires_grad_(False)
     ours(crops).sum().backward()
+
+
+def test_start_from_scratch_keeps_variance_and_lets_residual_branches_count():
+    network = timm.create_model(
+        "swinv2_tiny_window8_256", in_chans=1, num_classes=0, img_size=64, embed_dim=32, depths=(2, 2), num_heads=(2, 4)
+    )
+    start_from_scratch(network)
+    for block in network.layers[1].blocks:
+        assert block.norm1.weight.eq(1).all()
+        assert block.norm2.weight.eq(1).all()
+        out = block.mlp.fc1(torch.randn(2000, 64))
+        assert out.std().item() == pytest.approx(1.0, abs=0.05)
+    assert network.layers[1].downsample.reduction.weight.std().item() == pytest.approx(128**-0.5, rel=0.05)
