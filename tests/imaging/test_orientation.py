@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from dicom_writer import breast, write_dicom
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mammo_aln.imaging.dicom import read_stored_pixels
@@ -128,6 +128,7 @@ def test_laterality_is_taken_from_the_pixels_only_where_nothing_else_says_it(tmp
     assert "no_laterality" in blank.fallbacks
 
 
+@settings(derandomize=True)
 @given(
     horizontal=st.booleans(),
     vertical=st.booleans(),
@@ -154,3 +155,21 @@ def test_a_box_and_its_pixels_move_together(horizontal: bool, vertical: bool) ->
     oriented = orientation.apply(pixels)
     assert oriented[y0:y1, x0:x1].sum() == pixels.sum() == (x1 - x0) * (y1 - y0)
     np.testing.assert_array_equal(orientation.undo(oriented), pixels)
+
+
+def small_breast() -> np.ndarray:
+    y, x = np.mgrid[0:900, 0:700]
+    return np.where(((y - 450) / 180) ** 2 + (x / 250) ** 2 < 1, 0.5, 0.0).astype(np.float32)
+
+
+def test_a_white_frame_larger_than_the_breast_is_no_breast() -> None:
+    pixels = small_breast()
+    pixels[:30], pixels[-30:], pixels[:, :30], pixels[:, -30:] = 1.0, 1.0, 1.0, 1.0
+    assert chest_wall_side(pixels) == ("left", 1.0)
+
+
+def test_a_scratch_does_not_tie_a_label_to_the_breast() -> None:
+    pixels = small_breast()
+    pixels[380:530, 400:660] = 0.5
+    pixels[448:454, 200:500] = 0.5
+    assert chest_wall_side(pixels) == ("left", 1.0)
