@@ -17,6 +17,7 @@ from mammo_aln.evaluation.discrimination import auc, delong_variance, logit_inte
 from mammo_aln.evaluation.judge import LEARNT_FROM, Metric, Sample, unknown
 from mammo_aln.evaluation.operating import PROPORTIONS, count, wilson
 from mammo_aln.evaluation.predictions import Predictions
+from mammo_aln.progress import say
 
 LEAST_OF_A_CLASS = 5  # a subgroup's AUC from fewer patients of one outcome says nothing
 
@@ -105,6 +106,8 @@ def joined(predictions: Predictions, patients: pd.DataFrame) -> pd.DataFrame:
     known = table.set_index(keys).index.isin(beside.index)
     if not known.any():
         raise InputError("no predicted patient stands in the cohort's patients table: it is another cohort's")
+    if not known.all():
+        say(f"{int((~known).sum())} of {known.size} predicted patients are not in the patients table: left out there")
     features = features_of(patients)
     wide = beside[features].add_prefix("feature:")
     return table[known].merge(wide, left_on=keys, right_index=True, how="left")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -312,6 +312,12 @@ def center_samples(predictions: Predictions) -> dict[str, tuple[list[str], Sampl
         splits = sorted(set(rows["split"]))
         found[center] = splits, sample_of(rows, f"center:{center}", seen=splits == ["train"])
     return found
+
+
+def comparable_centers(splits_of: Mapping[str, Sequence[str]]) -> list[str]:
+    """Centres that may stand beside each other: those judged on rows the run did not learn from (else all)."""
+    fresh = [name for name, splits in splits_of.items() if not set(splits) & set(LEARNT_FROM)]
+    return fresh or list(splits_of)
 
 
 def judge(predictions: Predictions, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def distribution(name: str, scores: Floats, labels: Floats, threshold: float | N
 @mpl.rc_context(STYLE)
 def forest(title: str, rows: Sequence[tuple[str, Mapping[str, Any], str]], axis: str, line: float) -> Picture:
     """Estimates with intervals, one per row: (label, metric, text on the right); `line` is the reference."""
-    figure, axes = canvas(6.6, 1.3 + 0.34 * len(rows))
+    figure, axes = canvas(5.6, 1.2 + 0.34 * len(rows))
     known = [row for row in rows if row[1].get("value") is not None]
     for place, (_, metric, _) in enumerate(rows):
         if metric.get("value") is None:

@@ -15,7 +15,7 @@ from mammo_aln.evaluation import checklists, plots, words
 from mammo_aln.evaluation.across import between_centres, joined, subgroups
 from mammo_aln.evaluation.baseline import baseline_table, centre_shift
 from mammo_aln.evaluation.curves import Place, curve_tables, places
-from mammo_aln.evaluation.judge import LEARNT_FROM, Sample, judge
+from mammo_aln.evaluation.judge import LEARNT_FROM, Sample, comparable_centers, judge
 from mammo_aln.evaluation.plots import Picture, figure_text, safer_auc, spoken
 from mammo_aln.evaluation.predictions import Predictions, read_predictions
 from mammo_aln.evaluation.utility import operations_spared
@@ -97,6 +97,16 @@ def long_table(metrics: Mapping[str, Any]) -> pd.DataFrame:
     return table.reindex(columns=first + [column for column in table.columns if column not in first])
 
 
+def _comparable(metrics: Mapping[str, Any]) -> list[str]:
+    return comparable_centers({name: found["splits"]["value"] for name, found in metrics["centers"].items()})
+
+
+def judged_on(centers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """First row of the table by centre: the splits its rows came from."""
+    told = [", ".join(spoken(split) for split in found["splits"]["value"]) for found in centers.values()]
+    return {"label": "judged on", "cells": [{"text": text, "reason": ""} for text in told]}
+
+
 def pictures(
     samples: Mapping[Place, Sample], tables: Mapping[str, pd.DataFrame], metrics: Mapping[str, Any]
 ) -> dict[str, list[Picture]]:
@@ -106,7 +116,8 @@ def pictures(
         name: dict(iter(table.groupby(["split", "center"], sort=False))) for name, table in tables.items()
     }
     for kind, by, column in (("splits", "split", 0), ("centers", "centre", 1)):
-        curves = {place[column]: part for place, part in rows["roc"].items() if place[column]}
+        wanted = list(metrics["splits"]) if kind == "splits" else _comparable(metrics)
+        curves = {place[column]: part for place, part in rows["roc"].items() if place[column] in wanted}
         if curves and not (kind == "centers" and len(curves) < 2 and len(metrics["splits"]) == 1):
             made["roc"].append(plots.roc(curves, metrics[kind], by))
     for (split, center), sample in samples.items():
@@ -196,7 +207,8 @@ def cohort_tables(predictions: Predictions, patients: pd.DataFrame, metrics: dic
 def forests(metrics: Mapping[str, Any]) -> list[Picture]:
     """AUC of the centres, and of the subgroups of each tested split, against the whole."""
     made = []
-    centers = {name: found for name, found in metrics["centers"].items() if safer_auc(found)["value"] is not None}
+    judged = {name: metrics["centers"][name] for name in _comparable(metrics)}
+    centers = {name: found for name, found in judged.items() if safer_auc(found)["value"] is not None}
     if len(centers) > 1:
         rows = [(name, safer_auc(m), f"{m['n']['value']} ({m['n_positive']['value']})") for name, m in centers.items()]
         pooled = metrics["heterogeneity"].get("auc")
@@ -262,7 +274,7 @@ def evaluate_files(
     metrics = judge(predictions, resamples=resamples, seed=seed)
     samples = places(predictions)
     tables = curve_tables(samples)
-    metrics["heterogeneity"] = between_centres({name: sample for (_, name), sample in samples.items() if name})
+    metrics["heterogeneity"] = between_centres({name: samples["", name] for name in _comparable(metrics)})
     spared = spared_rows(samples)
     metrics["operations_spared"] = spared.to_dict("records")
     extra = cohort_tables(predictions, cohort_patients, metrics) if cohort_patients is not None else {}
@@ -277,7 +289,10 @@ def evaluate_files(
         notes=metrics["notes"],
         figures=figures,
         splits={"columns": [spoken(name) for name in metrics["splits"]], "rows": figures_table(metrics["splits"])},
-        centers={"columns": list(metrics["centers"]), "rows": figures_table(metrics["centers"])},
+        centers={
+            "columns": list(metrics["centers"]),
+            "rows": [judged_on(metrics["centers"]), *figures_table(metrics["centers"])],
+        },
         gaps=metrics["auc_gap"],
         spoken=spoken,
         flow=flow(predictions),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
-from mammo_aln.evaluation.judge import judge
+from mammo_aln.evaluation.judge import comparable_centers, judge
 from mammo_aln.evaluation.predictions import Predictions, read_predictions
 
 CONTRACT = {
@@ -87,6 +87,12 @@ def test_centres_are_judged_on_rows_the_run_did_not_learn_from(metrics, files):
         assert judged["auc"]["value"] == pytest.approx(roc_auc_score(part["aln_status"], part["score"]))
 
 
+def test_a_centre_seen_in_training_only_is_not_set_beside_tested_ones():
+    splits = {"a": ["train", "val"], "b": ["internal_test"], "c": ["external_test"]}
+    assert comparable_centers(splits) == ["b", "c"]
+    assert comparable_centers({"a": ["train"]}) == ["a"]
+
+
 def test_a_split_is_judged_the_same_whatever_stands_beside_it(metrics, files):
     alone = judge(read_predictions([files["test"]]), seed=1)
     assert alone["splits"]["external_test"] == metrics["splits"]["external_test"]
@@ -109,7 +115,7 @@ def test_without_facts_the_threshold_comes_from_validation(files):
     grid = [
         ((rows.score >= t) & (rows.aln_status == 1)).sum() / (rows.aln_status == 1).sum()
         + ((rows.score < t) & (rows.aln_status == 0)).sum() / (rows.aln_status == 0).sum()
-        for t in np.linspace(0, 1, 2001)
+        for t in rows.score.unique()
     ]
     found = metrics["splits"]["val"]
     assert found["sensitivity"]["value"] + found["specificity"]["value"] == pytest.approx(max(grid))

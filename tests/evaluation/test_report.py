@@ -137,6 +137,7 @@ def test_every_section_has_its_content(report):
 def test_json_and_tables(report):
     metrics = json.loads((report.parent / "metrics.json").read_text())
     assert set(metrics["subgroups"]) == {"internal_test", "external_test"}
+    assert {row["split"] for row in metrics["operations_spared"]} == {"internal_test", "external_test"}
     roc = pd.read_csv(report.parent / "roc.csv", keep_default_na=False)
     external = roc[(roc["split"] == "external_test") & (roc["center"] == "")].astype({"sensitivity": float})
     assert external["threshold"].iloc[[0, -1]].tolist() == [-np.inf, np.inf]
