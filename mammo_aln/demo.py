@@ -11,7 +11,7 @@ from mammo_aln.config import CropConfig, DataConfig, LogConfig, ModelConfig, Set
 from mammo_aln.progress import say
 
 # A SwinV2 that two CPU cores train in minutes, by timm's own arguments; with a GPU the named backbone is taken whole.
-SMALL_SWINV2 = {"embed_dim": 24, "depths": [1, 1, 2], "num_heads": [2, 4, 8], "window_size": 8, "patch_size": 4}
+SMALL_SWINV2 = {"embed_dim": 24, "depths": [1, 1, 2], "num_heads": [2, 4, 8], "window_size": 8}
 
 
 def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
@@ -35,7 +35,7 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
     cohort = write_phantom(folder / "cohort", patients=patients, centers=3, seed=seed)
     settings = demo_settings(gpu=torch.cuda.is_available(), seed=seed, max_epochs=max_epochs)
     step("cropping: breast-plane millimetres, four boxes on each proof sheet")
-    crop_cohort(cohort, settings.pixels, settings.crop, proof=folder / "proof")
+    crop_cohort(cohort, settings.pixels, settings.crop, proof=folder / "proof", proof_patients=12)
     step(f"training {settings.model.backbone} on {settings.crop.strategy}, inputs {', '.join(settings.model.inputs)}")
     run = train_run(cohort, folder / "runs", settings)
     step("opening the external centre with frozen weights, threshold and calibration")
@@ -60,7 +60,7 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
 def demo_settings(*, gpu: bool, seed: int, max_epochs: int) -> Settings:
     """Settings of the demo: small network and crops for a CPU, the backbone as released where there is a GPU."""
     settings = Settings(
-        crop=CropConfig(strategy="fixed_5cm", size_px=96, auxiliary=("axilla",)),
+        crop=CropConfig(strategy="fixed_5cm", size_px=128, auxiliary=("axilla",)),
         model=ModelConfig(backbone="swinv2", backbone_args=SMALL_SWINV2),
         data=DataConfig(batch_size=16),
         trainer=TrainerConfig(max_epochs=max_epochs),

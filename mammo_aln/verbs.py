@@ -137,6 +137,8 @@ def crop_images(
     store: Path | None = None,
     proof: Path | None = None,
     export: Path | None = None,
+    audit: float = 0.0,
+    shard: str | None = None,
     workers: int | None = None,
     crop: CropConfig = CropConfig(),
     pixels: PixelConfig = PixelConfig(),
@@ -148,13 +150,25 @@ def crop_images(
         store: crop store; by default .crops in the cohort folder.
         proof: folder for contact sheets: view with boxes and scale bar, and the crops.
         export: folder for one NPY and one JSON per crop, read back from the store.
+        audit: share of the crops that is derived from the files once more and compared, e.g. 0.01.
+        shard: K/N does part K of N, for N machines on one store.
         workers: processes; by default one per core.
         crop: crop settings.
         pixels: how DICOM values become display values.
     """
-    from mammo_aln.imaging.jobs import crop_cohort
+    from mammo_aln.imaging.jobs import crop_cohort, parse_shard
 
-    return crop_cohort(cohort, pixels, crop, store=store, proof=proof, export=export, workers=workers)
+    return crop_cohort(
+        cohort,
+        pixels,
+        crop,
+        store=store,
+        proof=proof,
+        export=export,
+        audit=audit,
+        shard=parse_shard(shard) if shard else None,
+        workers=workers,
+    )
 
 
 def train(

@@ -1,4 +1,4 @@
-"""Wrong input, through the command line: one message with all faults, exit code 2 (or a told exclusion), nothing half-written."""
+"""Wrong input at the command line: one message with all faults and exit code 2, or a told exclusion; nothing half-done."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from mammo_aln.cli import main
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
