@@ -61,10 +61,10 @@ class Appearance:
 def draw_appearance(size_mm: float, rng: np.random.Generator) -> Appearance:
     """Draw a patient's appearance: grain, blur and noise vary widely, so that they do not betray a crop's scale.
 
-    Blur and grain go with about the square root of the lesion's size, the middle way: were they drawn alike for all, a
-    crop as wide as the lesion would tell its scale by its sharpness; were they in proportion, a crop of fixed width would.
+    Blur and grain go with a power of the lesion's size, the middle way: were they drawn alike for all, a
+    crop as wide as the lesion would tell its scale by its sharpness; were they in proportion, a fixed crop would.
     """
-    fineness = (size_mm / 21.0) ** 0.52
+    fineness = (size_mm / 21.0) ** 0.68
     return Appearance(
         depth_mm=rng.uniform(82.0, 104.0),
         half_height_mm=rng.uniform(70.0, 80.0),

@@ -178,7 +178,12 @@ def _draw_all(tasks: list[ImageTask], folder: Path, workers: int | None) -> list
     count = min(workers or os.cpu_count() or 1, len(tasks))
     folders = [folder] * len(tasks)
     if count == 1:
-        return list(track(map(_write_image, tasks, folders), total=len(tasks), what="phantom", unit="images"))
+        threads = cv2.getNumThreads()
+        _one_thread()
+        try:
+            return list(track(map(_write_image, tasks, folders), total=len(tasks), what="phantom", unit="images"))
+        finally:
+            cv2.setNumThreads(threads)
     # Fresh processes: a fork would copy the locks of whatever threads the caller runs.
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
         drawn = pool.map(_write_image, tasks, folders, chunksize=4)

@@ -29,7 +29,7 @@ def center_sizes(patients: int, centers: int, external_patients: int | None) -> 
         )
     external = patients // centers if external_patients is None else external_patients
     internal = patients - external
-    least_internal = max(4 * LEAST_PER_CLASS, centers - 1)
+    least_internal = max(3 * LEAST_PER_CLASS, centers - 1)
     if external < LEAST_PER_CLASS or internal < least_internal:
         raise InputError(
             f"{external} external and {internal} other patients: expected at least {LEAST_PER_CLASS} and"
