@@ -86,3 +86,17 @@ def test_baseline_table_counts_missing_and_leaves_identifiers_out():
     assert found.loc[("grade", "1"), "missing"] == "25.0 %"
     assert found.loc[("age", ""), "train"] == "45.5 (SD 3.6)"
     assert found.loc[("patients", ""), "test"] == "8"
+
+
+def test_random_effects_agree_with_statsmodels():
+    meta = pytest.importorskip("statsmodels.stats.meta_analysis")
+    parts = [drawn(200, shift, seed) for seed, shift in enumerate((0.2, 0.8, 1.3))]
+    effect, variance = np.array([across.logit_auc(*part) for part in parts]).T
+    expected = meta.combine_effects(effect, variance, method_re="dl", use_t=False)
+    found = across.heterogeneity(parts)
+    assert found.tau2 == pytest.approx(expected.tau2)
+    assert found.q == pytest.approx(expected.q)
+    assert found.i2 == pytest.approx(expected.i2)
+    pooled, _, low, high = expected.summary_frame().loc["random effect", ["eff", "sd_eff", "ci_low", "ci_upp"]]
+    logits = [math.log(x / (1 - x)) for x in (found.pooled, found.low, found.high)]
+    assert logits == pytest.approx([pooled, low, high])
