@@ -56,9 +56,9 @@ LESION_SIZE_MM = TwoGroups(small=(15.0, 2.4, 8.0, 20.0), large=(28.5, 3.7, 23.0,
 NODE_SHORT_AXIS_MM = TwoGroups(small=(9.0, 1.3, 6.0, 12.5), large=(18.5, 2.2, 14.0, 24.0))
 
 LEVELS: dict[str, dict[str, tuple[float, float]]] = {
-    "er": {"negative": (0.40, -1.05), "positive": (0.60, 0.70)},
-    "her2": {"negative": (0.40, 0.55), "low": (0.30, 0.55), "positive": (0.30, -1.28)},
-    "ct": {"cT1": (0.20, -1.25), "cT2": (0.40, -0.30), "cT3": (0.25, 0.80), "cT4": (0.15, 1.15)},
+    "er": {"negative": (0.40, -1.10), "positive": (0.60, 0.75)},
+    "her2": {"negative": (0.40, 0.55), "low": (0.30, 0.55), "positive": (0.30, -1.35)},
+    "ct": {"cT1": (0.20, -1.30), "cT2": (0.40, -0.30), "cT3": (0.25, 0.80), "cT4": (0.15, 1.15)},
 }
 """Informative clinical features: level -> (share of patients, contribution to the logit)."""
 MISSING_SHARE = {"er": 0.03, "her2": 0.05, "ct": 0.03, "age": 0.03}
@@ -70,12 +70,12 @@ CENTER_INTERCEPTS = (0.05, -0.15, 0.15, -0.05)
 
 def primary_logit(size_mm: Floats, spiculated: Floats) -> Floats:
     """Contribution of the lesion: large and spiculated lesions leave residual disease more often."""
-    return 1.90 * np.tanh((size_mm - 21.0) / 5.0) + 0.75 * (2.0 * spiculated - 1.0)
+    return 2.05 * np.tanh((size_mm - 21.0) / 5.0) + 0.62 * (2.0 * spiculated - 1.0)
 
 
 def auxiliary_logit(node_short_mm: Floats, hilum_lost: Floats) -> Floats:
     """Contribution of the axillary node: a long short axis and a lost fatty hilum."""
-    return 1.30 * np.tanh((node_short_mm - 13.2) / 3.0) + 1.15 * (2.0 * hilum_lost - 1.0)
+    return 1.35 * np.tanh((node_short_mm - 13.2) / 3.0) + 1.05 * (2.0 * hilum_lost - 1.0)
 
 
 def draw_factors(centers: Sequence[str], rng: np.random.Generator) -> pd.DataFrame:
