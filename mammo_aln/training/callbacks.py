@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from math import nan
 from pathlib import Path
@@ -82,6 +83,21 @@ class RunRecorder(pl.callbacks.Checkpoint):
         self.best_auc, self.best_epoch = -1.0, -1
         self.rows: list[dict[str, Any]] = []
         self._said = time.monotonic()
+        self._bar: Any = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show a bar of epochs on a terminal; elsewhere a plain line now and then."""
+        if trainer.is_global_zero and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=trainer.max_epochs, initial=trainer.current_epoch, desc="train", unit="epoch", file=sys.stderr
+            )
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the bar's last state on the terminal."""
+        if self._bar is not None:
+            self._bar.close()
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
@@ -134,13 +150,16 @@ class RunRecorder(pl.callbacks.Checkpoint):
             trainer.save_checkpoint(part)
 
     def _say(self, trainer: pl.Trainer, row: dict[str, Any]) -> None:
+        waited = 100 * row.get("data_wait_s", 0.0) / max(row.get("train_s", 1.0), 1e-9)
+        rate, loss, auc = (row.get(name, nan) for name in ("train_patients_per_s", "train_loss", "val_auc"))
+        text = (
+            f"train_loss {loss:.4f}, val_auc {auc:.3f} (best {self.best_auc:.3f} at epoch {self.best_epoch + 1}), "
+            f"{rate:.1f} patients/s, {waited:.0f} % of the time waiting for data"
+        )
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        if last or time.monotonic() - self._said >= PLAIN_LINE_EVERY_S:
+        if self._bar is not None:
+            self._bar.update()
+            self._bar.set_postfix_str(text)
+        elif last or time.monotonic() - self._said >= PLAIN_LINE_EVERY_S:
             self._said = time.monotonic()
-            rate, loss, auc = (row.get(name, nan) for name in ("train_patients_per_s", "train_loss", "val_auc"))
-            wait = 100 * row.get("data_wait_s", 0.0) / max(row.get("train_s", 1.0), 1e-9)
-            say(
-                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: train_loss {loss:.4f}, val_auc {auc:.3f} "
-                f"(best {self.best_auc:.3f} at epoch {self.best_epoch + 1}), {rate:.1f} patients/s, "
-                f"{wait:.0f} % of the time waiting for data"
-            )
+            say(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {text}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -111,25 +112,25 @@ def _fit(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> N
         callbacks.append(
             pl.callbacks.EarlyStopping("val_auc", mode="max", patience=settings.trainer.patience, verbose=False)
         )
-    trainer = pl.Trainer(
-        max_epochs=settings.trainer.max_epochs,
-        accelerator=settings.trainer.accelerator,
-        devices=settings.trainer.devices,
-        num_nodes=settings.trainer.num_nodes,
-        precision=settings.trainer.precision,
-        logger=_wandb(run, run_id, settings),
-        callbacks=callbacks,
-        enable_checkpointing=True,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        use_distributed_sampler=False,
-    )
     last = run / "checkpoints" / "last.ckpt"
     if last.is_file():
         say(f"run {run_id}: going on from {last.name}")
     with lightning_hushed():
+        trainer = pl.Trainer(
+            max_epochs=settings.trainer.max_epochs,
+            accelerator=settings.trainer.accelerator,
+            devices=settings.trainer.devices,
+            num_nodes=settings.trainer.num_nodes,
+            precision=settings.trainer.precision,
+            logger=_wandb(run, run_id, settings),
+            callbacks=callbacks,
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            use_distributed_sampler=False,
+        )
         trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
 
 
@@ -163,6 +164,7 @@ def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -
 def _wandb(run: Path, run_id: str, settings: Settings) -> Any:
     if settings.log.wandb == "disabled":
         return False
+    os.environ.setdefault("WANDB_SILENT", "true")  # its settings below do not silence what it says on import
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 

@@ -1,6 +1,10 @@
 """Cards of many images become few, and no value is lost from sight."""
 
+from pathlib import Path
+
 from mammo_aln.imaging.cards import grouped_cards
+from mammo_aln.imaging.fallbacks import FALLBACK_CODES
+from mammo_aln.imaging.ledger import CROP_CODES
 
 
 def card(images: int, center: float, lut: str, function: str = "LINEAR") -> dict:
@@ -19,3 +23,9 @@ def test_numbers_become_ranges_and_digests_are_counted() -> None:
         "sha256": {"different": 3},
         "inverted": False,
     }
+
+
+def test_the_documentation_names_every_fallback() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pixels.md").read_text(encoding="utf-8")
+    missing = [code for code in {**FALLBACK_CODES, **CROP_CODES} if f"| `{code}` |" not in page]
+    assert not missing
