@@ -23,6 +23,7 @@ from mammo_aln.phantom.texture import Image, Plane, blurred, fractal_noise, latt
 View = Literal["CC", "MLO"]
 GRAIN_MM = (0.15, 0.3, 0.6, 1.2)
 ISLAND_REACH_MM = 26.0
+AXILLARY_TAIL_MM = 135.0
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def draw_appearance(size_mm: float, rng: np.random.Generator) -> Appearance:
     """
     fineness = (size_mm / 21.0) ** 0.68
     return Appearance(
-        depth_mm=rng.uniform(82.0, 104.0),
-        half_height_mm=rng.uniform(70.0, 80.0),
+        depth_mm=rng.uniform(78.0, 104.0),
+        half_height_mm=rng.uniform(54.0, 80.0),
         fat=rng.uniform(0.16, 0.36),
         gland=rng.uniform(0.12, 0.34),
         density=rng.uniform(-0.9, 0.9),
@@ -82,7 +83,7 @@ def draw_appearance(size_mm: float, rng: np.random.Generator) -> Appearance:
         lesion_depth_mm=rng.uniform(32.0, 52.0),
         node_contrast=rng.uniform(0.18, 0.32),
         node_dense_mm=rng.uniform(18.0, 28.0),
-        benign=int(rng.integers(0, 4)),
+        benign=int(rng.integers(2, 6)),
     )
 
 
@@ -129,7 +130,7 @@ def draw_view(
 def _breast_inside(view: View, plane: Plane, look: Appearance, middle_mm: float) -> Image:
     """Depth below the skin in mm, negative in air: half an ellipse, which on the MLO widens towards the axilla."""
     x, y = plane.axes()
-    upper = np.float32(look.half_height_mm * (1.8 if view == "MLO" else 1.0))
+    upper = np.float32(AXILLARY_TAIL_MM if view == "MLO" else look.half_height_mm)
     lower = np.float32(min(look.half_height_mm, plane.height_mm - middle_mm - 3.0))
     down = y - np.float32(middle_mm)
     radius = np.sqrt((x / np.float32(look.depth_mm)) ** 2 + (down / np.where(down < 0, upper, lower)) ** 2)
@@ -174,13 +175,12 @@ def _muscle(plane: Plane, look: Appearance, rng: np.random.Generator) -> Image:
 
 
 def _add_benign(image: Image, plane: Plane, look: Appearance, middle_mm: float, rng: np.random.Generator) -> None:
-    """A faint round opacity somewhere in the breast: not every blob is the lesion."""
-    angle, reach = rng.uniform(-1.2, 1.2), rng.uniform(0.25, 0.75)
-    outline = Outline(rng.uniform(3.0, 9.0), rng.uniform(0.7, 1.0), rng.uniform(0, np.pi))
-    x_mm = reach * look.depth_mm * np.cos(angle)
-    y_mm = middle_mm + reach * look.half_height_mm * np.sin(angle)
+    """A round opacity above or below the middle: who sees the whole breast must tell the lesion from the harmless."""
+    outline = Outline(rng.uniform(4.0, 14.0), rng.uniform(0.7, 1.0), rng.uniform(0, np.pi))
+    x_mm = look.depth_mm * rng.uniform(0.15, 0.65)
+    y_mm = middle_mm + float(rng.choice([-1.0, 1.0])) * rng.uniform(0.5, 0.85) * look.half_height_mm
     patch = patch_around(plane, x_mm, y_mm, 1.6 * outline.half_length_mm)
-    add_at(image, patch, np.float32(rng.uniform(0.04, 0.11)) * outline.fill(patch, 0.12))
+    add_at(image, patch, np.float32(rng.uniform(0.05, 0.20)) * outline.fill(patch, 0.12))
 
 
 def _add_lesion(
