@@ -55,7 +55,7 @@ def main() -> None:
     words.add_argument("--seeds", type=int, default=3)
     words.add_argument("--phantom-seed", type=int, default=0)
     words.add_argument("--size-px", type=int, default=96)
-    words.add_argument("--epochs", type=int, default=30)
+    words.add_argument("--epochs", type=int, default=24)
     words.add_argument("--backbone", default="resnet50_small", help="name of a file in configs/backbones")
     words.add_argument("--processes", type=int, default=os.cpu_count())
     words.add_argument("--only", nargs="*", help="cells to train (their names); none writes no table")
