@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from mammo_aln.config import CONFIG_FOLDERS
 from mammo_aln.errors import InputError
 
 FLAGS_WITHOUT_VALUE = ("--help", "-h", "--print_config")
 
 
-def parse(
-    function: Callable[..., Any], prog: str, positional: str, words: Sequence[str], config_folders: Sequence[Path]
-) -> dict[str, Any] | None:
+def parse(function: Callable[..., Any], prog: str, positional: str, words: Sequence[str]) -> dict[str, Any] | None:
     """Keyword arguments of `function` as given by `words`; None where help or the settings were printed instead.
 
     Args:
@@ -26,7 +25,6 @@ def parse(
         positional: parameter that words without `--` go to (a list where its type is one); may also be given as
             `--name`.
         words: the command line behind the verb.
-        config_folders: where a `--config` file is looked for if it does not exist as given.
 
     Raises:
         InputError: an unknown key or a wrong value; the message names the key and what is allowed.
@@ -42,7 +40,7 @@ def parse(
     )
     parser.add_function_arguments(function, fail_untyped=False)
     try:
-        tidy = _tidy(words, positional, hints, config_folders)
+        tidy = _tidy(words, positional, hints)
         namespace = parser.instantiate(parser.parse_args(tidy))
     except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
         raise InputError(_plain(str(error), parser, positional)) from error
@@ -53,7 +51,7 @@ def parse(
     return {name: namespace[name] for name in inspect.signature(function).parameters}
 
 
-def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any], config_folders: Sequence[Path]) -> list[str]:
+def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[str]:
     """Bring words to `--key=value` form: `-` and `_` are the same in keys, a lone boolean flag means true."""
     loose: list[str] = []
     tidy: list[str] = []
@@ -77,7 +75,7 @@ def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any], config_f
             else:
                 raise InputError(f"{key}: a value is missing")
         if key == "--config":
-            value = str(_find_config(value, config_folders))
+            value = str(find_config(value))
         if key[2:] == positional and _is_list(hints[positional]) and not value.startswith("["):
             loose.append(value)
             continue
@@ -99,11 +97,12 @@ def _is_list(hint: Any) -> bool:
     return str(hint).startswith("list")
 
 
-def _find_config(name: str, folders: Sequence[Path]) -> Path:
-    candidates = [Path(name), *(folder / Path(name) for folder in folders)]
+def find_config(name: str) -> Path:
+    """The file as named, or the shipped configuration of that name (`configs/NAME` or `NAME`)."""
+    candidates = [Path(name), *(folder / Path(name) for folder in CONFIG_FOLDERS)]
     parts = Path(name).parts
     if parts and parts[0] == "configs":
-        candidates += [folder / Path(*parts[1:]) for folder in folders]
+        candidates += [folder / Path(*parts[1:]) for folder in CONFIG_FOLDERS]
     for candidate in candidates:
         if candidate.is_file():
             return candidate

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 VERBS: dict[str, tuple[str, str, str]] = {
     # verb: (function in verbs.py, its positional argument, what it does)
@@ -35,7 +34,6 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "evaluate": ("evaluate", "files", "judge predictions: metrics.json, curves, report.html"),
     "compare": ("compare", "files", "compare models on the same patients: the first file is the reference"),
 }
-CONFIG_FOLDERS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,7 +88,7 @@ def _run(verb: str, words: list[str]) -> int:
 
     name, positional, _ = VERBS[verb]
     function = getattr(verbs, name)
-    arguments = parse(function, f"mammo-aln {verb}", positional, words, CONFIG_FOLDERS)
+    arguments = parse(function, f"mammo-aln {verb}", positional, words)
     if arguments is None:
         return 0
     result = function(**arguments)

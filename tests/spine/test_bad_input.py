@@ -1,4 +1,4 @@
-"""Wrong input at the command line: one message with all faults and exit code 2, or a told exclusion; nothing half-done."""
+"""Wrong input at the command line: one message with all faults and exit code 2, or a told exclusion; no half work."""
 
 from __future__ import annotations
 
