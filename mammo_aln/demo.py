@@ -7,6 +7,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
+from mammo_aln.arguments import find_config
 from mammo_aln.config import CropConfig, DataConfig, LogConfig, ModelConfig, Settings, TrainerConfig
 from mammo_aln.progress import say
 
