@@ -7,6 +7,7 @@ changes nothing for other code in the process.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -42,7 +43,7 @@ def _jpeg(src: bytes, runner: DecodeRunner) -> np.ndarray:
     return imagecodecs.jpeg8_decode(src)
 
 
-def _jpeg_2000(src: bytes, runner: DecodeRunner) -> np.ndarray:
+def _jpeg_2000(src: bytes, runner: DecodeRunner | _Alone) -> np.ndarray:
     return imagecodecs.jpeg2k_decode(src, numthreads=runner.get_option(THREADS_OPTION, 1))
 
 
@@ -54,7 +55,7 @@ def _rle(src: bytes, runner: DecodeRunner) -> np.ndarray:
     return planes
 
 
-CODECS: dict[str, Callable[[bytes, DecodeRunner], np.ndarray]] = {
+CODECS: dict[str, Callable[[bytes, Any], np.ndarray]] = {
     **dict.fromkeys(JPEG, _jpeg),
     **dict.fromkeys(JPEG_LS, lambda src, _: imagecodecs.jpegls_decode(src)),
     **dict.fromkeys(JPEG_2000, _jpeg_2000),
@@ -87,6 +88,29 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> memoryview:
     if runner.samples_per_pixel > 1 and runner.transfer_syntax != uid.RLELossless:
         runner.set_option("planar_configuration", 0)
     return frame.data.cast("B")
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """What a codec asks of pydicom's runner, for a frame that is decoded without one."""
+
+    threads: int
+    samples_per_pixel: int = 1
+
+    def get_option(self, name: str, default: Any = None) -> Any:
+        return self.threads if name == THREADS_OPTION else default
+
+
+def decode_alone(source: bytes, transfer_syntax: str, shape: tuple[int, int], signed: bool, threads: int) -> np.ndarray:
+    """One monochrome frame without pydicom's runner, which keeps a second copy of the encoded data.
+
+    Raises:
+        ValueError: the codestream does not hold `shape` values; whatever else imagecodecs raises on bad data.
+    """
+    frame = np.ascontiguousarray(CODECS[transfer_syntax](source, _Alone(threads)))
+    if frame.size != shape[0] * shape[1]:
+        raise ValueError(f"the codestream holds {frame.size} values, the header declares {shape[0] * shape[1]}")
+    return frame.view(f"{'i' if signed else 'u'}{frame.dtype.itemsize}").reshape(shape)
 
 
 PLUGINS = (

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -81,7 +81,7 @@ def _refuse_absurd_size(dataset: Dataset, path: Path, max_pixels: int) -> None:
     if (pixels := rows * columns * samples * frames) > max_pixels:
         raise UnreadableDicom(
             f"{path}: the header declares {frames} x {rows} x {columns} x {samples} = {pixels} pixels, more than the "
-            f"limit of {max_pixels} (raise it with --max-pixels if the file is sound)"
+            f"limit of {max_pixels} (raise it with --pixels.max_pixels if the file is sound)"
         )
 
 
@@ -174,6 +174,14 @@ def _decoded(dataset: FileDataset, syntax: str, threads: int, path: Path) -> np.
         sources = list(generate_frames(dataset.PixelData, number_of_frames=frames))
         images = [codecs.decode_jpeg_xl(source, shape, dtype) for source in sources]
         return images[0] if frames == 1 else np.stack(images)
+    if syntax in codecs.JPEG_2000 and frames == 1 and whole_number(dataset, "SamplesPerPixel", path, 1) == 1:
+        source = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        del dataset.PixelData  # the codec itself needs up to four images of memory: no second copy beside it
+        shape, signed = (int(dataset.Rows), int(dataset.Columns)), dataset.get("PixelRepresentation") == 1
+        try:
+            return codecs.decode_alone(source, syntax, shape, signed, threads)
+        except Exception:  # noqa: BLE001 - imagecodecs raises its own types; the decoders behind it have their turn
+            dataset.PixelData = encapsulate([source])
     options: dict[str, Any] = {"raw": True, codecs.THREADS_OPTION: threads}
     if keeps_words(syntax):
         options["correct_unused_bits"] = False  # `settle_bits` does it, and more
@@ -243,6 +251,8 @@ def _overlay_in_pixels(dataset: Dataset) -> bool:
 
 def decode(dataset: FileDataset, path: str | Path, *, threads: int = 1) -> tuple[np.ndarray, list[str]]:
     """Stored matrix of a parsed file, and the codes of what was odd about its words.
+
+    To save memory, `dataset` may have lost its PixelData afterwards.
 
     Raises:
         UnreadableDicom: no pixel data, unknown transfer syntax, truncated or broken pixel data.
