@@ -31,6 +31,9 @@ MODIFIERS = {
     "rolled": "rolled view",
     "tangential": "tangential view",
 }
+SPACING_MM = (0.005, 1.0)
+"""Least and largest millimetres of breast that a mammogram's pixel can measure."""
+
 NO_SPACING = "no spacing in the header: crops in millimetres are refused until spacing_mm is given"
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from pandera.errors import SchemaErrors
 from pandera.pandas import Check, Column, DataFrameSchema
 
+from mammo_aln.cohort.mammogram import SPACING_MM
 from mammo_aln.errors import BadCell
 
 if TYPE_CHECKING:
@@ -84,7 +85,10 @@ def patients_schema(features: Mapping[str, ClinicalFeature], present: Collection
 def images_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
     """Schema of `images.csv`; an empty laterality or view means unknown."""
     known = [] if known_patients is None else [_known(known_patients, "a patient_id of patients.csv")]
-    positive = _check(lambda cells: numbers(cells).between(0, np.inf, inclusive="neither"), "millimetres above 0")
+    possible = _check(
+        lambda cells: numbers(cells).between(*SPACING_MM),
+        f"millimetres of breast per pixel, {SPACING_MM[0]} to {SPACING_MM[1]:g}",
+    )
     return DataFrameSchema(
         {
             "image_id": Column(checks=[_unique("image_id"), _file_name_safe()], nullable=False),
@@ -92,7 +96,7 @@ def images_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
             "path": Column(nullable=False),
             "laterality": Column(checks=_one_of(SIDES), nullable=True),
             "view": Column(checks=_one_of(VIEWS), nullable=True),
-            "spacing_mm": Column(checks=positive, nullable=True, required=False),
+            "spacing_mm": Column(checks=possible, nullable=True, required=False),
         }
     )
 

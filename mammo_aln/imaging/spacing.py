@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mammo_aln.cohort.mammogram import SPACING_MM
 from mammo_aln.errors import InputError
 from mammo_aln.imaging.header import ImageHeader
 from mammo_aln.imaging.tags import Pair
 
-SMALLEST_MM = 0.005
-LARGEST_MM = 1.0
+SMALLEST_MM, LARGEST_MM = SPACING_MM
 LARGEST_MAGNIFICATION = 4.0
 SAME_RELATIVE = 1e-3
 """Two spacings that differ by less are one value written twice."""
@@ -114,7 +114,11 @@ def breast_spacing(header: ImageHeader, spacing_mm: float | None = None) -> tupl
             )
         return Spacing(float(spacing_mm), float(spacing_mm), "user"), (CODE_OF_SOURCE["user"],)
     codes: list[str] = []
-    if (header.magnification is not None and _magnification(header) is None) and header.imager_spacing is not None:
+    stated = bool(header.source_to_patient_mm and header.source_to_detector_mm)
+    passed_over = (header.magnification is not None and _magnification(header) is None) or (
+        header.magnification is None and stated and _distance_ratio(header) is None
+    )
+    if passed_over and header.imager_spacing is not None:
         codes.append("magnification_out_of_range")
     for source, rule in RULES.items():
         found = rule(header)

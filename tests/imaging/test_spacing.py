@@ -31,7 +31,7 @@ TABLE = [
     ({IMAGER: [0.1, 0.1], SOD: 600, SID: 660}, None, (0.1 / 1.1, 0.1 / 1.1), BY_DISTANCE, set()),
     ({IMAGER: [0.1, 0.1], MAG: 0, SOD: 600, SID: 660}, None, (0.1 / 1.1, 0.1 / 1.1), BY_DISTANCE, {ODD_MAG}),
     ({IMAGER: [0.1, 0.1], SOD: 0, SID: 660}, None, (0.1, 0.1), "imager_spacing", {IMAGER_ONLY}),
-    ({IMAGER: [0.1, 0.1], SOD: 700, SID: 660}, None, (0.1, 0.1), "imager_spacing", {IMAGER_ONLY}),
+    ({IMAGER: [0.1, 0.1], SOD: 700, SID: 660}, None, (0.1, 0.1), "imager_spacing", {IMAGER_ONLY, ODD_MAG}),
     ({IMAGER: [0.1, 0.1]}, None, (0.1, 0.1), "imager_spacing", {IMAGER_ONLY}),
     ({IMAGER: [0.1, 0.1], MAG: 18}, None, (0.1, 0.1), "imager_spacing", {IMAGER_ONLY, ODD_MAG}),
     ({PIXEL: [0.05, 0.05]}, None, (0.05, 0.05), "pixel_spacing", {"spacing_pixel_only"}),
