@@ -56,6 +56,7 @@ CODE_VALUE, CODE_MEANING = 0x00080100, 0x00080104
 SEQUENCES = {VIEW_CODES, VIEW_MODIFIERS, ANATOMIC_REGION, SHARED_GROUPS, FRAME_ANATOMY}
 WANTED = {*TEXT.values(), *UNSIGNED.values(), *SEQUENCES, TRANSFER_SYNTAX, CODE_VALUE, CODE_MEANING, FRAME_LATERALITY}
 LAST_WANTED = max(WANTED)
+IDENTITIES = {TEXT["patient"], TEXT["study"], TEXT["sop_instance"]}
 _UNSIGNED_TAGS = frozenset(UNSIGNED.values())
 
 # below this many files one process is done before a pool has started
@@ -228,7 +229,10 @@ def _walk(data: bytes, at: int, end: int, implicit: bool, last: int, found: Fiel
             if tag in _UNSIGNED_TAGS:
                 found[tag] = str(_SHORT(data, at)[0]) if length >= 2 else ""
             else:
-                found[tag] = data[at:value_end].decode("ascii", "replace").strip(" \0")
+                # identifiers that only tell files apart must stay different whatever their character set
+                text = data[at:value_end]
+                decoded = text.decode("latin-1") if tag in IDENTITIES else text.decode("ascii", "replace")
+                found[tag] = decoded.strip(" \0")
         at = value_end
     return at
 

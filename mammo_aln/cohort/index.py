@@ -59,7 +59,7 @@ def index_folder(dicom_dir: str | Path, out: str | Path, *, workers: int | None 
     """Write `images.csv` and `exclusions.csv`, and `cohort.yaml` and `patients.csv` to fill in where none stand.
 
     Rows of an `images.csv` that stands are kept as they are, so that what a user filled in stays; new files are added.
-    Hidden files and folders are not looked at.
+    Hidden files and folders are not looked at; links to folders are followed.
 
     Args:
         dicom_dir: folder with DICOM files, one subfolder per patient or all in one.
@@ -88,7 +88,7 @@ def index_folder(dicom_dir: str | Path, out: str | Path, *, workers: int | None 
         raise InputError(f"{dicom_dir}: the folder holds no file")
     headers = track(read_headers(files, workers), total=len(files), what="headers", unit="file")
     found = _mammograms(dicom_dir, files, headers, excluded)
-    new = _rows(dicom_dir, base, found, kept)
+    new = _rows(dicom_dir, base, found, kept, excluded)
     images = new if kept is None else pd.concat([kept, new], ignore_index=True)
     write_csv(out / "exclusions.csv", pd.DataFrame(sorted(excluded), columns=["path", "reason"]))
     if images.empty:
@@ -112,8 +112,11 @@ def _files(dicom_dir: Path, out: Path, excluded: list[tuple[str, str]]) -> list[
     def left_out(error: OSError) -> None:
         excluded.append((os.path.relpath(error.filename, dicom_dir), f"folder cannot be opened ({error.strerror})"))
 
-    for folder, folders, names in os.walk(dicom_dir, onerror=left_out):
+    for folder, folders, names in os.walk(dicom_dir, onerror=left_out, followlinks=True):
         here = Path(folder)
+        if here.is_symlink() and here != dicom_dir and here.resolve() in [above.resolve() for above in here.parents]:
+            folders.clear()  # a link to a folder above: all that it shows is found there
+            continue
         is_own = here.resolve() == own
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if inside and is_own:
@@ -153,10 +156,15 @@ def _mammograms(
 
 
 def _rows(
-    dicom_dir: Path, base: Path, found: list[tuple[Path, Header, Mammogram]], kept: pd.DataFrame | None
+    dicom_dir: Path,
+    base: Path,
+    found: list[tuple[Path, Header, Mammogram]],
+    kept: pd.DataFrame | None,
+    excluded: list[tuple[str, str]],
 ) -> pd.DataFrame:
-    """Rows of the files that `kept` does not have yet."""
+    """Rows of the files that `kept` does not have yet, neither by path nor, as copied or moved files, by instance."""
     known = {} if kept is None else dict(zip(kept["path"], kept["patient_id"], strict=True))
+    listed = {} if kept is None else dict(zip(kept["image_id"], kept["path"], strict=True))
     paths = [_as_given(path, base) for path, _, _ in found]
     groups = [_group(path, header, dicom_dir) for path, header, _ in found]
     number_of = {group: known[path] for path, group in zip(paths, groups, strict=True) if path in known}
@@ -169,9 +177,14 @@ def _rows(
         if given in known:
             continue
         identity = header.sop_instance or str(path.relative_to(dicom_dir))
+        image_id = f"i{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+        if image_id in listed:
+            reason = f"the same SOPInstanceUID as {listed[image_id]}, which images.csv lists as {image_id}"
+            excluded.append((str(path.relative_to(dicom_dir)), reason))
+            continue
         rows.append(
             {
-                "image_id": f"i{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
+                "image_id": image_id,
                 "patient_id": number_of[group],
                 "path": given,
                 "laterality": mammogram.laterality,

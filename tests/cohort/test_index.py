@@ -145,3 +145,32 @@ def test_real_files(shared, tmp_path, capsys):
     files = sum(path.is_file() for path in (shared / "data").rglob("*"))
     assert len(table(out, "exclusions")) + len(images) == files
     assert "2 x no spacing in the header" in capsys.readouterr().err
+
+
+def test_linked_folders_are_followed_once(dicoms, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    save(mammogram(InstanceNumber=7), elsewhere / "a.dcm")
+    (dicoms / "009").symlink_to(elsewhere)
+    (dicoms / "009" / "round").symlink_to(dicoms)  # a circle
+    out = index_folder(dicoms, tmp_path / "cohort")
+    images = table(out, "images")
+    assert len(images) == 9
+    assert list(images.loc[images["path"] == "009/a.dcm", "patient_id"]) == ["009"]
+
+
+def test_patients_whose_numbers_are_not_ascii_stay_apart(tmp_path):
+    for number, patient in enumerate(["患者一", "患者二", "患者一"]):
+        dataset = mammogram(SpecificCharacterSet="ISO_IR 192", PatientID=patient, InstanceNumber=number)
+        save(dataset, tmp_path / "flat" / f"{number}.dcm")
+    out = index_folder(tmp_path / "flat", tmp_path / "cohort")
+    assert list(table(out, "images")["patient_id"]) == ["p0001", "p0002", "p0001"]
+
+
+def test_a_moved_file_does_not_become_a_second_row(dicoms, tmp_path):
+    out = index_folder(dicoms, tmp_path / "cohort")
+    (dicoms / "007/study/LCC.dcm").rename(dicoms / "007/moved.dcm")
+    images = table(index_folder(dicoms, out), "images")
+    assert images["image_id"].is_unique
+    (row,) = table(out, "exclusions").to_dict("records")
+    assert row["path"] == "007/moved.dcm"
+    assert "the same SOPInstanceUID as 007/study/LCC.dcm" in row["reason"]
