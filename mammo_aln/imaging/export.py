@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv, write_json, written_whole
 from mammo_aln.imaging.store import CropStore
 from mammo_aln.imaging.store_build import CropSet
@@ -25,17 +26,29 @@ def export_crops(crop_set: CropSet, out_dir: str | Path) -> Path:
 
     Returns:
         the folder.
+
+    Raises:
+        InputError: two different crops would have one name, as dots in names may cause; nothing is written then.
     """
     out = Path(out_dir)
     store = crop_set.open_store()
     rows = crop_set.table.to_dict("records")
+    key_of: dict[str, str] = {}
+    for row in rows:
+        name = _name(row)
+        if key_of.setdefault(name, row["key"]) != row["key"]:
+            raise InputError(f"two crops would be named {name}: rename the image or the region whose name has a dot")
     for row in track(rows, total=len(rows), what="export", unit="crop"):
-        name = export_name(row["image_id"], row["region"], row["ordinal"], row["strategy"])
+        name = _name(row)
         with written_whole(out / f"{name}.npy") as part, part.open("wb") as file:
             np.save(file, store.read(row["key"]))
         write_json(out / f"{name}.json", _card(row, store))
     write_csv(out / "exclusions.csv", crop_set.exclusions)
     return out
+
+
+def _name(row: Mapping[Hashable, Any]) -> str:
+    return export_name(row["image_id"], row["region"], row["ordinal"], row["strategy"])
 
 
 def _card(row: Mapping[Hashable, Any], store: CropStore) -> dict[str, Any]:

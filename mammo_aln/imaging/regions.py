@@ -245,13 +245,14 @@ def _auxiliary_strategies(unit: _Unit) -> tuple[str, ...]:
 def _boxed(
     unit: _Unit, region: str, lesions: Iterable[tuple[ImagePlan, Box]], strategies: Iterable[str], size_mm: float
 ) -> Iterator[CropRequest]:
-    """Requests for boxes, numbered within each image; a second whole breast of an image would be the first again."""
+    """Requests for boxes, numbered within each image; a second whole breast of an image would be the first again, so
+    that only `all` names it."""
     strategies = tuple(strategies)
     count: dict[str, int] = defaultdict(int)
     for image, box in lesions:
         count[image.image_id] += 1
         for strategy in strategies:
-            if strategy == "whole_breast" and count[image.image_id] > 1:
+            if strategy == "whole_breast" and count[image.image_id] > 1 and unit.crop.strategy != "all":
                 continue
             ordinal = count[image.image_id]
             yield CropRequest(unit.unit_id, unit.patient_id, image.image_id, region, ordinal, strategy, box, size_mm)
@@ -328,6 +329,7 @@ def _contralateral(unit: _Unit, name: str) -> _Found:
         return _missing(unit, name, "no primary box in regions.csv")
     requests: list[CropRequest] = []
     exclusions: list[Exclusion] = []
+    numbers: dict[str, dict[tuple[str, int], int]] = defaultdict(dict)  # per mirror image, of each lesion
     for request in _boxed(unit, name, unit.lesions, _auxiliary_strategies(unit), unit.crop.auxiliary_size_mm):
         lesion_image = next(image for image, _ in unit.lesions if image.image_id == request.image_id)
         mirrors = [image for image in unit.other if image.view == lesion_image.view and image.view]
@@ -335,10 +337,12 @@ def _contralateral(unit: _Unit, name: str) -> _Found:
             reason = f"no {lesion_image.view} view of the other breast"
             exclusions.append(Exclusion(lesion_image.image_id, unit.patient_id, name, reason))
             continue
+        on_mirror = numbers[mirrors[0].image_id]
         requests.append(
             replace(
                 request,
                 image_id=mirrors[0].image_id,
+                ordinal=on_mirror.setdefault((request.image_id, request.ordinal), len(on_mirror) + 1),
                 box=None,
                 estimate="contralateral",
                 mirror_of=(lesion_image.image_id, request.box),
@@ -353,8 +357,5 @@ _AUXILIARY: dict[str, Callable[[_Unit, str], _Found]] = {
     "peritumoral": _peritumoral,
     "contralateral": _contralateral,
 }
-FOUND_BY_RULE = tuple(_AUXILIARY)
-"""Auxiliary regions that need no box of their own in `regions.csv`."""
-
 FOUND_BY_RULE = tuple(_AUXILIARY)
 """Auxiliary regions that need no row in `regions.csv`."""

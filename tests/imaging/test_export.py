@@ -9,6 +9,7 @@ import pytest
 from crop_cohort import image, mammogram, patient, write_image, write_tables
 
 from mammo_aln.config import CropConfig, PixelConfig
+from mammo_aln.errors import InputError
 from mammo_aln.imaging.export import export_crops, export_name
 from mammo_aln.imaging.fallbacks import FALLBACK_CODES
 from mammo_aln.imaging.ledger import CROP_CODES, fallback_ledger, in_words
@@ -46,7 +47,7 @@ def test_export_reads_back_what_training_reads(crops, tmp_path):
     names = {path.stem for path in out.glob("*.npy")}
     assert names == {path.stem for path in out.glob("*.json")}
     assert {"one.primary.2.lesion_margin", "two.primary.fixed_5cm", "one.primary.whole_breast"} <= names
-    assert len(names) == 4 + 3 + 4  # the whole breast of an image once
+    assert len(names) == 4 + 4 + 4
     store = crops.open_store()
     for row in crops.table.to_dict("records"):
         name = export_name(row["image_id"], row["region"], row["ordinal"], row["strategy"])
@@ -89,3 +90,14 @@ def test_every_code_has_words():
     assert not set(CROP_CODES) & set(FALLBACK_CODES)
     for code in (*CROP_CODES, *FALLBACK_CODES):
         assert in_words(code) != code
+
+
+def test_names_that_would_overwrite_each_other_are_refused_before_anything_is_written(tmp_path):
+    write_image(tmp_path / "one.dcm", mammogram(260, 200, 0.5, 0.5), ImagerPixelSpacing=[0.5, 0.5])
+    boxes = [("axilla", 60, 100, 80, 120), ("axilla", 90, 130, 110, 150), ("axilla.2", 40, 60, 70, 90)]
+    regions = [("one", "primary", 60, 100, 80, 120), *(("one", *box) for box in boxes)]
+    cohort = write_tables(tmp_path, [patient("p1")], [image("one", "p1")], regions)
+    crops = build_crops(cohort, PixelConfig(), CropConfig(auxiliary=("annotated",), size_px=16), workers=1)
+    with pytest.raises(InputError, match=r"one\.axilla\.2\.fixed_5cm"):
+        export_crops(crops, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from crop_cohort import image, mammogram, patient, write_image, write_tables
 
-from mammo_aln.config import CropConfig, PixelConfig
+from mammo_aln.config import STRATEGIES, CropConfig, PixelConfig
 from mammo_aln.errors import InputError
 from mammo_aln.imaging.crops import Window, source_to_crop
 from mammo_aln.imaging.orientation import Orientation
@@ -169,3 +169,20 @@ def test_peritumoral_window_is_wider_and_has_the_lesion_in_its_middle(tmp_path):
         window = Window(*crops.open_store().record(row["key"])["window"])
         assert window.width == pytest.approx(side_px)
         assert ((window.x_min + window.x_max) / 2, (window.y_min + window.y_max) / 2) == pytest.approx((120, 215))
+
+
+def test_two_views_that_mirror_onto_one_image_are_numbered_there(tmp_path):
+    """Else the second lesion's crop would take the name of the first one's."""
+    rows = [image("cc1", "p"), image("cc2", "p"), image("rcc", "p", "R")]
+    regions = [("cc1", "primary", 1, 1, 9, 9), ("cc1", "primary", 20, 1, 29, 9), ("cc2", "primary", 2, 2, 9, 9)]
+    cohort = write_tables(tmp_path, [patient("p", side="L")], rows, regions)
+    mirrored = [row[1:] for row in wanted(cohort, auxiliary=("contralateral",)) if row[2] == "contralateral"]
+    assert mirrored == [("rcc", "contralateral", number, "fixed_5cm") for number in (1, 2, 3)]
+
+
+def test_all_names_every_box_under_every_strategy(tmp_path):
+    regions = [("cc", "primary", 1, 1, 9, 9), ("cc", "primary", 20, 1, 29, 9)]
+    cohort = write_tables(tmp_path, [patient("p")], BOTH_VIEWS, regions)
+    assert {row[3:] for row in wanted(cohort, strategy="all")} == {
+        (number, strategy) for number in (1, 2) for strategy in STRATEGIES
+    }
