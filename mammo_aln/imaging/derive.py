@@ -36,13 +36,15 @@ def digest(*parts: Any) -> str:
 
 
 def place_key(path: Path) -> str:
-    """Key under which the store remembers a file's content; holds the path, size and time only as a digest.
+    """Key under which the store remembers a file's content; holds path, size and times only as a digest.
+
+    The status change time is among them, since a copy that keeps size and modification time is another file still.
 
     Raises:
         OSError: the file is not there.
     """
     status = path.stat()
-    return digest("content", str(path.resolve()), status.st_size, status.st_mtime_ns)
+    return digest("content", str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def content_digest(path: Path) -> str:

@@ -18,6 +18,7 @@ from mammo_aln.imaging.derive import image_key, place_key, request_key
 from mammo_aln.imaging.parallel import Group, make_crops
 from mammo_aln.imaging.regions import CropPlan, CropRequest, Exclusion, ImagePlan, linked_groups, plan_crops
 from mammo_aln.imaging.store import CropStore
+from mammo_aln.progress import say
 
 CROP_COLUMNS = (
     "key",
@@ -86,8 +87,13 @@ def build_crops(
     Beside the segments, `exclusions.csv` tells what was asked for and cannot be had, and why.
 
     Raises:
-        InputError: nothing can be cropped, an unknown auxiliary region, or a shard that does not exist.
+        InputError: nothing can be cropped, an unknown auxiliary region or shard, or percentiles in the wrong order.
     """
+    if not pixels.percentile_low < pixels.percentile_high:
+        raise InputError(
+            f"pixels.percentile_low = {pixels.percentile_low:g}: expected less than pixels.percentile_high = "
+            f"{pixels.percentile_high:g}"
+        )
     path = Path(store) if store is not None else cohort.root / ".crops"
     plan = _part(plan_crops(cohort, crop), shard)
     reader = CropStore(path)
@@ -99,13 +105,21 @@ def build_crops(
         raise InputError(_nothing_left(cohort, exclusions))
     excluded = pd.DataFrame([asdict(one) for one in exclusions], columns=list(EXCLUSION_COLUMNS))
     name = "exclusions.csv" if shard is None else f"exclusions.{shard[0]}-of-{shard[1]}.csv"
-    write_csv(path / name, excluded)
+    _write_exclusions(path / name, excluded)
     return CropSet(
         pd.DataFrame(rows, columns=list(CROP_COLUMNS)),
         excluded,
         path,
         {"pixels": asdict(pixels), "crop": asdict(crop), "cards": cards},
     )
+
+
+def _write_exclusions(path: Path, excluded: pd.DataFrame) -> None:
+    """A finished store may be shared read-only: that its list cannot be written anew is told, no reason to stop."""
+    try:
+        write_csv(path, excluded)
+    except (OSError, InputError) as error:
+        say(f"{len(excluded)} exclusions, their list was not written: {error}")
 
 
 def _part(plan: CropPlan, shard: tuple[int, int] | None) -> CropPlan:

@@ -206,6 +206,37 @@ def test_a_changed_file_is_cropped_anew_and_a_tampered_store_is_found_out(tmp_pa
         audit_crops(cohort, PixelConfig(), SMALL, share=1.0)
 
 
+def test_a_file_replaced_by_one_of_the_same_size_and_time_is_cropped_anew(tmp_path):
+    cohort = small_cohort(tmp_path / "c", 1)
+    file = tmp_path / "c" / "i0.dcm"
+    first = build_crops(cohort, PixelConfig(), SMALL)
+    before = file.stat()
+    write_image(file, mammogram(300, 200, 0.4, 0.4, seed=99), ImagerPixelSpacing=[0.4, 0.4])
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert first.table["key"][0] != build_crops(cohort, PixelConfig(), SMALL).table["key"][0]
+
+
+@pytest.mark.parametrize("kind", [OSError, InputError])
+def test_a_finished_store_may_be_read_only(tmp_path, monkeypatch, capsys, kind):
+    cohort = small_cohort(tmp_path / "c", 1)
+    first = build_crops(cohort, PixelConfig(), SMALL)
+
+    def refuse(path, table):
+        raise kind("Read-only file system")
+
+    monkeypatch.setattr("mammo_aln.imaging.store_build.write_csv", refuse)
+    assert build_crops(cohort, PixelConfig(), SMALL).table.equals(first.table)
+    assert "their list was not written: Read-only file system" in capsys.readouterr().err
+
+
+def test_percentiles_in_the_wrong_order_are_refused(tmp_path):
+    cohort = small_cohort(tmp_path / "c", 1)
+    with pytest.raises(InputError, match="percentile_low = 99: expected less than"):
+        build_crops(cohort, PixelConfig(percentile_low=99.0, percentile_high=1.0), SMALL)
+    assert not (tmp_path / "c" / ".crops").exists()
+
+
 def test_what_cannot_be_cropped_is_told_and_the_rest_goes_on(tmp_path):
     root = tmp_path / "c"
     small_cohort(root, 1)
