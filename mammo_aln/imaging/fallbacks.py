@@ -34,7 +34,7 @@ FALLBACK_CODES: dict[str, str] = {
     "spacing_imager_only": "only the detector's spacing is known; the breast's magnification was not corrected",
     "spacing_pixel_only": "only an uncalibrated PixelSpacing is known",
     "spacing_out_of_range": "a spacing outside 0.005 to 1 mm was passed over",
-    "magnification_out_of_range": "a magnification factor outside 1 to 4 was passed over",
+    "magnification_out_of_range": "a magnification, by its factor or the two distances, outside 1 to 4 was passed over",
     # side, view, orientation
     "laterality_conflict": "the table's laterality contradicts the file's; the table's was believed",
     "laterality_from_pixels": "no laterality in table or file; taken from the chest wall's side (hanging convention)",
@@ -42,6 +42,7 @@ FALLBACK_CODES: dict[str, str] = {
     "view_conflict": "the table's view contradicts the file's; the table's was believed",
     "no_view": "no view known",
     "orientation_disagrees": "the pixels show the chest wall on another side than the tags; the pixels were believed",
+    "laterality_unlikely": "PatientOrientation is not an upright breast's of this side; the laterality may be wrong",
     "orientation_from_pixels": "left and right were decided by the pixels",
     "orientation_from_laterality": "left and right were decided by the laterality's hanging convention",
     "orientation_from_unknown": "nothing tells where the chest wall is; the image was left as stored",

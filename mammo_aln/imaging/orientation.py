@@ -126,6 +126,19 @@ def _tags_flip_vertical(orientation: tuple[str, str] | None, laterality: str | N
     return upside_down
 
 
+def _tags_contradict(orientation: tuple[str, str], laterality: str) -> bool:
+    """Whether PatientOrientation cannot be that of an upright breast of this side.
+
+    Down the image lies medial, away from the breast's own side, mirrored or not; where no letter says so, the hanging
+    convention has to do.
+    """
+    own_side_down = _letters_say(orientation[1], laterality, "L" if laterality == "R" else "R")
+    if own_side_down is not None:
+        return own_side_down != (_letters_say(orientation[1], "H", "F") is True)
+    flip = _tags_flip_horizontal(orientation)
+    return flip is not None and flip != (laterality == "R")
+
+
 def find_orientation(
     patient_orientation: tuple[str, str] | None, laterality: str | None, side: tuple[str | None, float]
 ) -> tuple[Orientation, tuple[str, ...]]:
@@ -135,9 +148,9 @@ def find_orientation(
     that clearly show the breast (confidence 0.25 or more) on the other side win, since a crop must show what is there:
     files are mirrored without their tags more often than breasts float at the film's free edge. Without
     PatientOrientation the pixels decide; where they do not show it clearly, laterality does by the hanging convention.
-    Any disagreement of two witnesses that speak is flagged `orientation_disagrees`; laterality is not asked where
-    PatientOrientation and pixels agree, since a stated mirror image is no error. Up and down: PatientOrientation's
-    column direction; without it the image is taken to stand upright.
+    Pixels that disagree with another witness are flagged `orientation_disagrees`; a PatientOrientation that an upright
+    breast of this laterality cannot have is flagged `laterality_unlikely`, while a mirror image that it states is no
+    error. Up and down: PatientOrientation's column direction; without it the image is taken to stand upright.
 
     Args:
         patient_orientation: letters of the row and the column direction.
@@ -162,6 +175,12 @@ def find_orientation(
     second = tags if tags is not None else hanging
     if seen is not None and second is not None and seen != second:
         codes.append("orientation_disagrees")
+    if (
+        patient_orientation is not None
+        and laterality in ("L", "R")
+        and _tags_contradict(patient_orientation, laterality)
+    ):
+        codes.append("laterality_unlikely")
     if patient_orientation is not None and tags is None:
         codes.append("patient_orientation_unusable")
     if source != "patient_orientation":

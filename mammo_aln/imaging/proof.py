@@ -30,6 +30,7 @@ _SERIOUS = (
     "box_off_breast",
     "box_partly_outside_image",
     "orientation_disagrees",
+    "laterality_unlikely",
     "laterality_conflict",
     "view_conflict",
     "padding_over_10_percent",

@@ -18,15 +18,21 @@ from mammo_aln.imaging.orientation import Orientation, chest_wall_side, find_ori
 LEFT, RIGHT, UNCLEAR = ("left", 0.9), ("right", 0.9), (None, 0.0)
 FROM_PIXELS, FROM_SIDE, UP = "orientation_from_pixels", "orientation_from_laterality", "upright_assumed"
 
+ODD_SIDE = "laterality_unlikely"
+
 WITNESSES = [
     # PatientOrientation, laterality, pixels -> flip horizontal, flip vertical, source, codes
     (("A", "R"), "L", LEFT, False, False, "patient_orientation", set()),
     (("P", "L"), "R", RIGHT, True, False, "patient_orientation", set()),
     (("A", "FR"), "L", LEFT, False, False, "patient_orientation", set()),
     (("P", "FL"), "R", RIGHT, True, False, "patient_orientation", set()),
-    (("P", "HL"), "R", RIGHT, True, True, "patient_orientation", set()),
+    (("P", "HR"), "R", RIGHT, True, True, "patient_orientation", set()),
     (("A", "H"), "L", LEFT, False, True, "patient_orientation", set()),
-    (("A", "L"), "L", LEFT, False, True, "patient_orientation", set()),  # CC with lateral down
+    (("A", "L"), "L", LEFT, False, True, "patient_orientation", {ODD_SIDE}),  # CC with lateral down
+    (("A", "R"), "R", LEFT, False, True, "patient_orientation", {ODD_SIDE}),  # a left CC that says it is a right one
+    (("A", "FR"), "R", LEFT, False, False, "patient_orientation", {ODD_SIDE}),
+    (("A", "F"), "R", LEFT, False, False, "patient_orientation", {ODD_SIDE}),
+    (("A", "FL"), "R", LEFT, False, False, "patient_orientation", set()),  # a stated mirror image of a right MLO
     (("A", "L"), "R", LEFT, False, False, "patient_orientation", set()),  # a stated mirror image of a right CC
     (("AL", "F"), "L", UNCLEAR, False, False, "patient_orientation", set()),
     (("P", "L"), "R", LEFT, False, False, "pixels", {"orientation_disagrees", FROM_PIXELS}),
