@@ -101,6 +101,7 @@ def _completeness(cohort: Cohort) -> Iterator[Finding]:
         for name in patients
         if name not in with_image
     )
+    yield from _side_findings(cohort, eligible)
     if cohort.regions.empty:
         yield Finding("no regions.csv: only crops of the whole breast can be made", "cohort", False)
         return
@@ -112,6 +113,21 @@ def _completeness(cohort: Cohort) -> Iterator[Finding]:
     for column in ("laterality", "view"):
         for image in cohort.images.loc[cohort.images[column].isna(), "image_id"]:
             yield Finding(f"{column} unknown", f"image {image}", False)
+
+
+def _side_findings(cohort: Cohort, eligible: pd.DataFrame) -> Iterator[Finding]:
+    """Treated sides without an image, and primary regions drawn on a side that is not treated."""
+    sides = eligible.dropna(subset=["side"]).groupby("patient_id")["side"].agg(set)
+    images = cohort.images[cohort.images["patient_id"].isin(sides.index)]
+    primary = set(cohort.regions.loc[cohort.regions["region"] == "primary", "image_id"])
+    for name, rows in images.groupby("patient_id"):
+        shown = set(rows["laterality"].dropna())
+        if rows["laterality"].notna().all():
+            for side in sorted(sides[name] - shown):
+                yield Finding(f"no image of the treated side {side}", f"patient {name}", False)
+        idle = rows[rows["image_id"].isin(primary) & rows["laterality"].notna() & ~rows["laterality"].isin(sides[name])]
+        for image in idle["image_id"]:
+            yield Finding("a primary region on a side that patients.csv does not treat", f"image {image}", False)
 
 
 def _file_findings(cohort: Cohort, workers: int | None) -> Iterator[Finding]:

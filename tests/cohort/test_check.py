@@ -125,7 +125,7 @@ def test_flags_of_headers(cohort, capsys):
     assert "modality RG, not MG" in said
     assert "laterality is L in images.csv but R in the header (1: image i1)" in said
     assert "by its header: view ML is neither CC nor MLO (1: image i2)" in said
-    table = pd.read_csv(cohort / "images.csv").assign(spacing_mm=[0.085, 7] + [None] * 6)
+    table = pd.read_csv(cohort / "images.csv").assign(spacing_mm=[0.085, 0.7] + [None] * 6)
     table.to_csv(cohort / "images.csv", index=False)
     assert check_cohort(cohort) == []
     said = capsys.readouterr().err
@@ -160,3 +160,12 @@ def test_identical_files_look_at_the_middle_too(tmp_path):
     middle[200_000] = 1
     paths["b"].write_bytes(middle)
     assert identical_files(paths) == [["a", "c"]]  # d does not exist
+
+
+def test_the_treated_side_is_looked_at(cohort, capsys):
+    patients = pd.read_csv(cohort / "patients.csv").assign(side=["R", "L"] + ["L"] * 6)
+    patients.to_csv(cohort / "patients.csv", index=False)
+    assert check_cohort(cohort) == []
+    said = capsys.readouterr().err
+    assert "no image of the treated side R (1: patient p0)" in said
+    assert "a primary region on a side that patients.csv does not treat (1: image i0)" in said
