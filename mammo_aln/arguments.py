@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 from mammo_aln.config import CONFIG_FOLDERS
 from mammo_aln.errors import InputError
+from mammo_aln.limits import refuse_outside_limits
 
 FLAGS_WITHOUT_VALUE = ("--help", "-h", "--print_config")
 
@@ -27,7 +28,8 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
         words: the command line behind the verb.
 
     Raises:
-        InputError: an unknown key or a wrong value; the message names the key and what is allowed.
+        InputError: an unknown key, a wrong value or a number outside its limits; the message names the key and what is
+            allowed.
     """
     from jsonargparse import ArgumentParser
 
@@ -48,7 +50,9 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
         if done.code:
             raise
         return None
-    return {name: namespace[name] for name in inspect.signature(function).parameters}
+    arguments = {name: namespace[name] for name in inspect.signature(function).parameters}
+    refuse_outside_limits(arguments)
+    return arguments
 
 
 def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[str]:
@@ -89,6 +93,8 @@ def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[
     elif loose:
         if len(loose) > 1:
             raise InputError(f"unexpected word {loose[1]!r}: {positional} is {loose[0]!r} already")
+        if any(word.startswith(f"--{positional}=") for word in tidy):
+            raise InputError(f"--{positional} is given twice: as an option and as the word {loose[0]!r}")
         tidy.append(f"--{positional}={loose[0]}")
     return tidy
 

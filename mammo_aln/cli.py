@@ -2,8 +2,7 @@
 
 Exit codes: 0 done; 1 a check found problems; 2 wrong input or setting, told on standard error. What a verb made is the
 last line of standard output, a path alone; everything else goes to standard error. Heavy libraries load only once a
-verb
-runs.
+verb runs.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 
 VERBS: dict[str, tuple[str, str, str]] = {
     # verb: (function in verbs.py, its positional argument, what it does)
     "demo": ("demo", "", "phantom cohort -> crops -> training -> external-centre test -> report.html"),
-    "doctor": ("doctor", "", "pre-flight of this machine, with the fix to type"),
+    "doctor": ("doctor", "cohort", "pre-flight of this machine, with the fix to type"),
     "phantom": ("phantom", "", "write a synthetic multi-centre DICOM cohort whose best possible AUC is known"),
     "index": ("index", "dicom_dir", "list a DICOM folder's mammograms in images.csv (reads headers only)"),
     "check": (
@@ -91,7 +91,8 @@ def _run(verb: str, words: list[str]) -> int:
     arguments = parse(function, f"mammo-aln {verb}", positional, words)
     if arguments is None:
         return 0
-    result = function(**arguments)
+    with redirect_stdout(sys.stderr):  # whatever a library prints; standard output is for the path alone
+        result = function(**arguments)
     if isinstance(result, int):
         return result
     print(result, flush=True)

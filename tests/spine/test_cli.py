@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import statistics
 import subprocess
 import sys
 import time
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -50,6 +54,12 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["nonsense"], ["nonsense", "train"]),
         (["train", "x", "--out"], ["--out", "value is missing"]),
         (["evaluate", "--out", "o"], ["files"]),
+        (["evaluate", "f.csv", "--out", "o", "--resamples=0"], ["resamples", "2 or more", "got 0"]),
+        (["train", "x", "--out", "y", "--crop.size_px=0"], ["crop.size_px", "8 or more", "got 0"]),
+        (["train", "x", "--out", "y", "--crop.size_mm=-3"], ["crop.size_mm", "above 0", "got -3"]),
+        (["train", "x", "--out", "y", "--trainer.max_epochs=0"], ["trainer.max_epochs", "1 or more"]),
+        (["train", "x", "--out", "y", "--optim.lr=0", "--data.batch_size=0"], ["optim.lr", "data.batch_size"]),
+        (["train", "x", "--cohort=z", "--out", "y"], ["--cohort", "twice", "'x'"]),
     ],
 )
 def test_wrong_words_get_one_line_and_exit_code_2(
@@ -60,6 +70,52 @@ def test_wrong_words_get_one_line_and_exit_code_2(
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert all(part in captured.err for part in expected), captured.err
+
+
+@pytest.mark.parametrize(
+    "words", [["doctor", "c"], ["doctor", "--cohort", "c"], ["check", "c"], ["check", "--cohort=c"]]
+)
+def test_a_cohort_is_the_first_word_or_an_option(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from mammo_aln import verbs
+
+    given: list[str] = []
+
+    def verb(cohort: Path) -> int:
+        """Note the cohort."""
+        given.append(str(cohort))
+        return 0
+
+    monkeypatch.setattr(verbs, words[0], verb)
+    assert main(words) == 0
+    assert given == ["c"]
+
+
+def test_what_a_library_prints_stays_off_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mammo_aln import verbs
+
+    def check(cohort: Path) -> Path:
+        """Chatter."""
+        print("a library greets")
+        return cohort
+
+    monkeypatch.setattr(verbs, "check", check)
+    assert main(["check", "made/this"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "made/this\n"
+    assert "greets" in captured.err
+
+
+def test_every_limit_names_a_setting() -> None:
+    from mammo_aln import verbs
+    from mammo_aln.config import Settings
+    from mammo_aln.limits import LIMITS
+
+    kinds = get_type_hints(Settings)
+    known = {f"{name}.{f.name}" for name, kind in kinds.items() if is_dataclass(kind) for f in fields(kind)}
+    known |= {name for verb, _, _ in VERBS.values() for name in inspect.signature(getattr(verbs, verb)).parameters}
+    assert set(LIMITS) <= known
 
 
 def test_unknown_key_in_a_file_is_refused(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
