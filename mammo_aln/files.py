@@ -11,16 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mammo_aln.errors import InputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it onto `path` if the block ends well, remove it if not."""
+    """Yield a temporary path beside `path`; rename it onto `path` if the block ends well, remove it if not.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    make_folder(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written there ({error.strerror})") from error
     os.close(handle)
     part = Path(name)
     try:
@@ -29,6 +38,15 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make a folder and those above it; `InputError` where a file stands in the way or it is not allowed."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: this folder cannot be made ({error.strerror})") from error
+    return Path(path)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -5,30 +5,57 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 PLAIN_LINE_EVERY_S = 30.0
 
 
+class Progress:
+    """How far some work has come, told on standard error whenever `advance` says that more is done."""
+
+    def __init__(self, *, total: int, what: str, unit: str = "it", done: int = 0) -> None:
+        self.total, self.what, self.unit, self.done = total, what, unit, done
+        self._done_before = done
+        self._begun = self._said = time.monotonic()
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, initial=done, desc=what, unit=unit, file=sys.stderr)
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count work as done; `note` is shown beside the bar or in the line."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(count)
+            if note:
+                self._bar.set_postfix_str(note)
+            return
+        now = time.monotonic()
+        if now - self._said >= PLAIN_LINE_EVERY_S:
+            self._said = now
+            rate = (self.done - self._done_before) / (now - self._begun)
+            left = f", {(self.total - self.done) / rate:.0f} s left" if rate else ""
+            told = f"{self.what}: {self.done}/{self.total} {self.unit} ({rate:.3g} {self.unit}/s{left})"
+            say(told + (f"; {note}" if note else ""))
+
+    def end(self, note: str = "") -> None:
+        """Leave the last state on the terminal, or a last line in the log."""
+        if self._bar is not None:
+            self._bar.close()
+            return
+        told = f"{self.what}: {self.done}/{self.total} {self.unit} in {time.monotonic() - self._begun:.1f} s"
+        say(told + (f"; {note}" if note else ""))
+
+
 def track(items: Iterable[Item], *, total: int, what: str, unit: str = "it") -> Iterator[Item]:
     """Yield `items`, showing on standard error how far the work has come."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        yield from tqdm(items, total=total, desc=what, unit=unit, file=sys.stderr)
-        return
-    begun = said = time.monotonic()
-    done = 0
-    for done, item in enumerate(items, start=1):
+    progress = Progress(total=total, what=what, unit=unit)
+    for item in items:
         yield item
-        now = time.monotonic()
-        if now - said >= PLAIN_LINE_EVERY_S:
-            said = now
-            rate = done / (now - begun)
-            left_s = (total - done) / rate
-            say(f"{what}: {done}/{total} {unit} ({rate:.3g} {unit}/s, {left_s:.0f} s left)")
-    say(f"{what}: {done}/{total} {unit} in {time.monotonic() - begun:.1f} s")
+        progress.advance()
+    progress.end()
 
 
 def say(text: str) -> None:
