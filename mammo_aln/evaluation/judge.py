@@ -254,18 +254,19 @@ def frozen_threshold(predictions: Predictions) -> Metric:
 
 
 def auc_gaps(samples: dict[str, Sample], *, resamples: int = 2000, seed: int = 0) -> list[Metric]:
-    """How much the AUC falls from training to every other split."""
+    """How much the AUC falls from training to every other split; null with a reason where one has one class only."""
     train = samples.get("train")
-    if train is None or train.one_class:
+    if train is None:
         return []
-    return [
-        _gap(train, other, resamples, seed)
-        for name, other in samples.items()
-        if name != "train" and not other.one_class
-    ]
+    return [_gap(train, other, resamples, seed) for name, other in samples.items() if name != "train"]
 
 
 def _gap(train: Sample, other: Sample, resamples: int, seed: int) -> Metric:
+    unusable = next((part for part in (train, other) if part.one_class), None)
+    if unusable is not None:
+        blank = dict.fromkeys(("difference", "ci_low", "ci_high", "delong_p", "bootstrap_p"))
+        reason = f"{unusable.name}: {unusable.one_class}"
+        return {"from": train.name, "to": other.name, **blank, "resamples": resamples, "reason": reason}
     test = unpaired_delong(train.scores, train.labels, other.scores, other.labels)
     drawn = [
         bootstrap_auc(part.scores, part.labels, resamples=resamples, seed=_seed(seed, f"gap:{train.name}:{part.name}"))

@@ -137,19 +137,25 @@ def read_facts(path: Path) -> dict[str, Any]:
 def read_predictions(files: Sequence[Path], run: Path | None = None) -> Predictions:
     """Join prediction files of one model (and the run's own `predictions.csv`) by split.
 
+    Rows of the run that the files hold as well are taken from the files: `predict` on the run's own cohort scores its
+    training and validation patients again.
+
     Raises:
         InputError: a bad table, files of different runs or thresholds, or a patient in two files or two splits.
     """
     paths = [Path(path) for path in files]
+    given = {path.resolve() for path in paths}
     if run is not None:
         paths.append(Path(run) / "predictions.csv")
     unique = list({path.resolve(): path for path in paths}.values())
     tables = [read_table(path) for path in unique]
     facts = [(path.name, found) for path in unique if (found := read_facts(path))]
     table = pd.concat(
-        [part.assign(file=path.name) for path, part in zip(unique, tables, strict=True)], ignore_index=True
+        [part.assign(file=path.name, given=path.resolve() in given) for path, part in zip(unique, tables, strict=True)],
+        ignore_index=True,
     )
     _refuse_mixed_runs(table, facts)
+    table = table[table["given"] | ~table.duplicated([*KEY, "split"], keep=False)].reset_index(drop=True)
     _refuse_repeats(table)
     merged: dict[str, Any] = {}
     for _, found in reversed(facts):

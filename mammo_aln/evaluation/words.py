@@ -64,7 +64,7 @@ def methods(facts: Mapping[str, Any], metrics: Mapping[str, Any], resamples: int
             "integrated calibration index (lowess) and the Hosmer-Lemeshow test (10 groups); usefulness by "
             "decision curves."
         )
-    if metrics["auc_gap"]:
+    if any(gap["difference"] is not None for gap in metrics["auc_gap"]):
         parts.append(
             "The fall of the AUC from training to each other split was tested by unpaired DeLong (Student's t, Welch's "
             f"degrees of freedom) and by a bootstrap ({resamples} resamples per split)."

@@ -9,6 +9,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from mammo_aln.evaluation.judge import comparable_centers, judge
 from mammo_aln.evaluation.predictions import Predictions, read_predictions
+from mammo_aln.evaluation.report import evaluate_files
 
 CONTRACT = {
     *("n", "n_positive", "auc", "auc_logit", "auc_bootstrap", "average_precision", "threshold", "sensitivity"),
@@ -178,3 +179,16 @@ def test_bilateral_patients_get_clustered_intervals():
 def test_same_seed_same_figures(files):
     first, second = (judge(read_predictions([files["test"]]), seed=4) for _ in range(2))
     assert first == second
+
+
+def test_a_gap_that_cannot_be_known_is_null_with_a_reason(tmp_path, files):
+    table = pd.read_csv(files["all"], dtype=str, keep_default_na=False)
+    table.loc[table["split"] == "external_test", "aln_status"] = "1"
+    table.to_csv(tmp_path / "p.csv", index=False)
+    gaps = {gap["to"]: gap for gap in judge(read_predictions([tmp_path / "p.csv"]), resamples=50)["auc_gap"]}
+    assert list(gaps) == ["val", "internal_test", "external_test"]
+    assert gaps["val"]["difference"] is not None
+    assert gaps["external_test"]["difference"] is None
+    assert "external_test: both outcomes are needed" in gaps["external_test"]["reason"]
+    evaluate_files([tmp_path / "p.csv"], tmp_path / "out", resamples=50)
+    assert "both outcomes are needed; 90 of 90" in (tmp_path / "out" / "report.html").read_text()

@@ -103,3 +103,14 @@ def test_bad_facts(tmp_path, text):
 def test_an_infinite_threshold_is_read(tmp_path):
     write(tmp_path / "p.json", '{"threshold": {"value": "Inf", "rule": "youden"}}')
     assert read_facts(tmp_path / "p.csv")["threshold"]["value"] == float("inf")
+
+
+def test_rows_of_the_run_that_were_scored_again_are_taken_from_the_file(files, tmp_path):
+    again = pd.read_csv(files["all"], dtype=str)
+    again["score"] = (again["score"].astype(float) * 0.5).astype(str)
+    again.to_csv(tmp_path / "again.csv", index=False)
+    found = read_predictions([tmp_path / "again.csv"], files["run"])
+    assert len(found.table) == len(again)
+    assert found.table["score"].tolist() == again["score"].astype(float).tolist()
+    with pytest.raises(InputError, match="one row per patient"):
+        read_predictions([files["all"], files["run"] / "predictions.csv"])
