@@ -9,18 +9,21 @@ twice, wherever it runs.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import yaml
 
@@ -28,6 +31,7 @@ from mammo_aln import __version__
 from mammo_aln.config import Settings
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_json, write_text
+from mammo_aln.progress import say
 
 WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
     # settings that change where or how fast a run is computed, not what it computes
@@ -99,17 +103,31 @@ def write_settings(run: Path, settings: Settings) -> None:
 
 
 def read_settings(run: Path) -> Settings:
-    """Settings of a run from its config.yaml."""
+    """Settings of a run from its config.yaml; a setting that its version did not know yet has its default.
+
+    Raises:
+        InputError: no config.yaml, or one that holds settings unknown to this version.
+    """
     path = run / "config.yaml"
     if not path.is_file():
         raise InputError(f"{run}: not a run directory (config.yaml is missing)")
-    plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return Settings(**{f.name: _section(Settings, f.name, plain[f.name]) for f in fields(Settings)})
+    plain = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    _refuse_unknown(path, "", plain, Settings)
+    for name, value in plain.items():
+        _refuse_unknown(path, f"{name}.", value, get_type_hints(Settings)[name])
+    return Settings(**{name: _section(Settings, name, value) for name, value in plain.items()})
+
+
+def _refuse_unknown(path: Path, section: str, plain: Any, kind: Any) -> None:
+    if not is_dataclass(kind):
+        return
+    known = [f.name for f in fields(kind)]
+    strange = [f"{section}{key}" for key in plain if key not in known]
+    if strange:
+        raise InputError(f"{path}: unknown to this version ({__version__}): {', '.join(strange)}")
 
 
 def _section(owner: type, name: str, value: Any) -> Any:
-    from typing import get_type_hints
-
     kind = get_type_hints(owner)[name]
     if not is_dataclass(kind):
         return value
@@ -155,6 +173,32 @@ def code_revision() -> str:
 def now() -> str:
     """This moment in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def held_alone(run: Path) -> Iterator[None]:
+    """Keep other processes off a run while it is trained; the operating system frees it when this process ends.
+
+    However the process ends, nothing stale is left: what holds is a POSIX lock on `.lock`, on one machine and
+    across the machines of a network disk; the file's text only says who holds it.
+
+    Raises:
+        InputError: another process trains this run.
+    """
+    with (run / ".lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise InputError(f"{run}: {holder} is training this run; wait for it, or stop it first") from error
+        except OSError as error:
+            say(f"{run}: this disk keeps no locks ({error.strerror}); see to it that no other process trains this run")
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
+        yield
+        lock.truncate(0)
 
 
 def read_state(run: Path) -> dict[str, Any]:

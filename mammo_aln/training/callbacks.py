@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from math import nan
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from mammo_aln.files import write_csv, written_whole
-from mammo_aln.progress import PLAIN_LINE_EVERY_S, say
+from mammo_aln.progress import Progress
 
 
 class EpochSeed(pl.Callback):
@@ -82,22 +81,26 @@ class RunRecorder(pl.callbacks.Checkpoint):
         self.run, self.throughput, self.frozen = run, throughput, frozen
         self.best_auc, self.best_epoch = -1.0, -1
         self.rows: list[dict[str, Any]] = []
-        self._said = time.monotonic()
-        self._bar: Any = None
+        self._progress: Progress | None = None
+        self._note = ""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show a bar of epochs on a terminal; elsewhere a plain line now and then."""
-        if trainer.is_global_zero and sys.stderr.isatty():
-            from tqdm import tqdm
+        """Begin to tell how far the training has come, in steps: an epoch may take hours."""
+        if trainer.is_global_zero:
+            steps = int(trainer.num_training_batches) * int(trainer.max_epochs or 0)
+            self._progress = Progress(total=steps, what="train", unit="step", done=trainer.global_step)
 
-            self._bar = tqdm(
-                total=trainer.max_epochs, initial=trainer.current_epoch, desc="train", unit="epoch", file=sys.stderr
-            )
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """One step more."""
+        if self._progress is not None:
+            self._progress.advance(note=self._note)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the bar's last state on the terminal."""
-        if self._bar is not None:
-            self._bar.close()
+        """Leave the last state on the terminal or in the log."""
+        if self._progress is not None:
+            self._progress.end(self._note)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
@@ -136,7 +139,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
             self.best_auc, self.best_epoch = auc, trainer.current_epoch
         if trainer.is_global_zero:
             write_csv(self.run / "metrics.csv", pd.DataFrame(self.rows))
-            self._say(trainer, row)
+            self._note = self._in_words(trainer, row)
         if is_best:
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")
@@ -149,17 +152,11 @@ class RunRecorder(pl.callbacks.Checkpoint):
         with written_whole(self.run / "checkpoints" / name) as part:
             trainer.save_checkpoint(part)
 
-    def _say(self, trainer: pl.Trainer, row: dict[str, Any]) -> None:
+    def _in_words(self, trainer: pl.Trainer, row: dict[str, Any]) -> str:
         waited = 100 * row.get("data_wait_s", 0.0) / max(row.get("train_s", 1.0), 1e-9)
         rate, loss, auc = (row.get(name, nan) for name in ("train_patients_per_s", "train_loss", "val_auc"))
-        text = (
-            f"train_loss {loss:.4f}, val_auc {auc:.3f} (best {self.best_auc:.3f} at epoch {self.best_epoch + 1}), "
-            f"{rate:.1f} patients/s, {waited:.0f} % of the time waiting for data"
+        return (
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: train_loss {loss:.4f}, val_auc {auc:.3f} "
+            f"(best {self.best_auc:.3f} at epoch {self.best_epoch + 1}), {rate:.1f} patients/s, "
+            f"{waited:.0f} % of the time waiting for data"
         )
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        if self._bar is not None:
-            self._bar.update()
-            self._bar.set_postfix_str(text)
-        elif last or time.monotonic() - self._said >= PLAIN_LINE_EVERY_S:
-            self._said = time.monotonic()
-            say(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {text}")

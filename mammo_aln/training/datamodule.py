@@ -251,8 +251,8 @@ class MammoDataModule(pl.LightningDataModule):
             np.concatenate([[0], np.cumsum(counts)]), keys, region, view, clinical.astype(np.float32), label
         )
 
-    def loader(self, split: str, *, training: bool = False) -> DataLoader[dict[str, torch.Tensor]]:
-        """Batches of one split, in order unless `training`."""
+    def loader(self, split: str, *, training: bool = False, alone: bool = False) -> DataLoader[dict[str, torch.Tensor]]:
+        """Batches of one split, in order unless `training`; with `alone`, all of them in this very process."""
         arrays = self._arrays[split]
         augmentation = CropAugmentation(self.crop, self.data) if training and self.data.augment else None
         store = self.crop_set.open_store() if self.reads_images else None
@@ -261,7 +261,9 @@ class MammoDataModule(pl.LightningDataModule):
         return DataLoader(
             dataset,
             batch_size=self.data.batch_size,
-            sampler=EpochSampler(len(arrays.label), seed=self.seed, shuffle=training, batch_size=self.data.batch_size),
+            sampler=EpochSampler(
+                len(arrays.label), seed=self.seed, shuffle=training, batch_size=self.data.batch_size, alone=alone
+            ),
             collate_fn=Collate(self.crop.size_px),
             num_workers=workers,
             persistent_workers=workers > 0,

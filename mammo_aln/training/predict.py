@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.tables import Cohort, with_split
+from mammo_aln.config import TrainerConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
 from mammo_aln.imaging.derive import PIXEL_PATH_VERSION
@@ -28,6 +30,8 @@ def predict_cohort(
     Raises:
         InputError: `run` is no completed run, nothing is left to score, or the run's pixels were made by other code.
     """
+    if out.is_dir() or out.suffix == ".json":
+        raise InputError(f"--out {out}: expected the name of a CSV file; its JSON gets the same name with .json")
     state = read_state(run)["state"]
     if state != "completed":
         raise InputError(f"{run}: its state is {state!r}; predictions need a completed run")
@@ -51,7 +55,7 @@ def predict_cohort(
     data.prepare_data()
     if not any(len(data.patients(one)) for one in splits):
         raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
-    scored = predict_logits(module, data, settings.trainer)
+    scored = predict_logits(module, data, _on_this_machine(settings.trainer))
     about: dict[str, Any] = {
         "run_id": frozen["run_id"],
         "cohort": cohort.name,
@@ -67,6 +71,14 @@ def predict_cohort(
         write_csv(out.with_suffix(".exclusions.csv"), data.crop_set.exclusions)
     write_predictions(out, prediction_table(scored, frozen["run_id"], frozen["calibration"]), about)
     return out
+
+
+def _on_this_machine(trainer: TrainerConfig) -> TrainerConfig:
+    """A run trained on a GPU is scored where there is none as well."""
+    if torch.cuda.is_available():
+        return trainer
+    precision: Any = "32-true" if trainer.precision == "16-mixed" else trainer.precision
+    return replace(trainer, accelerator="cpu", precision=precision)
 
 
 def _refuse_other_pixels(run: Path, recipe: dict[str, Any]) -> None:

@@ -12,11 +12,13 @@ from torch.utils.data import Sampler
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, unit). Shuffled per epoch in training; in order, every unit once over all ranks, elsewhere.
 
-    Lightning calls `set_epoch` before each epoch, also after a resume.
+    Lightning calls `set_epoch` before each epoch, also after a resume. With `alone`, this process takes every unit,
+    whatever others there are: their group outlives a training on several devices.
     """
 
-    def __init__(self, units: int, *, seed: int, shuffle: bool, batch_size: int) -> None:
+    def __init__(self, units: int, *, seed: int, shuffle: bool, batch_size: int, alone: bool = False) -> None:
         self.units, self.seed, self.shuffle, self.batch_size = units, seed, shuffle, batch_size
+        self.alone = alone
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -24,7 +26,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def _mine(self) -> np.ndarray:
-        together = torch.distributed.is_available() and torch.distributed.is_initialized()
+        together = not self.alone and torch.distributed.is_available() and torch.distributed.is_initialized()
         ranks = torch.distributed.get_world_size() if together else 1
         rank = torch.distributed.get_rank() if together else 0
         order = np.arange(self.units)

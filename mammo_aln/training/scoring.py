@@ -17,19 +17,36 @@ from mammo_aln.config import TrainerConfig
 from mammo_aln.evaluation.calibration import apply_calibration
 from mammo_aln.files import write_csv, write_json
 from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.progress import Progress
 from mammo_aln.training.datamodule import MammoDataModule
 
 
-def predict_logits(
-    module: AxillaryClassifier, data: MammoDataModule, trainer: TrainerConfig, device_count: int = 1
-) -> pd.DataFrame:
+class BatchProgress(pl.Callback):
+    """Tells how far the scoring of a split has come."""
+
+    def begin(self, what: str, batches: int) -> None:
+        """Name the work that comes next."""
+        self._progress = Progress(total=batches, what=what, unit="batch")
+
+    def on_predict_batch_end(self, *_: Any, **__: Any) -> None:
+        """One batch more."""
+        self._progress.advance()
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the last state."""
+        self._progress.end()
+
+
+def predict_logits(module: AxillaryClassifier, data: MammoDataModule, trainer: TrainerConfig) -> pd.DataFrame:
     """Rows of the patients table of every split of `data`, in order, with a column `logit` (before calibration)."""
+    told = BatchProgress()
     with lightning_hushed():
         runner = pl.Trainer(
             accelerator=trainer.accelerator,
-            devices=device_count,
+            devices=1,
             precision=trainer.precision,
             logger=False,
+            callbacks=[told],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -41,10 +58,14 @@ def predict_logits(
         patients = data.patients(split)
         if patients.empty:
             continue
+        loader = data.loader(split, alone=True)
+        told.begin(f"scoring {split}", len(loader))
         with lightning_hushed():
-            batches: Any = runner.predict(module, dataloaders=data.loader(split))
+            batches: Any = runner.predict(module, dataloaders=loader)
         index = np.concatenate([batch["index"].cpu().numpy() for batch in batches])
         logit = np.concatenate([batch["logit"].float().cpu().numpy() for batch in batches]).astype(float)
+        if not np.array_equal(index, np.arange(len(patients))):
+            raise RuntimeError(f"{split}: {len(index)} of {len(patients)} patients were scored, or not in order")
         tables.append(patients.iloc[index].assign(logit=logit))
     return pd.concat(tables, ignore_index=True)
 

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort, read_cohort
-from mammo_aln.config import Settings
+from mammo_aln.config import Settings, TrainerConfig
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.calibration import apply_calibration, fit_temperature
 from mammo_aln.evaluation.discrimination import choose_threshold
-from mammo_aln.files import json_ready, write_csv, write_json
+from mammo_aln.files import json_ready, make_folder, write_csv, write_json
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
-from mammo_aln.runs import environment, now, read_state, run_identity, shaping_settings, write_settings, write_state
+from mammo_aln.runs import (
+    environment,
+    held_alone,
+    now,
+    read_state,
+    run_identity,
+    shaping_settings,
+    write_settings,
+    write_state,
+)
 from mammo_aln.training.callbacks import EpochSeed, RunRecorder, Throughput
 from mammo_aln.training.datamodule import MammoDataModule
 from mammo_aln.training.scoring import lightning_hushed, predict_logits, prediction_table, write_predictions
@@ -37,8 +48,12 @@ def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path
         store: crop store; by default `.crops` in the cohort folder.
 
     Raises:
-        InputError: whatever of the cohort or the settings does not allow the training.
+        InputError: whatever of the cohort, the settings or the machine does not allow the training (nothing is written
+            then), or another process that trains this very run.
     """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: expected a folder, a file stands there")
+    require_hardware(settings.trainer)
     data = data_module(cohort_folder, settings, store)
     for split in ("train", "val"):
         require_both_classes(data.cohort.patients, split)
@@ -49,20 +64,41 @@ def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path
     if read_state(run)["state"] == "completed":
         say(f"run {run_id} is completed already; nothing to train")
         return run
-    run.mkdir(parents=True, exist_ok=True)
-    attempts = read_state(run).get("attempts", 0) + 1
-    write_settings(run, settings)
-    write_json(run / "environment.json", {**environment(), "identity": identity})
-    write_state(run, "running", run_id=run_id, attempts=attempts, started=read_state(run).get("started") or now())
-    begun = time.perf_counter()
-    try:
-        _fit(run, run_id, data, settings)
-        _freeze(run, run_id, data, settings)
-    except BaseException as error:
-        write_state(run, "failed", error=f"{type(error).__name__}: {error}"[:2000])
-        raise
-    write_state(run, "completed", error=None, ended=now(), training_s=time.perf_counter() - begun)
+    data.setup("fit")
+    module = build_model(settings, data)
+    make_folder(run)
+    # Every process of a training on several devices comes through here; the first one keeps the records.
+    leads = getattr(rank_zero_only, "rank", 0) == 0
+    with held_alone(run) if leads else nullcontext():
+        if not leads:
+            _fit(run, run_id, data, module, settings)
+            return run
+        before = read_state(run)
+        if before["state"] == "completed":
+            return run
+        write_settings(run, settings)
+        write_json(run / "environment.json", {**environment(), "identity": identity})
+        attempts, started = before.get("attempts", 0) + 1, before.get("started") or now()
+        write_state(run, "running", run_id=run_id, attempts=attempts, started=started)
+        begun = time.perf_counter()
+        try:
+            _fit(run, run_id, data, module, settings)
+            _freeze(run, run_id, data, settings)
+        except BaseException as error:
+            write_state(run, "failed", error=f"{type(error).__name__}: {error}"[:2000])
+            raise
+        write_state(run, "completed", error=None, ended=now(), training_s=time.perf_counter() - begun)
     return run
+
+
+def require_hardware(trainer: TrainerConfig) -> None:
+    """`InputError` where this machine lacks what the settings ask for."""
+    gpus = torch.cuda.device_count()
+    if trainer.accelerator == "gpu" and trainer.devices > gpus:
+        has = f"{gpus} CUDA device{'' if gpus == 1 else 's'}"
+        raise InputError(f"trainer.accelerator=gpu, trainer.devices={trainer.devices}: this machine has {has}")
+    if trainer.precision == "16-mixed" and (trainer.accelerator == "cpu" or not gpus):
+        raise InputError("trainer.precision=16-mixed needs a GPU; 32-true and bf16-mixed run on a CPU")
 
 
 def data_module(cohort: Path | Cohort, settings: Settings, store: Path | None, **more: Any) -> MammoDataModule:
@@ -100,9 +136,7 @@ def build_model(settings: Settings, data: MammoDataModule) -> AxillaryClassifier
     )
 
 
-def _fit(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> None:
-    data.setup("fit")
-    module = build_model(settings, data)
+def _fit(run: Path, run_id: str, data: MammoDataModule, module: AxillaryClassifier, settings: Settings) -> None:
     encoder = data.fitted_encoder.to_state() if "clinical" in data.inputs else None
     frozen = json_ready({"run_id": run_id, "recipe": data.recipe, "clinical_encoder": encoder})
     write_json(run / "recipe.json", data.recipe)
@@ -131,7 +165,11 @@ def _fit(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> N
             log_every_n_steps=1,
             use_distributed_sampler=False,
         )
-        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        except SystemExit as stopped:
+            # So Lightning passes on Ctrl-C (exit code 1) and SIGTERM (exit code 0, as if all were done).
+            raise KeyboardInterrupt("stopped by Ctrl-C or a signal") from stopped
 
 
 def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> None:
@@ -177,7 +215,12 @@ def _wandb(run: Path, run_id: str, settings: Settings) -> Any:
         x_disable_stats=True,
         x_disable_machine_info=True,
     )
-    return WandbLogger(
+
+    class Mirror(WandbLogger):
+        def log_hyperparams(self, params: Any) -> None:
+            """Nothing: `config` below holds the settings; Lightning's copy would tell paths of weights."""
+
+    return Mirror(
         project=settings.log.project,
         id=run_id,
         name=run_id,

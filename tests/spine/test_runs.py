@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 
 from mammo_aln.config import Settings
 from mammo_aln.errors import InputError
-from mammo_aln.runs import read_settings, run_identity, write_settings
+from mammo_aln.runs import held_alone, read_settings, run_identity, write_settings
 
 BASE = Settings()
 
@@ -66,3 +70,33 @@ def test_settings_survive_their_file(tmp_path) -> None:
     settings = replace(changed("model", backbone_args={"depths": [1, 2]}, inputs=("primary",)), seed=9)
     write_settings(tmp_path, settings)
     assert read_settings(tmp_path) == settings
+
+
+def test_settings_of_an_older_version_are_read_and_those_of_a_newer_one_refused(tmp_path: Path) -> None:
+    write_settings(tmp_path, replace(BASE, seed=9))
+    plain = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del plain["log"], plain["optim"]["layer_decay"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+    assert read_settings(tmp_path) == replace(BASE, seed=9)
+    plain["optim"]["momentum"], plain["tomorrow"] = 0.9, {}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+    with pytest.raises(InputError, match="tomorrow"):
+        read_settings(tmp_path)
+    del plain["tomorrow"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+    with pytest.raises(InputError, match=r"optim\.momentum"):
+        read_settings(tmp_path)
+
+
+def test_a_run_is_held_by_one_process_until_that_ends_however_it_ends(tmp_path: Path) -> None:
+    code = "import sys, time; from pathlib import Path; from mammo_aln.runs import held_alone\n"
+    code += "with held_alone(Path(sys.argv[1])): print('held', flush=True); time.sleep(300)"
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(InputError, match=f"process {other.pid} on .* is training this run"), held_alone(tmp_path):
+        pass
+    other.kill()
+    other.wait()
+    with held_alone(tmp_path):
+        pass

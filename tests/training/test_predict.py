@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from mammo_aln.cli import main
 from mammo_aln.errors import InputError
+from mammo_aln.runs import write_settings
 from mammo_aln.training.predict import predict_cohort
 from mammo_aln.training.train import train_run
 from tests.training.settings import tiny_settings
@@ -92,6 +96,37 @@ def test_unfinished_runs_and_absent_splits_are_refused(run: Path, phantom: Path,
     with pytest.raises(InputError, match=r"external_test|patient"):
         predict_cohort(run, cohort, tmp_path / "p.csv", split="external_test", store=store)
     assert not (tmp_path / "p.csv").exists()
+
+
+def test_a_whole_cohort_is_scored_and_judged_together_with_its_run(
+    run: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    out = predict_cohort(run, phantom, tmp_path / "all.csv", store=store)
+    assert main(["evaluate", str(out), "--run", str(run), "--out", str(tmp_path / "e"), "--resamples=20"]) == 0
+    judged = json.loads((tmp_path / "e" / "metrics.json").read_text())["splits"]
+    counted = pd.read_csv(phantom / "patients.csv")["split"].value_counts().to_dict()
+    assert {name: found["n"]["value"] for name, found in judged.items()} == counted
+
+
+def test_a_run_of_a_gpu_machine_is_scored_without_one(
+    run: Path, phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tiny_settings()
+    gpu = replace(settings, trainer=replace(settings.trainer, accelerator="gpu", devices=4, precision="16-mixed"))
+    moved = shutil.copytree(run, tmp_path / run.name)
+    write_settings(moved, gpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    scored = pd.read_csv(predict_cohort(moved, phantom, tmp_path / "p.csv", split="val", store=store))
+    own = pd.read_csv(run / "predictions.csv").query("split == 'val'")
+    assert np.allclose(scored["logit"], own["logit"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["p.json", "folder"])
+def test_predictions_need_a_name_of_their_own(name: str, run: Path, phantom: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=name):
+        predict_cohort(run, phantom, tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_the_last_line_of_standard_output_is_the_path_alone(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,3 +36,15 @@ def test_training_takes_whole_steps_of_distinct_units(units: int, epoch: int, ba
 @given(st.integers(1, 70))
 def test_evaluation_takes_every_unit_in_order(units: int) -> None:
     assert order(units, 3, shuffle=False) == list(np.arange(units))
+
+
+def test_scoring_takes_every_unit_though_a_group_of_processes_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning ends the group of a training on several devices only when the process ends."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    parts = {
+        alone: [u for _, u in EpochSampler(7, seed=0, shuffle=False, batch_size=2, alone=alone)]
+        for alone in (True, False)
+    }
+    assert parts == {True: list(range(7)), False: [1, 3, 5]}

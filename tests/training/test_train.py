@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import torch
 
 from mammo_aln.config import BACKBONES, STRATEGIES, LogConfig
 from mammo_aln.errors import InputError
+from mammo_aln.runs import read_settings
 from mammo_aln.training.callbacks import RunRecorder
 from mammo_aln.training.train import train_run
 from tests.training.settings import tiny_settings
@@ -177,6 +179,62 @@ def test_kill_9_in_the_middle_of_an_epoch_loses_nothing(
     same_run(last.parents[1], three_epochs)
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_stopped_says_so_and_keeps_others_off_while_it_runs(
+    sent: signal.Signals, three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-m", "mammo_aln", "train", str(phantom), "--out", str(tmp_path), "--store", str(store)]
+    words += ["--config", str(three_epochs / "config.yaml"), "--trainer.max_epochs=500"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (found := list(tmp_path.glob("*/checkpoints/last.ckpt"))) and process.poll() is None:
+        time.sleep(0.02)
+    run = found[0].parents[1]
+    with pytest.raises(InputError, match=f"process {process.pid} on"):
+        train_run(phantom, tmp_path, read_settings(run), store=store)
+    assert json.loads((run / "state.json").read_text())["state"] == "running"
+    process.send_signal(sent)
+    out, told = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert out == ""
+    assert "stopped" in told.splitlines()[-1]
+    assert json.loads((run / "state.json").read_text())["state"] == "failed"
+
+
+def test_wrong_settings_leave_no_run_behind(phantom: Path, store: Path, tmp_path: Path) -> None:
+    tiny = tiny_settings()
+    wrong = [
+        (replace(tiny, model=replace(tiny.model, backbone="timm:nonsense")), "nonsense"),
+        (replace(tiny, trainer=replace(tiny.trainer, accelerator="gpu", devices=99)), r"trainer\.devices=99"),
+        (replace(tiny, trainer=replace(tiny.trainer, precision="16-mixed")), r"trainer\.precision"),
+    ]
+    for settings, message in wrong:
+        with pytest.raises(InputError, match=message):
+            train_run(phantom, tmp_path / "runs", settings, store=store)
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="taken"):
+        train_run(phantom, tmp_path / "taken", tiny, store=store)
+
+
+def test_the_log_tells_of_steps_within_an_epoch(
+    phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mammo_aln.progress.PLAIN_LINE_EVERY_S", 0.0)
+    train_run(phantom, tmp_path, tiny_settings(epochs=2), store=store)
+    told = capsys.readouterr().err
+    assert re.search(r"train: 1/\d+ step \(.* s left\)", told)
+    assert re.search(r"train: \d+/\d+ step \(.* s left\); epoch 1/2: train_loss", told)
+    assert "scoring val: 1/" in told
+
+
+def test_wandb_gets_no_path_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mammo_aln.training.train import _wandb
+
+    mirror = _wandb(tmp_path, "r", replace(tiny_settings(), log=LogConfig(wandb="offline")))
+    monkeypatch.setattr(type(mirror), "experiment", property(lambda self: pytest.fail("sent to W&B")))
+    mirror.log_hyperparams({"model": {"pretrained": "/home/someone/weights.ckpt"}})
+
+
 def test_wandb_mirror_tells_neither_paths_nor_patients(phantom: Path, store: Path, tmp_path: Path) -> None:
     settings = replace(tiny_settings(), log=LogConfig(wandb="offline"))
     run = train_run(phantom, tmp_path, settings, store=store)
@@ -194,7 +252,7 @@ def test_wandb_mirror_tells_neither_paths_nor_patients(phantom: Path, store: Pat
     [
         (lambda table: table.drop(columns="split"), "mammo-aln split"),
         (lambda table: table.assign(aln_status=table["aln_status"].where(table["split"] != "val", "1")), "'val'"),
-        (lambda table: table[table["split"] != "val"], "'val'"),
+        (lambda table: table.assign(split=table["split"].replace("val", "train")), "'val'"),
         (lambda table: table.assign(eligible="0"), "'train'"),
     ],
 )
