@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -52,9 +53,17 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
     auc = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))["splits"]["external_test"][
         "auc"
     ]
-    interval = f"95 % CI {auc['ci_low']:.3f} to {auc['ci_high']:.3f}, {auc['method']}"
-    step(f"external centre: AUC {auc['value']:.3f} ({interval})")
+    step(f"external centre: {auc_in_words(auc)}")
     return report
+
+
+def auc_in_words(auc: dict[str, Any]) -> str:
+    """AUC with its interval, or why there is none (a few patients may all have one outcome)."""
+    if auc["value"] is None:
+        return f"AUC unknown ({auc['reason']})"
+    if auc["ci_low"] is None:
+        return f"AUC {auc['value']:.3f} (no interval: {auc['reason']})"
+    return f"AUC {auc['value']:.3f} (95 % CI {auc['ci_low']:.3f} to {auc['ci_high']:.3f}, {auc['method']})"
 
 
 def demo_settings(*, gpu: bool, seed: int, max_epochs: int) -> Settings:

@@ -1,0 +1,19 @@
+"""The demo's last sentence, whatever its few patients allow to say."""
+
+from __future__ import annotations
+
+from mammo_aln.demo import auc_in_words
+from mammo_aln.evaluation.judge import judge
+from mammo_aln.evaluation.predictions import read_predictions
+
+
+def test_the_auc_is_told_with_its_interval_or_with_the_reason(tmp_path) -> None:
+    told = []
+    for labels in ("0011", "0001", "1111"):
+        rows = [f"p{i},{label},0.{i + 1}" for i, label in enumerate(labels)]
+        (tmp_path / "p.csv").write_text("\n".join(["patient_id,aln_status,score", *rows]))
+        metrics = judge(read_predictions([tmp_path / "p.csv"]), resamples=20)
+        told.append(auc_in_words(metrics["splits"]["all"]["auc"]))
+    assert told[0].startswith("AUC 1.000 (95 % CI 1.000 to 1.000, DeLong")
+    assert told[1] == "AUC 1.000 (no interval: an interval needs at least two patients of each outcome)"
+    assert told[2] == "AUC unknown (both outcomes are needed; 4 of 4 labelled patients are positive)"
