@@ -62,7 +62,9 @@ def shaping_settings(settings: Settings) -> dict[str, Any]:
         for key in keys:
             plain[section].pop(key)
     inputs = plain["model"]["inputs"] = sorted(plain["model"]["inputs"])
-    if "auxiliary" not in inputs:
+    if inputs == ["clinical"]:
+        del plain["crop"], plain["pixels"]
+    elif "auxiliary" not in inputs:
         for key in AUXILIARY_ONLY:
             plain["crop"].pop(key)
     if isinstance(plain["model"]["pretrained"], str):

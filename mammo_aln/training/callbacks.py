@@ -119,6 +119,9 @@ class RunRecorder(pl.callbacks.Checkpoint):
     ) -> None:
         """Put what is frozen beside the weights: run id, pixel recipe, clinical encoding."""
         checkpoint["mammo_aln"] = self.frozen
+        # Weights that a run began from are inside it; the path they came from is nobody's business.
+        settings = checkpoint["hyper_parameters"]
+        checkpoint["hyper_parameters"] = {**settings, "model": {**settings["model"], "pretrained": False}}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the epoch."""

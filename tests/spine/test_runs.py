@@ -46,6 +46,14 @@ def test_auxiliary_crops_do_not_enter_a_run_that_reads_none() -> None:
     assert run_identity(primary, "c", [])[0] == run_identity(other, "c", [])[0]
 
 
+def test_crops_do_not_enter_a_run_that_reads_no_image() -> None:
+    clinical = changed("model", inputs=("clinical",))
+    other = replace(
+        clinical, crop=replace(clinical.crop, size_mm=30.0), pixels=replace(clinical.pixels, voi="percentile")
+    )
+    assert run_identity(clinical, "c", [])[0] == run_identity(other, "c", [])[0]
+
+
 def test_cohort_and_crops_change_the_id_but_their_order_does_not() -> None:
     ids = {
         run_identity(BASE, content, keys)[0] for content, keys in [("c", ["a", "b"]), ("d", ["a", "b"]), ("c", ["a"])]
