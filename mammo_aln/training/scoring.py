@@ -89,7 +89,12 @@ def lightning_hushed() -> Iterator[None]:
 
 def prediction_table(scored: pd.DataFrame, run_id: str, calibration: dict[str, Any]) -> pd.DataFrame:
     """predictions.csv: one row per treated axilla; `score` is the calibrated probability of residual disease."""
-    columns = ["patient_id", *(["side"] if "side" in scored else []), "center", "split"]
+    columns = [
+        "patient_id",
+        *(["side"] if "side" in scored and scored["side"].notna().any() else []),
+        "center",
+        "split",
+    ]
     table = scored[columns].copy()
     table.insert(0, "run_id", run_id)
     table["aln_status"] = scored["aln_status"].astype("Int64")

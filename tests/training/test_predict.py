@@ -55,6 +55,7 @@ def test_a_cohort_without_split_or_labels_reads_as_external_test(
 ) -> None:
     cohort = linked_copy(phantom, tmp_path / "other")
     table = pd.read_csv(cohort / "patients.csv", dtype=str).drop(columns="split").head(6)
+    table = table.drop(columns="side")
     table["aln_status"] = ""
     table.to_csv(cohort / "patients.csv", index=False)
     keep = set(table["patient_id"])
@@ -65,6 +66,7 @@ def test_a_cohort_without_split_or_labels_reads_as_external_test(
     regions[regions["image_id"].isin(images["image_id"])].to_csv(cohort / "regions.csv", index=False)
     scored = pd.read_csv(predict_cohort(run, cohort, tmp_path / "p.csv", store=store))
     assert len(scored) == 6
+    assert list(scored) == ["run_id", "patient_id", "center", "split", "aln_status", "score", "logit"]
     assert set(scored["split"]) == {"external_test"}
     assert scored["aln_status"].isna().all()
     assert scored["score"].between(0, 1).all()
