@@ -17,7 +17,7 @@ from mammo_aln.config import (
 )
 
 
-def demo(out: Path = Path("out/demo"), patients: int = 360, seed: int = 0, max_epochs: int = 26) -> Path:
+def demo(out: Path = Path("out/demo"), patients: int = 300, seed: int = 0, max_epochs: int = 24) -> Path:
     """The whole road on a phantom cohort: crops, training, external-centre test, report.
 
     Args:
