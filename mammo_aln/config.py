@@ -129,6 +129,10 @@ class DataConfig:
         max_shift_mm: largest random shift of a crop's content, in millimetres where the crop has a fixed size in
             millimetres.
         allow_post_nat: accept clinical features known only after NAT (`known_at: post_nat`).
+        folds: 0 takes `train` and `val` from the split column; 2 or more deal the patients of both out anew, by
+            patient, stratified by status and centre; test splits stay as they are.
+        fold: which fold (0 to `folds` - 1) validates; the others train.
+        fold_seed: draws the folds; runs that shall be pooled share it, whatever their `seed`.
     """
 
     batch_size: int = 16
@@ -136,6 +140,9 @@ class DataConfig:
     augment: bool = True
     max_shift_mm: float = 4.0
     allow_post_nat: bool = False
+    folds: int = 0
+    fold: int = 0
+    fold_seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
     "log": ("wandb", "project"),
 }
 AUXILIARY_ONLY = ("auxiliary", "auxiliary_strategy", "auxiliary_size_mm", "peritumoral_scale")
+FOLDS_ONLY = ("folds", "fold", "fold_seed")
 RECORDED_PACKAGES = (
     "torch",
     "torchvision",
@@ -67,6 +68,9 @@ def shaping_settings(settings: Settings) -> dict[str, Any]:
     elif "auxiliary" not in inputs:
         for key in AUXILIARY_ONLY:
             plain["crop"].pop(key)
+    if not settings.data.folds:
+        for key in FOLDS_ONLY:
+            plain["data"].pop(key)
     if isinstance(plain["model"]["pretrained"], str):
         plain["model"]["pretrained"] = "sha256:" + file_digest(settings.model.pretrained)
     return plain

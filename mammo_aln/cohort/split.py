@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.reading import read_text_table
-from mammo_aln.cohort.tables import read_cohort
+from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
 from mammo_aln.progress import say
@@ -105,6 +106,34 @@ def fold_assignments(patients: pd.DataFrame, folds: int, seed: int) -> pd.Series
     fold = pd.Series(_deal(len(people), dict.fromkeys(names, 1 / folds)), index=people.index, dtype=object)
     _refuse_one_class(people["status"], fold, names)
     return patients["patient_id"].map(fold.map({name: number for number, name in enumerate(names)}))
+
+
+def with_fold(cohort: Cohort, folds: int, fold: int, seed: int) -> Cohort:
+    """The cohort with `val` = one fold of its `train` and `val` patients and `train` = the others; tests untouched.
+
+    Patients who are not eligible or whose status is unknown are not dealt out: they neither train nor validate.
+
+    Args:
+        cohort: has a split column.
+        folds: number of folds; 0 leaves the split column as it is.
+        fold: which one validates, 0 to `folds` - 1.
+        seed: seed of the dealing.
+
+    Raises:
+        InputError: no such fold, or one that would hold one class only.
+    """
+    if not folds:
+        if fold:
+            raise InputError(f"data.fold = {fold}: without data.folds there is no such fold")
+        return cohort
+    if not 0 <= fold < folds:
+        raise InputError(f"data.fold = {fold}: expected 0 to {folds - 1} with data.folds = {folds}")
+    patients = cohort.patients
+    dealt = patients["split"].isin(["train", "val"]) & patients["eligible"] & patients["aln_status"].notna()
+    number = fold_assignments(patients[dealt], folds, seed)
+    split = patients["split"].copy()
+    split.loc[number.index] = np.where(number == fold, "val", "train")
+    return replace(cohort, patients=patients.assign(split=split))
 
 
 def _shares(val: float, internal_test: float) -> dict[str, float]:

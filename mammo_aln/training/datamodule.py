@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
+from mammo_aln.cohort.split import with_fold
 from mammo_aln.cohort.tables import Cohort, read_cohort, with_split
 from mammo_aln.config import STRATEGIES, CropConfig, DataConfig, PixelConfig, Strategy
 from mammo_aln.errors import InputError
@@ -141,7 +142,8 @@ class MammoDataModule(pl.LightningDataModule):
         if crop.strategy == "all":
             raise InputError(f"crop.strategy: a model reads one crop; expected one of {', '.join(STRATEGIES)}")
         need = ("patients", "images", "regions") if self.reads_images else ("patients",)
-        whole = with_split(cohort if isinstance(cohort, Cohort) else read_cohort(cohort, need=need))
+        self.as_given = with_split(cohort if isinstance(cohort, Cohort) else read_cohort(cohort, need=need))
+        whole = with_fold(self.as_given, data.folds, data.fold, data.fold_seed)
         self.splits = tuple(splits)
         self.regions = tuple(regions) if regions else resolve_regions(whole, crop, self.inputs)
         self.crop = replace(crop, auxiliary=tuple(present_regions(whole, self.regions)))

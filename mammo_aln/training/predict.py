@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
+from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort, with_split
-from mammo_aln.config import TrainerConfig
+from mammo_aln.config import Settings, TrainerConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
 from mammo_aln.imaging.derive import PIXEL_PATH_VERSION
@@ -41,6 +42,7 @@ def predict_cohort(
     in_checkpoint = torch.load(best, map_location="cpu", weights_only=True)["mammo_aln"]
     _refuse_other_pixels(run, in_checkpoint["recipe"])
     cohort = with_split(read_for(settings, cohort_folder))
+    settings = _folds_of(run, settings, cohort)
     splits = _splits(cohort, split)
     module = AxillaryClassifier.load(best)
     encoder = in_checkpoint["clinical_encoder"]
@@ -71,6 +73,16 @@ def predict_cohort(
         write_csv(out.with_suffix(".exclusions.csv"), data.crop_set.exclusions)
     write_predictions(out, prediction_table(scored, frozen["run_id"], frozen["calibration"]), about)
     return out
+
+
+def _folds_of(run: Path, settings: Settings, cohort: Cohort) -> Settings:
+    """A run's folds stand for `train` and `val` in its own cohort; another cohort keeps the split that it states."""
+    if not settings.data.folds:
+        return settings
+    identity = json.loads((run / "environment.json").read_text(encoding="utf-8"))["identity"]
+    if identity["cohort"] == cohort_content(cohort):
+        return settings
+    return replace(settings, data=replace(settings.data, folds=0, fold=0))
 
 
 def _on_this_machine(trainer: TrainerConfig) -> TrainerConfig:

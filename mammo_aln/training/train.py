@@ -59,7 +59,7 @@ def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path
         require_both_classes(data.cohort.patients, split)
     data.prepare_data()
     keys = data.crop_set.table["key"].tolist() if data.reads_images else []
-    run_id, identity = run_identity(settings, cohort_content(data.whole_cohort), keys)
+    run_id, identity = run_identity(settings, cohort_content(data.as_given), keys)
     run = out / run_id
     if read_state(run)["state"] == "completed":
         say(f"run {run_id} is completed already; nothing to train")

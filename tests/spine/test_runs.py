@@ -34,6 +34,7 @@ def changed(section: str, **keys) -> Settings:
         (changed("model", backbone="resnet50"), False),
         (changed("data", allow_post_nat=True), False),
         (changed("trainer", max_epochs=3), False),
+        (changed("data", folds=3), False),
     ],
 )
 def test_only_settings_that_shape_the_result_change_the_id(settings: Settings, same: bool) -> None:

@@ -110,6 +110,30 @@ def test_a_whole_cohort_is_scored_and_judged_together_with_its_run(
     assert {name: found["n"]["value"] for name, found in judged.items()} == counted
 
 
+def test_a_fold_validates_its_own_patients_and_scores_them_again_as_such(
+    phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    settings = tiny_settings()
+    runs = [
+        train_run(
+            phantom, tmp_path / "r", replace(settings, data=replace(settings.data, folds=2, fold=fold)), store=store
+        )
+        for fold in (0, 1)
+    ]
+    own = [pd.read_csv(run / "predictions.csv", dtype={"patient_id": str}).query("split == 'val'") for run in runs]
+    patients = pd.read_csv(phantom / "patients.csv", dtype=str)
+    dealt = patients.loc[patients["split"].isin(["train", "val"]), "patient_id"]
+    assert sorted([*own[0]["patient_id"], *own[1]["patient_id"]]) == sorted(dealt)
+    again = pd.read_csv(predict_cohort(runs[1], phantom, tmp_path / "v.csv", split="val", store=store), dtype=str)
+    assert sorted(again["patient_id"]) == sorted(own[1]["patient_id"])
+    # Another cohort's split column means what it says.
+    other = linked_copy(phantom, tmp_path / "other")
+    changed = patients.assign(split=patients["split"].replace({"val": "internal_test"}))
+    changed.to_csv(other / "patients.csv", index=False)
+    scored = pd.read_csv(predict_cohort(runs[1], other, tmp_path / "o.csv", store=store), dtype=str)
+    assert scored["split"].value_counts().to_dict() == changed["split"].value_counts().to_dict()
+
+
 def test_a_run_of_a_gpu_machine_is_scored_without_one(
     run: Path, phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
