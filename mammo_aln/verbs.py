@@ -210,6 +210,7 @@ def predict(
     out: Path,
     split: Literal["train", "val", "internal_test", "external_test"] | None = None,
     store: Path | None = None,
+    ledger: Path | None = None,
 ) -> Path:
     """Score a cohort with a frozen run; the same name with .json tells threshold, calibration and recipe.
 
@@ -219,10 +220,12 @@ def predict(
         out: CSV file to be written.
         split: score this split only.
         store: crop store; by default .crops in the cohort folder.
+        ledger: file that records openings of labelled test splits; by default openings.jsonl in the cohort folder and
+            in the run directory. For folders that cannot be written; the same file for all runs.
     """
     from mammo_aln.training.predict import predict_cohort
 
-    return predict_cohort(run, cohort, out, split=split, store=store)
+    return predict_cohort(run, cohort, out, split=split, store=store, ledger=ledger)
 
 
 def evaluate(

@@ -159,7 +159,7 @@ def read_predictions(files: Sequence[Path], run: Path | None = None) -> Predicti
     _refuse_repeats(table)
     merged: dict[str, Any] = {}
     for _, found in reversed(facts):
-        merged |= found
+        merged |= found | {"splits": {**merged.get("splits", {}), **(found.get("splits") or {})}}
     has_center = bool((table["center"] != "").all())
     columns = ["patient_id", "center", "side", "split", "aln_status", "score"]
     return Predictions(table[columns], merged, tuple(path.name for path in unique), has_center)

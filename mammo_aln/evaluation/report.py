@@ -286,6 +286,7 @@ def evaluate_files(
         facts=predictions.facts,
         sources=predictions.sources,
         headline=words.headline(metrics),
+        openings=words.openings(predictions.facts),
         notes=metrics["notes"],
         figures=figures,
         splits={"columns": [spoken(name) for name in metrics["splits"]], "rows": figures_table(metrics["splits"])},

@@ -32,6 +32,32 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def openings(facts: Mapping[str, Any]) -> list[str]:
+    """How often each labelled test split had been looked at, by whom, and whether that was declared beforehand."""
+    sentences = []
+    for name, told in (facts.get("splits") or {}).items():
+        count = told.get("opened")
+        if count is None:
+            continue
+        text = f"The labelled split {spoken(name)} has been opened {count} time{'s' if count != 1 else ''}"
+        before = told.get("runs_before")
+        if before is not None:
+            others = {0: "no other run had opened it before", 1: "1 other run had opened it before"}
+            text += f", this one on {told['time'][:10]} included; "
+            text += others.get(before, f"{before} other runs had opened it before")
+            own = told["by_this_run"]
+            text += f", this run {'never' if own == 1 else 'once' if own == 2 else f'{own - 1} times'}"
+            text += (
+                f". It was declared beforehand, on {told['plan_time'][:10]}: {told['plan_what']} (plan {told['plan']})"
+                if told["declared"]
+                else ". It belongs to no plan declared beforehand"
+            )
+            if told["contents"] > 1:
+                text += f". The cohort's tables were in {told['contents']} different states at these openings"
+        sentences.append(text + ".")
+    return sentences
+
+
 def methods(facts: Mapping[str, Any], metrics: Mapping[str, Any], resamples: int, version: str) -> str:
     """A paragraph for a paper's statistics section, of what was done here and nothing else."""
     splits = metrics["splits"]

@@ -18,18 +18,36 @@ from mammo_aln.files import write_csv
 from mammo_aln.imaging.derive import PIXEL_PATH_VERSION
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.runs import read_settings, read_state
+from mammo_aln.seal import labelled_rows, record_opening, require_unchanged, require_writable
 from mammo_aln.training.scoring import predict_logits, prediction_table, write_predictions
 from mammo_aln.training.train import data_module, read_for
 from mammo_aln.training.units import cohort_flow
 
 
 def predict_cohort(
-    run: Path, cohort_folder: Path, out: Path, *, split: str | None = None, store: Path | None = None
+    run: Path,
+    cohort_folder: Path,
+    out: Path,
+    *,
+    split: str | None = None,
+    store: Path | None = None,
+    ledger: Path | None = None,
+    plan: str | None = None,
 ) -> Path:
     """Score a cohort's rows (of one split, if named) into `out`; what a reader must know stands beside it as JSON.
 
+    Args:
+        run: directory of a completed run.
+        cohort_folder: cohort to score.
+        out: CSV file to be written.
+        split: score this split only.
+        store: crop store; by default `.crops` in the cohort folder.
+        ledger: file that records openings of labelled test splits, instead of `openings.jsonl` in both folders.
+        plan: id of the declared plan that these openings belong to; by default it is looked up.
+
     Raises:
-        InputError: `run` is no completed run, nothing is left to score, or the run's pixels were made by other code.
+        InputError: `run` is no completed run or changed since, nothing is left to score, the run's pixels were made by
+            other code, or an opening cannot be recorded.
     """
     if out.is_dir() or out.suffix == ".json":
         raise InputError(f"--out {out}: expected the name of a CSV file; its JSON gets the same name with .json")
@@ -37,6 +55,7 @@ def predict_cohort(
     if state != "completed":
         raise InputError(f"{run}: its state is {state!r}; predictions need a completed run")
     settings = read_settings(run)
+    digests = require_unchanged(run)
     frozen = json.loads((run / "predictions.json").read_text(encoding="utf-8"))
     best = run / "checkpoints" / "best.ckpt"
     in_checkpoint = torch.load(best, map_location="cpu", weights_only=True)["mammo_aln"]
@@ -44,6 +63,8 @@ def predict_cohort(
     cohort = with_split(read_for(settings, cohort_folder))
     settings = _folds_of(run, settings, cohort)
     splits = _splits(cohort, split)
+    if labelled_rows(cohort.patients[cohort.patients["split"].isin(splits)]):
+        require_writable(cohort, ledger, run)
     module = AxillaryClassifier.load(best)
     encoder = in_checkpoint["clinical_encoder"]
     data = data_module(
@@ -58,8 +79,14 @@ def predict_cohort(
     if not any(len(data.patients(one)) for one in splits):
         raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
     scored = predict_logits(module, data, _on_this_machine(settings.trainer))
+    opened = {
+        name: record_opening(cohort, frozen["run_id"], name, n, plan=plan, run=run, ledger=ledger)
+        for name, n in labelled_rows(scored).items()
+    }
     about: dict[str, Any] = {
         "run_id": frozen["run_id"],
+        "frozen": digests,
+        "splits": opened,
         "cohort": cohort.name,
         "threshold": frozen["threshold"],
         "calibration": frozen["calibration"],

@@ -32,6 +32,7 @@ from mammo_aln.runs import (
     write_settings,
     write_state,
 )
+from mammo_aln.seal import frozen_digests
 from mammo_aln.training.callbacks import EpochSeed, RunRecorder, Throughput
 from mammo_aln.training.datamodule import MammoDataModule
 from mammo_aln.training.scoring import lightning_hushed, predict_logits, prediction_table, write_predictions
@@ -87,7 +88,8 @@ def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path
         except BaseException as error:
             write_state(run, "failed", error=f"{type(error).__name__}: {error}"[:2000])
             raise
-        write_state(run, "completed", error=None, ended=now(), training_s=time.perf_counter() - begun)
+        took = time.perf_counter() - begun
+        write_state(run, "completed", error=None, ended=now(), training_s=took, frozen=frozen_digests(run))
     return run
 
 

@@ -16,6 +16,7 @@ import torch
 from mammo_aln.cli import main
 from mammo_aln.errors import InputError
 from mammo_aln.runs import write_settings
+from mammo_aln.seal import LEDGER
 from mammo_aln.training.predict import predict_cohort
 from mammo_aln.training.train import train_run
 from tests.training.settings import tiny_settings
@@ -86,6 +87,46 @@ def test_patients_without_a_view_or_without_the_axilla_are_scored(
     assert len(fewer) == len(whole)
     assert np.isfinite(fewer["logit"]).all()
     assert not np.allclose(fewer["logit"], whole["logit"])
+
+
+def test_openings_of_the_labelled_test_are_counted_and_printed(
+    run: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    cohort = linked_copy(phantom, tmp_path / "sealed")
+    (cohort / LEDGER).unlink(missing_ok=True)
+    n = int((pd.read_csv(cohort / "patients.csv")["split"] == "external_test").sum())
+    told = []
+    for name in ("one", "two"):
+        out = predict_cohort(run, cohort, tmp_path / f"{name}.csv", split="external_test", store=store)
+        told.append(json.loads(out.with_suffix(".json").read_text())["splits"]["external_test"])
+    assert [found["opened"] for found in told] == [1, 2]
+    assert told[0]["n_labelled"] == n
+    predict_cohort(run, cohort, tmp_path / "val.csv", split="val", store=store)
+    assert len((cohort / LEDGER).read_text().splitlines()) == 2
+    assert main(["evaluate", str(tmp_path / "two.csv"), "--out", str(tmp_path / "e"), "--resamples=20"]) == 0
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "external test has been opened 2 times" in page
+    assert "no other run had opened it before, this run once. It belongs to no plan declared beforehand" in page
+
+
+def test_a_run_changed_since_its_training_is_refused(run: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(run, tmp_path / run.name)
+    weights = torch.load(changed / "checkpoints" / "best.ckpt", weights_only=True)
+    weights["state_dict"] = {name: value * 1.01 for name, value in weights["state_dict"].items()}
+    torch.save(weights, changed / "checkpoints" / "best.ckpt")
+    with pytest.raises(InputError, match="weights changed after the training ended"):
+        predict_cohort(changed, phantom, tmp_path / "q.csv", split="val", store=store)
+    assert not (tmp_path / "q.csv").exists()
+
+
+def test_no_scores_are_written_where_the_opening_cannot_be_recorded(
+    run: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="cannot be recorded there"):
+        predict_cohort(
+            run, phantom, tmp_path / "p.csv", split="external_test", store=store, ledger=tmp_path / "no" / "l.jsonl"
+        )
+    assert not (tmp_path / "p.csv").exists()
 
 
 def test_unfinished_runs_and_absent_splits_are_refused(run: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
