@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,7 +57,8 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
 
 
 def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[str]:
-    """Bring words to `--key=value` form: `-` and `_` are the same in keys, a lone boolean flag means true."""
+    """Bring words to `--key=value` form: `-` and `_` are the same in keys, a lone boolean flag means true, and a flag
+    that takes a list takes the words up to the next flag."""
     loose: list[str] = []
     tidy: list[str] = []
     rest = list(words)
@@ -80,15 +82,18 @@ def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[
                 raise InputError(f"{key}: a value is missing")
         if key == "--config":
             value = str(find_config(value))
-        if key[2:] == positional and _is_list(hints[positional]) and not value.startswith("["):
-            loose.append(value)
-            continue
+        if _is_list(hints.get(key[2:])) and not value.startswith("["):
+            if key[2:] == positional:
+                loose.append(value)
+                continue
+            values = [value]
+            while rest and not equals and not rest[0].startswith("-"):
+                values.append(rest.pop(0))
+            value = json.dumps(values)
         tidy.append(f"{key}={value}")
     if loose and not positional:
         raise InputError(f"unexpected word {loose[0]!r}: options begin with --")
     if loose and _is_list(hints[positional]):
-        import json
-
         tidy.append(f"--{positional}={json.dumps(loose)}")
     elif loose:
         if len(loose) > 1:

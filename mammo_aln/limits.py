@@ -57,7 +57,7 @@ LIMITS: dict[str, Limit] = {
 
 
 def refuse_outside_limits(arguments: Mapping[str, Any]) -> None:
-    """Check a verb's arguments, those inside dataclasses as `section.key`; None (not given) passes.
+    """Check a verb's arguments, those inside dataclasses as `section.key`; what is no number (None, a list) passes.
 
     Raises:
         InputError: names every number that is outside its limits, and what is allowed.
@@ -71,7 +71,7 @@ def refuse_outside_limits(arguments: Mapping[str, Any]) -> None:
     wrong = [
         f"{name}: expected {LIMITS[name][0]}, got {value}"
         for name, value in flat.items()
-        if name in LIMITS and value is not None and not LIMITS[name][1](value)
+        if name in LIMITS and isinstance(value, int | float) and not LIMITS[name][1](value)
     ]
     if wrong:
         raise InputError("; ".join(wrong))

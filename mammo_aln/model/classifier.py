@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -124,9 +124,12 @@ class AxillaryClassifier(pl.LightningModule):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B,): of the learning weights in training mode, of the averaged ones in evaluation."""
-        if self.training or self.average is None:
-            return self.network(batch)
-        return self.average.network(batch)
+        return (self.network if self.training else self.scoring_network)(batch)
+
+    @property
+    def scoring_network(self) -> AxillaryNetwork:
+        """The network whose logits are predictions: the averaged one, where there is an average."""
+        return self.network if self.average is None else cast(AxillaryNetwork, self.average.network)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch."""

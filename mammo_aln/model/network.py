@@ -73,6 +73,7 @@ class AxillaryNetwork(nn.Module):
     def __init__(self, model: ModelConfig, regions: Sequence[str], clinical_columns: int, size_px: int) -> None:
         super().__init__()
         self.regions = _used_regions(model, regions)
+        self.region_names = tuple(regions)
         if "clinical" in model.inputs and clinical_columns == 0:
             raise InputError("model.inputs has clinical, but the cohort has no clinical features: leave it out")
         width = model.embed_dim
@@ -107,15 +108,28 @@ class AxillaryNetwork(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Map a packed batch to logits (B,)."""
+        tokens, present = self.tokens(batch)
+        if self.training and self.modality_dropout > 0:
+            present = present & ~self._hidden_slots(present)
+        return self.fuse(tokens, present)
+
+    @property
+    def slot_inputs(self) -> list[str]:
+        """What each slot of `tokens` holds: the name of a region, or `clinical`."""
+        images = [self.region_names[index] for index in self.regions for _ in range(self.slots_per_region)]
+        return images + (["clinical"] if self.clinical is not None else [])
+
+    def tokens(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """One token per patient and slot (B, slots, width), and which of them the patient has (B, slots)."""
         patients = batch["clinical"].shape[0]
         parts = [self._region_tokens(batch)] if self.regions else []
         if self.clinical is not None:
             token = self.clinical(batch["clinical"].float())
             parts.append((token.unsqueeze(1), token.new_ones(patients, 1, dtype=torch.bool)))
-        tokens = torch.cat([token for token, _ in parts], dim=1)
-        present = torch.cat([there for _, there in parts], dim=1)
-        if self.training and self.modality_dropout > 0:
-            present = present & ~self._hidden_slots(present)
+        return torch.cat([token for token, _ in parts], dim=1), torch.cat([there for _, there in parts], dim=1)
+
+    def fuse(self, tokens: Tensor, present: Tensor) -> Tensor:
+        """Logits (B,) of tokens (B, slots, width); a slot that is not `present` holds its learned missing token."""
         return self.fusion(torch.where(present.unsqueeze(2), tokens, self.missing)).float()
 
     def _region_tokens(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

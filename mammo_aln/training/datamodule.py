@@ -191,8 +191,7 @@ class MammoDataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Gather what each split's dataset reads."""
         for split in self.splits:
-            if split not in self._arrays:
-                self._arrays[split] = self._gather(self.patients(split))
+            self.units(split)
 
     def patients(self, split: str) -> pd.DataFrame:
         """Rows of the patients table behind a split's items, in the order of `index`."""
@@ -200,6 +199,12 @@ class MammoDataModule(pl.LightningDataModule):
         if "clinical" not in self.inputs and self.reads_images:
             rows = rows[rows["unit_id"].isin(self._readable()["unit_id"])]
         return rows.reset_index(drop=True)
+
+    def units(self, split: str) -> UnitArrays:
+        """What the items of a split are made of, in the order of `index`."""
+        if split not in self._arrays:
+            self._arrays[split] = self._gather(self.patients(split))
+        return self._arrays[split]
 
     def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         """Shuffled, augmented batches of the training patients."""
@@ -255,7 +260,7 @@ class MammoDataModule(pl.LightningDataModule):
 
     def loader(self, split: str, *, training: bool = False, alone: bool = False) -> DataLoader[dict[str, torch.Tensor]]:
         """Batches of one split, in order unless `training`; with `alone`, all of them in this very process."""
-        arrays = self._arrays[split]
+        arrays = self.units(split)
         augmentation = CropAugmentation(self.crop, self.data) if training and self.data.augment else None
         store = self.crop_set.open_store() if self.reads_images else None
         dataset = UnitDataset(arrays, cast(CropStore, store), augmentation, self.seed)
