@@ -59,12 +59,15 @@ class Cohort:
     label_meaning: str = Declaration.label_meaning
 
 
-def read_cohort(root: str | Path, *, need: Collection[str] = ("patients", "images", "regions")) -> Cohort:
+def read_cohort(
+    root: str | Path, *, need: Collection[str] = ("patients", "images", "regions"), outcome: bool = True
+) -> Cohort:
     """Read and validate a cohort folder.
 
     Args:
         root: the folder.
         need: tables that must stand; another one is read where it stands and empty where it does not.
+        outcome: the outcome's column must stand; without it, a table that lacks the column reads as all unknown.
 
     Returns:
         The cohort; identifiers are strings.
@@ -73,7 +76,7 @@ def read_cohort(root: str | Path, *, need: Collection[str] = ("patients", "image
         InputError: the folder is missing, or any table has faults; all of them are listed.
     """
     root = Path(root)
-    tables, declared, faults = _read(root, need)
+    tables, declared, faults = _read(root, need, outcome)
     raise_bad_cells(faults)
     return Cohort(
         root=root,
@@ -108,7 +111,9 @@ def with_split(cohort: Cohort, default: str = "external_test") -> Cohort:
     return replace(cohort, patients=cohort.patients.assign(split=default))
 
 
-def _read(root: Path, need: Collection[str]) -> tuple[dict[str, pd.DataFrame | None], Declaration, list[BadCell]]:
+def _read(
+    root: Path, need: Collection[str], outcome: bool = True
+) -> tuple[dict[str, pd.DataFrame | None], Declaration, list[BadCell]]:
     if not root.is_dir():
         raise InputError(f"{root}: no such cohort folder (expected a folder that holds patients.csv)")
     faults: list[BadCell] = []
@@ -116,7 +121,10 @@ def _read(root: Path, need: Collection[str]) -> tuple[dict[str, pd.DataFrame | N
     tables = {name: _table(root, name, name in need, faults) for name in ("patients", "images", "regions")}
     patients, images, regions = tables["patients"], tables["images"], tables["regions"]
     if patients is not None:
-        tables["patients"] = patients = _with_units(patients)
+        patients = _with_units(patients)
+        if not outcome and declared.label_column not in patients:
+            patients = patients.assign(**{declared.label_column: pd.Series(np.nan, patients.index, dtype=object)})
+        tables["patients"] = patients
         faults += _patient_faults(patients, declared)
     if images is not None:
         faults += schema_faults("images.csv", images, images_schema(_ids(patients, "patient_id")), {})

@@ -96,6 +96,22 @@ class Backbone(nn.Module):
         return self.body((crops - self.mean) / self.std).float()
 
 
+class LearningNetwork(nn.Module):
+    """A network whose backbones may begin from loaded weights.
+
+    Attributes:
+        frozen: loaded backbones rest for now.
+    """
+
+    frozen: bool = False
+
+    @property
+    def loaded_backbones(self) -> list[Backbone]:
+        """Backbones that began from loaded weights."""
+        backbones = [module for module in self.modules() if isinstance(module, Backbone)]
+        return [backbone for backbone in backbones if backbone.loaded]
+
+
 def rule_of(name: str) -> BackboneRule:
     """The rule of a named backbone; `timm:NAME` gets one that passes the size on where timm's model has a fixed one."""
     if name in RULES:

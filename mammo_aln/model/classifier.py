@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities import dim_zero_cat
 
 from mammo_aln.config import ModelConfig, OptimConfig
-from mammo_aln.errors import InputError
+from mammo_aln.model.learner import Learner, averaged, plain_settings
 from mammo_aln.model.network import AxillaryNetwork
-from mammo_aln.model.optim import WeightAverage, binary_loss, learning_rate_factor, parameter_groups
+from mammo_aln.model.optim import binary_loss
 
 
 class PatientScores(Metric):
@@ -53,7 +49,7 @@ class PatientScores(Metric):
         return logit[keep], label[keep]
 
 
-class AxillaryClassifier(pl.LightningModule):
+class AxillaryClassifier(Learner):
     """Predicts residual nodal disease from packed batches of crops and clinical vectors.
 
     Args:
@@ -81,8 +77,8 @@ class AxillaryClassifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         plain: dict[str, Any] = {
-            "model": _plain(model),
-            "optim": _plain(optim),
+            "model": plain_settings(model),
+            "optim": plain_settings(optim),
             "regions": list(regions),
             "clinical_columns": list(clinical_columns),
             "size_px": int(size_px),
@@ -92,8 +88,7 @@ class AxillaryClassifier(pl.LightningModule):
         self.model_config = ModelConfig(**plain["model"])
         self.optim_config = OptimConfig(**plain["optim"])
         self.network = AxillaryNetwork(self.model_config, regions, len(clinical_columns), size_px)
-        decay = self.optim_config.ema_decay
-        self.average = WeightAverage(self.network, decay) if decay > 0 else None
+        self.average = averaged(self.network, self.optim_config)
         self.register_buffer("class_counts", torch.zeros(2))
         self.train_mean = MeanMetric()
         # Kept in checkpoints, so that an epoch that was interrupted logs what the whole one would have.
@@ -136,7 +131,7 @@ class AxillaryClassifier(pl.LightningModule):
         if batch_idx == 0:
             # Not at the epoch's end: a checkpoint may be written on either side of that hook.
             self.train_mean.reset()
-        self._freeze(self.current_epoch < self.model_config.freeze_epochs)
+        self.freeze_loaded(self.current_epoch < self.model_config.freeze_epochs)
         loss = binary_loss(
             self(batch), batch["label"], self._class_weights(batch["label"]), self.optim_config.label_smoothing
         )
@@ -168,48 +163,6 @@ class AxillaryClassifier(pl.LightningModule):
         """Each patient's index and logit (B,), on the CPU."""
         return {"index": batch["index"].cpu(), "logit": self(batch).cpu()}
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, with linear warm-up and cosine decay per step."""
-        total = self.hparams["total_steps"] or self.trainer.estimated_stepping_batches
-        if not 0 < total < float("inf"):
-            raise InputError("the learning-rate schedule needs an end: give the Trainer max_epochs or max_steps")
-        optimizer = torch.optim.AdamW(parameter_groups(self.network, self.optim_config), lr=self.optim_config.lr)
-        factor = partial(
-            learning_rate_factor, total_steps=int(total), warmup_fraction=self.optim_config.warmup_fraction
-        )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Keep frozen weights from any step, decay included."""
-        if self.network.frozen:
-            for backbone in self.network.loaded_backbones:
-                for weight in backbone.parameters():
-                    weight.grad = None
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: int | float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip by `optim.gradient_clip_norm` where the Trainer has no clipping of its own."""
-        if gradient_clip_val is None:
-            gradient_clip_val, gradient_clip_algorithm = self.optim_config.gradient_clip_norm, "norm"
-        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then move the average: before any callback may save a checkpoint."""
-        super().optimizer_step(*args, **kwargs)
-        if self.average is not None:
-            self.average.update(self.network)
-
-    def _freeze(self, frozen: bool) -> None:
-        if frozen != self.network.frozen:
-            self.network.frozen = frozen
-            for backbone in self.network.loaded_backbones:
-                backbone.train(not frozen)
-
     def _class_weights(self, labels: Tensor) -> Tensor:
         """Weights that make both classes count alike, from the labels seen so far in training."""
         if self.optim_config.class_weight == "none":
@@ -227,9 +180,3 @@ def auc_or_nan(logit: Tensor, label: Tensor) -> Tensor:
     # Ranks instead of sigmoids: far logits would tie at 0 or 1 in float32.
     ranks = torch.unique(logit, return_inverse=True)[1].double()
     return binary_auroc(ranks / max(1.0, float(ranks.max())), label.long()).float()
-
-
-def _plain(settings: Any) -> dict[str, Any]:
-    """Settings as plain dicts, lists, strings and numbers, which checkpoints may hold."""
-    values = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else dict(settings)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}

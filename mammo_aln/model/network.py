@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mammo_aln.config import ModelConfig
 from mammo_aln.errors import InputError
-from mammo_aln.model.backbones import Backbone
+from mammo_aln.model.backbones import Backbone, LearningNetwork
 from mammo_aln.model.clinical import ClinicalEncoder
 from mammo_aln.model.fusion import FUSIONS, GroupPool, draw_hidden
 
@@ -57,7 +57,7 @@ class CropEncoder(nn.Module):
         return self.project(self.norm(features))
 
 
-class AxillaryNetwork(nn.Module):
+class AxillaryNetwork(LearningNetwork):
     """Fuses primary and auxiliary crops with clinical features; any of them may lack.
 
     Args:
@@ -80,7 +80,6 @@ class AxillaryNetwork(nn.Module):
         # Attention sees every view of a region as a token of its own; the others see one token per region.
         self.slots_per_region = VIEWS if model.fusion == "attention" else 1
         self.modality_dropout = model.modality_dropout
-        self.frozen = False
         self.shared = model.shared_backbone and len(self.regions) > 0
         names = ["shared"] if self.shared else [f"region_{index}" for index in self.regions]
         # Which regions each encoder sees.
@@ -99,12 +98,6 @@ class AxillaryNetwork(nn.Module):
         )
         self.missing = nn.Parameter(torch.zeros(slots, width))
         self.fusion = FUSIONS[model.fusion](slots, width, model.drop_rate)
-
-    @property
-    def loaded_backbones(self) -> list[Backbone]:
-        """Backbones that began from loaded weights."""
-        backbones = [module for module in self.modules() if isinstance(module, Backbone)]
-        return [backbone for backbone in backbones if backbone.loaded]
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Map a packed batch to logits (B,)."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mammo_aln.config import OptimConfig
-from mammo_aln.model.network import AxillaryNetwork
+from mammo_aln.model.backbones import LearningNetwork
 
 
 def binary_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float) -> Tensor:
@@ -43,7 +43,7 @@ def learning_rate_factor(step: int, *, total_steps: int, warmup_fraction: float)
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 
 
-def parameter_groups(network: AxillaryNetwork, optim: OptimConfig) -> list[dict[str, Any]]:
+def parameter_groups(network: LearningNetwork, optim: OptimConfig) -> list[dict[str, Any]]:
     """AdamW's groups: no decay for biases, normalisation and other 1-d weights; layer-wise rates in loaded backbones.
 
     A loaded backbone's layer k of n learns at `lr * layer_decay ** (n - k)`; what begins at random learns at `lr`.

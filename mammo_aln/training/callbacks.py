@@ -15,6 +15,12 @@ import torch
 from mammo_aln.files import write_csv, written_whole
 from mammo_aln.progress import Progress
 
+COLUMNS = ("train_loss", "val_loss", "val_auc")
+
+
+def _column_order(name: str) -> tuple[int, str]:
+    return (COLUMNS.index(name) if name in COLUMNS else len(COLUMNS), name)
+
 
 class EpochSeed(pl.Callback):
     """Seeds torch from (seed, epoch, rank) when an epoch begins: a resumed run draws what an undisturbed one does."""
@@ -131,7 +137,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
-            **{name: metrics[name] for name in ("train_loss", "val_loss", "val_auc") if name in metrics},
+            **{name: metrics[name] for name in sorted(metrics, key=_column_order)},
             **self.throughput.figures,
         }
         if torch.cuda.is_available():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -67,12 +68,36 @@ def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path
         return run
     data.setup("fit")
     module = build_model(settings, data)
+    return carry_out(
+        run,
+        settings,
+        identity,
+        fit=lambda: _fit(run, data, module, settings),
+        finish=lambda: _freeze(run, run_id, data, settings),
+    )
+
+
+def carry_out(
+    run: Path, settings: Settings, identity: dict[str, Any], *, fit: Callable[[], None], finish: Callable[[], None]
+) -> Path:
+    """Learn and finish a run under its lock, its settings, environment and state recorded; returns the run directory.
+
+    Args:
+        run: its directory, named by its id.
+        settings: all settings.
+        identity: what the id was made from.
+        fit: learns, on every process of a training on several devices.
+        finish: what follows the last epoch, on the first process alone.
+
+    Raises:
+        InputError: another process trains this run.
+    """
     make_folder(run)
     # Every process of a training on several devices comes through here; the first one keeps the records.
     leads = getattr(rank_zero_only, "rank", 0) == 0
     with held_alone(run) if leads else nullcontext():
         if not leads:
-            _fit(run, run_id, data, module, settings)
+            fit()
             return run
         before = read_state(run)
         if before["state"] == "completed":
@@ -80,11 +105,11 @@ def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path
         write_settings(run, settings)
         write_json(run / "environment.json", {**environment(), "identity": identity})
         attempts, started = before.get("attempts", 0) + 1, before.get("started") or now()
-        write_state(run, "running", run_id=run_id, attempts=attempts, started=started)
+        write_state(run, "running", run_id=run.name, attempts=attempts, started=started)
         begun = time.perf_counter()
         try:
-            _fit(run, run_id, data, module, settings)
-            _freeze(run, run_id, data, settings)
+            fit()
+            finish()
         except BaseException as error:
             write_state(run, "failed", error=f"{type(error).__name__}: {error}"[:2000])
             raise
@@ -138,10 +163,26 @@ def build_model(settings: Settings, data: MammoDataModule) -> AxillaryClassifier
     )
 
 
-def _fit(run: Path, run_id: str, data: MammoDataModule, module: AxillaryClassifier, settings: Settings) -> None:
+def _fit(run: Path, data: MammoDataModule, module: AxillaryClassifier, settings: Settings) -> None:
     encoder = data.fitted_encoder.to_state() if "clinical" in data.inputs else None
-    frozen = json_ready({"run_id": run_id, "recipe": data.recipe, "clinical_encoder": encoder})
+    frozen = json_ready({"run_id": run.name, "recipe": data.recipe, "clinical_encoder": encoder})
     write_json(run / "recipe.json", data.recipe)
+    fit_module(run, data, module, settings, frozen)
+
+
+def fit_module(
+    run: Path, data: pl.LightningDataModule, module: pl.LightningModule, settings: Settings, frozen: dict[str, Any]
+) -> None:
+    """Train a module from `last.ckpt`, or from its beginning where there is none.
+
+    Args:
+        run: run directory, named by the run's id.
+        data: batches that depend on seed and epoch alone.
+        module: the network and how it learns.
+        settings: all settings.
+        frozen: what each checkpoint holds beside the weights: plain dict, list, string, number.
+    """
+    run_id = run.name
     throughput = Throughput()
     callbacks: list[pl.Callback] = [EpochSeed(settings.seed), throughput, RunRecorder(run, throughput, frozen)]
     if settings.trainer.patience:

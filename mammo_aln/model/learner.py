@@ -1,0 +1,84 @@
+"""How any network of ours learns: AdamW on a schedule, clipped gradients, averaged weights, loaded backbones frozen."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+
+from mammo_aln.config import OptimConfig
+from mammo_aln.errors import InputError
+from mammo_aln.model.backbones import LearningNetwork
+from mammo_aln.model.optim import WeightAverage, learning_rate_factor, parameter_groups
+
+
+class Learner(pl.LightningModule):
+    """What the LightningModules share; each sets the attributes below.
+
+    Attributes:
+        network: what learns; it tells `frozen` and `loaded_backbones`.
+        average: the moving average of `network`, or None.
+        optim_config: settings of the optimiser.
+    """
+
+    network: LearningNetwork
+    average: WeightAverage | None
+    optim_config: OptimConfig
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW, with linear warm-up and cosine decay per step."""
+        total = self.hparams["total_steps"] or self.trainer.estimated_stepping_batches
+        if not 0 < total < float("inf"):
+            raise InputError("the learning-rate schedule needs an end: give the Trainer max_epochs or max_steps")
+        optimizer = torch.optim.AdamW(parameter_groups(self.network, self.optim_config), lr=self.optim_config.lr)
+        factor = partial(
+            learning_rate_factor, total_steps=int(total), warmup_fraction=self.optim_config.warmup_fraction
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep frozen weights from any step, decay included."""
+        if self.network.frozen:
+            for backbone in self.network.loaded_backbones:
+                for weight in backbone.parameters():
+                    weight.grad = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by `optim.gradient_clip_norm` where the Trainer has no clipping of its own."""
+        if gradient_clip_val is None:
+            gradient_clip_val, gradient_clip_algorithm = self.optim_config.gradient_clip_norm, "norm"
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the average: before any callback may save a checkpoint."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            self.average.update(self.network)
+
+    def freeze_loaded(self, frozen: bool) -> None:
+        """Freeze or free the backbones that began from loaded weights."""
+        if frozen != self.network.frozen:
+            self.network.frozen = frozen
+            for backbone in self.network.loaded_backbones:
+                backbone.train(not frozen)
+
+
+def averaged(network: LearningNetwork, optim: OptimConfig) -> WeightAverage | None:
+    """The moving average of a network that is yet to learn; None where the settings switch it off."""
+    return WeightAverage(network, optim.ema_decay) if optim.ema_decay > 0 else None
+
+
+def plain_settings(settings: Any) -> dict[str, Any]:
+    """Settings as plain dicts, lists, strings and numbers, which checkpoints may hold."""
+    values = asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else dict(settings)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
