@@ -57,10 +57,13 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
 
 
 def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[str]:
-    """Bring words to `--key=value` form: `-` and `_` are the same in keys, a lone boolean flag means true, and a flag
-    that takes a list takes the words up to the next flag."""
+    """Bring words to `--key=value` form: `-` and `_` are the same in keys, a lone boolean flag means true.
+
+    An option that takes a list takes every word up to the next option.
+    """
     loose: list[str] = []
     tidy: list[str] = []
+    lists: dict[str, list[str]] = {}
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -82,15 +85,22 @@ def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[
                 raise InputError(f"{key}: a value is missing")
         if key == "--config":
             value = str(find_config(value))
+        if key[2:] == positional and _is_list(hints[positional]) and not value.startswith("["):
+            loose.append(value)
+            continue
         if _is_list(hints.get(key[2:])) and not value.startswith("["):
-            if key[2:] == positional:
-                loose.append(value)
-                continue
-            values = [value]
-            while rest and not equals and not rest[0].startswith("-"):
-                values.append(rest.pop(0))
-            value = json.dumps(values)
+            lists.setdefault(key[2:], []).append(value)
+            while not equals and rest and not rest[0].startswith("-"):
+                lists[key[2:]].append(rest.pop(0))
+            continue
         tidy.append(f"{key}={value}")
+    given = loose or any(word.startswith(f"--{positional}=") for word in tidy)
+    for name, values in lists.items():
+        if positional and not _is_list(hints[positional]) and not given and len(values) > 1:
+            # `--run RUN COHORT`: the word that the verb still lacks is the last one.
+            loose.append(values.pop())
+            given = True
+        tidy.append(f"--{name}={json.dumps(values)}")
     if loose and not positional:
         raise InputError(f"unexpected word {loose[0]!r}: options begin with --")
     if loose and _is_list(hints[positional]):

@@ -128,6 +128,8 @@ class DataConfig:
         augment: geometric and intensity augmentation of training crops.
         max_shift_mm: largest random shift of a crop's content, in millimetres where the crop has a fixed size in
             millimetres.
+        test_time_copies: slightly changed copies of every crop that a prediction averages beside the crop itself, 0 to
+            8; threshold and calibration are fitted with them.
         allow_post_nat: accept clinical features known only after NAT (`known_at: post_nat`).
         folds: 0 takes `train` and `val` from the split column; 2 or more deal the patients of both out anew, by
             patient, stratified by status and centre; test splits stay as they are.
@@ -139,6 +141,7 @@ class DataConfig:
     num_workers: int = 0
     augment: bool = True
     max_shift_mm: float = 4.0
+    test_time_copies: int = 0
     allow_post_nat: bool = False
     folds: int = 0
     fold: int = 0

@@ -39,6 +39,7 @@ LIMITS: dict[str, Limit] = {
     "data.batch_size": FROM_1,
     "data.num_workers": FROM_0,
     "data.max_shift_mm": FROM_0,
+    "data.test_time_copies": ("0 to 8", lambda x: 0 <= x <= 8),
     "data.folds": ("0 (the split column), or 2 or more", lambda x: x == 0 or x >= 2),
     "data.fold": FROM_0,
     "data.fold_seed": FROM_0,

@@ -205,7 +205,7 @@ def train(
 
 
 def predict(
-    run: Path,
+    run: list[Path],
     cohort: Path,
     out: Path,
     split: Literal["train", "val", "internal_test", "external_test"] | None = None,
@@ -215,7 +215,7 @@ def predict(
     """Score a cohort with a frozen run; the same name with .json tells threshold, calibration and recipe.
 
     Args:
-        run: run directory of a completed training.
+        run: run directory of a completed training; several are averaged as one model (many seeds, or folds).
         cohort: cohort folder; without a column split it reads as external_test.
         out: CSV file to be written.
         split: score this split only.

@@ -25,6 +25,7 @@ from mammo_aln.imaging.store import CropStore
 from mammo_aln.imaging.store_build import CropSet, build_crops
 from mammo_aln.training.augment import CropAugmentation
 from mammo_aln.training.samplers import EpochSampler
+from mammo_aln.training.test_time import TestTimeCopy
 from mammo_aln.training.units import present_regions, resolve_regions, usable_units
 
 VIEWS = {"CC": 0, "MLO": 1}
@@ -55,7 +56,9 @@ class UnitArrays:
 class UnitDataset(Dataset[dict[str, Any]]):
     """Item (epoch, i): the crops of unit i as float32 in [0, 1], augmented when `augmentation` is given."""
 
-    def __init__(self, units: UnitArrays, store: CropStore, augmentation: CropAugmentation | None, seed: int) -> None:
+    def __init__(
+        self, units: UnitArrays, store: CropStore, augmentation: CropAugmentation | TestTimeCopy | None, seed: int
+    ) -> None:
         self.units, self.store, self.augmentation, self.seed = units, store, augmentation, seed
 
     def __len__(self) -> int:
@@ -258,10 +261,23 @@ class MammoDataModule(pl.LightningDataModule):
             np.concatenate([[0], np.cumsum(counts)]), keys, region, view, clinical.astype(np.float32), label
         )
 
-    def loader(self, split: str, *, training: bool = False, alone: bool = False) -> DataLoader[dict[str, torch.Tensor]]:
-        """Batches of one split, in order unless `training`; with `alone`, all of them in this very process."""
+    def loader(
+        self, split: str, *, training: bool = False, alone: bool = False, copy: int = 0
+    ) -> DataLoader[dict[str, torch.Tensor]]:
+        """Batches of one split, in order unless `training`.
+
+        Args:
+            split: name of the split.
+            training: shuffled and augmented.
+            alone: all batches in this very process, whatever other ranks there are.
+            copy: which test-time copy of the crops; 0 is the crops themselves.
+        """
         arrays = self.units(split)
-        augmentation = CropAugmentation(self.crop, self.data) if training and self.data.augment else None
+        augmentation: CropAugmentation | TestTimeCopy | None = None
+        if training and self.data.augment:
+            augmentation = CropAugmentation(self.crop, self.data)
+        elif copy:
+            augmentation = TestTimeCopy(self.crop, self.data, copy)
         store = self.crop_set.open_store() if self.reads_images else None
         dataset = UnitDataset(arrays, cast(CropStore, store), augmentation, self.seed)
         workers = self.data.num_workers

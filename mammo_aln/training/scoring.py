@@ -14,7 +14,8 @@ import pandas as pd
 import pytorch_lightning as pl
 
 from mammo_aln.config import TrainerConfig
-from mammo_aln.evaluation.calibration import apply_calibration
+from mammo_aln.evaluation.calibration import apply_calibration, fit_temperature
+from mammo_aln.evaluation.discrimination import choose_threshold
 from mammo_aln.files import write_csv, write_json
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import Progress
@@ -58,16 +59,28 @@ def predict_logits(module: AxillaryClassifier, data: MammoDataModule, trainer: T
         patients = data.patients(split)
         if patients.empty:
             continue
-        loader = data.loader(split, alone=True)
-        told.begin(f"scoring {split}", len(loader))
-        with lightning_hushed():
-            batches: Any = runner.predict(module, dataloaders=loader)
-        index = np.concatenate([batch["index"].cpu().numpy() for batch in batches])
-        logit = np.concatenate([batch["logit"].float().cpu().numpy() for batch in batches]).astype(float)
-        if not np.array_equal(index, np.arange(len(patients))):
-            raise RuntimeError(f"{split}: {len(index)} of {len(patients)} patients were scored, or not in order")
-        tables.append(patients.iloc[index].assign(logit=logit))
+        # Without an image there is nothing to vary.
+        copies = 1 + (data.data.test_time_copies if data.reads_images else 0)
+        logits = np.zeros((copies, len(patients)))
+        for copy in range(copies):
+            loader = data.loader(split, alone=True, copy=copy)
+            told.begin(f"scoring {split}" + (f", copy {copy}" if copy else ""), len(loader))
+            with lightning_hushed():
+                batches: Any = runner.predict(module, dataloaders=loader)
+            index = np.concatenate([batch["index"].cpu().numpy() for batch in batches])
+            if not np.array_equal(index, np.arange(len(patients))):
+                raise RuntimeError(f"{split}: {len(index)} of {len(patients)} patients were scored, or not in order")
+            logits[copy] = np.concatenate([batch["logit"].float().cpu().numpy() for batch in batches])
+        tables.append(patients.assign(logit=logits.mean(axis=0)))
     return pd.concat(tables, ignore_index=True)
+
+
+def fit_on_validation(val: pd.DataFrame) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Calibration and threshold that a model freezes, from the `logit` and `aln_status` of its validation rows."""
+    logit, label = val["logit"].to_numpy(float), val["aln_status"].to_numpy(int)
+    calibration = {**fit_temperature(logit, label), "split": "val"}
+    threshold = choose_threshold(apply_calibration(logit, calibration), label, rule="youden")
+    return calibration, {**threshold, "split": "val"}
 
 
 @contextmanager

@@ -18,8 +18,6 @@ from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.config import Settings, TrainerConfig
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.calibration import apply_calibration, fit_temperature
-from mammo_aln.evaluation.discrimination import choose_threshold
 from mammo_aln.files import json_ready, make_folder, write_csv, write_json
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
@@ -36,7 +34,13 @@ from mammo_aln.runs import (
 from mammo_aln.seal import frozen_digests
 from mammo_aln.training.callbacks import EpochSeed, RunRecorder, Throughput
 from mammo_aln.training.datamodule import MammoDataModule
-from mammo_aln.training.scoring import lightning_hushed, predict_logits, prediction_table, write_predictions
+from mammo_aln.training.scoring import (
+    fit_on_validation,
+    lightning_hushed,
+    predict_logits,
+    prediction_table,
+    write_predictions,
+)
 from mammo_aln.training.units import cohort_flow, require_both_classes
 
 
@@ -223,16 +227,13 @@ def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -
             f"run {run_id}: no epoch had a finite validation AUC; look at metrics.csv in the run directory"
         )
     scored = predict_logits(AxillaryClassifier.load(best), data, settings.trainer)
-    val = scored[scored["split"] == "val"]
-    calibration = {**fit_temperature(val["logit"].to_numpy(float), val["aln_status"].to_numpy(int)), "split": "val"}
-    probability = apply_calibration(val["logit"].to_numpy(float), calibration)
-    threshold = choose_threshold(probability, val["aln_status"].to_numpy(int), rule="youden")
+    calibration, threshold = fit_on_validation(scored[scored["split"] == "val"])
     table = prediction_table(scored, run_id, calibration)
     if data.reads_images:
         write_csv(run / "exclusions.csv", data.crop_set.exclusions)
     about = {
         "run_id": run_id,
-        "threshold": {**threshold, "split": "val"},
+        "threshold": threshold,
         "calibration": calibration,
         "recipe": data.recipe,
         "fallbacks": data.fallbacks,
