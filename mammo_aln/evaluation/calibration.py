@@ -77,8 +77,9 @@ def _inside(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _wald(value: float, variance: float, method: str) -> Interval:
-    half = stats.norm.ppf(0.975) * math.sqrt(variance)
-    return Interval(value, value - half, value + half, method)
+    se = math.sqrt(variance)
+    half = stats.norm.ppf(0.975) * se
+    return Interval(value, value - half, value + half, method, se)
 
 
 def slope_and_intercept(scores: ArrayLike, labels: ArrayLike) -> tuple[Interval, Interval]:
@@ -96,6 +97,16 @@ def in_the_large(scores: ArrayLike, labels: ArrayLike) -> Interval:
     x, y = _inside(scores, labels)
     beta, covariance = _newton_logistic(np.ones((x.size, 1)), y, x)
     return _wald(float(beta[0]), float(covariance[0, 0]), "Wald, logistic fit with the logit as offset")
+
+
+def departure_p(found: Interval, ideal: float) -> float:
+    """Two-sided Wald p-value that a slope (ideal 1) or intercept (ideal 0) is the ideal one."""
+    return float(2 * stats.norm.sf(abs((found.value - ideal) / found.se)))
+
+
+def observed_expected(scores: ArrayLike, labels: ArrayLike) -> float:
+    """Observed over expected number of positives (ideal 1; above 1 = risk underestimated on average)."""
+    return float(np.sum(np.asarray(labels, dtype=float)) / np.sum(np.asarray(scores, dtype=float)))
 
 
 def quantile_type7(values: Floats, shares: Floats) -> Floats:

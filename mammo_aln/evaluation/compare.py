@@ -32,6 +32,12 @@ class Test:
     se: float
     df: float = math.nan
 
+    @property
+    def p_greater(self) -> float:
+        """One-sided p-value against the alternative that the difference is above 0."""
+        law = stats.norm if math.isnan(self.df) else stats.t(self.df)
+        return float(law.sf(self.statistic))
+
 
 def _statistic(difference: float, se: float) -> float:
     """difference / se, with 0/0 = 0 (two curves alike) and x/0 infinite (perfect against reversed)."""
@@ -154,6 +160,13 @@ def integrated_discrimination(first: ArrayLike, second: ArrayLike, labels: Array
     change = b - a
     value = float(change[positive].mean() - change[~positive].mean())
     return _test(value, math.sqrt(sum(float(change[g].var(ddof=1)) / int(g.sum()) for g in (positive, ~positive))))
+
+
+def mean_changes(first: ArrayLike, second: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
+    """The two parts of the IDI: how far the mean score rises among events, and falls among non-events."""
+    a, positive = checked(first, labels)
+    b, _ = checked(second, labels)
+    return float((b - a)[positive].mean()), float((a - b)[~positive].mean())
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,7 @@ from scipy import stats
 from mammo_aln.errors import InputError
 
 Floats = NDArray[np.float64]
-ThresholdRule = Literal["youden", "target_sensitivity", "target_npv"]
+ThresholdRule = Literal["youden", "closest_topleft", "target_sensitivity", "target_npv"]
 SLACK = 1e-12  # a target such as 0.9 counts as reached by 0.8999999999999999
 
 
@@ -29,6 +29,7 @@ class Interval:
     low: float
     high: float
     method: str
+    se: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -200,13 +201,31 @@ def partial_auc(
     return area, 0.5 * (1.0 + (area - chance) / (width - chance))
 
 
+def best_points(
+    scores: ArrayLike, labels: ArrayLike, rule: Literal["youden", "closest_topleft"] = "youden"
+) -> RocPoints:
+    """All operating points that share the best value of a rule, thresholds ascending (pROC's `coords(r, "best")`)."""
+    points = roc_points(scores, labels)
+    gain = _gain(points, rule)
+    best = gain >= gain.max() - SLACK
+    return RocPoints(points.threshold[best], points.sensitivity[best], points.specificity[best])
+
+
+def _gain(points: RocPoints, rule: str) -> Floats:
+    """What the rule maximises: sensitivity + specificity, or the nearness to the corner where both are 1."""
+    if rule == "youden":
+        return points.sensitivity + points.specificity
+    return -((1.0 - points.sensitivity) ** 2 + (1.0 - points.specificity) ** 2)
+
+
 def choose_threshold(
     scores: ArrayLike, labels: ArrayLike, rule: ThresholdRule = "youden", target: float | None = None
 ) -> dict[str, Any]:
     """Threshold of validation scores by a rule, to be frozen: `value`, `rule`, its `target`, and what it reaches.
 
-    `youden` maximises sensitivity + specificity; `target_sensitivity` and `target_npv` take the highest threshold that
-    reaches `target`. Of tied thresholds the highest is taken (highest specificity). Positive means `score >= value`.
+    `youden` maximises sensitivity + specificity, `closest_topleft` the nearness to (1, 1); `target_sensitivity` and
+    `target_npv` take the highest threshold that reaches `target`. Of tied thresholds the highest is taken (highest
+    specificity). Positive means `score >= value`.
 
     Raises:
         InputError: one class only, a target is missing or cannot be reached, or an unknown rule.
@@ -215,8 +234,8 @@ def choose_threshold(
     positive = np.asarray(labels, dtype=np.float64) == 1.0
     missed = (1.0 - points.sensitivity) * positive.sum()
     spared = points.specificity * (~positive).sum()
-    if rule == "youden":
-        gain = points.sensitivity + points.specificity
+    if rule in ("youden", "closest_topleft"):
+        gain = _gain(points, rule)
         allowed = gain >= gain.max() - SLACK
     elif rule in ("target_sensitivity", "target_npv"):
         if target is None or not 0.0 < target <= 1.0:
@@ -229,9 +248,9 @@ def choose_threshold(
                 f"no threshold reaches an NPV of {target:g} on these {positive.size} patients; best {npv.max():.4g}"
             )
     else:
-        raise InputError(f"unknown threshold rule {rule!r}; allowed: youden, target_sensitivity, target_npv")
+        raise InputError(f"unknown threshold rule {rule!r}; allowed: {', '.join(get_args(ThresholdRule))}")
     best = int(np.flatnonzero(allowed)[-1])
     chosen = {"value": float(points.threshold[best]), "rule": rule}
-    if target is not None and rule != "youden":
+    if target is not None and rule.startswith("target"):
         chosen["target"] = target
     return {**chosen, "sensitivity": float(points.sensitivity[best]), "specificity": float(points.specificity[best])}

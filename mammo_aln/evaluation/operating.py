@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from mammo_aln.evaluation.discrimination import Interval
+
 PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
+FURTHER_PROPORTIONS = (
+    "prevalence",
+    "called_positive",
+    "called_negative",
+    "false_positive_share",
+    "false_negative_share",
+    "wrong_among_called_positive",
+    "wrong_among_called_negative",
+)
 
 
 @dataclass(frozen=True)
@@ -22,13 +34,21 @@ class Counts:
     tn: int
 
     def proportion(self, name: str) -> tuple[int, int]:
-        """Numerator and denominator of one of `PROPORTIONS`."""
+        """Numerator and denominator of one of `PROPORTIONS` or `FURTHER_PROPORTIONS`."""
+        n = self.tp + self.fp + self.fn + self.tn
         return {
+            "prevalence": (self.tp + self.fn, n),
+            "called_positive": (self.tp + self.fp, n),
+            "called_negative": (self.fn + self.tn, n),
+            "false_positive_share": (self.fp, self.fp + self.tn),
+            "false_negative_share": (self.fn, self.tp + self.fn),
+            "wrong_among_called_positive": (self.fp, self.tp + self.fp),
+            "wrong_among_called_negative": (self.fn, self.fn + self.tn),
             "sensitivity": (self.tp, self.tp + self.fn),
             "specificity": (self.tn, self.tn + self.fp),
             "ppv": (self.tp, self.tp + self.fp),
             "npv": (self.tn, self.tn + self.fn),
-            "accuracy": (self.tp + self.tn, self.tp + self.fp + self.fn + self.tn),
+            "accuracy": (self.tp + self.tn, n),
         }[name]
 
 
@@ -85,3 +105,31 @@ def summary_numbers(table: Counts) -> dict[str, float]:
         "lr_negative": ratio(1 - sensitivity if fn else 0.0, specificity),
         "diagnostic_odds_ratio": ratio(tp * tn, fp * fn),
     }
+
+
+def youden_index(table: Counts, interval: Callable[[int, int], tuple[float, float]] = wilson) -> Interval:
+    """Youden's J with limits from those of sensitivity and specificity (as epiR; wider than 95 % by construction)."""
+    (a, m), (b, n) = table.proportion("sensitivity"), table.proportion("specificity")
+    (low1, high1), (low2, high2) = interval(a, m), interval(b, n)
+    return Interval(ratio(a, m) + ratio(b, n) - 1, low1 + low2 - 1, high1 + high2 - 1, "sum of two intervals")
+
+
+def ratio_intervals(table: Counts, level: float = 0.95) -> dict[str, Interval]:
+    """Likelihood ratios and diagnostic odds ratio with limits from the delta method on the log scale (as epiR).
+
+    A ratio that an empty cell makes 0, infinite or unknown has no limits (NaN).
+    """
+    tp, fp, fn, tn = (float(x) for x in (table.tp, table.fp, table.fn, table.tn))
+    values = summary_numbers(table)
+    with_disease, without = tp + fn, fp + tn
+    variances = {
+        "lr_positive": (tp, fp, lambda: 1 / tp - 1 / with_disease + 1 / fp - 1 / without),
+        "lr_negative": (fn, tn, lambda: 1 / fn - 1 / with_disease + 1 / tn - 1 / without),
+        "diagnostic_odds_ratio": (tp * tn, fp * fn, lambda: 1 / tp + 1 / fp + 1 / fn + 1 / tn),
+    }
+    z = float(stats.norm.ppf(0.5 + level / 2))
+    found = {}
+    for name, (above, below, variance) in variances.items():
+        factor = math.exp(z * math.sqrt(variance())) if above and below else math.nan
+        found[name] = Interval(values[name], values[name] / factor, values[name] * factor, "delta method, log scale")
+    return found
