@@ -1,0 +1,232 @@
+"""R's values for rank tests, the LASSO, logistic models, nomograms and agreement, every case at hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from mammo_aln.evaluation import agreement, logistic, ranks
+from mammo_aln.evaluation.discrimination import auc
+from mammo_aln.evaluation.optimism import bootstrap_optimism
+from mammo_aln.radiomics import clinical_model, lasso
+from mammo_aln.radiomics.nomogram import build_nomogram
+from mammo_aln.radiomics.terms import terms_of
+
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "r_reference"
+FAMILIES: dict[str, list[str]] = {}
+for _path in sorted(FOLDER.glob("*.json")):
+    FAMILIES.setdefault(json.loads(_path.read_text())["family"], []).append(_path.stem)
+
+
+def load(name: str):
+    return json.loads((FOLDER / f"{name}.json").read_text())["results"], pd.read_csv(FOLDER / f"{name}.csv")
+
+
+def number(value) -> float:
+    special = {"Inf": math.inf, "-Inf": -math.inf, "NaN": math.nan, "NA": math.nan}
+    return special[value] if isinstance(value, str) else float(value)
+
+
+def same(found, reference, relative: float = 1e-6) -> None:
+    for one, other in zip(np.ravel(found), np.ravel(np.asarray(reference, dtype=object)), strict=True):
+        expected = number(other)
+        if not math.isfinite(expected):
+            assert one == expected or (math.isnan(one) and math.isnan(expected))
+        else:
+            assert abs(one - expected) <= relative * max(abs(expected), 1e-3), (one, expected)
+
+
+@pytest.mark.parametrize("name", FAMILIES["mann_whitney_spearman_holm"])
+def test_rank_tests(name):
+    results, data = load(name)
+    y = data["y"]
+    for row in results["features"]:
+        x = data[row["feature"]]
+        found = ranks.mann_whitney(x, y)
+        same(found.u, row["U_pos"])
+        same(found.p_value, row["p_default"], 1e-5)
+        same(found.p_corrected, row["p_normal_cc"], 1e-5)
+        same(found.p_plain, row["p_normal_nocc"], 1e-5)
+        same(ranks.exact_rank_sum_p(x, y), row["p_exact_coin"], 1e-5)
+        assert found.tied == row["has_ties"]
+        assert found.exact == ("exact" in row["default_method"])
+        same(stats.ttest_ind(x[y == 1], x[y == 0], equal_var=False).pvalue, row["t_test_welch_p"], 1e-5)
+    p = [row["p_normal_cc"] for row in results["features"]]
+    for method, expected in results["p_adjust_of_p_normal_cc"].items():
+        same(ranks.adjusted(p, method), expected)
+    order = results["spearman_order"]
+    same(ranks.spearman_matrix(data[order]), results["spearman_matrix"])
+    rho, p_rho = ranks.spearman_test(data[order[0]], data[order[1]])
+    same(rho, results["spearman_test_first_two"]["rho"])
+    same(p_rho, results["spearman_test_first_two"]["p"], 1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES["mann_whitney_spearman_holm"])
+def test_a_feature_cut_in_two(name):
+    results, data = load(name)
+    x, y = data[results["spearman_order"][0]], data["y"]
+    found, reference = ranks.two_by_two(x > x.median(), y), results["dichotomised_first_feature"]
+    assert found.table.tolist() == reference["table_rows_bin_cols_y"]
+    same(found.fisher_p, reference["fisher_p"], 1e-5)
+    same(found.chi2_corrected_p, reference["chisq_cc_p"], 1e-5)
+    same(found.chi2_p, reference["chisq_p"], 1e-5)
+    # R stops its root search for the odds ratio at 1e-4 (uniroot's default)
+    same(found.odds_ratio, reference["fisher_or_cmle"], 1e-4)
+    same(stats.kruskal(x[y == 1], x[y == 0]).pvalue, results["kruskal_first_p"], 1e-5)
+    same(stats.shapiro(x).pvalue, results["shapiro_first_p"], 1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES["lasso_glmnet"])
+def test_lasso_path(name):
+    results, data = load(name)
+    x, y = data[results["feature_order"]].to_numpy(), data["y"].to_numpy(float)
+    sd = x.std(axis=0)
+    path = lasso.lasso_path(x, y, steps=40)
+    same(lasso.largest_penalty(x, y), results["lambda_max"])
+    same(path.penalties, results["lambda_path"])
+    assert path.selected.tolist() == results["df_path"]
+    same(path.explained, results["dev_ratio"], 1e-5)
+    share = y.mean()
+    same(-2 * len(y) * (share * np.log(share) + (1 - share) * np.log(1 - share)), results["nulldev"])
+    for at in [*results["at_path"], results["cv_deviance"]["at_min"], results["cv_deviance"]["at_1se"]]:
+        exact = lasso.lasso_path(x, y, penalties=[at["lambda"]])
+        assert np.abs((exact.coefficients[0] - at["coef"]) * sd).max() <= 1e-4
+        same(exact.intercepts, [at["intercept"]], 1e-5)
+        chosen = np.array(results["feature_order"])[exact.coefficients[0] != 0]
+        assert chosen.tolist() == at["selected"]
+
+
+@pytest.mark.parametrize("name", FAMILIES["lasso_glmnet"])
+def test_lasso_cross_validation(name):
+    results, data = load(name)
+    x, y = data[results["feature_order"]].to_numpy(), data["y"].to_numpy(float)
+    penalties = results["cv_deviance"]["lambda"]
+    found, expected = lasso.cross_validate(x, y, data["fold"], penalties=penalties), results["cv_deviance"]
+    same(found.mean, expected["cvm"], 1e-3)
+    same(found.se, expected["cvsd"], 1e-3)
+    same(penalties[found.at_min], expected["lambda_min"])
+    same(penalties[found.at_1se], expected["lambda_1se"])
+    link = found.path.linear_predictor(x)[:5, found.at_1se]
+    assert np.abs(link - results["first5_linear_predictor_1se"]).max() <= 1e-4
+    by_auc, expected = lasso.cross_validate(x, y, data["fold"], penalties=penalties, measure="auc"), results["cv_auc"]
+    assert np.abs(by_auc.mean - expected["cvm"]).max() <= 0.02
+    same(penalties[by_auc.at_min], expected["lambda_min"])
+    same(penalties[by_auc.at_1se], expected["lambda_1se"])
+
+
+@pytest.mark.parametrize("name", FAMILIES["lasso_glmnet"])
+def test_lasso_gaussian(name):
+    results, data = load(name)
+    x, y, expected = data[results["feature_order"]].to_numpy(), data["y"].to_numpy(float), results["gaussian"]
+    path = lasso.lasso_path(x, y, family="gaussian", steps=30)
+    same(path.penalties, expected["lambda_path"])
+    assert path.selected.tolist() == expected["df"]
+    assert np.abs((path.coefficients[9] - expected["coef_at_10th"]) * x.std(axis=0)).max() <= 1e-4
+    same(path.intercepts[9], expected["intercept_at_10th"], 1e-5)
+
+
+def terms_agree(model: clinical_model.Model, reference) -> None:
+    fit = model.fit
+    assert len(fit.names) == len(reference)
+    wald, profile = fit.wald_limits(), logistic.profile_limits(fit, model.design, model.labels)
+    for place, row in enumerate(reference):
+        assert fit.names[place] == row["term"]
+        for found, key in ((fit.beta, "beta"), (fit.se, "se"), (fit.z, "z"), (fit.p_values, "p_wald")):
+            same(found[place], row[key], 1e-5)
+        same(np.exp(fit.beta[place]), row["OR"], 1e-5)
+        same(np.exp(wald[place]), row["OR_ci95_wald"], 1e-5)
+        same(np.exp(profile[place]), row["OR_ci95_profile"], 1e-5)
+
+
+def model_of(results, data, variables):
+    return clinical_model.fit_terms(data, data["y"], terms_of(data, variables), logistic.fit_logistic)
+
+
+@pytest.mark.parametrize("name", FAMILIES["logistic_or_nomogram"])
+def test_odds_ratios(name):
+    results, data = load(name)
+    variables = [row["variable"] for row in results["univariable"]]
+    for row in results["univariable"]:
+        model = model_of(results, data, [row["variable"]])
+        terms_agree(model, row["terms"])
+        same(clinical_model.drop_one(data, model)[row["variable"]], row["lr_p"], 1e-5)
+    whole, expected = model_of(results, data, variables), results["multivariable"]
+    terms_agree(whole, expected["terms"])
+    fit = whole.fit
+    for found, key in ((fit.loglik, "loglik"), (fit.aic, "aic"), (fit.bic, "bic"), (fit.deviance, "deviance")):
+        same(found, expected[key])
+    same(-2 * fit.null_loglik, expected["null_deviance"])
+    fitted = 1 / (1 + np.exp(-whole.linear_predictor(data)))
+    same(fitted[:6], expected["fitted_first6"], 1e-5)
+    same(auc(fitted, data["y"]), expected["auc"])
+    same(np.mean((fitted - data["y"]) ** 2), expected["brier"])
+    for variable, p in clinical_model.drop_one(data, whole).items():
+        same(p, expected["lrt_each"][variable], 1e-5)
+    for column, vif in fit.vif().items():
+        same(vif, results["vif"][column], 1e-5)
+    kept = clinical_model.backward_aic(data, data["y"], whole.terms)
+    assert [term.name for term in kept.terms] == results["backward_aic"]["kept"]
+    same(kept.fit.aic, results["backward_aic"]["aic"])
+    firth = logistic.fit_firth(whole.design, whole.labels, fit.names)
+    same(firth.beta, [row["beta"] for row in results["firth_brglm"]["terms"]], 1e-5)
+    same(firth.se, [row["se"] for row in results["firth_brglm"]["terms"]], 1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in FAMILIES["logistic_or_nomogram"] if "nomogram" in load(n)[0]])
+def test_nomogram_points(name):
+    results, data = load(name)
+    model = model_of(results, data, [row["variable"] for row in results["univariable"]])
+    found, expected = build_nomogram(model, data), results["nomogram"]
+    for axis, row in zip(found.axes, expected["axes"], strict=True):
+        assert axis.name == row["variable"]
+        assert list(axis.ticks) == row["at"]
+        same(axis.points, row["points"])
+    same(found.lp, expected["lp_axis"]["lp"])
+    same(found.lp_points, expected["lp_axis"]["total_points"])
+    same(found.total, expected["total_points"]["x"])
+    same(found.probability, expected["prob_axis"]["prob"])
+    same(found.probability_points, expected["prob_axis"]["total_points"])
+    n, fit = len(data), model.fit
+    cox_snell = 1 - np.exp(2 * (fit.null_loglik - fit.loglik) / n)
+    same(cox_snell / (1 - np.exp(2 * fit.null_loglik / n)), expected["model"]["R2"])
+
+
+@pytest.mark.parametrize("name", [n for n in FAMILIES["logistic_or_nomogram"] if "nomogram" in load(n)[0]])
+def test_optimism(name):
+    results, data = load(name)
+    model = model_of(results, data, [row["variable"] for row in results["univariable"]])
+    found, expected = bootstrap_optimism(model.design, model.labels), results["rms_validate_bootstrap400"]
+    for index, key in (("dxy", "Dxy"), ("slope", "Slope"), ("brier", "Brier")):
+        same(found[index].original, expected[key]["index.orig"], 1e-5)
+        assert abs(found[index].corrected - expected[key]["index.corrected"]) <= 0.02
+
+
+@pytest.mark.parametrize("name", FAMILIES["icc"])
+def test_agreement(name):
+    results, data = load(name)
+    ratings = data.drop(columns="subject").to_numpy()
+    found = agreement.icc(ratings)
+    for row in results["icc"]:
+        one = found[row["type"]]
+        same(one.value, row["icc"])
+        same(one.f, row["F"])
+        assert (one.df1, one.df2) == (row["df1"], row["df2"])
+        same(one.p_value, row["p"], 1e-5)
+        same((one.low, one.high), row["ci95"])
+    same(found["ICC2"].value, results["psy_icc"]["agreement"])
+    same(found["ICC3"].value, results["psy_icc"]["consistency"])
+    same(agreement.icc_agreement(ratings), results["psy_icc"]["agreement"])
+    limits, expected = agreement.bland_altman(ratings[:, 0], ratings[:, 1]), results["bland_altman_first_two"]
+    same((limits.bias, limits.sd, limits.low, limits.high), [expected["bias"], expected["sd"], *expected["loa"]])
+    if results["cohen_kappa_first_two"]:
+        kappa, expected = agreement.cohen_kappa(ratings[:, 0], ratings[:, 1]), results["cohen_kappa_first_two"]
+        same(
+            (kappa.value, kappa.weighted, kappa.variance),
+            [expected["kappa"], expected["weighted_quadratic"], expected["var"]],
+        )
