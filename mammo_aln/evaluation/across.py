@@ -13,10 +13,10 @@ from scipy import stats
 
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.baseline import features_of, is_continuous
-from mammo_aln.evaluation.discrimination import auc, delong_variance, logit_interval
-from mammo_aln.evaluation.judge import LEARNT_FROM, Metric, Sample, unknown
+from mammo_aln.evaluation.discrimination import auc, auc_variance, logit_interval, repeated
 from mammo_aln.evaluation.operating import PROPORTIONS, count, wilson
 from mammo_aln.evaluation.predictions import Predictions
+from mammo_aln.evaluation.samples import LEARNT_FROM, Metric, Sample, unknown
 from mammo_aln.progress import say
 
 LEAST_OF_A_CLASS = 5  # a subgroup's AUC from fewer patients of one outcome says nothing
@@ -36,26 +36,30 @@ class Heterogeneity:
     high: float
 
 
-def logit_auc(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+Part = tuple[np.ndarray, np.ndarray] | tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Scores, labels and, where patients have several rows, the patient of each row."""
+
+
+def logit_auc(scores: np.ndarray, labels: np.ndarray, clusters: np.ndarray | None = None) -> tuple[float, float]:
     """Logit of the AUC and its variance (delta method), NaN where the AUC is 0 or 1 or a class is too small."""
     if labels.sum() < 2 or (1 - labels).sum() < 2:
         return math.nan, math.nan
     area = auc(scores, labels)
     if not 0 < area < 1:
         return math.nan, math.nan
-    return math.log(area / (1 - area)), delong_variance(scores, labels) / (area * (1 - area)) ** 2
+    return math.log(area / (1 - area)), auc_variance(scores, labels, clusters) / (area * (1 - area)) ** 2
 
 
-def heterogeneity(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Heterogeneity | None:
+def heterogeneity(parts: Sequence[Part]) -> Heterogeneity | None:
     """Do independent groups of patients share one AUC? None with fewer than two usable groups.
 
     With two groups this is the interaction test of a subgroup factor: the difference of the logits over its standard
     error. Random effects after DerSimonian and Laird.
 
     Args:
-        parts: (scores, labels) of each group.
+        parts: (scores, labels), or (scores, labels, clusters), of each group.
     """
-    found = np.array([logit_auc(scores, labels) for scores, labels in parts])
+    found = np.array([logit_auc(*part) for part in parts])
     found = found[np.isfinite(found).all(axis=1) & (found[:, 1] > 0)] if len(found) else found
     if len(found) < 2:
         return None
@@ -70,7 +74,7 @@ def heterogeneity(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Heterogenei
     return Heterogeneity(q, df, float(stats.chi2.sf(q, df)), i2, float(tau2), pooled, low, high)
 
 
-def heterogeneity_metric(parts: Sequence[tuple[np.ndarray, np.ndarray]], what: str) -> Metric:
+def heterogeneity_metric(parts: Sequence[Part], what: str) -> Metric:
     """The same as an object with `value` (Q)."""
     found = heterogeneity(parts)
     if found is None:
@@ -88,7 +92,7 @@ def heterogeneity_metric(parts: Sequence[tuple[np.ndarray, np.ndarray]], what: s
 
 def between_centres(samples: Mapping[str, Sample]) -> Metric:
     """Heterogeneity of the AUC between the centres."""
-    usable = [(s.scores, s.labels) for s in samples.values() if s.one_class is None]
+    usable = [(s.scores, s.labels, s.clusters) for s in samples.values() if s.one_class is None]
     return heterogeneity_metric(usable, "centres")
 
 
@@ -136,34 +140,41 @@ def subgroup_rows(rows: pd.DataFrame, threshold: float | None) -> list[dict[str,
         groups = {name: part for name, part in groups.items() if len(part)}
         if not 2 <= len(groups) <= 8:
             continue
-        parts = {
-            name: (part["score"].to_numpy(float), part["aln_status"].to_numpy(float)) for name, part in groups.items()
-        }
+        parts = {name: _part(rows) for name, rows in groups.items()}
         test = heterogeneity_metric([part for part in parts.values() if _enough(part[1])], "groups")
         feature = str(column).removeprefix("feature:")
-        for name, (scores, labels) in parts.items():
+        for name, (scores, labels, clusters) in parts.items():
             numbers = {
                 "n": {"value": labels.size},
                 "n_positive": {"value": int(labels.sum())},
-                "auc": _auc(scores, labels),
+                "auc": _auc(scores, labels, clusters),
             }
             numbers |= _proportions(scores, labels, threshold)
             result.append({"feature": feature, "level": name, "interaction": test, **numbers})
     return result
 
 
+def _part(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    who = repeated((rows["center"] + "\n" + rows["patient_id"]).to_numpy()) if "center" in rows else None
+    return rows["score"].to_numpy(float), rows["aln_status"].to_numpy(float), who
+
+
 def _enough(labels: np.ndarray) -> bool:
     return min(labels.sum(), (1 - labels).sum()) >= LEAST_OF_A_CLASS
 
 
-def _auc(scores: np.ndarray, labels: np.ndarray) -> Metric:
+def _auc(scores: np.ndarray, labels: np.ndarray, clusters: np.ndarray | None) -> Metric:
     if not _enough(labels):
         return unknown(f"fewer than {LEAST_OF_A_CLASS} patients of one outcome")
     area = auc(scores, labels)
     if not 0 < area < 1:
         return {"value": area}
-    low, high = logit_interval(area, delong_variance(scores, labels))
-    return {"value": area, "ci_low": low, "ci_high": high, "method": "DeLong on the logit scale"}
+    variance = auc_variance(scores, labels, clusters)
+    if np.isnan(variance):
+        return unknown("fewer than two patients of one outcome")
+    low, high = logit_interval(area, variance)
+    method = "DeLong on the logit scale" if clusters is None else "Obuchowski, patients as clusters, on the logit scale"
+    return {"value": area, "ci_low": low, "ci_high": high, "method": method}
 
 
 def _proportions(scores: np.ndarray, labels: np.ndarray, threshold: float | None) -> dict[str, Metric]:

@@ -31,6 +31,20 @@ def brier(scores: ArrayLike, labels: ArrayLike) -> float:
     return float(np.mean((np.asarray(scores, dtype=float) - np.asarray(labels, dtype=float)) ** 2))
 
 
+def brier_interval(scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike | None = None) -> Interval:
+    """Brier score with normal limits from the spread of the squared distances between patients, cut at 0.
+
+    Rows of one patient (`clusters`) are added up before the spread is taken; NaN limits for fewer than two patients.
+    """
+    error = (np.asarray(scores, dtype=float) - np.asarray(labels, dtype=float)) ** 2
+    member = np.arange(error.size) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    sums = np.bincount(member, weights=error - error.mean())
+    se = math.sqrt(sums.size / (sums.size - 1) * float(sums @ sums)) / error.size if sums.size > 1 else math.nan
+    half = stats.norm.ppf(0.975) * se
+    value = float(error.mean())
+    return Interval(value, max(0.0, value - half), value + half, "normal, over patients", se)
+
+
 def brier_scaled(scores: ArrayLike, labels: ArrayLike) -> float:
     """1 - Brier / Brier of the prevalence: 0 = no better than the prevalence, 1 = perfect."""
     prevalence = float(np.mean(np.asarray(labels, dtype=float)))

@@ -13,9 +13,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from mammo_aln.evaluation.discrimination import Floats, auc, checked, delong_variance, placements
+from mammo_aln.evaluation.discrimination import (
+    Floats,
+    auc,
+    auc_variance,
+    checked,
+    placements,
+    repeated,
+    variance_of_components,
+)
 from mammo_aln.evaluation.operating import ratio
-from mammo_aln.evaluation.resampling import bootstrap_auc, bootstrap_auc_joint
+from mammo_aln.evaluation.resampling import bootstrap_auc_joint
 
 Z = float(stats.norm.ppf(0.975))
 
@@ -46,25 +54,39 @@ def _statistic(difference: float, se: float) -> float:
     return difference / se
 
 
-def paired_delong(first: ArrayLike, second: ArrayLike, labels: ArrayLike) -> Test:
-    """DeLong's test of AUC(first) - AUC(second) on the same patients; curves with equal placements: z = 0, p = 1."""
+def paired_delong(first: ArrayLike, second: ArrayLike, labels: ArrayLike, *, clusters: ArrayLike | None = None) -> Test:
+    """DeLong's test of AUC(first) - AUC(second) on the same patients; curves with equal placements: z = 0, p = 1.
+
+    Where `clusters` names patients with several rows, the variance is Obuchowski's (1997).
+    """
     a, positive = checked(first, labels)
     b, _ = checked(second, labels)
-    variance, difference = 0.0, 0.0
-    for part, (u, v) in enumerate(zip(placements(a, positive), placements(b, positive), strict=True)):
-        apart = u - v
-        variance += float((apart - apart[0]).var(ddof=1)) / apart.size if apart.size > 1 else math.nan
-        difference = float(apart.mean()) if part == 0 else difference
-    se = math.sqrt(variance)
+    v10, v01 = (u - v for u, v in zip(placements(a, positive), placements(b, positive), strict=True))
+    difference = float(v10.mean())
+    se = math.sqrt(variance_of_components(v10, v01, positive, repeated(clusters)))
     z = _statistic(difference, se)
     return Test(difference, difference - Z * se, difference + Z * se, z, float(2 * stats.norm.sf(abs(z))), se)
 
 
-def unpaired_delong(scores1: ArrayLike, labels1: ArrayLike, scores2: ArrayLike, labels2: ArrayLike) -> Test:
-    """AUC(1) - AUC(2) of different patients: Student's t with Welch's degrees of freedom, as pROC; normal limits."""
+def unpaired_delong(
+    scores1: ArrayLike,
+    labels1: ArrayLike,
+    scores2: ArrayLike,
+    labels2: ArrayLike,
+    *,
+    clusters1: ArrayLike | None = None,
+    clusters2: ArrayLike | None = None,
+) -> Test:
+    """AUC(1) - AUC(2) of different patients: Student's t with Welch's degrees of freedom, as pROC; normal limits.
+
+    Where clusters name patients with several rows, variances are Obuchowski's and n counts patients.
+    """
     difference = auc(scores1, labels1) - auc(scores2, labels2)
-    v1, v2 = delong_variance(scores1, labels1), delong_variance(scores2, labels2)
-    n1, n2 = np.size(labels1), np.size(labels2)
+    v1, v2 = auc_variance(scores1, labels1, clusters1), auc_variance(scores2, labels2, clusters2)
+    n1, n2 = (
+        np.size(labels) if clusters is None else np.unique(np.asarray(clusters)).size
+        for labels, clusters in ((labels1, clusters1), (labels2, clusters2))
+    )
     se = math.sqrt(v1 + v2)
     t = _statistic(difference, se)
     df = ratio((v1 + v2) ** 2, v1**2 / (n1 - 1) + v2**2 / (n2 - 1))
@@ -103,11 +125,16 @@ def unpaired_bootstrap(
     *,
     resamples: int = 2000,
     seed: int = 0,
+    clusters1: ArrayLike | None = None,
+    clusters2: ArrayLike | None = None,
 ) -> Test:
-    """Stratified bootstrap test of AUC(1) - AUC(2) of different patients, independent resamples."""
+    """Stratified bootstrap test of AUC(1) - AUC(2) of different patients, independent resamples (of whole patients)."""
     seeds = np.random.SeedSequence(seed).generate_state(2)
-    first = bootstrap_auc(scores1, labels1, resamples=resamples, seed=int(seeds[0]))
-    second = bootstrap_auc(scores2, labels2, resamples=resamples, seed=int(seeds[1]))
+    parts = ((scores1, labels1, clusters1), (scores2, labels2, clusters2))
+    first, second = (
+        bootstrap_auc_joint(scores, labels, resamples=resamples, seed=int(one), clusters=clusters)[0]
+        for (scores, labels, clusters), one in zip(parts, seeds, strict=True)
+    )
     return _bootstrap_test(auc(scores1, labels1) - auc(scores2, labels2), first - second)
 
 

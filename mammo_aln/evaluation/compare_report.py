@@ -13,11 +13,12 @@ import pandas as pd
 from mammo_aln import __version__
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation import compare, plots
-from mammo_aln.evaluation.discrimination import Floats, auc
-from mammo_aln.evaluation.judge import Metric, frozen_threshold, judge_sample, sample_of, unknown
+from mammo_aln.evaluation.discrimination import Floats, auc, repeated
+from mammo_aln.evaluation.judge import frozen_threshold, judge_sample
 from mammo_aln.evaluation.plots import figure_text, safer_auc, spoken
 from mammo_aln.evaluation.predictions import KEY, Predictions, read_predictions
 from mammo_aln.evaluation.report import TEMPLATES, csv_link
+from mammo_aln.evaluation.samples import Metric, sample_of, unknown
 from mammo_aln.files import write_csv, write_json, write_text
 from mammo_aln.progress import say
 
@@ -69,6 +70,11 @@ def paired_rows(reference: Predictions, other: Predictions, split: str, names: t
     return both[both["aln_status"].notna()]
 
 
+def _patients(rows: pd.DataFrame) -> np.ndarray:
+    """The patient of each row."""
+    return (rows["center"] + "\n" + rows["patient_id"] if "center" in rows else rows["patient_id"]).to_numpy()
+
+
 def compare_pair(
     rows: pd.DataFrame, thresholds: tuple[Metric, Metric], cutoffs: Sequence[float], resamples: int
 ) -> dict[str, Metric]:
@@ -79,12 +85,13 @@ def compare_pair(
     if np.unique(labels).size < 2:
         reason = f"both outcomes are needed; {int(labels.sum())} of {labels.size} patients are positive"
         return {name: unknown(reason) for name in FIGURES}
-    test = compare.paired_delong(second, first, labels)
+    who = repeated(_patients(rows))
+    test = compare.paired_delong(second, first, labels, clusters=who)
+    delong = "DeLong, paired" if who is None else "Obuchowski, paired, patients as clusters"
     reached = {"auc_reference": auc(first, labels), "auc_other": auc(second, labels)}
-    who = rows["center"] + "\n" + rows["patient_id"] if "center" in rows else rows["patient_id"]
     boot = compare.paired_bootstrap(second, first, labels, resamples=resamples, clusters=who)
     found: dict[str, Metric] = {
-        "auc_difference": _metric(test, "DeLong, paired") | reached,
+        "auc_difference": _metric(test, delong) | reached,
         "auc_difference_bootstrap": _metric(boot, "bootstrap of patients, percentile") | {"resamples": resamples},
         "delong_z": {"value": test.statistic},
         "delong_p": {"value": test.p_value},
@@ -216,7 +223,9 @@ def ladder_table(
                 pair = paired_rows(models[before], models[name], split, (before, name))
                 labels = pair["aln_status"].to_numpy(float)
                 if np.unique(labels).size == 2:
-                    test = compare.paired_delong(pair["score_other"], pair["score_reference"], labels)
+                    test = compare.paired_delong(
+                        pair["score_other"], pair["score_reference"], labels, clusters=_patients(pair)
+                    )
                     row |= {"before": before, "difference": test.difference, "delong_p": test.p_value}
             rows.append(row)
     columns = ["step", "split", "n", "auc", "ci_low", "ci_high", "before", "difference", "delong_p"]

@@ -12,9 +12,10 @@ import pandas as pd
 
 from mammo_aln.evaluation.calibration import bin_scores
 from mammo_aln.evaluation.discrimination import roc_points
-from mammo_aln.evaluation.judge import Sample, center_samples, split_samples
+from mammo_aln.evaluation.judge import center_samples, split_samples
 from mammo_aln.evaluation.operating import wilson
 from mammo_aln.evaluation.predictions import Predictions
+from mammo_aln.evaluation.samples import Sample
 from mammo_aln.evaluation.smoothing import calibration_curve
 from mammo_aln.evaluation.utility import decision_curve
 

@@ -92,8 +92,7 @@ def _variance(component: Floats) -> float:
 
 def delong_variance(scores: ArrayLike, labels: ArrayLike) -> float:
     """DeLong's variance of the AUC; NaN with fewer than two patients of a class."""
-    v10, v01 = placements(*checked(scores, labels))
-    return _variance(v10) / v10.size + _variance(v01) / v01.size
+    return auc_variance(scores, labels)
 
 
 def delong_covariance(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
@@ -107,15 +106,31 @@ def delong_covariance(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Flo
 def clustered_variance(scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> float:
     """Variance of the AUC where rows of one patient depend on each other (Obuchowski 1997, Biometrics 53:567).
 
-    Equals DeLong's variance up to the factor from K/(K-1) where every patient has one row.
+    Equals DeLong's variance where every patient has one row; NaN with fewer than two patients of a class.
     """
     score, positive = checked(scores, labels)
     v10, v01 = placements(score, positive)
+    return variance_of_components(v10, v01, positive, clusters)
+
+
+def variance_of_components(
+    v10: Floats, v01: Floats, positive: NDArray[np.bool_], clusters: ArrayLike | None = None
+) -> float:
+    """Variance of the mean of structural components (of an AUC, or of the difference of two AUCs).
+
+    Args:
+        v10: components of the positives, in the order of the rows.
+        v01: components of the negatives.
+        positive: outcomes of all rows, shape (n,).
+        clusters: the patient of each row, shape (n,), where patients have several.
+    """
+    if clusters is None:
+        return _variance(v10) / v10.size + _variance(v01) / v01.size
     _, cluster = np.unique(np.asarray(clusters), return_inverse=True)
     count = int(cluster.max()) + 1
-    area, m, n = float(v10.mean()), v10.size, v01.size
-    above = np.bincount(cluster[positive], weights=v10 - area, minlength=count)
-    below = np.bincount(cluster[~positive], weights=v01 - area, minlength=count)
+    m, n = v10.size, v01.size
+    above = np.bincount(cluster[positive], weights=v10 - v10.mean(), minlength=count)
+    below = np.bincount(cluster[~positive], weights=v01 - v01.mean(), minlength=count)
     with_positive = np.unique(cluster[positive]).size
     with_negative = np.unique(cluster[~positive]).size
     if min(with_positive, with_negative) < 2:
@@ -124,6 +139,20 @@ def clustered_variance(scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike
     s01 = with_negative / ((with_negative - 1) * n) * float(below @ below)
     s11 = count / (count - 1) * float(above @ below)
     return max(0.0, s10 / m + s01 / n + 2.0 * s11 / (m * n))
+
+
+def auc_variance(scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike | None = None) -> float:
+    """DeLong's variance of the AUC, or Obuchowski's where patients have several rows."""
+    score, positive = checked(scores, labels)
+    return variance_of_components(*placements(score, positive), positive, repeated(clusters))
+
+
+def repeated(clusters: ArrayLike | None) -> NDArray[Any] | None:
+    """The clusters, or None where every patient has one row and nothing depends on anything."""
+    if clusters is None:
+        return None
+    member = np.asarray(clusters)
+    return member if np.unique(member).size < member.size else None
 
 
 def wald_interval(value: float, variance: float, level: float = 0.95) -> tuple[float, float]:

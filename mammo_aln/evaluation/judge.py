@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from scipy import stats
 
 from mammo_aln.evaluation import calibration as cal
 from mammo_aln.evaluation import discrimination as disc
 from mammo_aln.evaluation import operating as op
-from mammo_aln.evaluation.compare import unpaired_delong
+from mammo_aln.evaluation.bootstrapped import bootstrap_figures
+from mammo_aln.evaluation.gaps import auc_gaps
 from mammo_aln.evaluation.predictions import Predictions
 from mammo_aln.evaluation.resampling import bootstrap_auc, bootstrap_auc_joint, exact_bootstrap_sd, percentile_interval
+from mammo_aln.evaluation.samples import LEARNT_FROM, Metric, Sample, sample_of, seed_of, unknown, with_interval
 from mammo_aln.evaluation.smoothing import smoothed_errors
 
-Metric = dict[str, Any]
-LEARNT_FROM = ("train", "val")
-AT_THRESHOLD = ("threshold", *op.PROPORTIONS, "f1", "balanced_accuracy", "mcc")
+PARTIAL_FROM = 0.8
+AT_THRESHOLD = (
+    "threshold",
+    *op.PROPORTIONS,
+    "lr_positive",
+    "lr_negative",
+    "diagnostic_odds_ratio",
+    "f1",
+    "balanced_accuracy",
+    "mcc",
+    "kappa",
+)
 OF_PROBABILITIES = (
     "brier",
     "brier_scaled",
@@ -34,58 +41,6 @@ OF_PROBABILITIES = (
     "calibration_in_the_large",
     "hosmer_lemeshow",
 )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Labelled rows that are judged together."""
-
-    name: str
-    scores: disc.Floats
-    labels: disc.Floats
-    patients: np.ndarray
-    n_unlabelled: int
-    seen: bool
-
-    @property
-    def one_class(self) -> str | None:
-        """Why nothing that needs both outcomes can be known, or None."""
-        positives = int(self.labels.sum())
-        if 0 < positives < self.labels.size:
-            return None
-        return f"both outcomes are needed; {positives} of {self.labels.size} labelled patients are positive"
-
-    @property
-    def not_probabilities(self) -> str | None:
-        """Why calibration cannot be judged, or None."""
-        outside = int(((self.scores < 0) | (self.scores > 1)).sum())
-        if outside == 0:
-            return None
-        return f"{outside} of {self.scores.size} scores lie outside [0, 1]: judged for discrimination alone"
-
-
-def unknown(reason: str) -> Metric:
-    """A figure that cannot be known."""
-    return {"value": None, "reason": reason}
-
-
-def with_interval(interval: disc.Interval, **more: Any) -> Metric:
-    """A figure with its limits."""
-    known = {"value": interval.value, "ci_low": interval.low, "ci_high": interval.high, "method": interval.method}
-    return known | more
-
-
-def sample_of(rows: pd.DataFrame, name: str, *, seen: bool = False) -> Sample:
-    """Labelled rows of a predictions table as arrays."""
-    known = rows[rows["aln_status"].notna()]
-    who = (known["center"] + "\n" + known["patient_id"]).to_numpy()
-    scores, labels = known["score"].to_numpy(float), known["aln_status"].to_numpy(float)
-    return Sample(name, scores, labels, who, len(rows) - len(known), seen)
-
-
-def _seed(seed: int, name: str) -> int:
-    """A seed per split that does not depend on which other splits were given."""
-    return zlib.crc32(f"{seed}:{name}".encode())
 
 
 def _discrimination(sample: Sample, resamples: int, seed: int) -> dict[str, Metric]:
@@ -117,24 +72,44 @@ def _discrimination(sample: Sample, resamples: int, seed: int) -> dict[str, Metr
         result["auc_exact"] = with_interval(exact)
     else:
         result["auc_exact"] = unknown("needed only where the AUC is 0 or 1")
-    drawn = bootstrap_auc(scores, labels, resamples=resamples, seed=_seed(seed, sample.name))
+    drawn = bootstrap_auc(scores, labels, resamples=resamples, seed=seed_of(seed, sample.name))
     limits = percentile_interval(drawn)
     boot = disc.Interval(value, *limits, "stratified bootstrap, percentile")
     more = {"resamples": resamples, "sd": float(drawn.std(ddof=1)), "sd_exact": exact_bootstrap_sd(scores, labels)}
     result["auc_bootstrap"] = with_interval(boot, **more)
-    if np.unique(sample.patients).size < sample.patients.size:
+    if sample.clusters is not None:
         result |= _clustered(sample, value, resamples, seed)
     result["average_precision"] = {"value": disc.average_precision(scores, labels)}
-    area, corrected = disc.partial_auc(scores, labels, limit=0.8)
+    area, corrected = disc.partial_auc(scores, labels, limit=PARTIAL_FROM)
     result["partial_auc"] = {"value": area, "corrected": corrected, "range": "specificity 0.8 to 1 (McClish corrected)"}
     return result
+
+
+def _bootstrapped(sample: Sample, threshold: Metric, resamples: int, seed: int) -> dict[str, Metric]:
+    """Limits of average precision, partial AUC and F1."""
+    if sample.one_class:
+        return {}
+    value = threshold.get("value")
+    drawn = bootstrap_figures(
+        sample.scores,
+        sample.labels,
+        threshold=None if value is None else float(value),
+        specificity=PARTIAL_FROM,
+        resamples=resamples,
+        seed=seed_of(seed, f"figures:{sample.name}"),
+        clusters=sample.clusters,
+    )
+    what = "stratified bootstrap" if sample.clusters is None else "bootstrap of patients"
+    limits = {name: percentile_interval(values) for name, values in drawn.items()}
+    more = {"method": f"{what}, percentile", "resamples": resamples}
+    return {name: {"ci_low": low, "ci_high": high} | more for name, (low, high) in limits.items()}
 
 
 def _clustered(sample: Sample, value: float, resamples: int, seed: int) -> dict[str, Metric]:
     """Intervals that hold where a patient has several rows (both sides): patients, not rows, are independent."""
     variance = disc.clustered_variance(sample.scores, sample.labels, sample.patients)
     drawn = bootstrap_auc_joint(
-        sample.scores, sample.labels, resamples=resamples, seed=_seed(seed, sample.name), clusters=sample.patients
+        sample.scores, sample.labels, resamples=resamples, seed=seed_of(seed, sample.name), clusters=sample.patients
     )[0]
     boot = disc.Interval(value, *percentile_interval(drawn), "bootstrap of patients, percentile")
     found = {"auc_clustered_bootstrap": with_interval(boot, resamples=resamples)}
@@ -160,7 +135,11 @@ def _at_threshold(sample: Sample, threshold: Metric) -> dict[str, Metric]:
         interval = disc.Interval(x / n, low, high, "Wilson")
         result[name] = with_interval(interval, count=x, n=n, exact_low=exact_low, exact_high=exact_high)
     numbers = op.summary_numbers(table)
-    for name in ("f1", "balanced_accuracy", "mcc"):
+    for name, found in op.ratio_intervals(table).items():
+        limits = {} if np.isnan(found.low) else {"ci_low": found.low, "ci_high": found.high, "method": found.method}
+        nothing = unknown("0/0: no patient to count")
+        result[name] = nothing if np.isnan(found.value) else {"value": found.value} | limits
+    for name in ("f1", "balanced_accuracy", "mcc", "kappa"):
         undefined = np.isnan(numbers[name])
         result[name] = unknown("0/0: no patient to count") if undefined else {"value": numbers[name]}
     result["threshold"]["counts"] = {"tp": table.tp, "fp": table.fp, "fn": table.fn, "tn": table.tn}
@@ -179,7 +158,7 @@ def _calibration(sample: Sample) -> dict[str, Metric]:
     scores, labels = sample.scores, sample.labels
     ece, mce = cal.calibration_errors(scores, labels)
     result: dict[str, Metric] = {
-        "brier": {"value": cal.brier(scores, labels)},
+        "brier": with_interval(cal.brier_interval(scores, labels, sample.clusters)),
         "log_loss": {"value": cal.log_loss(scores, labels)},
         "ece": {"value": ece, "bins": 10},
         "mce": {"value": mce, "bins": 10},
@@ -221,7 +200,7 @@ _NEED_BOTH: dict[str, Callable[[Sample], Metric]] = {
 
 def judge_sample(sample: Sample, threshold: Metric, *, resamples: int = 2000, seed: int = 0) -> dict[str, Metric]:
     """Every metric of one set of rows, each an object with `value`."""
-    return {
+    found = {
         "n": {"value": int(sample.labels.size)},
         "n_positive": {"value": int(sample.labels.sum())},
         "n_unlabelled": {"value": sample.n_unlabelled},
@@ -229,6 +208,10 @@ def judge_sample(sample: Sample, threshold: Metric, *, resamples: int = 2000, se
         **_at_threshold(sample, threshold),
         **_calibration(sample),
     }
+    for name, limits in _bootstrapped(sample, threshold, resamples, seed).items():
+        if found[name]["value"] is not None:
+            found[name] |= limits
+    return found
 
 
 def frozen_threshold(predictions: Predictions) -> Metric:
@@ -250,47 +233,6 @@ def frozen_threshold(predictions: Predictions) -> Metric:
         "rule": "youden",
         "split": "val",
         "note": "chosen by evaluate on the validation rows",
-    }
-
-
-def auc_gaps(samples: dict[str, Sample], *, resamples: int = 2000, seed: int = 0) -> list[Metric]:
-    """How much the AUC falls from training to every other split; null with a reason where one has one class only."""
-    train = samples.get("train")
-    if train is None:
-        return []
-    return [_gap(train, other, resamples, seed) for name, other in samples.items() if name != "train"]
-
-
-def _gap(train: Sample, other: Sample, resamples: int, seed: int) -> Metric:
-    unusable = next((part for part in (train, other) if part.one_class), None)
-    if unusable is not None:
-        blank = dict.fromkeys(("difference", "ci_low", "ci_high", "delong_p", "bootstrap_p"))
-        reason = f"{unusable.name}: {unusable.one_class}"
-        return {"from": train.name, "to": other.name, **blank, "resamples": resamples, "reason": reason}
-    test = unpaired_delong(train.scores, train.labels, other.scores, other.labels)
-    drawn = [
-        bootstrap_auc(part.scores, part.labels, resamples=resamples, seed=_seed(seed, f"gap:{train.name}:{part.name}"))
-        for part in (train, other)
-    ]
-    gaps = drawn[0] - drawn[1]
-    sd = float(gaps.std(ddof=1))
-    d = op.ratio(abs(test.difference), sd) if sd or test.difference else 0.0
-    low, high = percentile_interval(gaps)
-    return {
-        "from": train.name,
-        "to": other.name,
-        "difference": test.difference,
-        "ci_low": test.low,
-        "ci_high": test.high,
-        "method": "DeLong, unpaired, normal limits",
-        "delong_t": test.statistic,
-        "delong_df": test.df,
-        "delong_p": test.p_value,
-        "bootstrap_p": float(2 * stats.norm.sf(d)),
-        "bootstrap_ci_low": low,
-        "bootstrap_ci_high": high,
-        "bootstrap_sd": sd,
-        "resamples": resamples,
     }
 
 

@@ -15,9 +15,10 @@ from mammo_aln.evaluation import checklists, plots, words
 from mammo_aln.evaluation.across import between_centres, joined, subgroups
 from mammo_aln.evaluation.baseline import baseline_table, centre_shift
 from mammo_aln.evaluation.curves import Place, curve_tables, places
-from mammo_aln.evaluation.judge import LEARNT_FROM, Sample, comparable_centers, judge
+from mammo_aln.evaluation.judge import comparable_centers, judge
 from mammo_aln.evaluation.plots import Picture, figure_text, safer_auc, spoken
 from mammo_aln.evaluation.predictions import Predictions, read_predictions
+from mammo_aln.evaluation.samples import LEARNT_FROM, Sample
 from mammo_aln.evaluation.utility import operations_spared
 from mammo_aln.files import write_csv, write_json, write_text
 
@@ -34,6 +35,8 @@ ROWS = (
     ("ppv", "positive predictive value", 3),
     ("npv", "negative predictive value", 3),
     ("accuracy", "accuracy", 3),
+    ("lr_positive", "likelihood ratio of a positive call", 2),
+    ("lr_negative", "likelihood ratio of a negative call", 2),
     ("f1", "F1", 3),
     ("brier", "Brier score", 3),
     ("brier_scaled", "scaled Brier score", 3),

@@ -92,21 +92,17 @@ def _clustered(
     rng: np.random.Generator,
 ) -> Floats:
     """The same, drawing whole clusters; the number of positive and negative rows then varies between resamples."""
-    n_clusters = int(member.max()) + 1
-    kind = np.zeros(n_clusters, dtype=np.int64)
-    np.bitwise_or.at(kind, member, np.where(positive, 1, 2))
-    strata = [np.flatnonzero(kind == value).astype(np.int32) for value in np.unique(kind)]
     ranked = []
     for score in table:
         order = np.argsort(score, kind="stable")
         starts = np.flatnonzero(np.concatenate([[True], np.diff(score[order]) > 0]))
-        ranked.append((member[order], positive[order], starts))
+        ranked.append((order, positive[order], starts))
     result = np.empty((len(table), resamples))
     done = 0
-    for rows in _blocks(resamples, positive.size):
-        drawn = sum(_counts(stratum, _draw(rng, stratum.size, rows), n_clusters) for stratum in strata)
-        for k, (who, is_positive, starts) in enumerate(ranked):
-            weight = np.asarray(drawn)[:, who]
+    for drawn in _cluster_weights(positive, member, resamples, rng):
+        rows = len(drawn)
+        for k, (order, is_positive, starts) in enumerate(ranked):
+            weight = drawn[:, order]
             negatives = np.add.reduceat(weight * ~is_positive, starts, axis=1)
             positives = np.add.reduceat(weight * is_positive, starts, axis=1)
             pairs = positives.sum(axis=1) * negatives.sum(axis=1)
@@ -114,6 +110,30 @@ def _clustered(
             result[k, done : done + rows] = (positives * twice_below).sum(axis=1) / (2.0 * pairs)
         done += rows
     return result
+
+
+def _cluster_weights(
+    positive: NDArray[np.bool_], member: NDArray[np.int64], resamples: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """How often each row was drawn, (rows, n), when whole clusters are drawn within strata of like outcomes."""
+    n_clusters = int(member.max()) + 1
+    kind = np.zeros(n_clusters, dtype=np.int64)
+    np.bitwise_or.at(kind, member, np.where(positive, 1, 2))
+    strata = [np.flatnonzero(kind == value).astype(np.int32) for value in np.unique(kind)]
+    for rows in _blocks(resamples, positive.size):
+        drawn = sum(_counts(stratum, _draw(rng, stratum.size, rows), n_clusters) for stratum in strata)
+        yield np.asarray(drawn)[:, member]
+
+
+def weights(
+    positive: NDArray[np.bool_], *, resamples: int, seed: int, clusters: ArrayLike | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """Blocks of stratified bootstrap samples as how often each row was drawn, each of shape (rows, n).
+
+    Without `clusters` (or where each has one row) positives and negatives are drawn apart, each to their own number.
+    """
+    member = np.arange(positive.size) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    yield from _cluster_weights(positive, member, resamples, np.random.default_rng(seed))
 
 
 def percentile_interval(samples: Floats, level: float = 0.95) -> tuple[float, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mammo_aln.evaluation.judge import LEARNT_FROM
 from mammo_aln.evaluation.plots import figure_text, safer_auc, spoken
+from mammo_aln.evaluation.samples import LEARNT_FROM
 
 
 def tested(metrics: Mapping[str, Any]) -> dict[str, Any]:
