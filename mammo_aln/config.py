@@ -183,6 +183,61 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
+class RadiomicsConfig:
+    """Radiomic and deep features of volumes with masks, or of mammography crops.
+
+    Args:
+        families: features by IBSI's names: `stat` (first order), `ih` and `ivh` (histograms), `morph` (shape), `loc`
+            (local peaks), `spatial` (Moran's I, Geary's C), `cm` (GLCM), `rlm` (GLRLM), `szm` (GLSZM), `dzm` (GLDZM),
+            `ngt` (NGTDM), `ngl` (NGLDM).
+        filters: images they are computed on: `original`, `log` (Laplacian of Gaussian), `wavelet`. Shape and local
+            peaks come from the original alone.
+        log_sigma_mm: scales of `log`.
+        wavelet: PyWavelets' name of the wavelet; one undecimated level.
+        bins: grey levels of a fixed number of bins; the choice for intensities without a unit.
+        bin_width: width of a bin in intensity units in place of `bins`; 0 means `bins`.
+        aggregation: how texture matrices of several directions are joined: `avg` averages the features, `comb` merges
+            the matrices.
+        spacing_mm: resample volumes to this spacing (slices, rows, columns; one number for all three); empty keeps
+            the grid.
+        resample_masks: bring a mask whose geometry differs from its image's onto the image's grid; else it is refused.
+        bias_correction: N4, on sequences that are not `quantitative`.
+        normalise: `zscore` over the volume, `percentile` maps its 1st and 99th percentile to 0 and 1, or `none`; never
+            on `quantitative` sequences.
+        quantitative: sequences whose intensities have a physical unit.
+        rings_mm: widths of peritumoral rings around each region, from its edge outwards.
+        delta: add post minus pre, and that over pre, of every feature that both time points have.
+        deep_backbone: timm model whose pooled features become `deep_*` columns; empty for none.
+        deep_pretrained: `true` (timm's weights), a path of safetensors or a checkpoint, or `false` (drawn weights).
+        deep_slices: `2d` takes the slice where the region is largest, `2.5d` also those beside it, as channels.
+        deep_size_px: side of the square that the region's box with a margin is resized to.
+        seed: draws the weights of a backbone that is not pretrained.
+    """
+
+    families: tuple[
+        Literal["stat", "ih", "ivh", "morph", "loc", "spatial", "cm", "rlm", "szm", "dzm", "ngt", "ngl"], ...
+    ] = ("stat", "morph", "cm", "rlm", "szm", "dzm", "ngt", "ngl")
+    filters: tuple[Literal["original", "log", "wavelet"], ...] = ("original", "log", "wavelet")
+    log_sigma_mm: tuple[float, ...] = (2.0,)
+    wavelet: str = "coif1"
+    bins: int = 32
+    bin_width: float = 0.0
+    aggregation: Literal["avg", "comb"] = "avg"
+    spacing_mm: tuple[float, ...] = ()
+    resample_masks: bool = False
+    bias_correction: bool = False
+    normalise: Literal["none", "zscore", "percentile"] = "zscore"
+    quantitative: tuple[str, ...] = ("adc",)
+    rings_mm: tuple[float, ...] = ()
+    delta: bool = True
+    deep_backbone: str = ""
+    deep_pretrained: bool | str = False
+    deep_slices: Literal["2d", "2.5d"] = "2.5d"
+    deep_size_px: int = 96
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of a run."""
 
