@@ -81,3 +81,11 @@ def read_text_yaml(path: Path, faults: list[BadCell]) -> dict[str, Any]:
         faults.append(BadCell(path.name, None, "content", type(content).__name__, "a mapping of keys to values"))
         return {}
     return content
+
+
+def split_numbers(cell: object) -> tuple[float, ...]:
+    """Numbers of a cell such as `0.6 0.6 2.0`; empty where one of them is none."""
+    try:
+        return tuple(float(part) for part in str(cell).replace(";", " ").split())
+    except ValueError:
+        return ()

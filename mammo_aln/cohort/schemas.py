@@ -28,8 +28,16 @@ def _check(holds: Callable[[pd.Series], pd.Series], expected: str) -> Check:
     return Check(holds, error=expected)
 
 
-def _one_of(allowed: Collection[str]) -> Check:
+def one_of(allowed: Collection[str]) -> Check:
+    """The cell is one of these values."""
     return _check(lambda cells: cells.isin(list(allowed)), f"one of {', '.join(allowed)}")
+
+
+def word_check(holds: str | Callable[[pd.Series], pd.Series], expected: str) -> Check:
+    """The whole cell matches a regular expression, or each cell passes a test."""
+    if callable(holds):
+        return _check(holds, expected)
+    return _check(lambda cells: cells.str.fullmatch(holds), expected)
 
 
 def numbers(cells: pd.Series) -> pd.Series:
@@ -67,8 +75,8 @@ def patients_schema(features: Mapping[str, ClinicalFeature], present: Collection
         "center": Column(nullable=False),
         label: Column(checks=_binary(), nullable=True),
         "unit_id": Column(checks=_unique("patient_id (and side)"), nullable=True),
-        "side": Column(checks=_one_of(SIDES), nullable=True, required=False),
-        "split": Column(checks=_one_of(SPLITS), nullable=True, required=False),
+        "side": Column(checks=one_of(SIDES), nullable=True, required=False),
+        "split": Column(checks=one_of(SPLITS), nullable=True, required=False),
         "eligible": Column(
             checks=_check(lambda cells: cells.str.lower().isin(list(YES_NO)), "1 or 0 (or true, false, yes, no)"),
             nullable=False,
@@ -77,14 +85,14 @@ def patients_schema(features: Mapping[str, ClinicalFeature], present: Collection
     }
     for name, feature in features.items():
         checks = [_finite("a finite number or empty")] if feature.kind == "continuous" else []
-        checks += [_one_of(feature.levels)] if feature.levels else []
+        checks += [one_of(feature.levels)] if feature.levels else []
         columns[name] = Column(checks=checks, nullable=True)
     return DataFrameSchema({name: column for name, column in columns.items() if column.required or name in present})
 
 
 def images_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
     """Schema of `images.csv`; an empty laterality or view means unknown."""
-    known = [] if known_patients is None else [_known(known_patients, "a patient_id of patients.csv")]
+    of_patients = [] if known_patients is None else [known(known_patients, "a patient_id of patients.csv")]
     possible = _check(
         lambda cells: numbers(cells).between(*SPACING_MM),
         f"millimetres of breast per pixel, {SPACING_MM[0]} to {SPACING_MM[1]:g}",
@@ -92,10 +100,10 @@ def images_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
     return DataFrameSchema(
         {
             "image_id": Column(checks=[_unique("image_id"), _file_name_safe()], nullable=False),
-            "patient_id": Column(checks=known, nullable=False),
+            "patient_id": Column(checks=of_patients, nullable=False),
             "path": Column(nullable=False),
-            "laterality": Column(checks=_one_of(SIDES), nullable=True),
-            "view": Column(checks=_one_of(VIEWS), nullable=True),
+            "laterality": Column(checks=one_of(SIDES), nullable=True),
+            "view": Column(checks=one_of(VIEWS), nullable=True),
             "spacing_mm": Column(checks=possible, nullable=True, required=False),
         }
     )
@@ -103,18 +111,19 @@ def images_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
 
 def regions_schema(known_images: Collection[str] | None) -> DataFrameSchema:
     """Schema of `regions.csv`."""
-    known = [] if known_images is None else [_known(known_images, "an image_id of images.csv")]
+    of_images = [] if known_images is None else [known(known_images, "an image_id of images.csv")]
     corners = {corner: Column(checks=_finite(), nullable=False) for corner in BOX}
     return DataFrameSchema(
         {
-            "image_id": Column(checks=known, nullable=False),
+            "image_id": Column(checks=of_images, nullable=False),
             "region": Column(checks=_file_name_safe(), nullable=False),
             **corners,
         }
     )
 
 
-def _known(names: Collection[str], expected: str) -> Check:
+def known(names: Collection[str], expected: str) -> Check:
+    """The cell is one of these names, told in words instead of listed."""
     return _check(lambda cells: cells.isin(list(names)), expected)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from mammo_aln.cohort.schemas import (
     regions_schema,
     schema_faults,
 )
+from mammo_aln.cohort.volumes import typed_volumes, volume_faults, volumes_schema
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 
 __all__ = ["ClinicalFeature", "Cohort", "image_path", "read_cohort", "table_faults", "with_split"]
@@ -47,6 +48,8 @@ class Cohort:
             NaN = take the file's), and the file's further columns.
         regions: `image_id`, `region`, `x_min`, `y_min`, `x_max`, `y_max` (float, pixels of the stored matrix).
         label_meaning: what the outcome means.
+        volumes: `patient_id`, `timepoint`, `sequence`, `image_path`, `mask_path`, `region`, `mask_label` (0 = every
+            value), `spacing_mm` (text, NaN = take the file's).
     """
 
     root: Path
@@ -57,6 +60,7 @@ class Cohort:
     images: pd.DataFrame
     regions: pd.DataFrame
     label_meaning: str = Declaration.label_meaning
+    volumes: pd.DataFrame = field(default_factory=lambda: typed_volumes(None))
 
 
 def read_cohort(
@@ -87,6 +91,7 @@ def read_cohort(
         images=_typed(tables["images"], IMAGE_COLUMNS, ("spacing_mm",)),
         regions=_typed(tables["regions"], REGION_COLUMNS, BOX),
         label_meaning=declared.label_meaning,
+        volumes=typed_volumes(tables["volumes"]).reset_index(drop=True),
     )
 
 
@@ -118,7 +123,7 @@ def _read(
         raise InputError(f"{root}: no such cohort folder (expected a folder that holds patients.csv)")
     faults: list[BadCell] = []
     declared = read_declaration(root, faults)
-    tables = {name: _table(root, name, name in need, faults) for name in ("patients", "images", "regions")}
+    tables = {name: _table(root, name, name in need, faults) for name in ("patients", "images", "regions", "volumes")}
     patients, images, regions = tables["patients"], tables["images"], tables["regions"]
     if patients is not None:
         patients = _with_units(patients)
@@ -132,6 +137,10 @@ def _read(
         faults += schema_faults("regions.csv", regions, regions_schema(_ids(images, "image_id")), {})
         if set(REGION_COLUMNS) <= set(regions.columns):
             faults += box_faults("regions.csv", regions)
+    volumes = tables["volumes"]
+    if volumes is not None:
+        faults += schema_faults("volumes.csv", volumes, volumes_schema(_ids(patients, "patient_id")), {})
+        faults += volume_faults(volumes)
     return tables, declared, _in_reading_order(faults)
 
 
@@ -186,7 +195,7 @@ def _patient_faults(patients: pd.DataFrame, declared: Declaration) -> list[BadCe
 
 
 def _in_reading_order(faults: list[BadCell]) -> list[BadCell]:
-    order = ("cohort.yaml", "patients.csv", "images.csv", "regions.csv")
+    order = ("cohort.yaml", "patients.csv", "images.csv", "regions.csv", "volumes.csv")
     return sorted(faults, key=lambda fault: (order.index(fault.file), fault.row or 0))
 
 

@@ -60,7 +60,7 @@ def _pooled(groups: list[Group], settings: tuple[Any, ...], workers: int) -> Ite
             try:
                 while left or running:
                     while left and len(running) < workers * QUEUED_PER_WORKER:
-                        with _script_hidden():
+                        with script_hidden():
                             running[pool.submit(_work, left[-1])] = left[-1]
                         left.pop()
                     ended, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -73,7 +73,7 @@ def _pooled(groups: list[Group], settings: tuple[Any, ...], workers: int) -> Ite
     for group in suspects:
         with _pool(settings, 1) as pool:
             try:
-                with _script_hidden():
+                with script_hidden():
                     future = pool.submit(_work, group)
                 found = future.result()
             except BrokenProcessPool:
@@ -86,7 +86,7 @@ def _pool(settings: tuple[Any, ...], workers: int) -> ProcessPoolExecutor:
 
 
 @contextmanager
-def _script_hidden() -> Iterator[None]:
+def script_hidden() -> Iterator[None]:
     """Processes started inside do not run the user's script again, so that it needs no `__main__` guard."""
     names = sys.modules["__main__"].__dict__
     hidden: dict[str, Any] = {name: names.pop(name) for name in ("__file__", "__spec__") if name in names}

@@ -60,12 +60,12 @@ def plan_patients(sizes: list[int], seed: int, truth: Truth, internal_test: bool
     table["side"] = np.where(rng.random(len(table)) < 0.5, "L", "R")
     table["other_breast"] = rng.random(len(table)) < OTHER_BREAST_SHARE
     external = (table["center"] == names[-1]).to_numpy(bool)
-    table["aln_status"] = _draw_labels(table["probability"].to_numpy(float), external, rng)
+    table["aln_status"] = draw_labels(table["probability"].to_numpy(float), external, rng)
     table["split"] = _draw_splits(table, external, SHARES[internal_test], rng)
     return table
 
 
-def _draw_labels(probability: np.ndarray, external: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def draw_labels(probability: np.ndarray, external: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Labels by the patients' probabilities; drawn again, all of them, where a small cohort lacks a class somewhere."""
     while True:
         labels = (rng.random(probability.size) < probability).astype(int)

@@ -172,7 +172,7 @@ class Truth:
             logits, weights = values["clinical"][0], clinical_weights(factors)
         else:
             logits, weights = np.zeros(1), np.ones((len(factors), 1))
-        expected = _expectation([values[name] for name in INPUTS if name not in subset])
+        expected = expectation([values[name] for name in INPUTS if name not in subset])
         return np.asarray((weights * expected(known[:, None] + logits[None, :])).sum(axis=1))
 
     def states(self, subset: Sequence[str]) -> dict[str, tuple[Floats, Floats]]:
@@ -234,7 +234,7 @@ def _clinical_observations(share: Floats) -> tuple[Floats, Floats]:
     return np.array(chances), np.stack(rows)
 
 
-def _expectation(unseen: Sequence[tuple[Floats, Floats]]) -> Callable[[Floats], Floats]:
+def expectation(unseen: Sequence[tuple[Floats, Floats]]) -> Callable[[Floats], Floats]:
     """E[sigmoid(t + unseen parts)] as a function of t, tabulated; the interpolation errs by less than 1e-6."""
     if not unseen:
         return lambda known: np.asarray(expit(known))

@@ -1,0 +1,224 @@
+"""A longitudinal MRI cohort whose outcome is known: before and after NAT, three sequences, lesion and node masks."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk
+import yaml
+from scipy.fft import fftfreq, irfftn, rfftfreq, rfftn
+
+from mammo_aln.files import write_csv, write_text
+from mammo_aln.phantom import mri_truth
+from mammo_aln.phantom.mammography import CLINICAL, folder_whole
+from mammo_aln.phantom.plan import center_sizes, draw_labels
+from mammo_aln.phantom.truth import Floats
+from mammo_aln.progress import track
+
+SHAPE = (24, 48, 48)
+SPACING_MM = (2.5, 1.5, 1.5)
+"""Slices, rows, columns."""
+TIMEPOINTS = ("pre", "post")
+SEQUENCES: dict[str, tuple[float, float, float]] = {
+    # sequence: intensity of tissue, lesion above it, node above it; ADC in 1e-6 mm2/s, the others arbitrary
+    "t2w": (300.0, 220.0, 160.0),
+    "adc": (1700.0, -600.0, -500.0),
+    "dce": (250.0, 400.0, 300.0),
+}
+REGIONS = {"lesion": 1, "node": 2}
+LESION_AT, NODE_AT = (0.5, 0.55, 0.42), (0.5, 0.22, 0.78)
+TEXTURE_SHARE = 0.35
+"""Standard deviation of the lesion's texture as a share of its contrast, before response changes it."""
+
+
+def write_mri_phantom(
+    out: str | Path,
+    *,
+    patients: int = 254,
+    centers: int = 2,
+    seed: int = 0,
+    external_patients: int | None = None,
+    shuffle_labels: bool = False,
+    workers: int | None = None,
+) -> Path:
+    """Write a cohort folder of synthetic longitudinal breast MRI with the truth beside it.
+
+    Args:
+        out: folder to make; it appears when all is written. An empty folder is taken over.
+        patients: patients in all.
+        centers: centres, each with its own scanner; the last one is the external test, the others train.
+        seed: the same seed gives the same files, whatever the number of workers.
+        external_patients: patients of the external centre; by default as many as the others have.
+        shuffle_labels: labels that depend on nothing: every Bayes AUC is 0.5.
+        workers: processes; by default one per core.
+
+    Returns:
+        The cohort folder: `cohort.yaml`, `patients.csv`, `volumes.csv`, `mri/`; `truth.csv` (per patient: the factors,
+        the probability that generated the label, and for every subset of `clinical`, `radiomics`, `deep` the best
+        probability and the Bayes AUC); `bayes_auc.csv` (inputs, bayes_auc).
+
+    Raises:
+        InputError: too few patients or centres, or `out` holds something.
+    """
+    strength = 0.0 if shuffle_labels else 1.0
+    table = _plan(center_sizes(patients, centers, external_patients), seed, strength)
+    rows = table.to_dict("records")
+    with folder_whole(Path(out)) as folder:
+        count = min(workers or os.cpu_count() or 1, len(rows))
+        tasks = [(folder, seed, number, row) for number, row in enumerate(rows)]
+        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+            listed = pool.map(_write_patient, tasks, chunksize=8) if count > 1 else map(_write_patient, tasks)
+            volumes = [row for some in track(listed, total=len(rows), what="MRI phantom", unit="patient") for row in some]
+        _write_tables(folder, table, volumes, strength)
+    return Path(out)
+
+
+def _plan(sizes: list[int], seed: int, strength: float) -> pd.DataFrame:
+    rng = np.random.default_rng([seed, 0])
+    names = [f"center_{chr(ord('a') + place)}" for place in range(len(sizes))]
+    centers = np.repeat(names, sizes)
+    table = mri_truth.draw_factors([str(center) for center in centers], rng)
+    numbers = np.concatenate([np.arange(1, size + 1) for size in sizes])
+    codes = [f"{center[-1].upper()}{number:04d}" for center, number in zip(centers, numbers, strict=True)]
+    table.insert(0, "patient_id", codes)
+    table["center_index"] = np.repeat(np.arange(len(sizes)), sizes)
+    table["probability"] = mri_truth.probability(table, strength)
+    external = (table["center"] == names[-1]).to_numpy(bool)
+    table["aln_status"] = draw_labels(table["probability"].to_numpy(float), external, rng)
+    table["split"] = np.where(external, "external_test", "train")
+    return table
+
+
+def oblique_noise(rng: np.random.Generator, handed: float) -> Floats:
+    """Noise of unit variance whose grain lies along one diagonal of the slice or the other.
+
+    Args:
+        rng: draws the noise.
+        handed: -1 all along one diagonal, 1 all along the other, 0 both alike; the opposite value is the mirror image.
+    """
+    z, y, x = np.meshgrid(fftfreq(SHAPE[0]), fftfreq(SHAPE[1]), rfftfreq(SHAPE[2]), indexing="ij", sparse=True)
+    parts = []
+    for sign in (1.0, -1.0):
+        across, along = (x + sign * y) / np.sqrt(2.0), (x - sign * y) / np.sqrt(2.0)
+        # a band of wavelengths around 5 pixels across the grain, long along it
+        gain = np.exp(-((np.abs(across) - 0.2) ** 2) / (2 * 0.05**2) - along**2 / (2 * 0.04**2) - z**2 / (2 * 0.2**2))
+        noise = irfftn(rfftn(rng.normal(size=SHAPE)) * gain, SHAPE)
+        parts.append(noise / noise.std())
+    return np.asarray(np.sqrt((1 + handed) / 2) * parts[0] + np.sqrt((1 - handed) / 2) * parts[1])
+
+
+def _smooth_noise(rng: np.random.Generator, width: float) -> Floats:
+    z, y, x = np.meshgrid(fftfreq(SHAPE[0]), fftfreq(SHAPE[1]), rfftfreq(SHAPE[2]), indexing="ij", sparse=True)
+    noise = irfftn(rfftn(rng.normal(size=SHAPE)) * np.exp(-2 * (np.pi * width) ** 2 * (x**2 + y**2 + z**2)), SHAPE)
+    return np.asarray(noise / noise.std())
+
+
+def _ellipsoid(rng: np.random.Generator, centre: tuple[float, ...], radius_mm: float) -> Floats:
+    """Distance from the centre in units of the surface's, for a lobulated ellipsoid: inside is below 1."""
+    grid = np.meshgrid(*(np.arange(side) for side in SHAPE), indexing="ij", sparse=True)
+    axes = radius_mm * np.exp(rng.normal(0.0, 0.12, 3))
+    away = [
+        (place - share * side) * step / axis
+        for place, share, side, step, axis in zip(grid, centre, SHAPE, SPACING_MM, axes, strict=True)
+    ]
+    return np.asarray(np.sqrt(sum(one**2 for one in away)) * (1.0 + 0.08 * _smooth_noise(rng, 3.0)))
+
+
+def draw_scans(factors: dict[str, Any], rng: np.random.Generator) -> dict[str, tuple[dict[str, Floats], Floats]]:
+    """Both scans of a patient: time point -> (sequence -> intensities, labels 0, 1 lesion, 2 node)."""
+    lesion_mm, node_mm = float(np.clip(rng.normal(13.0, 2.5), 8, 19)), float(np.clip(rng.normal(7.0, 1.2), 4.5, 10))
+    heterogeneity = float(np.exp(rng.normal(0.0, 0.15)))
+    handed = float(np.tanh(factors["handedness"]))
+    scanner = float(np.exp(0.25 * factors["center_index"]))
+    scans = {}
+    for timepoint in TIMEPOINTS:
+        # of non-response, size shows one half and texture the other, each with noise of its own
+        after = timepoint == "post"
+        kept = np.exp(0.16 * factors["non_response"] - 0.35 + rng.normal(0.0, 0.05)) if after else 1.0
+        faded = np.exp(0.20 * factors["non_response"] - 0.2 + rng.normal(0.0, 0.06)) if after else 1.0
+        inside = _ellipsoid(rng, LESION_AT, max(lesion_mm * kept, 4.5))
+        node = _ellipsoid(rng, NODE_AT, max(node_mm * kept * np.exp(rng.normal(0.0, 0.08)), 4.0))
+        labels = np.where(inside < 1, 1, np.where(node < 1, 2, 0)).astype(np.uint8)
+        texture = oblique_noise(rng, handed)
+        scans[timepoint] = (
+            {
+                name: _intensities(rng, tissue, lesion, of_node, inside, node, heterogeneity * faded * texture)
+                * (1.0 if name == "adc" else scanner * float(np.exp(rng.normal(0.0, 0.1))))
+                for name, (tissue, lesion, of_node) in SEQUENCES.items()
+            },
+            labels,
+        )
+    return scans
+
+
+def _intensities(
+    rng: np.random.Generator, tissue: float, lesion: float, of_node: float, inside: Floats, node: Floats, texture: Floats
+) -> Floats:
+    def soft(distance: Floats) -> Floats:
+        return np.asarray(np.clip((1.0 - distance) / 0.15 + 0.5, 0.0, 1.0))
+
+    background = tissue * (1.0 + 0.10 * _smooth_noise(rng, 2.0) + 0.04 * rng.normal(size=SHAPE))
+    brightness = float(np.exp(rng.normal(0.0, 0.1)))
+    return np.asarray(
+        background
+        + soft(inside) * lesion * brightness * (1.0 + TEXTURE_SHARE * texture)
+        + soft(node) * of_node * brightness
+    )
+
+
+def _write_patient(task: tuple[Path, int, int, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Draw and write one patient's scans; rows of volumes.csv."""
+    folder, seed, number, row = task
+    ending = ("nii.gz", "nrrd")[row["center_index"] % 2]
+    rows = []
+    for timepoint, (sequences, labels) in draw_scans(row, np.random.default_rng([seed, 1, number])).items():
+        place = f"mri/{row['center']}/{row['patient_id']}/{timepoint}"
+        (folder / place).mkdir(parents=True)
+        _write(folder / f"{place}/mask.{ending}", labels)
+        for sequence, intensities in sequences.items():
+            _write(folder / f"{place}/{sequence}.{ending}", np.clip(np.rint(intensities), 0, 32767).astype(np.int16))
+            rows += [
+                {
+                    "patient_id": row["patient_id"],
+                    "timepoint": timepoint,
+                    "sequence": sequence,
+                    "image_path": f"{place}/{sequence}.{ending}",
+                    "mask_path": f"{place}/mask.{ending}",
+                    "region": region,
+                    "mask_label": label,
+                }
+                for region, label in REGIONS.items()
+            ]
+    return rows
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(SPACING_MM[::-1])
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def _write_tables(folder: Path, table: pd.DataFrame, volumes: list[dict[str, Any]], strength: float) -> None:
+    declaration = {
+        "name": "mri_phantom",
+        "label": {"column": "aln_status", "meaning": "1 = residual nodal metastasis after NAT, 0 = ypN0"},
+        "clinical": CLINICAL,
+    }
+    write_text(folder / "cohort.yaml", yaml.safe_dump(declaration, sort_keys=False))
+    write_csv(folder / "patients.csv", table[["patient_id", "center", "aln_status", "split", *CLINICAL]])
+    write_csv(folder / "volumes.csv", pd.DataFrame(volumes))
+    known = table[["patient_id", "center", "split", "aln_status", "probability"]].copy()
+    best = {"+".join(subset): mri_truth.bayes_auc(subset, strength) for subset in mri_truth.SUBSETS}
+    for subset in mri_truth.SUBSETS:
+        known[f"probability_{'+'.join(subset)}"] = mri_truth.posterior(subset, table, strength)
+    for inputs, auc in best.items():
+        known[f"bayes_auc_{inputs}"] = auc
+    factors = table[["non_response", "handedness", *CLINICAL]]
+    write_csv(folder / "truth.csv", pd.concat([known, factors], axis=1))
+    write_csv(folder / "bayes_auc.csv", pd.DataFrame({"inputs": list(best), "bayes_auc": list(best.values())}))

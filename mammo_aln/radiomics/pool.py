@@ -1,0 +1,57 @@
+"""Independent pieces of work on all cores: bounded queue, one thread each, results as they come."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import Any, TypeVar
+
+from mammo_aln.imaging.parallel import script_hidden
+
+Task = TypeVar("Task")
+QUEUED_PER_WORKER = 4
+FEW = 2
+"""Up to so many, starting processes takes longer than the work."""
+
+
+def results_of(work: Callable[[Task], Any], tasks: list[Task], workers: int | None) -> Iterator[tuple[int, Any]]:
+    """Yield (place in `tasks`, result) as pieces end, in no order.
+
+    Args:
+        work: a module's function; it is run in fresh processes unless there is little to do or one worker.
+        tasks: its arguments.
+        workers: processes; by default one per core.
+    """
+    count = min(workers or os.cpu_count() or 1, len(tasks))
+    if count <= 1 or len(tasks) <= FEW:
+        yield from ((place, work(task)) for place, task in enumerate(tasks))
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, initializer=_one_thread) as pool:
+        running: dict[Future[Any], int] = {}
+        waiting = iter(enumerate(tasks))
+        for place, task in waiting:
+            with script_hidden():
+                running[pool.submit(work, task)] = place
+            if len(running) >= count * QUEUED_PER_WORKER:
+                yield from _ended(running)
+        while running:
+            yield from _ended(running)
+
+
+def _ended(running: dict[Future[Any], int]) -> Iterator[tuple[int, Any]]:
+    done, _ = wait(running, return_when=FIRST_COMPLETED)
+    for future in done:
+        yield running.pop(future), future.result()
+
+
+def _one_thread() -> None:
+    import cv2
+    import SimpleITK as sitk
+    import torch
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -1,0 +1,82 @@
+"""DICOM SEG to a mask volume: frames put in order along the slices, missing ones empty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+
+from mammo_aln.errors import InputError
+
+HALF = 0.5
+"""A voxel belongs to a fractional segment from half of the largest fraction on."""
+
+
+def read_segmentation(path: Path, segment: int = 0) -> sitk.Image:
+    """The mask of one segment of a DICOM SEG (0 = all segments together), on the grid that its frames span.
+
+    Raises:
+        InputError: not a SEG, no such segment, or frames that do not lie evenly on one stack.
+    """
+    try:
+        data = pydicom.dcmread(path)
+    except (pydicom.errors.InvalidDicomError, OSError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read as DICOM ({error}); expected a SEG") from error
+    if data.get("Modality") != "SEG":
+        raise InputError(f"{path}: Modality is {data.get('Modality')!r}; expected SEG (or a folder with an image series)")
+    frames = np.atleast_3d(data.pixel_array) if int(data.get("NumberOfFrames", 1)) > 1 else data.pixel_array[None]
+    if data.get("SegmentationType") == "FRACTIONAL":
+        frames = frames >= HALF * float(data.get("MaximumFractionalValue", 255))
+    per_frame = list(data.PerFrameFunctionalGroupsSequence)
+    numbers = [_segment_number(groups, data) for groups in per_frame]
+    if segment and segment not in numbers:
+        raise InputError(f"{path}: mask_label {segment} is not among its segments ({sorted(set(numbers))})")
+    orientation = np.asarray(_group(data, 0, "PlaneOrientationSequence", path).ImageOrientationPatient, dtype=float)
+    measures = _group(data, 0, "PixelMeasuresSequence", path)
+    normal = np.cross(orientation[:3], orientation[3:])
+    positions = np.array(
+        [_group(data, n, "PlanePositionSequence", path).ImagePositionPatient for n in range(len(per_frame))], dtype=float
+    )
+    along = positions @ normal
+    places, step = _slices(along, measures, path)
+    volume = np.zeros((int(places.max()) + 1, *frames.shape[1:]), dtype=np.uint8)
+    for frame, place, number in zip(frames, places, numbers, strict=True):
+        if not segment or number == segment:
+            volume[place] |= (frame > 0).astype(np.uint8)
+    mask = sitk.GetImageFromArray(volume)
+    row_mm, column_mm = (float(value) for value in measures.PixelSpacing)
+    mask.SetSpacing((column_mm, row_mm, step))
+    mask.SetOrigin(tuple(positions[int(along.argmin())]))
+    mask.SetDirection(np.stack([orientation[:3], orientation[3:], normal], axis=1).ravel().tolist())
+    return mask
+
+
+def _slices(along: np.ndarray, measures: Any, path: Path) -> tuple[np.ndarray, float]:
+    """Index of each frame's slice, and the distance between slices in mm."""
+    levels = np.unique(np.round(along, 3))
+    gap = float(np.diff(levels).min()) if levels.size > 1 else 0.0
+    stated = float(measures.get("SpacingBetweenSlices", 0) or 0) or float(measures.get("SliceThickness", 0) or 0)
+    step = gap or stated
+    if step <= 0:
+        raise InputError(f"{path}: one slice and no distance between slices in the header")
+    places = (along - along.min()) / step
+    if np.abs(places - np.rint(places)).max() > 0.05:
+        raise InputError(f"{path}: its frames are not evenly spaced (smallest distance {step:.4g} mm)")
+    return np.rint(places).astype(int), step
+
+
+def _segment_number(groups: Any, data: Any) -> int:
+    for source in (groups, data.get("SharedFunctionalGroupsSequence", [{}])[0]):
+        if "SegmentIdentificationSequence" in source:
+            return int(source.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+    return 1
+
+
+def _group(data: Any, frame: int, name: str, path: Path) -> Any:
+    for source in (data.PerFrameFunctionalGroupsSequence[frame], data.get("SharedFunctionalGroupsSequence", [{}])[0]):
+        if name in source:
+            return source[name].value[0]
+    raise InputError(f"{path}: {name} is missing; expected it per frame or shared")
