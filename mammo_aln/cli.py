@@ -12,8 +12,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
+DEFAULT_ACTION: dict[str, str] = {}
+"""What a verb of several actions does where none is named."""
+
 VERBS: dict[str, tuple[str, str, str]] = {
-    # verb: (function in verbs.py, its positional argument, what it does)
+    # verb, or verb and action: (function in verbs.py, its positional argument, what it does)
     "demo": ("demo", "", "phantom cohort -> crops -> training -> external-centre test -> report.html"),
     "doctor": ("doctor", "cohort", "pre-flight of this machine, with the fix to type"),
     "phantom": ("phantom", "", "write a synthetic multi-centre DICOM cohort whose best possible AUC is known"),
@@ -33,6 +36,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "predict": ("predict", "cohort", "score a cohort with a frozen run"),
     "evaluate": ("evaluate", "files", "judge predictions: metrics.json, curves, report.html"),
     "compare": ("compare", "files", "compare models on the same patients: the first file is the reference"),
+    "radiomics extract": ("radiomics_extract", "cohort", "radiomic and deep features of volumes or mammograms"),
 }
 
 
@@ -42,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     if not words or words[0] in ("-h", "--help"):
-        print(_overview())
+        print(_overview(list(VERBS)))
         return 0
     if words[0] == "--version":
         from mammo_aln import __version__
@@ -50,6 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     verb, *rest = words
+    actions = [name for name in VERBS if name.startswith(f"{verb} ")]
+    if actions:
+        if rest and f"{verb} {rest[0]}" in VERBS:
+            verb = f"{verb} {rest.pop(0)}"
+        elif not rest or rest[0] in ("-h", "--help") or verb not in DEFAULT_ACTION:
+            print(_overview(actions), file=sys.stdout if rest[:1] in (["-h"], ["--help"]) else sys.stderr)
+            return 0 if rest[:1] in (["-h"], ["--help"]) else 2
+        else:
+            verb = f"{verb} {DEFAULT_ACTION[verb]}"
     if verb not in VERBS:
         print(f"mammo-aln: unknown verb {verb!r}; known: {', '.join(VERBS)}", file=sys.stderr)
         return 2
@@ -71,9 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _overview() -> str:
+def _overview(verbs: Sequence[str]) -> str:
     lines = ["usage: mammo-aln VERB [options]     (mammo-aln VERB --help shows a verb's options)", ""]
-    lines += [f"  {verb:<10}{text}" for verb, (_, _, text) in VERBS.items()]
+    width = max(10, *(len(verb) + 2 for verb in verbs))
+    lines += [f"  {verb:<{width}}{VERBS[verb][2]}" for verb in verbs]
     lines += [
         "",
         "options: --version, --debug (traceback for wrong input).",

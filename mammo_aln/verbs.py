@@ -12,6 +12,7 @@ from mammo_aln.config import (
     ModelConfig,
     OptimConfig,
     PixelConfig,
+    RadiomicsConfig,
     Settings,
     TrainerConfig,
 )
@@ -48,11 +49,12 @@ def phantom(
     centers: int = 3,
     seed: int = 0,
     external_patients: int | None = None,
+    modality: Literal["mammography", "mri"] = "mammography",
     full_size: bool = False,
     shuffle_labels: bool = False,
     workers: int | None = None,
 ) -> Path:
-    """Write a synthetic multi-centre DICOM cohort whose truth is known (truth.csv, bayes_auc.csv).
+    """Write a synthetic multi-centre cohort whose truth is known (truth.csv, bayes_auc.csv).
 
     Args:
         out: cohort folder to be made.
@@ -60,10 +62,23 @@ def phantom(
         centers: number of centres; the last is the external one.
         seed: draws everything.
         external_patients: how many of the patients the external centre gets; by default about an equal share.
-        full_size: detector-sized pixels of 0.05 to 0.1 mm instead of 0.14 to 0.20 mm.
+        modality: DICOM mammograms, or volumes before and after NAT with masks (t2w, adc, dce).
+        full_size: mammograms with detector-sized pixels of 0.05 to 0.1 mm instead of 0.14 to 0.20 mm.
         shuffle_labels: labels carry no information; a sound system must then show an AUC of 0.5.
         workers: processes; by default one per core.
     """
+    if modality == "mri":
+        from mammo_aln.phantom.mri import write_mri_phantom
+
+        return write_mri_phantom(
+            out,
+            patients=patients,
+            centers=centers,
+            seed=seed,
+            external_patients=external_patients,
+            shuffle_labels=shuffle_labels,
+            workers=workers,
+        )
     from mammo_aln.phantom.mammography import write_phantom
 
     return write_phantom(
@@ -267,3 +282,28 @@ def compare(files: list[Path], out: Path, resamples: int = 2000) -> Path:
     if len(files) < 2:
         raise InputError("compare needs a reference and at least one other predictions file")
     return compare_files(files[0], files[1:], out, resamples=resamples)
+
+
+def radiomics_extract(
+    cohort: Path,
+    out: Path,
+    store: Path | None = None,
+    workers: int | None = None,
+    radiomics: RadiomicsConfig = RadiomicsConfig(),
+    pixels: PixelConfig = PixelConfig(),
+    crop: CropConfig = CropConfig(),
+) -> Path:
+    """Radiomic and deep features of the volumes in volumes.csv, or of the mammograms' lesions where there is none.
+
+    Args:
+        cohort: cohort folder.
+        out: table to be written, e.g. features.csv; .provenance.csv and .json of its stem beside it.
+        store: crop store of the mammograms; by default .crops in the cohort folder.
+        workers: processes; by default one per core.
+        radiomics: what is computed, and how.
+        pixels: how DICOM values of mammograms become display values.
+        crop: which crop of the mammograms is measured.
+    """
+    from mammo_aln.radiomics.extract import extract_features
+
+    return extract_features(cohort, out, radiomics, pixels=pixels, crop=crop, store=store, workers=workers)

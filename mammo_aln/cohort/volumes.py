@@ -60,12 +60,20 @@ def volume_faults(volumes: pd.DataFrame) -> list[BadCell]:
     typed = typed_volumes(volumes)
     twice = typed[typed.duplicated(KEY)]
     expected = "each patient, time point, sequence and region once; it stands in a row above"
-    faults = [BadCell("volumes.csv", int(row), "patient_id", typed.at[row, "patient_id"], expected) for row in twice.index]
+    faults = [
+        BadCell("volumes.csv", int(row), "patient_id", typed.at[row, "patient_id"], expected) for row in twice.index
+    ]
     stated = typed.groupby(["patient_id", "timepoint", "sequence"])[["image_path", "spacing_mm"]].transform("first")
     for column in ("image_path", "spacing_mm"):
         differs = typed[column].fillna("") != stated[column].fillna("")
         faults += [
-            BadCell("volumes.csv", int(row), column, typed.at[row, column], f"{stated.at[row, column]}, as for this image's other region")
+            BadCell(
+                "volumes.csv",
+                int(row),
+                column,
+                typed.at[row, column],
+                f"{stated.at[row, column]}, as for this image's other region",
+            )
             for row in typed.index[differs]
         ]
     return faults

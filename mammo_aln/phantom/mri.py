@@ -74,7 +74,9 @@ def write_mri_phantom(
         tasks = [(folder, seed, number, row) for number, row in enumerate(rows)]
         with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
             listed = pool.map(_write_patient, tasks, chunksize=8) if count > 1 else map(_write_patient, tasks)
-            volumes = [row for some in track(listed, total=len(rows), what="MRI phantom", unit="patient") for row in some]
+            volumes = [
+                row for some in track(listed, total=len(rows), what="MRI phantom", unit="patient") for row in some
+            ]
         _write_tables(folder, table, volumes, strength)
     return Path(out)
 
@@ -158,7 +160,13 @@ def draw_scans(factors: dict[str, Any], rng: np.random.Generator) -> dict[str, t
 
 
 def _intensities(
-    rng: np.random.Generator, tissue: float, lesion: float, of_node: float, inside: Floats, node: Floats, texture: Floats
+    rng: np.random.Generator,
+    tissue: float,
+    lesion: float,
+    of_node: float,
+    inside: Floats,
+    node: Floats,
+    texture: Floats,
 ) -> Floats:
     def soft(distance: Floats) -> Floats:
         return np.asarray(np.clip((1.0 - distance) / 0.15 + 0.5, 0.0, 1.0))

@@ -55,7 +55,8 @@ def _values(strength: float) -> dict[str, tuple[Floats, Floats]]:
     normal = norm.ppf((np.arange(SLICES) + 0.5) / SLICES)
     even = np.full(SLICES, 1.0 / SLICES)
     states = [
-        [pair for pair in chosen] for chosen in product(*([level for level in known.values()] for known in LEVELS.values()))
+        [pair for pair in chosen]
+        for chosen in product(*([level for level in known.values()] for known in LEVELS.values()))
     ]
     clinical = np.array([sum(logit for _, logit in state) for state in states])
     share = np.array([np.prod([share for share, _ in state]) for state in states])

@@ -98,7 +98,9 @@ def volume_cases(cohort: Cohort) -> list[Case]:
         options |= {"timepoint": timepoint, "sequence": sequence}
         cases.append(Case(str(patient), f"{timepoint}_{sequence}", files, regions, "volume", options))
     if missing:
-        raise InputError("\n".join([f"{len(missing)} files of volumes.csv are missing:", *(f"  {one}" for one in missing)]))
+        raise InputError(
+            "\n".join([f"{len(missing)} files of volumes.csv are missing:", *(f"  {one}" for one in missing)])
+        )
     return cases
 
 

@@ -19,7 +19,9 @@ MARGIN = 0.25
 RANGE_PERCENTILES = (1.0, 99.0)
 
 
-def deep_features(array: NDArray[np.floating], mask: Mask, spacing_mm: tuple[float, ...], settings: RadiomicsConfig) -> NDArray[np.float32]:
+def deep_features(
+    array: NDArray[np.floating], mask: Mask, spacing_mm: tuple[float, ...], settings: RadiomicsConfig
+) -> NDArray[np.float32]:
     """Pooled features (features,) of the settings' backbone; NaN throughout where the mask is empty.
 
     Args:
@@ -48,7 +50,9 @@ def backbone(name: str, pretrained: bool | str, size_px: int, seed: int) -> Back
         return Backbone(name, {}, size_px, pretrained=pretrained).eval()
 
 
-def region_crops(array: NDArray[np.floating], mask: Mask, spacing_mm: tuple[float, ...], slices: str, size_px: int) -> NDArray[np.float32]:
+def region_crops(
+    array: NDArray[np.floating], mask: Mask, spacing_mm: tuple[float, ...], slices: str, size_px: int
+) -> NDArray[np.float32]:
     """Square crops (n, size_px, size_px) in [0, 1] around the region.
 
     One crop of the slice where the region is largest (`2d`), or also of the slices on either side (`2.5d`; one beyond
@@ -66,10 +70,21 @@ def region_crops(array: NDArray[np.floating], mask: Mask, spacing_mm: tuple[floa
     scale = np.array([side_mm / row_mm, side_mm / column_mm]) / size_px
     start = middle - scale * size_px / 2.0
     # pixel i of the crop looks at (i + 0.5) * scale + start - 0.5 of the slice
-    matrix = np.array([[scale[1], 0.0, start[1] + 0.5 * scale[1] - 0.5], [0.0, scale[0], start[0] + 0.5 * scale[0] - 0.5]])
+    matrix = np.array(
+        [[scale[1], 0.0, start[1] + 0.5 * scale[1] - 0.5], [0.0, scale[0], start[0] + 0.5 * scale[0] - 0.5]]
+    )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crops = np.stack(
-        [cv2.warpAffine(np.asarray(array[z], dtype=np.float32), matrix, (size_px, size_px), flags=flags, borderMode=cv2.BORDER_REPLICATE) for z in chosen]
+        [
+            cv2.warpAffine(
+                np.asarray(array[z], dtype=np.float32),
+                matrix,
+                (size_px, size_px),
+                flags=flags,
+                borderMode=cv2.BORDER_REPLICATE,
+            )
+            for z in chosen
+        ]
     )
     low, high = np.percentile(crops, RANGE_PERCENTILES)
     return np.asarray(np.clip((crops - low) / max(high - low, 1e-12), 0.0, 1.0), dtype=np.float32)

@@ -80,7 +80,9 @@ def extract_features(
 def _refuse_settings(settings: RadiomicsConfig) -> None:
     faults = []
     if settings.wavelet not in pywt.wavelist(kind="discrete"):
-        faults.append(f"radiomics.wavelet = {settings.wavelet!r}: expected a discrete wavelet of PyWavelets, e.g. coif1")
+        faults.append(
+            f"radiomics.wavelet = {settings.wavelet!r}: expected a discrete wavelet of PyWavelets, e.g. coif1"
+        )
     if len(settings.spacing_mm) not in (0, 1, 3):
         faults.append(f"radiomics.spacing_mm = {list(settings.spacing_mm)}: expected one or three lengths, or none")
     for name in ("spacing_mm", "log_sigma_mm", "rings_mm"):
@@ -95,7 +97,9 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
         raise InputError("; ".join(faults))
 
 
-def _all_results(cases: list[Case], settings: RadiomicsConfig, parts: Path, workers: int | None) -> list[dict[str, Any]]:
+def _all_results(
+    cases: list[Case], settings: RadiomicsConfig, parts: Path, workers: int | None
+) -> list[dict[str, Any]]:
     """Every case's result in the order of the cases; what stands in `parts` is read, the rest computed and put there."""
     keys = [case.key(settings) for case in cases]
     kept = {key: _kept(parts / f"{key}.json") for key in keys}
@@ -114,7 +118,9 @@ def _all_results(cases: list[Case], settings: RadiomicsConfig, parts: Path, work
     if failed:
         more = [f"  ... and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
         told = [f"  {one}" for one in failed[:SHOWN]]
-        raise InputError("\n".join([f"{len(failed)} of {len(cases)} images failed; the others are kept:", *told, *more]))
+        raise InputError(
+            "\n".join([f"{len(failed)} of {len(cases)} images failed; the others are kept:", *told, *more])
+        )
     return [result for key in keys if (result := kept[key]) is not None]
 
 
@@ -136,7 +142,9 @@ def work(task: tuple[Case, RadiomicsConfig, str]) -> dict[str, Any]:
         for region in load_regions(case, settings):
             place = f"{case.place}_{region.name}"
             voxel_mm3 = float(np.prod(region.spacing_mm))
-            found = radiomic_features(region.array, region.mask, region.spacing_mm, settings) if region.mask.any() else {}
+            found = (
+                radiomic_features(region.array, region.mask, region.spacing_mm, settings) if region.mask.any() else {}
+            )
             features |= {f"radiomics_{place}_{name}": value for name, value in found.items()}
             if not region.mask.any() and "morph" in settings.families:
                 features |= {f"radiomics_{place}_shape_morph_{name}": 0.0 for name in ("volume", "vol_approx")}
@@ -147,7 +155,11 @@ def work(task: tuple[Case, RadiomicsConfig, str]) -> dict[str, Any]:
                 features |= {f"deep_{place}_{number:04d}": float(value) for number, value in enumerate(deep)}
             row = [case.patient_id, case.place, region.name, int(region.mask.sum()), region.mask.sum() * voxel_mm3]
             row += [" ".join(f"{step:.6g}" for step in region.spacing_mm), " ".join(map(str, region.array.shape))]
-            row += [";".join(region.notes), digests.get(str(case.options["image"]), ""), masks.get(region.name.split("-ring")[0], "")]
+            row += [
+                ";".join(region.notes),
+                digests.get(str(case.options["image"]), ""),
+                masks.get(region.name.split("-ring")[0], ""),
+            ]
             provenance.append(dict(zip(PROVENANCE_COLUMNS, [*row, key], strict=True)))
     except InputError as error:
         return {"failure": f"patient {case.patient_id}, {case.place}: {error}"}

@@ -6,12 +6,14 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from mammo_aln.imaging.parallel import script_hidden
 
 Task = TypeVar("Task")
 QUEUED_PER_WORKER = 4
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 FEW = 2
 """Up to so many, starting processes takes longer than the work."""
 
@@ -29,7 +31,7 @@ def results_of(work: Callable[[Task], Any], tasks: list[Task], workers: int | No
         yield from ((place, work(task)) for place, task in enumerate(tasks))
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, initializer=_one_thread) as pool:
+    with _single_threaded(), ProcessPoolExecutor(count, context, initializer=_begin) as pool:
         running: dict[Future[Any], int] = {}
         waiting = iter(enumerate(tasks))
         for place, task in waiting:
@@ -47,11 +49,24 @@ def _ended(running: dict[Future[Any], int]) -> Iterator[tuple[int, Any]]:
         yield running.pop(future), future.result()
 
 
-def _one_thread() -> None:
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Processes started inside keep their numeric libraries to one thread; as many of them run as there are cores."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _begin() -> None:
     import cv2
     import SimpleITK as sitk
-    import torch
 
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-Mask = NDArray[np.bool_]
+from mammo_aln.radiomics.roi import Mask, bounding_box
 
 
-def ring(mask: Mask, spacing_mm: tuple[float, ...], width_mm: float, exclude: Mask | None = None) -> Mask:
-    """Voxels outside the mask whose distance to it is at most `width_mm`, without those of `exclude`.
+def ring(mask: Mask, spacing_mm: tuple[float, ...], width_mm: float) -> Mask:
+    """Voxels outside the mask whose distance to it is at most `width_mm`.
 
     Distances are Euclidean, in millimetres, between voxel centres.
     """
-    if not mask.any():
-        return np.zeros_like(mask)
-    distance = distance_transform_edt(~mask, sampling=spacing_mm)
-    around = ~mask & (distance <= width_mm)
-    return around if exclude is None else around & ~exclude
+    around = np.zeros_like(mask)
+    if mask.any():
+        near = bounding_box(mask, tuple(int(width_mm / step) + 1 for step in spacing_mm))
+        inside = mask[near]
+        around[near] = ~inside & (distance_transform_edt(~inside, sampling=spacing_mm) <= width_mm)
+    return around

@@ -26,7 +26,9 @@ def read_segmentation(path: Path, segment: int = 0) -> sitk.Image:
     except (pydicom.errors.InvalidDicomError, OSError, EOFError) as error:
         raise InputError(f"{path}: cannot be read as DICOM ({error}); expected a SEG") from error
     if data.get("Modality") != "SEG":
-        raise InputError(f"{path}: Modality is {data.get('Modality')!r}; expected SEG (or a folder with an image series)")
+        raise InputError(
+            f"{path}: Modality is {data.get('Modality')!r}; expected SEG (or a folder with an image series)"
+        )
     frames = np.atleast_3d(data.pixel_array) if int(data.get("NumberOfFrames", 1)) > 1 else data.pixel_array[None]
     if data.get("SegmentationType") == "FRACTIONAL":
         frames = frames >= HALF * float(data.get("MaximumFractionalValue", 255))
@@ -38,7 +40,8 @@ def read_segmentation(path: Path, segment: int = 0) -> sitk.Image:
     measures = _group(data, 0, "PixelMeasuresSequence", path)
     normal = np.cross(orientation[:3], orientation[3:])
     positions = np.array(
-        [_group(data, n, "PlanePositionSequence", path).ImagePositionPatient for n in range(len(per_frame))], dtype=float
+        [_group(data, n, "PlanePositionSequence", path).ImagePositionPatient for n in range(len(per_frame))],
+        dtype=float,
     )
     along = positions @ normal
     places, step = _slices(along, measures, path)
