@@ -208,6 +208,7 @@ class RadiomicsConfig:
         rings_mm: widths of peritumoral rings around each region, from its edge outwards.
         delta: add post minus pre, and that over pre, of every feature that both time points have.
         deep_backbone: timm model whose pooled features become `deep_*` columns; empty for none.
+        deep_regions: regions that get deep features.
         deep_pretrained: `true` (timm's weights), a path of safetensors or a checkpoint, or `false` (drawn weights).
         deep_slices: `2d` takes the slice where the region is largest, `2.5d` also those beside it, as channels.
         deep_size_px: side of the square that the region's box with a margin is resized to.
@@ -231,6 +232,7 @@ class RadiomicsConfig:
     rings_mm: tuple[float, ...] = ()
     delta: bool = True
     deep_backbone: str = ""
+    deep_regions: tuple[str, ...] = ("lesion", "primary")
     deep_pretrained: bool | str = False
     deep_slices: Literal["2d", "2.5d"] = "2.5d"
     deep_size_px: int = 96

@@ -72,7 +72,7 @@ def volume_faults(volumes: pd.DataFrame) -> list[BadCell]:
                 int(row),
                 column,
                 typed.at[row, column],
-                f"{stated.at[row, column]}, as for this image's other region",
+                f"{stated.at[row, column]!s}, as for this image's other region",
             )
             for row in typed.index[differs]
         ]

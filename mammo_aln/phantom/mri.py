@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 import yaml
+from numpy.typing import NDArray
 from scipy.fft import fftfreq, irfftn, rfftfreq, rfftn
 
 from mammo_aln.files import write_csv, write_text
@@ -21,6 +22,7 @@ from mammo_aln.phantom.plan import center_sizes, draw_labels
 from mammo_aln.phantom.truth import Floats
 from mammo_aln.progress import track
 
+Labels = NDArray[np.uint8]
 SHAPE = (24, 48, 48)
 SPACING_MM = (2.5, 1.5, 1.5)
 """Slices, rows, columns."""
@@ -68,7 +70,7 @@ def write_mri_phantom(
     """
     strength = 0.0 if shuffle_labels else 1.0
     table = _plan(center_sizes(patients, centers, external_patients), seed, strength)
-    rows = table.to_dict("records")
+    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     with folder_whole(Path(out)) as folder:
         count = min(workers or os.cpu_count() or 1, len(rows))
         tasks = [(folder, seed, number, row) for number, row in enumerate(rows)]
@@ -132,7 +134,7 @@ def _ellipsoid(rng: np.random.Generator, centre: tuple[float, ...], radius_mm: f
     return np.asarray(np.sqrt(sum(one**2 for one in away)) * (1.0 + 0.08 * _smooth_noise(rng, 3.0)))
 
 
-def draw_scans(factors: dict[str, Any], rng: np.random.Generator) -> dict[str, tuple[dict[str, Floats], Floats]]:
+def draw_scans(factors: dict[str, Any], rng: np.random.Generator) -> dict[str, tuple[dict[str, Floats], Labels]]:
     """Both scans of a patient: time point -> (sequence -> intensities, labels 0, 1 lesion, 2 node)."""
     lesion_mm, node_mm = float(np.clip(rng.normal(13.0, 2.5), 8, 19)), float(np.clip(rng.normal(7.0, 1.2), 4.5, 10))
     heterogeneity = float(np.exp(rng.normal(0.0, 0.15)))

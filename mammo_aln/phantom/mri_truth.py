@@ -54,10 +54,7 @@ def _values(strength: float) -> dict[str, tuple[Floats, Floats]]:
     """Per part: the contributions it can take and their probabilities."""
     normal = norm.ppf((np.arange(SLICES) + 0.5) / SLICES)
     even = np.full(SLICES, 1.0 / SLICES)
-    states = [
-        [pair for pair in chosen]
-        for chosen in product(*([level for level in known.values()] for known in LEVELS.values()))
-    ]
+    states = list(product(*(known.values() for known in LEVELS.values())))
     clinical = np.array([sum(logit for _, logit in state) for state in states])
     share = np.array([np.prod([share for share, _ in state]) for state in states])
     return {
@@ -70,7 +67,7 @@ def _values(strength: float) -> dict[str, tuple[Floats, Floats]]:
 def posterior(subset: Sequence[str], factors: pd.DataFrame, strength: float) -> Floats:
     """p(residual disease | the parts in `subset`) of each patient."""
     parts, values = contributions(factors, strength), _values(strength)
-    known = INTERCEPT + sum(parts[name] for name in subset)
+    known = np.asarray(INTERCEPT + sum(parts[name] for name in subset))
     return np.asarray(expectation([values[name] for name in MODELS if name not in subset])(known))
 
 

@@ -20,6 +20,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready
 
 Mask = NDArray[np.bool_]
+SHOWN = 20
 CALCULATION_VERSION = 1
 """Raised whenever the same settings give other values, so that kept results are not taken for new ones."""
 
@@ -84,7 +85,8 @@ def volume_cases(cohort: Cohort) -> list[Case]:
     """
     eligible = set(cohort.patients.loc[cohort.patients["eligible"], "patient_id"])
     table = cohort.volumes[cohort.volumes["patient_id"].isin(eligible)]
-    cases, missing = [], []
+    cases = []
+    missing: dict[Path, str] = {}
     for (patient, timepoint, sequence), rows in table.groupby(["patient_id", "timepoint", "sequence"], sort=False):
         image = cohort.root / rows["image_path"].iloc[0]
         regions = tuple(
@@ -92,15 +94,18 @@ def volume_cases(cohort: Cohort) -> list[Case]:
             for row in rows.to_dict("records")
         )
         files = tuple(dict.fromkeys([image, *(Path(mask) for _, mask, _ in regions)]))
-        missing += [f"{path} (patient {patient}, {timepoint} {sequence})" for path in files if not path.exists()]
+        missing |= {path: f"{path} (patient {patient})" for path in files if not path.exists()}
         stated = rows["spacing_mm"].dropna()
-        options = {"image": str(image), "spacing_mm": list(split_numbers(stated.iloc[0])) if len(stated) else []}
-        options |= {"timepoint": timepoint, "sequence": sequence}
+        options: dict[str, Any] = {
+            "image": str(image),
+            "spacing_mm": list(split_numbers(stated.iloc[0])) if len(stated) else [],
+        }
+        options |= {"timepoint": str(timepoint), "sequence": str(sequence)}
         cases.append(Case(str(patient), f"{timepoint}_{sequence}", files, regions, "volume", options))
     if missing:
-        raise InputError(
-            "\n".join([f"{len(missing)} files of volumes.csv are missing:", *(f"  {one}" for one in missing)])
-        )
+        more = [f"  ... and {len(missing) - SHOWN} more"] if len(missing) > SHOWN else []
+        told = [f"  {one}" for one in list(missing.values())[:SHOWN]]
+        raise InputError("\n".join([f"{len(missing)} files of volumes.csv are missing:", *told, *more]))
     return cases
 
 
@@ -161,7 +166,7 @@ def _volume_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
 
 
 def _crop_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
-    """The annotated box on its crop, in display values; a region with several boxes is their union on the first crop."""
+    """The annotated box on its crop, in display values; a region's second box is named `region.2`."""
     from mammo_aln.imaging.crops import Window, source_to_crop
     from mammo_aln.imaging.orientation import Orientation
     from mammo_aln.imaging.store import CropStore

@@ -15,7 +15,7 @@ from mammo_aln.radiomics.roi import bounding_box
 
 Mask = NDArray[np.bool_]
 MARGIN = 0.25
-"""Of the region's larger side, on each side of it; so the crop shows form and texture, its scale is the region's own."""
+"""Of the region's larger side, on each side of it: a crop shows form and texture at the region's own scale."""
 RANGE_PERCENTILES = (1.0, 99.0)
 
 

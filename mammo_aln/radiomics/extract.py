@@ -18,7 +18,7 @@ from mammo_aln.config import CropConfig, PixelConfig, RadiomicsConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_csv, write_json, write_text
 from mammo_aln.progress import Progress, say
-from mammo_aln.radiomics.cases import CALCULATION_VERSION, Case, crop_cases, load_regions, volume_cases
+from mammo_aln.radiomics.cases import CALCULATION_VERSION, SHOWN, Case, crop_cases, load_regions, volume_cases
 from mammo_aln.radiomics.delta import with_delta
 from mammo_aln.radiomics.features import radiomic_features
 from mammo_aln.radiomics.pool import results_of
@@ -28,7 +28,6 @@ PROVENANCE_COLUMNS = (
     *("patient_id", "place", "region", "voxels", "volume_mm3", "spacing_mm", "shape", "notes", "image_sha256"),
     *("mask_sha256", "settings_key"),
 )
-SHOWN = 20
 
 
 def extract_features(
@@ -43,8 +42,8 @@ def extract_features(
 ) -> Path:
     """Write OUT (features.csv), and beside it OUT's stem with `.provenance.csv` (a row per region) and `.json`.
 
-    A cohort with `volumes.csv` gives its volumes' features, any other its mammograms'. Every finished image is kept in a
-    hidden folder beside OUT, so that the same command goes on after a kill and computes only what is new or changed.
+    A cohort with `volumes.csv` gives its volumes' features, any other its mammograms'. Every finished image is kept in
+    a hidden folder beside OUT, so that the same command goes on after a kill and computes only what is new or changed.
 
     Args:
         root: cohort folder.
@@ -100,7 +99,7 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
 def _all_results(
     cases: list[Case], settings: RadiomicsConfig, parts: Path, workers: int | None
 ) -> list[dict[str, Any]]:
-    """Every case's result in the order of the cases; what stands in `parts` is read, the rest computed and put there."""
+    """Every case's result in the order of the cases; what stands in `parts` is read, the rest is computed."""
     keys = [case.key(settings) for case in cases]
     kept = {key: _kept(parts / f"{key}.json") for key in keys}
     waiting = [place for place, key in enumerate(keys) if kept[key] is None]
@@ -148,7 +147,7 @@ def work(task: tuple[Case, RadiomicsConfig, str]) -> dict[str, Any]:
             features |= {f"radiomics_{place}_{name}": value for name, value in found.items()}
             if not region.mask.any() and "morph" in settings.families:
                 features |= {f"radiomics_{place}_shape_morph_{name}": 0.0 for name in ("volume", "vol_approx")}
-            if settings.deep_backbone and "-ring" not in region.name:
+            if settings.deep_backbone and region.name in settings.deep_regions:
                 from mammo_aln.radiomics.deep import deep_features
 
                 deep = deep_features(region.array, region.mask, region.spacing_mm, settings)
@@ -191,7 +190,7 @@ def _table(cohort: Cohort, cases: list[Case], done: list[dict[str, Any]], settin
             values[number, place[name]] = float(np.mean(several))
     table = pd.DataFrame(values, columns=list(columns))
     table = with_delta(table) if settings.delta else table
-    table = table[sorted(table.columns, key=lambda name: not name.startswith("radiomics_"))]
+    table = table[sorted(table.columns, key=lambda name: not str(name).startswith("radiomics_"))]
     table.insert(0, "patient_id", with_any)
     return table
 

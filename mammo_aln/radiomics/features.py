@@ -1,13 +1,14 @@
 """Radiomic features of a region: the one door to feature computation, a function of (array, mask, spacing_mm).
 
-The matrices and formulas behind it are this package's own numpy. The libraries that install with plain pip were measured
-first (`docs/radiomics.md`): none has all of IBSI's strong-consensus values, the fastest misses some, and the complete one
-takes four times as long; the tests hold this door to IBSI's own table and to a second implementation.
+The matrices and formulas behind it are this package's own numpy. The libraries that install with plain pip were
+measured first (`docs/radiomics.md`): none reproduces all of IBSI's values, and all take longer. The tests hold this
+door to IBSI's own table and to a second implementation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ LEAST_VOXELS = 8
 
 
 def radiomic_features(
-    array: NDArray[np.floating], mask: Mask, spacing_mm: tuple[float, ...], settings: RadiomicsConfig
+    array: NDArray[Any], mask: Mask, spacing_mm: tuple[float, ...], settings: RadiomicsConfig
 ) -> dict[str, float]:
     """All features that the settings ask for, by `FILTER_FAMILY_NAME`.
 
@@ -47,7 +48,7 @@ def radiomic_features(
     aggregation = ("2D_" if flat else "3D_") + settings.aggregation
     small = int(mask.sum()) < LEAST_VOXELS
     wide = _near(array.shape, mask, spacing_mm, settings)
-    array, mask = np.asarray(array[wide], dtype=float), mask[wide]
+    array, mask = array[wide].astype(np.float64), mask[wide]
     box = bounding_box(mask)
     found: dict[str, float] = {}
     for number, (name, image) in enumerate(filtered_images(array, spacing_mm, settings)):
@@ -73,7 +74,10 @@ def _near(
     taps = 40 if "wavelet" in settings.filters else 1
     return bounding_box(
         mask,
-        tuple(max(int(np.ceil(reach_mm / step)) + 1, taps) if side > 1 else 0 for side, step in zip(sides, spacing_mm)),
+        tuple(
+            max(int(np.ceil(reach_mm / step)) + 1, taps) if side > 1 else 0
+            for side, step in zip(sides, spacing_mm, strict=True)
+        ),
     )
 
 
@@ -148,8 +152,8 @@ def _texture_features(
     roi: Roi, mask: Mask, families: Collection[str], aggregation: Aggregation
 ) -> Iterator[tuple[str, dict[str, Floats]]]:
     plane: matrices.Plane = "3D" if aggregation.startswith("3D") else "2D"
-    slices = np.ones(1) * roi.at.size if plane == "3D" else np.bincount(roi.slices, minlength=roi.padded.shape[0] - 2)
-    slices = slices.astype(float)
+    of_slices = np.bincount(roi.slices, minlength=roi.padded.shape[0] - 2).astype(float)
+    slices = of_slices.sum(keepdims=True) if plane == "3D" else of_slices
     if "cm" in families:
         merged, _ = _join(matrices.co_occurrence(roi, plane), slices, aggregation)
         yield "cm", textures.co_occurrence_features(merged)

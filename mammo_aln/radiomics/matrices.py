@@ -72,7 +72,7 @@ def run_length(roi: Roi, plane: Plane) -> Floats:
 
 
 def _zones(roi: Roi, plane: Plane) -> tuple[Ints, Ints, Ints]:
-    """Connected voxels of one level (8 or 26 neighbours): zone of each voxel, a first voxel and the size of each zone."""
+    """Connected voxels of one level (8 or 26 neighbours): each voxel's zone, each zone's first voxel and size."""
     number = np.full(roi.padded.size, -1, dtype=np.int32)
     number[roi.at] = np.arange(roi.at.size, dtype=np.int32)
     flat = roi.padded.ravel()

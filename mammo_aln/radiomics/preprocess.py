@@ -17,7 +17,7 @@ PERCENTILES = (1.0, 99.0)
 
 
 def prepare(volume: Volume, sequence: str, settings: RadiomicsConfig) -> Volume:
-    """Apply the settings' steps in the order N4, normalisation, resampling; quantitative sequences are only resampled."""
+    """Apply the settings' steps: N4, normalisation, resampling; quantitative sequences are only resampled."""
     array = volume.array
     if sequence not in settings.quantitative:
         if settings.bias_correction:

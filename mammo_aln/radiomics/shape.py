@@ -1,6 +1,8 @@
-"""Shape of a region: IBSI-1 morphology of a volume, and the planar counterparts of a 2D region; names are IBSI's tags."""
+"""Shape of a region: IBSI-1 morphology of a volume and its counterparts in a plane; names are IBSI's tags."""
 
 from __future__ import annotations
+
+from contextlib import suppress
 
 import numpy as np
 from scipy.fft import irfftn, next_fast_len, rfftn
@@ -15,7 +17,7 @@ Spacing = tuple[float, ...]
 
 
 def _axes_mm(points: Floats) -> Floats:
-    """Lengths of the principal axes, longest first: four times the root of each eigenvalue of the (n - 1) covariance."""
+    """Lengths of the principal axes, longest first: 4 times the root of each eigenvalue of the (n - 1) covariance."""
     if len(points) < 2:
         return np.zeros(points.shape[1])
     eigenvalues = np.linalg.eigvalsh(np.cov(points.T))[::-1]
@@ -23,15 +25,13 @@ def _axes_mm(points: Floats) -> Floats:
 
 
 def _diameter(points: Floats) -> float:
-    try:
+    with suppress(QhullError):  # collinear points have no hull, and are few
         points = points[ConvexHull(points).vertices]
-    except QhullError:  # flat or collinear points: all of them are few
-        pass
     return float(pdist(points).max())
 
 
 def _ellipsoid_area(half_axes: Floats) -> float:
-    """Surface of the ellipsoid by IBSI's series of 20 terms; about 3 % below the exact surface, but what it agreed on."""
+    """Surface of the ellipsoid by IBSI's series of 20 terms: about 3 % below the exact one, but what it agreed on."""
     a, b, c = half_axes
     if c <= 0:
         return 0.0

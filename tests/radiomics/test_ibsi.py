@@ -1,4 +1,4 @@
-"""IBSI-1's digital phantom: every feature of strong (6-9 groups) or very strong (10 or more) consensus, and the moderate."""
+"""IBSI-1's digital phantom: every feature of very strong (10 or more groups), strong (6-9) and moderate consensus."""
 
 from __future__ import annotations
 
