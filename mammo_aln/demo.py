@@ -19,6 +19,7 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
     """Make a phantom cohort, train on its internal centres, test on the external one; returns the report's path."""
     import torch
 
+    from mammo_aln.cohort.acquisition import acquisition_of
     from mammo_aln.cohort.tables import read_cohort
     from mammo_aln.evaluation.report import evaluate_files
     from mammo_aln.imaging.jobs import crop_cohort
@@ -42,11 +43,13 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
     step("opening the external centre with frozen weights, threshold and calibration")
     predictions = predict_cohort(run, cohort, folder / "external_test.csv", split="external_test")
     step("judging")
+    known = read_cohort(cohort)
     report = evaluate_files(
         [predictions],
         folder / "evaluation",
         run=run,
-        cohort_patients=read_cohort(cohort).patients,
+        cohort_patients=known.patients,
+        acquisition=acquisition_of(known),
         resamples=2000,
         seed=seed,
     )

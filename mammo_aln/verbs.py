@@ -257,15 +257,24 @@ def evaluate(
         files: predictions, joined by split.
         out: folder for the evaluation.
         run: run directory: adds its training and validation predictions, threshold and recipe.
-        cohort: cohort folder: adds subgroups, baseline table and centre shift.
+        cohort: cohort folder: adds subgroups, baseline table and centre shift (clinical features and image headers).
         resamples: bootstrap resamples.
         seed: draws the resamples.
     """
+    from mammo_aln.cohort.acquisition import acquisition_of
     from mammo_aln.cohort.tables import read_cohort
     from mammo_aln.evaluation.report import evaluate_files
 
-    patients = read_cohort(cohort, need=("patients",)).patients if cohort else None
-    return evaluate_files(files, out, run=run, cohort_patients=patients, resamples=resamples, seed=seed)
+    known = read_cohort(cohort, need=("patients",)) if cohort else None
+    return evaluate_files(
+        files,
+        out,
+        run=run,
+        cohort_patients=known.patients if known else None,
+        acquisition=acquisition_of(known) if known else None,
+        resamples=resamples,
+        seed=seed,
+    )
 
 
 def compare(files: list[Path], out: Path, resamples: int = 2000) -> Path:

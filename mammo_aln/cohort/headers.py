@@ -45,15 +45,18 @@ TEXT = {
     "photometric": 0x00280004,
     "frames": 0x00280008,
     "spacing_mm": 0x00280030,
+    "window_width": 0x00281051,
+    "voi_function": 0x00281056,
     "quality_control": 0x00280300,
     "organ_exposed": 0x00400318,
 }
 UNSIGNED = {"samples": 0x00280002, "rows": 0x00280010, "columns": 0x00280011, "bits_stored": 0x00280101}
 TRANSFER_SYNTAX = 0x00020010
 VIEW_CODES, VIEW_MODIFIERS, ANATOMIC_REGION = 0x00540220, 0x00540222, 0x00082218
+VOI_LUTS = 0x00283010
 SHARED_GROUPS, FRAME_ANATOMY, FRAME_LATERALITY = 0x52009229, 0x00209071, 0x00209072
 CODE_VALUE, CODE_MEANING = 0x00080100, 0x00080104
-SEQUENCES = {VIEW_CODES, VIEW_MODIFIERS, ANATOMIC_REGION, SHARED_GROUPS, FRAME_ANATOMY}
+SEQUENCES = {VOI_LUTS, VIEW_CODES, VIEW_MODIFIERS, ANATOMIC_REGION, SHARED_GROUPS, FRAME_ANATOMY}
 WANTED = {*TEXT.values(), *UNSIGNED.values(), *SEQUENCES, TRANSFER_SYNTAX, CODE_VALUE, CODE_MEANING, FRAME_LATERALITY}
 LAST_WANTED = max(WANTED)
 IDENTITIES = {TEXT["patient"], TEXT["study"], TEXT["sop_instance"]}
@@ -101,6 +104,9 @@ class Header:
     imager_spacing_mm: str
     spacing_mm: str
     photometric: str
+    window_width: str
+    voi_function: str
+    voi_luts: int
     quality_control: str
     rows: int
     columns: int
@@ -285,6 +291,7 @@ def _header(fields: Fields) -> Header:
         view_code=_text(view, CODE_VALUE),
         view_meaning=_text(view, CODE_MEANING),
         view_modifiers=tuple(_text(item, CODE_MEANING) for item in modifiers if isinstance(item, dict)),
+        voi_luts=len(fields.get(VOI_LUTS, "")),
         region_code=_text(_first(fields, ANATOMIC_REGION), CODE_VALUE),
         **known,
     )

@@ -1,4 +1,4 @@
-"""Who the patients are: baseline table by split and outcome, and how far the centres lie apart."""
+"""Who the patients are: baseline table by split, outcome or centre."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from mammo_aln.evaluation.discrimination import auc, delong_variance, logit_interval
 
 STRUCTURE = frozenset(
     [
@@ -52,7 +50,10 @@ def features_of(patients: pd.DataFrame) -> list[str]:
 
 
 def standardised_difference(first: pd.Series, second: pd.Series) -> float:
-    """Difference of two means over the mean spread (of shares for 0/1 columns); NaN where it cannot be known."""
+    """Difference of two means over the mean spread (of shares for 0/1 columns); NaN where it cannot be known.
+
+    Groups that share no value and do not spread lie infinitely far apart.
+    """
     a, b = (pd.to_numeric(part, errors="coerce").dropna().to_numpy(float) for part in (first, second))
     if min(a.size, b.size) < 2:
         return math.nan
@@ -60,13 +61,15 @@ def standardised_difference(first: pd.Series, second: pd.Series) -> float:
     spread = [part.mean() * (1 - part.mean()) if binary else part.var(ddof=1) for part in (a, b)]
     scale = math.sqrt(sum(spread) / 2)
     if scale == 0:
-        return 0.0 if a.mean() == b.mean() else math.nan
+        return 0.0 if a.mean() == b.mean() else math.copysign(math.inf, a.mean() - b.mean())
     return float((a.mean() - b.mean()) / scale)
 
 
-def _lines(patients: pd.DataFrame) -> list[tuple[str, str, pd.Series, bool]]:
+def lines_of(patients: pd.DataFrame) -> list[tuple[str, str, pd.Series, bool]]:
     """(feature, level, numbers, is continuous) of every line of the table; levels become 0/1, unknown stays NaN."""
-    lines = [("residual disease", "", patients["aln_status"].astype(float), False)]
+    lines = []
+    if "aln_status" in patients:
+        lines.append(("residual disease", "", patients["aln_status"].astype(float), False))
     for name in features_of(patients):
         text = _text(patients[name])
         if is_continuous(text):
@@ -83,7 +86,10 @@ def describe(numbers: pd.Series, continuous: bool) -> str:
     if known.empty:
         return "–"
     if continuous:
-        return f"{known.mean():.1f} (SD {known.std(ddof=1):.1f})" if len(known) > 1 else f"{known.iloc[0]:.1f}"
+        digits = 1 if known.abs().max() >= 10 else 3
+        if len(known) == 1:
+            return f"{known.iloc[0]:.{digits}f}"
+        return f"{known.mean():.{digits}f} (SD {known.std(ddof=1):.{digits}f})"
     return f"{int(known.sum())} ({100 * known.mean():.1f} %)"
 
 
@@ -98,7 +104,7 @@ def baseline_table(patients: pd.DataFrame, by: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = [
         {"feature": "patients", "level": ""} | {str(group): str(int((patients[by] == group).sum())) for group in groups}
     ]
-    for feature, level, numbers, continuous in _lines(patients):
+    for feature, level, numbers, continuous in lines_of(patients):
         if by == "outcome" and feature == "residual disease":
             continue
         parts = [numbers[(patients[by] == group).to_numpy()] for group in groups]
@@ -106,40 +112,7 @@ def baseline_table(patients: pd.DataFrame, by: str) -> pd.DataFrame:
         known = [value for value in differences if not math.isnan(value)]
         row: dict[str, Any] = {"feature": feature, "level": level}
         row |= {str(group): describe(part, continuous) for group, part in zip(groups, parts, strict=True)}
-        row["standardised_difference"] = f"{max(known):.2f}" if known else "–"
+        row["standardised_difference"] = f"{max(known):.2f}".replace("inf", "∞") if known else "–"
         row["missing"] = f"{100 * numbers.isna().mean():.1f} %"
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
-
-
-def centre_shift(patients: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
-    """How well a logistic regression on the baseline features tells each centre from the others (5 folds).
-
-    An AUC near 0.5 means alike patients; near 1 means that the centre alone could be read off the features. One row per
-    centre with at least ten patients: `center`, `n`, `auc`, `ci_low`, `ci_high`.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    columns = {}
-    for feature, level, numbers, _ in _lines(patients)[1:]:
-        columns[f"{feature}={level}"] = numbers.fillna(numbers.median())
-        if numbers.isna().any():
-            columns[f"{feature} missing"] = numbers.isna().astype(float)
-    if not columns:
-        return []
-    design = pd.DataFrame(columns).to_numpy(float)
-    rows = []
-    for center in sorted(set(patients["center"])):
-        here = (patients["center"] == center).to_numpy().astype(int)
-        if min(here.sum(), (1 - here).sum()) < 10:
-            continue
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000))
-        folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-        told = cross_val_predict(model, design, here, cv=folds, method="decision_function")
-        area, variance = auc(told, here), delong_variance(told, here)
-        low, high = logit_interval(area, variance) if 0 < area < 1 else (math.nan, math.nan)
-        rows.append({"center": center, "n": int(here.sum()), "auc": area, "ci_low": low, "ci_high": high})
-    return rows

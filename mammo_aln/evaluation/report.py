@@ -13,12 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mammo_aln import __version__
 from mammo_aln.evaluation import checklists, plots, words
 from mammo_aln.evaluation.across import between_centres, joined, subgroups
-from mammo_aln.evaluation.baseline import baseline_table, centre_shift
+from mammo_aln.evaluation.baseline import baseline_table
 from mammo_aln.evaluation.curves import Place, curve_tables, places
 from mammo_aln.evaluation.judge import comparable_centers, judge
 from mammo_aln.evaluation.plots import Picture, figure_text, safer_auc, spoken
 from mammo_aln.evaluation.predictions import Predictions, read_predictions
 from mammo_aln.evaluation.samples import LEARNT_FROM, Sample
+from mammo_aln.evaluation.shift import centre_profile, centre_shift
 from mammo_aln.evaluation.utility import operations_spared
 from mammo_aln.files import write_csv, write_json, write_text
 
@@ -175,8 +176,10 @@ def spared_rows(samples: Mapping[Place, Sample]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cohort_tables(predictions: Predictions, patients: pd.DataFrame, metrics: dict[str, Any]) -> dict[str, pd.DataFrame]:
-    """Baseline tables, subgroups and centre shift; their figures also enter `metrics`."""
+def cohort_tables(
+    predictions: Predictions, patients: pd.DataFrame, acquisition: pd.DataFrame | None, metrics: dict[str, Any]
+) -> dict[str, pd.DataFrame]:
+    """Baseline tables, subgroups, centre profile and centre shift; their figures also enter `metrics`."""
     threshold = next(iter(metrics["splits"].values()))["threshold"]["value"]
     metrics["subgroups"] = subgroups(predictions, patients, threshold)
     rows = joined(predictions, patients).rename(columns=lambda name: str(name).removeprefix("feature:"))
@@ -190,7 +193,10 @@ def cohort_tables(predictions: Predictions, patients: pd.DataFrame, metrics: dic
         "baseline_by_outcome": baseline_table(known.assign(outcome=outcome), "outcome"),
     }
     metrics["baseline"] = by_split.to_dict("records")
-    metrics["centre_shift"] = centre_shift(rows) if predictions.has_center else []
+    metrics["centre_shift"] = []
+    if rows["center"].nunique() > 1:
+        metrics["centre_shift"] = centre_shift(rows, acquisition)
+        made["centre_profile"] = centre_profile(rows, acquisition)
     flat = [
         {
             "split": split,
@@ -253,6 +259,7 @@ def evaluate_files(
     *,
     run: Path | None = None,
     cohort_patients: pd.DataFrame | None = None,
+    acquisition: pd.DataFrame | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Path:
@@ -263,6 +270,8 @@ def evaluate_files(
         out: folder to write to.
         run: run directory; its own `predictions.csv` (train, val) is judged too.
         cohort_patients: validated patients table of the cohort; adds subgroups, baseline table and centre shift.
+        acquisition: one row per `patient_id` of how the images were made (vendor, spacing, VOI, ...); enters the centre
+            shift.
         resamples: bootstrap resamples.
         seed: of the bootstrap.
 
@@ -280,7 +289,7 @@ def evaluate_files(
     metrics["heterogeneity"] = between_centres({name: samples["", name] for name in _comparable(metrics)})
     spared = spared_rows(samples)
     metrics["operations_spared"] = spared.to_dict("records")
-    extra = cohort_tables(predictions, cohort_patients, metrics) if cohort_patients is not None else {}
+    extra = cohort_tables(predictions, cohort_patients, acquisition, metrics) if cohort_patients is not None else {}
     figures = pictures(samples, tables, metrics) | {"forest": forests(metrics)}
     codes, ledger = fallback_rows(predictions.facts)
     made = tables | extra | ({"operations_spared": spared} if len(spared) else {})
@@ -305,6 +314,7 @@ def evaluate_files(
         heterogeneity=metrics["heterogeneity"],
         subgroups=metrics.get("subgroups", {}),
         shift=metrics.get("centre_shift", []),
+        profile=extra.get("centre_profile"),
         methods=words.methods(predictions.facts, metrics, resamples, __version__),
         model_card=words.model_card(predictions.facts, metrics),
         checklists=checklists.filled(predictions.facts, metrics),
