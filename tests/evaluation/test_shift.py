@@ -66,8 +66,6 @@ def test_groups_that_share_nothing_lie_infinitely_far_apart() -> None:
     profile = centre_profile(table, own).set_index(["feature", "level"])
     assert profile.loc[("vendor", "one"), "standardised_difference"] == "∞"
     assert profile.loc[("pixel spacing, mm", ""), "a"].startswith("0.0")  # not rounded to 0.1
-        profile.loc["pixel spacing, mm"]
-    )
 
 
 @pytest.mark.parametrize("n", [4, 12])
