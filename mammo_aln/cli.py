@@ -1,6 +1,7 @@
 """`mammo-aln VERB`: a table of verbs, each one call of a function in `verbs.py` whose signature is its flags.
 
-Exit codes: 0 done; 1 a check found problems; 2 wrong input or setting, told on standard error. What a verb made is the
+Exit codes: 0 done; 1 a check found problems; 2 wrong input or setting, told on standard error; 75 a scheduler's signal
+stopped a training, start it again; 130 Ctrl-C. What a verb made is the
 last line of standard output, a path alone; everything else goes to standard error. Heavy libraries load only once a
 verb runs.
 """
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"mammo-aln: unknown verb {verb!r}; known: {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    from mammo_aln.errors import InputError
+    from mammo_aln.errors import InputError, Requeue
 
     try:
         return _run(verb, rest)
@@ -78,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"mammo-aln {verb}: stopped; the same command goes on from what is finished", file=sys.stderr)
         return 130
+    except Requeue as stopped:
+        print(f"mammo-aln {verb}: {stopped}; the same command goes on from there", file=sys.stderr)
+        return os.EX_TEMPFAIL
     except BrokenPipeError:
         # The reader of standard output left; what was made is on disk.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -75,6 +75,8 @@ class ModelConfig:
         embed_dim: width of a crop's token and of the fused vector.
         drop_rate: dropout before the last layer.
         modality_dropout: share of training patients for whom one of several inputs is hidden in a step.
+        drop_path_rate: stochastic depth: share of the residual branches that a training step leaves out, rising to this
+            in the last block; backbones without it (densenet121) refuse it.
         freeze_epochs: epochs for which loaded backbone weights are frozen; acts only where weights were loaded.
         grad_checkpointing: recompute activations in the backward pass instead of keeping them: less memory, more time.
     """
@@ -88,6 +90,7 @@ class ModelConfig:
     embed_dim: int = 64
     drop_rate: float = 0.1
     modality_dropout: float = 0.1
+    drop_path_rate: float = 0.0
     freeze_epochs: int = 0
     grad_checkpointing: bool = False
 
@@ -103,6 +106,8 @@ class OptimConfig:
         ema_decay: decay per step of the weight average used for validation and prediction; 0 switches it off.
         label_smoothing: moves targets towards 0.5 by this share.
         class_weight: `balanced` weighs the two classes equally in the loss.
+        loss: `bce` (binary cross-entropy) or `focal`, which plays down patients that are classified well already.
+        focal_gamma: how much it does; 0 is binary cross-entropy.
         gradient_clip_norm: largest norm of a step's gradient.
         layer_decay: each layer below the last learns at this share of the next one's rate; acts only where weights were
             loaded.
@@ -114,6 +119,8 @@ class OptimConfig:
     ema_decay: float = 0.98
     label_smoothing: float = 0.0
     class_weight: Literal["none", "balanced"] = "none"
+    loss: Literal["bce", "focal"] = "bce"
+    focal_gamma: float = 2.0
     gradient_clip_norm: float = 1.0
     layer_decay: float = 0.8
 
@@ -159,6 +166,7 @@ class TrainerConfig:
         devices: number of devices.
         num_nodes: number of machines.
         precision: Lightning's name of the arithmetic.
+        compile: translate the backbones with torch.compile: minutes at the start, then faster steps on a GPU.
     """
 
     max_epochs: int = 40
@@ -167,6 +175,7 @@ class TrainerConfig:
     devices: int = 1
     num_nodes: int = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    compile: bool = False
 
 
 @dataclass(frozen=True)

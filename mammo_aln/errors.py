@@ -1,4 +1,4 @@
-"""The one exception that means: the user's input or setting is wrong (exit code 2, no traceback)."""
+"""Exceptions that mean something to the user: wrong input or setting (exit code 2), or start me again (75)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 class InputError(Exception):
     """Wrong input or setting, told in plain words that say what to do."""
+
+
+class Requeue(BaseException):
+    """A signal asked the process to leave; what is done is saved, the same command goes on (exit code 75)."""
 
 
 class UnreadableDicom(InputError):

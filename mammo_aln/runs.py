@@ -37,7 +37,7 @@ WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
     # settings that change where or how fast a run is computed, not what it computes
     "pixels": ("max_pixels",),
     "data": ("num_workers",),
-    "trainer": ("accelerator", "devices", "num_nodes"),
+    "trainer": ("accelerator", "devices", "num_nodes", "compile"),
     "log": ("wandb", "project"),
 }
 AUXILIARY_ONLY = ("auxiliary", "auxiliary_strategy", "auxiliary_size_mm", "peritumoral_scale")
@@ -68,6 +68,8 @@ def shaping_settings(settings: Settings) -> dict[str, Any]:
     elif "auxiliary" not in inputs:
         for key in AUXILIARY_ONLY:
             plain["crop"].pop(key)
+    if settings.optim.loss != "focal":
+        plain["optim"].pop("focal_gamma")
     if not settings.data.folds:
         for key in FOLDS_ONLY:
             plain["data"].pop(key)

@@ -53,6 +53,7 @@ class Backbone(nn.Module):
         size_px: side of the crops in pixels.
         pretrained: `false`, `true` or a path (see `weights.load_weights`).
         region_index: which region's backbone is taken from a checkpoint that holds several.
+        drop_path_rate: stochastic depth, handed to timm; 0 leaves timm's default.
         grad_checkpointing: recompute activations in the backward pass instead of keeping them.
 
     Raises:
@@ -71,11 +72,13 @@ class Backbone(nn.Module):
         *,
         pretrained: bool | str = False,
         region_index: int = 0,
+        drop_path_rate: float = 0.0,
         grad_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         rule = rule_of(name)
         args = {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
+        args |= _drop_path_argument(args, drop_path_rate)
         args |= _size_arguments(name, rule, args, size_px)
         self.body = _create(name, rule.timm_name, args)
         self.loaded = load_weights(self.body, rule.timm_name, args, pretrained, region_index)
@@ -110,6 +113,12 @@ class LearningNetwork(nn.Module):
         """Backbones that began from loaded weights."""
         backbones = [module for module in self.modules() if isinstance(module, Backbone)]
         return [backbone for backbone in backbones if backbone.loaded]
+
+
+def compile_backbones(network: nn.Module) -> None:
+    """Translate every backbone of a network by `torch.compile` at its first step; the names of weights stay."""
+    for backbone in [module for module in network.modules() if isinstance(module, Backbone)]:
+        backbone.body.compile()
 
 
 def rule_of(name: str) -> BackboneRule:
@@ -163,10 +172,24 @@ def _size_arguments(name: str, rule: BackboneRule, args: dict[str, Any], size_px
     return found
 
 
+def _drop_path_argument(args: dict[str, Any], rate: float) -> dict[str, Any]:
+    if rate == 0:
+        return {}
+    if "drop_path_rate" in args:
+        raise InputError(
+            f"model.drop_path_rate = {rate} and model.backbone_args drop_path_rate = {args['drop_path_rate']}: give one"
+        )
+    return {"drop_path_rate": rate}
+
+
 def _create(name: str, timm_name: str, args: dict[str, Any]) -> nn.Module:
     try:
         return timm.create_model(timm_name, pretrained=False, in_chans=1, num_classes=0, **args)
     except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError, IndexError, KeyError) as error:
+        if "unexpected keyword argument 'drop_path_rate'" in str(error):
+            raise InputError(
+                f"drop_path_rate: {name} (timm {timm_name}) has no such branches to drop; use 0"
+            ) from error
         raise InputError(
             f"model.backbone_args = {args} do not fit model.backbone = {name!r} (timm {timm_name}): {error}"
         ) from error

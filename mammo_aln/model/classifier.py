@@ -132,8 +132,13 @@ class AxillaryClassifier(Learner):
             # Not at the epoch's end: a checkpoint may be written on either side of that hook.
             self.train_mean.reset()
         self.freeze_loaded(self.current_epoch < self.model_config.freeze_epochs)
+        optim = self.optim_config
         loss = binary_loss(
-            self(batch), batch["label"], self._class_weights(batch["label"]), self.optim_config.label_smoothing
+            self(batch),
+            batch["label"],
+            self._class_weights(batch["label"]),
+            optim.label_smoothing,
+            optim.focal_gamma if optim.loss == "focal" else 0.0,
         )
         known = int((~torch.isnan(batch["label"])).sum())
         if known:

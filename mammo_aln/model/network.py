@@ -173,6 +173,7 @@ def _crop_encoder(model: ModelConfig, size_px: int, region_index: int) -> CropEn
         size_px,
         pretrained=model.pretrained,
         region_index=region_index,
+        drop_path_rate=model.drop_path_rate,
         grad_checkpointing=model.grad_checkpointing,
     )
     return CropEncoder(backbone, model.embed_dim)

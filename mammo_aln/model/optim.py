@@ -14,20 +14,26 @@ from mammo_aln.config import OptimConfig
 from mammo_aln.model.backbones import LearningNetwork
 
 
-def binary_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+def binary_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float, focal_gamma: float = 0.0) -> Tensor:
     """Weighted binary cross-entropy over the patients whose label is known; 0 (with a gradient of 0) where none is.
+
+    With `focal_gamma` above 0 each patient's loss is multiplied by (1 - p_t) ** focal_gamma, p_t being the probability
+    of the true class: the focal loss of Lin et al. 2017, "Focal loss for dense object detection", equation 4.
 
     Args:
         logits: (B,).
         labels: (B,), 1, 0, or NaN for unknown.
         weights: weight of the negative and of the positive class (2,).
         smoothing: moves targets towards 0.5 by this share.
+        focal_gamma: focusing exponent; 0 is binary cross-entropy.
     """
     known = ~torch.isnan(labels)
     target = torch.where(known, labels, 0.0)
     weight = torch.where(target > 0.5, weights[1], weights[0]) * known
     smooth = target * (1.0 - smoothing) + 0.5 * smoothing
     each = nn.functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
+    if focal_gamma > 0:
+        each = each * torch.sigmoid(torch.where(target > 0.5, -logits, logits)) ** focal_gamma
     return (each * weight).sum() / weight.sum().clamp(min=1e-12)
 
 

@@ -14,7 +14,10 @@ import torch
 
 from mammo_aln.files import write_csv, written_whole
 from mammo_aln.progress import Progress
+from mammo_aln.training.stopping import STOP, place_in_training
+from mammo_aln.training.throughput import Throughput, in_words
 
+NOTE_EVERY_S = 1.0
 COLUMNS = ("train_loss", "val_loss", "val_auc")
 
 
@@ -22,62 +25,24 @@ def _column_order(name: str) -> tuple[int, str]:
     return (COLUMNS.index(name) if name in COLUMNS else len(COLUMNS), name)
 
 
-class EpochSeed(pl.Callback):
-    """Seeds torch from (seed, epoch, rank) when an epoch begins: a resumed run draws what an undisturbed one does."""
+class StepSeed(pl.Callback):
+    """Seeds torch from (seed, epoch, step, rank) at each step: a run resumed at any step draws what it would have."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set torch's generators."""
-        entropy = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank))
-        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
-
-
-class Throughput(pl.Callback):
-    """Measures an epoch: seconds, training patients per second, share of the time spent waiting for data."""
-
-    def __init__(self) -> None:
-        self.figures: dict[str, float] = {}
-        self._begun = self._batch_done = self._waited_s = 0.0
-        self._patients = 0
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self._begun = self._batch_done = time.perf_counter()
-        self._waited_s, self._patients = 0.0, 0
-
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Whatever passed since the last step was waiting."""
-        self._waited_s += time.perf_counter() - self._batch_done
-        self._patients += len(batch["label"])
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Note when the step ended."""
-        self._batch_done = time.perf_counter()
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Training of this epoch is over: take its figures."""
-        if not trainer.sanity_checking and self._patients:
-            seconds = self._batch_done - self._begun
-            self.figures = {
-                "train_s": seconds,
-                "train_patients_per_s": self._patients / seconds,
-                "data_wait_s": self._waited_s,
-            }
+        """Set torch's generators."""
+        entropy = np.random.SeedSequence((self.seed, trainer.current_epoch, batch_idx, trainer.global_rank))
+        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
 
 
 class RunRecorder(pl.callbacks.Checkpoint):
     """After each epoch: a row of metrics.csv, `last.ckpt`, and `best.ckpt` when validation AUC rose.
+
+    A signal that asks the process to leave is answered after a step, with a `last.ckpt` of that step.
 
     Each file is replaced whole, checkpoint last, so that a kill at any instant leaves a state from which the same
     command goes on.
@@ -89,6 +54,9 @@ class RunRecorder(pl.callbacks.Checkpoint):
         self.rows: list[dict[str, Any]] = []
         self._progress: Progress | None = None
         self._note = ""
+        self._epoch_note = ""
+        self._noted = 0.0
+        self._place: dict[str, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to tell how far the training has come, in steps: an epoch may take hours."""
@@ -99,9 +67,19 @@ class RunRecorder(pl.callbacks.Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """One step more."""
+        """One step more; leave after it where a signal asked for that."""
         if self._progress is not None:
+            if time.monotonic() - self._noted > NOTE_EVERY_S:
+                self._noted = time.monotonic()
+                self._note = "; ".join(filter(None, (self._epoch_note, in_words(self.throughput.so_far()))))
             self._progress.advance(note=self._note)
+        # After an epoch's last step its validation comes first.
+        if batch_idx + 1 < trainer.num_training_batches and STOP.agreed(trainer, batch_idx):
+            # A data module that cannot begin within an epoch goes on from the end of the last one.
+            if hasattr(getattr(trainer, "datamodule", None), "begin"):
+                self._place = place_in_training(trainer, epoch_done=False, batch_idx=batch_idx)
+                self._save(trainer, "last.ckpt")
+            STOP.leave()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the last state on the terminal or in the log."""
@@ -125,6 +103,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
     ) -> None:
         """Put what is frozen beside the weights: run id, pixel recipe, clinical encoding."""
         checkpoint["mammo_aln"] = self.frozen
+        checkpoint["place"] = self._place
         # Weights that a run began from are inside it; the path they came from is nobody's business.
         settings = checkpoint["hyper_parameters"]
         checkpoint["hyper_parameters"] = {**settings, "model": {**settings["model"], "pretrained": False}}
@@ -140,18 +119,20 @@ class RunRecorder(pl.callbacks.Checkpoint):
             **{name: metrics[name] for name in sorted(metrics, key=_column_order)},
             **self.throughput.figures,
         }
-        if torch.cuda.is_available():
-            row["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
         self.rows = [*self.rows, row]
         is_best = auc > self.best_auc
         if is_best:
             self.best_auc, self.best_epoch = auc, trainer.current_epoch
         if trainer.is_global_zero:
             write_csv(self.run / "metrics.csv", pd.DataFrame(self.rows))
-            self._note = self._in_words(trainer, row)
+            self._epoch_note = self._in_words(trainer, row)
+            self._note = "; ".join(filter(None, (self._epoch_note, in_words(self.throughput.figures))))
+        self._place = place_in_training(trainer, epoch_done=True)
         if is_best:
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")
+        if not self._place["done"] and STOP.agreed(trainer):
+            STOP.leave()
 
     def _save(self, trainer: pl.Trainer, name: str) -> None:
         if trainer.world_size > 1:
@@ -162,10 +143,8 @@ class RunRecorder(pl.callbacks.Checkpoint):
             trainer.save_checkpoint(part)
 
     def _in_words(self, trainer: pl.Trainer, row: dict[str, Any]) -> str:
-        waited = 100 * row.get("data_wait_s", 0.0) / max(row.get("train_s", 1.0), 1e-9)
-        rate, loss, auc = (row.get(name, nan) for name in ("train_patients_per_s", "train_loss", "val_auc"))
+        loss, auc = (row.get(name, nan) for name in ("train_loss", "val_auc"))
         return (
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: train_loss {loss:.4f}, val_auc {auc:.3f} "
-            f"(best {self.best_auc:.3f} at epoch {self.best_epoch + 1}), {rate:.1f} patients/s, "
-            f"{waited:.0f} % of the time waiting for data"
+            f"(best {self.best_auc:.3f} at epoch {self.best_epoch + 1})"
         )

@@ -153,6 +153,8 @@ class MammoDataModule(pl.LightningDataModule):
         self.whole_cohort = whole
         self.cohort = replace(whole, patients=usable_units(whole.patients, self.splits))
         self.encoder = encoder
+        self.begin: tuple[int, int] | None = None
+        """Epoch and step at which training goes on; None begins at the first."""
         self._crop_set: CropSet | None = None
         self._arrays: dict[str, UnitArrays] = {}
 
@@ -285,7 +287,12 @@ class MammoDataModule(pl.LightningDataModule):
             dataset,
             batch_size=self.data.batch_size,
             sampler=EpochSampler(
-                len(arrays.label), seed=self.seed, shuffle=training, batch_size=self.data.batch_size, alone=alone
+                len(arrays.label),
+                seed=self.seed,
+                shuffle=training,
+                batch_size=self.data.batch_size,
+                alone=alone,
+                begin=self.begin if training else None,
             ),
             collate_fn=Collate(self.crop.size_px),
             num_workers=workers,

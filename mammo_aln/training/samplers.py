@@ -13,25 +13,36 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, unit). Shuffled per epoch in training; in order, every unit once over all ranks, elsewhere.
 
     Lightning calls `set_epoch` before each epoch, also after a resume. With `alone`, this process takes every unit,
-    whatever others there are: their group outlives a training on several devices.
+    whatever others there are: their group outlives a training on several devices. The first pass of a resumed run
+    begins at `begin`, an epoch and a step of it: loader processes fetch before Lightning has named the epoch.
     """
 
-    def __init__(self, units: int, *, seed: int, shuffle: bool, batch_size: int, alone: bool = False) -> None:
+    def __init__(
+        self,
+        units: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        batch_size: int,
+        alone: bool = False,
+        begin: tuple[int, int] | None = None,
+    ) -> None:
         self.units, self.seed, self.shuffle, self.batch_size = units, seed, shuffle, batch_size
         self.alone = alone
         self.epoch = 0
+        self.begin = begin
 
     def set_epoch(self, epoch: int) -> None:
         """Name the epoch whose order is drawn next."""
         self.epoch = epoch
 
-    def _mine(self) -> np.ndarray:
+    def _mine(self, epoch: int) -> np.ndarray:
         together = not self.alone and torch.distributed.is_available() and torch.distributed.is_initialized()
         ranks = torch.distributed.get_world_size() if together else 1
         rank = torch.distributed.get_rank() if together else 0
         order = np.arange(self.units)
         if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(self.units)
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.units)
             # Every rank takes as many steps as the others; a step of fewer units than the others would weigh them more.
             step = self.batch_size * ranks
             if self.units >= step:
@@ -41,8 +52,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return order[rank::ranks]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self.epoch if self.shuffle else 0
-        return ((epoch, int(unit)) for unit in self._mine())
+        epoch, step = (self.epoch if self.shuffle else 0, 0) if self.begin is None else self.begin
+        self.begin = None
+        return ((epoch, int(unit)) for unit in self._mine(epoch)[step * self.batch_size :])
 
     def __len__(self) -> int:
-        return len(self._mine())
+        return len(self._mine(self.epoch))

@@ -92,7 +92,13 @@ def lightning_hushed() -> Iterator[None]:
         logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for notice in ("does not have many workers", "srun", "LeafSpec", "in eval mode at the start of training"):
+            for notice in (
+                "does not have many workers",
+                "srun",
+                "LeafSpec",
+                "in eval mode at the start",
+                "ended before the epoch ended",
+            ):
                 warnings.filterwarnings("ignore", message=f".*{notice}.*")
             yield
     finally:

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,7 +21,9 @@ from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.config import Settings, TrainerConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_csv, write_json
+from mammo_aln.model.backbones import compile_backbones
 from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.model.learner import Learner
 from mammo_aln.progress import say
 from mammo_aln.runs import (
     environment,
@@ -32,7 +36,7 @@ from mammo_aln.runs import (
     write_state,
 )
 from mammo_aln.seal import frozen_digests
-from mammo_aln.training.callbacks import EpochSeed, RunRecorder, Throughput
+from mammo_aln.training.callbacks import RunRecorder, StepSeed
 from mammo_aln.training.datamodule import MammoDataModule
 from mammo_aln.training.scoring import (
     fit_on_validation,
@@ -41,9 +45,12 @@ from mammo_aln.training.scoring import (
     prediction_table,
     write_predictions,
 )
+from mammo_aln.training.stopping import STOP, StopAtStep
+from mammo_aln.training.throughput import Throughput
 from mammo_aln.training.units import cohort_flow, require_both_classes
 
 
+@STOP.watched()
 def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path | None = None) -> Path:
     """Train one model, or go on with it, or do nothing where it is done; returns the run directory.
 
@@ -99,7 +106,7 @@ def carry_out(
     make_folder(run)
     # Every process of a training on several devices comes through here; the first one keeps the records.
     leads = getattr(rank_zero_only, "rank", 0) == 0
-    with held_alone(run) if leads else nullcontext():
+    with STOP.watched(), held_alone(run) if leads else nullcontext():
         if not leads:
             fit()
             return run
@@ -130,6 +137,16 @@ def require_hardware(trainer: TrainerConfig) -> None:
         raise InputError(f"trainer.accelerator=gpu, trainer.devices={trainer.devices}: this machine has {has}")
     if trainer.precision == "16-mixed" and (trainer.accelerator == "cpu" or not gpus):
         raise InputError("trainer.precision=16-mixed needs a GPU; 32-true and bf16-mixed run on a CPU")
+    if trainer.compile:
+        _require_compiler(on_gpu=trainer.accelerator != "cpu" and gpus > 0)
+
+
+def _require_compiler(*, on_gpu: bool) -> None:
+    """torch.compile writes C++ for a CPU and Triton for a GPU; without their compilers it fails in the first step."""
+    if on_gpu and find_spec("triton") is None:
+        raise InputError("trainer.compile=true on a GPU needs triton, which is not installed; set it to false")
+    if not on_gpu and not any(which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name):
+        raise InputError("trainer.compile=true on a CPU needs a C++ compiler (g++ or clang++); set it to false")
 
 
 def data_module(cohort: Path | Cohort, settings: Settings, store: Path | None, **more: Any) -> MammoDataModule:
@@ -175,7 +192,7 @@ def _fit(run: Path, data: MammoDataModule, module: AxillaryClassifier, settings:
 
 
 def fit_module(
-    run: Path, data: pl.LightningDataModule, module: pl.LightningModule, settings: Settings, frozen: dict[str, Any]
+    run: Path, data: pl.LightningDataModule, module: Learner, settings: Settings, frozen: dict[str, Any]
 ) -> None:
     """Train a module from `last.ckpt`, or from its beginning where there is none.
 
@@ -187,14 +204,27 @@ def fit_module(
         frozen: what each checkpoint holds beside the weights: plain dict, list, string, number.
     """
     run_id = run.name
+    if settings.trainer.compile:
+        compile_backbones(module.network)
     throughput = Throughput()
-    callbacks: list[pl.Callback] = [EpochSeed(settings.seed), throughput, RunRecorder(run, throughput, frozen)]
+    callbacks: list[pl.Callback] = [
+        StepSeed(settings.seed),
+        throughput,
+        StopAtStep(),
+        RunRecorder(run, throughput, frozen),
+    ]
     if settings.trainer.patience:
         callbacks.append(
             pl.callbacks.EarlyStopping("val_auc", mode="max", patience=settings.trainer.patience, verbose=False)
         )
     last = run / "checkpoints" / "last.ckpt"
     if last.is_file():
+        place = torch.load(last, map_location="cpu", weights_only=True, mmap=True).get("place") or {}
+        if place.get("done"):
+            say(f"run {run_id}: {last.name} stands at the end of the training")
+            return
+        if place and hasattr(data, "begin"):
+            data.begin = (place["epoch"], place["step"])
         say(f"run {run_id}: going on from {last.name}")
     with lightning_hushed():
         trainer = pl.Trainer(
@@ -213,10 +243,11 @@ def fit_module(
             use_distributed_sampler=False,
         )
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+            with STOP.at_steps():
+                trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
         except SystemExit as stopped:
-            # So Lightning passes on Ctrl-C (exit code 1) and SIGTERM (exit code 0, as if all were done).
-            raise KeyboardInterrupt("stopped by Ctrl-C or a signal") from stopped
+            # So Lightning passes on Ctrl-C (exit code 1).
+            raise KeyboardInterrupt("stopped by Ctrl-C") from stopped
 
 
 def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> None:

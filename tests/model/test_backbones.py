@@ -111,3 +111,19 @@ def test_any_other_timm_model(name):
     backbone = Backbone(name, {}, 96).eval()
     with torch.no_grad():
         assert backbone(torch.rand(1, 1, 96, 96)).shape == (1, backbone.features)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "densenet121"])
+def test_drop_path_rises_to_its_rate(name):
+    args = {"resnet50": {"layers": [2, 2, 2, 2], "channels": [8, 8, 8, 8], "stem_width": 8}}.get(name, {})
+    body = Backbone(name, args, 64, drop_path_rate=0.3).body
+    rates = [module.drop_prob for module in body.modules() if type(module).__name__ == "DropPath"]
+    assert rates == sorted(rates)
+    assert 0.2 < rates[-1] < 0.3001
+
+
+def test_drop_path_is_refused_where_there_is_none_and_where_it_is_given_twice(tiny_args):
+    with pytest.raises(InputError, match=r"densenet121.*no such branches"):
+        Backbone("densenet121", tiny_args["densenet121"], 64, drop_path_rate=0.1)
+    with pytest.raises(InputError, match="give one"):
+        Backbone("convnextv2", {**tiny_args["convnextv2"], "drop_path_rate": 0.1}, 64, drop_path_rate=0.1)

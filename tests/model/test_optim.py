@@ -114,3 +114,23 @@ def test_average_begins_as_the_network_and_is_not_trained():
     assert torch.equal(average.network.weight, network.weight)
     assert average.network.weight is not network.weight
     assert not any(weight.requires_grad for weight in average.parameters())
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal_loss_by_its_formula(gamma):
+    logits = torch.tensor([2.0, -1.0, 0.3, -4.0])
+    labels = torch.tensor([1.0, 1.0, 0.0, float("nan")])
+    expected = 0.0
+    for logit, label in zip(logits[:3].tolist(), labels[:3].tolist(), strict=True):
+        p = 1 / (1 + math.exp(-logit))
+        p_t = p if label == 1 else 1 - p
+        expected += -((1 - p_t) ** gamma) * math.log(p_t) / 3
+    assert binary_loss(logits, labels, torch.ones(2), 0.0, gamma).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_focal_loss_of_far_logits_has_a_finite_gradient():
+    logits = torch.tensor([80.0, -80.0, 80.0], requires_grad=True)
+    loss = binary_loss(logits, torch.tensor([1.0, 1.0, 0.0]), torch.ones(2), 0.0, 2.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(160 / 3)
+    assert logits.grad.isfinite().all()

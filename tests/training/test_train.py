@@ -179,9 +179,9 @@ def test_kill_9_in_the_middle_of_an_epoch_loses_nothing(
     same_run(last.parents[1], three_epochs)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_training_that_is_stopped_says_so_and_keeps_others_off_while_it_runs(
-    sent: signal.Signals, three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
+    sent: signal.Signals, code: int, three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
 ) -> None:
     words = [sys.executable, "-m", "mammo_aln", "train", str(phantom), "--out", str(tmp_path), "--store", str(store)]
     words += ["--config", str(three_epochs / "config.yaml"), "--trainer.max_epochs=500"]
@@ -194,7 +194,7 @@ def test_a_training_that_is_stopped_says_so_and_keeps_others_off_while_it_runs(
     assert json.loads((run / "state.json").read_text())["state"] == "running"
     process.send_signal(sent)
     out, told = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert out == ""
     assert "stopped" in told.splitlines()[-1]
     assert json.loads((run / "state.json").read_text())["state"] == "failed"
@@ -264,3 +264,36 @@ def test_a_cohort_that_cannot_be_learnt_from_is_refused_in_words(
     with pytest.raises(InputError, match=expected):
         train_run(cohort, tmp_path / "runs", tiny_settings(), store=store)
     assert not (tmp_path / "runs").exists()
+
+
+def test_focal_loss_and_drop_path_enter_a_run(phantom: Path, store: Path, tmp_path: Path) -> None:
+    tiny = tiny_settings()
+    ids = set()
+    for optim in (tiny.optim, replace(tiny.optim, loss="focal"), replace(tiny.optim, loss="focal", focal_gamma=1.0)):
+        settings = replace(tiny, optim=optim, model=replace(tiny.model, drop_path_rate=0.1))
+        ids.add(train_run(phantom, tmp_path, settings, store=store).name)
+    assert len(ids) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_training_is_the_same_run(phantom: Path, store: Path, tmp_path: Path) -> None:
+    tiny = tiny_settings(epochs=2)
+    compiled = replace(tiny, trainer=replace(tiny.trainer, compile=True))
+    plain = train_run(phantom, tmp_path / "plain", tiny, store=store)
+    fast = train_run(phantom, tmp_path / "fast", compiled, store=store)
+    assert fast.name == plain.name
+    states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (plain, fast)]
+    assert list(states[0]) == list(states[1])
+    one, other = (pd.read_csv(run / "metrics.csv") for run in (plain, fast))
+    assert np.allclose(one["train_loss"], other["train_loss"], atol=1e-3)
+
+
+def test_compiling_without_a_compiler_is_refused_before_any_work(
+    phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mammo_aln.training.train.which", lambda name: None)
+    tiny = tiny_settings()
+    with pytest.raises(InputError, match=r"trainer\.compile"):
+        train_run(phantom, tmp_path / "r", replace(tiny, trainer=replace(tiny.trainer, compile=True)), store=store)
+    assert not (tmp_path / "r").exists()

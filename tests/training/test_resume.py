@@ -1,0 +1,135 @@
+"""Wherever a training stops, the same command ends with the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mammo_aln.config import Settings
+from mammo_aln.errors import Requeue
+from mammo_aln.training import train as training
+from mammo_aln.training.callbacks import RunRecorder
+from mammo_aln.training.samplers import EpochSampler
+from mammo_aln.training.train import train_run
+from tests.training.settings import tiny_settings
+from tests.training.test_train import same_run
+
+
+def careful_settings(epochs: int = 4) -> Settings:
+    """Whatever has a state: several steps an epoch, dropouts, averaged weights, early stopping, a loader process."""
+    tiny = tiny_settings(epochs=epochs, drop_rate=0.3, modality_dropout=0.3, fusion="attention")
+    return replace(
+        tiny,
+        data=replace(tiny.data, batch_size=4, num_workers=1),
+        optim=replace(tiny.optim, class_weight="balanced"),
+        trainer=replace(tiny.trainer, patience=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_run(phantom, tmp_path_factory.mktemp("runs"), careful_settings(), store=store)
+
+
+def die_at(step: int, sent: int, cohort: Path, out: Path, store: Path) -> None:
+    """Train; this very process gets a signal when `step` steps have been taken."""
+    told = RunRecorder.on_train_batch_end
+
+    def tell_and_die(self, trainer, *rest) -> None:
+        if trainer.global_step == step:
+            os.kill(os.getpid(), sent)
+        told(self, trainer, *rest)
+
+    RunRecorder.on_train_batch_end = tell_and_die
+    try:
+        train_run(cohort, out, careful_settings(), store=store)
+    except Requeue:
+        os._exit(os.EX_TEMPFAIL)
+    finally:
+        RunRecorder.on_train_batch_end = told
+
+
+def test_kill_9_at_random_steps_loses_nothing(undisturbed: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
+    metrics = pd.read_csv(undisturbed / "metrics.csv")
+    per_epoch = int(metrics["step"].iloc[0])
+    assert per_epoch >= 3, "an epoch must have a middle"
+    rng = np.random.default_rng(0)
+    # One in the middle of the first epoch, one of the last: each resumed by the next.
+    steps = [int(epoch * per_epoch + rng.integers(1, per_epoch)) for epoch in (0, len(metrics) - 1)]
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["mammo_aln.training.train"])
+    for step in steps:
+        process = context.Process(target=die_at, args=(step, signal.SIGKILL, phantom, tmp_path, store))
+        process.start()
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
+    same_run(train_run(phantom, tmp_path, careful_settings(), store=store), undisturbed)
+    assert json.loads((tmp_path / undisturbed.name / "state.json").read_text())["attempts"] == 3
+
+
+@pytest.mark.parametrize(("sent", "at"), [(signal.SIGTERM, 0.4), (signal.SIGUSR1, 1.0), (signal.SIGTERM, 1.7)])
+def test_a_schedulers_signal_saves_the_very_step(
+    sent: signal.Signals,
+    at: float,
+    undisturbed: Path,
+    phantom: Path,
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    per_epoch = int(pd.read_csv(undisturbed / "metrics.csv")["step"].iloc[0])
+    step, told = max(1, round(at * per_epoch)), RunRecorder.on_train_batch_end
+
+    def signalled(self, trainer, *rest) -> None:
+        if trainer.global_step == step:
+            os.kill(os.getpid(), sent)
+        told(self, trainer, *rest)
+
+    before = signal.getsignal(sent)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecorder, "on_train_batch_end", signalled)
+        with pytest.raises(Requeue, match=sent.name):
+            train_run(phantom, tmp_path, careful_settings(), store=store)
+    assert signal.getsignal(sent) == before
+    last = torch.load(tmp_path / undisturbed.name / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == step
+    assert last["place"] == {"epoch": step // per_epoch, "step": step % per_epoch, "done": False}
+    taken = []
+    monkeypatch.setattr(RunRecorder, "on_train_batch_end", lambda self, trainer, *rest: taken.append(rest[-1]))
+    resumed = train_run(phantom, tmp_path, careful_settings(), store=store)
+    assert len(taken) == pd.read_csv(undisturbed / "metrics.csv")["step"].iloc[-1] - step
+    same_run(resumed, undisturbed)
+
+
+def test_death_between_the_last_epoch_and_freezing_trains_nothing_more(
+    undisturbed: Path, phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Early stopping's decision outlives the process."""
+    epochs = len(pd.read_csv(undisturbed / "metrics.csv"))
+    assert epochs < careful_settings().trainer.max_epochs, "the run must have stopped early to show anything"
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_freeze", lambda *_: (_ for _ in ()).throw(RuntimeError("power cut")))
+        with pytest.raises(RuntimeError, match="power cut"):
+            train_run(phantom, tmp_path, careful_settings(), store=store)
+    same_run(train_run(phantom, tmp_path, careful_settings(), store=store), undisturbed)
+
+
+def test_a_resumed_order_is_the_rest_of_the_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = EpochSampler(10, seed=3, shuffle=True, batch_size=4)
+    sampler.set_epoch(5)
+    whole = list(sampler)
+    resumed = EpochSampler(10, seed=3, shuffle=True, batch_size=4, begin=(5, 1))
+    assert list(resumed) == whole[4:]  # though nobody has named the epoch yet
+    assert len(resumed) == len(whole)
+    resumed.set_epoch(6)
+    sampler.set_epoch(6)
+    assert list(resumed) == list(sampler)
