@@ -1,4 +1,9 @@
-"""What the intervals and tests promise, by simulation: 95 % coverage and 5 % false alarms (5,000 data sets each)."""
+"""What the intervals and tests promise, by simulation: 95 % coverage and 5 % false alarms, 5,000 data sets each.
+
+Coverage must lie between 93 and 97 %: DeLong's interval from n = 250, the logit interval from n = 60, rows that come in
+patients. False alarms of DeLong, the gap bootstrap and the interaction test, all at n = 250 and a true AUC of 0.8, must
+lie between 4 and 6 %. `pytest -s` prints each share. Binormal scores, 40 % positive; about 3 minutes on one core.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,6 @@ from scipy import stats
 
 from mammo_aln.evaluation import compare, discrimination
 from mammo_aln.evaluation.across import heterogeneity
-from mammo_aln.evaluation.resampling import bootstrap_auc
 
 pytestmark = pytest.mark.slow
 SIMULATIONS = 5000
@@ -30,7 +34,7 @@ def sample(rng, n: int, area: float, prevalence: float = 0.4) -> tuple[np.ndarra
 @pytest.mark.parametrize(
     ("n", "area", "interval"),
     [(n, area, discrimination.logit_interval) for n in (60, 120, 250) for area in (0.7, 0.8, 0.9)]
-    + [(n, area, discrimination.wald_interval) for n in (250, 500) for area in (0.7, 0.8)],
+    + [(n, area, discrimination.wald_interval) for n in (250, 500) for area in (0.7, 0.8, 0.9)],
 )
 def test_coverage_of_the_auc_interval(n, area, interval):
     rng = np.random.default_rng(n)
@@ -43,6 +47,7 @@ def test_coverage_of_the_auc_interval(n, area, interval):
         else:
             low, high = interval(found, discrimination.delong_variance(scores, labels))
         inside += low <= area <= high
+    print(f"\ncoverage, {interval.__name__}, n = {n}, AUC {area}: {inside / SIMULATIONS:.4f}")
     assert 0.93 <= inside / SIMULATIONS <= 0.97
 
 
@@ -63,13 +68,17 @@ def test_coverage_with_two_sides_per_patient(patients):
         inside += low <= area <= high
         low, high = discrimination.logit_interval(found, discrimination.delong_variance(scores, labels))
         inside_naive += low <= area <= high
+    print(f"\ncoverage, {patients} patients with two rows: {inside / SIMULATIONS:.4f}, as if independent: ", end="")
+    print(f"{inside_naive / SIMULATIONS:.4f}")
     assert 0.93 <= inside / SIMULATIONS <= 0.97
     assert inside_naive < inside
 
 
 def false_alarms(draw_p, seed: int, simulations: int = SIMULATIONS) -> float:
     rng = np.random.default_rng(seed)
-    return float(np.mean([draw_p(rng) < 0.05 for _ in range(simulations)]))
+    share = float(np.mean([draw_p(rng) < 0.05 for _ in range(simulations)]))
+    print(f"\nfalse alarms: {share:.4f}")
+    return share
 
 
 def test_false_alarms_of_paired_delong():
@@ -92,14 +101,8 @@ def test_false_alarms_of_unpaired_delong():
 
 def test_false_alarms_of_the_gap_bootstrap():
     def one(rng) -> float:
-        first, second = sample(rng, 250, 0.8), sample(rng, 250, 0.8)
-        seeds = rng.integers(0, 2**31, 2)
-        drawn = [
-            bootstrap_auc(*part, resamples=2000, seed=int(seed))
-            for part, seed in zip((first, second), seeds, strict=True)
-        ]
-        d = (discrimination.auc(*first) - discrimination.auc(*second)) / (drawn[0] - drawn[1]).std(ddof=1)
-        return float(2 * stats.norm.sf(abs(d)))
+        seed = int(rng.integers(0, 2**31))
+        return compare.unpaired_bootstrap(*sample(rng, 250, 0.8), *sample(rng, 250, 0.8), seed=seed).p_value
 
     assert 0.04 <= false_alarms(one, 3) <= 0.06
 
@@ -111,3 +114,17 @@ def test_false_alarms_of_the_interaction_test():
         return heterogeneity([(scores[group], labels[group]), (scores[~group], labels[~group])]).p_value
 
     assert 0.04 <= false_alarms(one, 4) <= 0.06
+
+
+def test_false_alarms_of_paired_delong_where_patients_have_two_rows():
+    """125 patients with both sides, which depend on each other; the two models are equally good."""
+    who = np.repeat(np.arange(125), 2)
+
+    def one(rng) -> float:
+        labels = (rng.random(250) < 0.4).astype(float)
+        labels[::2] = np.where(rng.random(125) < 0.7, labels[1::2], labels[::2])
+        of_patient = np.repeat(rng.normal(size=(2, 125)), 2, axis=1)
+        two = math.sqrt(0.6) * of_patient + math.sqrt(0.4) * rng.normal(size=(2, 250)) + shift(0.8) * labels
+        return compare.paired_delong(two[0], two[1], labels, clusters=who).p_value
+
+    assert 0.04 <= false_alarms(one, 5) <= 0.06
