@@ -67,6 +67,7 @@ NOT_USED = {
     "lasso_glmnet": {},
     "logistic_or_nomogram": {
         "multivariable.formula": "names the columns",
+        "nomogram.prob_axis.fat": "`prob` written as text",
         "rms_validate_bootstrap400.*.n": "number of resamples",
     },
     "icc": {"shrout_fleiss_names": "names of the forms"},
