@@ -78,7 +78,7 @@ CLAIM_2024 = (
     ("10", "Selection of data subsets", "crops"),
     ("11", "De-identification", "deidentified"),
     ("12", "Missing data", "missing"),
-    ("13", "Image acquisition protocol", "fallbacks"),
+    ("13", "Image acquisition protocol", "acquisition"),
     ("14", "Definition of the reference standard", "outcome"),
     ("15", "Rationale for the reference standard", ""),
     ("16", "Source of the reference standard annotations", ""),
@@ -138,6 +138,8 @@ def answers(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, s
         "missing": metrics.get("baseline") and "shares in the baseline table",
         "baseline": metrics.get("baseline") and "baseline table, section Patients",
         "shift": metrics.get("centre_shift") and "centre shift, section Across people and places",
+        "acquisition": any(row["features"] == "image acquisition" for row in metrics.get("centre_shift", []))
+        and "vendor, spacing, VOI by centre, section Across people and places",
         "subgroups": metrics.get("subgroups") and "subgroups, section Across people and places",
         "heterogeneity": metrics["heterogeneity"]["value"] is not None and "section Across people and places",
         "partitions": _listed(sizes),
@@ -157,7 +159,10 @@ def answers(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, s
 def filled(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, list[tuple[str, str, str]]]:
     """Both lists with each item's answer, or `author`."""
     known = answers(facts, metrics)
-    lists = {"TRIPOD+AI": TRIPOD_AI, "CLAIM 2024": CLAIM_2024}
+    lists = {
+        "TRIPOD+AI (BMJ 2024;385:e078378)": TRIPOD_AI,
+        "CLAIM 2024 (Radiol Artif Intell 2024;6:e240300)": CLAIM_2024,
+    }
     return {
         name: [(number, text, known.get(key, AUTHOR)) for number, text, key in items] for name, items in lists.items()
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mammo_aln.evaluation import compare, plots
 from mammo_aln.evaluation.discrimination import Floats, auc, repeated
 from mammo_aln.evaluation.judge import frozen_threshold, judge_sample
 from mammo_aln.evaluation.plots import figure_text, safer_auc, spoken
-from mammo_aln.evaluation.predictions import KEY, Predictions, read_predictions
+from mammo_aln.evaluation.predictions import KEY, NO_SPLIT, Predictions, read_predictions
 from mammo_aln.evaluation.report import TEMPLATES, csv_link
 from mammo_aln.evaluation.samples import Metric, sample_of, unknown
 from mammo_aln.files import write_csv, write_json, write_text
@@ -45,13 +46,42 @@ def _reclassified(found: compare.Reclassification, method: str) -> Metric:
     return _metric(found.total, method) | parts
 
 
+def in_splits_of(base: Predictions, other: Predictions, names: tuple[str, str]) -> Predictions:
+    """A file without a column `split` (a human reader's scores) takes each patient's split from the reference.
+
+    Raises:
+        InputError: a patient cannot be told apart by the columns that both files have.
+    """
+    if set(other.table["split"]) != {NO_SPLIT} or NO_SPLIT in base.splits():
+        return other
+    keys = _keys(base, other)
+    for name, found in zip(names, (base, other), strict=True):
+        twice = found.table[found.table.duplicated(keys)]
+        if len(twice):
+            shown = ", ".join(twice["patient_id"].head(10))
+            raise InputError(
+                f"{name} has several rows of a patient that {' and '.join(keys)} do not tell apart: {shown}"
+            )
+    splits = base.table[[*keys, "split"]]
+    table = other.table.drop(columns="split").merge(splits, on=keys, how="inner")
+    if len(table) < len(other.table):
+        say(f"{len(other.table) - len(table)} patients of {names[1]} are not in {names[0]}: left out")
+    if table.empty:
+        raise InputError(f"{names[0]} and {names[1]} have no patient in common")
+    return replace(other, table=table[other.table.columns])
+
+
+def _keys(reference: Predictions, other: Predictions) -> list[str]:
+    return [key for key in KEY if (reference.table[key] != "").all() == (other.table[key] != "").all()]
+
+
 def paired_rows(reference: Predictions, other: Predictions, split: str, names: tuple[str, str]) -> pd.DataFrame:
     """Labelled patients of one split in both files: `score_reference`, `score_other`, `aln_status`.
 
     Raises:
         InputError: no patient in common, or outcomes that contradict each other.
     """
-    keys = [key for key in KEY if (reference.table[key] != "").all() == (other.table[key] != "").all()]
+    keys = _keys(reference, other)
     parts = [found.table[found.table["split"] == split] for found in (reference, other)]
     both = parts[0].merge(parts[1], on=keys, suffixes=("_reference", "_other"), validate="one_to_one")
     if both.empty:
@@ -145,6 +175,7 @@ def compare_files(
     names = _stems(paths)
     models = {name: read_predictions([path]) for name, path in zip(names, paths, strict=True)}
     base = models[names[0]]
+    models |= {name: in_splits_of(base, models[name], (names[0], name)) for name in names[1:]}
     thresholds = {name: frozen_threshold(found) for name, found in models.items()}
     entries: list[dict[str, Any]] = []
     for name in names[1:]:
@@ -210,7 +241,10 @@ def _aucs(found: Predictions, threshold: Metric, resamples: int) -> dict[str, di
 def ladder_table(
     models: Mapping[str, Predictions], judged: Mapping[str, Mapping[str, Mapping[str, Metric]]]
 ) -> pd.DataFrame:
-    """Each file against the one before it, as they were given, in each split: AUC, difference and DeLong's p."""
+    """Each file against the one before it, as they were given, in each split: AUC, difference and DeLong's p.
+
+    Holm's correction runs over the steps of one split.
+    """
     names = list(models)
     rows = []
     for place, name in enumerate(names):
@@ -229,7 +263,10 @@ def ladder_table(
                     row |= {"before": before, "difference": test.difference, "delong_p": test.p_value}
             rows.append(row)
     columns = ["step", "split", "n", "auc", "ci_low", "ci_high", "before", "difference", "delong_p"]
-    return pd.DataFrame(rows).reindex(columns=columns).astype(object).where(lambda table: table.notna(), None)
+    table = pd.DataFrame(rows).reindex(columns=columns)
+    for _, p in table["delong_p"].astype(float).groupby(table["split"]):
+        table.loc[p.index, "delong_p_holm"] = compare.holm(p.tolist())
+    return table.astype(object).where(lambda found: found.notna(), None)
 
 
 def _forest(entries: Sequence[dict[str, Any]]) -> plots.Picture:

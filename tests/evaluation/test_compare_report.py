@@ -7,9 +7,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
+from statsmodels.stats.multitest import multipletests
 
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.compare_report import compare_files
+from tests.evaluation.conftest import FACTS
 
 
 @pytest.fixture
@@ -102,3 +105,50 @@ def test_patients_in_one_file_only_are_told_and_left_out(three, tmp_path, capsys
     pd.read_csv(reference, dtype={"patient_id": str}).iloc[5:].to_csv(tmp_path / "fewer.csv", index=False)
     compare_files(reference, [tmp_path / "fewer.csv"], tmp_path / "out", resamples=50)
     assert "5 patients only in test" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("levels", [2, 5])
+def test_a_human_reader_is_one_more_model(files, tmp_path, capsys, levels):
+    """A radiologist's 0/1 call or 1-5 suspicion of the external patients: `patient_id`, `aln_status`, `score` alone."""
+    rows = pd.read_csv(files["test"], dtype=str)
+    read = rows[rows["split"] == "external_test"].copy()
+    read["model"] = read["score"].astype(float)
+    noisy = read["model"] + np.random.default_rng(0).normal(scale=0.2, size=len(read))
+    first = 0 if levels == 2 else 1
+    read["score"] = np.clip(np.floor(noisy * levels), 0, levels - 1).astype(int) + first
+    stranger = pd.DataFrame({"patient_id": ["nobody"], "aln_status": ["1"], "score": [first]})
+    table = pd.concat([read[["patient_id", "aln_status", "score"]], stranger])
+    table.to_csv(tmp_path / "reader.csv", index=False)
+    cut = 0.5 if levels == 2 else 4
+    (tmp_path / "reader.json").write_text(json.dumps({"threshold": {"value": cut, "rule": "stated by the reader"}}))
+    page = compare_files(files["test"], [tmp_path / "reader.csv"], tmp_path / "out", resamples=200)
+    assert "1 patients of reader are not in test" in capsys.readouterr().err
+    (entry,) = json.loads((page.parent / "comparisons.json").read_text())
+    assert (entry["other"], entry["split"]) == ("reader", "external_test")
+    known = read[read["aln_status"].notna()]
+    assert entry["n"]["value"] == len(known)
+    expected = roc_auc_score(known["aln_status"].astype(int), known["score"])
+    assert entry["auc_difference"]["auc_other"] == pytest.approx(expected)
+    assert 0 <= entry["mcnemar_p"]["value"] <= 1
+    wrong_reader = int(((known["score"] >= cut) != (known["aln_status"] == "1")).sum())
+    wrong_model = int(((known["model"] >= FACTS["threshold"]["value"]) != (known["aln_status"] == "1")).sum())
+    assert entry["mcnemar_p"]["b"] - entry["mcnemar_p"]["c"] == wrong_reader - wrong_model
+    assert (entry["idi"]["value"] is None) == (levels == 5)
+
+
+def test_a_reader_whose_patients_cannot_be_told_apart_is_refused(files, tmp_path):
+    rows = pd.read_csv(files["test"], dtype=str)[["patient_id", "aln_status", "score"]]
+    pd.concat([rows, rows.head(1)]).assign(center=[*["c"] * len(rows), "d"]).to_csv(tmp_path / "r.csv", index=False)
+    with pytest.raises(InputError):
+        compare_files(files["test"], [tmp_path / "r.csv"], tmp_path / "out", resamples=20)
+
+
+def test_the_ladders_p_values_are_corrected_over_its_steps(three, tmp_path):
+    reference, paths = three
+    page = compare_files(reference, list(paths.values()), tmp_path / "out", resamples=20)
+    ladder = pd.read_csv(page.parent / "ladder.csv")
+    for _, steps in ladder.dropna(subset="delong_p").groupby("split"):
+        assert len(steps) == 2
+        expected = multipletests(steps["delong_p"], method="holm")[1]
+        assert steps["delong_p_holm"].tolist() == pytest.approx(expected.tolist())
+    assert ladder.loc[ladder["before"].isna(), "delong_p_holm"].isna().all()
