@@ -260,3 +260,39 @@ class Settings:
     trainer: TrainerConfig = TrainerConfig()
     log: LogConfig = LogConfig()
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """What `pretrain` learns.
+
+    Args:
+        mode: `supervised` learns columns of the tables, `contrastive` which crops show one breast, `both` does both.
+        labels: columns of patients.csv or images.csv, each a head: `COLUMN` or `COLUMN:KIND`, KIND being `binary`,
+            `categorical` or `continuous`; without one the column's values tell (2 values: binary; more than 10 numbers:
+            continuous; else categorical). `patients.COLUMN` and `images.COLUMN` name the table where both have it.
+        val_share: share of the patients that validate where the cohort has no column split, or no `val` in it.
+        style_strength: 0 to 1, how far grey values are bent at random (histogram, gamma, look-up table) to stand in for
+            other vendors; 0 switches it off.
+        cross_view_share: share of the contrastive pairs of a breast with two views that are CC against MLO; the others
+            are one crop in two styles.
+        temperature: temperature of the contrastive loss.
+        projection_dim: width of the contrastive embedding.
+        contrastive_weight: weight of the contrastive loss beside the heads' in mode `both`.
+    """
+
+    mode: Literal["supervised", "contrastive", "both"] = "supervised"
+    labels: tuple[str, ...] = ()
+    val_share: float = 0.1
+    style_strength: float = 1.0
+    cross_view_share: float = 0.5
+    temperature: float = 0.2
+    projection_dim: int = 64
+    contrastive_weight: float = 0.5
+
+
+@dataclass(frozen=True)
+class PretrainSettings(Settings):
+    """All settings of a pre-training."""
+
+    pretrain: PretrainConfig = PretrainConfig()

@@ -28,7 +28,7 @@ from typing import Any, cast, get_type_hints
 import yaml
 
 from mammo_aln import __version__
-from mammo_aln.config import Settings
+from mammo_aln.config import PretrainSettings, Settings
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_json, write_text
 from mammo_aln.progress import say
@@ -42,6 +42,8 @@ WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
 }
 AUXILIARY_ONLY = ("auxiliary", "auxiliary_strategy", "auxiliary_size_mm", "peritumoral_scale")
 FOLDS_ONLY = ("folds", "fold", "fold_seed")
+OUTCOME_ONLY = ("fusion", "shared_backbone", "modality_dropout")
+"""Settings of the network that a pre-training does not build."""
 RECORDED_PACKAGES = (
     "torch",
     "torchvision",
@@ -73,6 +75,9 @@ def shaping_settings(settings: Settings) -> dict[str, Any]:
     if not settings.data.folds:
         for key in FOLDS_ONLY:
             plain["data"].pop(key)
+    if isinstance(settings, PretrainSettings):
+        for key in OUTCOME_ONLY:
+            plain["model"].pop(key)
     if isinstance(plain["model"]["pretrained"], str):
         plain["model"]["pretrained"] = "sha256:" + file_digest(settings.model.pretrained)
     return plain

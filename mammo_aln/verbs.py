@@ -12,6 +12,8 @@ from mammo_aln.config import (
     ModelConfig,
     OptimConfig,
     PixelConfig,
+    PretrainConfig,
+    PretrainSettings,
     RadiomicsConfig,
     Settings,
     TrainerConfig,
@@ -217,6 +219,42 @@ def train(
     from mammo_aln.training.train import train_run
 
     return train_run(cohort, out, Settings(pixels, crop, model, optim, data, trainer, log, seed), store=store)
+
+
+def pretrain(
+    cohort: Path,
+    out: Path,
+    store: Path | None = None,
+    pixels: PixelConfig = PixelConfig(),
+    crop: CropConfig = CropConfig(),
+    model: ModelConfig = ModelConfig(inputs=("primary",)),
+    optim: OptimConfig = OptimConfig(),
+    data: DataConfig = DataConfig(),
+    trainer: TrainerConfig = TrainerConfig(),
+    log: LogConfig = LogConfig(),
+    pretrain: PretrainConfig = PretrainConfig(),
+    seed: int = 0,
+) -> Path:
+    """Pre-train a backbone into OUT/RUN_ID/pretrained.safetensors, for `train --model.pretrained`.
+
+    Args:
+        cohort: cohort folder; outcome, regions and split are optional, patients of a test split are never read.
+        out: folder of runs.
+        store: crop store; by default .crops in the cohort folder.
+        pixels: how DICOM values become display values.
+        crop: which window of the image the network sees; whole_breast needs no box.
+        model: the backbone; fusion and the clinical branch play no part.
+        optim: optimiser and loss.
+        data: loading and augmentation.
+        trainer: length and hardware.
+        log: Weights & Biases mirror.
+        pretrain: labels to learn, contrastive learning, style randomisation.
+        seed: draws initial weights, order, augmentation, and who validates where no split column tells.
+    """
+    from mammo_aln.training.pretrain import pretrain_run
+
+    settings = PretrainSettings(pixels, crop, model, optim, data, trainer, log, seed, pretrain)
+    return pretrain_run(cohort, out, settings, store=store)
 
 
 def predict(

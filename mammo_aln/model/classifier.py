@@ -64,6 +64,7 @@ class AxillaryClassifier(Learner):
         InputError: settings that don't go together, weights that don't fit.
     """
 
+    network: AxillaryNetwork
     class_counts: Tensor
 
     def __init__(

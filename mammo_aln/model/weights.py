@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import safetensors.torch
 import timm
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mammo_aln.errors import InputError
@@ -19,6 +20,30 @@ WEIGHTS_FOLDER = "MAMMO_ALN_WEIGHTS"
 # Where our checkpoints keep a backbone, in the order looked up: the averaged network goes before the last step's.
 OUR_NETWORKS = ("average.network.", "network.", "")
 SHOWN_MISMATCHES = 3
+PRETRAINED_FILE = "pretrained.safetensors"
+PRETRAINED_KEY = "mammo_aln"
+"""What `mammo-aln pretrain` leaves in a run, and where its metadata tells what it is."""
+
+
+def about_pretrained(pretrained: bool | str) -> dict[str, Any] | None:
+    """What the file of `model.pretrained` says of itself; None where it is not one that `mammo-aln pretrain` wrote.
+
+    Raises:
+        InputError: no such file, or no safetensors in it.
+    """
+    if not isinstance(pretrained, str):
+        return None
+    path = Path(pretrained)
+    if not path.is_file():
+        raise InputError(f"model.pretrained = {pretrained!r}: no such file")
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = (file.metadata() or {}).get(PRETRAINED_KEY)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"model.pretrained = {pretrained!r} can't be read as weights: {error}") from error
+    return json.loads(told) if told else None
 
 
 def load_weights(
@@ -57,9 +82,19 @@ def load_weights(
         path = Path(pretrained)
         if not path.is_file():
             raise InputError(f"model.pretrained = {pretrained!r}: no such file")
+    _refuse_other_backbone(path, timm_name)
     ours = _backbone_of_ours(_read(path), region_index)
     _fit(body, ours if ours is not None else _in_timm_layout(path, timm_name, args, body), path)
     return True
+
+
+def _refuse_other_backbone(path: Path, timm_name: str) -> None:
+    about = about_pretrained(str(path))
+    if about and about["timm_name"] != timm_name:
+        raise InputError(
+            f"model.pretrained = {str(path)!r} holds a pre-trained {about['backbone']} ({about['timm_name']}),"
+            f" model.backbone asks for {timm_name}: expected the same backbone"
+        )
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -120,7 +155,9 @@ def _create_loaded(timm_name: str, args: dict[str, Any], source: dict[str, str])
 def _fit(body: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     fault = _mismatches(body, weights)
     if fault:
-        raise InputError(f"{path} does not fit the backbone: {fault}")
+        about = about_pretrained(str(path))
+        made = f" It was made with backbone_args {about['backbone_args']}, {about['size_px']} px." if about else ""
+        raise InputError(f"{path} does not fit the backbone: {fault}.{made}")
     body.load_state_dict(weights)
 
 

@@ -143,8 +143,8 @@ class RunRecorder(pl.callbacks.Checkpoint):
             trainer.save_checkpoint(part)
 
     def _in_words(self, trainer: pl.Trainer, row: dict[str, Any]) -> str:
-        loss, auc = (row.get(name, nan) for name in ("train_loss", "val_auc"))
-        return (
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: train_loss {loss:.4f}, val_auc {auc:.3f} "
-            f"(best {self.best_auc:.3f} at epoch {self.best_epoch + 1})"
-        )
+        loss = row.get("train_loss", nan)
+        judged = f"val_loss {row.get('val_loss', nan):.4f}"
+        if "val_auc" in row:
+            judged = f"val_auc {row['val_auc']:.3f} (best {self.best_auc:.3f} at epoch {self.best_epoch + 1})"
+        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: train_loss {loss:.4f}, {judged}"

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.errors import InputError
+from mammo_aln.model.weights import PRETRAINED_FILE
 from mammo_aln.runs import read_state
 from mammo_aln.training.scoring import fit_on_validation
 
@@ -76,6 +77,8 @@ class Ensemble:
 
 def read_member(run: Path) -> Member:
     """A completed run's frozen facts; `InputError` where it is none."""
+    if (run / PRETRAINED_FILE).is_file():
+        raise InputError(f"{run}: a pre-training; `train --model.pretrained={run / PRETRAINED_FILE}` begins from it")
     state = read_state(run)["state"]
     if state != "completed":
         raise InputError(f"{run}: its state is {state!r}; predictions need a completed run")

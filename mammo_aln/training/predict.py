@@ -22,6 +22,7 @@ from mammo_aln.runs import read_settings
 from mammo_aln.seal import labelled_rows, record_opening, require_unchanged, require_writable
 from mammo_aln.training.datamodule import MammoDataModule
 from mammo_aln.training.ensemble import UNIT, Ensemble, Member, ensemble_of, mean_of_members, read_member
+from mammo_aln.training.leak_guard import Seen, refuse_seen_files, refuse_seen_patients
 from mammo_aln.training.scoring import predict_logits, prediction_table, write_predictions
 from mammo_aln.training.train import data_module, read_for
 from mammo_aln.training.units import cohort_flow
@@ -151,6 +152,10 @@ def _member_data(
         regions=module.hparams["regions"],
         encoder=ClinicalEncoder.from_state(encoder) if encoder else None,
     )
+    seen = [Seen.from_state(state) for state in in_checkpoint.get("pretraining", [])]
+    refuse_seen_patients(seen, data.cohort)
+    if seen and data.reads_images:
+        refuse_seen_files(seen, data.cohort, data.crop_set.table, data.crop_set.open_store())
     return module, data
 
 

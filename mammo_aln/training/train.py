@@ -24,6 +24,7 @@ from mammo_aln.files import json_ready, make_folder, write_csv, write_json
 from mammo_aln.model.backbones import compile_backbones
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.learner import Learner
+from mammo_aln.model.weights import about_pretrained
 from mammo_aln.progress import say
 from mammo_aln.runs import (
     environment,
@@ -38,6 +39,7 @@ from mammo_aln.runs import (
 from mammo_aln.seal import frozen_digests
 from mammo_aln.training.callbacks import RunRecorder, StepSeed
 from mammo_aln.training.datamodule import MammoDataModule
+from mammo_aln.training.leak_guard import Seen, refuse_seen_patients
 from mammo_aln.training.scoring import (
     fit_on_validation,
     lightning_hushed,
@@ -70,6 +72,7 @@ def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path
     data = data_module(cohort_folder, settings, store)
     for split in ("train", "val"):
         require_both_classes(data.cohort.patients, split)
+    _refuse_leak(settings, data)
     data.prepare_data()
     keys = data.crop_set.table["key"].tolist() if data.reads_images else []
     run_id, identity = run_identity(settings, cohort_content(data.as_given), keys)
@@ -89,7 +92,12 @@ def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path
 
 
 def carry_out(
-    run: Path, settings: Settings, identity: dict[str, Any], *, fit: Callable[[], None], finish: Callable[[], None]
+    run: Path,
+    settings: Settings,
+    identity: dict[str, Any],
+    *,
+    fit: Callable[[], None],
+    finish: Callable[[], dict[str, Any]],
 ) -> Path:
     """Learn and finish a run under its lock, its settings, environment and state recorded; returns the run directory.
 
@@ -98,7 +106,7 @@ def carry_out(
         settings: all settings.
         identity: what the id was made from.
         fit: learns, on every process of a training on several devices.
-        finish: what follows the last epoch, on the first process alone.
+        finish: what follows the last epoch, on the first process alone; returns what state.json shall record of it.
 
     Raises:
         InputError: another process trains this run.
@@ -120,12 +128,11 @@ def carry_out(
         begun = time.perf_counter()
         try:
             fit()
-            finish()
+            ended = finish()
         except BaseException as error:
             write_state(run, "failed", error=f"{type(error).__name__}: {error}"[:2000])
             raise
-        took = time.perf_counter() - begun
-        write_state(run, "completed", error=None, ended=now(), training_s=took, frozen=frozen_digests(run))
+        write_state(run, "completed", error=None, ended=now(), training_s=time.perf_counter() - begun, **ended)
     return run
 
 
@@ -172,6 +179,17 @@ def read_for(settings: Settings, folder: Path) -> Cohort:
     return read_cohort(folder, need=("patients", "images", "regions") if images else ("patients",))
 
 
+def _refuse_leak(settings: Settings, data: MammoDataModule) -> None:
+    """See to it that no test patient was pre-trained on, and tell where the pre-training saw other crops."""
+    begun_from = about_pretrained(settings.model.pretrained)
+    if begun_from is None:
+        return
+    refuse_seen_patients([Seen.from_state(state) for state in begun_from["seen"]], data.whole_cohort)
+    then, here = begun_from["crop"]["strategy"], settings.crop.strategy
+    if then != here:
+        say(f"note: pre-trained on crop.strategy={then}, this run reads {here}")
+
+
 def build_model(settings: Settings, data: MammoDataModule) -> AxillaryClassifier:
     """The untrained network for these settings and this cohort; its weights depend on `settings.seed` alone."""
     torch.manual_seed(settings.seed)
@@ -186,7 +204,15 @@ def build_model(settings: Settings, data: MammoDataModule) -> AxillaryClassifier
 
 def _fit(run: Path, data: MammoDataModule, module: AxillaryClassifier, settings: Settings) -> None:
     encoder = data.fitted_encoder.to_state() if "clinical" in data.inputs else None
-    frozen = json_ready({"run_id": run.name, "recipe": data.recipe, "clinical_encoder": encoder})
+    begun_from = about_pretrained(settings.model.pretrained)
+    frozen = json_ready(
+        {
+            "run_id": run.name,
+            "recipe": data.recipe,
+            "clinical_encoder": encoder,
+            "pretraining": begun_from["seen"] if begun_from else [],
+        }
+    )
     write_json(run / "recipe.json", data.recipe)
     fit_module(run, data, module, settings, frozen)
 
@@ -250,8 +276,8 @@ def fit_module(
             raise KeyboardInterrupt("stopped by Ctrl-C") from stopped
 
 
-def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> None:
-    """Fit calibration and threshold on validation, then write the predictions of `train` and `val`."""
+def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> dict[str, Any]:
+    """Fit calibration and threshold on validation, then write the predictions of `train` and `val`; their digests."""
     best = run / "checkpoints" / "best.ckpt"
     if not best.is_file():
         raise InputError(
@@ -272,6 +298,7 @@ def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -
         "settings": shaping_settings(settings),
     }
     write_predictions(run / "predictions.csv", table, about)
+    return {"frozen": frozen_digests(run)}
 
 
 def _wandb(run: Path, run_id: str, settings: Settings) -> Any:

@@ -1,0 +1,44 @@
+"""NT-Xent: two crops of one breast are drawn together, crops of other patients pushed apart."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def nt_xent(first: Tensor, second: Tensor, patient: Tensor, temperature: float) -> Tensor:
+    """Normalised, temperature-scaled cross-entropy of Chen et al., ICML 2020 (arXiv:2002.05709), equation 1.
+
+    For each of the 2B embeddings i with partner j, `-log(exp(s_ij / t) / (exp(s_ij / t) + sum_k exp(s_ik / t)))`, s
+    being the cosine; the mean over i. Unlike there, k runs over other patients' embeddings only: the other breast, or
+    another lesion, of the same patient is no negative.
+
+    Args:
+        first: one embedding per pair (B, D).
+        second: its partner (B, D).
+        patient: number of each pair's patient (B,).
+        temperature: divides the cosines.
+
+    Returns:
+        The mean loss; 0, with a gradient of 0, where B is 0 or all pairs are of one patient.
+    """
+    pairs = len(patient)
+    if not pairs:
+        return (first.sum() + second.sum()) * 0.0
+    embedding = nn.functional.normalize(torch.cat([first, second]).float(), dim=1)
+    likeness = embedding @ embedding.T / temperature
+    owner = torch.cat([patient, patient])
+    partner = torch.arange(2 * pairs, device=owner.device).roll(pairs)
+    counted = owner[:, None] != owner[None, :]
+    counted[torch.arange(2 * pairs, device=owner.device), partner] = True
+    return nn.functional.cross_entropy(likeness.masked_fill(~counted, float("-inf")), partner)
+
+
+def partner_found(first: Tensor, second: Tensor, patient: Tensor) -> Tensor:
+    """Whether each first embedding's nearest neighbour among the second ones of its own pair and of other patients is
+    its partner: (B,) of 0 and 1."""
+    likeness = nn.functional.normalize(first.float(), dim=1) @ nn.functional.normalize(second.float(), dim=1).T
+    own = torch.eye(len(patient), dtype=torch.bool, device=patient.device)
+    allowed = own | (patient[:, None] != patient[None, :])
+    nearest = likeness.masked_fill(~allowed, float("-inf")).argmax(dim=1)
+    return (nearest == torch.arange(len(patient), device=patient.device)).float()

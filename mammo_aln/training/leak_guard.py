@@ -1,0 +1,110 @@
+"""Whom a pre-training has seen, as hashes, so that none of them is taken for a test patient later."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mammo_aln.cohort.tables import Cohort, image_path
+from mammo_aln.errors import InputError
+from mammo_aln.imaging.derive import place_key
+from mammo_aln.imaging.store import CropStore
+from mammo_aln.progress import say
+
+TESTS = ("internal_test", "external_test")
+DIGITS = 16
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Patients and image files of one pre-training.
+
+    Args:
+        salt: its run id.
+        patients: salted hashes of cohort name and patient_id.
+        files: salted hashes of the image files' content.
+    """
+
+    salt: str
+    patients: frozenset[str]
+    files: frozenset[str]
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain dict for metadata and checkpoints."""
+        return {"salt": self.salt, "patients": sorted(self.patients), "files": sorted(self.files)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Seen:
+        """What `to_state` wrote."""
+        return cls(str(state["salt"]), frozenset(state["patients"]), frozenset(state["files"]))
+
+
+def salted(salt: str, *parts: str) -> str:
+    """16 hex digits of SHA-256 over salt and parts."""
+    return hashlib.sha256("\n".join((salt, *parts)).encode()).hexdigest()[:DIGITS]
+
+
+def seen_by(run_id: str, cohort: Cohort, crops: pd.DataFrame, store: CropStore) -> Seen:
+    """Hashes of the patients and files behind the crops that shaped the weights."""
+    contents = _contents(cohort, crops["image_id"], store)
+    return Seen(
+        run_id,
+        frozenset(salted(run_id, cohort.name, patient) for patient in crops["patient_id"].unique()),
+        frozenset(salted(run_id, content) for content in contents.values()),
+    )
+
+
+def refuse_seen_patients(seen: Sequence[Seen], cohort: Cohort) -> None:
+    """Compare a cohort's patients, by cohort name and patient_id, with those that a run's pre-trainings have seen.
+
+    Raises:
+        InputError: patients of a test split were pre-trained on.
+    """
+    table = cohort.patients
+    known = [
+        any(salted(one.salt, cohort.name, patient) in one.patients for one in seen) for patient in table["patient_id"]
+    ]
+    found = table[known]
+    tests = found[found["split"].isin(TESTS)]
+    if len(tests):
+        raise InputError(
+            f"{cohort.name}: {_rows(tests['patient_id'])} of {' and '.join(sorted(tests['split'].unique()))} were"
+            " pre-trained on (same cohort name and patient_id): their test would be no test. Pre-train without them;"
+            " or, if they are other people, give the two cohorts different names in cohort.yaml"
+        )
+    validating = found[found["split"] == "val"]
+    if len(validating):
+        say(f"note: {_rows(validating['patient_id'])} of val were pre-trained on; validation may be too kind")
+
+
+def refuse_seen_files(seen: Sequence[Seen], cohort: Cohort, crops: pd.DataFrame, store: CropStore) -> None:
+    """Compare the content of test patients' image files with those of the pre-trainings that a run began from.
+
+    Raises:
+        InputError: a test patient's file has the content of one that was pre-trained on.
+    """
+    tests = set(cohort.patients.loc[cohort.patients["split"].isin(TESTS), "unit_id"])
+    contents = _contents(cohort, crops.loc[crops["unit_id"].isin(tests), "image_id"], store) if seen else {}
+    found = [image for image, content in contents.items() if any(salted(s.salt, content) in s.files for s in seen)]
+    if found:
+        images = f"{len(found)} images ({', '.join(sorted(found)[:SHOWN])}{', ...' if len(found) > SHOWN else ''})"
+        raise InputError(f"{cohort.name}: {images} of test patients were pre-trained on (same content)")
+
+
+def _contents(cohort: Cohort, image_ids: Iterable[str], store: CropStore) -> dict[str, str]:
+    """SHA-256 of each image's file, as the crop store took it when it read the file."""
+    wanted = set(image_ids)
+    images = cohort.images[cohort.images["image_id"].isin(wanted)]
+    paths: dict[str, Path] = {str(row["image_id"]): image_path(cohort, row) for _, row in images.iterrows()}
+    return {image: str(store.record(place_key(path))["sha256"]) for image, path in paths.items()}
+
+
+def _rows(patients: pd.Series) -> str:
+    count = patients.nunique()
+    return f"{count} patient{'' if count == 1 else 's'}"
