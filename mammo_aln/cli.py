@@ -33,7 +33,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "cohort",
         "build the crop store; proof sheets (--proof) and NPY files (--export) on request",
     ),
-    "pretrain": ("pretrain", "cohort", "pre-train a backbone on any label column, or by contrast, for train"),
+    "pretrain": ("pretrain_backbone", "cohort", "pre-train a backbone on any label column, or by contrast, for train"),
     "train": ("train", "cohort", "train one model; the same command goes on where it stopped"),
     "predict": ("predict", "cohort", "score a cohort with a frozen run"),
     "evaluate": ("evaluate", "files", "judge predictions: metrics.json, curves, report.html"),

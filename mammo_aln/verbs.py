@@ -221,7 +221,7 @@ def train(
     return train_run(cohort, out, Settings(pixels, crop, model, optim, data, trainer, log, seed), store=store)
 
 
-def pretrain(
+def pretrain_backbone(
     cohort: Path,
     out: Path,
     store: Path | None = None,

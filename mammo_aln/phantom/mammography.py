@@ -23,6 +23,7 @@ from mammo_aln.files import write_csv, write_text
 from mammo_aln.phantom.breast import DrawnView, Findings, View, draw_appearance, draw_view
 from mammo_aln.phantom.findings import Box, draw_marker
 from mammo_aln.phantom.plan import center_sizes, plan_patients
+from mammo_aln.phantom.reading import read_lesions
 from mammo_aln.phantom.texture import Plane
 from mammo_aln.phantom.truth import LEVELS, SUBSETS, Truth
 from mammo_aln.phantom.vendors import (
@@ -103,7 +104,7 @@ def write_phantom(
     with folder_whole(Path(out)) as folder:
         tasks = plan_images(table, seed, full_size)
         boxes = _draw_all(tasks, folder, workers)
-        _write_tables(folder, table, tasks, boxes)
+        _write_tables(folder, table, tasks, boxes, seed)
         _write_truth(folder, table, truth)
     return Path(out)
 
@@ -190,9 +191,12 @@ def _draw_all(tasks: list[ImageTask], folder: Path, workers: int | None) -> list
         return list(track(drawn, total=len(tasks), what="phantom", unit="images"))
 
 
-def _write_tables(folder: Path, table: pd.DataFrame, tasks: list[ImageTask], boxes: list[dict[str, Box]]) -> None:
+def _write_tables(
+    folder: Path, table: pd.DataFrame, tasks: list[ImageTask], boxes: list[dict[str, Box]], seed: int
+) -> None:
     declaration = {
-        "name": "phantom",
+        # Other patients bear the same numbers in a phantom of another seed or size: by their names cohorts differ.
+        "name": f"phantom-{len(table)}-{seed}",
         "label": {"column": "aln_status", "meaning": "1 = residual nodal metastasis after NAT, 0 = ypN0"},
         "clinical": CLINICAL,
     }
@@ -200,6 +204,8 @@ def _write_tables(folder: Path, table: pd.DataFrame, tasks: list[ImageTask], box
     patients = table[["patient_id", "center", "side", "aln_status", "split"]].copy()
     for feature in CLINICAL:
         patients[feature] = table[feature].astype(object).where(table[f"{feature}_recorded"], "")
+    # Labels to pre-train on. Not declared as clinical features: they can never be inputs.
+    patients = patients.join(read_lesions(table, np.random.default_rng([seed, 3])))
     write_csv(folder / "patients.csv", patients)
     images = [
         {

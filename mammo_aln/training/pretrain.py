@@ -82,6 +82,8 @@ def _of_images(settings: PretrainSettings) -> PretrainSettings:
         )
     if settings.optim.class_weight != "none":
         raise InputError("optim.class_weight weighs the outcome's classes, pre-training has none; expected none")
+    if settings.data.folds:
+        raise InputError("data.folds deals out the outcome's patients; a pre-training has one split; expected 0")
     return replace(settings, model=replace(settings.model, inputs=inputs))
 
 

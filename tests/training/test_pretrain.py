@@ -1,0 +1,333 @@
+"""A pre-training learns from whatever labels there are, resumes exactly, and its weights begin a training."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+
+from mammo_aln.cohort.tables import read_cohort
+from mammo_aln.config import (
+    CropConfig,
+    DataConfig,
+    LogConfig,
+    ModelConfig,
+    PretrainConfig,
+    PretrainSettings,
+    TrainerConfig,
+)
+from mammo_aln.errors import InputError
+from mammo_aln.model.weights import about_pretrained
+from mammo_aln.training.predict import predict_cohort
+from mammo_aln.training.pretrain import pretrain_run
+from mammo_aln.training.pretrain_data import PretrainData, draw_pair
+from mammo_aln.training.train import train_run
+from tests.training.settings import TINY, tiny_settings
+from tests.training.test_train import linked_copy, untimed
+
+LABELS = ("birads", "margin", "age", "images.acr:categorical")
+
+
+def settings(
+    mode: str = "supervised", *labels: str, epochs: int = 1, strategy: str = "fixed_5cm", **more
+) -> PretrainSettings:
+    return PretrainSettings(
+        crop=CropConfig(strategy=strategy, size_px=64),
+        model=ModelConfig(backbone="resnet50", backbone_args=TINY["resnet50"], embed_dim=8, inputs=("primary",)),
+        data=DataConfig(batch_size=8),
+        trainer=TrainerConfig(max_epochs=epochs, accelerator="cpu"),
+        log=LogConfig(wandb="disabled"),
+        seed=1,
+        pretrain=PretrainConfig(mode=mode, labels=labels, val_share=0.2, **more),
+    )
+
+
+@pytest.fixture(scope="module")
+def screening(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort of another kind: no outcome, no split, labels per patient and per image, most of them missing."""
+    folder = linked_copy(phantom, tmp_path_factory.mktemp("screening") / "cohort")
+    declared = (folder / "cohort.yaml").read_text().replace("name: phantom", "name: screening")
+    (folder / "cohort.yaml").write_text(declared)
+    patients = pd.read_csv(folder / "patients.csv", dtype=str).drop(columns=["aln_status", "split"])
+    rng = np.random.default_rng(0)
+    patients.loc[rng.random(len(patients)) < 0.5, "birads"] = ""
+    patients.loc[:1, ["birads", "margin", "age"]] = ""
+    patients.to_csv(folder / "patients.csv", index=False)
+    images = pd.read_csv(folder / "images.csv", dtype=str)
+    images["acr"] = np.where(rng.random(len(images)) < 0.5, rng.choice(list("abcd"), len(images)), "")
+    images.loc[images["patient_id"].isin(patients["patient_id"][:2]), "acr"] = ""
+    images.to_csv(folder / "images.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrained(screening: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrain_run(screening, tmp_path_factory.mktemp("runs"), settings("both", *LABELS, epochs=3), store=store)
+
+
+def test_several_heads_with_missing_labels_end_to_end(pretrained: Path, screening: Path) -> None:
+    run = pretrained.parent
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "environment.json", "recipe.json", "metrics.csv", "state.json", "checkpoints"} <= names
+    assert json.loads((run / "state.json").read_text())["state"] == "completed"
+    metrics = pd.read_csv(run / "metrics.csv")
+    assert len(metrics) == 3
+    assert np.isfinite(metrics[["train_loss", "val_loss", "val_contrastive_loss"]]).all(axis=None)
+    assert {"val_birads_balanced_accuracy", "val_margin_auc", "val_age_r", "val_images.acr_balanced_accuracy"} <= set(
+        metrics
+    )
+    about = about_pretrained(str(pretrained))
+    assert about is not None
+    assert (about["run_id"], about["backbone"], about["size_px"], about["in_chans"]) == (run.name, "resnet50", 64, 1)
+    for patient in read_cohort(screening, outcome=False).patients["patient_id"]:
+        assert patient.encode() not in pretrained.read_bytes()[:20_000]
+
+
+def test_rows_whose_labels_are_all_missing_are_skipped(screening: Path, store: Path) -> None:
+    data = PretrainData(read_cohort(screening, outcome=False), settings("supervised", *LABELS), store)
+    data.setup()
+    skipped = set(pd.read_csv(screening / "patients.csv", dtype=str)["patient_id"][:2])
+    assert not skipped & set(data.learnt_from()["patient_id"])
+    labels = np.concatenate([arrays.labels for arrays in data._arrays.values()])
+    assert (~np.isnan(labels)).any(axis=1).all()
+    assert np.isnan(labels).any()
+    assert [head.kind for head in data.heads] == ["categorical", "binary", "continuous", "categorical"]
+    assert abs(np.nanmean(data._arrays["train"].labels[:, 2])) < 0.5  # standardised
+
+
+def test_labels_are_those_of_the_tables(screening: Path, store: Path) -> None:
+    data = PretrainData(read_cohort(screening, outcome=False), settings("supervised", *LABELS), store)
+    data.setup()
+    patients = pd.read_csv(screening / "patients.csv", dtype=str).set_index("patient_id")
+    acr = pd.read_csv(screening / "images.csv", dtype=str).set_index("image_id")["acr"]
+    table = data.crop_set.table.set_index("key")
+    arrays = data._arrays["train"]
+    for key, row in zip(arrays.keys, arrays.labels, strict=True):
+        patient, image = table.loc[key, "patient_id"], table.loc[key, "image_id"]
+        expected = [patients.loc[patient, "birads"], patients.loc[patient, "margin"]]
+        for head, label, cell in zip(data.heads, row[:2], expected, strict=False):
+            assert (head.classes[int(label)] if np.isfinite(label) else "") == (cell if isinstance(cell, str) else "")
+        cell = acr[image]
+        assert (data.heads[3].classes[int(row[3])] if np.isfinite(row[3]) else "") == (
+            cell if isinstance(cell, str) else ""
+        )
+
+
+def test_no_patient_trains_and_validates_and_no_test_row_is_read(phantom: Path, store: Path) -> None:
+    data = PretrainData(read_cohort(phantom, outcome=False), settings("supervised", "margin"), store)
+    split = pd.read_csv(phantom / "patients.csv", dtype=str).set_index("patient_id")["split"]
+    assert set(split[data.cohort.patients["patient_id"]]) == {"train", "val"}
+    data.setup()
+    assert set(split[data.learnt_from()["patient_id"]]) == {"train"}
+
+
+def test_the_dealt_split_is_by_patient_and_by_seed(screening: Path, store: Path) -> None:
+    def validating(seed: int) -> set[str]:
+        data = PretrainData(read_cohort(screening, outcome=False), replace(settings("contrastive"), seed=seed), store)
+        rows = data.cohort.patients
+        assert not set(rows.loc[rows["split"] == "val", "patient_id"]) & set(
+            rows.loc[rows["split"] == "train", "patient_id"]
+        )
+        return set(rows.loc[rows["split"] == "val", "patient_id"])
+
+    assert len(validating(1)) == round(0.2 * 36)
+    assert validating(1) == validating(1) != validating(2)
+
+
+def test_whole_breasts_need_no_boxes_and_the_other_breast_follows_without_labels(
+    screening: Path, store: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(screening, tmp_path / "cohort")
+    (folder / "regions.csv").unlink()
+    told = settings("both", "margin", strategy="whole_breast")
+    cohort = read_cohort(folder, need=("patients", "images"), outcome=False)
+    rows = PretrainData(cohort, told, store).cohort.patients
+    images = cohort.images[["patient_id", "laterality"]].drop_duplicates()
+    assert set(rows["unit_id"]) == set(images["patient_id"] + "/" + images["laterality"])
+    assert rows.loc[~rows["labelled"], "margin"].isna().all()
+    assert (~rows["labelled"]).any()
+    assert pretrain_run(folder, tmp_path / "runs", told, store=store).is_file()
+
+
+def test_pairs_are_of_one_breast_and_views_cross_in_their_share() -> None:
+    rng = np.random.default_rng(0)
+    views = np.array([0, 0, 1])
+    drawn = [draw_pair(views, 0.5, rng) for _ in range(2000)]
+    crossing = np.mean([views[a] != views[b] for a, b in drawn])
+    assert crossing == pytest.approx(0.5, abs=0.04)
+    assert all(a == b for a, b in drawn if views[a] == views[b])
+    assert all(a == b for a, b in (draw_pair(np.array([1]), 1.0, rng) for _ in range(20)))
+
+
+def test_batches_pair_crops_of_one_patient(screening: Path, store: Path) -> None:
+    data = PretrainData(read_cohort(screening, outcome=False), settings("contrastive", cross_view_share=1.0), store)
+    data.setup()
+    owner = data.crop_set.table.set_index("key")["unit_id"]
+    arrays = data._arrays["train"]
+    for item in range(len(arrays.patient)):
+        assert owner[arrays.keys[arrays.first[item] : arrays.first[item + 1]]].nunique() == 1
+    batch = next(iter(data.train_dataloader()))
+    assert batch["role"].tolist() == [0, 1] * len(batch["patient"])
+    again = next(iter(data.train_dataloader()))
+    assert torch.equal(batch["crops"], again["crops"])
+
+
+def same_weights(one: Path, other: Path) -> None:
+    states = [
+        torch.load(path.parent / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for path in (one, other)
+    ]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_kill_9_in_the_middle_loses_nothing(pretrained: Path, screening: Path, store: Path, tmp_path: Path) -> None:
+    words = [
+        sys.executable,
+        "-m",
+        "mammo_aln",
+        "pretrain",
+        str(screening),
+        "--out",
+        str(tmp_path),
+        "--store",
+        str(store),
+    ]
+    words += ["--config", str(pretrained.parent / "config.yaml")]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    last = tmp_path / pretrained.parent.name / "checkpoints" / "last.ckpt"
+    while not last.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{last.parents[1] / 'pretrained.safetensors'}\n"
+    resumed = Path(done.stdout.strip())
+    pd.testing.assert_frame_equal(
+        untimed(resumed.parent / "metrics.csv"), untimed(pretrained.parent / "metrics.csv"), check_exact=True
+    )
+    same_weights(resumed, pretrained)
+
+
+def test_a_changed_label_is_another_run_and_a_changed_outcome_model_setting_is_not(
+    screening: Path, store: Path, tmp_path: Path
+) -> None:
+    told = settings("supervised", "margin")
+    first = pretrain_run(screening, tmp_path / "runs", told, store=store)
+    fused = replace(told, model=replace(told.model, fusion="gated", inputs=("primary", "clinical")))
+    assert pretrain_run(screening, tmp_path / "runs", fused, store=store) == first
+    folder = shutil.copytree(screening, tmp_path / "cohort")
+    table = pd.read_csv(folder / "patients.csv", dtype=str)
+    table.loc[5, "margin"] = "spiculated" if table.loc[5, "margin"] != "spiculated" else "circumscribed"
+    table.to_csv(folder / "patients.csv", index=False)
+    assert pretrain_run(folder, tmp_path / "runs", told, store=store) != first
+
+
+def test_the_weights_begin_a_training_and_change_it(
+    pretrained: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    # Named otherwise in `screening`, these are the phantom's own patients: only their files tell, at the test.
+    tiny = tiny_settings(inputs=("primary",))
+    scratch = train_run(phantom, tmp_path, tiny, store=store)
+    told = replace(tiny, model=replace(tiny.model, pretrained=str(pretrained)))
+    begun = train_run(phantom, tmp_path, told, store=store)
+    assert begun != scratch
+    losses = [pd.read_csv(run / "metrics.csv")["train_loss"].iloc[0] for run in (scratch, begun)]
+    assert losses[0] != losses[1]
+    from mammo_aln.training.train import build_model, data_module
+
+    module = build_model(told, data_module(phantom, told, store))
+    weights = safetensors.torch.load_file(pretrained)
+    loaded = module.network.state_dict()
+    for name, value in weights.items():
+        assert torch.equal(loaded[name.replace("shared", "region_0")], value)
+    with pytest.raises(InputError, match=r"images .* of test patients were pre-trained on \(same content\)"):
+        predict_cohort(begun, phantom, tmp_path / "p.csv", split="external_test", store=store)
+    assert not (tmp_path / "p.csv").exists()
+    assert predict_cohort(scratch, phantom, tmp_path / "p.csv", split="external_test", store=store).is_file()
+
+
+def test_test_patients_who_were_pre_trained_on_are_refused(phantom: Path, store: Path, tmp_path: Path) -> None:
+    """One cohort name: patient_id says who is who, before any image is opened."""
+    whole = linked_copy(phantom, tmp_path / "whole")
+    pd.read_csv(whole / "patients.csv", dtype=str).drop(columns="split").to_csv(whole / "patients.csv", index=False)
+    leaking = pretrain_run(whole, tmp_path / "runs", settings("supervised", "margin"), store=store)
+    tiny = tiny_settings(inputs=("primary",))
+    with pytest.raises(InputError, match=r"patients of external_test and internal_test were pre-trained on"):
+        train_run(
+            phantom, tmp_path / "t", replace(tiny, model=replace(tiny.model, pretrained=str(leaking))), store=store
+        )
+    assert not (tmp_path / "t").exists()
+    sound = pretrain_run(phantom, tmp_path / "runs", settings("supervised", "margin"), store=store)
+    run = train_run(
+        phantom, tmp_path / "t", replace(tiny, model=replace(tiny.model, pretrained=str(sound))), store=store
+    )
+    assert predict_cohort(run, phantom, tmp_path / "p.csv", split="external_test", store=store).is_file()
+    # A second pre-training that begins from the first passes on whom that one has seen.
+    told = settings("supervised", "birads")
+    told = replace(told, model=replace(told.model, pretrained=str(leaking)))
+    second = pretrain_run(phantom, tmp_path / "runs", told, store=store)
+    with pytest.raises(InputError, match="were pre-trained on"):
+        train_run(
+            phantom, tmp_path / "u", replace(tiny, model=replace(tiny.model, pretrained=str(second))), store=store
+        )
+
+
+def test_another_backbone_or_size_gets_one_clear_message(
+    pretrained: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    dense = tiny_settings("densenet121", inputs=("primary",), pretrained=str(pretrained))
+    with pytest.raises(InputError, match=r"holds a pre-trained resnet50 .*densenet121"):
+        train_run(phantom, tmp_path, dense, store=store)
+    wider = tiny_settings(inputs=("primary",), pretrained=str(pretrained))
+    wider = replace(wider, model=replace(wider.model, backbone_args={**TINY["resnet50"], "channels": [8, 8, 8, 16]}))
+    with pytest.raises(InputError, match=r"layer4.*It was made with backbone_args"):
+        train_run(phantom, tmp_path, wider, store=store)
+
+
+def test_a_pre_training_is_no_run_to_predict_with(pretrained: Path, phantom: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a pre-training; `train --model\.pretrained="):
+        predict_cohort(pretrained.parent, phantom, tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (settings("supervised"), "pretrain.labels is empty"),
+        (settings("contrastive", "margin"), "reads no labels"),
+        (settings("supervised", "density"), r"no such column; patients\.csv: .*margin.*images\.csv: .*acr"),
+        (settings("supervised", "margin:ordinal"), "KIND one of binary, categorical, continuous"),
+        (settings("supervised", "center"), "it is no label"),
+        (settings("supervised", "margin", "patients.margin"), "named twice"),
+        (settings("supervised", "birads:binary"), "a binary label has two"),
+        (settings("supervised", "margin:continuous"), "expected a finite number"),
+        (settings("supervised", "same"), r"only 'x' among the training rows"),
+        (replace(settings("contrastive"), trainer=TrainerConfig(patience=3, accelerator="cpu")), r"trainer\.patience"),
+        (replace(settings("contrastive"), data=DataConfig(folds=5)), r"data\.folds"),
+        (replace(settings("contrastive"), model=ModelConfig(inputs=("clinical",))), r"model\.inputs = clinical"),
+        (replace(settings("contrastive"), crop=CropConfig(strategy="all")), r"crop\.strategy"),
+    ],
+)
+def test_wrong_input_is_told_and_leaves_nothing(
+    told: PretrainSettings, message: str, screening: Path, store: Path, tmp_path: Path
+) -> None:
+    folder = screening
+    if told.pretrain.labels == ("same",):
+        folder = shutil.copytree(screening, tmp_path / "cohort")
+        pd.read_csv(folder / "patients.csv", dtype=str).assign(same="x").to_csv(folder / "patients.csv", index=False)
+    with pytest.raises(InputError, match=message) as error:
+        pretrain_run(folder, tmp_path / "runs", told, store=store)
+    assert re.search(r"\n", str(error.value)) is None
+    assert not (tmp_path / "runs").exists()
