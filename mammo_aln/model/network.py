@@ -84,7 +84,7 @@ class AxillaryNetwork(LearningNetwork):
         names = ["shared"] if self.shared else [f"region_{index}" for index in self.regions]
         # Which regions each encoder sees.
         self.seen = dict(zip(names, [self.regions] if self.shared else [[i] for i in self.regions], strict=True))
-        self.encoders = nn.ModuleDict({name: _crop_encoder(model, size_px, self.seen[name][0]) for name in names})
+        self.encoders = nn.ModuleDict({name: crop_encoder(model, size_px, self.seen[name][0]) for name in names})
         image_slots = len(self.regions) * self.slots_per_region
         slots = image_slots + ("clinical" in model.inputs)
         if image_slots:
@@ -166,7 +166,8 @@ class AxillaryNetwork(LearningNetwork):
         return torch.cat((images, hidden[:, len(self.regions) :]), dim=1)
 
 
-def _crop_encoder(model: ModelConfig, size_px: int, region_index: int) -> CropEncoder:
+def crop_encoder(model: ModelConfig, size_px: int, region_index: int = 0) -> CropEncoder:
+    """The encoder that the settings describe, its backbone with the weights that it begins from."""
     backbone = Backbone(
         model.backbone,
         model.backbone_args,

@@ -82,6 +82,10 @@ def _of_images(settings: PretrainSettings) -> PretrainSettings:
         )
     if settings.optim.class_weight != "none":
         raise InputError("optim.class_weight weighs the outcome's classes, pre-training has none; expected none")
+    if settings.optim.loss != "bce":
+        raise InputError(
+            f"optim.loss = {settings.optim.loss}: pre-training's heads have losses of their own; expected bce"
+        )
     if settings.data.folds:
         raise InputError("data.folds deals out the outcome's patients; a pre-training has one split; expected 0")
     return replace(settings, model=replace(settings.model, inputs=inputs))

@@ -164,6 +164,8 @@ class PretrainData(pl.LightningDataModule):
         self.crop = replace(crop, auxiliary=tuple(present_regions(cohort, self.regions)))
         self.cohort = breasts_of(cohort, crop, seed=settings.seed, val_share=wanted.val_share)
         self.heads: tuple[Head, ...] = ()
+        self.begin: tuple[int, int] | None = None
+        """Epoch and step at which training goes on; None begins at the first."""
         self._crop_set: CropSet | None = None
         self._arrays: dict[str, BreastArrays] = {}
 
@@ -253,7 +255,13 @@ class PretrainData(pl.LightningDataModule):
         dataset = BreastDataset(
             arrays, self.crop_set.open_store(), augmentation, self.settings.pretrain, seed, training
         )
-        sampler = EpochSampler(len(arrays.patient), seed=seed, shuffle=training, batch_size=data.batch_size)
+        sampler = EpochSampler(
+            len(arrays.patient),
+            seed=seed,
+            shuffle=training,
+            batch_size=data.batch_size,
+            begin=self.begin if training else None,
+        )
         return DataLoader(
             dataset,
             batch_size=data.batch_size,

@@ -11,9 +11,9 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from mammo_aln.config import ModelConfig, OptimConfig, PretrainConfig
-from mammo_aln.model.backbones import Backbone, LearningNetwork
+from mammo_aln.model.backbones import LearningNetwork
 from mammo_aln.model.learner import Learner, averaged, plain_settings
-from mammo_aln.model.network import CropEncoder, FeatureNorm
+from mammo_aln.model.network import FeatureNorm, crop_encoder
 from mammo_aln.training.contrastive import nt_xent, partner_found
 from mammo_aln.training.heads import Head
 from mammo_aln.training.masked_loss import head_metric, masked_loss, split_outputs
@@ -35,15 +35,8 @@ class PretrainNetwork(LearningNetwork):
 
     def __init__(self, model: ModelConfig, pretrain: PretrainConfig, outputs: int, size_px: int) -> None:
         super().__init__()
-        backbone = Backbone(
-            model.backbone,
-            model.backbone_args,
-            size_px,
-            pretrained=model.pretrained,
-            grad_checkpointing=model.grad_checkpointing,
-        )
         width = model.embed_dim
-        self.encoders = nn.ModuleDict({"shared": CropEncoder(backbone, width)})
+        self.encoders = nn.ModuleDict({"shared": crop_encoder(model, size_px)})
         self.drop = nn.Dropout(model.drop_rate)
         self.heads = nn.Linear(width, outputs) if pretrain.mode != "contrastive" else None
         self.project = (

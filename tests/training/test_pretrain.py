@@ -24,6 +24,7 @@ from mammo_aln.config import (
     DataConfig,
     LogConfig,
     ModelConfig,
+    OptimConfig,
     PretrainConfig,
     PretrainSettings,
     TrainerConfig,
@@ -193,7 +194,10 @@ def same_weights(one: Path, other: Path) -> None:
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_kill_9_in_the_middle_loses_nothing(pretrained: Path, screening: Path, store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stop_in_the_middle_loses_nothing(
+    sent: signal.Signals, pretrained: Path, screening: Path, store: Path, tmp_path: Path
+) -> None:
     words = [
         sys.executable,
         "-m",
@@ -210,7 +214,7 @@ def test_kill_9_in_the_middle_loses_nothing(pretrained: Path, screening: Path, s
     last = tmp_path / pretrained.parent.name / "checkpoints" / "last.ckpt"
     while not last.exists() and process.poll() is None:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    process.send_signal(sent)
     process.wait()
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout == f"{last.parents[1] / 'pretrained.safetensors'}\n"
@@ -315,6 +319,7 @@ def test_a_pre_training_is_no_run_to_predict_with(pretrained: Path, phantom: Pat
         (settings("supervised", "margin:continuous"), "expected a finite number"),
         (settings("supervised", "same"), r"only 'x' among the training rows"),
         (replace(settings("contrastive"), trainer=TrainerConfig(patience=3, accelerator="cpu")), r"trainer\.patience"),
+        (replace(settings("supervised", "margin"), optim=OptimConfig(loss="focal")), r"optim\.loss = focal"),
         (replace(settings("contrastive"), data=DataConfig(folds=5)), r"data\.folds"),
         (replace(settings("contrastive"), model=ModelConfig(inputs=("clinical",))), r"model\.inputs = clinical"),
         (replace(settings("contrastive"), crop=CropConfig(strategy="all")), r"crop\.strategy"),
