@@ -31,6 +31,8 @@ NATIVE = (
     uid.DeflatedExplicitVRLittleEndian,
 )
 
+LITTLE_ENDIAN = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian)
+
 THREADS_OPTION = "mammo_aln_threads"
 """Name of the decoding option that carries the number of threads for one JPEG 2000 image."""
 
@@ -99,6 +101,11 @@ class _Alone:
 
     def get_option(self, name: str, default: Any = None) -> Any:
         return self.threads if name == THREADS_OPTION else default
+
+
+def decodes_alone(transfer_syntax: str, signed: bool) -> bool:
+    """Whether `decode_alone` gives the values as they are: JPEG-LS stores signed ones without their sign."""
+    return transfer_syntax in (*JPEG, *JPEG_2000, *HTJ2K) or (transfer_syntax in JPEG_LS and not signed)
 
 
 def decode_alone(source: bytes, transfer_syntax: str, shape: tuple[int, int], signed: bool, threads: int) -> np.ndarray:

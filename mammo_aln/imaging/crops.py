@@ -143,17 +143,17 @@ def _averaged(pixels: NDArray[np.float32], start: float, stop: float, count: int
     rows = first[:, None] + np.arange(taps)
     weights = np.clip(np.minimum(rows + 1, low[:, None] + reach) - np.maximum(rows, low[:, None]), 0.0, None) / reach
     weights = np.where((rows >= 0) & (rows < len(pixels)), weights, 0.0).astype(np.float32)
-    rows = np.clip(rows, 0, len(pixels) - 1)
     out = np.zeros((count, pixels.shape[1]), np.float32)
     # Sums in a fixed order and not BLAS: the last bit must not depend on the number of threads.
     if taps <= _FEW_TAPS:
+        rows = np.clip(rows, 0, len(pixels) - 1)
         for tap in range(taps):
             out += weights[:, tap, None] * pixels[rows[:, tap]]
         return out
-    for part in np.flatnonzero(weights.any(axis=1)):
-        covered = np.flatnonzero(weights[part])
-        begin, end = rows[part, covered[0]], rows[part, covered[-1]] + 1
-        np.einsum("k,kw->w", weights[part, covered[0] : covered[-1] + 1], pixels[begin:end], out=out[part])
+    begins, ends = np.clip(first, 0, None), np.clip(first + taps, None, len(pixels))
+    for part, (begin, end, skipped) in enumerate(zip(begins.tolist(), ends.tolist(), (begins - first).tolist(), strict=True)):
+        if begin < end:
+            np.einsum("k,kw->w", weights[part, skipped : skipped + end - begin], pixels[begin:end], out=out[part])
     return out
 
 

@@ -165,6 +165,29 @@ def _encoded_frames_are_whole(dataset: Dataset, syntax: str, path: Path) -> None
             )
 
 
+def _single_frame(dataset: FileDataset, syntax: str, threads: int) -> np.ndarray | None:
+    """One monochrome frame with no copy beside what its codec needs; `None` leaves it to pydicom's decoders.
+
+    A codec needs up to 3.3 images of memory, and fresh memory costs as much time as copying into it.
+    """
+    if dataset.get("PixelRepresentation") not in (0, 1):
+        return None
+    shape, signed = (int(dataset.Rows), int(dataset.Columns)), dataset.PixelRepresentation == 1
+    if syntax in codecs.LITTLE_ENDIAN:
+        words = f"<{'i' if signed else 'u'}2"
+        whole = dataset.get("BitsAllocated") == 16 and len(dataset.PixelData) == 2 * shape[0] * shape[1]
+        return np.frombuffer(dataset.PixelData, words).reshape(shape) if whole else None
+    if not codecs.decodes_alone(syntax, signed):
+        return None
+    source = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    del dataset.PixelData
+    try:
+        return codecs.decode_alone(source, syntax, shape, signed, threads)
+    except Exception:  # noqa: BLE001 - imagecodecs raises its own types; the decoders behind it have their turn
+        dataset.PixelData = encapsulate([source])
+        return None
+
+
 def _decoded(dataset: FileDataset, syntax: str, threads: int, path: Path) -> np.ndarray:
     frames = whole_number(dataset, "NumberOfFrames", path, 1) or 1
     if syntax in codecs.JPEG_XL:
@@ -174,14 +197,10 @@ def _decoded(dataset: FileDataset, syntax: str, threads: int, path: Path) -> np.
         sources = list(generate_frames(dataset.PixelData, number_of_frames=frames))
         images = [codecs.decode_jpeg_xl(source, shape, dtype) for source in sources]
         return images[0] if frames == 1 else np.stack(images)
-    if syntax in codecs.JPEG_2000 and frames == 1 and whole_number(dataset, "SamplesPerPixel", path, 1) == 1:
-        source = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        del dataset.PixelData  # the codec itself needs up to four images of memory: no second copy beside it
-        shape, signed = (int(dataset.Rows), int(dataset.Columns)), dataset.get("PixelRepresentation") == 1
-        try:
-            return codecs.decode_alone(source, syntax, shape, signed, threads)
-        except Exception:  # noqa: BLE001 - imagecodecs raises its own types; the decoders behind it have their turn
-            dataset.PixelData = encapsulate([source])
+    if frames == 1 and whole_number(dataset, "SamplesPerPixel", path, 1) == 1:
+        alone = _single_frame(dataset, syntax, threads)
+        if alone is not None:
+            return alone
     options: dict[str, Any] = {"raw": True, codecs.THREADS_OPTION: threads}
     if keeps_words(syntax):
         options["correct_unused_bits"] = False  # `settle_bits` does it, and more
@@ -294,4 +313,5 @@ def read_stored_pixels(path: str | Path, *, max_pixels: int = MAX_PIXELS, thread
     Raises:
         UnreadableDicom: whatever is wrong with the file, in words.
     """
-    return decode(read_file(path, max_pixels=max_pixels), path, threads=threads)[0]
+    stored = decode(read_file(path, max_pixels=max_pixels), path, threads=threads)[0]
+    return stored if stored.flags.writeable else stored.copy()
