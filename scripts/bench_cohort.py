@@ -1,4 +1,4 @@
-"""Cohorts for the benchmarks: MLO views of one matrix size in four transfer syntaxes, each file with bytes of its own."""
+"""Cohorts for the benchmarks: MLO views of one size in four transfer syntaxes, each file with bytes of its own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pydicom
 import yaml
+from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, generate_uid
 
 from mammo_aln.phantom.breast import Findings, draw_appearance, draw_view
+from mammo_aln.phantom.findings import Box
 from mammo_aln.phantom.texture import Plane
-from mammo_aln.phantom.vendors import VENDORS, Exposure, Identity, Side, chest_wall_left, stored_values, write_mammogram
+from mammo_aln.phantom.vendors import VENDORS, Exposure, Identity, Side, stored_values, write_mammogram
 from mammo_aln.progress import track
 
 SYNTAXES = {
@@ -40,43 +42,41 @@ def write_bench_cohort(
     dicom = folder / "dicom"
     dicom.mkdir(parents=True)
     spacing_mm = FIELD_HEIGHT_MM / rows
-    prints, boxes = [], []
+    system = replace(VENDORS[0], spacing_mm=spacing_mm, geometry="calibrated", magnification=(1.0, 1.0))
+    prints: list[tuple[FileDataset, Side, dict[str, Box]]] = []
     for picture in range(PICTURES):
         rng = np.random.default_rng([7, picture])
-        look = draw_appearance(20.0, rng)
         findings = Findings(20.0, picture % 2 == 0, 9.0, picture % 2 == 1)
-        drawn = draw_view("MLO", Plane(rows, columns, spacing_mm), look, findings, rng)
-        side: Side = "L" if picture % 2 == 0 else "R"
+        drawn = draw_view("MLO", Plane(rows, columns, spacing_mm), draw_appearance(20.0, rng), findings, rng)
         quantum = np.rint(rng.normal(0.0, QUANTUM_NOISE_SD, (rows, columns))).astype(np.int16)
+        stored = stored_values(drawn.brightness, system, EXPOSURE)
+        stored = np.clip(stored + quantum * (drawn.brightness > AIR_BELOW), 0, 4095).astype(np.uint16)
+        side: Side = "L" if picture % 2 == 0 else "R"
+        boxes = drawn.boxes
+        if side == "R":
+            stored = np.ascontiguousarray(stored[:, ::-1])
+            boxes = {name: (columns - box[2], box[1], columns - box[0], box[3]) for name, box in boxes.items()}
+        who = Identity("bench", f"bench{picture}", "center_a", side, "MLO")
         for syntax in syntaxes:
-            vendor = replace(
-                VENDORS[0], spacing_mm=spacing_mm, geometry="calibrated", magnification=(1.0, 1.0), syntax=SYNTAXES[syntax]
-            )
-            stored = stored_values(drawn.brightness, vendor, EXPOSURE)
-            stored = np.clip(stored + quantum * (drawn.brightness > AIR_BELOW), 0, 4095).astype(np.uint16)
-            left = chest_wall_left(vendor, side)
-            who = Identity("bench", f"bench{picture}", "center_a", side, "MLO")
-            path = folder / f"print_{len(prints)}.dcm"
-            write_mammogram(path, stored if left else np.ascontiguousarray(stored[:, ::-1]), vendor, EXPOSURE, who, False)
-            prints.append((path, side))
-            boxes.append({name: box if left else (columns - box[2], box[1], columns - box[0], box[3]) for name, box in drawn.boxes.items()})
+            path = folder / "print.dcm"
+            write_mammogram(path, stored, replace(system, syntax=SYNTAXES[syntax]), EXPOSURE, who, False)
+            prints.append((pydicom.dcmread(path), side, boxes))
+            path.unlink()
     patients, listed, regions = [], [], []
     # Syntaxes alternate, so that two processes share them evenly.
-    originals = [pydicom.dcmread(path) for path, _ in prints]
     for number in track(range(images), total=images, what="files", unit="file"):
-        source = number % len(prints)
+        dataset, side, boxes = prints[number % len(prints)]
         name = f"p{number:06d}"
-        dataset = originals[source]
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[name])
         dataset.StudyInstanceUID = generate_uid(entropy_srcs=["study", name])
         dataset.PatientID = name
         dataset.save_as(dicom / f"{name}.dcm", enforce_file_format=True)
         patients.append({"patient_id": name, "center": "center_a", "aln_status": number % 2})
-        listed.append({"image_id": name, "patient_id": name, "path": f"dicom/{name}.dcm", "laterality": prints[source][1], "view": "MLO"})
-        for region, box in boxes[source].items():
-            regions.append(dict(zip(("image_id", "region", "x_min", "y_min", "x_max", "y_max"), (name, region, *map(float, box)), strict=True)))
-    for path, _ in prints:
-        path.unlink()
+        place = {"path": f"dicom/{name}.dcm", "laterality": side, "view": "MLO"}
+        listed.append({"image_id": name, "patient_id": name, **place})
+        for region, box in boxes.items():
+            edges = dict(zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True))
+            regions.append({"image_id": name, "region": region, **edges})
     pd.DataFrame(patients).to_csv(folder / "patients.csv", index=False)
     pd.DataFrame(listed).to_csv(folder / "images.csv", index=False)
     pd.DataFrame(regions).to_csv(folder / "regions.csv", index=False)
