@@ -151,7 +151,8 @@ def _averaged(pixels: NDArray[np.float32], start: float, stop: float, count: int
             out += weights[:, tap, None] * pixels[rows[:, tap]]
         return out
     begins, ends = np.clip(first, 0, None), np.clip(first + taps, None, len(pixels))
-    for part, (begin, end, skipped) in enumerate(zip(begins.tolist(), ends.tolist(), (begins - first).tolist(), strict=True)):
+    parts = zip(begins.tolist(), ends.tolist(), (begins - first).tolist(), strict=True)
+    for part, (begin, end, skipped) in enumerate(parts):
         if begin < end:
             np.einsum("k,kw->w", weights[part, skipped : skipped + end - begin], pixels[begin:end], out=out[part])
     return out
