@@ -6,11 +6,13 @@ import argparse
 import inspect
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from mammo_aln.config import CONFIG_FOLDERS
+from mammo_aln.config import CONFIG_FOLDERS, Settings
 from mammo_aln.errors import InputError
 from mammo_aln.limits import refuse_outside_limits
 
@@ -22,7 +24,8 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
 
     Args:
         function: its signature is the flags, its docstring their help; parameters that are dataclasses become
-            `--name.key`.
+            `--name.key`. A parameter `given` is no flag: it gets what the words gave, as nested plain values without
+            defaults.
         prog: name shown in the help.
         positional: parameter that words without `--` go to (a list where its type is one); may also be given as
             `--name`.
@@ -41,19 +44,51 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
     parser.add_argument(
         "--config", action="config", help="YAML file of settings; may be given several times, later wins"
     )
-    parser.add_function_arguments(function, fail_untyped=False)
+    parser.add_function_arguments(function, fail_untyped=False, skip={"given"})
+    given: dict[str, Any] = {}
     try:
         tidy = _tidy(words, positional, hints)
         namespace = parser.instantiate(parser.parse_args(tidy))
+        if "given" in hints:
+            given = parser.parse_args(tidy, defaults=False).as_dict()
+            given.pop("config", None)
     except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
         raise InputError(_plain(str(error), parser, positional)) from error
     except SystemExit as done:  # --help and --print_config end the parser this way
         if done.code:
             raise
         return None
-    arguments = {name: namespace[name] for name in inspect.signature(function).parameters}
+    arguments = {name: namespace[name] for name in inspect.signature(function).parameters if name != "given"}
     refuse_outside_limits(arguments)
-    return arguments
+    return arguments | ({"given": given} if "given" in hints else {})
+
+
+def settings_from(plain: Mapping[str, Any], where: str) -> Settings:
+    """All settings, from nested plain values as they stand in a YAML file.
+
+    Raises:
+        InputError: an unknown key, a wrong value or a number outside its limits; the message begins with `where`.
+    """
+    parser = _settings_parser()
+    try:
+        namespace = parser.instantiate(parser.parse_object(dict(plain)))
+    except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
+        raise InputError(f"{where}: {_plain(str(error), parser, '')}") from error
+    arguments = {field.name: namespace[field.name] for field in fields(Settings)}
+    try:
+        refuse_outside_limits(arguments)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    return Settings(**arguments)
+
+
+@cache
+def _settings_parser() -> Any:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Settings)
+    return parser
 
 
 def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[str]:
@@ -118,7 +153,7 @@ def _is_list(hint: Any) -> bool:
     return str(hint).startswith("list")
 
 
-def find_config(name: str) -> Path:
+def find_config(name: str, told_as: str = "--config ") -> Path:
     """The file as named, or the shipped configuration of that name (`configs/NAME` or `NAME`)."""
     candidates = [Path(name), *(folder / Path(name) for folder in CONFIG_FOLDERS)]
     parts = Path(name).parts
@@ -127,7 +162,7 @@ def find_config(name: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise InputError(f"--config {name}: no such file, here or among the shipped configurations")
+    raise InputError(f"{told_as}{name}: no such file, here or among the shipped configurations")
 
 
 def _summary(function: Callable[..., Any], positional: str) -> str:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
-DEFAULT_ACTION: dict[str, str] = {}
+DEFAULT_ACTION = {"sweep": "run"}
 """What a verb of several actions does where none is named."""
 
 VERBS: dict[str, tuple[str, str, str]] = {
@@ -37,6 +37,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "train": ("train", "cohort", "train one model; the same command goes on where it stopped"),
     "predict": ("predict", "cohort", "score a cohort with a frozen run"),
     "evaluate": ("evaluate", "files", "judge predictions: metrics.json, curves, report.html"),
+    "sweep run": ("sweep_run", "sweep", "train every cell of a sweep (crop x backbone, ladder, seeds); again: goes on"),
+    "sweep status": ("sweep_status", "out", "where every cell of a sweep stands; writes board.html"),
     "compare": ("compare", "files", "compare models on the same patients: the first file is the reference"),
     "radiomics extract": ("radiomics_extract", "cohort", "radiomic and deep features of volumes or mammograms"),
 }

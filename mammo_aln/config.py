@@ -133,6 +133,7 @@ class DataConfig:
         batch_size: patients (treated axillae) per step.
         num_workers: loader processes; does not change any result.
         augment: geometric and intensity augmentation of training crops.
+        augment_strength: multiplies how far augmentation shifts, turns and changes grey values; scale stays within 5 %.
         max_shift_mm: largest random shift of a crop's content, in millimetres where the crop has a fixed size in
             millimetres.
         test_time_copies: slightly changed copies of every crop that a prediction averages beside the crop itself, 0 to
@@ -147,6 +148,7 @@ class DataConfig:
     batch_size: int = 16
     num_workers: int = 0
     augment: bool = True
+    augment_strength: float = 1.0
     max_shift_mm: float = 4.0
     test_time_copies: int = 0
     allow_post_nat: bool = False
@@ -246,6 +248,33 @@ class RadiomicsConfig:
     deep_slices: Literal["2d", "2.5d"] = "2.5d"
     deep_size_px: int = 96
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """What a job asks of SLURM; what is not given is the cluster's default.
+
+    Args:
+        partition: partition (queue).
+        account: account that is charged.
+        time_min: minutes until SLURM ends a job; a training is requeued then and goes on.
+        mem_gb: memory of a node.
+        cpus_per_task: cores of a process.
+        gpus_per_node: GPUs of a node; 0 for none. A sweep's cells take theirs from `trainer.devices` where unset.
+        max_jobs: so many jobs of an array run at once.
+        requeues: how often a job that ran into `time_min` is requeued; pre-emption does not count.
+        extra: further sbatch options, e.g. `{constraint: a100}`.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    time_min: int = 1440
+    mem_gb: int | None = None
+    cpus_per_task: int | None = None
+    gpus_per_node: int | None = None
+    max_jobs: int = 64
+    requeues: int = 20
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -188,6 +189,10 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+class RunIsHeld(InputError):
+    """Another process trains this run now."""
+
+
 @contextmanager
 def held_alone(run: Path) -> Iterator[None]:
     """Keep other processes off a run while it is trained; the operating system frees it when this process ends.
@@ -196,7 +201,7 @@ def held_alone(run: Path) -> Iterator[None]:
     across the machines of a network disk; the file's text only says who holds it.
 
     Raises:
-        InputError: another process trains this run.
+        RunIsHeld: another process trains this run.
     """
     with (run / ".lock").open("a+", encoding="utf-8") as lock:
         try:
@@ -204,7 +209,7 @@ def held_alone(run: Path) -> Iterator[None]:
         except (BlockingIOError, PermissionError) as error:
             lock.seek(0)
             holder = lock.read().strip() or "another process"
-            raise InputError(f"{run}: {holder} is training this run; wait for it, or stop it first") from error
+            raise RunIsHeld(f"{run}: {holder} is training this run; wait for it, or stop it first") from error
         except OSError as error:
             say(f"{run}: this disk keeps no locks ({error.strerror}); see to it that no other process trains this run")
         lock.truncate(0)
@@ -212,6 +217,26 @@ def held_alone(run: Path) -> Iterator[None]:
         lock.flush()
         yield
         lock.truncate(0)
+
+
+def is_held(run: Path) -> bool:
+    """Whether another process trains this run now."""
+    return is_locked(run / ".lock")
+
+
+def is_locked(lock: Path) -> bool:
+    """Whether another process holds this POSIX lock; asks the system and never takes the lock itself.
+
+    A process that holds the lock must not ask: to close the file once more would free it.
+    """
+    try:
+        with lock.open("rb+") as stream:
+            # struct flock of 64-bit Linux: type, whence, start, length, pid
+            wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            found = fcntl.fcntl(stream, fcntl.F_GETLK, wanted)
+    except OSError:
+        return False  # no such run yet, or a disk that keeps no locks
+    return bool(struct.unpack("hhqqi4x", found)[0] != fcntl.F_UNLCK)
 
 
 def read_state(run: Path) -> dict[str, Any]:

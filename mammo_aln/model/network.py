@@ -159,7 +159,7 @@ class AxillaryNetwork(LearningNetwork):
     def _hidden_slots(self, present: Tensor) -> Tensor:
         """Slots hidden by modality dropout; a region's views are hidden together."""
         image_slots = len(self.regions) * self.slots_per_region
-        per_region = present[:, :image_slots].view(-1, len(self.regions), self.slots_per_region)
+        per_region = present[:, :image_slots].view(len(present), len(self.regions), self.slots_per_region)
         branches = torch.cat((per_region.any(dim=2), present[:, image_slots:]), dim=1)
         hidden = draw_hidden(branches, self.modality_dropout)
         images = hidden[:, : len(self.regions)].repeat_interleave(self.slots_per_region, dim=1)

@@ -24,20 +24,21 @@ class CropAugmentation:
     """
 
     def __init__(self, crop: CropConfig, data: DataConfig) -> None:
-        shift = data.max_shift_mm / crop.size_mm
+        strength = data.augment_strength
+        shift = strength * data.max_shift_mm / crop.size_mm
         self.compose = A.Compose(
             [
                 A.HorizontalFlip(p=0.5),
                 A.VerticalFlip(p=0.5),
                 A.Affine(
                     translate_percent={"x": (-shift, shift), "y": (-shift, shift)},
-                    rotate=(-20, 20),
+                    rotate=(-20 * strength, 20 * strength),
                     scale=(0.95, 1.05),
                     interpolation=cv2.INTER_LINEAR,
                     p=0.8,
                 ),
-                A.RandomBrightnessContrast(brightness_limit=0.1, contrast_limit=0.2, p=0.6),
-                A.RandomGamma(gamma_limit=(80, 125), p=0.4),
+                A.RandomBrightnessContrast(brightness_limit=0.1 * strength, contrast_limit=0.2 * strength, p=0.6),
+                A.RandomGamma(gamma_limit=(100 - 20 * strength, 100 + 25 * strength), p=0.4),
             ]
         )
 

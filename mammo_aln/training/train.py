@@ -53,18 +53,27 @@ from mammo_aln.training.units import cohort_flow, require_both_classes
 
 
 @STOP.watched()
-def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path | None = None) -> Path:
+def train_run(
+    cohort_folder: Path | Cohort,
+    out: Path,
+    settings: Settings,
+    *,
+    store: Path | None = None,
+    planned: str | None = None,
+) -> Path:
     """Train one model, or go on with it, or do nothing where it is done; returns the run directory.
 
     Args:
-        cohort_folder: cohort with a `split` column that holds `train` and `val`.
+        cohort_folder: cohort with a `split` column that holds `train` and `val`, or one that was read already.
         out: folder of runs; the run's own folder in it is named by its identity.
         settings: all settings.
         store: crop store; by default `.crops` in the cohort folder.
+        planned: identity that a sweep froze for this run when it was planned.
 
     Raises:
+        RunIsHeld: another process trains this very run.
         InputError: whatever of the cohort, the settings or the machine does not allow the training (nothing is written
-            then), or another process that trains this very run.
+            then), or the cohort is no longer the one that `planned` was made of.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, a file stands there")
@@ -76,6 +85,11 @@ def train_run(cohort_folder: Path, out: Path, settings: Settings, *, store: Path
     data.prepare_data()
     keys = data.crop_set.table["key"].tolist() if data.reads_images else []
     run_id, identity = run_identity(settings, cohort_content(data.as_given), keys)
+    if planned is not None and run_id != planned:
+        raise InputError(
+            f"planned as run {planned}, but the cohort's tables, its image files or the weights have changed since and "
+            f"make it {run_id}; the same sweep command plans anew"
+        )
     run = out / run_id
     if read_state(run)["state"] == "completed":
         say(f"run {run_id} is completed already; nothing to train")

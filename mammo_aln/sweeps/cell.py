@@ -1,0 +1,187 @@
+"""One cell: its training in this process, the record of its failures, and the state it is in."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from mammo_aln.errors import InputError
+from mammo_aln.files import write_json, write_text
+from mammo_aln.runs import RunIsHeld, is_held, is_locked, now, read_state
+from mammo_aln.sweeps.plan import Cell, Plan
+
+LAST_LINES = 20
+LESS_MEMORY = "less memory: --data.batch_size=8, --model.grad_checkpointing=true, or fewer --slots"
+STOPPED = "stopped before its end"
+State = Literal["not_started", "running", "completed", "failed"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why one try of a cell failed.
+
+    Attributes:
+        error: in one line.
+        lines: the last lines of the cell's log.
+        again: whether another try may help.
+        time: when, UTC.
+    """
+
+    error: str
+    lines: tuple[str, ...] = ()
+    again: bool = True
+    time: str = ""
+
+    @property
+    def fix(self) -> str:
+        """What to type or mend."""
+        memory = ("memory", "signal 9")
+        return LESS_MEMORY if any(word in self.error.lower() for word in memory) else "mend that"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a cell stands: its state, what it has recorded, and its last failure."""
+
+    state: State
+    record: dict[str, Any]
+    failure: Failure | None = None
+
+
+def log_of(plan: Plan, cell: Cell) -> Path:
+    """File of what a cell's training says."""
+    return plan.out / "logs" / f"{cell.run_id}.log"
+
+
+def claim_of(plan: Plan, cell: Cell) -> Path:
+    """File whose lock a command holds while one of its slots is at the cell."""
+    return plan.out / "claims" / f"{cell.run_id}.lock"
+
+
+def failures(plan: Plan, cell: Cell) -> list[Failure]:
+    """Failed tries of a cell, oldest first; each is a file of its own, so that machines never write the same one."""
+    records = sorted((plan.out / "failures" / cell.run_id).glob("*.json"))
+    plain = [json.loads(path.read_text(encoding="utf-8")) for path in records]
+    return [Failure(one["error"], tuple(one["lines"]), one["again"], one["time"]) for one in plain]
+
+
+def record_failure(plan: Plan, cell: Cell, failure: Failure) -> None:
+    """Keep a failed try, with the last lines of the cell's log where none are given."""
+    lines = failure.lines or last_lines(log_of(plan, cell))
+    name = f"{time.time_ns()}-{os.getpid()}.json"
+    told = {"error": failure.error, "lines": list(lines), "again": failure.again, "time": now(), "cell": cell.name}
+    write_json(plan.out / "failures" / cell.run_id / name, told)
+
+
+def last_lines(log: Path) -> tuple[str, ...]:
+    """The last lines of a log, without those that are empty."""
+    if not log.is_file():
+        return ()
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - 20_000))
+        text = stream.read().decode(errors="replace")
+    return tuple(line for line in text.splitlines() if line.strip())[-LAST_LINES:]
+
+
+def standing(plan: Plan, cell: Cell, *, own: bool = False) -> Standing:
+    """The state of a cell; what its records say of `running` counts only while a process holds its lock.
+
+    Args:
+        plan: the sweep.
+        cell: the cell.
+        own: this very process holds the cell's claim; it must not ask for that lock.
+    """
+    run = plan.runs / cell.run_id
+    record = read_state(run)
+    if record["state"] == "completed":
+        return Standing("completed", record)
+    tries = failures(plan, cell)
+    last = tries[-1] if tries else None
+    if own or is_held(run) or is_locked(claim_of(plan, cell)):
+        return Standing("running", record, last)
+    if cell.fault:
+        return Standing("failed", record, Failure(cell.fault, again=False))
+    if last is not None:
+        return Standing("failed", record, last)
+    if record["state"] in ("running", "failed"):
+        # Killed, or stopped by Ctrl-C: nobody recorded a failure.
+        return Standing("failed", record, Failure(STOPPED))
+    return Standing("not_started", record)
+
+
+def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Any]) -> Literal["completed", "held", "failed", "broken"]:
+    """Train one cell in this process; a failure is recorded and told by the result, never raised.
+
+    Args:
+        plan: the sweep.
+        cell: the cell.
+        cohorts: tables already read by this process; filled here.
+
+    Returns:
+        `held` where another process trains it; `broken` where the failure was unexpected, so that this process had
+        better be replaced.
+    """
+    try:
+        settings = cell.typed_settings()
+        processes = settings.trainer.devices * settings.trainer.num_nodes
+        if processes > 1 and int(os.environ.get("SLURM_NTASKS", "1")) < processes:
+            _train_apart(plan, cell)
+            return "completed"
+        _train_here(plan, cell, cohorts)
+    except RunIsHeld:
+        return "held"
+    except InputError as error:
+        record_failure(plan, cell, Failure(str(error), again=False))
+        return "failed"
+    except Exception as error:  # noqa: BLE001  # whatever ends one cell must not end the others; it is kept and told
+        told = traceback.format_exc()
+        print(told, file=sys.stderr, flush=True)
+        reason = (str(error).strip().splitlines() or [""])[0]
+        record_failure(plan, cell, Failure(f"{type(error).__name__}: {reason}", tuple(told.splitlines()[-LAST_LINES:])))
+        return "broken"
+    return "completed"
+
+
+def _train_here(plan: Plan, cell: Cell, cohorts: dict[bool, Any]) -> None:
+    from mammo_aln.training.train import read_for, train_run
+
+    settings = cell.typed_settings()
+    images = bool({"primary", "auxiliary"} & set(settings.model.inputs))
+    if images not in cohorts:
+        cohorts[images] = read_for(settings, plan.cohort)
+    try:
+        train_run(cohorts[images], plan.runs, settings, store=plan.store, planned=cell.run_id)
+    finally:
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish()  # the next cell of this process is another run
+
+
+def _train_apart(plan: Plan, cell: Cell) -> None:
+    """A training on several devices, in processes of its own: Lightning starts the others by the same command."""
+    config = plan.out / "logs" / f"{cell.run_id}.yaml"
+    write_text(config, yaml.safe_dump(cell.settings, sort_keys=False, allow_unicode=True))
+    words = ["train", f"--cohort={plan.cohort}", f"--out={plan.runs}", f"--config={config}"]
+    words += [f"--store={plan.store}"] if plan.store else []
+    done = subprocess.run(
+        [sys.executable, "-m", "mammo_aln", *words], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False
+    )
+    if done.returncode == 2:
+        raise InputError((last_lines(log_of(plan, cell)) or ("wrong input",))[-1])
+    if done.returncode:
+        raise RuntimeError(f"the training ended with exit code {done.returncode}")
+
+
+def exhausted(tries: Sequence[Failure], before: int, retries: int) -> bool:
+    """Whether a cell has failed too often since a command began, or in a way that another try does not mend."""
+    new = tries[before:]
+    return len(new) > retries or any(not failure.again for failure in new)

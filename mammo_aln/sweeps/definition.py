@@ -1,0 +1,239 @@
+"""What a sweep's YAML file says: a base configuration and the lists that span the grid.
+
+    base: configs/gpu.yaml                # one file or several; settings may stand beside it
+    crop: {size_px: 128}
+    grid:
+      crop.strategy: [lesion_box, fixed_5cm]          # any setting, as a list of its values
+      config: [configs/backbones/swinv2_small.yaml]   # or whole files of settings
+    steps:                                # or settings that change together, each with a name
+      primary: {model: {inputs: [primary]}}
+    seeds: 3                              # 0, 1, 2, or a list
+    folds: 5                              # each cell once per fold of data.folds
+
+Later wins: base, settings beside it, grid, steps, the command line.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from mammo_aln.arguments import find_config
+from mammo_aln.config import Settings
+from mammo_aln.errors import InputError
+
+Nested = dict[str, Any]
+SECTIONS = tuple(one.name for one in fields(Settings))
+OWN_KEYS = ("base", "grid", "steps", "seeds", "folds", "pretrain", "search", "test")
+FROM_SWEEP = "sweep"
+"""`model.pretrained: sweep` asks for the weights that `--pretrained` names or the `pretrain` step makes."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value on an axis.
+
+    Attributes:
+        label: how tables name it.
+        settings: what it sets, `{section: {key: value}}`.
+    """
+
+    label: Any
+    settings: Nested
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One direction of the grid: a setting's name, `config` or `step`, and its choices."""
+
+    name: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A sweep as its file and the command line describe it.
+
+    Attributes:
+        base: settings of every cell.
+        axes: what spans the grid, without seeds and folds.
+        over: settings of the command line, which win.
+        seeds: seeds of every cell.
+        folds: 0, or folds of every cell.
+        pretrain: settings of a pre-training that the sweep makes first, if any.
+        search: what Optuna searches, if anything.
+        opens_test: the plan, declared beforehand, that every cell of a finished sweep is judged on the test splits.
+    """
+
+    base: Nested
+    axes: tuple[Axis, ...]
+    over: Nested
+    seeds: tuple[int, ...]
+    folds: int = 0
+    pretrain: Nested | None = None
+    search: Nested | None = None
+    opens_test: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """One cell before it has an identity: its place in the grid and its settings."""
+
+    axes: dict[str, Any] = field(default_factory=dict)
+    shown: dict[str, Any] = field(default_factory=dict)
+    settings: Nested = field(default_factory=dict)
+
+
+def read_definition(file: Path, over: Nested | None = None, seeds: Sequence[int] | None = None) -> Definition:
+    """Read a sweep's YAML file.
+
+    Args:
+        file: the file, or the name of a shipped one.
+        over: settings of the command line.
+        seeds: in place of the file's.
+
+    Raises:
+        InputError: no such file, no mapping, an unknown key, or a list that is none.
+    """
+    path = find_config(str(file), "")
+    text = _yaml(path)
+    unknown = sorted(set(text) - set(OWN_KEYS) - set(SECTIONS))
+    if unknown:
+        raise InputError(f"{path.name}: {unknown[0]}: unknown key; allowed: {', '.join((*OWN_KEYS, *SECTIONS))}")
+    base: Nested = {}
+    named = text.get("base") or []
+    for name in [named] if isinstance(named, str) else named:
+        base = merged(base, _yaml(find_config(str(name), f"{path.name}, base: ")))
+    base = merged(base, {key: text[key] for key in text if key in SECTIONS})
+    over = over or {}
+    axes = [_without_overridden(axis, over) for axis in _axes(path.name, text.get("grid") or {})]
+    steps = text.get("steps") or {}
+    if steps:
+        axes.insert(0, Axis("step", tuple(Choice(str(name), value or {}) for name, value in steps.items())))
+    return Definition(
+        base,
+        tuple(axis for axis in axes if axis.choices),
+        over,
+        _seeds(path.name, seeds if seeds is not None else text.get("seeds"), merged(base, over)),
+        _count(path.name, "folds", text.get("folds") or 0),
+        text.get("pretrain"),
+        text.get("search"),
+        bool(text.get("test", False)),
+    )
+
+
+def points(definition: Definition) -> Iterator[Point]:
+    """Every cell: axes in the file's order, the last fastest, then folds, then seeds."""
+    folds: Sequence[int | None] = range(definition.folds) if definition.folds else [None]
+    for chosen in itertools.product(*(axis.choices for axis in definition.axes)):
+        settings = definition.base
+        axes: dict[str, Any] = {}
+        shown: dict[str, Any] = {}
+        for axis, choice in zip(definition.axes, chosen, strict=True):
+            settings = merged(settings, choice.settings)
+            axes[axis.name] = choice.label
+            shown |= {axis.name: choice.label} | _columns(choice.settings)
+        settings = merged(settings, definition.over)
+        for fold, seed in itertools.product(folds, definition.seeds):
+            own: Nested = {"seed": seed}
+            if fold is not None:
+                own["data"] = {"folds": definition.folds, "fold": fold}
+            yield Point(axes, shown, merged(settings, own))
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> Nested:
+    """Settings of `second` over those of `first`, setting by setting; a setting that is a mapping is replaced whole."""
+    result = dict(first)
+    for name, value in second.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(name), Mapping)
+        result[name] = {**result[name], **value} if both else value
+    return result
+
+
+def nested(key: str, value: Any) -> Nested:
+    """`crop.size_px`, 96 as {"crop": {"size_px": 96}}."""
+    section, dot, name = key.partition(".")
+    return {section: {name: value}} if dot else {section: value}
+
+
+def label_of(value: Any) -> Any:
+    """A value as one cell of a table: plain ones as they are, lists joined by +, mappings as JSON."""
+    if isinstance(value, list | tuple):
+        return "+".join(str(item) for item in value)
+    return json.dumps(value, sort_keys=True) if isinstance(value, Mapping) else value
+
+
+def _columns(settings: Nested) -> dict[str, Any]:
+    """What a choice sets, as columns; mappings (a network's own arguments) are left to config.yaml."""
+    columns: dict[str, Any] = {}
+    for section, values in settings.items():
+        if not isinstance(values, Mapping):
+            columns[section] = label_of(values)
+            continue
+        columns |= {f"{section}.{key}": label_of(v) for key, v in values.items() if not isinstance(v, Mapping)}
+    return columns
+
+
+def _axes(where: str, grid: Any) -> list[Axis]:
+    if not isinstance(grid, Mapping):
+        raise InputError(f"{where}: grid: expected settings with a list of values each")
+    axes = []
+    for key, values in _lists(grid):
+        if not isinstance(values, list) or not values:
+            raise InputError(f"{where}: grid: {key}: expected a list of values, got {values!r}")
+        if key == "config":
+            files = [find_config(str(name), f"{where}, grid: config: ") for name in values]
+            choices = [Choice(file.stem, _yaml(file)) for file in files]
+        elif key.partition(".")[0] in SECTIONS:
+            choices = [Choice(label_of(value), nested(key, value)) for value in values]
+        else:
+            raise InputError(f"{where}: grid: {key}: expected a setting such as crop.strategy, or config")
+        axes.append(Axis(key, tuple(choices)))
+    return axes
+
+
+def _lists(grid: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in grid.items():
+        if isinstance(value, Mapping) and not prefix:
+            yield from _lists(value, f"{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _without_overridden(axis: Axis, over: Nested) -> Axis:
+    """An axis that the command line overrides has the one value that was given there."""
+    section, _, key = axis.name.partition(".")
+    if key and key in over.get(section, {}):
+        value = over[section][key]
+        return Axis(axis.name, (Choice(label_of(value), nested(axis.name, value)),))
+    return axis
+
+
+def _seeds(where: str, given: Any, settings: Nested) -> tuple[int, ...]:
+    if given is None:
+        return (int(settings.get("seed", 0)),)
+    if isinstance(given, list | tuple) and given and all(type(seed) is int and seed >= 0 for seed in given):
+        return tuple(dict.fromkeys(given))
+    return tuple(range(_count(where, "seeds", given))) or (0,)
+
+
+def _count(where: str, key: Literal["seeds", "folds"], value: Any) -> int:
+    if type(value) is not int or value < 0 or (key == "folds" and value == 1):
+        raise InputError(f"{where}: {key}: expected a count{' or a list of seeds' * (key == 'seeds')}, got {value!r}")
+    return value
+
+
+def _yaml(path: Path) -> Nested:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name} is no readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path.name}: expected settings, got {type(content).__name__}")
+    return content

@@ -1,0 +1,236 @@
+"""The executor `local`: a pool of slots, one per GPU or per share of the CPU cores, each a warm process.
+
+A slot's process trains cell after cell, so that imports and compilation are paid once. If it dies (out of memory,
+kill -9), the cell's failure is recorded with its last lines, the slot gets a new process, and the cell is tried again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import mammo_aln
+from mammo_aln.config import TrainerConfig
+from mammo_aln.files import make_folder
+from mammo_aln.progress import say
+from mammo_aln.runs import read_state
+from mammo_aln.sweeps.cell import Failure, claim_of, exhausted, failures, last_lines, log_of, record_failure
+from mammo_aln.sweeps.plan import Cell, Plan
+
+POLL_S = 1.0
+LEAVE_S = 20.0
+"""How long a slot may take to leave after SIGTERM before it is killed."""
+
+
+@dataclass
+class Slot:
+    """A warm process, the devices it sees, and the cell it trains."""
+
+    environment: dict[str, str]
+    process: subprocess.Popen[str] | None = None
+    cell: Cell | None = None
+    claim: IO[str] | None = None
+
+    def start(self, out: Path) -> None:
+        """A new process; standard error of its start is this process's own."""
+        package = str(Path(mammo_aln.__file__).parents[1])
+        paths = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH", "")) if part)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mammo_aln.sweeps.worker", str(out)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **self.environment, "PYTHONPATH": paths},
+            start_new_session=True,  # Ctrl-C is for the sweep, which then ends its slots in order
+        )
+
+    def ask(self, cell: Cell, claim: IO[str]) -> None:
+        """Have the process train a cell."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.cell, self.claim = cell, claim
+        with suppress(BrokenPipeError):  # it died meanwhile: its standard output tells
+            self.process.stdin.write(cell.run_id + "\n")
+            self.process.stdin.flush()
+
+    def free(self) -> None:
+        """Let go of the cell."""
+        if self.claim is not None:
+            self.claim.close()
+        self.cell = self.claim = None
+
+
+@dataclass
+class Pool:
+    """Slots at work on a plan's cells, beside other commands on the same folder.
+
+    Attributes:
+        plan: the sweep.
+        slots: the slots.
+        retries: how often a cell is tried again.
+        changed: called about once a second, and whenever a cell ends (then with the cell).
+    """
+
+    plan: Plan
+    slots: Sequence[Slot]
+    retries: int
+    changed: Callable[[Cell | None], None]
+    before: dict[str, int] = field(default_factory=dict)
+    not_before: dict[str, float] = field(default_factory=dict)
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Train what is not completed; ends when each cell is completed or has failed for good, here or elsewhere."""
+        waiting = [cell for cell in sorted(cells, key=lambda one: -one.cost) if cell.fault is None]
+        self.before = {cell.run_id: len(failures(self.plan, cell)) for cell in waiting}
+        with selectors.DefaultSelector() as selector:
+            try:
+                while True:
+                    waiting = [cell for cell in waiting if not self._is_over(cell)]
+                    self._fill(waiting, selector)
+                    if not waiting and not any(slot.cell for slot in self.slots):
+                        return
+                    for key, _ in selector.select(timeout=POLL_S):
+                        self._hear(key.data, waiting, selector)
+                    self.changed(None)
+            finally:
+                self._end()
+
+    def _is_over(self, cell: Cell) -> bool:
+        if read_state(self.plan.runs / cell.run_id)["state"] == "completed":
+            self.changed(cell)  # another command did it
+            return True
+        return exhausted(failures(self.plan, cell), self.before[cell.run_id], self.retries)
+
+    def _fill(self, waiting: list[Cell], selector: selectors.BaseSelector) -> None:
+        for slot in self.slots:
+            if slot.cell is not None:
+                continue
+            for cell in waiting:
+                if time.monotonic() < self.not_before.get(cell.run_id, 0.0):
+                    continue
+                claim = _claimed(claim_of(self.plan, cell))
+                if claim is None:
+                    continue  # another command is at it
+                if slot.process is None:
+                    slot.start(self.plan.out)
+                    assert slot.process is not None
+                    assert slot.process.stdout is not None
+                    selector.register(slot.process.stdout, selectors.EVENT_READ, slot)
+                waiting.remove(cell)
+                slot.ask(cell, claim)
+                break
+
+    def _hear(self, slot: Slot, waiting: list[Cell], selector: selectors.BaseSelector) -> None:
+        """What a slot has to say: how its cell ended, or nothing more, because it died."""
+        process, cell = slot.process, slot.cell
+        assert process is not None
+        assert process.stdout is not None
+        answer = process.stdout.readline().strip()
+        if answer in ("", "broken"):
+            selector.unregister(process.stdout)
+            code = _leave(process)
+            slot.process = None
+            if answer == "" and cell is not None:
+                record_failure(self.plan, cell, _death(code, last_lines(log_of(self.plan, cell))))
+        slot.free()
+        if cell is None:
+            return
+        if answer == "completed":
+            self.changed(cell)
+            return
+        if answer == "held":
+            self.not_before[cell.run_id] = time.monotonic() + 2 * POLL_S
+        else:
+            tries = failures(self.plan, cell)
+            left = "" if exhausted(tries, self.before[cell.run_id], self.retries) else "; it is tried again"
+            say(f"{cell.name}: {tries[-1].error}{left}")
+        waiting.append(cell)
+
+    def _end(self) -> None:
+        running = [slot for slot in self.slots if slot.process is not None]
+        for slot in running:
+            if slot.cell is not None and slot.process is not None:
+                slot.process.send_signal(signal.SIGTERM)
+        for slot in running:
+            assert slot.process is not None
+            _leave(slot.process, wait_s=LEAVE_S if slot.cell is not None else 0.0)
+            slot.process = None
+            slot.free()
+
+
+def _claimed(path: Path) -> IO[str] | None:
+    """The open file whose lock says that this command has the cell; None where another one has it."""
+    make_folder(path.parent)
+    claim = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.lockf(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        claim.close()
+        return None
+    except OSError:
+        pass  # a disk that keeps no locks; `train` says so
+    return claim
+
+
+def _leave(process: subprocess.Popen[str], wait_s: float = 0.0) -> int:
+    """End a slot's process; its exit code, negative for a signal."""
+    if wait_s:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(wait_s)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with suppress(BrokenPipeError):
+                stream.close()
+    try:
+        return process.wait(LEAVE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def _death(code: int, lines: tuple[str, ...]) -> Failure:
+    if code == -signal.SIGKILL:
+        return Failure("its process was killed (signal 9), by hand or because the machine ran out of memory", lines)
+    how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+    return Failure(f"its process died: {how}", lines)
+
+
+def slots_here(trainer: TrainerConfig, asked: int | None, cells: int, memory_gb: float, free_gb: float) -> list[Slot]:
+    """Slots of this machine: one per GPU (or group of `trainer.devices`), else shares of the CPU cores.
+
+    Args:
+        trainer: of any cell.
+        asked: number that the user wants, or None.
+        cells: number of cells; more slots have no use.
+        memory_gb: memory that one slot needs.
+        free_gb: memory there is.
+    """
+    gpus = [] if trainer.accelerator == "cpu" else _gpus()
+    if gpus:
+        groups = [gpus[i : i + trainer.devices] for i in range(0, len(gpus) - trainer.devices + 1, trainer.devices)]
+        count = min(asked or len(groups), cells)
+        seen: list[dict[str, Any]] = [{"CUDA_VISIBLE_DEVICES": ",".join(groups[n % len(groups)])} for n in range(count)]
+    else:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        fitting = max(1, int(free_gb / memory_gb)) if memory_gb else cores
+        count = min(asked or min(cores, fitting), cells)
+        threads = str(max(1, cores // count))
+        seen = [dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads) for _ in range(count)]
+    return [Slot(environment) for environment in seen]
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]

@@ -1,0 +1,217 @@
+"""The plan of a sweep: its cells with their identities, frozen in DIR/plan.json before the first one trains."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mammo_aln import __version__
+from mammo_aln.arguments import settings_from
+from mammo_aln.config import Settings
+from mammo_aln.errors import InputError
+from mammo_aln.files import json_ready, make_folder, write_json
+from mammo_aln.runs import WITHOUT_INFLUENCE, code_revision, now
+from mammo_aln.sweeps.definition import label_of
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of a sweep.
+
+    Attributes:
+        run_id: identity, frozen when the sweep was planned.
+        axes: the cell's place in the grid, as labels.
+        shown: columns of its tables: labels, and what they set.
+        seed: seed of the training.
+        fold: fold of `data.folds`, or None.
+        settings: all settings, as nested plain values.
+        fault: why the cell cannot be trained, found before the first one began.
+        cost: a guess of how long a step takes, in processor seconds; decides only what begins first.
+    """
+
+    run_id: str
+    axes: dict[str, Any]
+    shown: dict[str, Any]
+    seed: int
+    fold: int | None
+    settings: dict[str, Any]
+    fault: str | None = None
+    cost: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """How messages call the cell."""
+        own = {**self.axes, "seed": self.seed, **({} if self.fold is None else {"fold": self.fold})}
+        return ", ".join(f"{key}={value}" for key, value in own.items())
+
+    @property
+    def configuration(self) -> tuple[tuple[str, Any], ...]:
+        """What cells that differ in seed and fold alone have in common."""
+        return tuple(sorted((key, str(value)) for key, value in self.axes.items()))
+
+    def column(self, name: str) -> Any:
+        """The value of a table's column: what the grid set, else the setting of that name."""
+        if name in self.shown:
+            return self.shown[name]
+        section, dot, key = name.partition(".")
+        return label_of(self.settings[section][key]) if dot else ""
+
+    def typed_settings(self) -> Settings:
+        """The settings as dataclasses."""
+        return settings_from(self.settings, self.name)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells that a sweep's tables compare.
+
+    Attributes:
+        out: the sweep's folder.
+        cohort: the cohort's folder.
+        store: crop store, or None for the cohort's own.
+        content: digest of the cohort's tables.
+        cells: what is to be trained.
+        touched: settings that the grid sets.
+        opens_test: declared beforehand: a finished sweep judges every configuration on the test splits.
+        search: what Optuna searches, if anything.
+        command: the command line that planned it, for messages that say how to go on.
+        declared: id of the declared plan in the cohort's ledger of test openings, if there is one.
+    """
+
+    out: Path
+    cohort: Path
+    store: Path | None
+    content: str
+    cells: tuple[Cell, ...]
+    touched: tuple[str, ...] = ()
+    opens_test: bool = False
+    search: dict[str, Any] | None = None
+    command: str = "mammo-aln sweep run"
+    declared: str | None = None
+    created: str = field(default_factory=now)
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the run directories."""
+        return self.out / "runs"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that tell the cells apart, axes first."""
+        return tuple(dict.fromkeys(name for cell in self.cells for name in cell.shown))
+
+    def cell(self, run_id: str) -> Cell:
+        """The cell of that identity."""
+        return next(cell for cell in self.cells if cell.run_id == run_id)
+
+
+def read_plan(out: Path) -> Plan:
+    """The plan of a sweep's folder.
+
+    Raises:
+        InputError: the folder holds no sweep, or one of another version's form.
+    """
+    path = out / PLAN
+    if not path.is_file():
+        raise InputError(f"{out}: no sweep was planned there ({PLAN} is missing)")
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return Plan(
+            out,
+            Path(plain["cohort"]),
+            Path(plain["store"]) if plain["store"] else None,
+            plain["content"],
+            tuple(Cell(**cell) for cell in plain["cells"]),
+            tuple(plain["touched"]),
+            plain["opens_test"],
+            plain["search"],
+            plain["command"],
+            plain["declared"],
+            plain["created"],
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: made by another version than {__version__} ({error})") from error
+
+
+def freeze(plan: Plan) -> Plan:
+    """Write a plan, with those cells of the folder's former plans that belong into the same table; returns the whole.
+
+    Former cells stay where they read the same cohort and differ from the new ones in the grid's settings, seed and fold
+    alone. Others keep their run directories and leave the table.
+    """
+    make_folder(plan.runs)
+    with _locked(plan.out):
+        former = read_plan(plan.out) if (plan.out / PLAN).is_file() else None
+        if former is not None and former.content == plan.content:
+            touched = tuple(dict.fromkeys((*former.touched, *plan.touched)))
+            rests = {_rest(cell, touched) for cell in plan.cells}
+            own = {cell.run_id for cell in plan.cells}
+            kept = [cell for cell in former.cells if cell.run_id not in own and _rest(cell, touched) in rests]
+            plan = replace(plan, cells=(*kept, *plan.cells), touched=touched, created=former.created)
+        _write(plan)
+    return plan
+
+
+def add_cells(plan: Plan, cells: Sequence[Cell]) -> Plan:
+    """Write a plan that has more cells, beside those that another command may have added meanwhile."""
+    with _locked(plan.out):
+        there = read_plan(plan.out)
+        known = {cell.run_id for cell in there.cells}
+        plan = replace(there, cells=(*there.cells, *(cell for cell in cells if cell.run_id not in known)))
+        _write(plan)
+    return plan
+
+
+def _write(plan: Plan) -> None:
+    plain = asdict(plan)
+    del plain["out"]
+    about = {"package_version": __version__, "code_revision": code_revision()}
+    write_json(plan.out / PLAN, {**about, **plain})
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """One command at a time changes the plan; the lock ends with its process."""
+    with (out / ".plan.lock").open("a") as lock:
+        with suppress(OSError):  # a disk that keeps no locks: plan.json is still replaced whole
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _rest(cell: Cell, touched: Sequence[str]) -> str:
+    """Everything of a cell that the grid, seeds and folds don't set, in one canonical form."""
+    plain = json_ready(cell.settings)
+    for section, keys in WITHOUT_INFLUENCE.items():
+        for key in keys:
+            plain[section].pop(key, None)
+    plain.pop("seed")
+    plain["data"].pop("fold")
+    for name in touched:
+        section, _, key = name.partition(".")
+        plain.get(section, {}).pop(key, None)
+    return json.dumps(plain, sort_keys=True)
+
+
+def touched_settings(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Names (`section.key`) of what some nested settings set."""
+    for section, values in settings.items():
+        yield from (f"{section}.{key}" for key in values) if isinstance(values, Mapping) else (section,)
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """All settings as nested plain values."""
+    return dict(json_ready(asdict(settings)))
+
+
+def stand_in_id(settings: Settings, content: str) -> str:
+    """A name for a cell whose identity cannot be known, because the file of its weights cannot be read."""
+    text = json.dumps([plain_settings(settings), content, "no identity"], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

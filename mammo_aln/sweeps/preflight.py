@@ -1,0 +1,260 @@
+"""From a definition to a plan: crops are built once for all cells, and whatever can fail is looked at first."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mammo_aln.cohort.check import check_cohort
+from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.tables import Cohort
+from mammo_aln.config import CropConfig, PixelConfig, Settings
+from mammo_aln.errors import InputError
+from mammo_aln.imaging.store_build import build_crops
+from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.progress import say
+from mammo_aln.runs import read_state, run_identity
+from mammo_aln.sweeps.definition import Definition, Point, points
+from mammo_aln.sweeps.plan import Cell, Plan, plain_settings, stand_in_id, touched_settings
+from mammo_aln.training.datamodule import MammoDataModule
+from mammo_aln.training.train import build_model, data_module, read_for, require_hardware
+from mammo_aln.training.units import require_both_classes
+
+CHECKPOINTS = 3
+"""Files of a run's weights on disk at once: best, last, and the one being written."""
+
+PROCESS_GB = 1.0
+"""Memory of a slot's process before its network: the libraries and a batch of crops."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What building a cell's network once has shown.
+
+    Attributes:
+        fault: why it cannot be built, or None.
+        parameters: number of its weights.
+        step_s: processor time of one forward pass of two crops.
+    """
+
+    fault: str | None
+    parameters: int = 0
+    step_s: float = 0.0
+
+    @property
+    def checkpoint_gb(self) -> float:
+        """Weights, their moving average and AdamW's two moments, 4 bytes each."""
+        return 16e-9 * self.parameters
+
+    @property
+    def memory_gb(self) -> float:
+        """Memory of one slot: the checkpoint's content, gradients and activations of about as much again."""
+        return PROCESS_GB + 2 * self.checkpoint_gb
+
+
+class Planner:
+    """Plans cells of one cohort; what cells have in common (tables, crops, networks) is read once."""
+
+    def __init__(self, cohort: Path, store: Path | None) -> None:
+        self.folder, self.store = cohort, store
+        self._cohorts: dict[bool, Cohort] = {}
+        self._keys: dict[Any, list[str]] = {}
+        self.networks: dict[Any, Network] = {}
+
+    def cohort_for(self, settings: Settings) -> Cohort:
+        """The cohort, read as the settings' inputs need it."""
+        images = bool({"primary", "auxiliary"} & set(settings.model.inputs))
+        if images not in self._cohorts:
+            self._cohorts[images] = read_for(settings, self.folder)
+        return self._cohorts[images]
+
+    def plan(self, found: Sequence[Point], several: Sequence[Settings], runs: Path) -> list[Cell]:
+        """Cells with identities, from points and their settings; their crops stand in the store then.
+
+        Raises:
+            InputError: a setting or the cohort does not allow any training, or two cells are the same training.
+        """
+        for trainer in dict.fromkeys(settings.trainer for settings in several):
+            require_hardware(trainer)
+        modules = [data_module(self.cohort_for(settings), settings, self.store) for settings in several]
+        for data in modules:
+            for split in ("train", "val"):
+                require_both_classes(data.cohort.patients, split)
+        self._build_crops(modules)
+        cells = [self._cell(*one, runs) for one in zip(found, several, modules, strict=True)]
+        by_id: dict[str, Cell] = {}
+        for cell in cells:
+            if cell.run_id in by_id:
+                raise InputError(f"two cells are one and the same training: {by_id[cell.run_id].name}; {cell.name}")
+            by_id[cell.run_id] = cell
+        return cells
+
+    def content(self, settings: Settings) -> str:
+        """Digest of the cohort's tables."""
+        return cohort_content(self.cohort_for(settings))
+
+    def _build_crops(self, modules: Sequence[MammoDataModule]) -> None:
+        """All strategies and auxiliary regions that differ in nothing else, from one decode of each image."""
+        groups: dict[tuple[PixelConfig, CropConfig], list[MammoDataModule]] = defaultdict(list)
+        for data in modules:
+            if data.reads_images:
+                groups[data.pixels, replace(data.crop, strategy="all", auxiliary=())].append(data)
+        for (pixels, crop), members in groups.items():
+            strategies = {data.crop.strategy for data in members}
+            auxiliary = tuple(dict.fromkeys(name for data in members for name in data.crop.auxiliary))
+            strategy = "all" if len(strategies) > 1 else strategies.pop()
+            build_crops(
+                members[0].cohort, pixels, replace(crop, strategy=strategy, auxiliary=auxiliary), store=self.store
+            )
+
+    def _cell(self, point: Point, settings: Settings, data: MammoDataModule, runs: Path) -> Cell:
+        fault = None
+        content = cohort_content(data.as_given)
+        try:
+            run_id, _ = run_identity(settings, content, self._crop_keys(data))
+        except InputError as error:
+            run_id, fault = stand_in_id(settings, content), str(error)
+        cost = 0.0
+        if fault is None and read_state(runs / run_id)["state"] != "completed":
+            network = self._network(settings, data)
+            fault, cost = network.fault, network.step_s * settings.trainer.max_epochs
+        fold = settings.data.fold if settings.data.folds else None
+        return Cell(run_id, point.axes, point.shown, settings.seed, fold, plain_settings(settings), fault, cost)
+
+    def _crop_keys(self, data: MammoDataModule) -> list[str]:
+        if not data.reads_images:
+            return []
+        place = (data.pixels, data.crop)
+        if place not in self._keys:
+            self._keys[place] = data.crop_set.table["key"].tolist()
+        return self._keys[place]
+
+    def _network(self, settings: Settings, data: MammoDataModule) -> Network:
+        place = (repr(settings.model), settings.crop.size_px, data.regions, data.clinical_columns)
+        if place not in self.networks:
+            try:
+                module = build_model(settings, data)
+            except InputError as error:
+                self.networks[place] = Network(str(error))
+            else:
+                count = sum(weight.numel() for weight in module.network.parameters())
+                self.networks[place] = Network(None, count, _forward_s(module, settings.crop.size_px))
+        return self.networks[place]
+
+
+def settings_of(point: Point) -> Settings:
+    """A point's settings as dataclasses; paths of weights do not depend on where a cell is trained."""
+    cell = Cell("", point.axes, point.shown, point.settings.get("seed", 0), None, point.settings)
+    settings = cell.typed_settings()
+    if isinstance(settings.model.pretrained, str):
+        absolute = str(Path(settings.model.pretrained).absolute())
+        settings = replace(settings, model=replace(settings.model, pretrained=absolute))
+    return settings
+
+
+def plan_sweep(
+    definition: Definition, cohort: Path, out: Path, *, store: Path | None, slots: int, check: bool = True
+) -> Plan:
+    """Look at everything once: settings, cohort, crops, weights, memory and disk; nothing is written but crops.
+
+    Args:
+        definition: the sweep.
+        cohort: cohort folder.
+        out: folder of the sweep.
+        store: crop store; by default `.crops` in the cohort folder.
+        slots: cells that train at once on this machine; 0 where they train elsewhere.
+        check: check the cohort's tables, splits and headers as `mammo-aln check` does.
+
+    Raises:
+        InputError: whatever would keep every cell from its training.
+    """
+    found = list(points(definition))
+    several = [settings_of(point) for point in found]
+    if check:
+        problems = check_cohort(cohort)
+        if problems:
+            raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")
+    planner = Planner(cohort, store)
+    cells = planner.plan(found, several, out / "runs")
+    faulty = [cell for cell in cells if cell.fault]
+    if len(faulty) == len(cells):
+        raise InputError(f"no cell can be trained: {faulty[0].name}: {faulty[0].fault}")
+    for cell in faulty:
+        say(f"{cell.name}: cannot be trained: {cell.fault}")
+    waiting = sum(read_state(out / "runs" / cell.run_id)["state"] != "completed" for cell in cells if not cell.fault)
+    require_room(list(planner.networks.values()), waiting, out, slots)
+    touched = dict.fromkeys(
+        name for axis in definition.axes for choice in axis.choices for name in touched_settings(choice.settings)
+    )
+    return Plan(
+        out.absolute(),
+        cohort.absolute(),
+        store.absolute() if store else None,
+        planner.content(several[0]),
+        tuple(cells),
+        tuple(touched),
+        definition.opens_test,
+        definition.search,
+    )
+
+
+def require_room(networks: Sequence[Network], waiting: int, out: Path, slots: int) -> None:
+    """`InputError` where the disk cannot hold the waiting cells' checkpoints, or memory not that many slots."""
+    largest = max((network.checkpoint_gb for network in networks), default=0.0)
+    needed_gb = waiting * CHECKPOINTS * largest
+    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    free_gb = shutil.disk_usage(there).free / 1e9
+    if needed_gb > free_gb:
+        raise InputError(
+            f"--out {out}: the checkpoints of {waiting} cells need about {needed_gb:.0f} GB, "
+            f"{free_gb:.0f} GB are free; choose another disk"
+        )
+    memory_gb = max((network.memory_gb for network in networks), default=0.0)
+    has_gb = free_memory_gb()
+    if slots > 1 and slots * memory_gb > has_gb and not torch.cuda.is_available():
+        fits = max(1, int(has_gb / memory_gb))
+        raise InputError(
+            f"--slots {slots}: each needs about {memory_gb:.1f} GB of memory, {has_gb:.1f} GB are free; "
+            f"--slots {fits} fits"
+        )
+
+
+def free_memory_gb() -> float:
+    """Memory that new processes can have, of the machine or of this container, whichever is less."""
+    info = Path("/proc/meminfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
+    if not free:
+        free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
+        free.append(int(limit.read_text()) - int(used.read_text()))
+    return max(0.0, min(free) / 1e9)
+
+
+def _forward_s(module: AxillaryClassifier, size_px: int) -> float:
+    """Processor time of one forward pass of two patients with one primary crop each."""
+    two = torch.arange(2)
+    batch = {
+        "crops": torch.zeros(2, 1, size_px, size_px),
+        "unit": two,
+        "region": torch.zeros(2, dtype=torch.long),
+        "view": torch.zeros(2, dtype=torch.long),
+        "clinical": torch.zeros(2, len(module.hparams["clinical_columns"])),
+        "label": torch.zeros(2),
+        "index": two,
+    }
+    if "primary" not in module.hparams["model"]["inputs"]:
+        batch |= {"crops": batch["crops"][:0], "unit": two[:0], "region": two[:0], "view": two[:0]}
+    begun = time.process_time()
+    with torch.no_grad():
+        module.eval()(batch)
+    return time.process_time() - begun

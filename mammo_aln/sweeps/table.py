@@ -1,0 +1,153 @@
+"""A sweep's cells as a table: where each stands, and its validation AUC with an interval."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mammo_aln.evaluation.discrimination import auc, clustered_variance, delong_variance, exact_interval, logit_interval
+from mammo_aln.files import write_csv
+from mammo_aln.sweeps.cell import Standing, standing
+from mammo_aln.sweeps.plan import Cell, Plan
+
+STATES = ("not_started", "running", "completed", "failed")
+
+
+@dataclass(frozen=True)
+class Area:
+    """An AUC and its 95 % limits: exact at 0 or 1, else on the logit scale, of whole patients."""
+
+    n: int = 0
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of the table.
+
+    Attributes:
+        cell: the cell.
+        standing: its state and records.
+        val: AUC on its validation patients.
+        train: AUC on its training patients.
+        epochs: epochs done.
+        epoch_s: seconds of a training epoch, NaN where none is done.
+    """
+
+    cell: Cell
+    standing: Standing
+    val: Area
+    train: Area
+    epochs: int
+    epoch_s: float
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs that the cell trains at most."""
+        return int(self.cell.settings["trainer"]["max_epochs"])
+
+    @property
+    def training_s(self) -> float:
+        """Seconds of the try that completed the cell, NaN before."""
+        return float(self.standing.record.get("training_s", math.nan))
+
+
+def rows(plan: Plan, own: frozenset[str] = frozenset()) -> list[Row]:
+    """Every cell as it stands now; `own` names the cells that this very process has in its slots."""
+    return [_row(plan, cell, cell.run_id in own) for cell in plan.cells]
+
+
+def _row(plan: Plan, cell: Cell, own: bool) -> Row:
+    found = standing(plan, cell, own=own)
+    run = plan.runs / cell.run_id
+    areas = _areas(run / "predictions.csv") if found.state == "completed" else {}
+    epochs, epoch_s = _epochs(run / "metrics.csv")
+    return Row(cell, found, areas.get("val", Area()), areas.get("train", Area()), epochs, epoch_s)
+
+
+@lru_cache(maxsize=10_000)
+def _areas(predictions: Path) -> dict[str, Area]:
+    """AUCs of a completed run's splits; what is completed does not change any more."""
+    table = pd.read_csv(predictions, dtype={"patient_id": str})
+    return {str(split): area(part) for split, part in table.groupby("split")}
+
+
+def area(part: pd.DataFrame) -> Area:
+    """The AUC of rows with `patient_id`, `aln_status`, `score`; NaN where one outcome is missing."""
+    part = part[part["aln_status"].notna()]
+    labels, scores = part["aln_status"].to_numpy(float), part["score"].to_numpy(float)
+    if np.unique(labels).size < 2:
+        return Area(len(part))
+    value = auc(scores, labels)
+    if value in (0.0, 1.0):
+        positive = int(labels.sum())
+        return Area(len(part), value, *exact_interval(value, positive, len(part) - positive))
+    repeated = part["patient_id"].duplicated().any()
+    variance = clustered_variance(scores, labels, part["patient_id"]) if repeated else delong_variance(scores, labels)
+    return Area(len(part), value, *logit_interval(value, variance))
+
+
+def _epochs(metrics: Path) -> tuple[int, float]:
+    if not metrics.is_file():
+        return 0, math.nan
+    table = pd.read_csv(metrics)
+    seconds = table["train_s"].median() if "train_s" in table else math.nan
+    return len(table), float(seconds)
+
+
+def cells_table(plan: Plan, found: list[Row]) -> pd.DataFrame:
+    """The table of cells.csv: nothing in it but `training_s` depends on when or where a cell was trained."""
+    records: list[dict[str, Any]] = []
+    for row in found:
+        cell = row.cell
+        own = {name: cell.column(name) for name in plan.columns}
+        records.append(
+            {"run_id": cell.run_id, "state": row.standing.state}
+            | own
+            | {
+                "seed": cell.seed,
+                "fold": "" if cell.fold is None else cell.fold,
+                "n_val": row.val.n or "",
+                "val_auc": row.val.value,
+                "val_auc_low": row.val.low,
+                "val_auc_high": row.val.high,
+                "train_auc": row.train.value,
+                "epochs": row.epochs,
+                "training_s": row.training_s,
+                "error": row.standing.failure.error if row.standing.state == "failed" and row.standing.failure else "",
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def write_cells(plan: Plan, found: list[Row]) -> Path:
+    """Write DIR/cells.csv."""
+    path = plan.out / "cells.csv"
+    write_csv(path, cells_table(plan, found))
+    return path
+
+
+def counts(found: list[Row]) -> dict[str, int]:
+    """Number of cells in each state."""
+    return {state: sum(row.standing.state == state for row in found) for state in STATES}
+
+
+def seconds_left(found: list[Row]) -> float:
+    """How long the sweep still takes, about, from completed cells and running epochs; NaN where neither is known."""
+    done = [row.training_s for row in found if row.training_s > 0]
+    running = [row for row in found if row.standing.state == "running"]
+    waiting = sum(row.standing.state == "not_started" for row in found)
+    here = [row.epoch_s * (row.max_epochs - row.epochs) for row in running]
+    known = [value for value in here if not math.isnan(value)]
+    if not running or (waiting and not done) or (not known and not done):
+        return math.nan
+    typical = float(np.mean(done)) if done else 0.0
+    return (sum(known) + typical * (waiting + len(here) - len(known))) / len(running)

@@ -1,0 +1,70 @@
+"""A sweep's file means what it says: grid, steps, seeds, folds, and what the command line overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mammo_aln.config import BACKBONES, STRATEGIES
+from mammo_aln.errors import InputError
+from mammo_aln.sweeps.definition import points, read_definition
+from mammo_aln.sweeps.preflight import settings_of
+from tests.sweeps.sweep_files import tiny_sweep
+
+
+def test_the_shipped_grid_is_four_crops_by_five_backbones() -> None:
+    found = [settings_of(point) for point in points(read_definition(Path("configs/sweeps/crop_x_backbone.yaml")))]
+    seen = {(settings.crop.strategy, settings.model.backbone, settings.seed) for settings in found}
+    assert seen == {(crop, backbone, seed) for crop in STRATEGIES for backbone in BACKBONES for seed in range(3)}
+    assert len(found) == 60
+
+
+@pytest.mark.parametrize("form", [{"crop.strategy": ["lesion_box"]}, {"crop": {"strategy": ["lesion_box"]}}])
+def test_lists_stand_anywhere_in_the_settings(form: dict, tmp_path: Path) -> None:
+    grid = {**form, "model.inputs": [["primary"], ["primary", "clinical"]], "optim.lr": [1e-3, 1e-2]}
+    found = list(points(read_definition(tiny_sweep(tmp_path, grid=grid, seeds=[4, 7], folds=3))))
+    assert len(found) == 1 * 2 * 2 * 2 * 3
+    inputs = [settings_of(point).model.inputs for point in found]
+    assert set(inputs) == {("primary",), ("primary", "clinical")}
+    folds = {(s.data.folds, s.data.fold, s.seed) for s in map(settings_of, found)}
+    assert folds == {(3, fold, seed) for fold in range(3) for seed in (4, 7)}
+    assert {point.shown["model.inputs"] for point in found} == {"primary", "primary+clinical"}
+
+
+def test_later_wins_base_grid_step_command_line(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("optim: {lr: 0.1, weight_decay: 0.2}\ndata: {batch_size: 4}\n")
+    steps = {"a": {"optim": {"weight_decay": 0.5}}, "b": {}}
+    file = tiny_sweep(tmp_path, base=str(tmp_path / "base.yaml"), grid={"optim.lr": [0.01]}, steps=steps)
+    found = [settings_of(point) for point in points(read_definition(file, {"data": {"batch_size": 3}}, [9]))]
+    assert [(s.optim.lr, s.optim.weight_decay, s.data.batch_size, s.seed) for s in found] == [
+        (0.01, 0.5, 3, 9),
+        (0.01, 0.2, 3, 9),
+    ]
+
+
+def test_an_overridden_axis_has_one_value(tmp_path: Path) -> None:
+    found = list(points(read_definition(tiny_sweep(tmp_path), {"crop": {"strategy": "whole_breast"}})))
+    assert [point.settings["crop"]["strategy"] for point in found] == ["whole_breast"]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"grit": {}}, "grit: unknown key"),
+        ({"grid": {"crop.strategy": "fixed_5cm"}}, "expected a list"),
+        ({"grid": {"nonsense": [1]}}, "expected a setting"),
+        ({"grid": {"config": ["configs/backbones/nowhere.yaml"]}}, "no such file"),
+        ({"seeds": -1}, "seeds: expected a count"),
+        ({"seeds": "many"}, "seeds: expected a count"),
+        ({"folds": 1}, "folds: expected a count"),
+        ({"grid": {"crop.strategy": ["circle"]}}, "crop.strategy=circle"),
+        ({"grid": {"crop.sise_px": [64]}}, "unknown key"),
+        ({"grid": {"optim.lr": [-1]}}, "above 0"),
+    ],
+)
+def test_whatever_is_wrong_is_told_in_one_line(more: dict, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as told:
+        [settings_of(point) for point in points(read_definition(tiny_sweep(tmp_path, **more)))]
+    assert expected in str(told.value)
+    assert "\n" not in str(told.value)

@@ -1,0 +1,175 @@
+"""The local pool survives what happens to its slots and to itself, and shares its cells with other commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from mammo_aln.sweeps.plan import read_plan
+from mammo_aln.training.train import train_run
+from tests.sweeps.sweep_files import sweep, tiny_sweep, untimed_cells, words
+
+
+@pytest.fixture(scope="module")
+def undisturbed(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = sweep(
+        tiny_sweep(folder, epochs=4), "--cohort", phantom, "--out", folder / "out", "--store", store, "--slots=1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{folder / 'out'}\n"
+    return folder / "out"
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    found = []
+    for task in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = task.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.append(int(task.parent.name))
+    return found
+
+
+def wait_for(what, process: subprocess.Popen | None = None, seconds: float = 120.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = what()
+        if found:
+            return found
+        assert process is None or process.poll() is None, "the sweep ended before that happened"
+        time.sleep(0.02)
+    raise AssertionError("that never happened")
+
+
+def test_a_warm_process_trains_what_a_fresh_one_does(
+    undisturbed: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    plan = read_plan(undisturbed)
+    last = plan.cells[-1]
+    run = train_run(phantom, tmp_path, last.typed_settings(), store=store)
+    assert (run / "predictions.csv").read_bytes() == (plan.runs / last.run_id / "predictions.csv").read_bytes()
+
+
+def test_cells_csv_holds_what_the_design_says(undisturbed: Path) -> None:
+    table = untimed_cells(undisturbed)
+    assert list(table["state"]) == ["completed"] * 2
+    assert {"run_id", "state", "crop.strategy", "seed", "fold", "val_auc"} <= set(table)
+    assert sorted(table["run_id"]) == sorted(path.name for path in (undisturbed / "runs").iterdir())
+    page = (undisturbed / "board.html").read_text()
+    assert 'http-equiv="refresh"' not in page
+    assert "2 of 2 cells completed" in page
+
+
+def test_a_killed_slot_costs_no_other_cell_and_no_epoch(
+    undisturbed: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        words(tiny_sweep(tmp_path, epochs=4), "--cohort", phantom, "--out", out, "--store", store, "--slots=1"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: list(out.glob("runs/*/checkpoints/last.ckpt")), process)
+    (slot,) = children(process.pid)
+    os.kill(slot, signal.SIGKILL)
+    _, told = process.communicate(timeout=200)
+    assert process.returncode == 0
+    assert "killed (signal 9)" in told
+    (record,) = out.glob("failures/*/*.json")
+    failure = json.loads(record.read_text())
+    assert failure["again"] is True
+    assert failure["lines"]
+    assert untimed_cells(out).equals(untimed_cells(undisturbed))
+
+
+def kill_and_rerun(times: int, undisturbed: Path, phantom: Path, store: Path, folder: Path) -> None:
+    out, rng = folder / "out", random.Random(0)
+    command = words(tiny_sweep(folder, epochs=4), "--cohort", phantom, "--out", out, "--store", store, "--slots=2")
+    for _ in range(times):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda p=process: (out / "plan.json").is_file() and children(p.pid), process)
+        time.sleep(rng.uniform(0.0, 8.0))
+        slots = children(process.pid)
+        process.kill()
+        process.wait()
+        wait_for(lambda gone=slots: not any(map(_alive, gone)))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert untimed_cells(out).equals(untimed_cells(undisturbed))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_kill_9_of_the_sweep_loses_nothing(undisturbed: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
+    kill_and_rerun(1, undisturbed, phantom, store, tmp_path)
+
+
+@pytest.mark.slow
+def test_kill_9_of_the_sweep_ten_times_loses_nothing(
+    undisturbed: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    kill_and_rerun(10, undisturbed, phantom, store, tmp_path)
+
+
+def test_two_commands_on_one_folder_train_no_cell_twice(
+    undisturbed: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = words(tiny_sweep(tmp_path, epochs=4), "--cohort", phantom, "--out", out, "--store", store, "--slots=1")
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(200) for process in both] == [0, 0]
+    states = [json.loads(path.read_text()) for path in out.glob("runs/*/state.json")]
+    assert [state["attempts"] for state in states] == [1, 1]
+    assert not list(out.glob("failures/*/*"))
+    assert untimed_cells(out).equals(untimed_cells(undisturbed))
+
+
+def test_a_bad_weights_file_stops_its_own_cell_alone(phantom: Path, store: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"no weights")
+    file = tiny_sweep(tmp_path, epochs=1, grid={"model.pretrained": [False, str(bad)]})
+    done = sweep("run", file, "--cohort", phantom, "--out", tmp_path / "out", "--store", store, "--slots=1")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    told = [line for line in done.stderr.splitlines() if line.startswith("FAILED")]
+    assert len(told) == 1
+    assert f"model.pretrained={bad}" in told[0]
+    assert "can't be read as weights" in told[0]
+    assert "fix: mend that" in done.stderr
+    assert list(untimed_cells(tmp_path / "out")["state"]) == ["completed", "failed"]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_sweep_says_how_to_go_on(sent: signal.Signals, phantom: Path, store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = words(tiny_sweep(tmp_path, epochs=500), "--cohort", phantom, "--out", out, "--store", store, "--slots=1")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: list(out.glob("runs/*/checkpoints/last.ckpt")), process)
+    shown = sweep("status", "--out", out)
+    assert "running" in shown.stderr
+    assert 'http-equiv="refresh"' in (out / "board.html").read_text()
+    process.send_signal(sent)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "the same command goes on: mammo-aln sweep" in told
+    assert "Traceback" not in told
+    assert not list(out.glob("failures/*/*"))
+    shown = sweep("status", "--out", out)
+    assert shown.stdout == f"{out / 'board.html'}\n"
+    assert "stopped before its end" in shown.stderr
+    assert "resume: mammo-aln train" in shown.stderr

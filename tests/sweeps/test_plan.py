@@ -1,0 +1,124 @@
+"""Identities are frozen before the first cell trains, and are those of `train`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mammo_aln.errors import InputError
+from mammo_aln.runs import is_held, write_state
+from mammo_aln.sweeps.cell import standing
+from mammo_aln.sweeps.definition import read_definition
+from mammo_aln.sweeps.plan import Plan, freeze, read_plan
+from mammo_aln.sweeps.preflight import plan_sweep, require_room
+from mammo_aln.training.train import train_run
+from tests.sweeps.sweep_files import backbone_axis, tiny_sweep
+
+
+@pytest.fixture
+def planned(phantom: Path, store: Path, tmp_path: Path):
+    def make(cohort: Path = phantom, over: dict | None = None, **more: object) -> Plan:
+        file = tiny_sweep(tmp_path, **more)
+        plan = plan_sweep(read_definition(file, over), cohort, tmp_path / "out", store=store, slots=1, check=False)
+        return freeze(plan)
+
+    return make
+
+
+def test_a_cell_is_the_run_that_train_makes_of_its_settings(planned, phantom: Path, store: Path) -> None:
+    plan = planned(epochs=1, folds=2, grid={"model.inputs": [["primary"], ["clinical"]]})
+    assert len({cell.run_id for cell in plan.cells}) == 4
+    for cell in (plan.cells[0], plan.cells[-1]):
+        run = train_run(phantom, plan.runs, cell.typed_settings(), store=store)
+        assert run.name == cell.run_id
+        assert standing(plan, cell).state == "completed"
+
+
+def test_an_added_backbone_is_the_only_new_cell(planned) -> None:
+    first = planned(grid={"model": backbone_axis("resnet50")})
+    both = planned(grid={"model": backbone_axis("resnet50", "densenet121")})
+    assert len(both.cells) == 2
+    assert first.cells[0].run_id in {cell.run_id for cell in both.cells}
+    alone = planned(grid={"model": backbone_axis("swinv2")})
+    assert len(alone.cells) == 3
+    assert read_plan(alone.out) == alone
+
+
+def test_a_changed_label_or_length_makes_new_cells_and_the_old_leave_the_table(
+    planned, phantom: Path, tmp_path: Path
+) -> None:
+    first = {cell.run_id for cell in planned().cells}
+    longer = {cell.run_id for cell in planned(over={"trainer": {"max_epochs": 5}}).cells}
+    assert len(longer) == 2
+    assert not longer & first
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for table in phantom.glob("*.csv"):
+        shutil.copy(table, moved)
+    (moved / "cohort.yaml").write_text((phantom / "cohort.yaml").read_text() + f"dicom_root: {phantom}\n")
+    assert {cell.run_id for cell in planned(moved).cells} == first
+    patients = pd.read_csv(moved / "patients.csv", dtype=str)
+    row = patients.index[patients["split"] == "train"][0]
+    patients.loc[row, "aln_status"] = "0" if patients.loc[row, "aln_status"] == "1" else "1"
+    patients.to_csv(moved / "patients.csv", index=False)
+    relabelled = {cell.run_id for cell in planned(moved).cells}
+    assert len(relabelled) == 2
+    assert not relabelled & first
+
+
+def test_a_cohort_changed_behind_the_plan_is_noticed(planned, phantom: Path, store: Path, tmp_path: Path) -> None:
+    plan = planned(epochs=1)
+    with pytest.raises(InputError, match="planned as run"):
+        train_run(phantom, plan.runs, plan.cells[0].typed_settings(), store=store, planned=plan.cells[1].run_id)
+
+
+def test_the_same_training_twice_is_refused(planned) -> None:
+    with pytest.raises(InputError, match="one and the same training"):
+        planned(steps={"a": {}, "b": {"optim": {"lr": 1e-3}}}, grid={})
+
+
+def test_weights_that_do_not_load_are_one_cells_fault_and_all_cells_faults_stop_the_sweep(
+    planned, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.safetensors").write_bytes(b"no weights")
+    missing, bad = str(tmp_path / "missing.ckpt"), str(tmp_path / "bad.safetensors")
+    plan = planned(grid={"model.pretrained": [False, missing, bad]})
+    faults = [cell.fault or "" for cell in plan.cells]
+    assert faults[0] == ""
+    assert "missing.ckpt" in faults[1]
+    assert "bad.safetensors" in faults[2]
+    assert [standing(plan, cell).state for cell in plan.cells] == ["not_started", "failed", "failed"]
+    with pytest.raises(InputError, match="no cell can be trained"):
+        planned(grid={"model.pretrained": [missing, bad]})
+
+
+def test_what_state_json_says_of_running_counts_only_while_a_process_holds_the_run(planned) -> None:
+    plan = planned()
+    run = plan.runs / plan.cells[0].run_id
+    run.mkdir()
+    write_state(run, "running", attempts=1)
+    assert not is_held(run)
+    found = standing(plan, plan.cells[0])
+    assert (found.state, found.failure.error if found.failure else "") == ("failed", "stopped before its end")
+
+
+def test_disk_and_memory_are_looked_at_before(tmp_path: Path) -> None:
+    from mammo_aln.sweeps.preflight import Network
+
+    with pytest.raises(InputError, match=r"--out .* GB are free"):
+        require_room([Network(None, 10**12)], 100, tmp_path, 1)
+    with pytest.raises(InputError, match="--slots 9999"):
+        require_room([Network(None, 1000)], 1, tmp_path / "not" / "there", 9999)
+    require_room([Network(None, 1000)], 1, tmp_path, 1)
+
+
+def test_the_plan_is_plain_json(planned) -> None:
+    plan = planned()
+    plain = json.loads((plan.out / "plan.json").read_text())
+    assert [cell["run_id"] for cell in plain["cells"]] == [cell.run_id for cell in plan.cells]
+    with pytest.raises(InputError, match="no sweep was planned"):
+        read_plan(plan.out / "nowhere")
