@@ -23,6 +23,7 @@ def main(out: Path) -> None:
 
     import torch
 
+    from mammo_aln.runs import now
     from mammo_aln.sweeps.cell import log_of, train_cell
     from mammo_aln.sweeps.plan import read_plan
     from mammo_aln.training import train  # noqa: F401  # loaded before the first cell's clock runs
@@ -38,6 +39,7 @@ def main(out: Path) -> None:
         with log.open("ab", buffering=0) as stream:
             for number in (1, 2):
                 os.dup2(stream.fileno(), number)
+        print(f"{now()} {cell.name}", flush=True)
         answers.write(train_cell(plan, cell, cohorts) + "\n")
         answers.flush()
 

@@ -7,12 +7,14 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from mammo_aln.sweeps.plan import read_plan
+from mammo_aln.sweeps.run import run_sweep
 from mammo_aln.training.train import train_run
 from tests.sweeps.sweep_files import sweep, tiny_sweep, untimed_cells, words
 
@@ -20,28 +22,33 @@ from tests.sweeps.sweep_files import sweep, tiny_sweep, untimed_cells, words
 @pytest.fixture(scope="module")
 def undisturbed(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = sweep(
-        tiny_sweep(folder, epochs=4), "--cohort", phantom, "--out", folder / "out", "--store", store, "--slots=1"
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{folder / 'out'}\n"
+    file = tiny_sweep(folder, epochs=4)
+    assert run_sweep(file, phantom, folder / "out", store=store, slots=1) == folder / "out"
     return folder / "out"
 
 
 def children(pid: int) -> list[int]:
-    """Processes that a process has started."""
+    """Slots that a process has started and that live."""
     found = []
-    for task in Path("/proc").glob("[0-9]*/stat"):
+    for task in Path("/proc").glob("[0-9]*"):
         try:
-            fields = task.read_text().rsplit(")", 1)[1].split()
+            fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
+            is_slot = b"mammo_aln.sweeps.worker" in (task / "cmdline").read_bytes()
         except OSError:
             continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(task.parent.name))
+        if int(fields[1]) == pid and fields[0] != "Z" and is_slot:
+            found.append(int(task.name))
     return found
 
 
-def wait_for(what, process: subprocess.Popen | None = None, seconds: float = 120.0):
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(what, process: subprocess.Popen | None = None, seconds: float = 240.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = what()
@@ -72,19 +79,20 @@ def test_cells_csv_holds_what_the_design_says(undisturbed: Path) -> None:
 
 
 def test_a_killed_slot_costs_no_other_cell_and_no_epoch(
-    undisturbed: Path, phantom: Path, store: Path, tmp_path: Path
+    undisturbed: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        words(tiny_sweep(tmp_path, epochs=4), "--cohort", phantom, "--out", out, "--store", store, "--slots=1"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    wait_for(lambda: list(out.glob("runs/*/checkpoints/last.ckpt")), process)
-    (slot,) = children(process.pid)
-    os.kill(slot, signal.SIGKILL)
-    _, told = process.communicate(timeout=200)
-    assert process.returncode == 0
-    assert "killed (signal 9)" in told
+
+    def kill() -> None:
+        wait_for(lambda: list(out.glob("runs/*/checkpoints/last.ckpt")))
+        for slot in children(os.getpid()):
+            os.kill(slot, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert run_sweep(tiny_sweep(tmp_path, epochs=4), phantom, out, store=store, slots=1) == out
+    killer.join()
+    assert "killed (signal 9)" in capsys.readouterr().err
     (record,) = out.glob("failures/*/*.json")
     failure = json.loads(record.read_text())
     assert failure["again"] is True
@@ -92,40 +100,43 @@ def test_a_killed_slot_costs_no_other_cell_and_no_epoch(
     assert untimed_cells(out).equals(untimed_cells(undisturbed))
 
 
-def kill_and_rerun(times: int, undisturbed: Path, phantom: Path, store: Path, folder: Path) -> None:
-    out, rng = folder / "out", random.Random(0)
-    command = words(tiny_sweep(folder, epochs=4), "--cohort", phantom, "--out", out, "--store", store, "--slots=2")
-    for _ in range(times):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda p=process: (out / "plan.json").is_file() and children(p.pid), process)
-        time.sleep(rng.uniform(0.0, 8.0))
-        slots = children(process.pid)
-        process.kill()
-        process.wait()
-        wait_for(lambda gone=slots: not any(map(_alive, gone)))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert untimed_cells(out).equals(untimed_cells(undisturbed))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_kill_9_of_the_sweep_loses_nothing(undisturbed: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
-    kill_and_rerun(1, undisturbed, phantom, store, tmp_path)
+def test_a_bad_weights_file_stops_its_own_cell_alone(
+    phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"no weights")
+    file = tiny_sweep(tmp_path, epochs=1, grid={"model.pretrained": [False, str(bad)]})
+    assert run_sweep(file, phantom, tmp_path / "out", store=store, slots=1) == 1
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if line.startswith("FAILED")]
+    assert len(told) == 1
+    assert f"model.pretrained={bad}" in told[0]
+    assert "can't be read as weights" in told[0]
+    assert any("fix: mend that" in line for line in lines)
+    assert list(untimed_cells(tmp_path / "out")["state"]) == ["completed", "failed"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_kill_9_of_the_sweep_ten_times_loses_nothing(
     undisturbed: Path, phantom: Path, store: Path, tmp_path: Path
 ) -> None:
-    kill_and_rerun(10, undisturbed, phantom, store, tmp_path)
+    out, rng = tmp_path / "out", random.Random(0)
+    command = words(tiny_sweep(tmp_path, epochs=4), "--cohort", phantom, "--out", out, "--store", store, "--slots=2")
+    for _ in range(10):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(5.0, 15.0))
+        slots = children(process.pid)
+        process.kill()
+        process.wait()
+        wait_for(lambda gone=slots: not any(map(lives, gone)))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{out}\n"
+    assert untimed_cells(out).equals(untimed_cells(undisturbed))
 
 
+@pytest.mark.slow
 def test_two_commands_on_one_folder_train_no_cell_twice(
     undisturbed: Path, phantom: Path, store: Path, tmp_path: Path
 ) -> None:
@@ -139,21 +150,7 @@ def test_two_commands_on_one_folder_train_no_cell_twice(
     assert untimed_cells(out).equals(untimed_cells(undisturbed))
 
 
-def test_a_bad_weights_file_stops_its_own_cell_alone(phantom: Path, store: Path, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.safetensors"
-    bad.write_bytes(b"no weights")
-    file = tiny_sweep(tmp_path, epochs=1, grid={"model.pretrained": [False, str(bad)]})
-    done = sweep("run", file, "--cohort", phantom, "--out", tmp_path / "out", "--store", store, "--slots=1")
-    assert done.returncode == 1
-    assert done.stdout == ""
-    told = [line for line in done.stderr.splitlines() if line.startswith("FAILED")]
-    assert len(told) == 1
-    assert f"model.pretrained={bad}" in told[0]
-    assert "can't be read as weights" in told[0]
-    assert "fix: mend that" in done.stderr
-    assert list(untimed_cells(tmp_path / "out")["state"]) == ["completed", "failed"]
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_sweep_says_how_to_go_on(sent: signal.Signals, phantom: Path, store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
