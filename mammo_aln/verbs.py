@@ -422,6 +422,19 @@ def sweep_run(
     )
 
 
+def sweep_collect(out: Path, test: bool = False, resamples: int = 2000) -> Path:
+    """Write OUT/cells.csv and the choice by validation alone (choice.html); with --test, then open the test splits.
+
+    Args:
+        out: folder of the sweep.
+        test: score and judge the test splits with the chosen configuration, or with every step of a ladder.
+        resamples: bootstrap resamples of patients.
+    """
+    from mammo_aln.sweeps.collect import collect_sweep
+
+    return collect_sweep(out, test=test, resamples=resamples)
+
+
 def sweep_status(out: Path) -> Path:
     """Show where every cell stands: state, validation AUC with interval, time, and how a failed one is resumed.
 

@@ -160,6 +160,16 @@ def freeze(plan: Plan) -> Plan:
     return plan
 
 
+def announce(plan: Plan, declared: str | None) -> Plan:
+    """Keep the id under which the plan stands in the cohort's ledger of test openings."""
+    if declared == plan.declared:
+        return plan
+    with _locked(plan.out):
+        plan = replace(read_plan(plan.out), declared=declared)
+        _write(plan)
+    return plan
+
+
 def add_cells(plan: Plan, cells: Sequence[Cell]) -> Plan:
     """Write a plan that has more cells, beside those that another command may have added meanwhile."""
     with _locked(plan.out):

@@ -17,9 +17,10 @@ from mammo_aln.files import make_folder
 from mammo_aln.progress import say
 from mammo_aln.runs import read_state
 from mammo_aln.sweeps.board import area_text, duration, resume_command, summary, write_board
-from mammo_aln.sweeps.definition import Definition, read_definition
+from mammo_aln.sweeps.collect import collect_sweep, declare
+from mammo_aln.sweeps.definition import FROM_SWEEP, Definition, points, read_definition
 from mammo_aln.sweeps.local import Pool, slots_here
-from mammo_aln.sweeps.plan import Cell, Plan, freeze
+from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze
 from mammo_aln.sweeps.preflight import PROCESS_GB, free_memory_gb, plan_sweep
 from mammo_aln.sweeps.table import rows, write_cells
 
@@ -94,6 +95,7 @@ def run_sweep(
     here = slots if executor == "local" else 0
     plan = plan_sweep(definition, cohort, out, store=store, slots=here or 1)
     plan = freeze(replace(plan, command=command))
+    plan = announce(plan, declare(plan))
     done = sum(read_state(plan.runs / cell.run_id)["state"] == "completed" for cell in plan.cells)
     say(f"{len(plan.cells)} cells, {done} of them completed already; board: {plan.out / 'board.html'}")
     with sigterm_as_ctrl_c():
@@ -106,7 +108,10 @@ def run_sweep(
             found = rows(plan)
             write_board(plan, found, live=False)
             write_cells(plan, found)
-    return conclude(plan)
+    result = conclude(plan)
+    if result != 1 and plan.opens_test:
+        collect_sweep(plan.out)
+    return result
 
 
 def train_cells(
@@ -156,8 +161,6 @@ def with_weights(definition: Definition, pretrained: Path | None) -> Definition:
     Raises:
         InputError: a step asks for weights and there are none, or none asks for those that were given.
     """
-    from mammo_aln.sweeps.definition import FROM_SWEEP, points
-
     asking = [point for point in points(definition) if point.settings.get("model", {}).get("pretrained") == FROM_SWEEP]
     if not asking:
         if pretrained is not None:

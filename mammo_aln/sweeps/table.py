@@ -38,6 +38,7 @@ class Row:
         standing: its state and records.
         val: AUC on its validation patients.
         train: AUC on its training patients.
+        predictions: file of its scores on both.
         epochs: epochs done.
         epoch_s: seconds of a training epoch, NaN where none is done.
     """
@@ -46,6 +47,7 @@ class Row:
     standing: Standing
     val: Area
     train: Area
+    predictions: Path
     epochs: int
     epoch_s: float
 
@@ -70,7 +72,9 @@ def _row(plan: Plan, cell: Cell, own: bool) -> Row:
     run = plan.runs / cell.run_id
     areas = _areas(run / "predictions.csv") if found.state == "completed" else {}
     epochs, epoch_s = _epochs(run / "metrics.csv")
-    return Row(cell, found, areas.get("val", Area()), areas.get("train", Area()), epochs, epoch_s)
+    return Row(
+        cell, found, areas.get("val", Area()), areas.get("train", Area()), run / "predictions.csv", epochs, epoch_s
+    )
 
 
 @lru_cache(maxsize=10_000)

@@ -23,6 +23,7 @@ def main(out: Path) -> None:
 
     import torch
 
+    from mammo_aln.errors import Requeue
     from mammo_aln.runs import now
     from mammo_aln.sweeps.cell import log_of, train_cell
     from mammo_aln.sweeps.plan import read_plan
@@ -40,7 +41,10 @@ def main(out: Path) -> None:
             for number in (1, 2):
                 os.dup2(stream.fileno(), number)
         print(f"{now()} {cell.name}", flush=True)
-        answers.write(train_cell(plan, cell, cohorts) + "\n")
+        try:
+            answers.write(train_cell(plan, cell, cohorts) + "\n")
+        except Requeue:
+            sys.exit(75)
         answers.flush()
 
 

@@ -1,0 +1,145 @@
+"""The executor `slurm`: cells as job arrays; what is pre-empted or out of time is requeued and goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mammo_aln.config import ClusterConfig
+from mammo_aln.files import write_json
+from mammo_aln.progress import say
+from mammo_aln.runs import is_held, read_state
+from mammo_aln.slurm import POLL_S, queued, require_slurm, submit
+from mammo_aln.sweeps.cell import Failure, exhausted, failures, last_lines, record_failure, train_cell
+from mammo_aln.sweeps.plan import Cell, Plan, read_plan
+
+HELD_S = 120.0
+"""How long a job waits for a cell that another process holds: a requeued job's former self may still be leaving."""
+
+
+class CellJob:
+    """One cell as a job; submitit pickles it, and asks `checkpoint` what to run when the job is requeued."""
+
+    def __init__(self, out: Path, run_id: str) -> None:
+        self.out, self.run_id = str(out), run_id
+
+    def __call__(self) -> str:
+        """Train the cell, or go on with it; every task of a job on several nodes takes part."""
+        import torch
+
+        torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
+        plan = read_plan(Path(self.out))
+        cell = plan.cell(self.run_id)
+        end = time.monotonic() + HELD_S
+        while (result := train_cell(plan, cell, {})) == "held" and time.monotonic() < end:
+            time.sleep(POLL_S)
+        return result
+
+    def checkpoint(self) -> Any:
+        """The same call again: the run's last.ckpt is the state."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+@dataclass
+class Queue:
+    """A sweep's jobs. They outlive the command that submitted them: the same command finds them again.
+
+    Attributes:
+        plan: the sweep.
+        cluster: what a job asks for.
+        retries: how often a cell whose job died is submitted again.
+        changed: called every few seconds, and with a cell when it is completed.
+    """
+
+    plan: Plan
+    cluster: ClusterConfig
+    retries: int
+    changed: Callable[..., None]
+    before: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    jobs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where jobs are recorded and what they print."""
+        return self.plan.out / "slurm"
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Submit what is not completed; ends when each cell is completed or has failed for good."""
+        require_slurm()
+        waiting = [cell for cell in cells if cell.fault is None]
+        self.before = {cell.run_id: len(failures(self.plan, cell)) for cell in waiting}
+        self.seen = dict(self.before)
+        for cell in waiting:
+            record = self.folder / f"{cell.run_id}.json"
+            if record.is_file():
+                self.jobs[cell.run_id] = json.loads(record.read_text(encoding="utf-8"))["job"]
+        try:
+            self._work(waiting, first=True)
+            while waiting:
+                time.sleep(POLL_S)
+                self._work(waiting, first=False)
+                self.changed(None)
+        except KeyboardInterrupt:
+            left = [self.jobs[cell.run_id] for cell in waiting if cell.run_id in self.jobs]
+            say(f"{len(left)} jobs stay in SLURM's queue and go on; to stop them: scancel {' '.join(left)}")
+            raise
+
+    def _work(self, waiting: list[Cell], *, first: bool) -> None:
+        """Forget cells that are over, submit those that have no job."""
+        there = queued()
+        to_submit = []
+        for cell in list(waiting):
+            if read_state(self.plan.runs / cell.run_id)["state"] == "completed":
+                waiting.remove(cell)
+                self.changed(cell)
+                continue
+            job = self.jobs.get(cell.run_id)
+            if job in there or is_held(self.plan.runs / cell.run_id):
+                continue
+            if job is not None and not first:
+                self._ended(cell, job)
+            if exhausted(failures(self.plan, cell), self.before[cell.run_id], self.retries):
+                waiting.remove(cell)
+                continue
+            to_submit.append(cell)
+        self._submit(to_submit)
+
+    def _ended(self, cell: Cell, job: str) -> None:
+        """A job that left the queue without its cell: what it recorded, or that it recorded nothing."""
+        tries = failures(self.plan, cell)
+        if len(tries) == self.seen[cell.run_id]:
+            lines = last_lines(self.folder / f"{job}_0_log.err") or last_lines(self.folder / f"{job}_0_log.out")
+            told = f"its SLURM job {job} ended without a word (killed, cancelled, or its node was lost)"
+            record_failure(self.plan, cell, Failure(told, lines))
+            tries = failures(self.plan, cell)
+        self.seen[cell.run_id] = len(tries)
+        say(f"{cell.name}: {tries[-1].error}")
+
+    def _submit(self, cells: Sequence[Cell]) -> None:
+        groups: dict[tuple[int, int, bool], list[Cell]] = defaultdict(list)
+        for cell in cells:
+            trainer = cell.settings["trainer"]
+            groups[trainer["num_nodes"], trainer["devices"], trainer["accelerator"] == "gpu"].append(cell)
+        for (nodes, devices, gpu), members in groups.items():
+            ids = submit(
+                [CellJob(self.plan.out, cell.run_id) for cell in members],
+                self.folder,
+                "mammo-aln-sweep",
+                self.cluster,
+                nodes=nodes,
+                tasks_per_node=devices,
+                gpus_per_node=devices if gpu else None,
+            )
+            for cell, job in zip(members, ids, strict=True):
+                self.jobs[cell.run_id] = job
+                write_json(self.folder / f"{cell.run_id}.json", {"job": job, "cell": cell.name})
+            say(f"{len(members)} jobs submitted: {ids[0]} to {ids[-1]}")
