@@ -158,6 +158,8 @@ def crop_images(
     audit: float = 0.0,
     shard: str | None = None,
     workers: int | None = None,
+    slurm: int | None = None,
+    cluster: ClusterConfig = ClusterConfig(),
     crop: CropConfig = CropConfig(),
     pixels: PixelConfig = PixelConfig(),
 ) -> Path:
@@ -171,6 +173,8 @@ def crop_images(
         audit: share of the crops that is derived from the files once more and compared, e.g. 0.01.
         shard: K/N does part K of N, for N machines on one store.
         workers: processes; by default one per core.
+        slurm: build in so many SLURM jobs, each one part of the images, and wait for them.
+        cluster: what such a job asks for.
         crop: crop settings.
         pixels: how DICOM values become display values.
     """
@@ -186,6 +190,8 @@ def crop_images(
         audit=audit,
         shard=parse_shard(shard) if shard else None,
         workers=workers,
+        slurm=slurm,
+        cluster=cluster,
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
-from mammo_aln.cohort.tables import read_cohort
-from mammo_aln.config import CropConfig, PixelConfig
+from mammo_aln.cohort.tables import Cohort, read_cohort
+from mammo_aln.config import ClusterConfig, CropConfig, PixelConfig
 from mammo_aln.errors import InputError
 from mammo_aln.imaging.audit import audit_crops
 from mammo_aln.imaging.export import export_crops
 from mammo_aln.imaging.proof import write_proof
 from mammo_aln.imaging.store_build import build_crops
 from mammo_aln.progress import say
+from mammo_aln.slurm import await_jobs, submit
 
 
 def crop_cohort(
@@ -26,6 +29,8 @@ def crop_cohort(
     audit: float = 0.0,
     shard: tuple[int, int] | None = None,
     workers: int | None = None,
+    slurm: int | None = None,
+    cluster: ClusterConfig = ClusterConfig(),
 ) -> Path:
     """Build what is missing; returns the folder that was asked for last (export, proof) or else the store.
 
@@ -40,8 +45,12 @@ def crop_cohort(
         audit: share of the crops that is derived from the files once more and compared.
         shard: (3, 16) does the third of sixteen parts.
         workers: processes; by default one per core.
+        slurm: build in so many SLURM jobs first, each one part of the images, and wait for them.
+        cluster: what such a job asks for.
     """
     cohort = read_cohort(cohort_folder)
+    if slurm:
+        _build_on_slurm(cohort, pixels, crop, store, workers, slurm, cluster)
     crops = build_crops(cohort, pixels, crop, store=store, workers=workers, shard=shard)
     say(f"{len(crops.table)} crops of {crops.table['image_id'].nunique()} images; {len(crops.exclusions)} exclusions")
     for (region, reason), rows in crops.exclusions.groupby(["region", "reason"]):
@@ -55,6 +64,47 @@ def crop_cohort(
     if export:
         made = export_crops(crops, export)
     return made
+
+
+class ShardJob:
+    """One part of a cohort's crops as a SLURM job; requeued, it makes what is missing."""
+
+    def __init__(self, *settings: Any, shard: tuple[int, int]) -> None:
+        self.settings, self.shard = settings, shard
+
+    def __call__(self) -> int:
+        """Build the part; returns its number of crops."""
+        cohort_folder, pixels, crop, store, workers = self.settings
+        cores = os.environ.get("SLURM_CPUS_ON_NODE")
+        count = workers or (int(cores) if cores else None)
+        crops = build_crops(read_cohort(cohort_folder), pixels, crop, store=store, workers=count, shard=self.shard)
+        return len(crops.table)
+
+    def checkpoint(self) -> Any:
+        """The same call again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _build_on_slurm(
+    cohort: Cohort,
+    pixels: PixelConfig,
+    crop: CropConfig,
+    store: Path | None,
+    workers: int | None,
+    jobs: int,
+    cluster: ClusterConfig,
+) -> None:
+    """Parts in parallel on one store; what a lost job left out is made by the caller's own pass over all images."""
+    place = (store or cohort.root / ".crops").absolute()
+    shards = [
+        ShardJob(cohort.root.absolute(), pixels, crop, place, workers, shard=(number, jobs))
+        for number in range(1, jobs + 1)
+    ]
+    ids = submit(shards, place / "slurm", "mammo-aln-crop", cluster)
+    say(f"{jobs} jobs submitted: {ids[0]} to {ids[-1]}")
+    await_jobs(ids, "crop jobs")
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -109,10 +109,10 @@ def test_what_a_library_prints_stays_off_standard_output(
 
 def test_every_limit_names_a_setting() -> None:
     from mammo_aln import verbs
-    from mammo_aln.config import PretrainSettings
+    from mammo_aln.config import ClusterConfig, PretrainSettings
     from mammo_aln.limits import LIMITS
 
-    kinds = get_type_hints(PretrainSettings)
+    kinds = get_type_hints(PretrainSettings) | {"cluster": ClusterConfig}
     known = {f"{name}.{f.name}" for name, kind in kinds.items() if is_dataclass(kind) for f in fields(kind)}
     known |= {name for verb, _, _ in VERBS.values() for name in inspect.signature(getattr(verbs, verb)).parameters}
     assert set(LIMITS) <= known
