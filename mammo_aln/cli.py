@@ -40,6 +40,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "sweep run": ("sweep_run", "sweep", "train every cell of a sweep (crop x backbone, ladder, seeds); again: goes on"),
     "sweep status": ("sweep_status", "out", "where every cell of a sweep stands; writes board.html"),
     "sweep collect": ("sweep_collect", "out", "cells.csv, the choice by validation alone, then (--test) its test"),
+    "explain": ("explain", "cohort", "why a run says so: heat maps, share of each input, box jitter"),
     "compare": ("compare", "files", "compare models on the same patients: the first file is the reference"),
     "radiomics extract": ("radiomics_extract", "cohort", "radiomic and deep features of volumes or mammograms"),
 }

@@ -68,6 +68,7 @@ LIMITS: dict[str, Limit] = {
     "cluster.max_jobs": FROM_1,
     "cluster.requeues": FROM_0,
     "audit": SHARE,
+    "drawn": FROM_0,
     "resamples": ("2 or more", lambda x: x >= 2),
     "patients": FROM_1,
     "centers": FROM_1,

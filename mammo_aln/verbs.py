@@ -456,3 +456,30 @@ def sweep_status(out: Path) -> Path:
     found = rows(plan)
     say(status_table(plan, found))
     return write_board(plan, found, live=any(row.standing.state == "running" for row in found))
+
+
+def explain(
+    run: Path,
+    cohort: Path,
+    out: Path,
+    split: Literal["train", "val", "internal_test", "external_test"] | None = None,
+    patients: list[str] | None = None,
+    drawn: int = 12,
+    seed: int = 0,
+    store: Path | None = None,
+) -> Path:
+    """Why a run says what it says: heat maps, the share of each input, and how far the score follows a moved box.
+
+    Args:
+        run: run directory of a completed training.
+        cohort: cohort folder; without a column split it reads as external_test.
+        out: folder for explain.html, explain.json, the tables and attribution/*.png.
+        split: explain this split only.
+        patients: explain these patients only, all with heat maps.
+        drawn: without --patients, so many patients get heat maps, spread evenly over the order of the scores.
+        seed: draws the bootstrap.
+        store: crop store; by default .crops in the cohort folder.
+    """
+    from mammo_aln.explain.run import explain_run
+
+    return explain_run(run, cohort, out, split=split, patients=patients, drawn=drawn, seed=seed, store=store)

@@ -144,14 +144,13 @@ def derive(job: Job, pixels: PixelConfig, crop: CropConfig, store: CropStore, wr
             continue
         record: dict[str, Any] = {"kind": "crop", "key": key, "image": job.key, "strategy": request.strategy}
         try:
-            box, confidence = _box(request, anatomy, own, store.record(mirrored) if mirrored else None)
-            window = _window(request, box, display, anatomy, crop)
+            box, confidence = find_box(request, anatomy, own, store.record(mirrored) if mirrored else None)
+            window = find_window(request, box, display, anatomy, crop)
         except CropRefused as refusal:
             records.append({**record, "kind": "refused", "reason": str(refusal)})
             continue
         if window not in made:
-            levels = np.rint(np.clip(cut(display.pixels, window, crop.size_px), 0.0, 1.0) * 65535.0)
-            made[window] = display.orientation.apply(levels.astype(np.uint16))
+            made[window] = cut_levels(display, window, crop.size_px)
         record |= {
             "window": list(window.box),
             "box": None if box is None else list(box),
@@ -163,7 +162,13 @@ def derive(job: Job, pixels: PixelConfig, crop: CropConfig, store: CropStore, wr
     writer.append(records, crops)
 
 
-def _box(
+def cut_levels(display: DisplayImage, window: Window, size_px: int) -> NDArray[np.uint16]:
+    """One crop as the store holds it: uint16 (size_px, size_px), chest wall on the left."""
+    levels = np.rint(np.clip(cut(display.pixels, window, size_px), 0.0, 1.0) * 65535.0)
+    return display.orientation.apply(levels.astype(np.uint16))
+
+
+def find_box(
     request: CropRequest, anatomy: Anatomy, own: Mapping[str, Any], mirrored: Mapping[str, Any] | None
 ) -> tuple[Box | None, float]:
     """The box to cut around and its confidence: drawn by a human (1), or estimated; none for the whole breast."""
@@ -181,7 +186,14 @@ def _box(
     return request.box, 1.0
 
 
-def _window(request: CropRequest, box: Box | None, display: DisplayImage, anatomy: Anatomy, crop: CropConfig) -> Window:
+def find_window(
+    request: CropRequest, box: Box | None, display: DisplayImage, anatomy: Anatomy, crop: CropConfig
+) -> Window:
+    """The window of a request around the box that `find_box` gave.
+
+    Raises:
+        CropRefused: the box lies outside the image, or millimetres are asked of an image without spacing.
+    """
     rows, columns = display.pixels.shape
     if box is not None and (box[0] >= columns or box[1] >= rows or box[2] <= 0 or box[3] <= 0):
         raise CropRefused(f"the box {_rounded(box)} lies outside the image of {columns} x {rows} pixels")

@@ -74,7 +74,8 @@ class Row:
 
 
 @cache
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+def typeface(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The sans serif of all pictures; it comes with matplotlib."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
 
@@ -100,17 +101,21 @@ def draw_sheet(rows: Sequence[Row], title: str) -> Image.Image:
 
 
 def _draw_head(pen: ImageDraw.ImageDraw, title: str) -> None:
-    pen.text((_GAP_PX, 8), title, font=_font(20, bold=True), fill=_INK)
-    pen.text((_GAP_PX, 38), "Chest wall on the left, cranial up. Windows:", font=_font(14), fill=_INK)
+    pen.text((_GAP_PX, 8), title, font=typeface(20, bold=True), fill=_INK)
+    pen.text((_GAP_PX, 38), "Chest wall on the left, cranial up. Windows:", font=typeface(14), fill=_INK)
     left = 340
     for name, words in _LEGEND.items():
         pen.rectangle([left, 40, left + 22, 54], outline=COLOURS[name], width=3)
-        pen.text((left + 30, 38), words, font=_font(14), fill=COLOURS[name])
-        left += 50 + int(pen.textlength(words, font=_font(14)))
+        pen.text((left + 30, 38), words, font=typeface(14), fill=COLOURS[name])
+        left += 50 + int(pen.textlength(words, font=typeface(14)))
 
 
 def _draw_lines(pen: ImageDraw.ImageDraw, lines: Sequence[tuple[str, str]], at: tuple[int, int]) -> None:
-    style = {"head": (_font(15, bold=True), _INK, 32), "plain": (_font(13), _INK, 42), "flag": (_font(13), _FLAG, 40)}
+    style = {
+        "head": (typeface(15, bold=True), _INK, 32),
+        "plain": (typeface(13), _INK, 42),
+        "flag": (typeface(13), _FLAG, 40),
+    }
     left, top = at
     for weight, words in lines:
         font, ink, letters = style[weight]
@@ -128,13 +133,13 @@ def _draw_view(sheet: Image.Image, view: View, at: tuple[int, int]) -> None:
         pen.rectangle(
             [round(x_min), round(y_min), round(x_max) - 1, round(y_max) - 1], outline=COLOURS[drawn.colour], width=2
         )
-    mark = _font(22, bold=True)
+    mark = typeface(22, bold=True)
     left = width - 8 - int(pen.textlength(view.mark, font=mark))
-    _outlined(pen, (left, 6), view.mark, mark)
+    outlined(pen, (left, 6), view.mark, mark)
     if view.five_cm_px is None:
-        _outlined(pen, (8, height - 24), "no scale: spacing unknown", _font(13))
+        outlined(pen, (8, height - 24), "no scale: spacing unknown", typeface(13))
     else:
-        _draw_bar(pen, width - 10, height - 14, view.five_cm_px, "5 cm")
+        draw_bar(pen, width - 10, height - 14, view.five_cm_px, "5 cm")
     sheet.paste(picture, at)
 
 
@@ -142,11 +147,11 @@ def _draw_tile(sheet: Image.Image, tile: Tile, at: tuple[int, int]) -> None:
     left, top = at
     pen = ImageDraw.Draw(sheet)
     colour = COLOURS[tile.colour]
-    pen.text((left, top), tile.title, font=_font(14, bold=True), fill=colour)
+    pen.text((left, top), tile.title, font=typeface(14, bold=True), fill=colour)
     frame_top = top + 22
     if tile.pixels is None:
         pen.rectangle([left, frame_top, left + _TILE_PX - 1, frame_top + _TILE_PX - 1], outline=_RULE, width=2)
-        pen.text((left + 12, frame_top + 12), "not available", font=_font(14), fill=_FLAG)
+        pen.text((left + 12, frame_top + 12), "not available", font=typeface(14), fill=_FLAG)
         return
     picture = Image.fromarray(tile.pixels).resize((_TILE_PX, _TILE_PX), Image.Resampling.BILINEAR).convert("RGB")
     inner = ImageDraw.Draw(picture)
@@ -154,17 +159,19 @@ def _draw_tile(sheet: Image.Image, tile: Tile, at: tuple[int, int]) -> None:
     told = "size in mm unknown"
     if tile.side_mm is not None:
         bar_mm = 10.0 if tile.side_mm < 120 else 50.0
-        _draw_bar(inner, _TILE_PX - 10, _TILE_PX - 14, bar_mm * _TILE_PX / tile.side_mm, f"{bar_mm / 10:g} cm")
+        draw_bar(inner, _TILE_PX - 10, _TILE_PX - 14, bar_mm * _TILE_PX / tile.side_mm, f"{bar_mm / 10:g} cm")
         told = f"{tile.side_mm:.1f} mm wide and high"
     sheet.paste(picture, (left, frame_top))
-    pen.text((left, frame_top + _TILE_PX + 4), told, font=_font(13), fill=_INK)
+    pen.text((left, frame_top + _TILE_PX + 4), told, font=typeface(13), fill=_INK)
 
 
-def _draw_bar(pen: ImageDraw.ImageDraw, right: float, bottom: float, length: float, words: str) -> None:
+def draw_bar(pen: ImageDraw.ImageDraw, right: float, bottom: float, length: float, words: str) -> None:
+    """A scale bar of `length` pixels that ends at (right, bottom), its words above it."""
     pen.rectangle([right - length - 1, bottom - 5, right + 1, bottom + 1], fill=(0, 0, 0))
     pen.rectangle([right - length, bottom - 4, right, bottom], fill=(255, 255, 255))
-    _outlined(pen, (right - pen.textlength(words, font=_font(13)), bottom - 22), words, _font(13))
+    outlined(pen, (right - pen.textlength(words, font=typeface(13)), bottom - 22), words, typeface(13))
 
 
-def _outlined(pen: ImageDraw.ImageDraw, at: tuple[float, float], words: str, font: ImageFont.FreeTypeFont) -> None:
+def outlined(pen: ImageDraw.ImageDraw, at: tuple[float, float], words: str, font: ImageFont.FreeTypeFont) -> None:
+    """White words with a black rim, readable on any grey."""
     pen.text(at, words, font=font, fill=(255, 255, 255), stroke_width=2, stroke_fill=(0, 0, 0))

@@ -125,7 +125,7 @@ class AxillaryClassifier(Learner):
     @property
     def scoring_network(self) -> AxillaryNetwork:
         """The network whose logits are predictions: the averaged one, where there is an average."""
-        return self.network if self.average is None else cast(AxillaryNetwork, self.average.network)
+        return cast(AxillaryNetwork, self.network if self.average is None else self.average.network)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch."""

@@ -78,7 +78,7 @@ def predict_cohort(
         splits = _outside_the_folds(cohort, split)
         pooled = _pooled_rows(ensemble, cohort) if split in (None, "val") else None
     else:
-        splits = _splits(cohort, split)
+        splits = chosen_splits(cohort, split)
     # The openings of an ensemble stand in the cohort's ledger alone: it has no directory of its own.
     own = members[0].run if ensemble is None else None
     if labelled_rows(cohort.patients[cohort.patients["split"].isin(splits)]):
@@ -123,7 +123,7 @@ def _score(
     members: Sequence[Member], cohort: Cohort, splits: list[str], store: Path | None
 ) -> tuple[pd.DataFrame, MammoDataModule]:
     """Rows with the mean of the members' logits (none where `splits` is empty), and the first member's data."""
-    modules = [_member_data(member, cohort, splits, store) for member in members]
+    modules = [member_data(member, cohort, splits, store) for member in members]
     data = modules[0][1]
     if not splits:
         return cohort.patients.iloc[:0].assign(logit=0.0), data
@@ -136,9 +136,14 @@ def _score(
     return mean_of_members(tables), data
 
 
-def _member_data(
+def member_data(
     member: Member, cohort: Cohort, splits: list[str], store: Path | None
 ) -> tuple[AxillaryClassifier, MammoDataModule]:
+    """A member's frozen network, and a cohort as it reads it; no crop is built yet.
+
+    Raises:
+        InputError: the run's pixels were made by other code.
+    """
     best = member.run / "checkpoints" / "best.ckpt"
     in_checkpoint = torch.load(best, map_location="cpu", weights_only=True)["mammo_aln"]
     _refuse_other_pixels(member.run, in_checkpoint["recipe"])
@@ -165,7 +170,7 @@ def _outside_the_folds(cohort: Cohort, split: str | None) -> list[str]:
         raise InputError("--split train: each fold trained on other patients; `val` holds them all, scored out of fold")
     if split == "val":
         return []
-    return [one for one in _splits(cohort, split) if one not in ("train", "val")]
+    return [one for one in chosen_splits(cohort, split) if one not in ("train", "val")]
 
 
 def _pooled_rows(ensemble: Ensemble, cohort: Cohort) -> pd.DataFrame:
@@ -202,7 +207,8 @@ def _refuse_other_pixels(run: Path, recipe: dict[str, Any]) -> None:
         )
 
 
-def _splits(cohort: Cohort, split: str | None) -> list[str]:
+def chosen_splits(cohort: Cohort, split: str | None) -> list[str]:
+    """The split that was asked for, or all that the cohort has; `InputError` where it has it not."""
     there = sorted(cohort.patients["split"].dropna().unique())
     if split is not None and split not in there:
         raise InputError(f"--split {split}: patients.csv holds {', '.join(there) or 'no split'}")

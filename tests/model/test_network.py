@@ -153,3 +153,10 @@ def test_settings_that_do_not_go_together(settings, regions, columns, told, tiny
     config = ModelConfig(backbone="resnet50", backbone_args=tiny_args["resnet50"], **settings)
     with pytest.raises(InputError, match=told):
         AxillaryNetwork(config, regions, columns, 64)
+
+
+def test_clinical_features_alone_are_learnt_from() -> None:
+    """Modality dropout has nothing to hide where there is no image."""
+    network = AxillaryNetwork(ModelConfig(inputs=("clinical",), embed_dim=8, modality_dropout=0.5), ("primary",), 3, 64)
+    batch = {"clinical": torch.randn(5, 3), "crops": torch.zeros(0, 1, 64, 64)}
+    assert network.train()(batch).shape == (5,)

@@ -1,0 +1,218 @@
+"""Pictures of heat: each view with the maps of its crops laid on, then each crop without and with its map.
+
+Patients are running numbers and images are `L CC`, `L MLO`, ...; no picture holds an identifier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from mammo_aln.explain.attribution import grad_cam, layers_of
+from mammo_aln.explain.mapping import on_crop, on_view
+from mammo_aln.files import written_whole
+from mammo_aln.imaging.crops import Window, resample
+from mammo_aln.imaging.display import read_image
+from mammo_aln.imaging.orientation import Orientation
+from mammo_aln.imaging.proof_sheet import draw_bar, outlined, typeface
+from mammo_aln.imaging.regions import plan_crops
+from mammo_aln.progress import track
+from mammo_aln.training.frozen import FrozenRun
+
+VIEW_HEIGHT_PX = 640
+CROP_PX = 360
+DISEASE, CLEAR = (213, 94, 0), (0, 130, 210)
+"""Orange and blue are told apart by the common kinds of colour blindness."""
+STRONGEST = 0.65
+FRAME = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class HeatPicture:
+    """One PNG and what it shows."""
+
+    path: Path
+    number: int
+    alt: str
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """One crop of a patient with its map, in the order of the batch."""
+
+    image_id: str
+    title: str
+    pixels: NDArray[np.float32]
+    window: Window
+    side_mm: float | None
+    cells: NDArray[np.float64]
+
+
+def overlaid(grey: NDArray[np.float32], heat: NDArray[np.float64]) -> Image.Image:
+    """A grey picture with heat on it.
+
+    Args:
+        grey: (rows, columns) in [0, 1].
+        heat: (rows, columns) in [-1, 1]; above 0 orange, below 0 blue, the stronger the less transparent; NaN: nothing.
+    """
+    known = np.nan_to_num(heat, nan=0.0)
+    alpha = STRONGEST * np.clip(np.abs(known), 0.0, 1.0)[..., None]
+    colour = np.where(known[..., None] > 0, np.array(DISEASE, float), np.array(CLEAR, float))
+    base = np.clip(grey, 0.0, 1.0)[..., None] * 255.0
+    return Image.fromarray(np.rint((1.0 - alpha) * base + alpha * colour).astype(np.uint8), "RGB")
+
+
+def draw_patients(frozen: FrozenRun, wanted: list[tuple[int, str, int]], out: Path) -> list[HeatPicture]:
+    """Draw the heat maps of some patients, one at a time.
+
+    Args:
+        frozen: the run.
+        wanted: per patient its running number, its split and its place there.
+        out: folder of the PNGs.
+
+    Returns:
+        the pictures, in the order of `wanted`.
+    """
+    network = frozen.module.scoring_network
+    layers = layers_of(network, frozen.data.crop.size_px)
+    made: list[HeatPicture] = []
+    for number, split, place in track(wanted, total=len(wanted), what="heat maps", unit="patient"):
+        made += _draw_patient(frozen, layers, number, split, place, out)
+    return made
+
+
+def _draw_patient(
+    frozen: FrozenRun, layers: dict[str, Any], number: int, split: str, place: int, out: Path
+) -> list[HeatPicture]:
+    data = frozen.data
+    loader = data.loader(split, alone=True)
+    collate: Any = loader.collate_fn
+    batch = collate([loader.dataset[(0, place)]])
+    if not len(batch["crops"]):
+        return []
+    maps = grad_cam(frozen.module.scoring_network, frozen.to_device(batch), layers)
+    crops = _crops(frozen, batch, maps, split, place)
+    # One scale for all crops of a patient: what hardly counts stays pale.
+    strongest = float(np.nanmax(np.abs(maps))) or 1.0
+    by_image: dict[str, list[_Crop]] = {}
+    for crop in crops:
+        by_image.setdefault(crop.image_id, []).append(crop)
+    plans = {image.image_id: image for image in plan_crops(data.cohort, data.crop).images}
+    pictures: list[HeatPicture] = []
+    for nth, (image_id, mine) in enumerate(by_image.items(), start=1):
+        plan = plans[image_id]
+        display = read_image(
+            plan.path,
+            frozen.settings.pixels,
+            spacing_mm=plan.spacing_mm,
+            laterality=plan.table_laterality,
+            view=plan.table_view,
+        )
+        mark = f"{display.laterality or '?'} {display.view or '?'}"
+        spacing = display.spacing
+        pixel_mm = (spacing.row_mm, spacing.column_mm) if spacing else None
+        view = draw_view(display.pixels, display.orientation, pixel_mm, mark, mine, strongest)
+        named = f"patient {number}, view {mark}"
+        stem = f"patient_{number:03d}_view_{nth}"
+        titles = ", ".join(crop.title for crop in mine)
+        pictures.append(
+            _save(view, out / f"{stem}.png", number, f"Whole view of {named}, with the heat of its crops: {titles}.")
+        )
+        for order, crop in enumerate(mine, start=1):
+            told = f"Crop {crop.title} of {named}: without and with its heat map."
+            pictures.append(_save(draw_crop(crop, strongest), out / f"{stem}_crop_{order}.png", number, told))
+    return pictures
+
+
+def _save(picture: Image.Image, path: Path, number: int, alt: str) -> HeatPicture:
+    with written_whole(path) as part:
+        picture.save(part, format="PNG")
+    return HeatPicture(path, number, alt)
+
+
+def _crops(frozen: FrozenRun, batch: dict[str, Any], maps: NDArray[np.float64], split: str, place: int) -> list[_Crop]:
+    data = frozen.data
+    units, unit_id = data.units(split), data.patients(split)["unit_id"].iloc[place]
+    table = data.crop_set.table
+    rows = {(row["region"], row["key"]): row for row in table[table["unit_id"] == unit_id].to_dict("records")}
+    store = data.crop_set.open_store()
+    found = []
+    for nth, key in enumerate(units.keys[units.first[place] : units.first[place + 1]].tolist()):
+        region = data.regions[int(batch["region"][nth])]
+        row, record = rows[region, key], store.record(key)
+        window, spacing = Window(*record["window"]), store.record(record["image"])["spacing"]
+        side_mm = None if spacing is None else window.width * spacing["column_mm"]
+        title = region.replace("_", " ") + (f" {row['ordinal']}" if row["ordinal"] > 1 else "")
+        found.append(
+            _Crop(str(row["image_id"]), title, batch["crops"][nth, 0].cpu().numpy(), window, side_mm, maps[nth])
+        )
+    return found
+
+
+def draw_view(
+    pixels: NDArray[np.float32],
+    orientation: Orientation,
+    pixel_mm: tuple[float, float] | None,
+    mark: str,
+    crops: list[_Crop],
+    strongest: float,
+) -> Image.Image:
+    """A whole view, chest wall left, with the heat of its crops, their windows, its mark and a 5 cm scale bar.
+
+    Args:
+        pixels: display values of the stored matrix.
+        orientation: of the image.
+        pixel_mm: (row_mm, column_mm), or None where unknown.
+        mark: laterality and view.
+        crops: crops cut from this image.
+        strongest: the value of a map that is drawn full.
+    """
+    rows, columns = pixels.shape
+    row_mm, column_mm = pixel_mm or (1.0, 1.0)
+    scale = VIEW_HEIGHT_PX / (rows * row_mm)
+    width = max(1, round(columns * column_mm * scale))
+    grid = (VIEW_HEIGHT_PX, width)
+    grey = orientation.apply(resample(pixels, Window(0, 0, columns, rows), *grid))
+    heat = np.full(grid, np.nan)
+    for crop in crops:
+        mine = on_view(crop.cells / strongest, crop.window, orientation, (rows, columns), grid)
+        # Where windows overlap the stronger map is shown.
+        heat = np.where(np.nan_to_num(np.abs(mine), nan=-1.0) > np.nan_to_num(np.abs(heat), nan=-1.0), mine, heat)
+    picture = overlaid(grey, heat)
+    pen = ImageDraw.Draw(picture)
+    for crop in crops:
+        x_min, y_min, x_max, y_max = orientation.box_to_oriented(crop.window.box, (rows, columns))
+        across, down = width / columns, VIEW_HEIGHT_PX / rows
+        left, top = round(x_min * across), round(y_min * down)
+        pen.rectangle([left, top, round(x_max * across) - 1, round(y_max * down) - 1], outline=FRAME, width=2)
+        outlined(pen, (max(left, 0) + 5, max(top, 0) + 3), crop.title, typeface(17))
+    big = typeface(24, bold=True)
+    outlined(pen, (width - 10 - pen.textlength(mark, font=big), 8), mark, big)
+    if pixel_mm is None:
+        outlined(pen, (8, VIEW_HEIGHT_PX - 28), "no scale: spacing unknown", typeface(17))
+    else:
+        draw_bar(pen, width - 12, VIEW_HEIGHT_PX - 14, 50.0 * scale, "5 cm")
+    return picture
+
+
+def draw_crop(crop: _Crop, strongest: float) -> Image.Image:
+    """One crop twice, without and with its heat, with a scale bar of 1 cm (5 cm on crops of more than 12 cm)."""
+    size = crop.pixels.shape[0]
+    plain = overlaid(crop.pixels, np.full((size, size), np.nan))
+    hot = overlaid(crop.pixels, on_crop(crop.cells / strongest, size))
+    picture = Image.new("RGB", (2 * CROP_PX + 8, CROP_PX), (255, 255, 255))
+    for nth, part in enumerate((plain, hot)):
+        picture.paste(part.resize((CROP_PX, CROP_PX), Image.Resampling.BILINEAR), (nth * (CROP_PX + 8), 0))
+    pen = ImageDraw.Draw(picture)
+    outlined(pen, (8, 6), crop.title, typeface(22, bold=True))
+    if crop.side_mm is None:
+        outlined(pen, (8, CROP_PX - 28), "size in mm unknown", typeface(17))
+    else:
+        bar_mm = 10.0 if crop.side_mm <= 120 else 50.0
+        draw_bar(pen, CROP_PX - 12, CROP_PX - 14, bar_mm * CROP_PX / crop.side_mm, f"{bar_mm / 10:g} cm")
+    return picture

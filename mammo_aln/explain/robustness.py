@@ -1,0 +1,238 @@
+"""Box jitter: how far the score moves when a reader had drawn the box 2 mm beside, or 10 % smaller or larger.
+
+Each image is decoded once; its crops are cut anew in memory, by the same functions that fill the crop store, and never
+written to it. One drawn box is moved at a time, with everything that is placed by it (`other_view`, `peritumoral` and
+`contralateral` follow the lesion's box). Directions are those of the view shown chest wall left, cranial up.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mammo_aln.errors import InputError
+from mammo_aln.imaging.anatomy import Anatomy
+from mammo_aln.imaging.crops import CropRefused
+from mammo_aln.imaging.derive import cut_levels, find_box, find_window
+from mammo_aln.imaging.display import DisplayImage, read_image
+from mammo_aln.imaging.orientation import Box, Orientation
+from mammo_aln.imaging.regions import PRIMARY, CropRequest, ImagePlan, plan_crops
+from mammo_aln.imaging.store import CropStore
+from mammo_aln.imaging.store_build import known_image_keys
+from mammo_aln.progress import Progress
+from mammo_aln.training.frozen import FrozenRun
+
+SHIFT_MM = 2.0
+SIZE_SHARE = 0.1
+PLACED_BY_THE_LESION = ("other_view", "peritumoral", "contralateral")
+
+
+@dataclass(frozen=True)
+class Move:
+    """One change of a box: millimetres away from the chest wall and down, and a factor of its sides."""
+
+    name: str
+    words: str
+    away_mm: float = 0.0
+    down_mm: float = 0.0
+    factor: float = 1.0
+
+
+UNMOVED = Move("unmoved", "as drawn")
+MOVES = (
+    Move("towards_wall", f"{SHIFT_MM:g} mm towards the chest wall", away_mm=-SHIFT_MM),
+    Move("away_from_wall", f"{SHIFT_MM:g} mm away from it", away_mm=SHIFT_MM),
+    Move("up", f"{SHIFT_MM:g} mm up", down_mm=-SHIFT_MM),
+    Move("down", f"{SHIFT_MM:g} mm down", down_mm=SHIFT_MM),
+    Move("smaller", f"{SIZE_SHARE:.0%} smaller", factor=1.0 - SIZE_SHARE),
+    Move("larger", f"{SIZE_SHARE:.0%} larger", factor=1.0 + SIZE_SHARE),
+)
+
+
+def moved_box(box: Box, move: Move, pixel_mm: tuple[float, float] | None, orientation: Orientation) -> Box:
+    """A box of the stored matrix after a move.
+
+    Args:
+        box: (x_min, y_min, x_max, y_max) in stored pixels.
+        move: what is done to it.
+        pixel_mm: (column_mm, row_mm), or None where unknown.
+        orientation: what brings the image to chest wall left.
+
+    Raises:
+        CropRefused: millimetres are asked of an image without spacing.
+    """
+    across = down = 0.0
+    if move.away_mm or move.down_mm:
+        if pixel_mm is None:
+            raise CropRefused("the pixel spacing is unknown")
+        across = move.away_mm / pixel_mm[0] * (-1.0 if orientation.flip_horizontal else 1.0)
+        down = move.down_mm / pixel_mm[1] * (-1.0 if orientation.flip_vertical else 1.0)
+    grown_x, grown_y = ((box[2] - box[0]) * (move.factor - 1) / 2, (box[3] - box[1]) * (move.factor - 1) / 2)
+    return (box[0] + across - grown_x, box[1] + down - grown_y, box[2] + across + grown_x, box[3] + down + grown_y)
+
+
+def drawn_box(request: CropRequest) -> str | None:
+    """Which drawn box a crop is placed by: `primary`, or an auxiliary name; None where no human drew one."""
+    follows_no_box = request.strategy == "whole_breast" and request.scale == 1.0
+    if follows_no_box or (request.box is None and request.mirror_of is None):
+        return None
+    return PRIMARY if request.region in PLACED_BY_THE_LESION else request.region
+
+
+@dataclass(frozen=True)
+class _Moving:
+    """Everything that cutting anew needs beside the pixels."""
+
+    frozen: FrozenRun
+    store: CropStore
+    image_keys: Mapping[str, str]
+
+    def request(self, request: CropRequest, move: Move) -> CropRequest:
+        """The request with its drawn box moved, on whichever image that box was drawn."""
+        lesion = request.mirror_of
+        image_id, box = lesion if lesion is not None else (request.image_id, request.box)
+        assert box is not None
+        record = self.store.record(self.image_keys[image_id])
+        spacing = record["spacing"]
+        pixel_mm = None if spacing is None else (spacing["column_mm"], spacing["row_mm"])
+        moved = moved_box(box, move, pixel_mm, Orientation(**record["orientation"]))
+        return replace(request, mirror_of=(image_id, moved)) if lesion is not None else replace(request, box=moved)
+
+    def cut(self, request: CropRequest, display: DisplayImage) -> NDArray[np.uint16]:
+        """The crop of a request, as the store would hold it."""
+        own = self.store.record(self.image_keys[request.image_id])
+        mirrored = self.store.record(self.image_keys[request.mirror_of[0]]) if request.mirror_of else None
+        anatomy, crop = Anatomy.from_json(own["anatomy"]), self.frozen.data.crop
+        box, _ = find_box(request, anatomy, own, mirrored)
+        return cut_levels(display, find_window(request, box, display, anatomy, crop), crop.size_px)
+
+
+_Cut = dict[tuple[str, str], dict[int, NDArray[np.float32] | str]]
+
+
+def _cut_anew(
+    moving: _Moving, plans: Mapping[str, ImagePlan], requests: Mapping[int, CropRequest], stored: Tensor
+) -> _Cut:
+    """(box, move) -> place in the batch -> the crop, or why there is none; every image is decoded once.
+
+    Raises:
+        InputError: a crop cut anew at its own place is not the one that the store holds.
+    """
+    on_image: dict[str, list[int]] = defaultdict(list)
+    for place, request in requests.items():
+        on_image[request.image_id].append(place)
+    found: _Cut = defaultdict(dict)
+    for image_id, places in on_image.items():
+        plan = plans[image_id]
+        display = read_image(
+            plan.path,
+            moving.frozen.settings.pixels,
+            spacing_mm=plan.spacing_mm,
+            laterality=plan.table_laterality,
+            view=plan.table_view,
+        )
+        for place in places:
+            request = requests[place]
+            kind = drawn_box(request) or ""
+            if not np.array_equal(_unit_range(moving.cut(request, display)), stored[place, 0].numpy()):
+                raise InputError(
+                    f"{plan.path.name}: cutting {request.region} again does not give the stored crop; "
+                    "`mammo-aln crop COHORT --audit 1` compares the whole store with the files"
+                )
+            for move in MOVES:
+                try:
+                    found[kind, move.name][place] = _unit_range(moving.cut(moving.request(request, move), display))
+                except CropRefused as refusal:
+                    found[kind, move.name][place] = (
+                        "the box leaves the image" if "outside" in str(refusal) else str(refusal)
+                    )
+    return found
+
+
+def _unit_range(levels: NDArray[np.uint16]) -> NDArray[np.float32]:
+    return levels.astype(np.float32) / np.float32(65535)
+
+
+def jitter_split(frozen: FrozenRun, split: str) -> pd.DataFrame:
+    """Logits of a split's patients after each move of each drawn box, and with all boxes as drawn.
+
+    Returns:
+        one row per patient, box and move: `index` (place in the split), `box`, `move`, `logit` (NaN where the move
+        could not be made), `reason` (why). Rows of `unmoved` have an empty `box`. Without any drawn box: no rows.
+
+    Raises:
+        InputError: the store does not hold what the files give.
+    """
+    data = frozen.data
+    columns = ["index", "box", "move", "logit", "reason"]
+    if not data.reads_images:
+        return pd.DataFrame(columns=columns)
+    plan = plan_crops(data.cohort, data.crop)
+    plans = {image.image_id: image for image in plan.images}
+    by_place = {
+        (request.unit_id, request.region, request.image_id, request.ordinal, request.strategy): request
+        for image in plan.images
+        for request in image.requests
+    }
+    identity = ["unit_id", "region", "image_id", "ordinal", "strategy"]
+    request_of = {
+        (row["unit_id"], row["region"], row["key"]): by_place[tuple(row[name] for name in identity)]
+        for row in data.crop_set.table.to_dict("records")
+    }
+    if not any(drawn_box(request) for request in request_of.values()):
+        return pd.DataFrame(columns=columns)
+    store = data.crop_set.open_store()
+    moving = _Moving(frozen, store, known_image_keys(plan.images, frozen.settings.pixels, store))
+    units, names = data.units(split), data.patients(split)["unit_id"].tolist()
+    loader = data.loader(split, alone=True)
+    told = Progress(total=len(loader), what=f"box jitter, {split}", unit="batch")
+    rows: list[dict[str, Any]] = []
+    for batch in loader:
+        index = batch["index"].tolist()
+        keys = np.concatenate([units.keys[units.first[unit] : units.first[unit + 1]] for unit in index])
+        owners = [names[index[unit]] for unit in batch["unit"].tolist()]
+        regions = [data.regions[region] for region in batch["region"].tolist()]
+        wanted = {
+            place: request
+            for place, name in enumerate(zip(owners, regions, keys.tolist(), strict=True))
+            if drawn_box(request := request_of[name]) is not None
+        }
+        found = _cut_anew(moving, plans, wanted, batch["crops"])
+        rows += _rows(frozen, batch, index, found)
+        told.advance()
+    told.end()
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _rows(frozen: FrozenRun, batch: dict[str, Tensor], index: Sequence[int], found: _Cut) -> Iterator[dict[str, Any]]:
+    """Rows of one batch; the batch stays as `predict` packs it, so that only moved crops change a logit."""
+    drawn = frozen.logits(batch)
+    for place, unit in enumerate(index):
+        yield {"index": unit, "box": "", "move": UNMOVED.name, "logit": drawn[place], "reason": ""}
+    for (kind, move), crops in found.items():
+        changed = batch["crops"].clone()
+        reasons: dict[int, str] = {}
+        for place, crop in crops.items():
+            if isinstance(crop, str):
+                reasons[int(batch["unit"][place])] = crop
+            else:
+                changed[place, 0] = torch.from_numpy(crop)
+        # A window of fixed size does not follow the size of its box: nothing to compute then.
+        same = torch.equal(changed, batch["crops"])
+        logits = drawn if same else frozen.logits({**batch, "crops": changed})
+        for unit in sorted({int(batch["unit"][place]) for place in crops}):
+            yield {
+                "index": index[unit],
+                "box": kind,
+                "move": move,
+                "logit": np.nan if unit in reasons else logits[unit],
+                "reason": reasons.get(unit, ""),
+            }
