@@ -35,7 +35,7 @@ SEQUENCES: dict[str, tuple[float, float, float]] = {
 }
 REGIONS = {"lesion": 1, "node": 2}
 LESION_AT, NODE_AT = (0.5, 0.55, 0.42), (0.5, 0.22, 0.78)
-TEXTURE_SHARE = 0.35
+TEXTURE_SHARE = 0.5
 """Standard deviation of the lesion's texture as a share of its contrast, before response changes it."""
 
 

@@ -13,6 +13,8 @@ from mammo_aln.config import RadiomicsConfig
 from mammo_aln.radiomics.volumes import Volume
 
 N4_SHRINK = 4
+AIR_SHARE = 0.05
+"""Of the 99th percentile: darker voxels are air, which has no bias to correct."""
 PERCENTILES = (1.0, 99.0)
 
 
@@ -35,13 +37,14 @@ def target_mm(settings: RadiomicsConfig) -> tuple[float, float, float]:
 
 def without_bias(array: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> NDArray[np.float32]:
     """N4 (Tustison 2010): the field is fitted on a grid 4 times coarser and divided out at full resolution."""
-    image = sitk.GetImageFromArray(array - min(float(array.min()), 0.0) + 1.0)
-    image.SetSpacing(tuple(spacing_mm)[::-1])
+    positive = array - min(float(array.min()), 0.0) + 1.0
+    tissue = positive > AIR_SHARE * float(np.percentile(positive, PERCENTILES[1]))
+    image, foreground = sitk.GetImageFromArray(positive), sitk.GetImageFromArray(tissue.astype(np.uint8))
+    for one in (image, foreground):
+        one.SetSpacing(tuple(spacing_mm)[::-1])
     shrink = [min(N4_SHRINK, max(side // 8, 1)) for side in image.GetSize()]
     corrector = sitk.N4BiasFieldCorrectionImageFilter()
-    corrector.SetMaximumNumberOfIterations([30, 30, 20])
-    small = sitk.Shrink(image, shrink)
-    corrector.Execute(small, sitk.OtsuThreshold(small, 0, 1, 200))
+    corrector.Execute(sitk.Shrink(image, shrink), sitk.Shrink(foreground, shrink))
     field = sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image))
     return np.asarray(array / np.exp(field), dtype=np.float32)
 

@@ -9,13 +9,18 @@ from mammo_aln.radiomics.roi import Mask, bounding_box
 
 
 def ring(mask: Mask, spacing_mm: tuple[float, ...], width_mm: float) -> Mask:
-    """Voxels outside the mask whose distance to it is at most `width_mm`.
+    """Voxels whose centre lies outside the mask, at most `width_mm` from its edge.
 
-    Distances are Euclidean, in millimetres, between voxel centres.
+    The edge is where the line to the nearest voxel of the mask enters that voxel, so that thick slices do not make a
+    ring thinner.
     """
     around = np.zeros_like(mask)
-    if mask.any():
-        near = bounding_box(mask, tuple(int(width_mm / step) + 1 for step in spacing_mm))
-        inside = mask[near]
-        around[near] = ~inside & (distance_transform_edt(~inside, sampling=spacing_mm) <= width_mm)
+    if not mask.any():
+        return around
+    near = bounding_box(mask, tuple(int(width_mm / step) + 2 for step in spacing_mm))
+    inside = mask[near]
+    distance, nearest = distance_transform_edt(~inside, sampling=spacing_mm, return_indices=True)
+    steps = np.abs(np.indices(inside.shape) - nearest).max(axis=0)
+    to_edge = distance * (1.0 - 0.5 / np.maximum(steps, 1))
+    around[near] = ~inside & (to_edge <= width_mm)
     return around
