@@ -123,20 +123,20 @@ def _smooth_noise(rng: np.random.Generator, width: float) -> Floats:
     return np.asarray(noise / noise.std())
 
 
-def _ellipsoid(rng: np.random.Generator, centre: tuple[float, ...], radius_mm: float) -> Floats:
+def _ellipsoid(rng: np.random.Generator, centre: tuple[float, ...], axes: Floats) -> Floats:
     """Distance from the centre in units of the surface's, for a lobulated ellipsoid: inside is below 1."""
     grid = np.meshgrid(*(np.arange(side) for side in SHAPE), indexing="ij", sparse=True)
-    axes = radius_mm * np.exp(rng.normal(0.0, 0.12, 3))
     away = [
         (place - share * side) * step / axis
         for place, share, side, step, axis in zip(grid, centre, SHAPE, SPACING_MM, axes, strict=True)
     ]
-    return np.asarray(np.sqrt(sum(one**2 for one in away)) * (1.0 + 0.08 * _smooth_noise(rng, 3.0)))
+    return np.asarray(np.sqrt(sum(one**2 for one in away)) * (1.0 + 0.05 * _smooth_noise(rng, 3.0)))
 
 
 def draw_scans(factors: dict[str, Any], rng: np.random.Generator) -> dict[str, tuple[dict[str, Floats], Labels]]:
     """Both scans of a patient: time point -> (sequence -> intensities, labels 0, 1 lesion, 2 node)."""
     lesion_mm, node_mm = float(np.clip(rng.normal(13.0, 2.5), 8, 19)), float(np.clip(rng.normal(7.0, 1.2), 4.5, 10))
+    lesion_axes, node_axes = (radius * np.exp(rng.normal(0.0, 0.12, 3)) for radius in (lesion_mm, node_mm))
     heterogeneity = float(np.exp(rng.normal(0.0, 0.15)))
     handed = float(np.tanh(factors["handedness"]))
     scanner = float(np.exp(0.25 * factors["center_index"]))
@@ -144,10 +144,10 @@ def draw_scans(factors: dict[str, Any], rng: np.random.Generator) -> dict[str, t
     for timepoint in TIMEPOINTS:
         # of non-response, size shows one half and texture the other, each with noise of its own
         after = timepoint == "post"
-        kept = np.exp(0.16 * factors["non_response"] - 0.35 + rng.normal(0.0, 0.05)) if after else 1.0
+        kept = np.exp(0.16 * factors["non_response"] - 0.35 + rng.normal(0.0, 0.03)) if after else 1.0
         faded = np.exp(0.20 * factors["non_response"] - 0.2 + rng.normal(0.0, 0.06)) if after else 1.0
-        inside = _ellipsoid(rng, LESION_AT, max(lesion_mm * kept, 4.5))
-        node = _ellipsoid(rng, NODE_AT, max(node_mm * kept * np.exp(rng.normal(0.0, 0.08)), 4.0))
+        inside = _ellipsoid(rng, LESION_AT, np.maximum(lesion_axes * kept, 4.0))
+        node = _ellipsoid(rng, NODE_AT, np.maximum(node_axes * kept * float(np.exp(rng.normal(0.0, 0.08))), 3.5))
         labels = np.where(inside < 1, 1, np.where(node < 1, 2, 0)).astype(np.uint8)
         texture = oblique_noise(rng, handed)
         scans[timepoint] = (
