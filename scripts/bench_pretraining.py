@@ -39,7 +39,7 @@ def main() -> None:
     words.add_argument("--out", type=Path, default=ROOT / "out" / "pretraining")
     words.add_argument("--pretrain-patients", type=int, default=1500)
     words.add_argument("--train-patients", type=int, default=150)
-    words.add_argument("--external", type=int, default=412)
+    words.add_argument("--external", type=int, default=600)
     words.add_argument("--seeds", type=int, default=3)
     words.add_argument("--size-px", type=int, default=96)
     words.add_argument("--pretrain-epochs", type=int, default=20)
