@@ -125,13 +125,14 @@ def compare_pair(
         "auc_difference_bootstrap": _metric(boot, "bootstrap of patients, percentile") | {"resamples": resamples},
         "delong_z": {"value": test.statistic},
         "delong_p": {"value": test.p_value},
-        "nri_continuous": _reclassified(compare.net_reclassification(first, second, labels), "continuous"),
     }
     outside = min(first.min(), second.min()) < 0 or max(first.max(), second.max()) > 1
     if outside:
-        reason = "scores outside [0, 1] are no probabilities"
-        found |= {"nri_categorical": unknown(reason), "idi": unknown(reason)}
+        reason = "scores outside [0, 1] are no probabilities: a patient's two scores cannot be compared"
+        found |= {name: unknown(reason) for name in ("nri_continuous", "nri_categorical", "idi")}
     else:
+        continuous = compare.net_reclassification(first, second, labels)
+        found["nri_continuous"] = _reclassified(continuous, "continuous")
         categorical = compare.net_reclassification(first, second, labels, cutoffs)
         found["nri_categorical"] = _reclassified(categorical, "categorical") | {"cutoffs": list(cutoffs)}
         found["idi"] = _metric(compare.integrated_discrimination(first, second, labels), "Pencina 2008")
@@ -195,6 +196,7 @@ def compare_files(
         entries=entries,
         judged=judged,
         splits=base.splits(),
+        spoken_splits=[spoken(split) for split in base.splits()],
         picture=_forest(entries),
         text=figure_text,
         safer=safer_auc,

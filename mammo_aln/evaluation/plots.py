@@ -139,7 +139,7 @@ def calibration(name: str, rows: pd.DataFrame, scores: Floats, metrics: Mapping[
         mean, seen, yerr=reach, fmt="o", color="#333333", ms=4.5, lw=1, capsize=2, label="tenths of the patients"
     )
     axes.set(ylabel="observed share with residual disease", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02), title=spoken(name))
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", frameon=True, framealpha=0.85, edgecolor="none")
     below.hist(scores, bins=np.linspace(0, 1, 41), color="#888888")
     below.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
     below.set(xlabel="predicted probability of residual disease", ylabel="patients")

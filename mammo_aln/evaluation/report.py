@@ -181,6 +181,8 @@ def cohort_tables(
 ) -> dict[str, pd.DataFrame]:
     """Baseline tables, subgroups, centre profile and centre shift; their figures also enter `metrics`."""
     threshold = next(iter(metrics["splits"].values()))["threshold"]["value"]
+    if acquisition is not None and "vendor" in acquisition and "vendor" not in patients:
+        patients = patients.merge(acquisition[["patient_id", "vendor"]], on="patient_id", how="left")
     metrics["subgroups"] = subgroups(predictions, patients, threshold)
     rows = joined(predictions, patients).rename(columns=lambda name: str(name).removeprefix("feature:"))
     order = {name: place for place, name in enumerate(predictions.splits())}

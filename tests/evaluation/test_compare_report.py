@@ -133,7 +133,8 @@ def test_a_human_reader_is_one_more_model(files, tmp_path, capsys, levels):
     wrong_reader = int(((known["score"] >= cut) != (known["aln_status"] == "1")).sum())
     wrong_model = int(((known["model"] >= FACTS["threshold"]["value"]) != (known["aln_status"] == "1")).sum())
     assert entry["mcnemar_p"]["b"] - entry["mcnemar_p"]["c"] == wrong_reader - wrong_model
-    assert (entry["idi"]["value"] is None) == (levels == 5)
+    for name in ("idi", "nri_continuous", "nri_categorical"):
+        assert (entry[name]["value"] is None) == (levels == 5)
 
 
 def test_a_reader_whose_patients_cannot_be_told_apart_is_refused(files, tmp_path):

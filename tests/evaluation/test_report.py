@@ -206,3 +206,20 @@ def test_the_longest_useful_range_is_told_not_the_hull():
     model = [0.1, 0.3, 0.3, 0.3, -0.1, 0.2]
     data = pd.DataFrame({"threshold": np.arange(1, 7) / 100, "model": model, "treat_all": [0.2, 0.2, 0.1, 0, 0, 0]})
     assert plots.useful_range(data).endswith("from 2 % to 4 %")
+
+
+def test_the_vendor_of_the_images_is_a_subgroup_and_stands_in_the_centre_profile(files, tmp_path):
+    rows = pd.read_csv(files["all"], dtype={"patient_id": str})
+    patients = rows[["patient_id", "center", "aln_status"]].assign(age=np.arange(len(rows)) % 40 + 30)
+    acquisition = rows[["patient_id"]].assign(vendor=["one", "two"] * (len(rows) // 2), VOI="none")
+    page = evaluate_files(
+        [files["all"]], tmp_path, cohort_patients=patients, acquisition=acquisition.iloc[::-1], resamples=50
+    )
+    found = json.loads((tmp_path / "metrics.json").read_text())["subgroups"]["external_test"]
+    vendors = {row["level"]: row for row in found if row["feature"] == "vendor"}
+    external = rows[(rows["split"] == "external_test") & rows["aln_status"].notna()]
+    assert vendors["one"]["n"]["value"] == int((external.index % 2 == 0).sum())
+    assert vendors["one"]["n"]["value"] + vendors["two"]["n"]["value"] == len(external)
+    profile = pd.read_csv(tmp_path / "centre_profile.csv")
+    assert ("vendor", "one") in set(zip(profile["feature"], profile["level"], strict=True))
+    assert "How the centres differ" in page.read_text()
