@@ -118,8 +118,15 @@ def _run(verb: str, words: list[str]) -> int:
         result = function(**arguments)
     if isinstance(result, int):
         return result
-    print(result, flush=True)
+    if _leads():
+        print(result, flush=True)
     return 0
+
+
+def _leads() -> bool:
+    """Whether this process speaks for all: of the ranks of one training only the first does."""
+    group = sys.modules.get("torch.distributed")
+    return group is None or not group.is_available() or not group.is_initialized() or group.get_rank() == 0
 
 
 if __name__ == "__main__":

@@ -21,6 +21,15 @@ from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import Progress
 from mammo_aln.training.datamodule import MammoDataModule
 
+HUSHED = (
+    "does not have many workers",
+    "srun",
+    "LeafSpec",
+    "in eval mode at the start",
+    "ended before the epoch ended",  # our sampler resumes within an epoch
+    "sync_dist=True",  # what we log was gathered from all ranks before
+)
+
 
 class BatchProgress(pl.Callback):
     """Tells how far the scoring of a split has come."""
@@ -92,13 +101,7 @@ def lightning_hushed() -> Iterator[None]:
         logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for notice in (
-                "does not have many workers",
-                "srun",
-                "LeafSpec",
-                "in eval mode at the start",
-                "ended before the epoch ended",
-            ):
+            for notice in HUSHED:
                 warnings.filterwarnings("ignore", message=f".*{notice}.*")
             yield
     finally:

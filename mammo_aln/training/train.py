@@ -272,6 +272,7 @@ def fit_module(
             accelerator=settings.trainer.accelerator,
             devices=settings.trainer.devices,
             num_nodes=settings.trainer.num_nodes,
+            strategy="ddp" if settings.trainer.devices * settings.trainer.num_nodes > 1 else "auto",
             precision=settings.trainer.precision,
             logger=_wandb(run, run_id, settings),
             callbacks=callbacks,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -40,22 +41,17 @@ def undisturbed(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFac
     return train_run(phantom, tmp_path_factory.mktemp("runs"), careful_settings(), store=store)
 
 
-def die_at(step: int, sent: int, cohort: Path, out: Path, store: Path) -> None:
-    """Train; this very process gets a signal when `step` steps have been taken."""
+def die_at(step: int, cohort: Path, out: Path, store: Path) -> None:
+    """Train, and die when `step` steps have been taken."""
     told = RunRecorder.on_train_batch_end
 
-    def tell_and_die(self, trainer, *rest) -> None:
+    def tell_or_die(self, trainer, *rest) -> None:
         if trainer.global_step == step:
-            os.kill(os.getpid(), sent)
+            os.kill(os.getpid(), signal.SIGKILL)
         told(self, trainer, *rest)
 
-    RunRecorder.on_train_batch_end = tell_and_die
-    try:
-        train_run(cohort, out, careful_settings(), store=store)
-    except Requeue:
-        os._exit(os.EX_TEMPFAIL)
-    finally:
-        RunRecorder.on_train_batch_end = told
+    RunRecorder.on_train_batch_end = tell_or_die
+    train_run(cohort, out, careful_settings(), store=store)
 
 
 def test_kill_9_at_random_steps_loses_nothing(undisturbed: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
@@ -65,13 +61,12 @@ def test_kill_9_at_random_steps_loses_nothing(undisturbed: Path, phantom: Path, 
     rng = np.random.default_rng(0)
     # One in the middle of the first epoch, one of the last: each resumed by the next.
     steps = [int(epoch * per_epoch + rng.integers(1, per_epoch)) for epoch in (0, len(metrics) - 1)]
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["mammo_aln.training.train"])
+    code = "import sys; from pathlib import Path; from tests.training.test_resume import die_at\n"
+    code += "die_at(int(sys.argv[1]), *map(Path, sys.argv[2:]))"
     for step in steps:
-        process = context.Process(target=die_at, args=(step, signal.SIGKILL, phantom, tmp_path, store))
-        process.start()
-        process.join(120)
-        assert process.exitcode == -signal.SIGKILL
+        words = [sys.executable, "-c", code, str(step), str(phantom), str(tmp_path), str(store)]
+        died = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+        assert died.returncode == -signal.SIGKILL, died.stderr
     same_run(train_run(phantom, tmp_path, careful_settings(), store=store), undisturbed)
     assert json.loads((tmp_path / undisturbed.name / "state.json").read_text())["attempts"] == 3
 

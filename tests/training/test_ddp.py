@@ -1,0 +1,113 @@
+"""Two processes (gloo, on the CPU) train one run: every patient counts once, whatever the splits' sizes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mammo_aln.evaluation.discrimination import auc
+from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.model.optim import binary_loss
+from mammo_aln.runs import write_settings
+from mammo_aln.training.train import data_module, train_run
+from tests.training.settings import tiny_settings
+
+
+def two_process_settings(epochs: int = 2):
+    tiny = tiny_settings(epochs=epochs)
+    return replace(
+        tiny,
+        # Two folds of the phantom's 19 patients: neither 9 nor 10 divides into full batches of both ranks.
+        data=replace(tiny.data, batch_size=2, folds=2),
+        trainer=replace(tiny.trainer, devices=2),
+    )
+
+
+def words(cohort: Path, store: Path, out: Path) -> list[str]:
+    config = str(out.parent / "config.yaml")
+    return ["-m", "mammo_aln", "train", str(cohort), "--out", str(out), "--store", str(store), "--config", config]
+
+
+def as_slurm_tasks(command: list[str]) -> list[subprocess.Popen]:
+    """Start two processes as `srun --ntasks=2` does."""
+    return [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env={
+                **os.environ,
+                "SLURM_JOB_ID": str(20000 + os.getpid()),
+                "SLURM_JOB_NAME": "train",
+                "SLURM_NTASKS": "2",
+                "SLURM_NTASKS_PER_NODE": "2",
+                "SLURM_NNODES": "1",
+                "SLURM_NODELIST": "127.0.0.1",
+                "SLURM_PROCID": str(rank),
+                "SLURM_LOCALID": str(rank),
+                "SLURM_NODEID": "0",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("slurm", marks=pytest.mark.slow)])
+def test_two_processes_count_every_patient_once(launcher: str, phantom: Path, store: Path, tmp_path: Path) -> None:
+    settings = two_process_settings()
+    data = data_module(phantom, settings, store)
+    data.prepare_data()
+    data.setup()
+    write_settings(tmp_path, settings)
+    command = words(phantom, store, tmp_path / "runs")
+    if launcher == "torchrun":
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        done = subprocess.run([*torchrun, *command], capture_output=True, text=True, timeout=280, check=False)
+        assert done.returncode == 0, done.stderr
+        out = done.stdout
+    else:
+        tasks = as_slurm_tasks(command)
+        told = [task.communicate(timeout=280) for task in tasks]
+        assert [task.returncode for task in tasks] == [0, 0], told
+        out = told[0][0] + told[1][0]
+    (run,) = (tmp_path / "runs").iterdir()
+    assert out.splitlines() == [str(run)]
+    table = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str})
+    expected = [*data.patients("train")["patient_id"], *data.patients("val")["patient_id"]]
+    assert sorted(table["patient_id"]) == sorted(expected)
+    # The last epoch's figures, once more by one process from the last weights.
+    module = AxillaryClassifier.load(run / "checkpoints" / "last.ckpt")
+    with torch.no_grad():
+        logit = torch.cat([module(batch) for batch in data.loader("val", alone=True)])
+    label = torch.tensor(data.patients("val")["aln_status"].to_numpy(np.float32))
+    last = pd.read_csv(run / "metrics.csv").iloc[-1]
+    assert len(label) % 4, "the split must not divide evenly"
+    assert last["val_auc"] == pytest.approx(auc(logit.numpy(), label.numpy()), abs=1e-6)
+    assert last["val_loss"] == pytest.approx(float(binary_loss(logit, label, torch.ones(2), 0.0)), abs=1e-6)
+    # Each rank took half of the steps that one process takes.
+    assert last["step"] == 2 * (len(data.patients("train")) // 4)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_rank_stops_both_at_one_step(phantom: Path, store: Path, tmp_path: Path) -> None:
+    train_run(
+        phantom, tmp_path / "warm", replace(two_process_settings(1), trainer=tiny_settings().trainer), store=store
+    )
+    write_settings(tmp_path, two_process_settings(epochs=500))
+    tasks = as_slurm_tasks(words(phantom, store, tmp_path / "runs"))
+    while not list((tmp_path / "runs").glob("*/checkpoints/last.ckpt")) and tasks[0].poll() is None:
+        time.sleep(0.05)
+    tasks[1].send_signal(signal.SIGUSR1)
+    told = [task.communicate(timeout=200)[1] for task in tasks]
+    assert [task.returncode for task in tasks] == [75, 75], told
