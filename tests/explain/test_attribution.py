@@ -9,7 +9,7 @@ from torch import nn
 
 from mammo_aln.config import ModelConfig
 from mammo_aln.errors import InputError
-from mammo_aln.explain.attribution import FEWEST_CELLS, grad_cam, layers_of, spatial_layer
+from mammo_aln.explain.attribution import FEWEST_CELLS, SpatialLayer, grad_cam, layers_of, spatial_layer
 from mammo_aln.model.backbones import Backbone
 from mammo_aln.model.network import AxillaryNetwork
 from tests.training.settings import TINY
@@ -225,3 +225,14 @@ def test_checkpointed_backbones_have_maps_too() -> None:
     thrifty = network("resnet50", TINY["resnet50"], grad_checkpointing=True).double()
     data = batch([0])
     assert np.array_equal(grad_cam(plain, data, layers_of(plain, 64)), grad_cam(thrifty, data, layers_of(thrifty, 64)))
+
+
+@pytest.mark.parametrize("form", ["NCHW", "NHWC", "NLC"])
+def test_rows_stay_rows_whatever_the_order_of_axes(form: str) -> None:
+    """Channel 2 of image 1 is hot at row 1, column 3 of a 4 x 4 map; tokens run row by row behind a class token."""
+    hot = {"NCHW": (1, 2, 1, 3), "NHWC": (1, 1, 3, 2), "NLC": (1, 1 + 1 * 4 + 3, 2)}[form]
+    output = torch.zeros({"NCHW": (2, 5, 4, 4), "NHWC": (2, 4, 4, 5), "NLC": (2, 17, 5)}[form])
+    output[hot] = 1.0
+    maps = SpatialLayer("x", 4, form, prefix=1 if form == "NLC" else 0).as_maps(output)
+    assert maps.shape == (2, 5, 4, 4)
+    assert maps.nonzero().tolist() == [[1, 2, 1, 3]]
