@@ -43,6 +43,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "explain": ("explain", "cohort", "why a run says so: heat maps, share of each input, box jitter"),
     "compare": ("compare", "files", "compare models on the same patients: the first file is the reference"),
     "radiomics extract": ("radiomics_extract", "cohort", "radiomic and deep features of volumes or mammograms"),
+    "radiomics fit": (
+        "radiomics_fit",
+        "cohort",
+        "clinical, radiomics, deep and DLR signatures from tables of features",
+    ),
 }
 
 

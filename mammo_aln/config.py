@@ -278,6 +278,61 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True)
+class FitConfig:
+    """Signatures from tables of features: selection, classifiers, cross-validation.
+
+    Args:
+        alpha: largest p of the Mann-Whitney U test that keeps a feature.
+        fdr: adjust these p-values by Benjamini and Hochberg.
+        rho_max: of two features with |Spearman's rho| of at least this, one stays.
+        lasso_rule: `min` takes the penalty of least deviance, `1se` the largest within one standard error.
+        lasso_folds: folds of the LASSO's own cross-validation.
+        icc_min: smallest ICC(2,1) over repeated measurements (`--repeats`) that keeps a feature.
+        combat: bring centres to one location and scale (ComBat), learnt on training patients.
+        classifier: `auto` takes, of the eight, the simplest within one standard error of the best in inner folds; or
+            the name of one.
+        clinical: `all` declared features, or those that backward elimination by AIC leaves.
+        fusion: DLR joins radiomic and deep features before the selection (`feature`), or the scores of the two models
+            (`score`).
+        dlr_clinical: the clinical features enter the DLR model too.
+        folds: outer folds.
+        inner_folds: inner folds, which choose the classifier and fit calibration and threshold.
+        repeats: repetitions of the outer folds where the cohort has no split.
+        stability_resamples: bootstrap samples of the selection's stability; 0 for none.
+        allow_post_nat: accept clinical features known only after NAT (`known_at: post_nat`).
+        bootstrap_resamples: of every interval and test in the evaluation.
+    """
+
+    alpha: float = 0.05
+    fdr: bool = False
+    rho_max: float = 0.9
+    lasso_rule: Literal["min", "1se"] = "min"
+    lasso_folds: int = 10
+    icc_min: float = 0.75
+    combat: bool = False
+    classifier: Literal[
+        "auto",
+        "logistic",
+        "linear_svm",
+        "rbf_svm",
+        "knn",
+        "random_forest",
+        "extra_trees",
+        "boosting",
+        "naive_bayes",
+    ] = "auto"
+    clinical: Literal["all", "backward_aic"] = "all"
+    fusion: Literal["feature", "score"] = "feature"
+    dlr_clinical: bool = False
+    folds: int = 5
+    inner_folds: int = 5
+    repeats: int = 3
+    stability_resamples: int = 200
+    allow_post_nat: bool = False
+    bootstrap_resamples: int = 2000
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings of a run."""
 

@@ -11,6 +11,7 @@ from mammo_aln.errors import InputError
 Limit = tuple[str, Callable[[float], bool]]
 FROM_0: Limit = ("0 or more", lambda x: x >= 0)
 FROM_1: Limit = ("1 or more", lambda x: x >= 1)
+FROM_2: Limit = ("2 or more", lambda x: x >= 2)
 ABOVE_0: Limit = ("a number above 0", lambda x: x > 0)
 SHARE: Limit = ("a number from 0 to 1", lambda x: 0 <= x <= 1)
 BELOW_1: Limit = ("a number from 0 to below 1", lambda x: 0 <= x < 1)
@@ -56,6 +57,15 @@ LIMITS: dict[str, Limit] = {
     "pretrain.temperature": ABOVE_0,
     "pretrain.projection_dim": FROM_1,
     "pretrain.contrastive_weight": ABOVE_0,
+    "fit.alpha": ("a number above 0, at most 1", lambda x: 0 < x <= 1),
+    "fit.rho_max": ("a number above 0, at most 1", lambda x: 0 < x <= 1),
+    "fit.lasso_folds": ("3 or more", lambda x: x >= 3),
+    "fit.icc_min": SHARE,
+    "fit.folds": FROM_2,
+    "fit.inner_folds": FROM_2,
+    "fit.repeats": FROM_1,
+    "fit.stability_resamples": FROM_0,
+    "fit.bootstrap_resamples": FROM_2,
     "seed": FROM_0,
     "workers": FROM_1,
     "slots": FROM_1,

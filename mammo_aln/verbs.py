@@ -9,6 +9,7 @@ from mammo_aln.config import (
     ClusterConfig,
     CropConfig,
     DataConfig,
+    FitConfig,
     LogConfig,
     ModelConfig,
     OptimConfig,
@@ -483,3 +484,35 @@ def explain(
     from mammo_aln.explain.run import explain_run
 
     return explain_run(run, cohort, out, split=split, patients=patients, drawn=drawn, seed=seed, store=store)
+
+
+def radiomics_fit(
+    cohort: Path,
+    out: Path,
+    features: Path | None = None,
+    repeats: list[Path] | None = None,
+    fit: FitConfig = FitConfig(),
+    seed: int = 0,
+    ledger: Path | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Learn and judge the clinical, radiomics, deep and DLR signatures: predictions per signature, OUT/evaluation.
+
+    With a column split, train is learnt from and the other splits are predicted; without one every patient is scored
+    out of fold by repeated nested cross-validation.
+
+    Args:
+        cohort: cohort folder.
+        out: folder to be made.
+        features: table with patient_id and columns radiomics_... and deep_...; without it the clinical model alone.
+        repeats: the same features measured again (second segmentation, shifted boxes), for the ICC filter.
+        fit: selection, classifiers and cross-validation.
+        seed: draws folds, resamples and classifiers.
+        ledger: file that keeps the openings of labelled test splits; by default openings.jsonl in the cohort folder.
+        workers: processes; by default one per core.
+    """
+    from mammo_aln.radiomics.fit import fit_signatures
+
+    return fit_signatures(
+        cohort, out, features=features, repeats=repeats or (), settings=fit, seed=seed, ledger=ledger, workers=workers
+    )

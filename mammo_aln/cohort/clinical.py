@@ -119,8 +119,10 @@ class ClinicalEncoder:
         return cls([item.feature for item in fitted], state["allow_post_nat"], fitted)
 
 
-def refuse_late(features: Sequence[ClinicalFeature], *, allow_post_nat: bool) -> None:
-    """Refuse features that hold the outcome, and, unless allowed, those known only after NAT.
+def refuse_late(
+    features: Sequence[ClinicalFeature], *, allow_post_nat: bool, setting: str = "data.allow_post_nat"
+) -> None:
+    """Refuse features that hold the outcome, and, unless allowed, those known only after NAT; `setting` allows them.
 
     Raises:
         InputError: names each such feature.
@@ -135,7 +137,7 @@ def refuse_late(features: Sequence[ClinicalFeature], *, allow_post_nat: bool) ->
     if late and not allow_post_nat:
         raise InputError(
             f"clinical features {', '.join(late)}: known_at is post_nat, so they are unknown before NAT; "
-            "set data.allow_post_nat to true to use them"
+            f"set {setting} to true to use them"
         )
 
 

@@ -187,7 +187,7 @@ def compare_files(
             rows = paired_rows(base, models[name], split, (names[0], name))
             found = compare_pair(rows, (thresholds[names[0]], thresholds[name]), cutoffs, resamples)
             entries.append({"reference": names[0], "other": name, "split": split, "n": {"value": len(rows)}, **found})
-    _add_holm(entries)
+    add_holm(entries)
     judged = {name: _aucs(found, thresholds[name], resamples) for name, found in models.items()}
     table, ladder = comparison_table(entries), ladder_table(models, judged)
     page = TEMPLATES.get_template("compare.html.j2").render(
@@ -222,7 +222,7 @@ def _stems(paths: Sequence[Path]) -> list[str]:
     return named
 
 
-def _add_holm(entries: list[dict[str, Any]]) -> None:
+def add_holm(entries: list[dict[str, Any]]) -> None:
     """Adjust DeLong's p-values over the models that are compared in the same split."""
     for split in {entry["split"] for entry in entries}:
         family = [entry for entry in entries if entry["split"] == split]

@@ -113,6 +113,8 @@ def test_every_limit_names_a_setting() -> None:
     from mammo_aln.limits import LIMITS
 
     kinds = get_type_hints(PretrainSettings) | {"cluster": ClusterConfig}
+    for verb, _, _ in VERBS.values():
+        kinds |= get_type_hints(getattr(verbs, verb))
     known = {f"{name}.{f.name}" for name, kind in kinds.items() if is_dataclass(kind) for f in fields(kind)}
     known |= {name for verb, _, _ in VERBS.values() for name in inspect.signature(getattr(verbs, verb)).parameters}
     assert set(LIMITS) <= known

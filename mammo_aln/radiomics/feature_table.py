@@ -1,0 +1,130 @@
+"""features.csv: any table of `radiomics_*` and `deep_*` columns, one row per patient (or per treated axilla)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mammo_aln.cohort.reading import read_text_table
+from mammo_aln.cohort.schemas import numbers
+from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+from mammo_aln.progress import say
+
+PREFIXES = ("radiomics_", "deep_")
+AFTER_NAT = re.compile(r"(radiomics|deep)_(post|delta|relative)_")
+MOST_CELLS_NAMED = 50
+KEYS = ("patient_id", "side")
+
+
+def read_features(path: str | Path, patients: pd.DataFrame) -> pd.DataFrame:
+    """Read a feature table and bring it to the cohort's treated axillae.
+
+    Columns that begin with neither prefix are left aside, and told; so are patients that only one table holds. Without
+    a column `side`, both axillae of a patient get the same features. An empty cell is a missing value.
+
+    Args:
+        path: CSV file with `patient_id`, optionally `side`, and the features.
+        patients: `Cohort.patients`.
+
+    Returns:
+        float columns, index `unit_id`; a unit without features is missing from it.
+
+    Raises:
+        InputError: unreadable; a cell that is no finite number; a patient twice; no feature, or no patient in common.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a table of features")
+    faults: list[BadCell] = []
+    table = read_text_table(path, faults)
+    raise_bad_cells(faults[:MOST_CELLS_NAMED])
+    if table is None:
+        raise InputError(f"{path}: not a readable table")
+    if "patient_id" not in table:
+        raise InputError(f"{path.name}: the column patient_id is missing")
+    names = [name for name in table.columns if str(name).startswith(PREFIXES)]
+    if not names:
+        raise InputError(f"{path.name}: no column begins with radiomics_ or deep_, so there is no feature to use")
+    aside = [str(name) for name in table.columns if name not in names and name not in KEYS]
+    if aside:
+        shown = ", ".join(aside[:8]) + (f" and {len(aside) - 8} more" if len(aside) > 8 else "")
+        say(f"{path.name}: columns that begin with neither radiomics_ nor deep_ are left aside: {shown}")
+    keys = [key for key in KEYS if key in table]
+    values = table[names].apply(numbers)
+    raise_bad_cells(_faults(table, values, keys, names, path.name))
+    return _for_units(values.assign(**{key: table[key] for key in keys}), keys, patients, path.name)
+
+
+def _faults(table: pd.DataFrame, values: pd.DataFrame, keys: list[str], names: list[str], file: str) -> list[BadCell]:
+    found = [
+        BadCell(file, int(row), "patient_id", "", "an identifier") for row in table.index[table["patient_id"].isna()]
+    ]
+    if "side" in keys:
+        strange = table["side"].notna() & ~table["side"].isin(["L", "R"])
+        found += [
+            BadCell(file, int(row), "side", table.at[row, "side"], "L, R or empty") for row in table.index[strange]
+        ]
+    twice = table.duplicated(keys, keep="first") & table["patient_id"].notna()
+    found += [
+        BadCell(file, int(row), "patient_id", table.at[row, "patient_id"], "each patient (and side) once")
+        for row in table.index[twice]
+    ]
+    bad = table[names].notna().to_numpy() & ~np.isfinite(values.to_numpy())
+    found += [
+        BadCell(file, int(table.index[row]), names[column], table[names[column]].iloc[row], "a finite number or empty")
+        for row, column in np.argwhere(bad)
+    ]
+    found = sorted(found, key=lambda fault: (fault.row or 0, fault.column))
+    if len(found) > MOST_CELLS_NAMED:
+        more = BadCell(file, None, "further faults", len(found) - MOST_CELLS_NAMED, "none")
+        return [*found[:MOST_CELLS_NAMED], more]
+    return found
+
+
+def _for_units(values: pd.DataFrame, keys: list[str], patients: pd.DataFrame, file: str) -> pd.DataFrame:
+    units = patients[["unit_id", *keys]].astype(object)
+    if "side" in keys:
+        units["side"], values["side"] = units["side"].fillna(""), values["side"].fillna("")
+    joined = units.merge(values, on=keys, how="inner", validate="many_to_one")
+    if joined.empty:
+        raise InputError(f"{file} and patients.csv have no patient_id in common")
+    strangers = set(values["patient_id"]) - set(patients["patient_id"])
+    without = len(units) - len(joined)
+    if strangers or without:
+        say(f"{file}: {without} rows of patients.csv have no features; {len(strangers)} patients are not there")
+    table = joined.set_index("unit_id").drop(columns=keys)
+    gaps = int(table.isna().to_numpy().sum())
+    if gaps:
+        say(f"{file}: {gaps} empty cells, filled with the training median of their column")
+    return table
+
+
+def without_late(table: pd.DataFrame, allow_post_nat: bool) -> tuple[pd.DataFrame, int]:
+    """The table without features that hold images taken after NAT, unless allowed; and how many were left out.
+
+    They are known by the names that `radiomics extract` gives them: `radiomics_post_...`, and changes over NAT.
+    """
+    late = [name for name in table.columns if AFTER_NAT.match(name)]
+    if allow_post_nat or not late:
+        return table, 0
+    if len(late) == table.shape[1]:
+        raise InputError("all features are of images taken after NAT; set fit.allow_post_nat to true to use them")
+    say(
+        f"{len(late)} features of images taken after NAT ({late[0]}, ...) are left out; "
+        "--fit.allow_post_nat=true uses them"
+    )
+    return table.drop(columns=late), len(late)
+
+
+def features_content(tables: list[pd.DataFrame]) -> str:
+    """SHA-256 of feature tables: what enters the identity of a fit."""
+    digest = hashlib.sha256()
+    for table in tables:
+        ordered = table.sort_index().sort_index(axis=1)
+        digest.update("\n".join([*map(str, ordered.index), *map(str, ordered.columns)]).encode())
+        digest.update(np.ascontiguousarray(ordered.to_numpy(float)).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,286 @@
+"""`radiomics fit` on tables: what it writes, what it refuses, and that held-out rows stay unseen."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from mammo_aln.cli import main
+from mammo_aln.config import FitConfig
+from mammo_aln.errors import InputError
+from mammo_aln.evaluation.discrimination import auc
+from mammo_aln.radiomics import fit
+from mammo_aln.radiomics.clinical_table import ClinicalLogistic, ClinicalTable
+from mammo_aln.radiomics.feature_table import read_features
+from mammo_aln.radiomics.fit import fit_signatures, read_inputs, recipes_of, training_rows
+from mammo_aln.radiomics.learn import dealt, simplest_of_the_best
+from mammo_aln.radiomics.shapley import linear_shapley, sampled_shapley
+
+QUICK = FitConfig(
+    classifier="logistic",
+    folds=3,
+    inner_folds=3,
+    repeats=1,
+    lasso_folds=3,
+    stability_resamples=5,
+    bootstrap_resamples=50,
+)
+CLINICAL = {
+    "age": {"kind": "continuous", "unit": "years"},
+    "er": {"kind": "categorical"},
+    "ct": {"kind": "ordinal", "levels": ["T1", "T2", "T3"]},
+}
+
+
+def write_cohort(root: Path, n: int = 90, *, split: bool = True, seed: int = 0, clinical=CLINICAL) -> Path:
+    rng = np.random.default_rng(seed)
+    r, d = rng.normal(size=(2, n))
+    er = rng.random(n) < 0.6
+    y = (rng.random(n) < 1 / (1 + np.exp(-(2.2 * r + 2.2 * d + 0.8 * er - 0.4)))).astype(int)
+    ids = [f"{place:03d}" for place in range(n)]
+    patients = pd.DataFrame({"patient_id": ids, "center": np.where(np.arange(n) % 2, "a", "b"), "aln_status": y})
+    patients["age"] = np.where(np.arange(n) == 5, "", rng.integers(30, 80, n).astype(str))
+    patients["er"] = np.where(er, "pos", "neg")
+    patients["ct"] = rng.choice(["T1", "T2", "T3"], n)
+    if split:
+        patients["split"] = np.where(np.arange(n) < 60, "train", "internal_test")
+    root.mkdir(parents=True)
+    patients.to_csv(root / "patients.csv", index=False)
+    (root / "cohort.yaml").write_text(yaml.safe_dump({"name": "toy", "clinical": clinical}))
+    x = rng.normal(size=(n, 16))
+    x[:, :3] += 1.5 * r[:, None]
+    x[:, 8:11] += 1.5 * d[:, None]
+    names = [f"radiomics_{k}" for k in range(8)] + [f"deep_{k}" for k in range(8)]
+    features = pd.DataFrame(x, columns=names)
+    features.insert(0, "patient_id", ids)
+    features.to_csv(root / "features.csv", index=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Path:
+    return write_cohort(tmp_path_factory.mktemp("tables") / "cohort")
+
+
+@pytest.fixture(scope="module")
+def fitted(cohort, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("fit") / "out"
+    return fit_signatures(cohort, out, features=cohort / "features.csv", settings=QUICK, workers=1)
+
+
+def test_four_signatures_and_their_analysis_are_written(fitted, cohort):
+    for name in ("clinical", "radiomics", "deep", "dlr"):
+        table = pd.read_csv(fitted / name / "predictions.csv", dtype={"patient_id": str})
+        columns = ["run_id", "patient_id", "center", "split", "aln_status", "score", "logit"]
+        assert list(table.columns) == columns
+        assert len(table) == 90
+        assert table["score"].between(0, 1).all()
+        about = json.loads((fitted / name / "predictions.json").read_text())
+        assert about["threshold"]["rule"] == "youden"
+        assert about["threshold"]["split"] == about["calibration"]["split"] == "train"
+        assert about["splits"]["internal_test"]["opened"] == 1
+        found = json.loads((fitted / "evaluation" / name / "metrics.json").read_text())["splits"]
+        rows = table[table["split"] == "internal_test"]
+        assert found["internal_test"]["auc"]["value"] == pytest.approx(auc(rows["score"], rows["aln_status"]))
+        assert found["internal_test"]["threshold"]["value"] == about["threshold"]["value"]
+    entries = json.loads((fitted / "evaluation" / "comparisons.json").read_text())
+    assert len(entries) == 6 * 2
+    assert all(entry["delong_p_holm"]["family"] == 6 for entry in entries)
+    assert (fitted / "evaluation" / "report.html").is_file()
+    assert len(list((fitted / "figures").glob("*nomogram*.svg"))) == 1
+    assert len((cohort / "openings.jsonl").read_text().splitlines()) == 1
+
+
+def test_fusion_beats_its_parts_where_both_carry_signal(fitted):
+    def test_auc(name):
+        return json.loads((fitted / "evaluation" / name / "metrics.json").read_text())["splits"]["internal_test"]["auc"]
+
+    assert test_auc("dlr")["value"] > max(test_auc(name)["value"] for name in ("clinical", "radiomics", "deep"))
+
+
+def test_a_finished_fit_is_not_done_again_and_another_is_refused(fitted, cohort, capsys):
+    stamp = (fitted / "dlr" / "predictions.csv").stat().st_mtime_ns
+    assert fit_signatures(cohort, fitted, features=cohort / "features.csv", settings=QUICK, workers=1) == fitted
+    assert (fitted / "dlr" / "predictions.csv").stat().st_mtime_ns == stamp
+    with pytest.raises(InputError, match="another fit"):
+        fit_signatures(cohort, fitted, features=cohort / "features.csv", settings=QUICK, seed=1, workers=1)
+
+
+def test_test_rows_cannot_influence_what_is_learnt(cohort, tmp_path):
+    root = tmp_path / "cohort"
+    root.mkdir()
+    (root / "cohort.yaml").write_text((cohort / "cohort.yaml").read_text())
+    patients = pd.read_csv(cohort / "patients.csv", dtype=str, keep_default_na=False)
+    tested = patients["split"] == "internal_test"
+    patients.loc[tested, "aln_status"] = patients.loc[tested, "aln_status"].map({"0": "1", "1": "0"})
+    patients.loc[tested, "age"] = "33"
+    patients.to_csv(root / "patients.csv", index=False)
+    features = pd.read_csv(cohort / "features.csv", dtype={"patient_id": str})
+    features.loc[tested, features.columns[1:]] *= 100
+    features.to_csv(root / "features.csv", index=False)
+    learnt = []
+    for folder in (cohort, root):
+        inputs = read_inputs(folder, folder / "features.csv", (), QUICK)
+        recipe, rows = recipes_of(inputs, QUICK)["dlr"], training_rows(inputs, "dlr", split=True)
+        learnt.append((recipe.learn(rows.table, rows.labels, rows.groups, QUICK, 0), rows.table))
+    (first, table), (second, _) = learnt
+    assert np.array_equal(first.score(table), second.score(table))
+    assert (first.threshold, first.calibration) == (second.threshold, second.calibration)
+
+
+def test_without_a_split_every_patient_is_scored_out_of_fold(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "write_analysis", lambda *_, **__: None)  # tested above, and slow
+    root = write_cohort(tmp_path / "cohort", split=False)
+    words = ["radiomics", "fit", str(root), "--out", str(tmp_path / "out"), "--features", str(root / "features.csv")]
+    words += ["--fit.classifier=logistic", "--fit.folds=3", "--fit.inner_folds=3", "--fit.repeats=2"]
+    words += ["--fit.stability_resamples=0", "--fit.bootstrap_resamples=50", "--workers=1", "--fit.fusion=score"]
+    assert main(words) == 0
+    table = pd.read_csv(tmp_path / "out" / "dlr" / "predictions.csv")
+    assert set(table["split"]) == {"cv"}
+    assert len(table) == 90
+    assert auc(table["score"], table["aln_status"]) > 0.7
+    assert not (root / "openings.jsonl").exists()
+    assert (
+        "fusion_weights" in json.loads((tmp_path / "out" / "dlr" / "predictions.json").read_text())["signature_facts"]
+    )
+
+
+def test_clinical_alone_needs_no_features(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "write_analysis", lambda *_, **__: None)
+    root = write_cohort(tmp_path / "cohort")
+    out = fit_signatures(root, tmp_path / "out", settings=QUICK, workers=1)
+    assert (out / "clinical" / "predictions.csv").is_file()
+    assert not (out / "dlr").exists()
+    table = pd.read_csv(out / "clinical" / "odds_ratios.csv")
+    assert set(table["model"]) == {"univariable", "multivariable"}
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (
+            lambda t: t.rename(columns=lambda c: c.replace("radiomics_", "r_").replace("deep_", "d_")),
+            "no column begins",
+        ),
+        (lambda t: t.assign(radiomics_1=["x"] + ["1"] * (len(t) - 1)), "row 2, radiomics_1 = 'x'"),
+        (lambda t: t.assign(deep_0=["inf"] + ["1"] * (len(t) - 1)), "row 2, deep_0 = 'inf'"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "row 92, patient_id = '000'"),
+        (lambda t: t.drop(columns="patient_id"), "patient_id is missing"),
+        (lambda t: t.assign(patient_id=[f"z{k}" for k in range(len(t))]), "no patient_id in common"),
+    ],
+)
+def test_bad_feature_tables_get_one_message(cohort, tmp_path, capsys, edit, expected):
+    table = edit(pd.read_csv(cohort / "features.csv", dtype=str))
+    table.to_csv(tmp_path / "f.csv", index=False)
+    words = ["radiomics", "fit", str(cohort), "--out", str(tmp_path / "out"), "--features", str(tmp_path / "f.csv")]
+    assert main(words) == 2
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("known_at", "allow", "expected"),
+    [("post_surgery", True, "post_surgery"), ("post_nat", False, "fit.allow_post_nat"), ("post_nat", True, None)],
+)
+def test_late_clinical_features(tmp_path, known_at, allow, expected):
+    late = CLINICAL | {"age": {"kind": "continuous", "known_at": known_at}}
+    root = write_cohort(tmp_path / "cohort", clinical=late)
+    settings = FitConfig(allow_post_nat=allow)
+    if expected is None:
+        assert "age" in read_inputs(root, None, (), settings).names["clinical"]
+        return
+    with pytest.raises(InputError, match=expected):
+        read_inputs(root, None, (), settings)
+
+
+def test_features_after_nat_are_left_out_unless_allowed(cohort, tmp_path, capsys):
+    table = pd.read_csv(cohort / "features.csv", dtype=str).rename(columns={"radiomics_0": "radiomics_post_t2w_0"})
+    table.to_csv(tmp_path / "f.csv", index=False)
+    kept = read_inputs(cohort, tmp_path / "f.csv", (), FitConfig())
+    assert "radiomics_post_t2w_0" not in kept.table
+    assert kept.late == 1
+    assert "left out" in capsys.readouterr().err
+    assert "radiomics_post_t2w_0" in read_inputs(cohort, tmp_path / "f.csv", (), FitConfig(allow_post_nat=True)).table
+
+
+def test_patients_without_features_keep_their_clinical_score(cohort, tmp_path):
+    table = pd.read_csv(cohort / "features.csv", dtype={"patient_id": str}).iloc[3:]
+    table.to_csv(tmp_path / "f.csv", index=False)
+    inputs = read_inputs(cohort, tmp_path / "f.csv", (), FitConfig())
+    assert training_rows(inputs, "clinical", split=True).labels.size == 60
+    assert training_rows(inputs, "radiomics", split=True).labels.size == 57
+    assert set(recipes_of(inputs, FitConfig())) == {"clinical", "radiomics", "deep", "dlr"}
+
+
+def test_both_sides_of_a_patient_get_the_features_and_stay_in_one_fold(tmp_path):
+    patients = pd.DataFrame(
+        {"unit_id": ["1/L", "1/R", "2"], "patient_id": ["1", "1", "2"], "side": ["L", "R", np.nan]}, dtype=object
+    )
+    (tmp_path / "f.csv").write_text("patient_id,radiomics_a\n1,4\n2,\n")
+    found = read_features(tmp_path / "f.csv", patients)
+    assert found["radiomics_a"].tolist()[:2] == [4.0, 4.0]
+    assert np.isnan(found.loc["2", "radiomics_a"])
+    groups = np.repeat(np.arange(20), 2)
+    labels = np.tile([0.0, 1.0, 1.0, 0.0], 10)
+    for inside, out in dealt(labels, groups, 4, 0):
+        assert not set(groups[inside]) & set(groups[out])
+
+
+def test_clinical_gaps_and_new_levels(cohort):
+    inputs = read_inputs(cohort, None, (), FitConfig())
+    features = tuple(inputs.cohort.clinical.values())
+    rows = training_rows(inputs, "clinical", split=True)
+    table = ClinicalTable(features, rows.table)
+    assert {term.name for term in table.terms} == {"age", "age_missing", "er", "ct"}
+    strange = rows.table.iloc[:2].assign(er=["unknown", np.nan], age=np.nan)
+    encoded = table.encode(strange)
+    assert encoded["er"].tolist() == ["neg", "neg"]
+    assert encoded["age_missing"].tolist() == [1.0, 1.0]
+    assert encoded["age"].iloc[0] == rows.table["age"].median()
+    assert table.unknown(strange) == {"er": 1}
+    model = ClinicalLogistic(features).fit(rows.table, rows.labels)
+    assert np.isfinite(model.decision_function(strange)).all()
+
+
+def test_the_simplest_classifier_within_one_standard_error_is_taken():
+    areas = {
+        "logistic": np.array([0.70, 0.72, 0.74]),
+        "knn": np.array([0.6, 0.6, 0.6]),
+        "trees": np.array([0.7, 0.74, 0.78]),
+    }
+    assert simplest_of_the_best(areas) == "logistic"
+    assert (
+        simplest_of_the_best({"logistic": np.array([0.5, 0.5, 0.5]), "trees": np.array([0.7, 0.74, 0.78])}) == "trees"
+    )
+
+
+def test_linear_shapley_values_equal_the_sampled_ones_and_sum_to_the_prediction():
+    rng = np.random.default_rng(0)
+    background, rows, weights = rng.normal(size=(400, 4)), rng.normal(size=(6, 4)), np.array([1.0, -2.0, 0.5, 0.0])
+    exact = linear_shapley(weights, rows, background)
+    assert np.allclose(exact.sum(axis=1), rows @ weights - (background @ weights).mean())
+    sampled = sampled_shapley(lambda z: z @ weights, rows, background, orders=400)
+    assert np.abs(sampled - exact).max() < 0.25
+    assert np.allclose(sampled[:, 3], 0)
+
+
+def test_sampled_shapley_values_equal_enumeration():
+    def predict(z):
+        return z[:, 0] * z[:, 1] + z[:, 2] ** 2
+
+    background, rows = np.zeros((1, 3)), np.array([[1.0, 2.0, 3.0]])
+    expected = np.zeros(3)
+    for order in permutations(range(3)):
+        stage, level = background.copy(), predict(background)[0]
+        for feature in order:
+            stage[0, feature] = rows[0, feature]
+            expected[feature] += (predict(stage)[0] - level) / 6
+            level = predict(stage)[0]
+    found = sampled_shapley(predict, rows, background, orders=200)
+    assert found[0] == pytest.approx(expected, abs=1e-9)
