@@ -136,3 +136,17 @@ def test_comparing_both_sides_of_a_patient_finds_the_same_p(both_sides: dict[str
         ladder = pd.read_csv(tmp_path / rows / "ladder.csv").dropna(subset="delong_p")
         p[rows] = [entry["delong_p"]["value"] for entry in entries] + ladder["delong_p"].tolist()
     assert p["two"] == pytest.approx(p["one"])
+
+
+def test_two_sides_with_different_outcomes_lower_the_variance_as_in_the_jackknife_of_patients() -> None:
+    """Second implementation: leave one patient out at a time; one side diseased, the other not, scores that depend."""
+    rng = np.random.default_rng(5)
+    of_patient = np.repeat(rng.normal(size=400), 2)
+    labels = np.tile([0.0, 1.0], 400)
+    scores = of_patient + 0.6 * rng.normal(size=800) + 0.8 * labels
+    who = np.repeat(np.arange(400), 2)
+    left_out = np.array([discrimination.auc(scores[who != one], labels[who != one]) for one in range(400)])
+    jackknife = 399 / 400 * float(((left_out - left_out.mean()) ** 2).sum())
+    found = discrimination.clustered_variance(scores, labels, who)
+    assert found == pytest.approx(jackknife, rel=0.02)
+    assert found < 0.8 * discrimination.delong_variance(scores, labels)

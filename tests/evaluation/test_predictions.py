@@ -114,3 +114,15 @@ def test_rows_of_the_run_that_were_scored_again_are_taken_from_the_file(files, t
     assert found.table["score"].tolist() == again["score"].astype(float).tolist()
     with pytest.raises(InputError, match="one row per patient"):
         read_predictions([files["all"], files["run"] / "predictions.csv"])
+
+
+def test_openings_told_beside_each_file_are_kept(files, tmp_path):
+    rows = pd.read_csv(files["test"], dtype=str)
+    for split, opened in (("internal_test", 1), ("external_test", 4)):
+        rows[rows["split"] == split].to_csv(tmp_path / f"{split}.csv", index=False)
+        (tmp_path / f"{split}.json").write_text(json.dumps({"splits": {split: {"opened": opened}}}))
+    found = read_predictions([tmp_path / "internal_test.csv", tmp_path / "external_test.csv"], files["run"])
+    assert {name: told["opened"] for name, told in found.facts["splits"].items()} == {
+        "internal_test": 1,
+        "external_test": 4,
+    }
