@@ -16,7 +16,7 @@ from scipy import stats
 from mammo_aln.evaluation import compare, discrimination
 from mammo_aln.evaluation.across import heterogeneity
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SIMULATIONS = 5000
 
 

@@ -109,19 +109,14 @@ def test_a_line_cut_off_by_a_crash_counts_and_harms_no_later_line(
         record_opening(cohort, "r2", "external_test", 6)
 
 
-def _open_often(cohort: Cohort, run: str) -> None:
-    for _ in range(20):
-        record_opening(cohort, run, "external_test", 6)
+def _open_often(cohort: Cohort, run: str) -> list[int]:
+    return [record_opening(cohort, run, "external_test", 6)["opened"] for _ in range(20)]
 
 
-def test_openings_of_several_processes_are_all_counted(cohort: Cohort) -> None:
-    context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_open_often, args=(cohort, f"r{i}")) for i in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert record_opening(cohort, "last", "external_test", 6)["opened"] == 81
+def test_openings_of_several_processes_each_get_a_number_of_their_own(cohort: Cohort) -> None:
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        told = pool.starmap(_open_often, [(cohort, f"r{i}") for i in range(4)], chunksize=1)
+    assert sorted(number for numbers in told for number in numbers) == list(range(1, 81))
 
 
 def test_a_ledger_that_cannot_be_written_is_an_error(cohort: Cohort, tmp_path: Path) -> None:
