@@ -8,14 +8,14 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from mammo_aln.config import CONFIG_FOLDERS, Settings
 from mammo_aln.errors import InputError
 from mammo_aln.limits import refuse_outside_limits
 
+AnySettings = TypeVar("AnySettings", bound=Settings)
 FLAGS_WITHOUT_VALUE = ("--help", "-h", "--print_config")
 
 
@@ -63,32 +63,36 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
     return arguments | ({"given": given} if "given" in hints else {})
 
 
-def settings_from(plain: Mapping[str, Any], where: str) -> Settings:
-    """All settings, from nested plain values as they stand in a YAML file.
+def settings_from(kind: type[AnySettings], plain: Mapping[str, Any], where: str) -> AnySettings:
+    """All settings of a kind, from nested plain values as they stand in a YAML file.
 
     Raises:
         InputError: an unknown key, a wrong value or a number outside its limits; the message begins with `where`.
     """
-    parser = _settings_parser()
+    parser = _settings_parser(kind)
     try:
         namespace = parser.instantiate(parser.parse_object(dict(plain)))
     except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
         raise InputError(f"{where}: {_plain(str(error), parser, '')}") from error
-    arguments = {field.name: namespace[field.name] for field in fields(Settings)}
+    arguments = {field.name: namespace[field.name] for field in fields(kind)}
     try:
         refuse_outside_limits(arguments)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    return Settings(**arguments)
+    return kind(**arguments)
 
 
-@cache
-def _settings_parser() -> Any:
+_PARSERS: dict[str, Any] = {}
+"""Parsers by kind of settings: to build one takes ten times as long as to use it."""
+
+
+def _settings_parser(kind: type[Settings]) -> Any:
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Settings)
-    return parser
+    if kind.__name__ not in _PARSERS:
+        parser = _PARSERS[kind.__name__] = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(kind)
+    return _PARSERS[kind.__name__]
 
 
 def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[str]:

@@ -375,6 +375,7 @@ def sweep_run(
     retries: int = 2,
     seeds: list[int] | None = None,
     pretrained: Path | None = None,
+    wandb_sweep: Path | None = None,
     cluster: ClusterConfig = ClusterConfig(),
     pixels: PixelConfig = PixelConfig(),
     crop: CropConfig = CropConfig(),
@@ -397,6 +398,7 @@ def sweep_run(
         retries: how often a cell that died is tried again, from its last checkpoint.
         seeds: in place of the file's.
         pretrained: weights for the cells whose file says `model.pretrained: sweep`.
+        wandb_sweep: write the equivalent W&B sweep to this file instead of training anything.
         cluster: what a SLURM job asks for.
         pixels: how DICOM values become display values.
         crop: which window of the image the network sees.
@@ -410,9 +412,15 @@ def sweep_run(
     import sys
     from dataclasses import fields
 
+    names = {field.name for field in fields(Settings)}
+    over = {name: value for name, value in given.items() if name in names}
+    if wandb_sweep is not None:
+        from mammo_aln.sweeps.definition import read_definition
+        from mammo_aln.sweeps.wandb_file import write_wandb_sweep
+
+        return write_wandb_sweep(read_definition(sweep, over, seeds), cohort.absolute(), out.absolute(), wandb_sweep)
     from mammo_aln.sweeps.run import run_sweep
 
-    names = {field.name for field in fields(Settings)}
     return run_sweep(
         sweep,
         cohort,
@@ -424,7 +432,7 @@ def sweep_run(
         seeds=seeds,
         pretrained=pretrained,
         cluster=cluster,
-        over={name: value for name, value in given.items() if name in names},
+        over=over,
         command=shlex.join(["mammo-aln", *sys.argv[1:]]),
     )
 

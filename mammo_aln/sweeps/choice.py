@@ -75,7 +75,8 @@ class Ranking:
         auc: mean AUC of each configuration.
         best: index of the best.
         rivals: the others by index.
-        optimism: how much the best one's AUC is flattered by having been chosen as the best of all.
+        optimism: how much the best one's AUC is flattered by having been chosen as the best of all; NaN where there are
+            too few patients to tell.
         optimism_sd: its bootstrap standard deviation.
         wins: share of resamples in which each configuration is the best.
     """
@@ -140,9 +141,12 @@ def rank(scores: Sequence[Sequence[Floats]], folds: Sequence[Fold], *, resamples
     there = outside[chosen, np.arange(chosen.size)]
     flattered = auc[best] - there[~np.isnan(there)]
     wins = np.bincount(chosen, minlength=len(kernels)) / chosen.size
-    single = len(kernels) == 1
-    optimism = 0.0 if single else float(flattered.mean())
-    return Ranking(auc, best, rivals, optimism, 0.0 if single else float(flattered.std(ddof=1)), wins)
+    if len(kernels) == 1:
+        return Ranking(auc, best, rivals, 0.0, 0.0, wins)
+    if flattered.size < resamples / 2:
+        # So few patients that most resamples leave nobody of one outcome out.
+        return Ranking(auc, best, rivals, math.nan, math.nan, wins)
+    return Ranking(auc, best, rivals, float(flattered.mean()), float(flattered.std(ddof=1)), wins)
 
 
 def _normal_p(difference: float, sd: float) -> float:

@@ -172,7 +172,7 @@ def describe(complete: Sequence[Configuration], ranking: Ranking, planned: int, 
                 "cells": len(own),
                 "val_auc": float(ranking.auc[index]),
                 "val_auc_sd": float(np.std(own, ddof=1)) if len(own) > 1 else None,
-                "against_best": asdict(rival) if rival else None,
+                "against_best": {key: known(value) for key, value in asdict(rival).items()} if rival else None,
                 "verdict": "best" if rival is None else _verdict(rival.distinguishable),
                 "best_in_share_of_resamples": float(ranking.wins[index]),
             }
@@ -184,9 +184,9 @@ def describe(complete: Sequence[Configuration], ranking: Ranking, planned: int, 
         "chosen_runs": best["runs"],
         "model_id": complete[ranking.best].model_id,
         "val_auc": best["val_auc"],
-        "optimism": ranking.optimism,
-        "optimism_sd": ranking.optimism_sd,
-        "val_auc_corrected": best["val_auc"] - ranking.optimism,
+        "optimism": known(ranking.optimism),
+        "optimism_sd": known(ranking.optimism_sd),
+        "val_auc_corrected": known(best["val_auc"] - ranking.optimism),
         "configurations_planned": planned,
         "configurations_ranked": len(complete),
         "resamples": resamples,
@@ -207,8 +207,8 @@ def in_words(about: dict[str, Any]) -> str:
     told = [
         f"chosen by validation alone: {about['chosen']}, AUC {about['val_auc']:.3f}",
         f"{len(alike)} of {about['configurations_ranked'] - 1} others are not distinguishable from it",
-        f"choosing the best of {about['configurations_ranked']} flatters it by about {about['optimism']:.3f}: "
-        f"expect {about['val_auc_corrected']:.3f}",
+        f"choosing the best of {about['configurations_ranked']} flatters it by about {number(about['optimism'])}: "
+        f"expect {number(about['val_auc_corrected'])}",
     ]
     return "\n".join(told)
 
@@ -250,9 +250,14 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^\w.+=-]+", "_", text).strip("_") or "all"
 
 
-def sd_text(value: float | None) -> str:
-    """An SD with three digits; a dash for a single cell."""
-    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
+def known(value: float) -> float | None:
+    """The value, or None for NaN: what so few patients cannot tell."""
+    return None if math.isnan(value) else value
 
 
-PAGES.globals["sd_text"] = sd_text
+def number(value: float | None, form: str = ".3f") -> str:
+    """A figure as text; a dash where it is not known."""
+    return "–" if value is None else format(value, form)
+
+
+PAGES.globals["number"] = number

@@ -118,7 +118,7 @@ class Pool:
             for cell in waiting:
                 if time.monotonic() < self.not_before.get(cell.run_id, 0.0):
                     continue
-                claim = _claimed(claim_of(self.plan, cell))
+                claim = claimed(claim_of(self.plan, cell))
                 if claim is None:
                     continue  # another command is at it
                 if slot.process is None:
@@ -168,7 +168,7 @@ class Pool:
             slot.free()
 
 
-def _claimed(path: Path) -> IO[str] | None:
+def claimed(path: Path) -> IO[str] | None:
     """The open file whose lock says that this command has the cell; None where another one has it."""
     make_folder(path.parent)
     claim = path.open("a+", encoding="utf-8")

@@ -66,7 +66,7 @@ class Cell:
 
     def typed_settings(self) -> Settings:
         """The settings as dataclasses."""
-        return settings_from(self.settings, self.name)
+        return settings_from(Settings, self.settings, self.name)
 
 
 @dataclass(frozen=True)

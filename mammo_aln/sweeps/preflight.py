@@ -22,7 +22,7 @@ from mammo_aln.imaging.store_build import build_crops
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
 from mammo_aln.runs import read_state, run_identity
-from mammo_aln.sweeps.definition import Definition, Point, points
+from mammo_aln.sweeps.definition import Definition, Point
 from mammo_aln.sweeps.plan import Cell, Plan, plain_settings, stand_in_id, touched_settings
 from mammo_aln.training.datamodule import MammoDataModule
 from mammo_aln.training.train import build_model, data_module, read_for, require_hardware
@@ -161,12 +161,20 @@ def settings_of(point: Point) -> Settings:
 
 
 def plan_sweep(
-    definition: Definition, cohort: Path, out: Path, *, store: Path | None, slots: int, check: bool = True
+    definition: Definition,
+    found: Sequence[Point],
+    cohort: Path,
+    out: Path,
+    *,
+    store: Path | None,
+    slots: int,
+    check: bool = True,
 ) -> Plan:
     """Look at everything once: settings, cohort, crops, weights, memory and disk; nothing is written but crops.
 
     Args:
         definition: the sweep.
+        found: its points, paths of weights filled in.
         cohort: cohort folder.
         out: folder of the sweep.
         store: crop store; by default `.crops` in the cohort folder.
@@ -176,12 +184,9 @@ def plan_sweep(
     Raises:
         InputError: whatever would keep every cell from its training.
     """
-    found = list(points(definition))
     several = [settings_of(point) for point in found]
     if check:
-        problems = check_cohort(cohort)
-        if problems:
-            raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")
+        require_sound_cohort(cohort)
     planner = Planner(cohort, store)
     cells = planner.plan(found, several, out / "runs")
     faulty = [cell for cell in cells if cell.fault]
@@ -204,6 +209,13 @@ def plan_sweep(
         definition.opens_test,
         definition.search,
     )
+
+
+def require_sound_cohort(cohort: Path) -> None:
+    """`InputError` where `mammo-aln check` finds a problem."""
+    problems = check_cohort(cohort)
+    if problems:
+        raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")
 
 
 def require_room(networks: Sequence[Network], waiting: int, out: Path, slots: int) -> None:

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from mammo_aln.config import ClusterConfig
+from mammo_aln.config import ClusterConfig, TrainerConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
 from mammo_aln.progress import say
 from mammo_aln.runs import read_state
+from mammo_aln.slurm import require_slurm
 from mammo_aln.sweeps.board import area_text, duration, resume_command, summary, write_board
 from mammo_aln.sweeps.collect import collect_sweep, declare
-from mammo_aln.sweeps.definition import FROM_SWEEP, Definition, points, read_definition
+from mammo_aln.sweeps.definition import Definition, Point, points, read_definition
 from mammo_aln.sweeps.local import Pool, slots_here
-from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze
-from mammo_aln.sweeps.preflight import PROCESS_GB, free_memory_gb, plan_sweep
+from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
+from mammo_aln.sweeps.preflight import (
+    PROCESS_GB,
+    Planner,
+    free_memory_gb,
+    plan_sweep,
+    require_sound_cohort,
+    settings_of,
+)
+from mammo_aln.sweeps.search import Search, begun_plan, open_study, read_space
 from mammo_aln.sweeps.table import rows, write_cells
+from mammo_aln.sweeps.weights import with_weights
 
 BOARD_EVERY_S = 5.0
 TELL_EVERY_S = 60.0
@@ -91,20 +102,41 @@ def run_sweep(
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, a file stands there")
-    definition = with_weights(read_definition(file, over, seeds), pretrained)
-    here = slots if executor == "local" else 0
-    plan = plan_sweep(definition, cohort, out, store=store, slots=here or 1)
-    plan = freeze(replace(plan, command=command))
-    plan = announce(plan, declare(plan))
+    definition = read_definition(file, over, seeds)
+    if executor == "slurm":
+        require_slurm()
+    begins = with_weights(
+        list(points(definition)),
+        definition,
+        cohort,
+        out,
+        pretrained=pretrained,
+        store=store,
+        cluster=cluster if executor == "slurm" else None,
+    )
+    train = partial(train_cells, executor=executor, slots=slots, retries=retries, cluster=cluster)
+    if definition.search is not None:
+        batch = cluster.max_jobs if executor == "slurm" else slots or len(slots_here(TrainerConfig(), None, 1000, 0, 0))
+        search = plan_search(definition, begins, cohort, out, store, command, train, batch)
+        plan = search.plan
+        work: Callable[[], Any] = search.run
+    else:
+        here = slots if executor == "local" else 0
+        plan = plan_sweep(definition, begins, cohort, out, store=store, slots=here or 1)
+        plan = freeze(replace(plan, command=command))
+        plan = announce(plan, declare(plan))
+        work = partial(train, plan, plan.cells)
     done = sum(read_state(plan.runs / cell.run_id)["state"] == "completed" for cell in plan.cells)
     say(f"{len(plan.cells)} cells, {done} of them completed already; board: {plan.out / 'board.html'}")
     with sigterm_as_ctrl_c():
         try:
-            train_cells(plan, plan.cells, executor=executor, slots=slots, retries=retries, cluster=cluster)
+            work()
         except KeyboardInterrupt:
+            plan = read_plan(plan.out)
             say(f"{summary(rows(plan))}. Everything is resumable; the same command goes on: {command}")
             raise
         finally:
+            plan = read_plan(plan.out)
             found = rows(plan)
             write_board(plan, found, live=False)
             write_cells(plan, found)
@@ -112,6 +144,29 @@ def run_sweep(
     if result != 1 and plan.opens_test:
         collect_sweep(plan.out)
     return result
+
+
+def plan_search(
+    definition: Definition,
+    begins: Sequence[Point],
+    cohort: Path,
+    out: Path,
+    store: Path | None,
+    command: str,
+    train: Callable[[Plan, Sequence[Cell]], None],
+    batch: int,
+) -> Search:
+    """A search that is ready to ask for its cells; its plan grows with its trials."""
+    space = read_space(definition, out)
+    settings = settings_of(begins[0])
+    require_sound_cohort(cohort)
+    planner = Planner(cohort, store)
+    told = {"trials": space.trials, "space": space.ranges}
+    place = store.absolute() if store else None
+    empty = Plan(out.absolute(), cohort.absolute(), place, planner.content(settings), (), search=told, command=command)
+    plan = begun_plan(empty)
+    plan = freeze(plan) if plan is empty else plan
+    return Search(definition, space, open_study(definition, space, plan.content), planner, plan, train, batch)
 
 
 def train_cells(
@@ -153,37 +208,6 @@ def conclude(plan: Plan) -> int | Path:
             say(f"  fix: {failure.fix}; then: {resume_command(plan, row)}")
     say(summary(found))
     return 1 if failed else plan.out
-
-
-def with_weights(definition: Definition, pretrained: Path | None) -> Definition:
-    """The definition with the path of the weights wherever it says `model.pretrained: sweep`.
-
-    Raises:
-        InputError: a step asks for weights and there are none, or none asks for those that were given.
-    """
-    asking = [point for point in points(definition) if point.settings.get("model", {}).get("pretrained") == FROM_SWEEP]
-    if not asking:
-        if pretrained is not None:
-            raise InputError("--pretrained: no cell of this sweep says model.pretrained: sweep")
-        return definition
-    if pretrained is None:
-        names = ", ".join(dict.fromkeys(str(point.axes.get("step", "")) for point in asking))
-        raise InputError(
-            f"these steps begin from pre-trained weights: {names}; name the file by --pretrained FILE "
-            "(`mammo-aln pretrain` makes one)"
-        )
-
-    def filled(settings: dict[str, Any]) -> dict[str, Any]:
-        model = settings.get("model", {})
-        if model.get("pretrained") != FROM_SWEEP:
-            return settings
-        return {**settings, "model": {**model, "pretrained": str(pretrained)}}
-
-    axes = tuple(
-        replace(axis, choices=tuple(replace(choice, settings=filled(choice.settings)) for choice in axis.choices))
-        for axis in definition.axes
-    )
-    return replace(definition, base=filled(definition.base), axes=axes, over=filled(definition.over))
 
 
 @contextmanager

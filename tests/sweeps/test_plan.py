@@ -12,7 +12,7 @@ import pytest
 from mammo_aln.errors import InputError
 from mammo_aln.runs import is_held, write_state
 from mammo_aln.sweeps.cell import standing
-from mammo_aln.sweeps.definition import read_definition
+from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
 from mammo_aln.sweeps.preflight import plan_sweep, require_room
 from mammo_aln.training.train import train_run
@@ -23,7 +23,9 @@ from tests.sweeps.sweep_files import backbone_axis, tiny_sweep
 def planned(phantom: Path, store: Path, tmp_path: Path):
     def make(cohort: Path = phantom, over: dict | None = None, **more: object) -> Plan:
         file = tiny_sweep(tmp_path, **more)
-        plan = plan_sweep(read_definition(file, over), cohort, tmp_path / "out", store=store, slots=1, check=False)
+        definition = read_definition(file, over)
+        found = list(points(definition))
+        plan = plan_sweep(definition, found, cohort, tmp_path / "out", store=store, slots=1, check=False)
         return freeze(plan)
 
     return make

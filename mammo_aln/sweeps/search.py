@@ -1,0 +1,211 @@
+"""Search beyond the grid: Optuna asks for cells over ranges of settings; same executors, same board.
+
+    search:
+      trials: 40
+      space:
+        optim.lr: {low: 1.0e-4, high: 1.0e-2, log: true}
+        data.augment_strength: {low: 0.0, high: 2.0}
+      storage: postgresql://...        # for many machines; by default a SQLite file in the sweep's folder
+      seed: 0
+
+Axes of a grid beside it are searched as well, by their values. A trial is judged by the mean validation AUC of its
+cells over seeds and folds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mammo_aln.errors import InputError
+from mammo_aln.progress import say
+from mammo_aln.runs import is_locked
+from mammo_aln.sweeps.definition import SECTIONS, Axis, Choice, Definition, label_of, merged, nested, points
+from mammo_aln.sweeps.local import claimed
+from mammo_aln.sweeps.plan import Cell, Plan, add_cells, read_plan
+from mammo_aln.sweeps.preflight import Planner, settings_of
+from mammo_aln.sweeps.table import rows
+
+KNOWN = ("trials", "space", "storage", "seed")
+RANGE = ("low", "high", "log", "step")
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search varies.
+
+    Attributes:
+        ranges: for each setting its `low` and `high`, and maybe `log` or `step`.
+        trials: trials in all, over all commands on one storage.
+        storage: URL of the storage.
+        seed: seeds the sampler.
+    """
+
+    ranges: dict[str, dict[str, Any]]
+    trials: int
+    storage: str
+    seed: int = 0
+
+
+def read_space(definition: Definition, out: Path) -> Space:
+    """The `search` block, checked.
+
+    Raises:
+        InputError: an unknown key, a range that is none, or no Optuna.
+    """
+    block = definition.search or {}
+    unknown = sorted(set(block) - set(KNOWN))
+    if unknown:
+        raise InputError(f"search: {unknown[0]}: unknown key; allowed: {', '.join(KNOWN)}")
+    ranges = block.get("space") or {}
+    for name, given in ranges.items():
+        well = isinstance(given, Mapping) and set(given) <= set(RANGE) and {"low", "high"} <= set(given)
+        if not well or name.partition(".")[0] not in SECTIONS or not given["low"] < given["high"]:
+            raise InputError(
+                f"search: space: {name}: expected a setting with low < high (and maybe log, step), got {given}"
+            )
+    trials = block.get("trials", 20)
+    if type(trials) is not int or trials < 1:
+        raise InputError(f"search: trials: expected a count, got {trials!r}")
+    storage = block.get("storage") or f"sqlite:///{out.absolute() / 'search.db'}"
+    return Space({key: dict(value) for key, value in ranges.items()}, trials, storage, int(block.get("seed", 0)))
+
+
+def open_study(definition: Definition, space: Space, content: str) -> Any:
+    """The study that this definition and cohort describe; another one for another base, range or label."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise InputError("search: needs Optuna: pip install 'mammo-aln[search]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    axes = {axis.name: [choice.label for choice in axis.choices] for axis in definition.axes}
+    about = [definition.base, definition.over, axes, space.ranges, definition.seeds, definition.folds, content]
+    name = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    storage = optuna.storages.RDBStorage(space.storage, engine_kwargs=_patient(space.storage))
+    there = [one.study_name for one in optuna.get_all_study_summaries(storage)]
+    begun = 0
+    if name in there:
+        begun = len(optuna.load_study(study_name=name, storage=storage).trials)
+    # Each command draws on from another seed, so that two of them do not ask for the same cells.
+    sampler = optuna.samplers.TPESampler(seed=space.seed + begun, constant_liar=True)
+    return optuna.create_study(
+        study_name=name, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
+    )
+
+
+def _patient(storage: str) -> dict[str, Any]:
+    """SQLite makes others wait while one writes."""
+    return {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+
+
+@dataclass
+class Search:
+    """Rounds of trials: as many at once as cells train at once.
+
+    Attributes:
+        definition: the sweep.
+        space: what is varied.
+        study: Optuna's.
+        planner: gives cells their identities.
+        plan: the sweep as planned so far.
+        train: trains some cells of the plan.
+        batch: trials of a round.
+    """
+
+    definition: Definition
+    space: Space
+    study: Any
+    planner: Planner
+    plan: Plan
+    train: Callable[[Plan, Sequence[Cell]], None]
+    batch: int
+    claims: list[Any] = field(default_factory=list)
+
+    def run(self) -> Plan:
+        """Trials until there are as many as asked for; those that a killed command left are finished first."""
+        left = self._abandoned()
+        while left or self._open():
+            trials = left or [self._ask() for _ in range(min(self.batch, self._open()))]
+            left = []
+            cells = [self._cells(number, params) for number, params in trials]
+            self.plan = add_cells(self.plan, [cell for several in cells for cell in several])
+            self.train(self.plan, [cell for several in cells for cell in several])
+            values = {row.cell.run_id: row.val.value for row in rows(self.plan)}
+            for (number, _), several in zip(trials, cells, strict=True):
+                self._tell(number, float(np.mean([values[cell.run_id] for cell in several])))
+            for claim in self.claims:
+                claim.close()
+            self.claims.clear()
+        return self.plan
+
+    def _open(self) -> int:
+        """Trials that nobody has asked for yet."""
+        return max(0, self.space.trials - len(self.study.trials))
+
+    def _claim_path(self, number: int) -> Path:
+        return self.plan.out / "claims" / f"{self.study.study_name}-trial-{number}.lock"
+
+    def _abandoned(self) -> list[tuple[int, dict[str, Any]]]:
+        """Trials that were asked for by a command that is gone."""
+        found = []
+        for trial in self.study.trials:
+            if trial.state.is_finished() or is_locked(self._claim_path(trial.number)):
+                continue
+            wanted = set(self.space.ranges) | {axis.name for axis in self.definition.axes}
+            if set(trial.params) != wanted:
+                self._tell(trial.number, float("nan"))  # killed before its parameters were drawn
+                continue
+            self.claims.append(claimed(self._claim_path(trial.number)))
+            found.append((trial.number, dict(trial.params)))
+        return found
+
+    def _ask(self) -> tuple[int, dict[str, Any]]:
+        trial = self.study.ask()
+        self.claims.append(claimed(self._claim_path(trial.number)))
+        for axis in self.definition.axes:
+            trial.suggest_categorical(axis.name, [str(choice.label) for choice in axis.choices])
+        for name, given in self.space.ranges.items():
+            whole = all(type(given[end]) is int for end in ("low", "high"))
+            suggest = trial.suggest_int if whole else trial.suggest_float
+            suggest(name, given["low"], given["high"], **{key: given[key] for key in ("log", "step") if key in given})
+        return trial.number, dict(trial.params)
+
+    def _cells(self, number: int, params: dict[str, Any]) -> list[Cell]:
+        """The cells of a trial: its point of the space, for every seed and fold."""
+        axes = [
+            Axis(axis.name, tuple(choice for choice in axis.choices if str(choice.label) == params[axis.name]))
+            for axis in self.definition.axes
+        ]
+        own: dict[str, Any] = {}
+        for name in self.space.ranges:
+            own = merged(own, nested(name, params[name]))
+        trial = Axis("trial", (Choice(number, own),))
+        found = list(points(replace(self.definition, axes=(trial, *axes))))
+        several = [settings_of(point) for point in found]
+        return self.planner.plan(found, several, self.plan.runs)
+
+    def _tell(self, number: int, value: float) -> None:
+        from optuna.trial import TrialState
+
+        if np.isnan(value):
+            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+            return
+        self.study.tell(number, value, skip_if_finished=True)
+        best = self.study.best_trial
+        shown = ", ".join(f"{key}={label_of(given)}" for key, given in best.params.items())
+        say(f"trial {number}: mean validation AUC {value:.3f}; best so far {best.value:.3f} ({shown})")
+
+
+def begun_plan(plan: Plan) -> Plan:
+    """The folder's plan where it is of the same cohort: a search adds to it; else this empty one."""
+    if (plan.out / "plan.json").is_file():
+        there = read_plan(plan.out)
+        if there.content == plan.content:
+            return there
+    return plan
