@@ -24,6 +24,7 @@ from mammo_aln.files import write_csv, write_json, write_text
 from mammo_aln.progress import say
 
 CUTOFFS = (0.2, 0.5)
+TOO_FEW = "DeLong's variance needs two patients of each outcome"
 FIGURES = (
     "auc_difference",
     "auc_difference_bootstrap",
@@ -229,7 +230,11 @@ def add_holm(entries: list[dict[str, Any]]) -> None:
         values = [math.nan if entry["delong_p"]["value"] is None else entry["delong_p"]["value"] for entry in family]
         for entry, adjusted in zip(family, compare.holm(values), strict=True):
             known = not math.isnan(adjusted)
-            told = {"value": adjusted, "family": len(family)} if known else unknown(entry["delong_p"]["reason"])
+            told = (
+                {"value": adjusted, "family": len(family)}
+                if known
+                else unknown(entry["delong_p"].get("reason", TOO_FEW))
+            )
             entry["delong_p_holm"] = told
 
 
