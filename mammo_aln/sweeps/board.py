@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ PAGES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+PAGES.globals["breakable"] = lambda name: re.sub(r"([_.])", "\\1\u200b", str(name))
 
 
 @dataclass(frozen=True)
