@@ -172,7 +172,7 @@ def measure_ladder(given: argparse.Namespace) -> str:
         f"`python scripts/bench_sweep.py --part ladder`: configs/sweeps/ladder.yaml with resnet50_small, "
         f"{given.ladder_size_px} px, {given.ladder_epochs} epochs, {given.ladder_seeds} seeds as one model, "
         f"on {given.ladder_patients} phantom patients, {given.ladder_external} external; one command, "
-        f"exit code {done}, {seconds / 60:.0f} min in all. AUC (95 %), DeLong's p against the step before. {machine()}.",
+        f"exit code {done}, {seconds / 60:.0f} min. AUC (95 %), p (DeLong) against the step before. {machine()}.",
         "",
         "| step | " + " | ".join(split.replace("_", " ") for split in splits) + " |",
         "|---" * (len(splits) + 1) + "|",
