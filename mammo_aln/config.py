@@ -223,6 +223,8 @@ class RadiomicsConfig:
         deep_pretrained: `true` (timm's weights), a path of safetensors or a checkpoint, or `false` (drawn weights).
         deep_slices: `2d` takes the slice where the region is largest, `2.5d` also those beside it, as channels.
         deep_size_px: side of the square that the region's box with a margin is resized to.
+        deep_runs: directories of trained runs that read the mammograms: `deep_run_*` are the fused inputs of one run's
+            last layers, of patients it did not train on; the folds of one dealing give `deep_run_logit`, out of fold.
         seed: draws the weights of a backbone that is not pretrained.
     """
 
@@ -247,6 +249,7 @@ class RadiomicsConfig:
     deep_pretrained: bool | str = False
     deep_slices: Literal["2d", "2.5d"] = "2.5d"
     deep_size_px: int = 96
+    deep_runs: tuple[str, ...] = ()
     seed: int = 0
 
 

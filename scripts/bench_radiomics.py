@@ -152,7 +152,7 @@ def conformity(table: Path) -> str:
         lines.append(f"| {family} | " + " | ".join(f"{c[0]}/{c[1]}" if c else "" for c in cells) + " |")
     total = [sum(cell[place] for cell in counts.values()) for place in (0, 1)]
     return (
-        f"IBSI-1 digital phantom, every aggregation (2D, 2.5D, 3D; averaged and merged): {total[0]} of {total[1]} values"
+        f"IBSI-1 digital phantom, all aggregations (2D, 2.5D, 3D; averaged and merged): {total[0]} of {total[1]} values"
         " within tolerance, by strength of consensus. The CT images of configurations A to E are not at hand.\n\n"
         + "\n".join(lines)
     )

@@ -68,7 +68,13 @@ def extract_features(
     if not cases:
         raise InputError(f"{root}: neither volumes.csv nor images.csv names an image of an eligible patient")
     done = _all_results(cases, settings, make_folder(out.parent / f".{out.stem}.parts"), workers)
-    write_csv(out, _table(cohort, cases, done, settings))
+    table = _table(cohort, cases, done, settings)
+    if settings.deep_runs:
+        from mammo_aln.radiomics.trained import run_features
+
+        of_runs = run_features([Path(run) for run in settings.deep_runs], cohort, store)
+        table = table.join(of_runs, on="patient_id")
+    write_csv(out, table)
     provenance = pd.DataFrame([row for case in done for row in case["provenance"]], columns=list(PROVENANCE_COLUMNS))
     write_csv(out.with_suffix(".provenance.csv"), provenance)
     write_json(out.with_suffix(".json"), _description(settings, cohort, done, len(cases)))
