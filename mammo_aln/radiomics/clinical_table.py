@@ -16,21 +16,26 @@ from mammo_aln.radiomics.clinical_model import Model, backward_aic, fit_terms
 from mammo_aln.radiomics.terms import Floats, Term
 
 MISSING = "missing"
+LEAST_MISSING = 10
 
 
 class ClinicalTable:
     """Fills gaps and names terms; what it needs for that is learnt from training patients.
 
     - continuous: the number in its unit; ordinal: its level's place, so that an odds ratio is that of one level up;
-      missing values get the training median, and `NAME_missing` (0/1) is one more term where training misses any;
-    - categorical: against its first level; a missing value is a level of its own where training misses any; a level
-      that training does not hold, and a value that is missing only later, count as the first level (`unknown` tells).
+      missing values get the training median, and `NAME_missing` (0/1) is one more term;
+    - categorical: against its first level; `missing` is a level of its own; a level that training does not hold counts
+      as the commonest one (`unknown` tells how many).
+
+    Missingness has an effect of its own only where at least ten training patients miss the value; else a missing value
+    is the median or the commonest level.
     """
 
     def __init__(self, features: Sequence[ClinicalFeature], training: pd.DataFrame) -> None:
         self.features = tuple(features)
         self._median: dict[str, float] = {}
         self._levels: dict[str, tuple[str, ...]] = {}
+        self._commonest: dict[str, str] = {}
         self._gaps: dict[str, bool] = {}
         for feature in features:
             values = _column(feature, training)
@@ -38,12 +43,13 @@ class ClinicalTable:
                 raise InputError(
                     f"clinical feature {feature.name}: no training patient has a value; take it out of cohort.yaml"
                 )
-            self._gaps[feature.name] = bool(values.isna().any())
+            self._gaps[feature.name] = int(values.isna().sum()) >= LEAST_MISSING
             if feature.kind == "categorical":
                 seen = set(values.dropna())
                 order = feature.levels or tuple(sorted(seen))
                 levels = tuple(level for level in order if level in seen)
                 self._levels[feature.name] = levels + ((MISSING,) if self._gaps[feature.name] else ())
+                self._commonest[feature.name] = str(values.mode().iloc[0])
             else:
                 self._median[feature.name] = float(_places(feature, values).median())
 
@@ -68,7 +74,7 @@ class ClinicalTable:
             if feature.kind == "categorical":
                 levels = self._levels[feature.name]
                 text = values.where(values.notna(), MISSING)
-                columns[feature.name] = text.where(text.isin(levels), levels[0])
+                columns[feature.name] = text.where(text.isin(levels), self._commonest[feature.name])
                 continue
             columns[feature.name] = _places(feature, values).fillna(self._median[feature.name])
             if self._gaps[feature.name]:

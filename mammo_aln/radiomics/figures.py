@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -21,9 +22,21 @@ def short(name: str, most: int = 44) -> str:
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
 
 
+def named(row: pd.Series) -> str:
+    """A design column as people read it: the variable, and the level that is set against its reference."""
+    variable, term = str(row["variable"]), str(row["term"])
+    return variable if term == variable else f"{variable}: {term.removeprefix(variable)}"
+
+
 @mpl.rc_context(STYLE)
-def nomogram(layout: Nomogram, title: str) -> Picture:
-    """Points per variable on top, total points and probability below."""
+def nomogram(layout: Nomogram, title: str, levels: Mapping[str, Sequence[str]]) -> Picture:
+    """Points per variable on top, total points and probability below.
+
+    Args:
+        layout: axes and scales.
+        title: of the figure.
+        levels: names of an ordinal feature's places, by variable.
+    """
     rows = ["points", *(axis.name for axis in layout.axes), "total points", "probability"]
     figure = Figure(figsize=(8.2, 0.62 * len(rows) + 0.7), layout="constrained")
     axes = figure.add_subplot()
@@ -34,20 +47,26 @@ def nomogram(layout: Nomogram, title: str) -> Picture:
     def scale(row: int, places: Any, texts: list[str], stretch: float, offset: float = 0.0) -> None:
         x = (np.asarray(places, float) - offset) * stretch
         axes.plot([x.min(), x.max()], [-row, -row], color="#333333", lw=1.2)
-        last = -np.inf
-        for number, place in enumerate(np.argsort(x, kind="stable")):
-            axes.plot([x[place]] * 2, [-row, -row + 0.13], color="#333333", lw=1)
-            crowded = x[place] - last < 0.035 * (1 + 0.5 * len(texts[place]))
-            if not crowded or number == 0:
-                axes.text(x[place], -row + 0.18, texts[place], ha="center", va="bottom", fontsize=8.5)
-                last = x[place]
-            else:  # too near its neighbour above: below the line
-                axes.text(x[place], -row - 0.1, texts[place], ha="center", va="top", fontsize=8.5)
+        ends = {0.18: -np.inf, -0.1: -np.inf}  # where the last text above and below the line ended
+        order = np.argsort(x, kind="stable")
+        for tick in x:
+            axes.plot([tick, tick], [-row, -row + 0.13], color="#333333", lw=1)
+        for place in order:
+            half = 0.008 * (1 + len(texts[place]))
+            # too near its neighbour above: below the line; too near there as well: the tick alone
+            side = next((side for side, end in ends.items() if x[place] - half > end), None)
+            if side is not None:
+                align = "bottom" if side > 0 else "top"
+                axes.text(x[place], -row + side, texts[place], ha="center", va=align, fontsize=8.5)
+                ends[side] = x[place] + half
 
     hundred = np.arange(0, 101, 10)
     scale(0, hundred, [str(tick) for tick in hundred], 1 / 100)
     for row, axis in enumerate(layout.axes, start=1):
-        texts = [tick if isinstance(tick, str) else f"{tick:g}" for tick in axis.ticks]
+        names = levels.get(axis.name)
+        texts = [str(tick) if isinstance(tick, str) else f"{tick:g}" for tick in axis.ticks]
+        if names:
+            texts = [names[int(text)] for text in texts]
         scale(row, axis.points, texts, 1 / 100)
     scale(len(rows) - 2, layout.total, [f"{tick:g}" for tick in layout.total], 1 / span, low)
     texts = [f"{tick:g}" for tick in layout.probability]
@@ -77,13 +96,12 @@ def odds_forest(table: pd.DataFrame, title: str) -> Picture:
         axes.plot(row["odds_ratio"], place, "s", color=MODEL, ms=6)
     axes.axvline(1.0, color="#999999", lw=1, ls=(0, (4, 4)))
     axes.set_xscale("log")
-    ticks = [
-        tick for tick in (0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 100) if lowest / 1.5 <= tick <= highest * 1.5
-    ]
+    every = (0.01, 0.1, 1, 10, 100) if highest > 50 * lowest else (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+    ticks = [tick for tick in every if lowest / 1.5 <= tick <= highest * 1.5]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_yticks(range(len(rows)), [short(name, 30) for name in rows["term"]])
+    axes.set_yticks(range(len(rows)), [short(named(row), 30) for _, row in rows.iterrows()])
     axes.set(xlabel="odds ratio of residual disease (95 % interval)", ylim=(len(rows) - 0.4, -0.6), title=title)
     axes.grid(visible=False, axis="y")
     right = axes.secondary_yaxis("right")
@@ -91,7 +109,7 @@ def odds_forest(table: pd.DataFrame, title: str) -> Picture:
     right.spines["right"].set_visible(False)
     right.tick_params(length=0)
     told = "; ".join(
-        f"{row['term']} {row['odds_ratio']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+        f"{named(row)} {row['odds_ratio']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
         for _, row in rows.iterrows()
     )
     return picture(figure, title, f"{title}. {told}.")

@@ -141,12 +141,13 @@ def _nomogram(made: Sequence[Written]) -> tuple[Picture, pd.DataFrame | None] | 
     assert isinstance(model, ClinicalLogistic)
     rows = clinical.rows
     table, terms = model.table_.encode(rows.table), list(model.model_.terms)
+    levels = {feature.name: feature.levels for feature in model.features if feature.kind == "ordinal"}
     image = next((by_name[name] for name in IMAGE_FIRST if name in by_name), None)
     labels = pd.Series(rows.labels, index=rows.table.index)
     if image is None:
         if not terms:
             return None
-        return figures.nomogram(build_nomogram(model.model_, table), "Nomogram, clinical"), None
+        return figures.nomogram(build_nomogram(model.model_, table), "Nomogram, clinical", levels), None
     column = f"{image.name} score"
     scores = pd.Series(np.clip(image.nested.logit, -5, 5), index=image.rows.table.index)
     common = table.index.intersection(scores.index)
@@ -154,7 +155,7 @@ def _nomogram(made: Sequence[Written]) -> tuple[Picture, pd.DataFrame | None] | 
     joint = fit_terms(table, labels.loc[common].to_numpy(), [*terms, Term(column)])
     title = f"Nomogram, clinical and {image.name}"
     report = odds_ratio_report(table, labels.loc[common].to_numpy(), [*terms, Term(column)])
-    return figures.nomogram(build_nomogram(joint, table), title), report
+    return figures.nomogram(build_nomogram(joint, table), title, levels), report
 
 
 def _classifiers(made: Sequence[Written]) -> pd.DataFrame:

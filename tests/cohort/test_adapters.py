@@ -93,3 +93,39 @@ def test_duke(tmp_path):
     assert patients.loc[2, "pr"] is np.nan or pd.isna(patients.loc[2, "pr"])
     with pytest.raises(InputError, match="sheet Data: columns er are missing"):
         duke_tables(sheet.drop(columns=1))
+
+
+def test_ispy_labels_residual_disease_and_keeps_the_trials_apart():
+    from mammo_aln.cohort.adapters.ispy import ispy_tables
+
+    second = pd.DataFrame({"pid": ["a", "b"], "age": [40.0, None], "HR": [0, 1], "HER2pos": [1, 0], "pCR": [1, 0]})
+    predictors = pd.DataFrame(
+        {"SUBJECTID": [1, 2], "age": [50.0, 60.0], "HR Pos": [1.0, None], "Her2MostPos": [0.0, 1.0]}
+    )
+    outcomes = pd.DataFrame({"SUBJECTID": [2, 1], "PCR": [None, 1.0]})
+    patients = ispy_tables(second, predictors, outcomes).patients
+    assert patients["aln_status"].astype(object).where(patients["aln_status"].notna(), None).tolist() == [0, 1, 0, None]
+    assert patients["split"].tolist() == ["train"] * 2 + ["external_test"] * 2
+    assert patients["hr"].astype(object).where(patients["hr"].notna(), None).tolist() == [
+        "negative",
+        "positive",
+        "positive",
+        None,
+    ]
+    assert patients["patient_id"].tolist() == ["ISPY2-a", "ISPY2-b", "ISPY1-1", "ISPY1-2"]
+
+
+def test_ispy_tables_make_a_cohort(shared, tmp_path):
+    from mammo_aln.cohort.adapters.folder import write_cohort_folder
+    from mammo_aln.cohort.adapters.ispy import ispy_tables
+    from mammo_aln.cohort.tables import read_cohort
+
+    pytest.importorskip("openpyxl")
+    folder = shared / "data" / "clinical"
+    workbook = folder / "I-SPY_1_All_Patient_Clinical_and_Outcome_Data.xlsx"
+    sheets = [pd.read_excel(workbook, sheet_name=name) for name in ("predictors", "outcomes")]
+    tables = ispy_tables(pd.read_csv(folder / "breastdcedl_ispy2_metadata.csv"), *sheets)
+    cohort = read_cohort(write_cohort_folder(tables, tmp_path / "cohort"), need=("patients",))
+    counts = cohort.patients.groupby("split")["aln_status"].agg(["size", "count", "sum"])
+    assert counts.loc["train"].tolist() == [982, 982, 666]
+    assert counts.loc["external_test"].tolist() == [221, 215, 157]

@@ -237,13 +237,19 @@ def test_clinical_gaps_and_new_levels(cohort):
     features = tuple(inputs.cohort.clinical.values())
     rows = training_rows(inputs, "clinical", split=True)
     table = ClinicalTable(features, rows.table)
-    assert {term.name for term in table.terms} == {"age", "age_missing", "er", "ct"}
+    assert {term.name for term in table.terms} == {"age", "er", "ct"}  # one missing age makes no term
     strange = rows.table.iloc[:2].assign(er=["unknown", np.nan], age=np.nan)
     encoded = table.encode(strange)
-    assert encoded["er"].tolist() == ["neg", "neg"]
-    assert encoded["age_missing"].tolist() == [1.0, 1.0]
+    assert encoded["er"].tolist() == [rows.table["er"].mode()[0]] * 2
     assert encoded["age"].iloc[0] == rows.table["age"].median()
     assert table.unknown(strange) == {"er": 1}
+    many = rows.table.assign(
+        age=rows.table["age"].where(np.arange(60) > 11), er=rows.table["er"].where(np.arange(60) < 45)
+    )
+    gaps = ClinicalTable(features, many)
+    assert {term.name for term in gaps.terms} == {"age", "age_missing", "er", "ct"}
+    assert gaps.encode(strange)["age_missing"].tolist() == [1.0, 1.0]
+    assert gaps.encode(strange)["er"].tolist() == [many["er"].mode()[0], "missing"]
     model = ClinicalLogistic(features).fit(rows.table, rows.labels)
     assert np.isfinite(model.decision_function(strange)).all()
 
