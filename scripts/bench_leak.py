@@ -3,8 +3,8 @@
     python scripts/bench_leak.py [TABLES]     # by default 5 tables
 
 Each table is pure noise: 144 patients, 2,000 features, outcomes drawn by a coin. The honest AUC repeats the selection
-in every fold; the leaking one selects once on all patients and cross-validates the classifier alone, which many published
-signatures did.
+in every fold; the leaking one selects once on all patients and cross-validates the classifier alone, which many
+published signatures did.
 """
 
 from __future__ import annotations
