@@ -24,7 +24,9 @@ from mammo_aln.radiomics.lasso import cross_validate, largest_penalty, lasso_pat
 COMMONEST_TO_NEXT, DISTINCT_SHARE = 19.0, 0.10
 """Near-zero variance (Kuhn's caret): commonest value 19 times as frequent as the next, under 10 % distinct values."""
 LEAST_FOR_ICC = 5
-LASSO_STEPS, LASSO_TOLERANCE = 60, 1e-6
+LASSO_STEPS, LASSO_TOLERANCE = 40, 1e-6
+LASSO_LOWEST = 0.03
+"""The path ends at this share of its largest penalty: beyond it dozens of features fit noise, at most of the cost."""
 
 
 class ColumnFilter(TransformerMixin, BaseEstimator):
@@ -195,7 +197,8 @@ class LassoFilter(ColumnFilter):
             dealt = np.zeros(y.size, dtype=int)
             for number, (_, out) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(x, y)):
                 dealt[out] = number
-            judged = cross_validate(x, y, dealt, steps=LASSO_STEPS, tolerance=LASSO_TOLERANCE)
+            ladder = largest_penalty(x, y) * np.geomspace(1.0, LASSO_LOWEST, LASSO_STEPS)
+            judged = cross_validate(x, y, dealt, penalties=ladder, tolerance=LASSO_TOLERANCE)
             path, at = judged.path, judged.at_min if self.rule == "min" else judged.at_1se
             self.curve_ = pd.DataFrame(
                 {"penalty": path.penalties, "deviance": judged.mean, "se": judged.se, "features": path.selected}
