@@ -68,16 +68,15 @@ def extract_features(
     if not cases:
         raise InputError(f"{root}: neither volumes.csv nor images.csv names an image of an eligible patient")
     done = _all_results(cases, settings, make_folder(out.parent / f".{out.stem}.parts"), workers)
-    table = _table(cohort, cases, done, settings)
+    table, provenance = _tables(cohort, cases, done, settings)
     if settings.deep_runs:
         from mammo_aln.radiomics.trained import run_features
 
         of_runs = run_features([Path(run) for run in settings.deep_runs], cohort, store)
         table = table.join(of_runs, on="patient_id")
     write_csv(out, table)
-    provenance = pd.DataFrame([row for case in done for row in case["provenance"]], columns=list(PROVENANCE_COLUMNS))
     write_csv(out.with_suffix(".provenance.csv"), provenance)
-    write_json(out.with_suffix(".json"), _description(settings, cohort, done, len(cases)))
+    write_json(out.with_suffix(".json"), _description(settings, cohort, len(cases), len(provenance)))
     _tell_notes(provenance)
     return out
 
@@ -102,22 +101,18 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
         raise InputError("; ".join(faults))
 
 
-def _all_results(
-    cases: list[Case], settings: RadiomicsConfig, parts: Path, workers: int | None
-) -> list[dict[str, Any]]:
-    """Every case's result in the order of the cases; what stands in `parts` is read, the rest is computed."""
+def _all_results(cases: list[Case], settings: RadiomicsConfig, parts: Path, workers: int | None) -> list[Path]:
+    """Each case's file in `parts`, in the order of the cases; what stands there is kept, the rest is computed."""
     keys = [case.key(settings) for case in cases]
-    kept = {key: _kept(parts / f"{key}.json") for key in keys}
-    waiting = [place for place, key in enumerate(keys) if kept[key] is None]
+    files = [parts / f"{key}.json" for key in keys]
+    waiting = [place for place, file in enumerate(files) if not file.is_file()]
     progress = Progress(total=len(cases), what="features", unit="image", done=len(cases) - len(waiting))
     failed: list[str] = []
     for place, result in results_of(work, [(cases[place], settings, keys[place]) for place in waiting], workers):
-        key = keys[waiting[place]]
         if "failure" in result:
             failed.append(result["failure"])
         else:
-            write_text(parts / f"{key}.json", json.dumps(json_ready(result), allow_nan=False))
-            kept[key] = result
+            write_text(files[waiting[place]], json.dumps(json_ready(result), allow_nan=False))
         progress.advance()
     progress.end()
     if failed:
@@ -126,14 +121,7 @@ def _all_results(
         raise InputError(
             "\n".join([f"{len(failed)} of {len(cases)} images failed; the others are kept:", *told, *more])
         )
-    return [result for key in keys if (result := kept[key]) is not None]
-
-
-def _kept(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+    return files
 
 
 def work(task: tuple[Case, RadiomicsConfig, str]) -> dict[str, Any]:
@@ -179,29 +167,37 @@ def _digest(path: Path) -> str:
     return hashlib.sha256("".join(file_digest(one) for one in sorted(path.iterdir())).encode()).hexdigest()
 
 
-def _table(cohort: Cohort, cases: list[Case], done: list[dict[str, Any]], settings: RadiomicsConfig) -> pd.DataFrame:
-    """One row per patient in the order of patients.csv; images of one place (two of one view) are averaged."""
-    rows: dict[str, dict[str, list[float]]] = {}
-    columns: dict[str, None] = {}
-    for case, result in zip(cases, done, strict=True):
-        mine = rows.setdefault(case.patient_id, {})
-        for name, value in result["features"].items():
-            columns[name] = None
-            mine.setdefault(name, []).append(float(value))
-    with_any = [name for name in dict.fromkeys(cohort.patients["patient_id"]) if name in rows]
-    values = np.full((len(with_any), len(columns)), np.nan)
-    place = {name: number for number, name in enumerate(columns)}
-    for number, patient in enumerate(with_any):
-        for name, several in rows[patient].items():
-            values[number, place[name]] = float(np.mean(several))
-    table = pd.DataFrame(values, columns=list(columns))
+def _tables(
+    cohort: Cohort, cases: list[Case], done: list[Path], settings: RadiomicsConfig
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row per patient in the order of patients.csv, and the provenance; files are read one at a time.
+
+    Images of one place (two of one view) are averaged.
+    """
+    columns: dict[str, int] = {}
+    provenance: list[dict[str, Any]] = []
+    for file in done:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        provenance += result["provenance"]
+        for name in result["features"]:
+            columns.setdefault(name, len(columns))
+    with_any = {case.patient_id for case in cases}
+    patients = [name for name in dict.fromkeys(cohort.patients["patient_id"]) if name in with_any]
+    row_of = {name: number for number, name in enumerate(patients)}
+    total, count = (np.zeros((len(patients), len(columns))) for _ in range(2))
+    for case, file in zip(cases, done, strict=True):
+        features = json.loads(file.read_text(encoding="utf-8"))["features"]
+        places = [columns[name] for name in features]
+        total[row_of[case.patient_id], places] += np.array([float(value) for value in features.values()])
+        count[row_of[case.patient_id], places] += 1
+    table = pd.DataFrame(total / np.where(count > 0, count, np.nan), columns=list(columns))
     table = with_delta(table) if settings.delta else table
     table = table[sorted(table.columns, key=lambda name: not str(name).startswith("radiomics_"))]
-    table.insert(0, "patient_id", with_any)
-    return table
+    table.insert(0, "patient_id", patients)
+    return table, pd.DataFrame(provenance, columns=list(PROVENANCE_COLUMNS))
 
 
-def _description(settings: RadiomicsConfig, cohort: Cohort, done: list[dict[str, Any]], images: int) -> dict[str, Any]:
+def _description(settings: RadiomicsConfig, cohort: Cohort, images: int, regions: int) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "package_version": __version__,
@@ -209,7 +205,7 @@ def _description(settings: RadiomicsConfig, cohort: Cohort, done: list[dict[str,
         "settings": asdict(settings),
         "cohort": cohort.name,
         "images": images,
-        "regions": sum(len(result["provenance"]) for result in done),
+        "regions": regions,
         "environment": environment(),
     }
 
