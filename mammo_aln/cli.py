@@ -1,4 +1,4 @@
-"""`mammo-aln VERB`: a table of verbs, each one call of a function in `verbs.py` whose signature is its flags.
+"""`mammo-aln VERB`: a table of verbs, each one call of a function in `verbs/` whose signature is its flags.
 
 Exit codes: 0 done; 1 a check found problems; 2 wrong input or setting, told on standard error; 75 a scheduler's signal
 stopped a training, start it again; 130 Ctrl-C. What a verb made is the
@@ -17,7 +17,7 @@ DEFAULT_ACTION = {"sweep": "run"}
 """What a verb of several actions does where none is named."""
 
 VERBS: dict[str, tuple[str, str, str]] = {
-    # verb, or verb and action: (function in verbs.py, its positional argument, what it does)
+    # verb, or verb and action: (function in verbs/, its positional argument, what it does)
     "demo": ("demo", "", "phantom cohort -> crops -> training -> external-centre test -> report.html"),
     "doctor": ("doctor", "cohort", "pre-flight of this machine, with the fix to type"),
     "phantom": ("phantom", "", "write a synthetic multi-centre DICOM cohort whose best possible AUC is known"),

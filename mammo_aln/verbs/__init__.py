@@ -1,0 +1,29 @@
+"""One function per verb. A verb's flags are its function's parameters; rooms are imported only when their verb runs."""
+
+from mammo_aln.verbs.cohorts import check, crop_images, index, split
+from mammo_aln.verbs.judging import compare, evaluate
+from mammo_aln.verbs.learning import explain, predict, pretrain_backbone, train
+from mammo_aln.verbs.radiomics import radiomics_extract, radiomics_fit
+from mammo_aln.verbs.start import demo, doctor, phantom
+from mammo_aln.verbs.sweeps import sweep_collect, sweep_run, sweep_status
+
+__all__ = [
+    "check",
+    "compare",
+    "crop_images",
+    "demo",
+    "doctor",
+    "evaluate",
+    "explain",
+    "index",
+    "phantom",
+    "predict",
+    "pretrain_backbone",
+    "radiomics_extract",
+    "radiomics_fit",
+    "split",
+    "sweep_collect",
+    "sweep_run",
+    "sweep_status",
+    "train",
+]

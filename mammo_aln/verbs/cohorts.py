@@ -1,0 +1,106 @@
+"""From a DICOM folder to a checked cohort and its crops. A verb's flags are its function's parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mammo_aln.config import ClusterConfig, CropConfig, PixelConfig
+
+
+def index(dicom_dir: Path, out: Path, workers: int | None = None) -> Path:
+    """List a DICOM folder's mammograms in OUT/images.csv; other files go to OUT/exclusions.csv with the reason.
+
+    Args:
+        dicom_dir: folder that is searched with all its subfolders.
+        out: cohort folder; tables that stand there already are kept.
+        workers: processes; by default one per core.
+    """
+    from mammo_aln.cohort.index import index_folder
+
+    return index_folder(dicom_dir, out, workers=workers)
+
+
+def check(cohort: Path) -> int:
+    """Find every fault of a cohort; exit code 1 if there is one.
+
+    Args:
+        cohort: cohort folder.
+    """
+    from mammo_aln.cohort.check import check_cohort
+
+    return 1 if check_cohort(cohort) else 0
+
+
+def split(
+    cohort: Path,
+    external_center: str | None = None,
+    val_share: float = 0.2,
+    internal_test_share: float = 0.0,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Write the column split of patients.csv: by patient, stratified by status and centre.
+
+    Args:
+        cohort: cohort folder.
+        external_center: centre that becomes external_test.
+        val_share: share of the remaining patients for validation.
+        internal_test_share: share of the remaining patients for the internal test.
+        seed: draws the split.
+        overwrite: replace a split that stands there.
+    """
+    from mammo_aln.cohort.split import split_cohort
+
+    return split_cohort(
+        cohort,
+        external_center=external_center,
+        val_share=val_share,
+        internal_test_share=internal_test_share,
+        seed=seed,
+        overwrite=overwrite,
+    )
+
+
+def crop_images(
+    cohort: Path,
+    store: Path | None = None,
+    proof: Path | None = None,
+    export: Path | None = None,
+    audit: float = 0.0,
+    shard: str | None = None,
+    workers: int | None = None,
+    slurm: int | None = None,
+    cluster: ClusterConfig = ClusterConfig(),
+    crop: CropConfig = CropConfig(),
+    pixels: PixelConfig = PixelConfig(),
+) -> Path:
+    """Build every crop that is missing in the store; show them (--proof) and hand them out (--export).
+
+    Args:
+        cohort: cohort folder.
+        store: crop store; by default .crops in the cohort folder.
+        proof: folder for contact sheets: view with boxes and scale bar, and the crops.
+        export: folder for one NPY and one JSON per crop, read back from the store.
+        audit: share of the crops that is derived from the files once more and compared, e.g. 0.01.
+        shard: K/N does part K of N, for N machines on one store.
+        workers: processes; by default one per core.
+        slurm: build in so many SLURM jobs, each one part of the images, and wait for them.
+        cluster: what such a job asks for.
+        crop: crop settings.
+        pixels: how DICOM values become display values.
+    """
+    from mammo_aln.imaging.jobs import crop_cohort, parse_shard
+
+    return crop_cohort(
+        cohort,
+        pixels,
+        crop,
+        store=store,
+        proof=proof,
+        export=export,
+        audit=audit,
+        shard=parse_shard(shard) if shard else None,
+        workers=workers,
+        slurm=slurm,
+        cluster=cluster,
+    )

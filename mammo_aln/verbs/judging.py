@@ -1,0 +1,55 @@
+"""What predictions are worth, and against whom. A verb's flags are its function's parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def evaluate(
+    files: list[Path],
+    out: Path,
+    run: Path | None = None,
+    cohort: Path | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Path:
+    """Judge predictions: metrics.json, roc.csv, calibration.csv, decision_curve.csv and report.html in OUT.
+
+    Args:
+        files: predictions, joined by split.
+        out: folder for the evaluation.
+        run: run directory: adds its training and validation predictions, threshold and recipe.
+        cohort: cohort folder: adds subgroups, baseline table and centre shift (clinical features and image headers).
+        resamples: bootstrap resamples.
+        seed: draws the resamples.
+    """
+    from mammo_aln.cohort.acquisition import acquisition_of
+    from mammo_aln.cohort.tables import read_cohort
+    from mammo_aln.evaluation.report import evaluate_files
+
+    known = read_cohort(cohort, need=("patients",)) if cohort else None
+    return evaluate_files(
+        files,
+        out,
+        run=run,
+        cohort_patients=known.patients if known else None,
+        acquisition=acquisition_of(known) if known else None,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def compare(files: list[Path], out: Path, resamples: int = 2000) -> Path:
+    """Compare models on the same patients: comparisons.json in OUT.
+
+    Args:
+        files: predictions; the first is the reference.
+        out: folder for the comparison.
+        resamples: bootstrap resamples.
+    """
+    from mammo_aln.errors import InputError
+    from mammo_aln.evaluation.compare_report import compare_files
+
+    if len(files) < 2:
+        raise InputError("compare needs a reference and at least one other predictions file")
+    return compare_files(files[0], files[1:], out, resamples=resamples)

@@ -1,0 +1,139 @@
+"""Networks: pre-training, training, prediction, and why they say so. A verb's flags are its function's parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from mammo_aln.config import (
+    CropConfig,
+    DataConfig,
+    LogConfig,
+    ModelConfig,
+    OptimConfig,
+    PixelConfig,
+    PretrainConfig,
+    PretrainSettings,
+    Settings,
+    TrainerConfig,
+)
+
+
+def pretrain_backbone(
+    cohort: Path,
+    out: Path,
+    store: Path | None = None,
+    pixels: PixelConfig = PixelConfig(),
+    crop: CropConfig = CropConfig(),
+    model: ModelConfig = ModelConfig(inputs=("primary",)),
+    optim: OptimConfig = OptimConfig(),
+    data: DataConfig = DataConfig(),
+    trainer: TrainerConfig = TrainerConfig(),
+    log: LogConfig = LogConfig(),
+    pretrain: PretrainConfig = PretrainConfig(),
+    seed: int = 0,
+) -> Path:
+    """Pre-train a backbone into OUT/RUN_ID/pretrained.safetensors, for `train --model.pretrained`.
+
+    Args:
+        cohort: cohort folder; outcome, regions and split are optional, patients of a test split are never read.
+        out: folder of runs.
+        store: crop store; by default .crops in the cohort folder.
+        pixels: how DICOM values become display values.
+        crop: which window of the image the network sees; whole_breast needs no box.
+        model: the backbone; fusion and the clinical branch play no part.
+        optim: optimiser and loss.
+        data: loading and augmentation.
+        trainer: length and hardware.
+        log: Weights & Biases mirror.
+        pretrain: labels to learn, contrastive learning, style randomisation.
+        seed: draws initial weights, order, augmentation, and who validates where no split column tells.
+    """
+    from mammo_aln.training.pretrain import pretrain_run
+
+    settings = PretrainSettings(pixels, crop, model, optim, data, trainer, log, seed, pretrain)
+    return pretrain_run(cohort, out, settings, store=store)
+
+
+def train(
+    cohort: Path,
+    out: Path,
+    store: Path | None = None,
+    pixels: PixelConfig = PixelConfig(),
+    crop: CropConfig = CropConfig(),
+    model: ModelConfig = ModelConfig(),
+    optim: OptimConfig = OptimConfig(),
+    data: DataConfig = DataConfig(),
+    trainer: TrainerConfig = TrainerConfig(),
+    log: LogConfig = LogConfig(),
+    seed: int = 0,
+) -> Path:
+    """Train one model into OUT/RUN_ID; the same command goes on where it stopped and does nothing where it is done.
+
+    Args:
+        cohort: cohort folder whose patients.csv has a column split.
+        out: folder of runs.
+        store: crop store; by default .crops in the cohort folder.
+        pixels: how DICOM values become display values.
+        crop: which window of the image the network sees.
+        model: the network.
+        optim: optimiser and loss.
+        data: loading and augmentation.
+        trainer: length and hardware.
+        log: Weights & Biases mirror.
+        seed: draws initial weights, order and augmentation.
+    """
+    from mammo_aln.training.train import train_run
+
+    return train_run(cohort, out, Settings(pixels, crop, model, optim, data, trainer, log, seed), store=store)
+
+
+def predict(
+    run: list[Path],
+    cohort: Path,
+    out: Path,
+    split: Literal["train", "val", "internal_test", "external_test"] | None = None,
+    store: Path | None = None,
+    ledger: Path | None = None,
+) -> Path:
+    """Score a cohort with a frozen run; the same name with .json tells threshold, calibration and recipe.
+
+    Args:
+        run: run directory of a completed training; several are averaged as one model (many seeds, or folds).
+        cohort: cohort folder; without a column split it reads as external_test.
+        out: CSV file to be written.
+        split: score this split only.
+        store: crop store; by default .crops in the cohort folder.
+        ledger: file that records openings of labelled test splits; by default openings.jsonl in the cohort folder and
+            in the run directory. For folders that cannot be written; the same file for all runs.
+    """
+    from mammo_aln.training.predict import predict_cohort
+
+    return predict_cohort(run, cohort, out, split=split, store=store, ledger=ledger)
+
+
+def explain(
+    run: Path,
+    cohort: Path,
+    out: Path,
+    split: Literal["train", "val", "internal_test", "external_test"] | None = None,
+    patients: list[str] | None = None,
+    drawn: int = 12,
+    seed: int = 0,
+    store: Path | None = None,
+) -> Path:
+    """Why a run says what it says: heat maps, the share of each input, and how far the score follows a moved box.
+
+    Args:
+        run: run directory of a completed training.
+        cohort: cohort folder; without a column split it reads as external_test.
+        out: folder for explain.html, explain.json, the tables and attribution/*.png.
+        split: explain this split only.
+        patients: explain these patients only, all with heat maps.
+        drawn: without --patients, so many patients get heat maps, spread evenly over the order of the scores.
+        seed: draws the bootstrap.
+        store: crop store; by default .crops in the cohort folder.
+    """
+    from mammo_aln.explain.run import explain_run
+
+    return explain_run(run, cohort, out, split=split, patients=patients, drawn=drawn, seed=seed, store=store)

@@ -1,0 +1,81 @@
+"""What one runs first: demo, doctor, cohorts with a known truth. A verb's flags are its function's parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def demo(out: Path = Path("out/demo"), patients: int = 300, seed: int = 0, max_epochs: int = 24) -> Path:
+    """The whole road on a phantom cohort: crops, training, external-centre test, report.
+
+    Args:
+        out: folder to be made; a number is added where it exists.
+        patients: phantom patients over three centres.
+        seed: draws the phantom and the training.
+        max_epochs: epochs of training.
+    """
+    from mammo_aln.demo import run_demo
+
+    return run_demo(out, patients=patients, seed=seed, max_epochs=max_epochs)
+
+
+def doctor(cohort: Path | None = None) -> int:
+    """Look this machine over: PASS, WARN or FAIL, each with the fix to type; exit code 1 if anything fails.
+
+    Args:
+        cohort: cohort folder that the machine should be able to hold and read.
+    """
+    from mammo_aln.doctor import examine
+
+    return examine(cohort)
+
+
+def phantom(
+    out: Path,
+    patients: int = 300,
+    centers: int = 3,
+    seed: int = 0,
+    external_patients: int | None = None,
+    modality: Literal["mammography", "mri"] = "mammography",
+    full_size: bool = False,
+    shuffle_labels: bool = False,
+    workers: int | None = None,
+) -> Path:
+    """Write a synthetic multi-centre cohort whose truth is known (truth.csv, bayes_auc.csv).
+
+    Args:
+        out: cohort folder to be made.
+        patients: number of patients over all centres.
+        centers: number of centres; the last is the external one.
+        seed: draws everything.
+        external_patients: how many of the patients the external centre gets; by default about an equal share.
+        modality: DICOM mammograms, or volumes before and after NAT with masks (t2w, adc, dce).
+        full_size: mammograms with detector-sized pixels of 0.05 to 0.1 mm instead of 0.14 to 0.20 mm.
+        shuffle_labels: labels carry no information; a sound system must then show an AUC of 0.5.
+        workers: processes; by default one per core.
+    """
+    if modality == "mri":
+        from mammo_aln.phantom.mri import write_mri_phantom
+
+        return write_mri_phantom(
+            out,
+            patients=patients,
+            centers=centers,
+            seed=seed,
+            external_patients=external_patients,
+            shuffle_labels=shuffle_labels,
+            workers=workers,
+        )
+    from mammo_aln.phantom.mammography import write_phantom
+
+    return write_phantom(
+        out,
+        patients=patients,
+        centers=centers,
+        seed=seed,
+        external_patients=external_patients,
+        full_size=full_size,
+        shuffle_labels=shuffle_labels,
+        workers=workers,
+    )

@@ -1,0 +1,121 @@
+"""Many runs: carried out, looked at, chosen from. A verb's flags are its function's parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from mammo_aln.config import (
+    ClusterConfig,
+    CropConfig,
+    DataConfig,
+    LogConfig,
+    ModelConfig,
+    OptimConfig,
+    PixelConfig,
+    Settings,
+    TrainerConfig,
+)
+
+
+def sweep_run(
+    sweep: Path,
+    cohort: Path,
+    out: Path,
+    given: dict[str, Any],
+    store: Path | None = None,
+    executor: Literal["local", "slurm"] = "local",
+    slots: int | None = None,
+    retries: int = 2,
+    seeds: list[int] | None = None,
+    pretrained: Path | None = None,
+    wandb_sweep: Path | None = None,
+    cluster: ClusterConfig = ClusterConfig(),
+    pixels: PixelConfig = PixelConfig(),
+    crop: CropConfig = CropConfig(),
+    model: ModelConfig = ModelConfig(),
+    optim: OptimConfig = OptimConfig(),
+    data: DataConfig = DataConfig(),
+    trainer: TrainerConfig = TrainerConfig(),
+    log: LogConfig = LogConfig(),
+) -> int | Path:
+    """Train every cell of a sweep in OUT/runs; again: goes on. Exit code 1 if a cell failed for good.
+
+    Args:
+        sweep: YAML file: settings, `grid:`, `steps:`, `seeds:`, `folds:`; or the name of a shipped one.
+        cohort: cohort folder.
+        out: folder of the sweep; several commands on one folder share its cells.
+        given: settings that were given here; they win over the file's.
+        store: crop store; by default .crops in the cohort folder.
+        executor: `local` uses this machine's GPUs or CPU cores, `slurm` submits a job array.
+        slots: cells that train at once on this machine; by default one per GPU, or per CPU core that memory allows.
+        retries: how often a cell that died is tried again, from its last checkpoint.
+        seeds: in place of the file's.
+        pretrained: weights for the cells whose file says `model.pretrained: sweep`.
+        wandb_sweep: write the equivalent W&B sweep to this file instead of training anything.
+        cluster: what a SLURM job asks for.
+        pixels: how DICOM values become display values.
+        crop: which window of the image the network sees.
+        model: the network.
+        optim: optimiser and loss.
+        data: loading and augmentation.
+        trainer: length and hardware.
+        log: Weights & Biases mirror.
+    """
+    import shlex
+    import sys
+    from dataclasses import fields
+
+    names = {field.name for field in fields(Settings)}
+    over = {name: value for name, value in given.items() if name in names}
+    if wandb_sweep is not None:
+        from mammo_aln.sweeps.definition import read_definition
+        from mammo_aln.sweeps.wandb_file import write_wandb_sweep
+
+        return write_wandb_sweep(read_definition(sweep, over, seeds), cohort.absolute(), out.absolute(), wandb_sweep)
+    from mammo_aln.sweeps.run import run_sweep
+
+    return run_sweep(
+        sweep,
+        cohort,
+        out,
+        store=store,
+        executor=executor,
+        slots=slots,
+        retries=retries,
+        seeds=seeds,
+        pretrained=pretrained,
+        cluster=cluster,
+        over=over,
+        command=shlex.join(["mammo-aln", *sys.argv[1:]]),
+    )
+
+
+def sweep_status(out: Path) -> Path:
+    """Show where every cell stands: state, validation AUC with interval, time, and how a failed one is resumed.
+
+    Args:
+        out: folder of the sweep.
+    """
+    from mammo_aln.progress import say
+    from mammo_aln.sweeps.board import status_table, write_board
+    from mammo_aln.sweeps.plan import read_plan
+    from mammo_aln.sweeps.table import rows
+
+    plan = read_plan(out)
+    found = rows(plan)
+    say(status_table(plan, found))
+    return write_board(plan, found, live=any(row.standing.state == "running" for row in found))
+
+
+def sweep_collect(out: Path, test: bool = False, resamples: int = 2000) -> Path:
+    """Write OUT/cells.csv and the choice by validation alone (choice.html); with --test, then open the test splits.
+
+    Args:
+        out: folder of the sweep.
+        test: score and judge the test splits with the chosen configuration, or with every step of a ladder.
+        resamples: bootstrap resamples of patients.
+    """
+    from mammo_aln.sweeps.collect import collect_sweep
+
+    return collect_sweep(out, test=test, resamples=resamples)
