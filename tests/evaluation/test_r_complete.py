@@ -11,7 +11,7 @@ import pytest
 
 from tests.evaluation import test_r_reference as judging
 from tests.evaluation.reference import FAMILIES, FOLDER, leaves, noted
-from tests.radiomics import test_r_reference as fitting
+from tests.radiomics import test_r_signatures as fitting
 
 TESTS: dict[str, list[Callable[[str], None]]] = {
     "roc": [judging.test_roc, judging.test_roc_operating_points, judging.test_roc_pairs],
