@@ -78,6 +78,7 @@ def test_cells_csv_holds_what_the_design_says(undisturbed: Path) -> None:
     assert "2 of 2 cells completed" in page
 
 
+@pytest.mark.slow
 def test_a_killed_slot_costs_no_other_cell_and_no_epoch(
     undisturbed: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

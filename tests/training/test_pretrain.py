@@ -194,7 +194,7 @@ def same_weights(one: Path, other: Path) -> None:
     assert one.read_bytes() == other.read_bytes()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stop_in_the_middle_loses_nothing(
     sent: signal.Signals, pretrained: Path, screening: Path, store: Path, tmp_path: Path
 ) -> None:
