@@ -19,12 +19,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from bench_cohort import SYNTAXES, write_bench_cohort
-from bench_imaging_peers import only_decode, pydicom_decoders_only, pydicom_throughout
+from bench_imaging_peers import monai_dataset, only_decode, pydicom_decoders_only, pydicom_throughout
 from bench_notes import machine, replace_section
 
 PROCESSES = 2
@@ -180,7 +181,7 @@ def bench_read(folder: Path) -> list[str]:
     """Random access to stored crops as float tensors."""
     import torch
 
-    from mammo_aln.imaging.store import CropStore, SegmentWriter
+    from mammo_aln.imaging.store import CropStore, SegmentWriter, display_values
 
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 65536, (CROPS, 256, 256), dtype=np.uint16)
@@ -192,16 +193,13 @@ def bench_read(folder: Path) -> list[str]:
     order = rng.integers(0, CROPS, READS)
     keys = [str(number) for number in order]
 
-    def tensor(levels: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(levels.astype(np.float32)).mul_(1 / 65535)
-
     def from_store() -> None:
         for key in keys:
-            tensor(store.read(key))
+            torch.from_numpy(store.read_values(key))
 
     def from_memory() -> None:
         for number in order:
-            tensor(pictures[number])
+            torch.from_numpy(display_values(pictures[number]))
 
     torch.set_num_threads(1)
     from_store()
@@ -216,17 +214,13 @@ def bench_read(folder: Path) -> list[str]:
         f"| same conversion from an array in memory | {two['floor'] / READS * 1e6:.1f} "
         f"| {two['ours'] / two['floor']:.2f}x its time (at most 1.4) |",
     ]
-    try:
-        from monai.data import PersistentDataset
-    except ImportError:
+    if find_spec("monai") is None:
         return [*lines, "| MONAI `PersistentDataset` | not run: `pip install monai` | |"]
-    np.save(folder / "pictures.npy", pictures)
-    memory = np.load(folder / "pictures.npy", mmap_mode="r")
-
-    def load(number: int) -> torch.Tensor:
-        return tensor(np.asarray(memory[number]))
-
-    cached = PersistentDataset(list(range(CROPS)), load, cache_dir=folder / "monai")
+    files = []
+    for number, picture in enumerate(pictures):
+        files.append({"image": folder / f"{number}.npy"})
+        np.save(files[-1]["image"], picture)
+    cached = monai_dataset(files, folder / "monai")
     for number in range(CROPS):
         cached[number]
     some = order[: READS // 10]
@@ -238,7 +232,7 @@ def bench_read(folder: Path) -> list[str]:
     peer = medians(3, peer=from_monai)["peer"] / len(some)
     return [
         *lines,
-        f"| MONAI `PersistentDataset`, filled | {peer * 1e6:.0f} "
+        f"| MONAI `PersistentDataset`, filled, dictionary transforms | {peer * 1e6:.0f} "
         f"| {peer / (two['ours'] / READS):.0f}x faster (at least 12) |",
     ]
 
@@ -263,8 +257,8 @@ def bench_growth(folder: Path) -> list[str]:
 def build_measured(cohort: Path) -> None:
     """In a process of its own: seconds, own peak and the largest worker's peak."""
     seconds = timed(lambda: build_here(cohort, "fixed_5cm"))
-    peaks = (resource.getrusage(who).ru_maxrss * 1024 / 1e6 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(seconds, *peaks)
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
+    print(seconds, status_mb("VmHWM"), workers)
 
 
 BENCHES = {

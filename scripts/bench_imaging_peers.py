@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from bench_cohort import SYNTAXES
@@ -71,3 +72,17 @@ def pydicom_throughout(path: Path) -> None:
 def pydicom_decoders_only(path: Path) -> None:
     """A kinder peer: pydicom decodes, our table applies the VOI."""
     _one_pass_per_strategy(path, with_pydicom_voi=False)
+
+
+def monai_dataset(files: list[dict[str, Path]], cache: Path) -> Any:
+    """MONAI's on-disk cache of crops as float tensors, with its dictionary transforms, as its tutorials write it."""
+    from monai.data import PersistentDataset
+    from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, LoadImaged, ScaleIntensityRanged
+
+    steps = [
+        LoadImaged(keys="image", reader="NumpyReader"),
+        EnsureChannelFirstd(keys="image", channel_dim="no_channel"),
+        ScaleIntensityRanged(keys="image", a_min=0, a_max=65535, b_min=0.0, b_max=1.0),
+        EnsureTyped(keys="image"),
+    ]
+    return PersistentDataset(files, Compose(steps), cache_dir=cache)

@@ -11,12 +11,14 @@ import os
 import stat
 import struct
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from mammo_aln.spawning import script_hidden
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -128,6 +130,9 @@ class _NotPlainError(Exception):
     """The walk met an encoding that it leaves to pydicom."""
 
 
+Told = TypeVar("Told")
+
+
 def read_headers(paths: Iterable[Path], workers: int | None = None) -> Iterator[Header | Excluded]:
     """Headers of files, in their order.
 
@@ -135,15 +140,22 @@ def read_headers(paths: Iterable[Path], workers: int | None = None) -> Iterator[
         paths: the files.
         workers: processes; by default one per core this process may use, and none for a few files.
     """
+    return over_files(read_header, paths, workers)
+
+
+def over_files(tell: Callable[[Path], Told], paths: Iterable[Path], workers: int | None = None) -> Iterator[Told]:
+    """What a function of a module that is quick to import tells of each file, in the files' order."""
     paths = list(paths)
     # a job's share of the cores, where the system tells it
     workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if workers == 1 or len(paths) < POOL_FROM_FILES:
-        yield from map(read_header, paths)
+        yield from map(tell, paths)
         return
-    # spawned, not forked: the caller may hold threads (torch), and this module is quick to import
+    # spawned, not forked: the caller may hold threads (torch), and such a module is quick to import
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(read_header, paths, chunksize=100)
+        with script_hidden():
+            told = pool.map(tell, paths, chunksize=100)
+        yield from told
 
 
 def read_header(path: Path) -> Header | Excluded:

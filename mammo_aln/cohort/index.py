@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.declaration import DECLARATION_FILE, read_declaration
-from mammo_aln.cohort.headers import Excluded, Header, read_headers
-from mammo_aln.cohort.mammogram import Mammogram, judge, spacing_text
+from mammo_aln.cohort.headers import over_files
 from mammo_aln.cohort.reading import read_text_table
+from mammo_aln.cohort.survey import Found, survey
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv, write_text
 from mammo_aln.progress import say, track
@@ -86,8 +86,8 @@ def index_folder(dicom_dir: str | Path, out: str | Path, *, workers: int | None 
     files = _files(dicom_dir, out, excluded)
     if not files and not excluded:
         raise InputError(f"{dicom_dir}: the folder holds no file")
-    headers = track(read_headers(files, workers), total=len(files), what="headers", unit="file")
-    found = _mammograms(dicom_dir, files, headers, excluded)
+    told = over_files(survey, (dicom_dir / name for name in files), workers)
+    found = _mammograms(files, track(told, total=len(files), what="headers", unit="file"), excluded)
     new = _rows(dicom_dir, base, found, kept, excluded)
     images = new if kept is None else pd.concat([kept, new], ignore_index=True)
     write_csv(out / "exclusions.csv", pd.DataFrame(sorted(excluded), columns=["path", "reason"]))
@@ -99,12 +99,12 @@ def index_folder(dicom_dir: str | Path, out: str | Path, *, workers: int | None 
     _write_where_missing(out, dicom_dir, images)
     write_csv(out / "images.csv", images)
     _report(images, len(new), excluded, found)
-    _warn_of_mixed_folders(dicom_dir, found)
+    _warn_of_mixed_folders(found)
     return out
 
 
-def _files(dicom_dir: Path, out: Path, excluded: list[tuple[str, str]]) -> list[Path]:
-    """Files below a folder in the order of their paths, without the cohort's own."""
+def _files(dicom_dir: Path, out: Path, excluded: list[tuple[str, str]]) -> list[str]:
+    """Files below a folder as paths relative to it, in their order, without the cohort's own."""
     own = out.resolve()
     inside = dicom_dir.resolve() in own.parents
     files = []
@@ -122,87 +122,68 @@ def _files(dicom_dir: Path, out: Path, excluded: list[tuple[str, str]]) -> list[
         if inside and is_own:
             folders.clear()
             continue
+        before = "" if here == dicom_dir else f"{here.relative_to(dicom_dir)}{os.sep}"
         for name in sorted(names):
-            path = here / name
             if name.startswith(".") or (is_own and name in OWN_FILES):
                 continue
-            relative = str(path.relative_to(dicom_dir))
+            relative = before + name
             if relative != relative.encode("utf-8", "replace").decode():
                 shown = relative.encode("utf-8", "backslashreplace").decode()
                 excluded.append((shown, "the file's name is not UTF-8; rename it"))
             else:
-                files.append(path)
+                files.append(relative)
     return files
 
 
 def _mammograms(
-    dicom_dir: Path, files: list[Path], headers: Iterable[Header | Excluded], excluded: list[tuple[str, str]]
-) -> list[tuple[Path, Header, Mammogram]]:
+    files: list[str], told: Iterable[Found | str], excluded: list[tuple[str, str]]
+) -> list[tuple[str, Found]]:
     found = []
     first_with: dict[str, str] = {}
-    for path, header in zip(files, headers, strict=True):
-        verdict = judge(header) if isinstance(header, Header) else header
-        relative = str(path.relative_to(dicom_dir))
-        if isinstance(verdict, Excluded):
-            excluded.append((relative, verdict.reason))
+    for relative, verdict in zip(files, told, strict=True):
+        if isinstance(verdict, str):
+            excluded.append((relative, verdict))
             continue
-        assert isinstance(header, Header)
-        twin = first_with.setdefault(header.sop_instance, relative) if header.sop_instance else relative
+        twin = first_with.setdefault(verdict.sop_instance, relative) if verdict.sop_instance else relative
         if twin != relative:
             excluded.append((relative, f"the same SOPInstanceUID as {twin}"))
             continue
-        found.append((path, header, verdict))
+        found.append((relative, verdict))
     return found
 
 
 def _rows(
     dicom_dir: Path,
     base: Path,
-    found: list[tuple[Path, Header, Mammogram]],
+    found: list[tuple[str, Found]],
     kept: pd.DataFrame | None,
     excluded: list[tuple[str, str]],
 ) -> pd.DataFrame:
     """Rows of the files that `kept` does not have yet, neither by path nor, as copied or moved files, by instance."""
     known = {} if kept is None else dict(zip(kept["path"], kept["patient_id"], strict=True))
     listed = {} if kept is None else dict(zip(kept["image_id"], kept["path"], strict=True))
-    paths = [_as_given(path, base) for path, _, _ in found]
-    groups = [_group(path, header, dicom_dir) for path, header, _ in found]
+    start = _as_given(dicom_dir, base)
+    before = "" if start == "." else f"{start}{os.sep}"
+    paths = [before + relative for relative, _ in found]
+    groups = [_group(relative, mammogram) for relative, mammogram in found]
     number_of = {group: known[path] for path, group in zip(paths, groups, strict=True) if path in known}
     taken = {*known.values()}
     rows = []
-    for (path, header, mammogram), given, group in zip(found, paths, groups, strict=True):
+    for (relative, mammogram), given, group in zip(found, paths, groups, strict=True):
         if group not in number_of:
             number_of[group] = group[1] if group[0] == "folder" else _next_number(taken)
             taken.add(number_of[group])
         if given in known:
             continue
-        identity = header.sop_instance or str(path.relative_to(dicom_dir))
+        identity = mammogram.sop_instance or relative
         image_id = f"i{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         if image_id in listed:
             reason = f"the same SOPInstanceUID as {listed[image_id]}, which images.csv lists as {image_id}"
-            excluded.append((str(path.relative_to(dicom_dir)), reason))
+            excluded.append((relative, reason))
             continue
-        rows.append(
-            {
-                "image_id": image_id,
-                "patient_id": number_of[group],
-                "path": given,
-                "laterality": mammogram.laterality,
-                "view": mammogram.view,
-                "manufacturer": header.manufacturer,
-                "model": header.model,
-                "rows": header.rows,
-                "columns": header.columns,
-                "imager_pixel_spacing_mm": spacing_text(header.imager_spacing_mm),
-                "pixel_spacing_mm": spacing_text(header.spacing_mm),
-                "magnification": header.magnification,
-                "photometric": header.photometric,
-                "transfer_syntax": header.transfer_syntax,
-                "bits_stored": header.bits_stored,
-                "presentation_intent": header.presentation_intent,
-                "flags": "; ".join(mammogram.flags),
-            }
-        )
+        columns = mammogram._asdict()
+        columns |= {"flags": "; ".join(mammogram.flags), "image_id": image_id, "path": given}
+        rows.append(columns | {"patient_id": number_of[group]})
     return pd.DataFrame(rows, columns=list(COLUMNS)).replace("", np.nan)
 
 
@@ -211,14 +192,14 @@ def _as_given(path: Path, base: Path) -> str:
     return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
 
 
-def _group(path: Path, header: Header, dicom_dir: Path) -> tuple[str, str]:
+def _group(relative: str, mammogram: Found) -> tuple[str, str]:
     """What tells this file's patient apart; only a folder's name is ever written."""
-    parts = path.relative_to(dicom_dir).parts
-    if len(parts) > 1:
-        return ("folder", parts[0])
-    if header.patient:
-        return ("patient", header.patient)
-    return ("study", header.study) if header.study else ("file", parts[0])
+    folder, below, _ = relative.partition(os.sep)
+    if below:
+        return ("folder", folder)
+    if mammogram.patient:
+        return ("patient", mammogram.patient)
+    return ("study", mammogram.study) if mammogram.study else ("file", relative)
 
 
 def _next_number(taken: set[str]) -> str:
@@ -239,24 +220,22 @@ def _write_where_missing(out: Path, dicom_dir: Path, images: pd.DataFrame) -> No
         say("patients.csv: fill in center and aln_status; a patient_id taken from a folder's name must not identify")
 
 
-def _report(
-    images: pd.DataFrame, added: int, excluded: list[tuple[str, str]], found: list[tuple[Path, Header, Mammogram]]
-) -> None:
+def _report(images: pd.DataFrame, added: int, excluded: list[tuple[str, str]], found: list[tuple[str, Found]]) -> None:
     patients = images["patient_id"].nunique()
     say(f"{len(images)} images ({added} new) of {patients} patients; {len(excluded)} files excluded")
-    for flag, count in Counter(flag for _, _, mammogram in found for flag in mammogram.flags).most_common():
+    for flag, count in Counter(flag for _, mammogram in found for flag in mammogram.flags).most_common():
         say(f"  {count} x {flag}")
     for reason, count in Counter(reason for _, reason in excluded).most_common(5):
         say(f"  excluded: {count} x {reason}")
 
 
-def _warn_of_mixed_folders(dicom_dir: Path, found: list[tuple[Path, Header, Mammogram]]) -> None:
+def _warn_of_mixed_folders(found: list[tuple[str, Found]]) -> None:
     """Say which patient folders hold several patients by their headers, as with a folder level too many."""
     inside: dict[str, set[str]] = {}
-    for path, header, _ in found:
-        kind, folder = _group(path, header, dicom_dir)
-        if kind == "folder" and header.patient:
-            inside.setdefault(folder, set()).add(header.patient)
+    for relative, mammogram in found:
+        kind, folder = _group(relative, mammogram)
+        if kind == "folder" and mammogram.patient:
+            inside.setdefault(folder, set()).add(mammogram.patient)
     mixed = sorted(folder for folder, patients in inside.items() if len(patients) > 1)
     if mixed:
         more = ", ..." if len(mixed) > 3 else ""

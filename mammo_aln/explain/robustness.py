@@ -25,7 +25,7 @@ from mammo_aln.imaging.derive import cut_levels, find_box, find_window
 from mammo_aln.imaging.display import DisplayImage, read_image
 from mammo_aln.imaging.orientation import Box, Orientation
 from mammo_aln.imaging.regions import PRIMARY, CropRequest, ImagePlan, plan_crops
-from mammo_aln.imaging.store import CropStore
+from mammo_aln.imaging.store import CropStore, display_values
 from mammo_aln.imaging.store_build import known_image_keys
 from mammo_aln.progress import Progress
 from mammo_aln.training.frozen import FrozenRun
@@ -142,23 +142,19 @@ def _cut_anew(
         for place in places:
             request = requests[place]
             kind = drawn_box(request) or ""
-            if not np.array_equal(_unit_range(moving.cut(request, display)), stored[place, 0].numpy()):
+            if not np.array_equal(display_values(moving.cut(request, display)), stored[place, 0].numpy()):
                 raise InputError(
                     f"{plan.path.name}: cutting {request.region} again does not give the stored crop; "
                     "`mammo-aln crop COHORT --audit 1` compares the whole store with the files"
                 )
             for move in MOVES:
                 try:
-                    found[kind, move.name][place] = _unit_range(moving.cut(moving.request(request, move), display))
+                    found[kind, move.name][place] = display_values(moving.cut(moving.request(request, move), display))
                 except CropRefused as refusal:
                     found[kind, move.name][place] = (
                         "the box leaves the image" if "outside" in str(refusal) else str(refusal)
                     )
     return found
-
-
-def _unit_range(levels: NDArray[np.uint16]) -> NDArray[np.float32]:
-    return levels.astype(np.float32) / np.float32(65535)
 
 
 def jitter_split(frozen: FrozenRun, split: str) -> pd.DataFrame:

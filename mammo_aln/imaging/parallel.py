@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -19,6 +18,7 @@ from mammo_aln.imaging.derive import derive_group
 from mammo_aln.imaging.regions import ImagePlan
 from mammo_aln.imaging.store import CropStore, SegmentWriter
 from mammo_aln.progress import track
+from mammo_aln.spawning import script_hidden
 
 FEW_GROUPS = 4
 """Up to so many, starting processes takes longer than the work."""
@@ -84,18 +84,6 @@ def _pooled(groups: list[Group], settings: tuple[Any, ...], workers: int) -> Ite
 
 def _pool(settings: tuple[Any, ...], workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=settings)
-
-
-@contextmanager
-def script_hidden() -> Iterator[None]:
-    """Processes started inside do not run the user's script again, so that it needs no `__main__` guard."""
-    names = sys.modules["__main__"].__dict__
-    hidden: dict[str, Any] = {name: names.pop(name) for name in ("__file__", "__spec__") if name in names}
-    names["__spec__"] = None
-    try:
-        yield
-    finally:
-        names.update(hidden)
 
 
 _OF_THIS_PROCESS: dict[str, tuple[PixelConfig, CropConfig, CropStore, SegmentWriter]] = {}

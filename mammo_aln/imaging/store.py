@@ -26,6 +26,14 @@ _LINE_START = b'{"crc":"%08x","record":'
 _LINE_START_LENGTH = len(_LINE_START % 0)
 _LINE_END = b"}\n"
 _BYTES_PER_PIXEL = 2
+LEVELS = 65535
+
+
+def display_values(levels: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Stored levels (0 to 65535) as float32 in [0, 1]."""
+    values = levels.astype(np.float32)
+    values /= np.float32(LEVELS)  # in place: another fresh array would cost as much as the division
+    return values
 
 
 class StoreUnwritable(InputError):
@@ -114,6 +122,14 @@ class CropStore:
         if pixels is None or pixels.size < offset + side * side:
             pixels = self._pixels[segment] = self._mapped(segment)
         return pixels[offset : offset + side * side].reshape(side, side)
+
+    def read_values(self, key: str) -> NDArray[np.float32]:
+        """The crop as new display values in [0, 1], float32 (side, side).
+
+        Raises:
+            KeyError: the store has no crop under this key.
+        """
+        return display_values(self.read(key))
 
     def record(self, key: str) -> dict[str, Any]:
         """What the journal says under this key: a dict with `kind`, `key` and the writer's fields.

@@ -175,7 +175,7 @@ def _crop_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
     for number, (name, key, _) in enumerate(case.regions):
         record = store.record(key)
         image = store.record(record["image"])
-        array = store.read(key).astype(np.float32) / 65535.0
+        array = store.read_values(key)
         size_px = array.shape[0]
         window = Window(*record["window"])
         spacing = image["spacing"]

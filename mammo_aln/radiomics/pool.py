@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from mammo_aln.imaging.parallel import script_hidden
+from mammo_aln.spawning import script_hidden
 
 Task = TypeVar("Task")
 QUEUED_PER_WORKER = 4

@@ -67,9 +67,7 @@ class UnitDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, item: tuple[int, int]) -> dict[str, Any]:
         epoch, unit = item
         first, last = self.units.first[unit], self.units.first[unit + 1]
-        crops = [
-            self.store.read(str(key)).astype(np.float32) / np.float32(65535) for key in self.units.keys[first:last]
-        ]
+        crops = [self.store.read_values(str(key)) for key in self.units.keys[first:last]]
         if self.augmentation is not None:
             crops = [self.augmentation(crop, (self.seed, epoch, unit, nth)) for nth, crop in enumerate(crops)]
         return {

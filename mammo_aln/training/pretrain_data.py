@@ -114,7 +114,7 @@ class BreastDataset(Dataset[dict[str, Any]]):
         }
 
     def _crop(self, place: int) -> np.ndarray:
-        return self.store.read(str(self.arrays.keys[place])).astype(np.float32) / np.float32(65535)
+        return self.store.read_values(str(self.arrays.keys[place]))
 
     def _changed(self, crop: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
         if self.settings.style_strength > 0:
