@@ -30,7 +30,7 @@ from bench_notes import machine, replace_section
 
 PROCESSES = 2
 ROWS, COLUMNS = 4096, 3328
-IMAGES = 96
+IMAGES = 192
 ROUNDS = 3
 HEADERS = 20_000
 CROPS, READS = 2_000, 20_000

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -61,7 +62,7 @@ def _pooled(groups: list[Group], settings: tuple[Any, ...], workers: int) -> Ite
             try:
                 while left or running:
                     while left and len(running) < workers * QUEUED_PER_WORKER:
-                        with script_hidden():
+                        with script_hidden(), _huge_pages():
                             running[pool.submit(_work, left[-1])] = left[-1]
                         left.pop()
                     ended, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -74,7 +75,7 @@ def _pooled(groups: list[Group], settings: tuple[Any, ...], workers: int) -> Ite
     for group in suspects:
         with _pool(settings, 1) as pool:
             try:
-                with script_hidden():
+                with script_hidden(), _huge_pages():
                     future = pool.submit(_work, group)
                 found = future.result()
             except BrokenProcessPool:
@@ -84,6 +85,21 @@ def _pooled(groups: list[Group], settings: tuple[Any, ...], workers: int) -> Ite
 
 def _pool(settings: tuple[Any, ...], workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=settings)
+
+
+@contextmanager
+def _huge_pages() -> Iterator[None]:
+    """Processes started inside ask the system for huge pages (glibc 2.35 on): a JPEG 2000 decoder touches 100 MB an
+    image, and fetching that in pages of 4 kB takes a tenth of its time."""
+    before = os.environ.get("GLIBC_TUNABLES")
+    os.environ["GLIBC_TUNABLES"] = ":".join([*([before] if before else []), "glibc.malloc.hugetlb=1"])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["GLIBC_TUNABLES"]
+        else:
+            os.environ["GLIBC_TUNABLES"] = before
 
 
 _OF_THIS_PROCESS: dict[str, tuple[PixelConfig, CropConfig, CropStore, SegmentWriter]] = {}
