@@ -9,18 +9,19 @@ ROW: build memory index read growth (all by default). Takes about 15 minutes on 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import multiprocessing
 import os
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def medians(rounds: int, **works: Callable[[], object]) -> dict[str, float]:
 
 def in_two_processes(function: Callable[[Path], object], paths: Iterable[Path]) -> None:
     """The peers' pool, like ours: spawned, one file a task."""
-    with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
         for _ in pool.map(function, paths):
             pass
 
@@ -102,9 +103,9 @@ def bench_build(folder: Path) -> list[str]:
     ]
 
 
-def status_mb(field: str) -> float:
-    """A line of this process's status file (VmRSS, VmHWM) in MB."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+def status_mb(field: str, process: int | str | None = "self") -> float:
+    """A line of a process's status file (VmRSS, VmHWM) in MB; of this one by default."""
+    line = next(line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024 / 1e6
 
 
@@ -118,11 +119,11 @@ def worker_memory(idle: Path, busy: Path) -> None:
     crop = CropConfig(strategy="all")
     parallel._begin(str(busy / ".crops"), PixelConfig(), crop)
     for group in linked_groups(plan_crops(read_cohort(idle), crop).images):
-        assert not parallel._work(group)
+        assert not parallel._work(parallel.Task(group))
     groups = linked_groups(plan_crops(read_cohort(busy), crop).images)
     before = status_mb("VmRSS")
     for group in groups:
-        assert not parallel._work(group)
+        assert not parallel._work(parallel.Task(group))
     print(status_mb("VmHWM") - before)
 
 
@@ -255,10 +256,26 @@ def bench_growth(folder: Path) -> list[str]:
 
 
 def build_measured(cohort: Path) -> None:
-    """In a process of its own: seconds, own peak and the largest worker's peak."""
+    """In a process of its own: seconds, own peak and the largest worker's peak.
+
+    Workers are asked while they live: what the system tells of ended children counts their parent's size, too.
+    """
+    peak_mb = 0.0
+    ended = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak_mb
+        while not ended.wait(0.05):
+            for child in multiprocessing.active_children():
+                with contextlib.suppress(OSError, StopIteration):  # it has just ended
+                    peak_mb = max(peak_mb, status_mb("VmHWM", child.pid))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
     seconds = timed(lambda: build_here(cohort, "fixed_5cm"))
-    workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
-    print(seconds, status_mb("VmHWM"), workers)
+    ended.set()
+    watching.join()
+    print(seconds, status_mb("VmHWM"), peak_mb)
 
 
 BENCHES = {

@@ -16,10 +16,10 @@ from mammo_aln.config import CropConfig, PixelConfig
 from mammo_aln.errors import InputError
 from mammo_aln.imaging.derive import request_key
 from mammo_aln.imaging.export import export_name
+from mammo_aln.imaging.known import known_image_keys
 from mammo_aln.imaging.parallel import make_crops
 from mammo_aln.imaging.regions import CropRequest, linked_groups, plan_crops
 from mammo_aln.imaging.store import CropStore
-from mammo_aln.imaging.store_build import known_image_keys
 
 
 def audit_crops(

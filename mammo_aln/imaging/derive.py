@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,13 @@ from mammo_aln.imaging.mirror import BreastPlace, mirror_box
 from mammo_aln.imaging.orientation import Box, Orientation
 from mammo_aln.imaging.regions import CropRequest, ImagePlan
 from mammo_aln.imaging.spacing import Spacing
-from mammo_aln.imaging.store import CropStore, SegmentWriter, StoreUnwritable
+from mammo_aln.imaging.store import SegmentWriter, StoreUnwritable
 
 PIXEL_PATH_VERSION = 1
 """Raise this when any step from file to crop changes its result: every stored crop is then made anew."""
+
+Known: TypeAlias = "dict[str, dict[str, Any]]"
+"""What the store holds of some images: key -> record."""
 
 PADDING_FLAG = 0.10
 OFF_BREAST_SHARE = 0.5
@@ -119,8 +122,8 @@ def breast_place(record: Mapping[str, Any]) -> BreastPlace:
     )
 
 
-def derive(job: Job, pixels: PixelConfig, crop: CropConfig, store: CropStore, writer: SegmentWriter) -> None:
-    """Decode one image, cut what is wanted, and append it to the store.
+def derive(job: Job, pixels: PixelConfig, crop: CropConfig, known: Known, writer: SegmentWriter) -> None:
+    """Decode one image, cut what is wanted, append it to the store, and add it to what is known.
 
     A request whose mirrored image has no record yet is left for a later call; one that cannot be had is recorded as
     refused.
@@ -140,11 +143,11 @@ def derive(job: Job, pixels: PixelConfig, crop: CropConfig, store: CropStore, wr
     made: dict[Window, NDArray[np.uint16]] = {}
     for key, request in job.requests:
         mirrored = job.mirrors.get(request.mirror_of[0]) if request.mirror_of else None
-        if request.mirror_of and (mirrored is None or mirrored not in store):
+        if request.mirror_of and (mirrored is None or mirrored not in known):
             continue
         record: dict[str, Any] = {"kind": "crop", "key": key, "image": job.key, "strategy": request.strategy}
         try:
-            box, confidence = find_box(request, anatomy, own, store.record(mirrored) if mirrored else None)
+            box, confidence = find_box(request, anatomy, own, known[mirrored] if mirrored else None)
             window = find_window(request, box, display, anatomy, crop)
         except CropRefused as refusal:
             records.append({**record, "kind": "refused", "reason": str(refusal)})
@@ -160,6 +163,7 @@ def derive(job: Job, pixels: PixelConfig, crop: CropConfig, store: CropStore, wr
         }
         crops.append((record, made[window]))
     writer.append(records, crops)
+    known |= {record["key"]: record for record in (*records, *(record for record, _ in crops))}
 
 
 def cut_levels(display: DisplayImage, window: Window, size_px: int) -> NDArray[np.uint16]:
@@ -229,58 +233,70 @@ def _flags(
 
 
 def derive_group(
-    group: Iterable[ImagePlan], pixels: PixelConfig, crop: CropConfig, store: CropStore, writer: SegmentWriter
+    group: Iterable[ImagePlan], pixels: PixelConfig, crop: CropConfig, known: Known, writer: SegmentWriter
 ) -> dict[str, str]:
-    """Make what is missing of images that belong together (lesion, mirror place); image_id -> why it failed."""
-    failures: dict[str, str] = {}
-    keys: dict[str, str] = {}
-    store.refresh()
+    """Make what is missing of images that belong together (lesion, mirror place); image_id -> why it failed.
+
+    Args:
+        group: the images.
+        pixels: how stored values become display values.
+        crop: which crops.
+        known: what the store holds of this group; what is made is added.
+        writer: takes what is made.
+    """
     images = list(group)
-    for image in images:
-        try:
-            keys[image.image_id] = image_key(_content(image.path, store, writer), image, pixels)
-        except OSError as error:
-            failures[image.image_id] = f"{image.path.name}: {error.strerror or error}"
+    keys, failures = image_keys(images, pixels, known, writer)
     # Mirrored lesions first; two breasts that mirror each other take a second round.
     sources = {request.mirror_of[0] for image in images for request in image.requests if request.mirror_of}
     ordered = sorted(images, key=lambda image: image.image_id not in sources)
     for image in [*ordered, *ordered]:
-        if image.image_id in failures or image.image_id not in keys:
+        if image.image_id in failures:
             continue
         missing = tuple(
             (key, request)
             for request in image.requests
-            if (key := request_key(request, keys, crop)) is not None and key not in store
+            if (key := request_key(request, keys, crop)) is not None and key not in known
         )
-        described = image.image_id not in sources or keys[image.image_id] in store
+        described = image.image_id not in sources or keys[image.image_id] in known
         if not missing and described:
             continue
         try:
-            derive(Job(image, keys[image.image_id], _once(missing), keys), pixels, crop, store, writer)
+            derive(Job(image, keys[image.image_id], _once(missing), keys), pixels, crop, known, writer)
         except StoreUnwritable:
             raise
         except (InputError, OSError) as error:
             failures[image.image_id] = str(error).replace(str(image.path), image.path.name)
-        store.refresh()
     return failures
+
+
+def image_keys(
+    images: Iterable[ImagePlan], pixels: PixelConfig, known: Known, writer: SegmentWriter
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Keys of images by their files' content, and image_id -> why a file cannot be read; contents not known yet are
+    read, appended and added."""
+    keys, failures = {}, {}
+    for image in images:
+        try:
+            place = place_key(image.path)
+            if place not in known:
+                record = {"kind": "content", "key": place, "sha256": content_digest(image.path)}
+                writer.append([record])
+                known[place] = record
+        except OSError as error:
+            failures[image.image_id] = f"{image.path.name}: {error.strerror or error}"
+        else:
+            keys[image.image_id] = image_key(known[place]["sha256"], image, pixels)
+    return keys, failures
 
 
 def _once(requests: Iterable[tuple[str, CropRequest]]) -> tuple[tuple[str, CropRequest], ...]:
     return tuple(dict(requests).items())
 
 
-def request_key(request: CropRequest, image_keys: Mapping[str, str], crop: CropConfig) -> str | None:
+def request_key(request: CropRequest, keys_of: Mapping[str, str], crop: CropConfig) -> str | None:
     """Key of a request, or `None` where an image that it needs could not be read."""
-    own = image_keys.get(request.image_id)
-    mirrored = image_keys.get(request.mirror_of[0]) if request.mirror_of else None
+    own = keys_of.get(request.image_id)
+    mirrored = keys_of.get(request.mirror_of[0]) if request.mirror_of else None
     if own is None or (request.mirror_of and mirrored is None):
         return None
     return crop_key(request, own, mirrored, crop)
-
-
-def _content(path: Path, store: CropStore, writer: SegmentWriter) -> str:
-    key = place_key(path)
-    if key not in store:
-        writer.append([{"kind": "content", "key": key, "sha256": content_digest(path)}])
-        store.refresh()
-    return store.record(key)["sha256"]

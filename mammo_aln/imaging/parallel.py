@@ -6,16 +6,18 @@ import ctypes
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
 
 from mammo_aln.config import CropConfig, PixelConfig
-from mammo_aln.imaging.derive import derive_group
+from mammo_aln.imaging.derive import Known, derive_group, image_keys
+from mammo_aln.imaging.known import known_records
 from mammo_aln.imaging.regions import ImagePlan
 from mammo_aln.imaging.store import CropStore, SegmentWriter
 from mammo_aln.progress import track
@@ -38,45 +40,107 @@ def make_crops(
     workers = workers or os.cpu_count() or 1
     if not groups:
         return failures
-    count = sum(len(group) for group in groups)
+    todo = _ToDo(groups, pixels, crop, store)
+    unit = "image" if len(groups) == sum(len(group) for group in groups) else "group"
     if len(groups) <= FEW_GROUPS or workers <= 1:
-        writer = SegmentWriter(store.path)
-        for group in track(groups, total=len(groups), what="crops", unit="image" if count == len(groups) else "group"):
-            failures |= derive_group(group, pixels, crop, store, writer)
-        writer.close()
-        return failures
-    settings = (str(store.path), pixels, crop)
-    done = _pooled(groups, settings, min(workers, len(groups)))
-    for found in track(done, total=len(groups), what="crops", unit="image" if count == len(groups) else "group"):
+        done = _here(todo, SegmentWriter(store.path))
+    else:
+        done = _pooled(todo, min(workers, len(groups)))
+    for found in track(done, total=len(groups), what="crops", unit=unit):
         failures |= found
     return failures
 
 
-def _pooled(groups: list[Group], settings: tuple[Any, ...], workers: int) -> Iterator[dict[str, str]]:
+@dataclass(frozen=True)
+class Task:
+    """One group and what the store holds of it. With `files_only` its files are only told apart by their content."""
+
+    group: Group
+    known: Known = field(default_factory=dict)
+    files_only: bool = False
+
+
+class _ToDo:
+    """Groups in turn, each with what the store, which other processes may fill too, holds of it by then.
+
+    Where the store was not empty, a file may be known under another path: its content is looked at first, and only
+    then does this process, the one that reads the store, know what is missing.
+    """
+
+    def __init__(self, groups: Iterable[Group], pixels: PixelConfig, crop: CropConfig, store: CropStore) -> None:
+        self.settings = (pixels, crop)
+        self.store = store
+        self._left = list(reversed(list(groups)))
+        self._looks_first = len(store) > 0
+        self._looked_at: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._left)
+
+    def take(self) -> Task:
+        """The next task."""
+        task = self.with_all_known(self._left.pop())
+        seen = sum(record["kind"] == "content" for record in task.known.values())
+        look = self._looks_first and seen < len(task.group) and task.group[0].image_id not in self._looked_at
+        return replace(task, files_only=look)
+
+    def with_all_known(self, group: Group) -> Task:
+        """A group with what the store holds of it now."""
+        self.store.refresh()
+        return Task(group, known_records(group, *self.settings, self.store))
+
+    def give_back(self, group: Group) -> None:
+        """A group whose files were looked at is the next one."""
+        self._looked_at.add(group[0].image_id)
+        self._left.append(group)
+
+
+def _done(task: Task, settings: tuple[PixelConfig, CropConfig], writer: SegmentWriter) -> dict[str, str]:
+    if task.files_only:
+        image_keys(task.group, settings[0], task.known, writer)
+        return {}
+    return derive_group(task.group, *settings, task.known, writer)
+
+
+def _here(todo: _ToDo, writer: SegmentWriter) -> Iterator[dict[str, str]]:
+    while todo:
+        task = todo.take()
+        found = _done(task, todo.settings, writer)
+        if task.files_only:
+            todo.give_back(task.group)
+        else:
+            yield found
+    writer.close()
+
+
+def _pooled(todo: _ToDo, workers: int) -> Iterator[dict[str, str]]:
     """Failures of each group, as they end. A group whose process dies is tried once more, alone."""
     suspects: list[Group] = []
-    left = list(reversed(groups))
-    while left:
+    settings = (str(todo.store.path), *todo.settings)
+    while todo:
         with _pool(settings, workers) as pool:
-            running: dict[Future[dict[str, str]], Group] = {}
+            running: dict[Future[dict[str, str]], Task] = {}
             try:
-                while left or running:
-                    while left and len(running) < workers * QUEUED_PER_WORKER:
+                while todo or running:
+                    while todo and len(running) < workers * QUEUED_PER_WORKER:
+                        task = todo.take()
                         with script_hidden(), _huge_pages():
-                            running[pool.submit(_work, left[-1])] = left[-1]
-                        left.pop()
+                            running[pool.submit(_work, task)] = task
                     ended, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in ended:
-                        found = future.result()
+                        found, task = future.result(), running[future]
                         del running[future]
-                        yield found
+                        if task.files_only:
+                            todo.give_back(task.group)
+                        else:
+                            yield found
             except BrokenProcessPool:
-                suspects += running.values()
+                suspects += [task.group for task in running.values()]
     for group in suspects:
         with _pool(settings, 1) as pool:
             try:
                 with script_hidden(), _huge_pages():
-                    future = pool.submit(_work, group)
+                    future = pool.submit(_work, todo.with_all_known(group))
                 found = future.result()
             except BrokenProcessPool:
                 found = {image.image_id: _CRASHED for image in group}
@@ -102,7 +166,7 @@ def _huge_pages() -> Iterator[None]:
             os.environ["GLIBC_TUNABLES"] = before
 
 
-_OF_THIS_PROCESS: dict[str, tuple[PixelConfig, CropConfig, CropStore, SegmentWriter]] = {}
+_OF_THIS_PROCESS: dict[str, tuple[tuple[PixelConfig, CropConfig], SegmentWriter]] = {}
 
 
 _M_MMAP_THRESHOLD = -3
@@ -122,8 +186,8 @@ def _return_large_blocks() -> None:
 def _begin(path: str, pixels: PixelConfig, crop: CropConfig) -> None:
     _return_large_blocks()
     cv2.setNumThreads(1)
-    _OF_THIS_PROCESS["settings"] = (pixels, crop, CropStore(path), SegmentWriter(path))
+    _OF_THIS_PROCESS["settings"] = ((pixels, crop), SegmentWriter(path))
 
 
-def _work(group: Group) -> dict[str, str]:
-    return derive_group(group, *_OF_THIS_PROCESS["settings"])
+def _work(task: Task) -> dict[str, str]:
+    return _done(task, *_OF_THIS_PROCESS["settings"])

@@ -22,7 +22,7 @@ _VIEW_ORDER = {"CC": 0, "MLO": 1}
 _OTHER_SIDE = {"L": "R", "R": "L"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CropRequest:
     """One crop that a treated axilla (`unit_id`) asks of one image.
 
@@ -55,7 +55,7 @@ class CropRequest:
         return bool(self.estimate)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImagePlan:
     """One image, what its table row says of it, and all crops wanted from it.
 

@@ -14,8 +14,9 @@ from mammo_aln.cohort.tables import Cohort
 from mammo_aln.config import CropConfig, PixelConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
-from mammo_aln.imaging.derive import image_key, place_key, request_key
-from mammo_aln.imaging.parallel import Group, make_crops
+from mammo_aln.imaging.derive import request_key
+from mammo_aln.imaging.known import is_complete, known_image_keys
+from mammo_aln.imaging.parallel import make_crops
 from mammo_aln.imaging.regions import CropPlan, CropRequest, Exclusion, ImagePlan, linked_groups, plan_crops
 from mammo_aln.imaging.store import CropStore
 from mammo_aln.progress import say
@@ -97,7 +98,7 @@ def build_crops(
     path = Path(store) if store is not None else cohort.root / ".crops"
     plan = _part(plan_crops(cohort, crop), shard)
     reader = CropStore(path)
-    waiting = [group for group in linked_groups(plan.images) if not _is_complete(group, pixels, crop, reader)]
+    waiting = [group for group in linked_groups(plan.images) if not is_complete(group, pixels, crop, reader)]
     failures = make_crops(waiting, pixels, crop, reader, workers)
     reader.refresh()
     rows, exclusions, cards = _describe(plan, pixels, crop, reader, failures)
@@ -130,25 +131,6 @@ def _part(plan: CropPlan, shard: tuple[int, int] | None) -> CropPlan:
         raise InputError(f"shard = {number}/{parts}: expected 1/{parts} to {parts}/{parts}")
     kept = {image.image_id for group in linked_groups(plan.images)[number - 1 :: parts] for image in group}
     return CropPlan(tuple(image for image in plan.images if image.image_id in kept), plan.exclusions)
-
-
-def known_image_keys(images: Sequence[ImagePlan], pixels: PixelConfig, store: CropStore) -> dict[str, str]:
-    """Keys of those images whose file stands as the store knows it."""
-    keys = {}
-    for image in images:
-        try:
-            place = place_key(image.path)
-        except OSError:
-            continue  # its absence is told when it is read
-        if place in store:
-            keys[image.image_id] = image_key(store.record(place)["sha256"], image, pixels)
-    return keys
-
-
-def _is_complete(group: Group, pixels: PixelConfig, crop: CropConfig, store: CropStore) -> bool:
-    keys = known_image_keys(group, pixels, store)
-    wanted = [request_key(request, keys, crop) for image in group for request in image.requests]
-    return all(key is not None and key in store for key in wanted)
 
 
 def _describe(

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,6 +281,8 @@ class Bomb:
     """Stands for a file that crashes its decoder: it ends the process that unpickles it."""
 
     image_id = "bad"
+    path = Path("bad.dcm")
+    requests = ()
 
     def __reduce__(self):
         return os._exit, (1,)
@@ -318,3 +321,15 @@ def test_processes_shards_and_a_script_without_main_guard(tmp_path):
     assert len(whole.table) == len(set(keys_in_journals(tmp_path / "c" / ".crops"))) == 13
     with pytest.raises(InputError, match="3/2"):
         build_crops(cohort, PixelConfig(), SMALL, shard=(3, 2))
+
+
+@pytest.mark.parametrize("count", [3, 6])
+def test_files_that_moved_are_known_by_their_content(tmp_path, count):
+    """Few images are made in this process, more in others; the others never read the store."""
+    cohort = small_cohort(tmp_path / "c", count)
+    before = build_crops(cohort, PixelConfig(), SMALL, store=tmp_path / "store", workers=2)
+    records = keys_in_journals(tmp_path / "store")
+    shutil.copytree(tmp_path / "c", tmp_path / "moved")
+    moved = build_crops(read_cohort(tmp_path / "moved"), PixelConfig(), SMALL, store=tmp_path / "store", workers=2)
+    assert list(moved.table["key"]) == list(before.table["key"])
+    assert sorted(keys_in_journals(tmp_path / "store")) == sorted(records)
