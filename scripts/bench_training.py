@@ -213,7 +213,7 @@ def loader_rows(given: argparse.Namespace) -> list[list[str]]:
         count = passes * len(keys)
         begun = time.perf_counter()
         for number, key in enumerate(islice(cycle(keys), count)):
-            augment(store.read(key).astype(np.float32) / np.float32(65535), (0, 0, number, 0))
+            augment(store.read_values(key), (0, 0, number, 0))
         return (time.perf_counter() - begun) / count
 
     peer = monai_loader([store.read(key).copy() for key in keys], data, crop) if find_spec("monai") else None
