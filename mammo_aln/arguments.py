@@ -16,6 +16,9 @@ from mammo_aln.errors import InputError
 from mammo_aln.limits import refuse_outside_limits
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
+SHORT = {"--max_pixels": "--pixels.max_pixels"}
+"""Settings that may be given without their section."""
+
 FLAGS_WITHOUT_VALUE = ("--help", "-h", "--print_config")
 
 
@@ -122,6 +125,7 @@ def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[
                 value = rest.pop(0)
             else:
                 raise InputError(f"{key}: a value is missing")
+        key = SHORT.get(key, key) if SHORT.get(key, key)[2:].split(".")[0] in hints else key
         if key == "--config":
             value = str(find_config(value))
         if key[2:] == positional and _is_list(hints[positional]) and not value.startswith("["):

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"mammo-aln: unknown verb {verb!r}; known: {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    from mammo_aln.errors import InputError, Requeue
+    from mammo_aln.errors import CheckFailed, InputError, Requeue
 
     try:
         return _run(verb, rest)
@@ -86,6 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"mammo-aln {verb}: {error}", file=sys.stderr)
         return 2
+    except CheckFailed as found:
+        print(f"mammo-aln {verb}: {found}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"mammo-aln {verb}: stopped; the same command goes on from what is finished", file=sys.stderr)
         return 130

@@ -10,6 +10,10 @@ class InputError(Exception):
     """Wrong input or setting, told in plain words that say what to do."""
 
 
+class CheckFailed(Exception):
+    """A check found problems (exit code 1); the message lists them and says what to do."""
+
+
 class Requeue(BaseException):
     """A signal asked the process to leave; what is done is saved, the same command goes on (exit code 75)."""
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import multiprocessing.connection
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,3 +22,16 @@ def script_hidden() -> Iterator[None]:
         yield
     finally:
         names.update(hidden)
+
+
+def end_with_parent() -> None:
+    """Have this process of a pool end at once when the process that started it has gone, by kill -9 too."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait_and_end() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait_and_end, daemon=True).start()

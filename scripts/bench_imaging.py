@@ -119,11 +119,11 @@ def worker_memory(idle: Path, busy: Path) -> None:
     crop = CropConfig(strategy="all")
     parallel._begin(str(busy / ".crops"), PixelConfig(), crop)
     for group in linked_groups(plan_crops(read_cohort(idle), crop).images):
-        assert not parallel._work(parallel.Task(group))
+        assert not parallel._work(parallel.Task(group)).failures
     groups = linked_groups(plan_crops(read_cohort(busy), crop).images)
     before = status_mb("VmRSS")
     for group in groups:
-        assert not parallel._work(parallel.Task(group))
+        assert not parallel._work(parallel.Task(group)).failures
     print(status_mb("VmHWM") - before)
 
 

@@ -18,7 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from mammo_aln.spawning import script_hidden
+from mammo_aln.spawning import end_with_parent, script_hidden
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -38,6 +38,7 @@ TEXT = {
     "patient": 0x00100020,
     "body_part": 0x00180015,
     "magnification": 0x00181114,
+    "processing": 0x00181400,
     "imager_spacing_mm": 0x00181164,
     "positioner": 0x00181508,
     "view_position": 0x00185101,
@@ -72,6 +73,8 @@ ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 IMPLICIT, BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
+BARE_STARTS = (b"\x02\x00", b"\x08\x00")
+NO_MARKER = "not DICOM (no DICM marker after 128 bytes)"
 _EXPLICIT_HEAD = struct.Struct("<HH2sH").unpack_from
 _IMPLICIT_HEAD = struct.Struct("<HHI").unpack_from
 _LENGTH = struct.Struct("<I").unpack_from
@@ -103,6 +106,7 @@ class Header:
     laterality: str
     image_laterality: str
     magnification: str
+    processing: str
     imager_spacing_mm: str
     spacing_mm: str
     photometric: str
@@ -152,7 +156,7 @@ def over_files(tell: Callable[[Path], Told], paths: Iterable[Path], workers: int
         yield from map(tell, paths)
         return
     # spawned, not forked: the caller may hold threads (torch), and such a module is quick to import
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
         with script_hidden():
             told = pool.map(tell, paths, chunksize=100)
         yield from told
@@ -169,7 +173,8 @@ def read_header(path: Path) -> Header | Excluded:
         with path.open("rb", buffering=0) as file:
             data = file.read(FIRST_READ_BYTES)
             if data[128:132] != b"DICM":
-                return Excluded("not DICOM (no DICM marker after 128 bytes)")
+                # Exports without the 128 bytes before the marker exist; they begin with a group of the header.
+                return _with_pydicom(path, force=True) if data[:2] in BARE_STARTS else Excluded(NO_MARKER)
             try:
                 return _header(_plain_fields(data))
             except (_NotPlainError, struct.error):
@@ -183,7 +188,7 @@ def read_header(path: Path) -> Header | Excluded:
     return _with_pydicom(path)
 
 
-def _with_pydicom(path: Path) -> Header | Excluded:
+def _with_pydicom(path: Path, *, force: bool = False) -> Header | Excluded:
     import pydicom
 
     tags: list[Any] = [*sorted(WANTED)]
@@ -191,7 +196,9 @@ def _with_pydicom(path: Path) -> Header | Excluded:
         # pydicom's warnings, and their copies in its log, quote values of the header
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=force)
+            if force and "Rows" not in dataset and "SOPClassUID" not in dataset:
+                return Excluded(NO_MARKER)
             fields = _dataset_fields(dataset)
             fields[TRANSFER_SYNTAX] = str(dataset.file_meta.get("TransferSyntaxUID", ""))
             return _header(fields)
@@ -293,8 +300,10 @@ def _header(fields: Fields) -> Header:
     known: dict[str, Any] = {name: _text(fields, tag) for name, tag in TEXT.items()}
     known |= {name: _whole(_text(fields, tag)) for name, tag in UNSIGNED.items()}
     view = _first(fields, VIEW_CODES)
+    at_top = fields.get(VIEW_MODIFIERS, [])
     shared = _first(_first(fields, SHARED_GROUPS), FRAME_ANATOMY)
-    modifiers = view.get(VIEW_MODIFIERS, [])
+    within = view.get(VIEW_MODIFIERS, [])
+    modifiers = [*(at_top if isinstance(at_top, list) else []), *(within if isinstance(within, list) else [])]
     return Header(
         transfer_syntax=_text(fields, TRANSFER_SYNTAX),
         image_type=tuple(part.strip() for part in known.pop("image_type").split("\\")),
@@ -302,7 +311,7 @@ def _header(fields: Fields) -> Header:
         image_laterality=known.pop("image_laterality") or _text(shared, FRAME_LATERALITY),
         view_code=_text(view, CODE_VALUE),
         view_meaning=_text(view, CODE_MEANING),
-        view_modifiers=tuple(_text(item, CODE_MEANING) for item in modifiers if isinstance(item, dict)),
+        view_modifiers=tuple(_text(item, CODE_MEANING) for item in modifiers),
         voi_luts=len(fields.get(VOI_LUTS, "")),
         region_code=_text(_first(fields, ANATOMIC_REGION), CODE_VALUE),
         **known,

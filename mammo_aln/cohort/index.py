@@ -167,7 +167,8 @@ def _rows(
     paths = [before + relative for relative, _ in found]
     groups = [_group(relative, mammogram) for relative, mammogram in found]
     number_of = {group: known[path] for path, group in zip(paths, groups, strict=True) if path in known}
-    taken = {*known.values()}
+    # A folder's name is its patient's, so that no number may be one.
+    taken = {*known.values(), *(name for kind, name in groups if kind == "folder")}
     rows = []
     for (relative, mammogram), given, group in zip(found, paths, groups, strict=True):
         if group not in number_of:

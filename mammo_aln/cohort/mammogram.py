@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from mammo_aln.cohort.headers import Excluded, Header
+from mammo_aln.cohort.kinds import FOR_PROCESSING_CLASSES, Kind, kind_of
+from mammo_aln.cohort.views import view_named
 
 MG_CLASSES = ("1.2.840.10008.5.1.4.1.1.1.2", "1.2.840.10008.5.1.4.1.1.1.2.1")  # for presentation, for processing
-TOMOSYNTHESIS_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.13.1.3",
-    "1.2.840.10008.5.1.4.1.1.13.1.4",
-    "1.2.840.10008.5.1.4.1.1.13.1.5",
-)
 # Projection modalities that film scanners, computed radiography and exports give to mammograms.
 OTHER_MODALITIES = ("CR", "DX", "RG", "OT", "SC", "RF", "XA")
 BREAST_CODES = ("T-04000", "76752008")  # SNOMED RT and CT: breast
-VIEW_OF_CODE = {"R-10242": "CC", "399162004": "CC", "R-10226": "MLO", "399368009": "MLO"}
-VIEW_OF_MEANING = {"craniocaudal": "CC", "mediolateraloblique": "MLO"}
-# a side before (RCC, LMLO) and the mark of an implant-displaced view behind (MLOID) are no view of their own
-VIEW_TEXT = re.compile(r"(?P<side>[LR]?)[ -]?(?P<view>CC|MLO)[ -]?(?P<implant>(ID)?)")
-NOT_SCREENING = ("STEREO", "BIOPSY", "SPECIMEN", "SCOUT")
-SYNTHETIC = ("GENERATED_2D", "C-VIEW", "SYNTHETIC", "INTELLIGENT2D")
+NOT_SCREENING = ("BIOPSY", "SPECIMEN", "SCOUT")
 MODIFIERS = {
     "magnification": "magnification view",
     "spot": "spot compression view",
@@ -31,6 +22,7 @@ MODIFIERS = {
     "rolled": "rolled view",
     "tangential": "tangential view",
 }
+KIND_WORDS = {"synthetic_2d": "synthetic 2D image made from tomosynthesis", "stereotactic": "stereotactic image"}
 SPACING_MM = (0.005, 1.0)
 """Least and largest millimetres of breast that a mammogram's pixel can measure."""
 
@@ -53,7 +45,8 @@ def judge(header: Header) -> Mammogram | Excluded:
     2. Modality MG or a mammography SOP class is a mammogram. CR, DX, RG, OT, SC, RF, XA are one if a tag says breast:
        BodyPartExamined, OrganExposed, AnatomicRegionSequence, PositionerType MAMMOGRAPHIC, or `mammo` in a
        description. Any other modality is none, even of the breast (US, MR, PT, SEG).
-    3. Tomosynthesis, several frames, colour, stereotactic, biopsy, specimen and quality-control images are left out.
+    3. Tomosynthesis, several frames, colour, biopsy, specimen and quality-control images are left out; a synthetic 2D
+       image made from tomosynthesis and a stereotactic one stay, flagged.
     4. View: ViewPosition, else ViewCodeSequence by code, else by meaning. A view other than CC and MLO is left out,
        with its name as the reason; an unknown one stays, flagged. View modifiers are flagged.
     5. Side: ImageLaterality (or the functional groups'), else Laterality, else that in ViewPosition. `B` is left out.
@@ -99,7 +92,7 @@ def spacing_text(tag: str) -> str:
 
 
 def _unsuitable(header: Header) -> str:
-    if header.sop_class in TOMOSYNTHESIS_CLASSES or "TOMOSYNTHESIS" in header.image_type:
+    if _kind(header) == "tomosynthesis":
         return "tomosynthesis; only single 2D mammograms are read"
     if header.frames > 1:
         return f"{header.frames} frames; only single 2D mammograms are read"
@@ -134,25 +127,22 @@ def _flags(header: Header, evidence: str) -> list[str]:
         flags.append(f"modality {header.modality or 'unknown'}, not MG: taken as a mammogram because of {evidence}")
     if not has_spacing(header):
         flags.append(NO_SPACING)
-    if header.presentation_intent == "FOR PROCESSING":
+    if header.presentation_intent == "FOR PROCESSING" or header.sop_class in FOR_PROCESSING_CLASSES:
         flags.append("for processing: raw detector values")
-    if any(word in " ".join([*header.image_type, header.series_description]).upper() for word in SYNTHETIC):
-        flags.append("synthetic 2D image made from tomosynthesis")
+    flags += [KIND_WORDS[kind]] if (kind := _kind(header)) in KIND_WORDS else []
     return flags
+
+
+def _kind(header: Header) -> Kind:
+    described = [header.series_description.upper(), header.processing.upper()]
+    return kind_of(header.sop_class, [value.upper() for value in header.image_type], described, header.frames)
 
 
 def _view(header: Header) -> tuple[str, str, list[str]]:
     """View, the side that ViewPosition names, and flags of the view's modifiers."""
     modifiers = " ".join(header.view_modifiers).lower()
     flags = [words for key, words in MODIFIERS.items() if key in modifiers]
-    stated = header.view_position.upper()
-    match = VIEW_TEXT.fullmatch(stated)
-    if match:
-        if match["implant"] and MODIFIERS["implant"] not in flags:
-            flags.append(MODIFIERS["implant"])
-        return match["view"], match["side"], flags
-    if stated:
-        return stated, "", flags
-    meaning = re.sub("[^a-z]", "", header.view_meaning.lower())
-    by_code = VIEW_OF_CODE.get(header.view_code) or VIEW_OF_MEANING.get(meaning)
-    return by_code or header.view_meaning or header.view_code, "", flags
+    view, side, displaced = view_named(header.view_position, header.view_code, header.view_meaning)
+    if displaced and MODIFIERS["implant"] not in flags:
+        flags.append(MODIFIERS["implant"])
+    return view or header.view_meaning or header.view_code, side, flags

@@ -13,7 +13,7 @@ import numpy as np
 
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.config import CropConfig, PixelConfig
-from mammo_aln.errors import InputError
+from mammo_aln.errors import CheckFailed, InputError
 from mammo_aln.imaging.derive import request_key
 from mammo_aln.imaging.export import export_name
 from mammo_aln.imaging.known import known_image_keys
@@ -47,7 +47,8 @@ def audit_crops(
         the number of crops compared.
 
     Raises:
-        InputError: a crop differs (all of them are listed), the store has none of these, or `share` is out of range.
+        CheckFailed: a crop differs; all of them are listed.
+        InputError: the store has none of these, or `share` is out of range.
     """
     if not 0.0 < share <= 1.0:
         raise InputError(f"audit share = {share}: expected more than 0 and at most 1")
@@ -84,7 +85,10 @@ def audit_crops(
         ]
     if faults:
         listed = "\n".join(faults)
-        raise InputError(f"{path}: {len(faults)} of {len(chosen)} audited crops are not what the files give:\n{listed}")
+        raise CheckFailed(
+            f"{path}: {len(faults)} of {len(chosen)} audited crops are not what the files give:\n{listed}\nremove that "
+            "folder and make the crops anew"
+        )
     return len(chosen)
 
 

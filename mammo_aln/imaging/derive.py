@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +24,7 @@ from mammo_aln.imaging.regions import CropRequest, ImagePlan
 from mammo_aln.imaging.spacing import Spacing
 from mammo_aln.imaging.store import SegmentWriter, StoreUnwritable
 
-PIXEL_PATH_VERSION = 1
+PIXEL_PATH_VERSION = 2
 """Raise this when any step from file to crop changes its result: every stored crop is then made anew."""
 
 Known: TypeAlias = "dict[str, dict[str, Any]]"
@@ -265,8 +266,13 @@ def derive_group(
         except StoreUnwritable:
             raise
         except (InputError, OSError) as error:
-            failures[image.image_id] = str(error).replace(str(image.path), image.path.name)
+            failures[image.image_id] = without_path(error, image.path)
     return failures
+
+
+def without_path(error: Exception, path: Path) -> str:
+    """What went wrong, without the file's name: exports are often named after the patient. `images.csv` knows it."""
+    return str(error).replace(f"{path}: ", "cannot be read: ").replace(str(path), "the file")
 
 
 def image_keys(
@@ -280,10 +286,11 @@ def image_keys(
             place = place_key(image.path)
             if place not in known:
                 record = {"kind": "content", "key": place, "sha256": content_digest(image.path)}
-                writer.append([record])
                 known[place] = record
+                with suppress(StoreUnwritable):  # a finished store may be read-only; a crop that it lacks will say so
+                    writer.append([record])
         except OSError as error:
-            failures[image.image_id] = f"{image.path.name}: {error.strerror or error}"
+            failures[image.image_id] = f"cannot be read: {error.strerror or type(error).__name__}"
         else:
             keys[image.image_id] = image_key(known[place]["sha256"], image, pixels)
     return keys, failures

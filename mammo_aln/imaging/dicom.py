@@ -287,6 +287,8 @@ def decode(dataset: FileDataset, path: str | Path, *, threads: int = 1) -> tuple
             )
         if not codecs.is_supported(syntax):
             raise UnreadableDicom(f"{path}: transfer syntax {syntax} is not supported")
+        if "PixelData" in dataset and dataset.get("PixelRepresentation") is None:
+            dataset.PixelRepresentation = 0  # as the typed header takes it
         _encoded_frames_are_whole(dataset, syntax, path)
         stored = _decoded(dataset, syntax, threads, path)
         if stored.size == 0:

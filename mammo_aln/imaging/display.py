@@ -62,7 +62,8 @@ REFUSALS = (
     Refusal(lambda h: h.frames > 1, "has {h.frames} frames: expected a single 2D image"),
     Refusal(
         lambda h: h.samples > 1 or h.photometric not in ("MONOCHROME1", "MONOCHROME2"),
-        "is {h.photometric} with {h.samples} samples per pixel: expected MONOCHROME1 or MONOCHROME2",
+        "has PhotometricInterpretation {h.photometric!r} and {h.samples} samples per pixel: expected MONOCHROME1 or "
+        "MONOCHROME2 and one",
     ),
     Refusal(lambda h: h.bits_allocated not in (8, 16), "has {h.bits_allocated} bits per pixel: expected 8 or 16"),
     Refusal(lambda h: h.view == "SPECIMEN", "shows a specimen, not a breast"),

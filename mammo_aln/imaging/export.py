@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mammo_aln.errors import InputError
+from mammo_aln.errors import CheckFailed, InputError
 from mammo_aln.files import write_csv, write_json, written_whole
 from mammo_aln.imaging.store import CropStore
 from mammo_aln.imaging.store_build import CropSet
@@ -29,6 +29,7 @@ def export_crops(crop_set: CropSet, out_dir: str | Path) -> Path:
 
     Raises:
         InputError: two different crops would have one name, as dots in names may cause; nothing is written then.
+        CheckFailed: the store's pixels of a crop are not those that were written.
     """
     out = Path(out_dir)
     store = crop_set.open_store()
@@ -40,6 +41,11 @@ def export_crops(crop_set: CropSet, out_dir: str | Path) -> Path:
             raise InputError(f"two crops would be named {name}: rename the image or the region whose name has a dot")
     for row in track(rows, total=len(rows), what="export", unit="crop"):
         name = _name(row)
+        if not store.is_intact(row["key"]):
+            raise CheckFailed(
+                f"{store.path}: the stored pixels of {name} do not have the checksum that was recorded; remove that "
+                "folder and make the crops anew"
+            )
         with written_whole(out / f"{name}.npy") as part, part.open("wb") as file:
             np.save(file, store.read(row["key"]))
         write_json(out / f"{name}.json", _card(row, store))

@@ -4,6 +4,7 @@ ledger."""
 from __future__ import annotations
 
 FALLBACK_CODES: dict[str, str] = {
+    "unreadable": "the file cannot be read as a mammogram",
     # words of the stored matrix
     "high_bit_odd": "HighBit is not BitsStored - 1; the words themselves decided where the values lie",
     "bits_stored_exceeded": "values need more bits than BitsStored says, no overlay explains it; the values were kept",

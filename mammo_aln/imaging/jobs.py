@@ -16,6 +16,9 @@ from mammo_aln.imaging.store_build import build_crops
 from mammo_aln.progress import say
 from mammo_aln.slurm import await_jobs, submit
 
+NEEDED = ("patients", "images")
+"""Tables without which nothing can be cropped; the whole breast, and the axilla of an MLO view, need no box."""
+
 
 def crop_cohort(
     cohort_folder: Path,
@@ -48,7 +51,7 @@ def crop_cohort(
         slurm: build in so many SLURM jobs first, each one part of the images, and wait for them.
         cluster: what such a job asks for.
     """
-    cohort = read_cohort(cohort_folder)
+    cohort = read_cohort(cohort_folder, need=NEEDED, outcome=False)
     if slurm:
         _build_on_slurm(cohort, pixels, crop, store, workers, slurm, cluster)
     crops = build_crops(cohort, pixels, crop, store=store, workers=workers, shard=shard)
@@ -77,7 +80,14 @@ class ShardJob:
         cohort_folder, pixels, crop, store, workers = self.settings
         cores = os.environ.get("SLURM_CPUS_ON_NODE")
         count = workers or (int(cores) if cores else None)
-        crops = build_crops(read_cohort(cohort_folder), pixels, crop, store=store, workers=count, shard=self.shard)
+        crops = build_crops(
+            read_cohort(cohort_folder, need=NEEDED, outcome=False),
+            pixels,
+            crop,
+            store=store,
+            workers=count,
+            shard=self.shard,
+        )
         return len(crops.table)
 
     def checkpoint(self) -> Any:

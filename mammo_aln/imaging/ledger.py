@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from mammo_aln.imaging.fallbacks import FALLBACK_CODES
 from mammo_aln.imaging.store_build import CropSet
 
 CROP_CODES: dict[str, str] = {
+    "uncropped": "no crop of the image could be made; exclusions.csv tells why",
     "padding_over_10_percent": "more than 10 % of the crop lies outside the image",
     "box_partly_outside_image": "the box reaches beyond the image",
     "box_off_breast": "less than half of the box lies on the breast",
@@ -22,12 +25,14 @@ def in_words(code: str) -> str:
 
 
 def fallback_ledger(crop_set: CropSet) -> dict[str, dict[str, int]]:
-    """Per centre, the number of images and how many of them each fallback code touches.
+    """Per centre, the number of images, those that gave no crop among them, and how many each fallback code touches.
 
     Returns:
         `{center: {"images": n, code: count, ...}}`, centres and codes sorted.
     """
-    table = crop_set.table
+    lost = crop_set.uncropped
+    lost = lost.assign(fallbacks=[";".join(filter(None, ("uncropped", codes))) for codes in lost["fallbacks"]])
+    table = pd.concat([crop_set.table[["image_id", "center", "fallbacks"]], lost], ignore_index=True)
     ledger: dict[str, dict[str, int]] = {}
     for center, rows in sorted(table.groupby("center"), key=lambda item: str(item[0])):
         codes = rows["fallbacks"].str.split(";").explode()

@@ -21,7 +21,7 @@ from mammo_aln.imaging.known import known_records
 from mammo_aln.imaging.regions import ImagePlan
 from mammo_aln.imaging.store import CropStore, SegmentWriter
 from mammo_aln.progress import track
-from mammo_aln.spawning import script_hidden
+from mammo_aln.spawning import end_with_parent, script_hidden
 
 FEW_GROUPS = 4
 """Up to so many, starting processes takes longer than the work."""
@@ -89,17 +89,27 @@ class _ToDo:
         self.store.refresh()
         return Task(group, known_records(group, *self.settings, self.store))
 
-    def give_back(self, group: Group) -> None:
+    def give_back(self, group: Group, contents: Iterable[dict[str, Any]]) -> None:
         """A group whose files were looked at is the next one."""
+        for record in contents:
+            self.store.tell(record)
         self._looked_at.add(group[0].image_id)
         self._left.append(group)
 
 
-def _done(task: Task, settings: tuple[PixelConfig, CropConfig], writer: SegmentWriter) -> dict[str, str]:
+@dataclass(frozen=True)
+class Done:
+    """What became of a task: why images failed, or what its files hold where they alone were looked at."""
+
+    failures: dict[str, str]
+    contents: tuple[dict[str, Any], ...] = ()
+
+
+def _done(task: Task, settings: tuple[PixelConfig, CropConfig], writer: SegmentWriter) -> Done:
     if task.files_only:
         image_keys(task.group, settings[0], task.known, writer)
-        return {}
-    return derive_group(task.group, *settings, task.known, writer)
+        return Done({}, tuple(record for record in task.known.values() if record["kind"] == "content"))
+    return Done(derive_group(task.group, *settings, task.known, writer))
 
 
 def _here(todo: _ToDo, writer: SegmentWriter) -> Iterator[dict[str, str]]:
@@ -107,9 +117,9 @@ def _here(todo: _ToDo, writer: SegmentWriter) -> Iterator[dict[str, str]]:
         task = todo.take()
         found = _done(task, todo.settings, writer)
         if task.files_only:
-            todo.give_back(task.group)
+            todo.give_back(task.group, found.contents)
         else:
-            yield found
+            yield found.failures
     writer.close()
 
 
@@ -119,7 +129,7 @@ def _pooled(todo: _ToDo, workers: int) -> Iterator[dict[str, str]]:
     settings = (str(todo.store.path), *todo.settings)
     while todo:
         with _pool(settings, workers) as pool:
-            running: dict[Future[dict[str, str]], Task] = {}
+            running: dict[Future[Done], Task] = {}
             try:
                 while todo or running:
                     while todo and len(running) < workers * QUEUED_PER_WORKER:
@@ -131,9 +141,9 @@ def _pooled(todo: _ToDo, workers: int) -> Iterator[dict[str, str]]:
                         found, task = future.result(), running[future]
                         del running[future]
                         if task.files_only:
-                            todo.give_back(task.group)
+                            todo.give_back(task.group, found.contents)
                         else:
-                            yield found
+                            yield found.failures
             except BrokenProcessPool:
                 suspects += [task.group for task in running.values()]
     for group in suspects:
@@ -141,10 +151,10 @@ def _pooled(todo: _ToDo, workers: int) -> Iterator[dict[str, str]]:
             try:
                 with script_hidden(), _huge_pages():
                     future = pool.submit(_work, todo.with_all_known(group))
-                found = future.result()
+                failures = future.result().failures
             except BrokenProcessPool:
-                found = {image.image_id: _CRASHED for image in group}
-        yield found
+                failures = {image.image_id: _CRASHED for image in group}
+        yield failures
 
 
 def _pool(settings: tuple[Any, ...], workers: int) -> ProcessPoolExecutor:
@@ -184,10 +194,11 @@ def _return_large_blocks() -> None:
 
 
 def _begin(path: str, pixels: PixelConfig, crop: CropConfig) -> None:
+    end_with_parent()
     _return_large_blocks()
     cv2.setNumThreads(1)
     _OF_THIS_PROCESS["settings"] = ((pixels, crop), SegmentWriter(path))
 
 
-def _work(task: Task) -> dict[str, str]:
+def _work(task: Task) -> Done:
     return _done(task, *_OF_THIS_PROCESS["settings"])

@@ -80,7 +80,7 @@ def write_proof(
         say(f"proof: the {len(shown)} worst of {len(ranked)} patients are drawn")
     part = replace(cohort, patients=cohort.patients[cohort.patients["patient_id"].isin(shown)])
     everything = replace(crop, strategy="all")
-    every = build_crops(part, pixels, everything, store=crops.store_path)
+    every = build_crops(part, pixels, everything, store=crops.store_path, list_exclusions=False)
     plans = {image.image_id: image for image in plan_crops(part, everything).images}
     lesions = _lesions(every.table, shown)
     store = every.open_store()

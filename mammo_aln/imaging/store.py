@@ -60,6 +60,7 @@ class CropStore:
         self._places: dict[str, tuple[int, int, int, int, int]] = {}  # segment, line start and end, pixel offset, side
         self._pixels: dict[int, NDArray[np.uint16]] = {}
         self._journals: dict[int, BinaryIO] = {}
+        self._told: dict[str, dict[str, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}
@@ -103,8 +104,12 @@ class CropStore:
                 self._places.setdefault(record["key"], (segment, begin, stop, offset, side))
         self._scanned[name] += start
 
+    def tell(self, record: Mapping[str, Any]) -> None:
+        """Know a record for as long as this reader lives, where the store itself cannot be written."""
+        self._told.setdefault(record["key"], dict(record))
+
     def __contains__(self, key: str) -> bool:
-        return key in self._places
+        return key in self._places or key in self._told
 
     def __len__(self) -> int:
         return len(self._places)
@@ -137,6 +142,8 @@ class CropStore:
         Raises:
             KeyError: the store has nothing under this key.
         """
+        if key not in self._places and key in self._told:
+            return self._told[key]
         segment, start, stop, _, _ = self._places[key]
         journal = self._journals.get(segment)
         if journal is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ CROP_COLUMNS = (
     "recipe",
     "fallbacks",
 )
+UNCROPPED_COLUMNS = ("image_id", "center", "fallbacks")
 EXCLUSION_COLUMNS = ("image_id", "patient_id", "region", "reason")
 
 
@@ -54,12 +55,14 @@ class CropSet:
         exclusions: what was asked for and cannot be had: `image_id`, `patient_id`, `region`, `reason`.
         store_path: the store's folder.
         recipe: `pixels` and `crop` settings and `cards`, the exact steps of each distinct recipe with its image count.
+        uncropped: images that gave no crop at all: `image_id`, `center`, `fallbacks` (`unreadable` where the file is).
     """
 
     table: pd.DataFrame
     exclusions: pd.DataFrame
     store_path: Path
     recipe: dict[str, Any]
+    uncropped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(UNCROPPED_COLUMNS)))
 
     def open_store(self) -> CropStore:
         """The store that `key` reads from."""
@@ -74,6 +77,7 @@ def build_crops(
     store: Path | None = None,
     workers: int | None = None,
     shard: tuple[int, int] | None = None,
+    list_exclusions: bool = True,
 ) -> CropSet:
     """Make every crop that is missing in the store, then describe all of them.
 
@@ -84,8 +88,7 @@ def build_crops(
         store: folder of the crop store; by default `.crops` in the cohort folder.
         workers: processes; by default one per core.
         shard: (3, 16) does the third of sixteen parts, for as many machines on one store.
-
-    Beside the segments, `exclusions.csv` tells what was asked for and cannot be had, and why.
+        list_exclusions: write `exclusions.csv` beside the segments: what was asked for and cannot be had, and why.
 
     Raises:
         InputError: nothing can be cropped, an unknown auxiliary region or shard, or percentiles in the wrong order.
@@ -102,16 +105,21 @@ def build_crops(
     failures = make_crops(waiting, pixels, crop, reader, workers)
     reader.refresh()
     rows, exclusions, cards = _describe(plan, pixels, crop, reader, failures)
+    uncropped = _uncropped(
+        plan, {row["image_id"] for row in rows}, known_image_keys(plan.images, pixels, reader), reader
+    )
     if not rows and shard is None:
         raise InputError(_nothing_left(cohort, exclusions))
     excluded = pd.DataFrame([asdict(one) for one in exclusions], columns=list(EXCLUSION_COLUMNS))
     name = "exclusions.csv" if shard is None else f"exclusions.{shard[0]}-of-{shard[1]}.csv"
-    _write_exclusions(path / name, excluded)
+    if list_exclusions:
+        _write_exclusions(path / name, excluded)
     return CropSet(
         pd.DataFrame(rows, columns=list(CROP_COLUMNS)),
         excluded,
         path,
         {"pixels": asdict(pixels), "crop": asdict(crop), "cards": cards},
+        pd.DataFrame(uncropped, columns=list(UNCROPPED_COLUMNS)),
     )
 
 
@@ -162,6 +170,16 @@ def _describe(
             rows.append(_row(image, request, record, own))
     listed = [{"digest": name, "images": used[name], "steps": card["steps"]} for name, card in cards.items()]
     return rows, list(dict.fromkeys(exclusions)), listed
+
+
+def _uncropped(plan: CropPlan, cropped: set[str], keys: dict[str, str], store: CropStore) -> list[tuple[str, str, str]]:
+    """Images without any crop, with the codes of what their header and pixels lacked."""
+    lost = [image for image in plan.images if image.image_id not in cropped]
+    codes = [
+        store.record(key)["fallbacks"] if (key := keys.get(image.image_id)) and key in store else ["unreadable"]
+        for image in lost
+    ]
+    return [(image.image_id, image.center, ";".join(found)) for image, found in zip(lost, codes, strict=True)]
 
 
 def _exclusion(request: CropRequest, reason: str) -> Exclusion:

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from mammo_aln.spawning import script_hidden
+from mammo_aln.spawning import end_with_parent, script_hidden
 
 Task = TypeVar("Task")
 QUEUED_PER_WORKER = 4
@@ -68,5 +68,6 @@ def _begin() -> None:
     import cv2
     import SimpleITK as sitk
 
+    end_with_parent()
     cv2.setNumThreads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -142,7 +142,7 @@ class MammoDataModule(pl.LightningDataModule):
         crop = CropConfig(strategy=crop) if isinstance(crop, str) else crop
         if crop.strategy == "all":
             raise InputError(f"crop.strategy: a model reads one crop; expected one of {', '.join(STRATEGIES)}")
-        need = ("patients", "images", "regions") if self.reads_images else ("patients",)
+        need = ("patients", "images") if self.reads_images else ("patients",)
         self.as_given = with_split(cohort if isinstance(cohort, Cohort) else read_cohort(cohort, need=need))
         whole = with_fold(self.as_given, data.folds, data.fold, data.fold_seed)
         self.splits = tuple(splits)

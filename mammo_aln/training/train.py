@@ -190,7 +190,7 @@ def data_module(cohort: Path | Cohort, settings: Settings, store: Path | None, *
 def read_for(settings: Settings, folder: Path) -> Cohort:
     """Read the tables that the model's inputs need."""
     images = {"primary", "auxiliary"} & set(settings.model.inputs)
-    return read_cohort(folder, need=("patients", "images", "regions") if images else ("patients",))
+    return read_cohort(folder, need=("patients", "images") if images else ("patients",))
 
 
 def _refuse_leak(settings: Settings, data: MammoDataModule) -> None:

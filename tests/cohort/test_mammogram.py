@@ -41,7 +41,8 @@ def test_view_and_side(tmp_path, tags, view, side):
     [
         ({"ViewPosition": "ML"}, "view ML is neither CC nor MLO"),
         ({"ViewPosition": "LMO"}, "view LMO is neither"),
-        (viewed("R-10224", "medio-lateral"), "view medio-lateral is neither"),
+        (viewed("R-10224", "medio-lateral"), "view ML is neither"),
+        (viewed("?", "caudo-cranial"), "view caudo-cranial is neither"),
         ({"ImageLaterality": "B"}, "both breasts"),
         ({"Modality": "US", "SOPClassUID": "1.2"}, "modality US, and no tag says mammogram"),
         ({"Modality": "MR", "SOPClassUID": "1.2"}, "modality MR"),
@@ -49,7 +50,8 @@ def test_view_and_side(tmp_path, tags, view, side):
         ({"Rows": 0}, "no image (modality MG"),
         ({"NumberOfFrames": 45}, "45 frames"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.3"}, "tomosynthesis"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "STEREO_MINUS"]}, "stereo image"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "TOMO", "NONE"]}, "tomosynthesis"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "BIOPSY"]}, "biopsy image"),
         ({"QualityControlImage": "YES"}, "quality-control image"),
         ({"SamplesPerPixel": 3}, "colour image"),
     ],
@@ -67,6 +69,8 @@ def test_left_out_with_a_reason(tmp_path, tags, reason):
         ({"ImagerPixelSpacing": [0, 0]}, NO_SPACING),
         ({"PresentationIntentType": "FOR PROCESSING"}, "for processing"),
         ({"ImageType": ["DERIVED", "PRIMARY", "GENERATED_2D"]}, "synthetic 2D"),
+        ({"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]}, "synthetic 2D"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "STEREO_MINUS"]}, "stereotactic image"),
         ({"ViewPosition": "MLOID"}, "implant-displaced view"),
         (viewed("R-10242", "x", "Spot Compression", "Magnification"), "magnification view"),
         (

@@ -328,7 +328,7 @@ REFUSED = {
     "tomosynthesis type": ({"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"]}, "tomosynthesis"),
     "colour": (
         {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0},
-        "RGB with 3 samples",
+        "'RGB' and 3 samples",
     ),
     "palette": ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR"),
     "specimen": ({"ViewPosition": None, "ViewCodeSequence": [item(CodeValue="G-8310")]}, "specimen"),

@@ -8,6 +8,8 @@ import pydicom
 import pytest
 from dicom_writer import breast, item, write_dicom
 
+from mammo_aln.cohort.headers import read_header as read_plain_header
+from mammo_aln.cohort.mammogram import judge
 from mammo_aln.errors import UnreadableDicom
 from mammo_aln.imaging.header import read_header
 
@@ -99,3 +101,34 @@ def test_nothing_that_identifies_a_patient_is_kept(tmp_path: Path) -> None:
     )
     for secret in ("Doe", "4711", "1970", "Elsewhere", "20200202"):
         assert secret not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("signed", "kind", "value", "expected"),
+    [(1, "US", 63536, -2000), (1, "SS", -2000, -2000), (0, "SS", -1, 65535), (0, "US", 4095, 4095)],
+)
+def test_padding_has_the_sign_of_the_pixels(tmp_path: Path, signed: int, kind: str, value: int, expected: int) -> None:
+    """PS3.3 C.7.5.1.1.2: the value's VR is that of the pixels; files that say otherwise mean the same word."""
+    path = write_dicom(tmp_path / "a.dcm", breast().astype("i2"), PixelRepresentation=signed)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new(0x00280120, kind, value)
+    dataset.save_as(path)
+    assert read_header(path).padding == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("tags", "view", "side", "displaced"),
+    [
+        ({"ViewPosition": "LMLO", "ImageLaterality": None}, "MLO", "L", False),
+        ({"ViewPosition": "RCC"}, "CC", "L", False),
+        ({"ViewPosition": "MLOID"}, "MLO", "L", True),
+        ({"ViewPosition": None, "ViewCodeSequence": [item(CodeMeaning="cranio-caudal")]}, "CC", "L", False),
+    ],
+)
+def test_index_and_pixels_read_one_view(tmp_path: Path, tags: dict, view: str, side: str, displaced: bool) -> None:
+    tags = {"ImageLaterality": "L", "Modality": "MG", **tags}
+    found = header(tmp_path, **tags)
+    assert (found.view, found.laterality, "implant_displaced" in found.view_modifiers) == (view, side, displaced)
+    indexed = judge(read_plain_header(tmp_path / "a.dcm"))
+    assert (indexed.view, indexed.laterality) == (view, side)
+    assert ("implant-displaced view" in indexed.flags) == displaced

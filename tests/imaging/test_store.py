@@ -17,11 +17,15 @@ import numpy as np
 import pytest
 from crop_cohort import image, mammogram, patient, small_cohort, write_image, write_tables
 
+from mammo_aln.cli import main
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.config import CropConfig, PixelConfig
-from mammo_aln.errors import InputError
+from mammo_aln.errors import CheckFailed, InputError
 from mammo_aln.imaging.audit import audit_crops
+from mammo_aln.imaging.export import export_crops
+from mammo_aln.imaging.ledger import fallback_ledger
 from mammo_aln.imaging.parallel import make_crops
+from mammo_aln.imaging.proof import write_proof
 from mammo_aln.imaging.regions import linked_groups, plan_crops
 from mammo_aln.imaging.store import CropStore, SegmentWriter
 from mammo_aln.imaging.store_build import build_crops
@@ -88,6 +92,7 @@ WRITE_FOREVER = """
 import itertools, sys
 import numpy as np
 from mammo_aln.imaging.parallel import make_crops
+from mammo_aln.imaging.proof import write_proof
 from mammo_aln.imaging.regions import linked_groups, plan_crops
 from mammo_aln.imaging.store import SegmentWriter
 writer = SegmentWriter(sys.argv[1])
@@ -203,8 +208,11 @@ def test_a_changed_file_is_cropped_anew_and_a_tampered_store_is_found_out(tmp_pa
         with pixels.open("r+b") as file:
             file.seek(500)
             file.write(b"\x7f\x11")
-    with pytest.raises(InputError, match=r"i\d\.primary\.fixed_5cm: the stored pixels do not have the checksum"):
+    with pytest.raises(CheckFailed, match=r"i\d\.primary\.fixed_5cm: the stored pixels do not have the checksum"):
         audit_crops(cohort, PixelConfig(), SMALL, share=1.0)
+    assert main(["crop", str(tmp_path / "c"), "--crop.size_px=32", "--crop.auxiliary=[]", "--audit=1"]) == 1
+    with pytest.raises(CheckFailed, match="do not have the checksum"):
+        export_crops(second, tmp_path / "export")
 
 
 def test_a_file_replaced_by_one_of_the_same_size_and_time_is_cropped_anew(tmp_path):
@@ -258,9 +266,11 @@ def test_what_cannot_be_cropped_is_told_and_the_rest_goes_on(tmp_path):
     crops = build_crops(cohort, PixelConfig(), SMALL, workers=1)
     assert list(crops.table["image_id"]) == ["i0"]
     reasons = crops.exclusions.set_index("image_id")["reason"]
-    assert "text.dcm" in reasons["text"]
-    assert str(root) not in reasons["text"]
-    assert "gone.dcm" in reasons["gone"]
+    assert reasons["text"] == "cannot be read: not a DICOM file (no 'DICM' marker, no image tags)"
+    assert reasons["gone"] == "cannot be read: No such file or directory"
+    assert fallback_ledger(crops)["a"] == {"images": 5, "no_spacing": 1, "uncropped": 4, "unreadable": 2} | {
+        code: count for code, count in fallback_ledger(crops)["a"].items() if code.startswith(("no_voi", "spacing_"))
+    }
     assert "spacing_mm" in reasons["bare"]
     assert "outside the image" in reasons["far"]
     assert (root / ".crops" / "exclusions.csv").read_text().count("\n") == 5
@@ -333,3 +343,53 @@ def test_files_that_moved_are_known_by_their_content(tmp_path, count):
     moved = build_crops(read_cohort(tmp_path / "moved"), PixelConfig(), SMALL, store=tmp_path / "store", workers=2)
     assert list(moved.table["key"]) == list(before.table["key"])
     assert sorted(keys_in_journals(tmp_path / "store")) == sorted(records)
+
+
+def test_a_copied_cohort_reads_a_store_that_cannot_be_written(tmp_path, monkeypatch):
+    cohort = small_cohort(tmp_path / "c", 3)
+    before = build_crops(cohort, PixelConfig(), SMALL, store=tmp_path / "store")
+    shutil.copytree(tmp_path / "c", tmp_path / "moved")
+
+    def refuse(self, records, crops=()):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(SegmentWriter, "_append", refuse)
+    moved = build_crops(read_cohort(tmp_path / "moved"), PixelConfig(), SMALL, store=tmp_path / "store")
+    assert moved.table.equals(before.table)
+    with pytest.raises(InputError, match="cannot be written"):
+        build_crops(cohort, PixelConfig(), CropConfig(size_px=48, auxiliary=()), store=tmp_path / "store")
+
+
+def test_no_worker_outlives_a_killed_build(tmp_path):
+    """Workers hold the build's standard output: read to its end, it tells that the last of them has gone."""
+    cohort = small_cohort(tmp_path / "c", 60)
+    command = [sys.executable, "-m", "mammo_aln", "crop", str(cohort.root), "--workers=2", "--crop.size_px=32"]
+    building = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    end = time.monotonic() + 60
+    while not list((cohort.root / ".crops").glob("segments/*.jsonl")) and time.monotonic() < end:
+        time.sleep(0.05)
+    building.kill()
+    building.communicate(timeout=20)
+
+
+def test_proof_leaves_the_list_of_exclusions_alone(tmp_path):
+    cohort = small_cohort(tmp_path / "c", 2)
+    (tmp_path / "c" / "i1.dcm").write_text("no DICOM")
+    crops = build_crops(cohort, PixelConfig(), SMALL)
+    told = (tmp_path / "c" / ".crops" / "exclusions.csv").read_text()
+    write_proof(cohort, crops, PixelConfig(), SMALL, tmp_path / "proof")
+    assert "i1" in told
+    assert (tmp_path / "c" / ".crops" / "exclusions.csv").read_text() == told
+
+
+def test_the_whole_breast_needs_no_boxes_and_no_outcome(tmp_path):
+    root = small_cohort(tmp_path / "c", 2).root
+    (root / "regions.csv").unlink()
+    patients = (root / "patients.csv").read_text().splitlines()
+    place = patients[0].split(",").index("aln_status")
+    (root / "patients.csv").write_text(
+        "\n".join(",".join(cell for n, cell in enumerate(line.split(",")) if n != place) for line in patients) + "\n"
+    )
+    words = ["crop", str(root), "--crop.size_px=32", "--crop.strategy=whole_breast", "--crop.auxiliary=[]"]
+    assert main([*words, "--max-pixels", "1000000"]) == 0
+    assert len(set(keys_in_journals(root / ".crops"))) == 2
