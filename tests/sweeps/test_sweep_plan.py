@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from safetensors.torch import save_file
 
 from mammo_aln.errors import InputError
+from mammo_aln.model.backbones import Backbone
 from mammo_aln.runs import is_held, write_state
 from mammo_aln.sweeps.cell import standing
 from mammo_aln.sweeps.definition import points, read_definition
@@ -70,6 +72,35 @@ def test_a_changed_label_or_length_makes_new_cells_and_the_old_leave_the_table(
     relabelled = {cell.run_id for cell in planned(moved).cells}
     assert len(relabelled) == 2
     assert not relabelled & first
+
+
+def test_a_configuration_planned_anew_supersedes_its_former_cells(planned, tmp_path: Path) -> None:
+    """New weights under the same label are no second seed of the old ones, nor is a mended file a second cell."""
+    file = tmp_path / "weights.safetensors"
+    settings = read_definition(tiny_sweep(tmp_path)).base["model"]
+    network = Backbone("resnet50", {**settings["backbone_args"]}, 64)
+
+    def plan(path: Path, seeds: int = 1) -> Plan:
+        steps = {"scratch": {}, "+ pre-training": {"model": {"pretrained": str(path)}}}
+        return planned(grid={}, steps=steps, seeds=seeds)
+
+    file.write_bytes(b"no weights")
+    bad, scratch = sorted(plan(file).cells, key=lambda cell: str(cell.axes["step"]))
+    assert bad.fault
+    weights = {name: value.contiguous() for name, value in network.body.state_dict().items()}
+    save_file(weights, file)
+    first = plan(file, seeds=2)
+    assert len(first.cells) == 4
+    assert not any(cell.fault for cell in first.cells)
+    assert scratch.run_id in {cell.run_id for cell in first.cells}
+    other = tmp_path / "other.safetensors"
+    # Two seeds were planned with the former file, one is with this one: none of the former two may stay beside it.
+    save_file({name: value + 1 for name, value in weights.items()}, other)
+    again = plan(other)
+    names = [cell.axes["step"] for cell in again.cells]
+    assert sorted(names) == ["+ pre-training", "scratch", "scratch"]
+    stale = {cell.run_id for cell in first.cells if cell.axes["step"] != "scratch"}
+    assert not stale & {cell.run_id for cell in again.cells}
 
 
 def test_a_cohort_changed_behind_the_plan_is_noticed(planned, phantom: Path, store: Path, tmp_path: Path) -> None:
