@@ -224,7 +224,9 @@ def slots_here(trainer: TrainerConfig, asked: int | None, cells: int, memory_gb:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         fitting = max(1, int(free_gb / memory_gb)) if memory_gb else cores
         count = min(asked or min(cores, fitting), cells)
-        threads = str(max(1, cores // count))
+        # Not shared out by `count`: the number of threads shapes the last bits of a result, and a resumed sweep, with
+        # fewer cells left or less memory free, must compute what an undisturbed one does.
+        threads = str(max(1, cores // (asked or cores)))
         seen = [dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads) for _ in range(count)]
     return [Slot(environment) for environment in seen]
 
