@@ -44,13 +44,9 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
         raise InputError(f"--out {out}: expected a folder, a file stands there")
     settings = _of_images(settings)
     require_hardware(settings.trainer)
-    cohort = read_cohort(cohort_folder, need=("patients", "images"), outcome=False)
-    data = PretrainData(cohort, settings, store)
-    data.prepare_data()
-    run_id, identity = run_identity(settings, data.content(), data.crop_set.table["key"].tolist())
-    run = out / run_id
+    data, run, identity = _planned(cohort_folder, out, settings, store)
     if read_state(run)["state"] == "completed":
-        say(f"run {run_id} is completed already; nothing to train")
+        say(f"run {run.name} is completed already; nothing to train")
         return run / PRETRAINED_FILE
     data.setup("fit")
     torch.manual_seed(settings.seed)
@@ -63,6 +59,25 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
         finish=lambda: _export(run, data, module, settings),
     )
     return run / PRETRAINED_FILE
+
+
+def finished_weights(
+    cohort_folder: Path, out: Path, settings: PretrainSettings, *, store: Path | None = None
+) -> Path | None:
+    """The file that `pretrain_run` has made of the same arguments, or None; nothing is trained, any machine may ask."""
+    run = _planned(cohort_folder, out, _of_images(settings), store)[1]
+    return run / PRETRAINED_FILE if read_state(run)["state"] == "completed" else None
+
+
+def _planned(
+    cohort_folder: Path, out: Path, settings: PretrainSettings, store: Path | None
+) -> tuple[PretrainData, Path, dict[str, Any]]:
+    """Data with its crops built, the run's directory, and what its id was made from."""
+    cohort = read_cohort(cohort_folder, need=("patients", "images"), outcome=False)
+    data = PretrainData(cohort, settings, store)
+    data.prepare_data()
+    run_id, identity = run_identity(settings, data.content(), data.crop_set.table["key"].tolist())
+    return data, out / run_id, identity
 
 
 def _of_images(settings: PretrainSettings) -> PretrainSettings:
