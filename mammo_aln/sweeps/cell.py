@@ -76,7 +76,12 @@ def failures(plan: Plan, cell: Cell) -> list[Failure]:
 
 
 def record_failure(plan: Plan, cell: Cell, failure: Failure) -> None:
-    """Keep a failed try, with the last lines of the cell's log where none are given."""
+    """Keep a failed try, with the last lines of the cell's log where none are given.
+
+    Of a job's tasks the first one alone: each of them meets the failure, and it is one try.
+    """
+    if int(os.environ.get("SLURM_PROCID", "0")) > 0:
+        return
     lines = failure.lines or last_lines(log_of(plan, cell))
     name = f"{time.time_ns()}-{os.getpid()}.json"
     told = {"error": failure.error, "lines": list(lines), "again": failure.again, "time": now(), "cell": cell.name}
@@ -117,6 +122,12 @@ def standing(plan: Plan, cell: Cell, *, own: bool = False) -> Standing:
         # Killed, or stopped by Ctrl-C: nobody recorded a failure.
         return Standing("failed", record, Failure(STOPPED))
     return Standing("not_started", record)
+
+
+def is_unfinished(found: Standing) -> bool:
+    """Whether a cell is still to be trained: it waits, runs, or was merely stopped; a recorded failure is an end."""
+    stopped = found.failure is not None and found.failure.error == STOPPED
+    return found.state in ("not_started", "running") or (found.state == "failed" and stopped)
 
 
 def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Any]) -> Literal["completed", "held", "failed", "broken"]:

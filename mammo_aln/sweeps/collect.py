@@ -22,6 +22,7 @@ from mammo_aln.files import make_folder, write_json, write_text
 from mammo_aln.progress import say
 from mammo_aln.seal import declare_plan, labelled_rows
 from mammo_aln.sweeps.board import PAGES, write_board
+from mammo_aln.sweeps.cell import is_unfinished
 from mammo_aln.sweeps.choice import Fold, Ranking, aligned, rank
 from mammo_aln.sweeps.plan import Plan, read_plan
 from mammo_aln.sweeps.table import Row, counts, rows, write_cells
@@ -111,7 +112,7 @@ def collect_sweep(out: Path, *, test: bool = False, resamples: int = RESAMPLES) 
     write_text(plan.out / "choice.html", page)
     say(in_words(about))
     if test or plan.opens_test:
-        unfinished = counts(found)["running"] + counts(found)["not_started"]
+        unfinished = sum(is_unfinished(row.standing) for row in found)
         if unfinished:
             raise InputError(f"the test splits stay sealed while {unfinished} cells are still to be trained")
         open_tests(plan, complete, complete[ranking.best], resamples)

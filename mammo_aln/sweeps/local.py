@@ -78,13 +78,14 @@ class Pool:
         plan: the sweep.
         slots: the slots.
         retries: how often a cell is tried again.
-        changed: called about once a second, and whenever a cell ends (then with the cell).
+        changed: called about once a second, and whenever a cell ends (then with the cell); always with the ids of the
+            cells that are in the slots.
     """
 
     plan: Plan
     slots: Sequence[Slot]
     retries: int
-    changed: Callable[[Cell | None], None]
+    changed: Callable[[Cell | None, frozenset[str]], None]
     before: dict[str, int] = field(default_factory=dict)
     not_before: dict[str, float] = field(default_factory=dict)
 
@@ -101,13 +102,17 @@ class Pool:
                         return
                     for key, _ in selector.select(timeout=POLL_S):
                         self._hear(key.data, waiting, selector)
-                    self.changed(None)
+                    self._changed(None)
             finally:
                 self._end()
 
+    def _changed(self, ended: Cell | None) -> None:
+        """Tell; whoever looks at the cells must not ask for the locks of those that this very process has claimed."""
+        self.changed(ended, frozenset(slot.cell.run_id for slot in self.slots if slot.cell is not None))
+
     def _is_over(self, cell: Cell) -> bool:
         if read_state(self.plan.runs / cell.run_id)["state"] == "completed":
-            self.changed(cell)  # another command did it
+            self._changed(cell)  # another command did it
             return True
         return exhausted(failures(self.plan, cell), self.before[cell.run_id], self.retries)
 
@@ -146,7 +151,7 @@ class Pool:
         if cell is None:
             return
         if answer == "completed":
-            self.changed(cell)
+            self._changed(cell)
             return
         if answer == "held":
             self.not_before[cell.run_id] = time.monotonic() + 2 * POLL_S

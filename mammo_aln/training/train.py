@@ -136,7 +136,9 @@ def carry_out(
         if before["state"] == "completed":
             return run
         write_settings(run, settings)
-        write_json(run / "environment.json", {**environment(), "threads": torch.get_num_threads(), "identity": identity})
+        write_json(
+            run / "environment.json", {**environment(), "threads": torch.get_num_threads(), "identity": identity}
+        )
         attempts, started = before.get("attempts", 0) + 1, before.get("started") or now()
         write_state(run, "running", run_id=run.name, attempts=attempts, started=started)
         begun = time.perf_counter()

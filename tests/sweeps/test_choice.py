@@ -13,6 +13,7 @@ import pytest
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.compare import holm, paired_bootstrap, paired_delong
 from mammo_aln.evaluation.discrimination import auc
+from mammo_aln.runs import write_state
 from mammo_aln.sweeps.choice import Fold, aligned, rank
 from mammo_aln.sweeps.collect import collect_sweep
 from mammo_aln.sweeps.definition import points, read_definition
@@ -145,9 +146,15 @@ def test_collect_chooses_by_validation_and_a_ladder_opens_its_tests_once(trained
     assert len(ledger.read_text().splitlines()) == len(opened)
 
 
-def test_tests_stay_sealed_while_cells_wait(trained: Plan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", [None, "running", "failed"])
+def test_tests_stay_sealed_while_cells_wait_or_were_stopped(trained: Plan, tmp_path: Path, state: str | None) -> None:
+    """Killed, a cell's record says `running`; stopped by Ctrl-C, `failed`; a sweep's next command trains both."""
     out = shutil.copytree(trained.out, tmp_path / "out")
-    shutil.rmtree(out / "runs" / trained.cells[-1].run_id)
+    run = out / "runs" / trained.cells[-1].run_id
+    shutil.rmtree(run)
+    if state is not None:
+        run.mkdir()
+        write_state(run, state)
     shutil.rmtree(out / "test", ignore_errors=True)
     with pytest.raises(InputError, match="stay sealed while 1 cells"):
         collect_sweep(out, test=True, resamples=200)

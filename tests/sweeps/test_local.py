@@ -7,17 +7,20 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mammo_aln.config import TrainerConfig
 from mammo_aln.sweeps.board import resume_command
-from mammo_aln.sweeps.local import slots_here
+from mammo_aln.sweeps.cell import claim_of
+from mammo_aln.sweeps.local import Pool, Slot, claimed, slots_here
 from mammo_aln.sweeps.plan import read_plan
-from mammo_aln.sweeps.run import run_sweep
+from mammo_aln.sweeps.run import Watch, run_sweep
 from mammo_aln.sweeps.table import rows
 from mammo_aln.training.train import train_run
 from tests.sweeps.sweep_files import sweep, tiny_sweep, untimed_cells, words
@@ -98,6 +101,26 @@ def test_the_command_that_resumes_a_cell_keeps_its_threads(undisturbed: Path) ->
     row = rows(plan)[0]
     told = json.loads((plan.runs / row.cell.run_id / "environment.json").read_text())
     assert resume_command(plan, row).startswith(f"OMP_NUM_THREADS={told['threads']} mammo-aln train ")
+
+
+def test_the_board_lets_go_of_no_claim(undisturbed: Path) -> None:
+    """A process that opens and closes a lock's file loses the lock, so the pool must not look at its own cells'."""
+    done = read_plan(undisturbed)
+    cell = replace(done.cells[0], run_id="0123456789ab")
+    plan = replace(done, cells=(done.cells[0], cell))
+    slot = Slot({}, cell=cell, claim=claimed(claim_of(plan, cell)))
+    pool = Pool(plan, [slot], 0, Watch(plan, 2))
+    look = "import sys; from pathlib import Path; from mammo_aln.runs import is_locked\n"
+    look += "print(is_locked(Path(sys.argv[1])))"
+
+    def is_claimed() -> bool:
+        words = [sys.executable, "-c", look, str(claim_of(plan, cell))]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout == "True\n"
+
+    assert is_claimed()
+    assert pool._is_over(done.cells[0])  # draws the board
+    assert is_claimed()
+    slot.free()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import Backbone
 from mammo_aln.runs import is_held, write_state
-from mammo_aln.sweeps.cell import standing
+from mammo_aln.sweeps.cell import Failure, failures, record_failure, standing
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
 from mammo_aln.sweeps.preflight import plan_sweep, require_room
@@ -109,6 +109,15 @@ def test_a_cohort_changed_behind_the_plan_is_noticed(planned, phantom: Path, sto
         train_run(phantom, plan.runs, plan.cells[0].typed_settings(), store=store, planned=plan.cells[1].run_id)
 
 
+def test_a_login_node_plans_cells_that_need_gpus(phantom: Path, store: Path, tmp_path: Path) -> None:
+    definition = read_definition(tiny_sweep(tmp_path), {"trainer": {"accelerator": "gpu", "devices": 1000}})
+    found = list(points(definition))
+    with pytest.raises(InputError, match="this machine has"):
+        plan_sweep(definition, found, phantom, tmp_path / "out", store=store, slots=1, check=False)
+    plan = plan_sweep(definition, found, phantom, tmp_path / "out", store=store, slots=0, check=False)
+    assert not any(cell.fault for cell in plan.cells)
+
+
 def test_the_same_training_twice_is_refused(planned) -> None:
     with pytest.raises(InputError, match="one and the same training"):
         planned(steps={"a": {}, "b": {"optim": {"lr": 1e-3}}}, grid={})
@@ -137,6 +146,14 @@ def test_what_state_json_says_of_running_counts_only_while_a_process_holds_the_r
     assert not is_held(run)
     found = standing(plan, plan.cells[0])
     assert (found.state, found.failure.error if found.failure else "") == ("failed", "stopped before its end")
+
+
+def test_a_job_of_several_tasks_fails_once(planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned()
+    for task in range(4):
+        monkeypatch.setenv("SLURM_PROCID", str(task))
+        record_failure(plan, plan.cells[0], Failure("out of memory"))
+    assert len(failures(plan, plan.cells[0])) == 1
 
 
 def test_disk_and_memory_are_looked_at_before(tmp_path: Path) -> None:
