@@ -10,10 +10,10 @@ from typing import Any
 
 from mammo_aln.arguments import settings_from
 from mammo_aln.config import ClusterConfig, PretrainSettings
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, Requeue
 from mammo_aln.progress import say
 from mammo_aln.runs import RunIsHeld
-from mammo_aln.slurm import POLL_S, await_jobs, submit
+from mammo_aln.slurm import POLL_S, await_jobs, requeue, submit
 from mammo_aln.sweeps.cell import last_lines
 from mammo_aln.sweeps.definition import FROM_SWEEP, Definition, Nested, Point, merged
 
@@ -30,6 +30,7 @@ class PretrainJob:
     def __call__(self) -> str:
         """Make the weights, or wait for the process that makes them already; returns the file's path."""
         from mammo_aln.training.pretrain import pretrain_run
+        from mammo_aln.training.stopping import STOP
 
         told = False
         while True:
@@ -40,6 +41,9 @@ class PretrainJob:
                     say(f"waiting for the pre-training: {held}")
                 told = True
                 time.sleep(POLL_S)
+            except Requeue:
+                requeue(STOP.signal_name)
+                raise
 
     def finished(self) -> str | None:
         """The file's path where it is made already; nothing is trained."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import Backbone
 from mammo_aln.runs import is_held, write_state
+from mammo_aln.sweeps import cluster
 from mammo_aln.sweeps.cell import Failure, failures, record_failure, standing
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
 from mammo_aln.sweeps.preflight import plan_sweep, require_room
+from mammo_aln.training.stopping import STOP
 from mammo_aln.training.train import train_run
 from tests.sweeps.sweep_files import backbone_axis, tiny_sweep
 
@@ -154,6 +159,33 @@ def test_a_job_of_several_tasks_fails_once(planned, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("SLURM_PROCID", str(task))
         record_failure(plan, plan.cells[0], Failure("out of memory"))
     assert len(failures(plan, plan.cells[0])) == 1
+
+
+def test_a_job_that_is_warned_saves_first_and_requeues_then(planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning reaches the training; submitit's own handler, which ends the process, comes after it."""
+    plan = planned()
+    told: list[str] = []
+
+    def trained(*_: object) -> str:
+        with STOP.watched(), STOP.at_steps():
+            os.kill(os.getpid(), signal.SIGUSR2)
+            told.append("saved")
+        STOP.leave()
+        return "completed"
+
+    def requeued(*_: object) -> None:
+        told.append("requeued")
+        raise SystemExit(-1)
+
+    monkeypatch.setattr(cluster, "train_cell", trained)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    before = signal.signal(signal.SIGUSR2, requeued)
+    try:
+        with pytest.raises(SystemExit):
+            cluster.CellJob(plan.out, plan.cells[0].run_id)()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert told == ["saved", "requeued"]
 
 
 def test_disk_and_memory_are_looked_at_before(tmp_path: Path) -> None:
