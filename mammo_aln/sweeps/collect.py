@@ -132,7 +132,7 @@ def configurations(found: Sequence[Row]) -> list[Configuration]:
 
 
 def rank_configurations(complete: Sequence[Configuration], resamples: int = RESAMPLES) -> Ranking:
-    """Rank by validation AUC; every configuration must have been validated on the same patients."""
+    """Rank by validation AUC, on those validation patients that every configuration could read."""
     numbers = sorted(
         {row.cell.fold for one in complete for row in one.rows}, key=lambda fold: -1 if fold is None else fold
     )
@@ -147,6 +147,10 @@ def rank_configurations(complete: Sequence[Configuration], resamples: int = RESA
         if lacking:
             raise InputError(f"{lacking[0]} has no cell of fold {number}; the same grid needs the same folds")
         fold, aligned_scores = aligned(tables)
+        most = max(int(table["aln_status"].notna().sum()) for members in tables.values() for table in members)
+        if len(fold.labels) < most:
+            where = "" if number is None else f" of fold {number}"
+            say(f"ranked on the {len(fold.labels)} validation rows{where} that all cells have, of up to {most}")
         folds.append(fold)
         for place, own in aligned_scores.items():
             scores[place].append(own)
