@@ -24,6 +24,7 @@ from mammo_aln.config import TrainerConfig
 from mammo_aln.files import make_folder
 from mammo_aln.progress import say
 from mammo_aln.runs import read_state
+from mammo_aln.sweeps.apart import AGAIN
 from mammo_aln.sweeps.cell import Failure, claim_of, exhausted, failures, last_lines, log_of, record_failure
 from mammo_aln.sweeps.plan import Cell, Plan
 
@@ -145,7 +146,10 @@ class Pool:
             selector.unregister(process.stdout)
             code = _leave(process)
             slot.process = None
-            if answer == "" and cell is not None:
+            if code == AGAIN and cell is not None:
+                say(f"{cell.name}: stopped by a signal, its step saved; it goes on")
+                answer = "held"
+            elif answer == "" and cell is not None:
                 record_failure(self.plan, cell, _death(code, last_lines(log_of(self.plan, cell))))
         slot.free()
         if cell is None:
@@ -188,7 +192,14 @@ def claimed(path: Path) -> IO[str] | None:
 
 
 def _leave(process: subprocess.Popen[str], wait_s: float = 0.0) -> int:
-    """End a slot's process; its exit code, negative for a signal."""
+    """End a slot's process and whatever it has started; its exit code, negative for a signal."""
+    code = _left(process, wait_s)
+    with suppress(ProcessLookupError):  # nothing is left of its session
+        os.killpg(process.pid, signal.SIGKILL)
+    return code
+
+
+def _left(process: subprocess.Popen[str], wait_s: float) -> int:
     if wait_s:
         with suppress(subprocess.TimeoutExpired):
             process.wait(wait_s)

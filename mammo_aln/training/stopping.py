@@ -1,4 +1,4 @@
-"""A scheduler's SIGTERM, SIGUSR1 or SIGUSR2 ends a training at its next step: saved, and with an exit code that says: again."""
+"""A scheduler's SIGTERM, SIGUSR1 or SIGUSR2 ends a training at its next step: saved, its exit code says: again."""
 
 from __future__ import annotations
 

@@ -6,6 +6,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +20,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import Backbone
 from mammo_aln.runs import is_held, write_state
 from mammo_aln.sweeps import cluster
-from mammo_aln.sweeps.cell import Failure, failures, record_failure, standing
+from mammo_aln.sweeps.cell import Failure, failures, record_failure, standing, train_cell
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
 from mammo_aln.sweeps.preflight import plan_sweep, require_room
@@ -186,6 +189,36 @@ def test_a_job_that_is_warned_saves_first_and_requeues_then(planned, monkeypatch
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert told == ["saved", "requeued"]
+
+
+@pytest.mark.parametrize(("code", "result"), [(0, "completed"), (2, "failed"), (3, "held"), (1, "broken")])
+def test_a_training_apart_is_understood_by_its_exit_code(
+    planned, monkeypatch: pytest.MonkeyPatch, code: int, result: str
+) -> None:
+    plan = planned(over={"trainer": {"devices": 2}})
+    started = subprocess.Popen
+    told: list[list[str]] = []
+
+    def start(words: list[str], **more: object) -> subprocess.Popen:
+        told.append(words)
+        return started([sys.executable, "-c", f"raise SystemExit({code})"], **more)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert train_cell(plan, plan.cells[0], {}) == result
+    assert told[0][-1] == plan.cells[0].run_id
+    assert len(failures(plan, plan.cells[0])) == (result in ("failed", "broken"))
+
+
+def test_a_training_apart_dies_with_its_slot(tmp_path: Path) -> None:
+    code = "import os, subprocess, sys; from mammo_aln.sweeps.cell import _die_with_parent\n"
+    code += "child = subprocess.Popen(['sleep', '60'], preexec_fn=_die_with_parent)\n"
+    code += "print(child.pid, flush=True); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    stat = Path(f"/proc/{int(done.stdout)}/stat")
+    end = time.monotonic() + 10
+    while stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < end, "it outlived its parent"
+        time.sleep(0.02)
 
 
 def test_disk_and_memory_are_looked_at_before(tmp_path: Path) -> None:
