@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import mammo_aln
 from mammo_aln.config import TrainerConfig
+from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
 from mammo_aln.progress import say
 from mammo_aln.runs import read_state
@@ -232,6 +233,11 @@ def slots_here(trainer: TrainerConfig, asked: int | None, cells: int, memory_gb:
         free_gb: memory there is.
     """
     gpus = [] if trainer.accelerator == "cpu" else _gpus()
+    if gpus and trainer.devices > len(gpus):
+        raise InputError(
+            f"trainer.devices={trainer.devices}: this machine has {len(gpus)} CUDA device(s); "
+            "ask for no more, or set trainer.accelerator=cpu"
+        )
     if gpus:
         groups = [gpus[i : i + trainer.devices] for i in range(0, len(gpus) - trainer.devices + 1, trainer.devices)]
         count = min(asked or len(groups), cells)
