@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +18,9 @@ from mammo_aln.files import make_folder
 from mammo_aln.progress import Progress
 
 POLL_S = 5.0
+TASK_WAITS_S = 60.0
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+"""What SLURM sends before a job's time is up; submitit asks it for the second."""
 COMMANDS = ("sbatch", "squeue", "srun", "scontrol")
 
 
@@ -84,6 +89,24 @@ def submit(
     except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
         raise InputError(f"SLURM refuses the jobs: {' '.join(str(error).split())[-500:]}") from error
     return [job.job_id for job in jobs]
+
+
+def requeue(warning: str) -> None:
+    """Have submitit requeue this job, now that what it was at is saved; ends the process, of every task.
+
+    A training takes submitit's signal for itself, so that no step is cut in two; here it is sent once more, to the
+    handler that submitit had put there. It counts time-outs and may refuse (`cluster.requeues`).
+
+    Args:
+        warning: name of the signal that ended the work. Another one than a scheduler's warning does nothing: after
+            SIGTERM it is SLURM that decides whether the job comes back.
+    """
+    number = getattr(signal, warning, None)
+    if number not in WARNINGS or not callable(signal.getsignal(number)):
+        return
+    os.kill(os.getpid(), number)
+    # Only the first task requeues. The others stay until SLURM ends the step: one that left might take it along.
+    time.sleep(TASK_WAITS_S)
 
 
 def queued() -> set[str]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities import dim_zero_cat
 
@@ -17,6 +17,29 @@ from mammo_aln.config import ModelConfig, OptimConfig
 from mammo_aln.model.learner import Learner, averaged, plain_settings
 from mammo_aln.model.network import AxillaryNetwork
 from mammo_aln.model.optim import binary_loss
+
+
+class WeightedMean(Metric):
+    """torchmetrics' `MeanMetric`, same states and bits, without its look for NaN: a wait for the GPU at each step."""
+
+    full_state_update = False
+    mean_value: Tensor
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("mean_value", "weight"):
+            self.add_state(name, default=torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, weight: Tensor) -> None:
+        """Add a value, (); NaN counts nothing."""
+        weight = torch.where(torch.isnan(value), 0.0, weight.to(self.weight.dtype))
+        self.mean_value += torch.nan_to_num(value, posinf=torch.inf, neginf=-torch.inf) * weight
+        self.weight += weight
+
+    def compute(self) -> Tensor:
+        """The mean, NaN of nothing."""
+        return self.mean_value / self.weight
 
 
 class PatientScores(Metric):
@@ -91,7 +114,7 @@ class AxillaryClassifier(Learner):
         self.network = AxillaryNetwork(self.model_config, regions, len(clinical_columns), size_px)
         self.average = averaged(self.network, self.optim_config)
         self.register_buffer("class_counts", torch.zeros(2))
-        self.train_mean = MeanMetric()
+        self.train_mean = WeightedMean()
         # Kept in checkpoints, so that an epoch that was interrupted logs what the whole one would have.
         self.train_mean.persistent(True)
         self.val_scores = PatientScores()
@@ -141,9 +164,7 @@ class AxillaryClassifier(Learner):
             optim.label_smoothing,
             optim.focal_gamma if optim.loss == "focal" else 0.0,
         )
-        known = int((~torch.isnan(batch["label"])).sum())
-        if known:
-            self.train_mean.update(loss.detach(), known)
+        self.train_mean.update(loss.detach(), (~torch.isnan(batch["label"])).sum())
         return loss
 
     def on_train_epoch_end(self) -> None:

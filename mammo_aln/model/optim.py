@@ -95,12 +95,21 @@ class WeightAverage(nn.Module):
         self.decay = decay
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        # The same count on this side: to read the buffer would wait for the GPU at each step.
+        self._updates: int | None = None
+
+    def _load_from_state_dict(self, *args: Any, **more: Any) -> None:
+        super()._load_from_state_dict(*args, **more)
+        self._updates = None
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Move the average towards the network's present weights; counters are copied."""
+        if self._updates is None:
+            self._updates = int(self.updates)
         self.updates += 1
-        n = int(self.updates)
+        self._updates += 1
+        n = self._updates
         share = 1.0 - min(self.decay, (1 + n) / (10 + n))
         pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
         floats = [(mean, now) for mean, now in pairs if mean.is_floating_point()]

@@ -68,7 +68,12 @@ class FusedWindowAttention(WindowAttention):
         if self.training or wants_gradient:
             return self._compute_mask(mask)
         sources = [*weights, self.relative_coords_table, *([] if mask is None else [mask])]
-        state = tuple((s.data_ptr(), s.device, s.dtype, None if s.is_inference() else s._version) for s in sources)
+        kind = self.relative_coords_table.device.type
+        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        state = (
+            precision,  # under autocast the bias is computed, and kept, in fewer bits
+            *((s.data_ptr(), s.device, s.dtype, None if s.is_inference() else s._version) for s in sources),
+        )
         if self._kept is None or self._kept[0] != state:
             # Outside inference mode, so that a later pass that needs gradients may use what was kept.
             with torch.inference_mode(False), torch.no_grad():

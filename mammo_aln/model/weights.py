@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mammo_aln.errors import InputError
+from mammo_aln.progress import say
 
 WEIGHTS_FOLDER = "MAMMO_ALN_WEIGHTS"
 # Where our checkpoints keep a backbone, in the order looked up: the averaged network goes before the last step's.
@@ -44,6 +45,26 @@ def about_pretrained(pretrained: bool | str) -> dict[str, Any] | None:
     except (SafetensorError, OSError) as error:
         raise InputError(f"model.pretrained = {pretrained!r} can't be read as weights: {error}") from error
     return json.loads(told) if told else None
+
+
+def origin_of(pretrained: bool | str) -> dict[str, Any] | None:
+    """Whom the weights of `model.pretrained` saw, and in which crop: `seen` and `crop`; None where it is not told.
+
+    Files of `mammo-aln pretrain` tell, and so do checkpoints of its runs and of `mammo-aln train`.
+
+    Raises:
+        InputError: no such file, or it can't be read.
+    """
+    about = about_pretrained(pretrained)
+    if about is not None or not isinstance(pretrained, str) or pretrained.endswith(".safetensors"):
+        return about
+    frozen = _checkpoint(Path(pretrained)).get(PRETRAINED_KEY)
+    if not isinstance(frozen, dict):
+        return None
+    if "trained_on" not in frozen:
+        say(f"note: {Path(pretrained).name} does not tell whom it was trained on: see to it that no test patient was")
+    seen = [*frozen.get("pretraining", []), *frozen.get("trained_on", [])]
+    return {"seen": seen, "crop": frozen.get("recipe", {}).get("crop")}
 
 
 def load_weights(
@@ -98,19 +119,30 @@ def _refuse_other_backbone(path: Path, timm_name: str) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        try:
             return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise InputError(f"model.pretrained = {str(path)!r} can't be read as weights: {reason}") from error
-    outer = content if isinstance(content, dict) else {}
+        except (SafetensorError, OSError) as error:
+            raise _unreadable(path, error) from error
+    outer = _checkpoint(path)
     nested = outer.get("state_dict", outer)
     weights = {str(key): value for key, value in nested.items() if isinstance(value, Tensor)}
     if not weights:
         raise InputError(f"model.pretrained = {str(path)!r} holds no weights")
     return weights
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise _unreadable(path, error) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return InputError(f"model.pretrained = {str(path)!r} can't be read as weights: {reason}")
 
 
 def _backbone_of_ours(weights: dict[str, Tensor], region_index: int) -> dict[str, Tensor] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -89,7 +90,14 @@ def resume_command(plan: Plan, row: Row) -> str:
     if not config.is_file():
         return plan.command
     words = ["mammo-aln", "train", str(plan.cohort), "--out", str(plan.runs), "--config", str(config)]
-    return shlex.join(words + (["--store", str(plan.store)] if plan.store else []))
+    words += ["--store", str(plan.store)] if plan.store else []
+    return _same_threads(config.with_name("environment.json")) + shlex.join(words)
+
+
+def _same_threads(environment: Path) -> str:
+    """What a shell puts before a command so that it computes with as many threads as the run began with."""
+    told = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
+    return f"OMP_NUM_THREADS={told['threads']} " if "threads" in told else ""
 
 
 def area_text(row: Row) -> str:

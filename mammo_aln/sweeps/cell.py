@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from mammo_aln.errors import InputError
-from mammo_aln.files import write_json, write_text
+from mammo_aln.errors import InputError, Requeue
+from mammo_aln.files import write_json
 from mammo_aln.runs import RunIsHeld, is_held, is_locked, now, read_state
+from mammo_aln.sweeps import apart
 from mammo_aln.sweeps.plan import Cell, Plan
 
 LAST_LINES = 20
 LESS_MEMORY = "less memory: --data.batch_size=8, --model.grad_checkpointing=true, or fewer --slots"
+SAVE_S = 15.0
+"""How long a training on several devices may take to save its step once it was asked to leave."""
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)  # opened here: between fork and exec nothing may be loaded
 STOPPED = "stopped before its end"
 State = Literal["not_started", "running", "completed", "failed"]
 
@@ -76,7 +81,12 @@ def failures(plan: Plan, cell: Cell) -> list[Failure]:
 
 
 def record_failure(plan: Plan, cell: Cell, failure: Failure) -> None:
-    """Keep a failed try, with the last lines of the cell's log where none are given."""
+    """Keep a failed try, with the last lines of the cell's log where none are given.
+
+    Of a job's tasks the first one alone: each of them meets the failure, and it is one try.
+    """
+    if int(os.environ.get("SLURM_PROCID", "0")) > 0:
+        return
     lines = failure.lines or last_lines(log_of(plan, cell))
     name = f"{time.time_ns()}-{os.getpid()}.json"
     told = {"error": failure.error, "lines": list(lines), "again": failure.again, "time": now(), "cell": cell.name}
@@ -117,6 +127,12 @@ def standing(plan: Plan, cell: Cell, *, own: bool = False) -> Standing:
         # Killed, or stopped by Ctrl-C: nobody recorded a failure.
         return Standing("failed", record, Failure(STOPPED))
     return Standing("not_started", record)
+
+
+def is_unfinished(found: Standing) -> bool:
+    """Whether a cell is still to be trained: it waits, runs, or was merely stopped; a recorded failure is an end."""
+    stopped = found.failure is not None and found.failure.error == STOPPED
+    return found.state in ("not_started", "running") or (found.state == "failed" and stopped)
 
 
 def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Any]) -> Literal["completed", "held", "failed", "broken"]:
@@ -167,18 +183,36 @@ def _train_here(plan: Plan, cell: Cell, cohorts: dict[bool, Any]) -> None:
 
 
 def _train_apart(plan: Plan, cell: Cell) -> None:
-    """A training on several devices, in processes of its own: Lightning starts the others by the same command."""
-    config = plan.out / "logs" / f"{cell.run_id}.yaml"
-    write_text(config, yaml.safe_dump(cell.settings, sort_keys=False, allow_unicode=True))
-    words = ["train", f"--cohort={plan.cohort}", f"--out={plan.runs}", f"--config={config}"]
-    words += [f"--store={plan.store}"] if plan.store else []
-    done = subprocess.run(
-        [sys.executable, "-m", "mammo_aln", *words], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False
-    )
-    if done.returncode == 2:
+    """A training on several devices, in processes of its own, which end with this one."""
+    from mammo_aln.training.stopping import STOP
+
+    words = [sys.executable, "-m", "mammo_aln.sweeps.apart", str(plan.out), cell.run_id]
+    with STOP.watched():
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=2, preexec_fn=_die_with_parent)
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()  # it saves its step
+            try:
+                process.wait(SAVE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            raise
+    if code == apart.HELD:
+        raise RunIsHeld(f"{plan.runs / cell.run_id}: another process is training this run")
+    if code == apart.AGAIN:
+        raise Requeue("stopped by a signal")
+    if code == apart.INPUT:
         raise InputError((last_lines(log_of(plan, cell)) or ("wrong input",))[-1])
-    if done.returncode:
-        raise RuntimeError(f"the training ended with exit code {done.returncode}")
+    if code:
+        raise RuntimeError(f"the training ended with exit code {code}")
+
+
+def _die_with_parent() -> None:
+    """Have Linux kill this process when the one that started it is gone, however that ended."""
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def exhausted(tries: Sequence[Failure], before: int, retries: int) -> bool:

@@ -214,27 +214,34 @@ def _weighted(psi: Floats, weight: NDArray[Any], fold: Fold) -> Floats:
 
 
 def aligned(tables: Mapping[int, Sequence[pd.DataFrame]]) -> tuple[Fold, dict[int, Floats]]:
-    """Scores of cells on one fold, in one order of rows.
+    """Scores of cells on the patients of one fold that they all score, in one order of rows.
 
     Args:
         tables: for each configuration, its seeds' validation rows (`patient_id`, maybe `center` and `side`,
             `aln_status`, `score`).
 
     Raises:
-        InputError: cells that do not score the same patients cannot be compared.
+        InputError: no patient is scored by all cells.
     """
     first = next(iter(tables.values()))[0]
     keys = [name for name in ("center", "patient_id", "side") if name in first]
-    order = first[first["aln_status"].notna()].fillna({"side": ""}).sort_values(keys).reset_index(drop=True)
-    scores: dict[int, Floats] = {}
-    for index, seeds in tables.items():
-        columns = []
-        for table in seeds:
-            own = table[table["aln_status"].notna()].fillna({"side": ""}).sort_values(keys).reset_index(drop=True)
-            if not own[keys].equals(order[keys]):
-                raise InputError("cells of this sweep were validated on different patients; they cannot be ranked")
-            columns.append(own["score"].to_numpy(float))
-        scores[index] = np.stack(columns)
+    known = {
+        index: [table[table["aln_status"].notna()].fillna({"side": ""}).set_index(keys) for table in seeds]
+        for index, seeds in tables.items()
+    }
+    common = known[next(iter(known))][0].index
+    for table in (one for seeds in known.values() for one in seeds):
+        common = common.intersection(table.index)
+    if common.empty:
+        raise InputError(
+            "cells of this sweep were validated on different patients, none of them common to all; they cannot be "
+            "ranked: exclusions.csv in their run directories tells whose crops are missing"
+        )
+    common = common.sort_values()
+    scores = {
+        index: np.stack([one["score"].loc[common].to_numpy(float) for one in seeds]) for index, seeds in known.items()
+    }
+    order = known[next(iter(known))][0].loc[common].reset_index()
     who = [name for name in keys if name != "side"]
     patients = order.groupby(who, sort=False).ngroup().to_numpy().astype(np.int64)
     return Fold(order["aln_status"].to_numpy(float) == 1.0, patients), scores

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from mammo_aln.config import ClusterConfig
+from mammo_aln.errors import Requeue
 from mammo_aln.files import write_json
 from mammo_aln.progress import say
 from mammo_aln.runs import is_held, read_state
-from mammo_aln.slurm import POLL_S, queued, require_slurm, submit
+from mammo_aln.slurm import POLL_S, queued, requeue, require_slurm, submit
 from mammo_aln.sweeps.cell import Failure, exhausted, failures, last_lines, record_failure, train_cell
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
 
@@ -33,12 +34,18 @@ class CellJob:
         """Train the cell, or go on with it; every task of a job on several nodes takes part."""
         import torch
 
+        from mammo_aln.training.stopping import STOP
+
         torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
         plan = read_plan(Path(self.out))
         cell = plan.cell(self.run_id)
         end = time.monotonic() + HELD_S
-        while (result := train_cell(plan, cell, {})) == "held" and time.monotonic() < end:
-            time.sleep(POLL_S)
+        try:
+            while (result := train_cell(plan, cell, {})) == "held" and time.monotonic() < end:
+                time.sleep(POLL_S)
+        except Requeue:
+            requeue(STOP.signal_name)
+            raise
         return result
 
     def checkpoint(self) -> Any:

@@ -22,6 +22,7 @@ from mammo_aln.files import make_folder, write_json, write_text
 from mammo_aln.progress import say
 from mammo_aln.seal import declare_plan, labelled_rows
 from mammo_aln.sweeps.board import PAGES, write_board
+from mammo_aln.sweeps.cell import is_unfinished
 from mammo_aln.sweeps.choice import Fold, Ranking, aligned, rank
 from mammo_aln.sweeps.plan import Plan, read_plan
 from mammo_aln.sweeps.table import Row, counts, rows, write_cells
@@ -111,7 +112,7 @@ def collect_sweep(out: Path, *, test: bool = False, resamples: int = RESAMPLES) 
     write_text(plan.out / "choice.html", page)
     say(in_words(about))
     if test or plan.opens_test:
-        unfinished = counts(found)["running"] + counts(found)["not_started"]
+        unfinished = sum(is_unfinished(row.standing) for row in found)
         if unfinished:
             raise InputError(f"the test splits stay sealed while {unfinished} cells are still to be trained")
         open_tests(plan, complete, complete[ranking.best], resamples)
@@ -131,7 +132,7 @@ def configurations(found: Sequence[Row]) -> list[Configuration]:
 
 
 def rank_configurations(complete: Sequence[Configuration], resamples: int = RESAMPLES) -> Ranking:
-    """Rank by validation AUC; every configuration must have been validated on the same patients."""
+    """Rank by validation AUC, on those validation patients that every configuration could read."""
     numbers = sorted(
         {row.cell.fold for one in complete for row in one.rows}, key=lambda fold: -1 if fold is None else fold
     )
@@ -146,6 +147,10 @@ def rank_configurations(complete: Sequence[Configuration], resamples: int = RESA
         if lacking:
             raise InputError(f"{lacking[0]} has no cell of fold {number}; the same grid needs the same folds")
         fold, aligned_scores = aligned(tables)
+        most = max(int(table["aln_status"].notna().sum()) for members in tables.values() for table in members)
+        if len(fold.labels) < most:
+            where = "" if number is None else f" of fold {number}"
+            say(f"ranked on the {len(fold.labels)} validation rows{where} that all cells have, of up to {most}")
         folds.append(fold)
         for place, own in aligned_scores.items():
             scores[place].append(own)

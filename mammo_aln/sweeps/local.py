@@ -21,9 +21,11 @@ from typing import IO, Any
 
 import mammo_aln
 from mammo_aln.config import TrainerConfig
+from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
 from mammo_aln.progress import say
 from mammo_aln.runs import read_state
+from mammo_aln.sweeps.apart import AGAIN
 from mammo_aln.sweeps.cell import Failure, claim_of, exhausted, failures, last_lines, log_of, record_failure
 from mammo_aln.sweeps.plan import Cell, Plan
 
@@ -78,13 +80,14 @@ class Pool:
         plan: the sweep.
         slots: the slots.
         retries: how often a cell is tried again.
-        changed: called about once a second, and whenever a cell ends (then with the cell).
+        changed: called about once a second, and whenever a cell ends (then with the cell); always with the ids of the
+            cells that are in the slots.
     """
 
     plan: Plan
     slots: Sequence[Slot]
     retries: int
-    changed: Callable[[Cell | None], None]
+    changed: Callable[[Cell | None, frozenset[str]], None]
     before: dict[str, int] = field(default_factory=dict)
     not_before: dict[str, float] = field(default_factory=dict)
 
@@ -101,13 +104,17 @@ class Pool:
                         return
                     for key, _ in selector.select(timeout=POLL_S):
                         self._hear(key.data, waiting, selector)
-                    self.changed(None)
+                    self._changed(None)
             finally:
                 self._end()
 
+    def _changed(self, ended: Cell | None) -> None:
+        """Tell; whoever looks at the cells must not ask for the locks of those that this very process has claimed."""
+        self.changed(ended, frozenset(slot.cell.run_id for slot in self.slots if slot.cell is not None))
+
     def _is_over(self, cell: Cell) -> bool:
         if read_state(self.plan.runs / cell.run_id)["state"] == "completed":
-            self.changed(cell)  # another command did it
+            self._changed(cell)  # another command did it
             return True
         return exhausted(failures(self.plan, cell), self.before[cell.run_id], self.retries)
 
@@ -140,13 +147,16 @@ class Pool:
             selector.unregister(process.stdout)
             code = _leave(process)
             slot.process = None
-            if answer == "" and cell is not None:
+            if code == AGAIN and cell is not None:
+                say(f"{cell.name}: stopped by a signal, its step saved; it goes on")
+                answer = "held"
+            elif answer == "" and cell is not None:
                 record_failure(self.plan, cell, _death(code, last_lines(log_of(self.plan, cell))))
         slot.free()
         if cell is None:
             return
         if answer == "completed":
-            self.changed(cell)
+            self._changed(cell)
             return
         if answer == "held":
             self.not_before[cell.run_id] = time.monotonic() + 2 * POLL_S
@@ -183,7 +193,14 @@ def claimed(path: Path) -> IO[str] | None:
 
 
 def _leave(process: subprocess.Popen[str], wait_s: float = 0.0) -> int:
-    """End a slot's process; its exit code, negative for a signal."""
+    """End a slot's process and whatever it has started; its exit code, negative for a signal."""
+    code = _left(process, wait_s)
+    with suppress(ProcessLookupError):  # nothing is left of its session
+        os.killpg(process.pid, signal.SIGKILL)
+    return code
+
+
+def _left(process: subprocess.Popen[str], wait_s: float) -> int:
     if wait_s:
         with suppress(subprocess.TimeoutExpired):
             process.wait(wait_s)
@@ -216,6 +233,11 @@ def slots_here(trainer: TrainerConfig, asked: int | None, cells: int, memory_gb:
         free_gb: memory there is.
     """
     gpus = [] if trainer.accelerator == "cpu" else _gpus()
+    if gpus and trainer.devices > len(gpus):
+        raise InputError(
+            f"trainer.devices={trainer.devices}: this machine has {len(gpus)} CUDA device(s); "
+            "ask for no more, or set trainer.accelerator=cpu"
+        )
     if gpus:
         groups = [gpus[i : i + trainer.devices] for i in range(0, len(gpus) - trainer.devices + 1, trainer.devices)]
         count = min(asked or len(groups), cells)
@@ -224,7 +246,9 @@ def slots_here(trainer: TrainerConfig, asked: int | None, cells: int, memory_gb:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         fitting = max(1, int(free_gb / memory_gb)) if memory_gb else cores
         count = min(asked or min(cores, fitting), cells)
-        threads = str(max(1, cores // count))
+        # Not shared out by `count`: the number of threads shapes the last bits of a result, and a resumed sweep, with
+        # fewer cells left or less memory free, must compute what an undisturbed one does.
+        threads = str(max(1, cores // (asked or cores)))
         seen = [dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads) for _ in range(count)]
     return [Slot(environment) for environment in seen]
 

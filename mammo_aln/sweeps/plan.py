@@ -145,7 +145,7 @@ def freeze(plan: Plan) -> Plan:
     """Write a plan, with those cells of the folder's former plans that belong into the same table; returns the whole.
 
     Former cells stay where they read the same cohort and differ from the new ones in the grid's settings, seed and fold
-    alone. Others keep their run directories and leave the table.
+    alone, and where no new cell supersedes them. Others keep their run directories and leave the table.
     """
     make_folder(plan.runs)
     with _locked(plan.out):
@@ -153,8 +153,8 @@ def freeze(plan: Plan) -> Plan:
         if former is not None and former.content == plan.content:
             touched = tuple(dict.fromkeys((*former.touched, *plan.touched)))
             rests = {_rest(cell, touched) for cell in plan.cells}
-            own = {cell.run_id for cell in plan.cells}
-            kept = [cell for cell in former.cells if cell.run_id not in own and _rest(cell, touched) in rests]
+            gone = {cell.run_id for cell in plan.cells} | _superseded(former.cells, plan.cells)
+            kept = [cell for cell in former.cells if cell.run_id not in gone and _rest(cell, touched) in rests]
             plan = replace(plan, cells=(*kept, *plan.cells), touched=touched, created=former.created)
         _write(plan)
     return plan
@@ -208,6 +208,21 @@ def _rest(cell: Cell, touched: Sequence[str]) -> str:
         section, _, key = name.partition(".")
         plain.get(section, {}).pop(key, None)
     return json.dumps(plain, sort_keys=True)
+
+
+def _superseded(former: Sequence[Cell], cells: Sequence[Cell]) -> set[str]:
+    """Ids of former cells whose configuration is planned anew as another training; all its seeds and folds go together.
+
+    Settings tell, and so does another id in the same place: content of weights or images, or the package, has changed.
+    """
+    ids = {(cell.configuration, cell.seed, cell.fold): cell.run_id for cell in cells}
+    settings = {cell.configuration: _rest(cell, ()) for cell in cells}
+    changed = set()
+    for cell in former:
+        here = ids.get((cell.configuration, cell.seed, cell.fold), cell.run_id)
+        if here != cell.run_id or settings.get(cell.configuration, _rest(cell, ())) != _rest(cell, ()):
+            changed.add(cell.configuration)
+    return {cell.run_id for cell in former if cell.configuration in changed}
 
 
 def touched_settings(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -61,10 +61,16 @@ class Network:
 
 
 class Planner:
-    """Plans cells of one cohort; what cells have in common (tables, crops, networks) is read once."""
+    """Plans cells of one cohort; what cells have in common (tables, crops, networks) is read once.
 
-    def __init__(self, cohort: Path, store: Path | None) -> None:
-        self.folder, self.store = cohort, store
+    Args:
+        cohort: cohort folder.
+        store: crop store, or None for the cohort's own.
+        here: cells train on this machine, which must have what they ask for; a login node need not.
+    """
+
+    def __init__(self, cohort: Path, store: Path | None, *, here: bool = True) -> None:
+        self.folder, self.store, self.here = cohort, store, here
         self._cohorts: dict[bool, Cohort] = {}
         self._keys: dict[Any, list[str]] = {}
         self.networks: dict[Any, Network] = {}
@@ -82,8 +88,9 @@ class Planner:
         Raises:
             InputError: a setting or the cohort does not allow any training, or two cells are the same training.
         """
-        for trainer in dict.fromkeys(settings.trainer for settings in several):
-            require_hardware(trainer)
+        if self.here:
+            for trainer in dict.fromkeys(settings.trainer for settings in several):
+                require_hardware(trainer)
         modules = [data_module(self.cohort_for(settings), settings, self.store) for settings in several]
         for data in modules:
             for split in ("train", "val"):
@@ -187,7 +194,7 @@ def plan_sweep(
     several = [settings_of(point) for point in found]
     if check:
         require_sound_cohort(cohort)
-    planner = Planner(cohort, store)
+    planner = Planner(cohort, store, here=slots > 0)
     cells = planner.plan(found, several, out / "runs")
     faulty = [cell for cell in cells if cell.fault]
     if len(faulty) == len(cells):

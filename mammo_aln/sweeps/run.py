@@ -117,12 +117,13 @@ def run_sweep(
     train = partial(train_cells, executor=executor, slots=slots, retries=retries, cluster=cluster)
     if definition.search is not None:
         batch = cluster.max_jobs if executor == "slurm" else slots or len(slots_here(TrainerConfig(), None, 1000, 0, 0))
-        search = plan_search(definition, begins, cohort, out, store, command, train, batch)
+        planner = Planner(cohort, store, here=executor == "local")
+        search = plan_search(definition, begins, planner, out, command, train, batch)
         plan = search.plan
         work: Callable[[], Any] = search.run
     else:
-        here = slots if executor == "local" else 0
-        plan = plan_sweep(definition, begins, cohort, out, store=store, slots=here or 1)
+        here = 0 if executor == "slurm" else slots or 1
+        plan = plan_sweep(definition, begins, cohort, out, store=store, slots=here)
         plan = freeze(replace(plan, command=command))
         plan = announce(plan, declare(plan))
         work = partial(train, plan, plan.cells)
@@ -149,9 +150,8 @@ def run_sweep(
 def plan_search(
     definition: Definition,
     begins: Sequence[Point],
-    cohort: Path,
+    planner: Planner,
     out: Path,
-    store: Path | None,
     command: str,
     train: Callable[[Plan, Sequence[Cell]], None],
     batch: int,
@@ -159,11 +159,10 @@ def plan_search(
     """A search that is ready to ask for its cells; its plan grows with its trials."""
     space = read_space(definition, out)
     settings = settings_of(begins[0])
-    require_sound_cohort(cohort)
-    planner = Planner(cohort, store)
+    require_sound_cohort(planner.folder)
     told = {"trials": space.trials, "space": space.ranges}
-    place = store.absolute() if store else None
-    empty = Plan(out.absolute(), cohort.absolute(), place, planner.content(settings), (), search=told, command=command)
+    cohort, store = planner.folder.absolute(), planner.store.absolute() if planner.store else None
+    empty = Plan(out.absolute(), cohort, store, planner.content(settings), (), search=told, command=command)
     plan = begun_plan(empty)
     plan = freeze(plan) if plan is empty else plan
     return Search(definition, space, open_study(definition, space, plan.content), planner, plan, train, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 from mammo_aln.arguments import settings_from
 from mammo_aln.config import ClusterConfig, PretrainSettings
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, Requeue
 from mammo_aln.progress import say
-from mammo_aln.slurm import await_jobs, submit
+from mammo_aln.runs import RunIsHeld
+from mammo_aln.slurm import POLL_S, await_jobs, requeue, submit
+from mammo_aln.sweeps.cell import last_lines
 from mammo_aln.sweeps.definition import FROM_SWEEP, Definition, Nested, Point, merged
 
 SHARED = ("pixels", "crop", "data", "trainer", "log")
@@ -25,10 +28,29 @@ class PretrainJob:
         self.cohort, self.out, self.settings, self.store = cohort, out, settings, store
 
     def __call__(self) -> str:
-        """Make the weights; returns the file's path."""
+        """Make the weights, or wait for the process that makes them already; returns the file's path."""
         from mammo_aln.training.pretrain import pretrain_run
+        from mammo_aln.training.stopping import STOP
 
-        return str(pretrain_run(self.cohort, self.out, self.settings, store=self.store))
+        told = False
+        while True:
+            try:
+                return str(pretrain_run(self.cohort, self.out, self.settings, store=self.store))
+            except RunIsHeld as held:
+                if not told:
+                    say(f"waiting for the pre-training: {held}")
+                told = True
+                time.sleep(POLL_S)
+            except Requeue:
+                requeue(STOP.signal_name)
+                raise
+
+    def finished(self) -> str | None:
+        """The file's path where it is made already; nothing is trained."""
+        from mammo_aln.training.pretrain import finished_weights
+
+        made = finished_weights(self.cohort, self.out, self.settings, store=self.store)
+        return str(made) if made is not None else None
 
     def checkpoint(self) -> Any:
         """The same call again."""
@@ -85,11 +107,39 @@ def with_weights(
         if repr(settings) not in made:
             say(f"pre-training {settings.model.backbone} for the cells that ask for it")
             job = PretrainJob(source.absolute(), (out / "pretrain").absolute(), settings, crops and crops.absolute())
-            if cluster is not None:
-                await_jobs(submit([job], out.absolute() / "slurm", "mammo-aln-pretrain", cluster), "pre-training")
-            made[repr(settings)] = job()  # a finished one is not made again: this tells its path
+            made[repr(settings)] = job() if cluster is None else _made_by_slurm(job, out.absolute() / "slurm", cluster)
         result.append(_filled(point, made[repr(settings)]))
     return result
+
+
+def _made_by_slurm(job: PretrainJob, folder: Path, cluster: ClusterConfig) -> str:
+    """Have a SLURM job make the weights, unless they are there; this machine trains nothing.
+
+    Raises:
+        InputError: the job ended without them.
+    """
+    made = job.finished()
+    if made is not None:
+        return made
+    trainer = job.settings.trainer
+    ids = submit(
+        [job],
+        folder,
+        "mammo-aln-pretrain",
+        cluster,
+        nodes=trainer.num_nodes,
+        tasks_per_node=trainer.devices,
+        gpus_per_node=trainer.devices if trainer.accelerator == "gpu" else None,
+    )
+    await_jobs(ids, "pre-training")
+    made = job.finished()
+    if made is None:
+        log = folder / f"{ids[0]}_0_log.err"
+        lines = last_lines(log) or last_lines(log.with_suffix(".out")) or ("it said nothing",)
+        for line in lines:
+            say(f"    | {line}")
+        raise InputError(f"the pre-training's SLURM job {ids[0]} ended without weights: {lines[-1]} (see {log})")
+    return made
 
 
 def _settings(point: Point, block: Nested) -> PretrainSettings:

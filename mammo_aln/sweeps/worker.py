@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -51,7 +52,10 @@ def main(out: Path) -> None:
 def _listen(asked: queue.Queue[str]) -> None:
     for line in sys.stdin:
         asked.put(line.strip())
-    os._exit(1)  # the sweep is gone; a run is whole on disk at any instant
+    # The sweep is gone; a run is whole on disk at any instant. Ranks that this process has started go with it.
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 if __name__ == "__main__":

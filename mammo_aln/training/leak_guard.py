@@ -1,4 +1,4 @@
-"""Whom a pre-training has seen, as hashes, so that none of them is taken for a test patient later."""
+"""Whom a pre-training or a training has seen, as hashes, so that none of them is taken for a test patient later."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Seen:
-    """Patients and image files of one pre-training.
+    """Patients and image files that one pre-training or training learnt from.
 
     Args:
         salt: its run id.
@@ -50,9 +50,9 @@ def salted(salt: str, *parts: str) -> str:
     return hashlib.sha256("\n".join((salt, *parts)).encode()).hexdigest()[:DIGITS]
 
 
-def seen_by(run_id: str, cohort: Cohort, crops: pd.DataFrame, store: CropStore) -> Seen:
-    """Hashes of the patients and files behind the crops that shaped the weights."""
-    contents = _contents(cohort, crops["image_id"], store)
+def seen_by(run_id: str, cohort: Cohort, crops: pd.DataFrame, store: CropStore | None) -> Seen:
+    """Hashes of the patients and files behind the crops that shaped the weights; no files without a store."""
+    contents = {} if store is None else _contents(cohort, crops["image_id"], store)
     return Seen(
         run_id,
         frozenset(salted(run_id, cohort.name, patient) for patient in crops["patient_id"].unique()),

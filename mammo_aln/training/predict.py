@@ -144,7 +144,6 @@ def member_data(
     Raises:
         InputError: the run's pixels were made by other code.
     """
-    """A member's network, and the data module that shows it a cohort's splits as it was trained to see them."""
     best = member.run / "checkpoints" / "best.ckpt"
     in_checkpoint = torch.load(best, map_location="cpu", weights_only=True)["mammo_aln"]
     _refuse_other_pixels(member.run, in_checkpoint["recipe"])

@@ -17,7 +17,7 @@ from mammo_aln.config import PretrainSettings
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_csv, write_json, written_whole
 from mammo_aln.model.backbones import rule_of
-from mammo_aln.model.weights import PRETRAINED_FILE, PRETRAINED_KEY, about_pretrained
+from mammo_aln.model.weights import PRETRAINED_FILE, PRETRAINED_KEY, origin_of
 from mammo_aln.progress import say
 from mammo_aln.runs import file_digest, read_state, run_identity
 from mammo_aln.training.leak_guard import Seen, seen_by
@@ -44,13 +44,9 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
         raise InputError(f"--out {out}: expected a folder, a file stands there")
     settings = _of_images(settings)
     require_hardware(settings.trainer)
-    cohort = read_cohort(cohort_folder, need=("patients", "images"), outcome=False)
-    data = PretrainData(cohort, settings, store)
-    data.prepare_data()
-    run_id, identity = run_identity(settings, data.content(), data.crop_set.table["key"].tolist())
-    run = out / run_id
+    data, run, identity = _planned(cohort_folder, out, settings, store)
     if read_state(run)["state"] == "completed":
-        say(f"run {run_id} is completed already; nothing to train")
+        say(f"run {run.name} is completed already; nothing to train")
         return run / PRETRAINED_FILE
     data.setup("fit")
     torch.manual_seed(settings.seed)
@@ -63,6 +59,25 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
         finish=lambda: _export(run, data, module, settings),
     )
     return run / PRETRAINED_FILE
+
+
+def finished_weights(
+    cohort_folder: Path, out: Path, settings: PretrainSettings, *, store: Path | None = None
+) -> Path | None:
+    """The file that `pretrain_run` has made of the same arguments, or None; nothing is trained, any machine may ask."""
+    run = _planned(cohort_folder, out, _of_images(settings), store)[1]
+    return run / PRETRAINED_FILE if read_state(run)["state"] == "completed" else None
+
+
+def _planned(
+    cohort_folder: Path, out: Path, settings: PretrainSettings, store: Path | None
+) -> tuple[PretrainData, Path, dict[str, Any]]:
+    """Data with its crops built, the run's directory, and what its id was made from."""
+    cohort = read_cohort(cohort_folder, need=("patients", "images"), outcome=False)
+    data = PretrainData(cohort, settings, store)
+    data.prepare_data()
+    run_id, identity = run_identity(settings, data.content(), data.crop_set.table["key"].tolist())
+    return data, out / run_id, identity
 
 
 def _of_images(settings: PretrainSettings) -> PretrainSettings:
@@ -94,7 +109,13 @@ def _of_images(settings: PretrainSettings) -> PretrainSettings:
 def _fit(run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings) -> None:
     heads = [head["name"] for head in module.hparams["heads"]]
     frozen = json_ready(
-        {"run_id": run.name, "recipe": data.recipe, "heads": heads, "pretraining": _inherited(settings)}
+        {
+            "run_id": run.name,
+            "recipe": data.recipe,
+            "heads": heads,
+            "pretraining": _inherited(settings),
+            "trained_on": [_seen(run, data).to_state()],
+        }
     )
     write_json(run / "recipe.json", data.recipe)
     fit_module(run, data, module, settings, frozen)
@@ -102,15 +123,18 @@ def _fit(run: Path, data: PretrainData, module: PretrainModule, settings: Pretra
 
 def _inherited(settings: PretrainSettings) -> list[dict[str, Any]]:
     """Whom the weights that this pre-training begins from have seen already."""
-    about = about_pretrained(settings.model.pretrained)
-    return list(about["seen"]) if about else []
+    origin = origin_of(settings.model.pretrained)
+    return list(origin["seen"]) if origin else []
+
+
+def _seen(run: Path, data: PretrainData) -> Seen:
+    return seen_by(run.name, data.whole_cohort, data.learnt_from(), data.crop_set.open_store())
 
 
 def _export(run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings) -> dict[str, Any]:
     """Write the backbone of `last.ckpt` and what a reader must know of it; the file's digest."""
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
-    seen: Seen = seen_by(run.name, data.whole_cohort, data.learnt_from(), data.crop_set.open_store())
     shape = {"pixels": data.recipe["pixels"], "crop": {**data.recipe["crop"], "auxiliary": []}}
     about = {
         "run_id": run.name,
@@ -124,7 +148,7 @@ def _export(run: Path, data: PretrainData, module: PretrainModule, settings: Pre
         "labels": list(settings.pretrain.labels),
         "crop": shape["crop"],
         "recipe_digest": hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16],
-        "seen": [*_inherited(settings), seen.to_state()],
+        "seen": [*_inherited(settings), _seen(run, data).to_state()],
     }
     weights = {name: value.cpu().contiguous().clone() for name, value in module.backbone_weights().items()}
     # One key: the library writes several in an order of its own, and the same run must give the same bytes.

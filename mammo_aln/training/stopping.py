@@ -1,4 +1,4 @@
-"""A scheduler's SIGTERM or SIGUSR1 ends a training at its next step: saved, and with an exit code that says: again."""
+"""A scheduler's SIGTERM, SIGUSR1 or SIGUSR2 ends a training at its next step: saved, its exit code says: again."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import pytorch_lightning as pl
 
 from mammo_aln.errors import Requeue
+from mammo_aln.slurm import WARNINGS
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, *WARNINGS)
 STEPS_BETWEEN_TALKS = 8
 """Ranks agree on stopping at every so many steps: asking the others costs a little at each."""
 

@@ -20,10 +20,14 @@ class Throughput(pl.Callback):
         self.figures: dict[str, float] = {}
         self._begun = self._batch_done = self._waited_s = 0.0
         self._patients = self._ranks = 0
+        self._on_gpu = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock: a run that goes on within an epoch has no start of that epoch."""
         self._ranks = trainer.world_size
+        self._on_gpu = pl_module.device.type == "cuda"
+        if self._on_gpu:
+            torch.cuda.reset_peak_memory_stats(pl_module.device)  # a slot's process trains cell after cell
         self._restart()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -50,7 +54,7 @@ class Throughput(pl.Callback):
 
     def so_far(self) -> dict[str, float]:
         """Figures of the steps of this epoch: seconds, patients per second over all ranks, seconds waited."""
-        if torch.cuda.is_available():
+        if self._on_gpu:
             torch.cuda.synchronize()
             self._batch_done = max(self._batch_done, time.perf_counter())
         seconds = self._batch_done - self._begun
@@ -61,7 +65,7 @@ class Throughput(pl.Callback):
             "train_patients_per_s": self._patients / seconds,
             "data_wait_s": self._waited_s,
         }
-        if torch.cuda.is_available():
+        if self._on_gpu:
             figures["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
         return figures
 

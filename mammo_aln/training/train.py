@@ -24,7 +24,7 @@ from mammo_aln.files import json_ready, make_folder, write_csv, write_json
 from mammo_aln.model.backbones import compile_backbones
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.learner import Learner
-from mammo_aln.model.weights import about_pretrained
+from mammo_aln.model.weights import origin_of
 from mammo_aln.progress import say
 from mammo_aln.runs import (
     environment,
@@ -39,7 +39,7 @@ from mammo_aln.runs import (
 from mammo_aln.seal import frozen_digests
 from mammo_aln.training.callbacks import RunRecorder, StepSeed
 from mammo_aln.training.datamodule import MammoDataModule
-from mammo_aln.training.leak_guard import Seen, refuse_seen_patients
+from mammo_aln.training.leak_guard import Seen, refuse_seen_patients, seen_by
 from mammo_aln.training.scoring import (
     fit_on_validation,
     lightning_hushed,
@@ -136,7 +136,9 @@ def carry_out(
         if before["state"] == "completed":
             return run
         write_settings(run, settings)
-        write_json(run / "environment.json", {**environment(), "identity": identity})
+        write_json(
+            run / "environment.json", {**environment(), "threads": torch.get_num_threads(), "identity": identity}
+        )
         attempts, started = before.get("attempts", 0) + 1, before.get("started") or now()
         write_state(run, "running", run_id=run.name, attempts=attempts, started=started)
         begun = time.perf_counter()
@@ -195,12 +197,12 @@ def read_for(settings: Settings, folder: Path) -> Cohort:
 
 def _refuse_leak(settings: Settings, data: MammoDataModule) -> None:
     """See to it that no test patient was pre-trained on, and tell where the pre-training saw other crops."""
-    begun_from = about_pretrained(settings.model.pretrained)
+    begun_from = origin_of(settings.model.pretrained)
     if begun_from is None:
         return
     refuse_seen_patients([Seen.from_state(state) for state in begun_from["seen"]], data.whole_cohort)
-    then, here = begun_from["crop"]["strategy"], settings.crop.strategy
-    if then != here:
+    then, here = (begun_from["crop"] or {}).get("strategy"), settings.crop.strategy
+    if then is not None and then != here:
         say(f"note: pre-trained on crop.strategy={then}, this run reads {here}")
 
 
@@ -218,17 +220,29 @@ def build_model(settings: Settings, data: MammoDataModule) -> AxillaryClassifier
 
 def _fit(run: Path, data: MammoDataModule, module: AxillaryClassifier, settings: Settings) -> None:
     encoder = data.fitted_encoder.to_state() if "clinical" in data.inputs else None
-    begun_from = about_pretrained(settings.model.pretrained)
+    begun_from = origin_of(settings.model.pretrained)
     frozen = json_ready(
         {
             "run_id": run.name,
             "recipe": data.recipe,
             "clinical_encoder": encoder,
             "pretraining": begun_from["seen"] if begun_from else [],
+            "trained_on": [_trained_on(run.name, data).to_state()],
         }
     )
     write_json(run / "recipe.json", data.recipe)
     fit_module(run, data, module, settings, frozen)
+
+
+def _trained_on(run_id: str, data: MammoDataModule) -> Seen:
+    """The training patients, for the guard of a run that begins from this one's weights."""
+    units = data.patients("train")
+    if not data.reads_images:
+        return seen_by(run_id, data.whole_cohort, units.assign(image_id=""), None)
+    crops = data.crop_set.table
+    return seen_by(
+        run_id, data.whole_cohort, crops[crops["unit_id"].isin(units["unit_id"])], data.crop_set.open_store()
+    )
 
 
 def fit_module(

@@ -13,6 +13,7 @@ import pytest
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.compare import holm, paired_bootstrap, paired_delong
 from mammo_aln.evaluation.discrimination import auc
+from mammo_aln.runs import write_state
 from mammo_aln.sweeps.choice import Fold, aligned, rank
 from mammo_aln.sweeps.collect import collect_sweep
 from mammo_aln.sweeps.definition import points, read_definition
@@ -89,8 +90,12 @@ def test_scores_are_put_in_one_order_and_other_patients_refused() -> None:
     fold, scores = aligned({0: [table], 1: [table.iloc[::-1]]})
     assert np.array_equal(scores[0], scores[1])
     assert fold.labels.tolist() == [True, False, True]
+    # One cell could not read the crop of `c`: the others are compared without it.
+    fold, scores = aligned({0: [table], 1: [table.iloc[:2]]})
+    assert fold.labels.tolist() == [True, False]
+    assert scores[0].tolist() == scores[1].tolist() == [[0.3, 0.2]]
     with pytest.raises(InputError, match="different patients"):
-        aligned({0: [table], 1: [table.iloc[:2]]})
+        aligned({0: [table.iloc[:1]], 1: [table.iloc[1:]]})
     with pytest.raises(InputError, match="one outcome alone"):
         rank([[np.ones((1, 3))]], [Fold(np.ones(3, bool), np.arange(3))])
 
@@ -145,9 +150,15 @@ def test_collect_chooses_by_validation_and_a_ladder_opens_its_tests_once(trained
     assert len(ledger.read_text().splitlines()) == len(opened)
 
 
-def test_tests_stay_sealed_while_cells_wait(trained: Plan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", [None, "running", "failed"])
+def test_tests_stay_sealed_while_cells_wait_or_were_stopped(trained: Plan, tmp_path: Path, state: str | None) -> None:
+    """Killed, a cell's record says `running`; stopped by Ctrl-C, `failed`; a sweep's next command trains both."""
     out = shutil.copytree(trained.out, tmp_path / "out")
-    shutil.rmtree(out / "runs" / trained.cells[-1].run_id)
+    run = out / "runs" / trained.cells[-1].run_id
+    shutil.rmtree(run)
+    if state is not None:
+        run.mkdir()
+        write_state(run, state)
     shutil.rmtree(out / "test", ignore_errors=True)
     with pytest.raises(InputError, match="stay sealed while 1 cells"):
         collect_sweep(out, test=True, resamples=200)

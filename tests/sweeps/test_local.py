@@ -7,14 +7,21 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mammo_aln.config import TrainerConfig
+from mammo_aln.sweeps.board import resume_command
+from mammo_aln.sweeps.cell import claim_of
+from mammo_aln.sweeps.local import Pool, Slot, claimed, slots_here
 from mammo_aln.sweeps.plan import read_plan
-from mammo_aln.sweeps.run import run_sweep
+from mammo_aln.sweeps.run import Watch, run_sweep
+from mammo_aln.sweeps.table import rows
 from mammo_aln.training.train import train_run
 from tests.sweeps.sweep_files import sweep, tiny_sweep, untimed_cells, words
 
@@ -76,6 +83,44 @@ def test_cells_csv_holds_what_the_design_says(undisturbed: Path) -> None:
     page = (undisturbed / "board.html").read_text()
     assert 'http-equiv="refresh"' not in page
     assert "2 of 2 cells completed" in page
+
+
+def test_threads_of_a_slot_do_not_depend_on_what_is_left_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+    def threads(asked: int | None, cells: int, free_gb: float = 100.0) -> set[str]:
+        slots = slots_here(TrainerConfig(accelerator="cpu"), asked, cells, 1.0, free_gb)
+        return {slot.environment["OMP_NUM_THREADS"] for slot in slots}
+
+    assert threads(2, 20) == threads(2, 1) == {"4"}
+    assert threads(None, 20) == threads(None, 1) == threads(None, 20, free_gb=2.5) == {"1"}
+
+
+def test_the_command_that_resumes_a_cell_keeps_its_threads(undisturbed: Path) -> None:
+    plan = read_plan(undisturbed)
+    row = rows(plan)[0]
+    told = json.loads((plan.runs / row.cell.run_id / "environment.json").read_text())
+    assert resume_command(plan, row).startswith(f"OMP_NUM_THREADS={told['threads']} mammo-aln train ")
+
+
+def test_the_board_lets_go_of_no_claim(undisturbed: Path) -> None:
+    """A process that opens and closes a lock's file loses the lock, so the pool must not look at its own cells'."""
+    done = read_plan(undisturbed)
+    cell = replace(done.cells[0], run_id="0123456789ab")
+    plan = replace(done, cells=(done.cells[0], cell))
+    slot = Slot({}, cell=cell, claim=claimed(claim_of(plan, cell)))
+    pool = Pool(plan, [slot], 0, Watch(plan, 2))
+    look = "import sys; from pathlib import Path; from mammo_aln.runs import is_locked\n"
+    look += "print(is_locked(Path(sys.argv[1])))"
+
+    def is_claimed() -> bool:
+        words = [sys.executable, "-c", look, str(claim_of(plan, cell))]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout == "True\n"
+
+    assert is_claimed()
+    assert pool._is_over(done.cells[0])  # draws the board
+    assert is_claimed()
+    slot.free()
 
 
 @pytest.mark.slow
@@ -170,4 +215,5 @@ def test_a_stopped_sweep_says_how_to_go_on(sent: signal.Signals, phantom: Path, 
     shown = sweep("status", "--out", out)
     assert shown.stdout == f"{out / 'board.html'}\n"
     assert "stopped before its end" in shown.stderr
-    assert "resume: mammo-aln train" in shown.stderr
+    assert "resume: OMP_NUM_THREADS=" in shown.stderr
+    assert " mammo-aln train" in shown.stderr

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from mammo_aln.errors import InputError
+from mammo_aln.model.backbones import Backbone
 from mammo_aln.runs import is_held, write_state
-from mammo_aln.sweeps.cell import standing
+from mammo_aln.sweeps import cluster
+from mammo_aln.sweeps.cell import Failure, failures, record_failure, standing, train_cell
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
 from mammo_aln.sweeps.preflight import plan_sweep, require_room
+from mammo_aln.training.stopping import STOP
 from mammo_aln.training.train import train_run
 from tests.sweeps.sweep_files import backbone_axis, tiny_sweep
 
@@ -72,10 +82,48 @@ def test_a_changed_label_or_length_makes_new_cells_and_the_old_leave_the_table(
     assert not relabelled & first
 
 
+def test_a_configuration_planned_anew_supersedes_its_former_cells(planned, tmp_path: Path) -> None:
+    """New weights under the same label are no second seed of the old ones, nor is a mended file a second cell."""
+    file = tmp_path / "weights.safetensors"
+    settings = read_definition(tiny_sweep(tmp_path)).base["model"]
+    network = Backbone("resnet50", {**settings["backbone_args"]}, 64)
+
+    def plan(path: Path, seeds: int = 1) -> Plan:
+        steps = {"scratch": {}, "+ pre-training": {"model": {"pretrained": str(path)}}}
+        return planned(grid={}, steps=steps, seeds=seeds)
+
+    file.write_bytes(b"no weights")
+    bad, scratch = sorted(plan(file).cells, key=lambda cell: str(cell.axes["step"]))
+    assert bad.fault
+    weights = {name: value.contiguous() for name, value in network.body.state_dict().items()}
+    save_file(weights, file)
+    first = plan(file, seeds=2)
+    assert len(first.cells) == 4
+    assert not any(cell.fault for cell in first.cells)
+    assert scratch.run_id in {cell.run_id for cell in first.cells}
+    other = tmp_path / "other.safetensors"
+    # Two seeds were planned with the former file, one is with this one: none of the former two may stay beside it.
+    save_file({name: value + 1 for name, value in weights.items()}, other)
+    again = plan(other)
+    names = [cell.axes["step"] for cell in again.cells]
+    assert sorted(names) == ["+ pre-training", "scratch", "scratch"]
+    stale = {cell.run_id for cell in first.cells if cell.axes["step"] != "scratch"}
+    assert not stale & {cell.run_id for cell in again.cells}
+
+
 def test_a_cohort_changed_behind_the_plan_is_noticed(planned, phantom: Path, store: Path, tmp_path: Path) -> None:
     plan = planned(epochs=1)
     with pytest.raises(InputError, match="planned as run"):
         train_run(phantom, plan.runs, plan.cells[0].typed_settings(), store=store, planned=plan.cells[1].run_id)
+
+
+def test_a_login_node_plans_cells_that_need_gpus(phantom: Path, store: Path, tmp_path: Path) -> None:
+    definition = read_definition(tiny_sweep(tmp_path), {"trainer": {"accelerator": "gpu", "devices": 1000}})
+    found = list(points(definition))
+    with pytest.raises(InputError, match="this machine has"):
+        plan_sweep(definition, found, phantom, tmp_path / "out", store=store, slots=1, check=False)
+    plan = plan_sweep(definition, found, phantom, tmp_path / "out", store=store, slots=0, check=False)
+    assert not any(cell.fault for cell in plan.cells)
 
 
 def test_the_same_training_twice_is_refused(planned) -> None:
@@ -106,6 +154,71 @@ def test_what_state_json_says_of_running_counts_only_while_a_process_holds_the_r
     assert not is_held(run)
     found = standing(plan, plan.cells[0])
     assert (found.state, found.failure.error if found.failure else "") == ("failed", "stopped before its end")
+
+
+def test_a_job_of_several_tasks_fails_once(planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned()
+    for task in range(4):
+        monkeypatch.setenv("SLURM_PROCID", str(task))
+        record_failure(plan, plan.cells[0], Failure("out of memory"))
+    assert len(failures(plan, plan.cells[0])) == 1
+
+
+def test_a_job_that_is_warned_saves_first_and_requeues_then(planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning reaches the training; submitit's own handler, which ends the process, comes after it."""
+    plan = planned()
+    told: list[str] = []
+
+    def trained(*_: object) -> str:
+        with STOP.watched(), STOP.at_steps():
+            os.kill(os.getpid(), signal.SIGUSR2)
+            told.append("saved")
+        STOP.leave()
+        return "completed"
+
+    def requeued(*_: object) -> None:
+        told.append("requeued")
+        raise SystemExit(-1)
+
+    monkeypatch.setattr(cluster, "train_cell", trained)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    before = signal.signal(signal.SIGUSR2, requeued)
+    try:
+        with pytest.raises(SystemExit):
+            cluster.CellJob(plan.out, plan.cells[0].run_id)()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert told == ["saved", "requeued"]
+
+
+@pytest.mark.parametrize(("code", "result"), [(0, "completed"), (2, "failed"), (3, "held"), (1, "broken")])
+def test_a_training_apart_is_understood_by_its_exit_code(
+    planned, monkeypatch: pytest.MonkeyPatch, code: int, result: str
+) -> None:
+    plan = planned(over={"trainer": {"devices": 2}})
+    started = subprocess.Popen
+    told: list[list[str]] = []
+
+    def start(words: list[str], **more: object) -> subprocess.Popen:
+        told.append(words)
+        return started([sys.executable, "-c", f"raise SystemExit({code})"], **more)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    assert train_cell(plan, plan.cells[0], {}) == result
+    assert told[0][-1] == plan.cells[0].run_id
+    assert len(failures(plan, plan.cells[0])) == (result in ("failed", "broken"))
+
+
+def test_a_training_apart_dies_with_its_slot(tmp_path: Path) -> None:
+    code = "import os, subprocess, sys; from mammo_aln.sweeps.cell import _die_with_parent\n"
+    code += "child = subprocess.Popen(['sleep', '60'], preexec_fn=_die_with_parent)\n"
+    code += "print(child.pid, flush=True); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    stat = Path(f"/proc/{int(done.stdout)}/stat")
+    end = time.monotonic() + 10
+    while stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < end, "it outlived its parent"
+        time.sleep(0.02)
 
 
 def test_disk_and_memory_are_looked_at_before(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from mammo_aln.config import (
     OptimConfig,
     PretrainConfig,
     PretrainSettings,
+    Settings,
     TrainerConfig,
 )
 from mammo_aln.errors import InputError
@@ -274,6 +275,11 @@ def test_test_patients_who_were_pre_trained_on_are_refused(phantom: Path, store:
             phantom, tmp_path / "t", replace(tiny, model=replace(tiny.model, pretrained=str(leaking))), store=store
         )
     assert not (tmp_path / "t").exists()
+    # So are the checkpoints of that very run.
+    last = str(leaking.parent / "checkpoints" / "last.ckpt")
+    with pytest.raises(InputError, match="were pre-trained on"):
+        train_run(phantom, tmp_path / "t", replace(tiny, model=replace(tiny.model, pretrained=last)), store=store)
+    assert not (tmp_path / "t").exists()
     sound = pretrain_run(phantom, tmp_path / "runs", settings("supervised", "margin"), store=store)
     run = train_run(
         phantom, tmp_path / "t", replace(tiny, model=replace(tiny.model, pretrained=str(sound))), store=store
@@ -287,6 +293,30 @@ def test_test_patients_who_were_pre_trained_on_are_refused(phantom: Path, store:
         train_run(
             phantom, tmp_path / "u", replace(tiny, model=replace(tiny.model, pretrained=str(second))), store=store
         )
+
+
+def test_a_run_begun_from_another_runs_checkpoint_is_guarded(phantom: Path, store: Path, tmp_path: Path) -> None:
+    """Whom the first run trained on, and whom its own weights had seen, are no test patients of the second."""
+    tiny = tiny_settings(inputs=("primary",))
+    first = train_run(phantom, tmp_path / "runs", tiny, store=store)
+
+    def from_run(run: Path) -> Settings:
+        weights = str(run / "checkpoints" / "best.ckpt")
+        return replace(tiny, model=replace(tiny.model, pretrained=weights))
+
+    second = train_run(phantom, tmp_path / "runs", from_run(first), store=store)
+    third = train_run(phantom, tmp_path / "runs", from_run(second), store=store)
+    seen = torch.load(third / "checkpoints" / "best.ckpt", weights_only=True)["mammo_aln"]
+    assert [one["salt"] for one in seen["pretraining"]] == [first.name, second.name]
+    patients = pd.read_csv(phantom / "patients.csv", dtype=str)
+    assert not any(patient in json.dumps(seen) for patient in patients["patient_id"])
+    swapped = linked_copy(phantom, tmp_path / "swapped")
+    swap = {"train": "external_test", "external_test": "train"}
+    patients["split"] = patients["split"].replace(swap)
+    patients.to_csv(swapped / "patients.csv", index=False)
+    with pytest.raises(InputError, match=r"of external_test were pre-trained on"):
+        train_run(swapped, tmp_path / "u", from_run(first), store=store)
+    assert not (tmp_path / "u").exists()
 
 
 def test_another_backbone_or_size_gets_one_clear_message(

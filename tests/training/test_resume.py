@@ -71,7 +71,7 @@ def test_kill_9_at_random_steps_loses_nothing(undisturbed: Path, phantom: Path, 
     assert json.loads((tmp_path / undisturbed.name / "state.json").read_text())["attempts"] == 3
 
 
-@pytest.mark.parametrize(("sent", "at"), [(signal.SIGTERM, 0.4), (signal.SIGUSR1, 1.0), (signal.SIGTERM, 1.7)])
+@pytest.mark.parametrize(("sent", "at"), [(signal.SIGTERM, 0.4), (signal.SIGUSR1, 1.0), (signal.SIGUSR2, 1.7)])
 def test_a_schedulers_signal_saves_the_very_step(
     sent: signal.Signals,
     at: float,
