@@ -188,6 +188,17 @@ def test_nogueira_variance_is_that_of_repeated_samples():
     assert told == pytest.approx(np.std([one.value for one in drawn]), rel=0.12)
 
 
+def test_nogueira_variance_holds_where_sizes_vary_from_set_to_set():
+    rng = np.random.default_rng(3)
+    share = np.repeat([0.9, 0.4, 0.05], [5, 10, 15])
+    drawn = []
+    for _ in range(400):
+        size = rng.uniform(0.2, 2.5, (50, 1))
+        drawn.append(nogueira(rng.random((50, 30)) < np.clip(share * size, 0, 1)))
+    told = np.sqrt(np.mean([one.variance for one in drawn]))
+    assert told == pytest.approx(np.std([one.value for one in drawn]), rel=0.15)
+
+
 def test_planted_features_are_selected_on_most_resamples():
     table, y = planted()
     steps = Pipeline(selection_steps(FitConfig(), seed=0)).fit(table, y)
