@@ -19,7 +19,7 @@ from mammo_aln.config import FitConfig
 from mammo_aln.evaluation.agreement import icc_agreement
 from mammo_aln.evaluation.ranks import adjusted, rank_sum_tests, spearman_matrix
 from mammo_aln.radiomics.combat import ComBat
-from mammo_aln.radiomics.lasso import cross_validate, largest_penalty, lasso_path
+from mammo_aln.radiomics.lasso import cross_validate, default_ladder, largest_penalty, lasso_path
 
 COMMONEST_TO_NEXT, DISTINCT_SHARE = 19.0, 0.10
 """Near-zero variance (Kuhn's caret): commonest value 19 times as frequent as the next, under 10 % distinct values."""
@@ -190,14 +190,14 @@ class LassoFilter(ColumnFilter):
         """Fit path and cross-validation, or the path down to the fixed penalty."""
         x, y = table.to_numpy(float), np.asarray(labels, dtype=float)
         if self.penalty_share is not None:
-            ladder = largest_penalty(x, y) * np.geomspace(1.0, self.penalty_share, 10)
+            ladder = default_ladder(largest_penalty(x, y), self.penalty_share, 10)
             path, at = lasso_path(x, y, penalties=ladder, tolerance=LASSO_TOLERANCE), -1
         else:
             folds = min(self.folds, int(min(y.sum(), (1 - y).sum())))
             dealt = np.zeros(y.size, dtype=int)
             for number, (_, out) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(x, y)):
                 dealt[out] = number
-            ladder = largest_penalty(x, y) * np.geomspace(1.0, LASSO_LOWEST, LASSO_STEPS)
+            ladder = default_ladder(largest_penalty(x, y), LASSO_LOWEST, LASSO_STEPS)
             judged = cross_validate(x, y, dealt, penalties=ladder, tolerance=LASSO_TOLERANCE)
             path, at = judged.path, judged.at_min if self.rule == "min" else judged.at_1se
             self.curve_ = pd.DataFrame(

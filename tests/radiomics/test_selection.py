@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from mammo_aln.config import FitConfig
 from mammo_aln.radiomics.combat import ComBat
+from mammo_aln.radiomics.lasso import cross_validate, lasso_path
 from mammo_aln.radiomics.selection import (
     LassoFilter,
     RankTestFilter,
@@ -99,6 +100,29 @@ def test_lasso_finds_the_planted_features_and_1se_keeps_fewer():
     least, sparse = (set(LassoFilter(rule).fit(table, y).kept_) for rule in ("min", "1se"))
     assert {"f0", "f1"} <= sparse
     assert len(sparse) <= len(least)
+
+
+def test_lasso_without_any_slope_keeps_the_last_resort():
+    y = np.tile([0.0, 1.0], 24)
+    orthogonal = frame(np.tile([0.1, 0.1, 0.7, 0.7], 12)[:, None])  # to rounding: its slope is about 1e-17
+    for table in (orthogonal, frame(np.ones((48, 2)))):
+        for share in (None, 0.1):
+            step = LassoFilter(folds=4, penalty_share=share).fit(table, y)
+            assert step.last_resort_
+            assert step.kept_ == ["f0"]
+
+
+def test_lasso_takes_a_column_that_is_constant_in_one_fold():
+    y = np.tile([0.0, 1.0], 20)
+    x = np.zeros((40, 1))
+    x[[1, 3]] = 1.0  # both in the first fold, so that its training part has nothing that varies
+    folds = np.repeat([0, 1, 2, 3], 10)
+    judged = cross_validate(x, y, folds)
+    assert np.isfinite(judged.mean).all()
+    path = lasso_path(x[folds != 0], y[folds != 0], penalties=[0.1, 0.01])
+    assert not path.coefficients.any()
+    assert path.intercepts == pytest.approx([0.0, 0.0])
+    assert cross_validate(x, y, folds, own_paths=True).mean.shape == judged.mean.shape
 
 
 def test_a_pipeline_never_sees_held_out_rows():
