@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mammo_aln import __version__
@@ -18,10 +19,11 @@ from mammo_aln.cohort.tables import Cohort
 from mammo_aln.config import CropConfig, PixelConfig, RadiomicsConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready
+from mammo_aln.progress import say
 
 Mask = NDArray[np.bool_]
 SHOWN = 20
-CALCULATION_VERSION = 1
+CALCULATION_VERSION = 2
 """Raised whenever the same settings give other values, so that kept results are not taken for new ones."""
 
 
@@ -55,6 +57,8 @@ class Case:
         regions: of a volume: (region, mask path, label); of a mammogram: (region, crop key, "").
         source: `volume` or `crop`.
         options: stated spacing of a volume, or the crop store.
+        side: treated axilla that a mammogram belongs to; empty where the patient has one row, or for a volume, which
+            shows both.
     """
 
     patient_id: str
@@ -63,6 +67,7 @@ class Case:
     regions: tuple[tuple[str, str, int], ...]
     source: str
     options: dict[str, Any] = field(default_factory=dict)
+    side: str = ""
 
     def key(self, settings: RadiomicsConfig) -> str:
         """What the result of this case depends on, as one hash; files count by place, size and time."""
@@ -112,7 +117,9 @@ def volume_cases(cohort: Cohort) -> list[Case]:
 def crop_cases(
     cohort: Cohort, pixels: PixelConfig, crop: CropConfig, store: Path | None, workers: int | None
 ) -> list[Case]:
-    """One case per mammogram with annotated regions; the crops are built where they are missing.
+    """One case per mammogram and treated axilla with annotated regions; the crops are built where they are missing.
+
+    An image of the other breast stands for no axilla, and gives no case.
 
     Raises:
         InputError: no crop can be made, or the crop's strategy does not keep millimetres.
@@ -121,13 +128,29 @@ def crop_cases(
 
     built = build_crops(cohort, pixels, crop, store=store, workers=workers)
     table = built.table[~built.table["estimated"].astype(bool)]
+    sides = cohort.patients.set_index("unit_id")["side"].fillna("")
+    _tell_both_breasts(table[table["unit_id"].map(sides) == ""])
     cases = []
-    for (patient, image), rows in table.groupby(["patient_id", "image_id"], sort=False):
+    for (unit, image), rows in table.groupby(["unit_id", "image_id"], sort=False):
         regions = tuple((str(row["region"]), str(row["key"]), 0) for row in rows.to_dict("records"))
         view = rows["view"].iloc[0] or "other"
         options = {"store": str(built.store_path.resolve()), "image": str(image)}
-        cases.append(Case(str(patient), str(view), (), regions, "crop", options))
+        patient = str(rows["patient_id"].iloc[0])
+        cases.append(Case(patient, str(view), (), regions, "crop", options, str(sides[unit])))
     return cases
+
+
+def _tell_both_breasts(crops: pd.DataFrame) -> None:
+    """Without a stated side nothing tells which of two annotated breasts drains to the axilla of the outcome."""
+    known = crops[crops["laterality"].isin(["L", "R"])]
+    both = known.groupby("patient_id")["laterality"].nunique()
+    count = int((both > 1).sum())
+    if count:
+        first = both.index[both > 1][0]
+        say(
+            f"{count} patients without a side have annotated images of both breasts, which are averaged ({first}, ...);"
+            " a column side in patients.csv keeps to the treated one"
+        )
 
 
 def load_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
