@@ -182,10 +182,16 @@ def _volume_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
         notes = volume.notes
         if not volume.mask.any():
             if case.options["timepoint"] == "pre":
-                raise InputError(f"{mask}: region {name} is empty before NAT; expected at least one voxel")
+                label_told = f" (mask_label {label}; the mask's values: {_shown(volume.labels)})" if label else ""
+                raise InputError(f"{mask}: region {name} is empty before NAT; expected at least one voxel{label_told}")
             notes = (*notes, "empty_mask")
         ready = prepare(volume, case.options["sequence"], settings)
         yield Region(name, ready.array, ready.mask, ready.spacing_mm, notes)
+
+
+def _shown(labels: tuple[float, ...]) -> str:
+    more = f", ... ({len(labels)} in all)" if len(labels) > SHOWN else ""
+    return ", ".join(f"{label:g}" for label in labels[:SHOWN]) + more
 
 
 def _crop_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:

@@ -191,7 +191,7 @@ def largest_penalty(features: ArrayLike, outcome: ArrayLike) -> float:
 
 
 def default_ladder(largest: float, lowest: float, steps: int) -> Floats:
-    """Lambdas from `largest` down to the share `lowest` of it; from 1 where nothing enters at any lambda (largest 0)."""
+    """Lambdas from `largest` down to the share `lowest` of it; from 1 where nothing enters at any (largest 0)."""
     return (largest or 1.0) * np.geomspace(1.0, lowest, steps)
 
 

@@ -15,11 +15,14 @@ HALF = 0.5
 """A voxel belongs to a fractional segment from half of the largest fraction on."""
 
 
-def read_segmentation(path: Path, segment: int = 0) -> sitk.Image:
+def read_segmentation(path: Path, segment: int = 0) -> tuple[sitk.Image, tuple[float, ...]]:
     """The mask of one segment of a DICOM SEG (0 = all segments together), on the grid that its frames span.
 
+    Returns:
+        The mask, empty where no frame is of the segment, and the numbers of the segments that have frames.
+
     Raises:
-        InputError: not a SEG, no such segment, or frames that do not lie evenly on one stack.
+        InputError: not a SEG, or frames that do not lie evenly on one stack.
     """
     try:
         data = pydicom.dcmread(path)
@@ -34,8 +37,6 @@ def read_segmentation(path: Path, segment: int = 0) -> sitk.Image:
         frames = frames >= HALF * float(data.get("MaximumFractionalValue", 255))
     per_frame = list(data.PerFrameFunctionalGroupsSequence)
     numbers = [_segment_number(groups, data) for groups in per_frame]
-    if segment and segment not in numbers:
-        raise InputError(f"{path}: mask_label {segment} is not among its segments ({sorted(set(numbers))})")
     orientation = np.asarray(_group(data, 0, "PlaneOrientationSequence", path).ImageOrientationPatient, dtype=float)
     measures = _group(data, 0, "PixelMeasuresSequence", path)
     normal = np.cross(orientation[:3], orientation[3:])
@@ -54,7 +55,7 @@ def read_segmentation(path: Path, segment: int = 0) -> sitk.Image:
     mask.SetSpacing((column_mm, row_mm, step))
     mask.SetOrigin(tuple(positions[int(along.argmin())]))
     mask.SetDirection(np.stack([orientation[:3], orientation[3:], normal], axis=1).ravel().tolist())
-    return mask
+    return mask, tuple(sorted(set(numbers)))
 
 
 def _slices(along: np.ndarray, measures: Any, path: Path) -> tuple[np.ndarray, float]:
