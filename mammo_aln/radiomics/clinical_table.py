@@ -51,7 +51,9 @@ class ClinicalTable:
                 self._levels[feature.name] = levels + ((MISSING,) if self._gaps[feature.name] else ())
                 self._commonest[feature.name] = str(values.mode().iloc[0])
             else:
-                self._median[feature.name] = float(_places(feature, values).median())
+                # of an ordinal's two middle levels the lower: between them there is none
+                between = "lower" if feature.kind == "ordinal" else "linear"
+                self._median[feature.name] = float(_places(feature, values).quantile(0.5, interpolation=between))
 
     @property
     def terms(self) -> tuple[Term, ...]:

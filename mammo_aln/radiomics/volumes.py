@@ -55,8 +55,8 @@ def read_volume(
     Args:
         image_path: NIfTI, NRRD, MetaImage or a folder that holds one DICOM series.
         mask_path: the same, or a DICOM SEG file.
-        label: the mask's value (a SEG's segment number) that is the region; 0 takes every value but 0. The mask is empty
-            where the file lacks it: a node that vanished, or a wrong number, which only the time point can tell.
+        label: the mask's value (a SEG's segment number) that is the region; 0 takes every value but 0. Empty
+            where the file lacks it: a node that vanished, or a wrong number; only the time point can tell.
         stated_spacing_mm: spacing of the file's first, second and third axis; replaces what both headers say.
         resample_mask: bring a mask on another grid to the image's by nearest neighbour.
 
