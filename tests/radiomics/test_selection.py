@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from mammo_aln.config import FitConfig
+from mammo_aln.radiomics.classifiers import CLASSIFIERS, log_odds
 from mammo_aln.radiomics.combat import ComBat
 from mammo_aln.radiomics.lasso import cross_validate, lasso_path
 from mammo_aln.radiomics.selection import (
@@ -123,6 +124,13 @@ def test_lasso_takes_a_column_that_is_constant_in_one_fold():
     assert not path.coefficients.any()
     assert path.intercepts == pytest.approx([0.0, 0.0])
     assert cross_validate(x, y, folds, own_paths=True).mean.shape == judged.mean.shape
+
+
+def test_neighbours_are_no_more_than_the_training_patients():
+    x, y = np.random.default_rng(0).normal(size=(12, 2)), np.tile([0.0, 1.0], 6)
+    fitted = CLASSIFIERS["knn"](0).fit(x, y)
+    assert np.isfinite(log_odds(fitted, x)).all()
+    assert fitted.n_neighbors == 12
 
 
 def test_a_pipeline_never_sees_held_out_rows():
