@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from mammo_aln.config import FitConfig
@@ -193,20 +193,39 @@ class LassoFilter(ColumnFilter):
             ladder = default_ladder(largest_penalty(x, y), self.penalty_share, 10)
             path, at = lasso_path(x, y, penalties=ladder, tolerance=LASSO_TOLERANCE), -1
         else:
-            folds = min(self.folds, int(min(y.sum(), (1 - y).sum())))
-            dealt = np.zeros(y.size, dtype=int)
-            for number, (_, out) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(x, y)):
-                dealt[out] = number
+            dealt = _dealt(table.index, y, self.folds, self.seed)
             ladder = default_ladder(largest_penalty(x, y), LASSO_LOWEST, LASSO_STEPS)
-            judged = cross_validate(x, y, dealt, penalties=ladder, tolerance=LASSO_TOLERANCE)
-            path, at = judged.path, judged.at_min if self.rule == "min" else judged.at_1se
+            if dealt is None:  # nothing tells one penalty from another: the first column to enter is the last resort
+                path, at = lasso_path(x, y, penalties=ladder, tolerance=LASSO_TOLERANCE), 0
+                mean = se = np.full(path.penalties.size, np.nan)
+            else:
+                judged = cross_validate(x, y, dealt, penalties=ladder, tolerance=LASSO_TOLERANCE)
+                path, at = judged.path, judged.at_min if self.rule == "min" else judged.at_1se
+                mean, se = judged.mean, judged.se
             self.curve_ = pd.DataFrame(
-                {"penalty": path.penalties, "deviance": judged.mean, "se": judged.se, "features": path.selected}
+                {"penalty": path.penalties, "deviance": mean, "se": se, "features": path.selected}
             )
             self.penalty_share_ = float(path.penalties[at] / path.penalties[0])
             self.path_, self.at_, self.names_ = path, at, list(table.columns)
         entered = np.argmax(np.abs(path.coefficients[min(1, len(path.coefficients) - 1)]))
         return self._keep(table, path.coefficients[at] != 0, int(entered))
+
+
+def _dealt(units: pd.Index, labels: np.ndarray, folds: int, seed: int) -> np.ndarray | None:
+    """Fold of each row, both axillae of a patient in one; None where an outcome has one patient."""
+    patients = units.astype(str).str.replace(r"/[LR]$", "", regex=True).to_numpy()
+    folds = min(folds, *(np.unique(patients[labels == value]).size for value in (0.0, 1.0)))
+    if folds < 2:
+        return None
+    bilateral = np.unique(patients).size < patients.size
+    kind = StratifiedGroupKFold if bilateral else StratifiedKFold
+    dealt = np.zeros(labels.size, dtype=int)
+    parts = kind(folds, shuffle=True, random_state=seed).split(
+        np.zeros((labels.size, 1)), labels, patients if bilateral else None
+    )
+    for number, (_, out) in enumerate(parts):
+        dealt[out] = number
+    return dealt
 
 
 def selection_steps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from mammo_aln.radiomics import fit
 from mammo_aln.radiomics.clinical_table import ClinicalLogistic, ClinicalTable
 from mammo_aln.radiomics.feature_table import read_features
 from mammo_aln.radiomics.fit import fit_signatures, read_inputs, recipes_of, training_rows
-from mammo_aln.radiomics.learn import dealt, simplest_of_the_best
+from mammo_aln.radiomics.learn import Selected, dealt, simplest_of_the_best
 from mammo_aln.radiomics.shapley import linear_shapley, sampled_shapley
 
 QUICK = FitConfig(
@@ -252,6 +253,22 @@ def test_clinical_gaps_and_new_levels(cohort):
     assert gaps.encode(strange)["er"].tolist() == [many["er"].mode()[0], "missing"]
     model = ClinicalLogistic(features).fit(rows.table, rows.labels)
     assert np.isfinite(model.decision_function(strange)).all()
+
+
+def test_few_patients_of_an_outcome_are_refused_before_the_folder_is_made(tmp_path):
+    root = write_cohort(tmp_path / "cohort", n=60, split=False)
+    patients = pd.read_csv(root / "patients.csv", dtype=str, keep_default_na=False)
+    patients.assign(aln_status=["1"] * 3 + ["0"] * 57).to_csv(root / "patients.csv", index=False)
+    with pytest.raises(InputError, match=r"the rarer outcome has 3 training patients.*set fit\.folds to 3 or less"):
+        fit_signatures(root, tmp_path / "out", settings=FitConfig(), workers=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_inner_folds_are_no_more_than_the_rarer_outcome_has_patients():
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=list("abc"))
+    labels = np.repeat([1.0, 0.0], [3, 37])
+    learnt = Selected(("a", "b", "c")).learn(table, labels, np.arange(40), replace(QUICK, inner_folds=5), 0)
+    assert np.isfinite(learnt.out_of_fold).all()
 
 
 def test_the_simplest_classifier_within_one_standard_error_is_taken():

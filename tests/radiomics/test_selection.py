@@ -20,6 +20,7 @@ from mammo_aln.radiomics.selection import (
     RepeatFilter,
     VarianceFilter,
     ZScore,
+    _dealt,
     selection_steps,
 )
 from mammo_aln.radiomics.stability import nogueira, resampled_selections
@@ -124,6 +125,24 @@ def test_lasso_takes_a_column_that_is_constant_in_one_fold():
     assert not path.coefficients.any()
     assert path.intercepts == pytest.approx([0.0, 0.0])
     assert cross_validate(x, y, folds, own_paths=True).mean.shape == judged.mean.shape
+
+
+def test_lasso_with_one_patient_of_an_outcome_keeps_the_last_resort():
+    table, _ = planted(n=20, k=3)
+    step = LassoFilter().fit(table, np.eye(20)[0])
+    assert step.last_resort_
+    assert len(step.kept_) == 1
+
+
+def test_lasso_folds_keep_both_axillae_of_a_patient_together():
+    units = pd.Index([f"p{number}/{side}" for number in range(40) for side in "LR"])
+    labels = np.repeat(np.arange(40) % 2, 2).astype(float)
+    folds = _dealt(units, labels, 10, 0)
+    assert folds is not None
+    assert (folds[::2] == folds[1::2]).all()
+    assert np.unique(folds).size == 10
+    one_sided = _dealt(pd.Index([f"p{number}" for number in range(80)]), labels, 10, 0)
+    assert np.unique(one_sided, return_counts=True)[1].tolist() == [8] * 10
 
 
 def test_neighbours_are_no_more_than_the_training_patients():
