@@ -28,21 +28,17 @@ class ClinicalTable:
       as the commonest one (`unknown` tells how many).
 
     Missingness has an effect of its own only where at least ten training patients miss the value; else a missing value
-    is the median or the commonest level.
+    is the median or the commonest level. A feature that no training patient has (in a small fold) makes no term.
     """
 
     def __init__(self, features: Sequence[ClinicalFeature], training: pd.DataFrame) -> None:
-        self.features = tuple(features)
+        self.features = tuple(feature for feature in features if _column(feature, training).notna().any())
         self._median: dict[str, float] = {}
         self._levels: dict[str, tuple[str, ...]] = {}
         self._commonest: dict[str, str] = {}
         self._gaps: dict[str, bool] = {}
-        for feature in features:
+        for feature in self.features:
             values = _column(feature, training)
-            if values.notna().sum() == 0:
-                raise InputError(
-                    f"clinical feature {feature.name}: no training patient has a value; take it out of cohort.yaml"
-                )
             self._gaps[feature.name] = int(values.isna().sum()) >= LEAST_MISSING
             if feature.kind == "categorical":
                 seen = set(values.dropna())

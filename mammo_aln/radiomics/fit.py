@@ -159,6 +159,22 @@ def refuse_few(rows: Mapping[str, Rows], settings: FitConfig) -> None:
             )
 
 
+def refuse_unfilled(inputs: Inputs, rows: Mapping[str, Rows]) -> None:
+    """Refuse declared clinical features that no training patient has.
+
+    Raises:
+        InputError: names them all.
+    """
+    if "clinical" in rows:
+        table = rows["clinical"].table[list(inputs.names["clinical"])]
+        empty = [str(name) for name in table.columns if table[name].isna().all()]
+        if empty:
+            raise InputError(
+                f"clinical features without a value in any training patient: {', '.join(empty)}; fill them in"
+                " patients.csv, or take them out of cohort.yaml"
+            )
+
+
 def usable(inputs: Inputs, name: str) -> pd.Series:
     """Patients that have the inputs of a signature (any image feature; clinical gaps are filled)."""
     if name == "clinical":
@@ -190,6 +206,7 @@ def fit_signatures(
     recipes = recipes_of(inputs, settings)
     rows = {name: training_rows(inputs, name, split=split) for name in recipes}
     refuse_few(rows, settings)
+    refuse_unfilled(inputs, rows)
     run_id = identity(inputs, settings, seed)
     tested = labelled_rows(inputs.patients) if split else {}
     if tested:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from mammo_aln.cli import main
+from mammo_aln.cohort.declaration import ClinicalFeature
 from mammo_aln.config import FitConfig
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.discrimination import auc
@@ -269,6 +270,24 @@ def test_inner_folds_are_no_more_than_the_rarer_outcome_has_patients():
     labels = np.repeat([1.0, 0.0], [3, 37])
     learnt = Selected(("a", "b", "c")).learn(table, labels, np.arange(40), replace(QUICK, inner_folds=5), 0)
     assert np.isfinite(learnt.out_of_fold).all()
+
+
+def test_a_clinical_feature_that_a_fold_lacks_makes_no_term_there():
+    features = [ClinicalFeature("age", "continuous"), ClinicalFeature("er", "categorical")]
+    training = pd.DataFrame({"age": [50.0, 60.0, 70.0, 55.0] * 5, "er": [None] * 20})
+    model = ClinicalLogistic(features).fit(training, np.tile([0.0, 1.0], 10))
+    assert [term.name for term in model.table_.terms] == ["age"]
+    assert np.isfinite(model.decision_function(training.assign(er="pos"))).all()
+
+
+def test_a_clinical_feature_that_all_training_patients_lack_is_refused_before_the_folder_is_made(tmp_path):
+    root = write_cohort(tmp_path / "cohort")
+    patients = pd.read_csv(root / "patients.csv", dtype=str, keep_default_na=False)
+    patients.loc[patients["split"] == "train", "er"] = ""
+    patients.to_csv(root / "patients.csv", index=False)
+    with pytest.raises(InputError, match=r"without a value in any training patient: er; fill them in"):
+        fit_signatures(root, tmp_path / "out", settings=QUICK, workers=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_simplest_classifier_within_one_standard_error_is_taken():
