@@ -186,6 +186,13 @@ def _volume_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
                 raise InputError(f"{mask}: region {name} is empty before NAT; expected at least one voxel{label_told}")
             notes = (*notes, "empty_mask")
         ready = prepare(volume, case.options["sequence"], settings)
+        if volume.mask.any() and not ready.mask.any():
+            if case.options["timepoint"] == "pre":
+                raise InputError(
+                    f"{mask}: region {name} ({int(volume.mask.sum())} voxels) is lost by resampling; set a finer"
+                    " radiomics.spacing_mm"
+                )
+            notes = (*notes, "lost_by_resampling")
         yield Region(name, ready.array, ready.mask, ready.spacing_mm, notes)
 
 

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from mammo_aln.config import RadiomicsConfig
 from mammo_aln.errors import InputError
-from mammo_aln.radiomics.cases import Case, load_regions
+from mammo_aln.radiomics.cases import Case, Region, load_regions
 from mammo_aln.radiomics.segmentation import read_segmentation
 from mammo_aln.radiomics.volumes import read_volume
 
@@ -62,6 +62,19 @@ def test_a_label_that_vanished_is_an_empty_region_after_nat_and_refused_before(t
         told = rf"region node is empty before NAT.*mask_label 3; the mask's values: {values}\)"
         with pytest.raises(InputError, match=told):
             list(load_regions(case("pre", path), RadiomicsConfig()))
+
+
+def test_a_region_that_resampling_empties_is_refused_before_nat(tmp_path: Path) -> None:
+    image, mask = written(tmp_path / "i.nrrd", ARRAY), written(tmp_path / "m.nrrd", MASK)
+
+    def regions(timepoint: str) -> list[Region]:
+        options = {"image": str(image), "spacing_mm": [], "timepoint": timepoint, "sequence": "t2w"}
+        case = Case("p", f"{timepoint}_t2w", (image, mask), (("node", str(mask), 2),), "volume", options)
+        return list(load_regions(case, RadiomicsConfig(spacing_mm=(3.1,))))
+
+    with pytest.raises(InputError, match=r"region node \(1 voxels\) is lost by resampling"):
+        regions("pre")
+    assert "lost_by_resampling" in regions("post")[0].notes
 
 
 @pytest.mark.parametrize(
