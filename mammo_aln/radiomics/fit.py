@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ from mammo_aln.config import FitConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_json, write_text
 from mammo_aln.progress import say
+from mammo_aln.radiomics.enough import refuse_few, refuse_few_repeats, refuse_unfilled
 from mammo_aln.radiomics.feature_table import features_content, read_features, without_late
-from mammo_aln.radiomics.learn import LEAST_INNER, Clinical, Fused, Recipe, Selected, rarer_patients
+from mammo_aln.radiomics.learn import Clinical, Fused, Recipe, Selected
 from mammo_aln.radiomics.nested import Rows, learn_and_judge, seed_of
 from mammo_aln.radiomics.published import write_analysis
 from mammo_aln.radiomics.signatures import Signature, write_signature
@@ -141,40 +141,6 @@ def training_rows(inputs: Inputs, name: str, *, split: bool) -> Rows:
     return Rows(inputs.table.loc[rows.index], labels, rows["patient_id"].to_numpy())
 
 
-def refuse_few(rows: Mapping[str, Rows], settings: FitConfig) -> None:
-    """Refuse folds that the rarer outcome cannot fill, before any work begins.
-
-    Raises:
-        InputError: fewer patients of an outcome than outer folds, or so few that an outer fold leaves less than two.
-    """
-    for name, part in rows.items():
-        fewest = rarer_patients(part.labels, part.groups)
-        left = fewest - math.ceil(fewest / settings.folds)
-        if fewest < settings.folds or left < LEAST_INNER:
-            most = max((folds for folds in range(2, fewest + 1) if fewest - math.ceil(fewest / folds) >= 2), default=0)
-            told = f"set fit.folds to {most} or less" if most else "that is too few to cross-validate"
-            raise InputError(
-                f"{name}: the rarer outcome has {fewest} training patients, too few for"
-                f" fit.folds={settings.folds}; {told}"
-            )
-
-
-def refuse_unfilled(inputs: Inputs, rows: Mapping[str, Rows]) -> None:
-    """Refuse declared clinical features that no training patient has.
-
-    Raises:
-        InputError: names them all.
-    """
-    if "clinical" in rows:
-        table = rows["clinical"].table[list(inputs.names["clinical"])]
-        empty = [str(name) for name in table.columns if table[name].isna().all()]
-        if empty:
-            raise InputError(
-                f"clinical features without a value in any training patient: {', '.join(empty)}; fill them in"
-                " patients.csv, or take them out of cohort.yaml"
-            )
-
-
 def usable(inputs: Inputs, name: str) -> pd.Series:
     """Patients that have the inputs of a signature (any image feature; clinical gaps are filled)."""
     if name == "clinical":
@@ -206,7 +172,8 @@ def fit_signatures(
     recipes = recipes_of(inputs, settings)
     rows = {name: training_rows(inputs, name, split=split) for name in recipes}
     refuse_few(rows, settings)
-    refuse_unfilled(inputs, rows)
+    refuse_unfilled(rows, inputs.names)
+    refuse_few_repeats(rows, inputs.names, inputs.repeats, settings)
     run_id = identity(inputs, settings, seed)
     tested = labelled_rows(inputs.patients) if split else {}
     if tested:

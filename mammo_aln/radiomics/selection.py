@@ -99,24 +99,36 @@ class ZScore(TransformerMixin, BaseEstimator):
 class RepeatFilter(ColumnFilter):
     """Keeps features that a second segmentation (or a shifted box) reproduces: ICC(2,1) of at least `least`.
 
+    It compares values as measured, so it stands before gaps are filled and centres are harmonised. Each feature is
+    judged on the training rows that have it in every table. Where fewer than five rows have all tables (a small fold)
+    agreement cannot be judged: every feature stays, and `skipped_` says so.
+
     Args:
         repeats: feature tables of repeated measurements, same index and columns as the features.
-        least: smallest ICC; measured on the training patients that all repeats hold.
+        least: smallest ICC.
     """
+
+    skipped_: bool
 
     def __init__(self, repeats: Sequence[pd.DataFrame], least: float) -> None:
         self.repeats = repeats
         self.least = least
 
     def fit(self, table: pd.DataFrame, labels: np.ndarray | None = None) -> Self:
-        """Measure agreement; a column that the repeats lack is dropped, as nothing speaks for it."""
+        """Measure agreement; a column that five rows do not have in all tables is dropped, as nothing speaks for it."""
         tables = [repeat.reindex(index=table.index, columns=table.columns) for repeat in self.repeats]
-        rows = np.logical_and.reduce([repeat.notna().any(axis=1).to_numpy() for repeat in tables])
-        if rows.sum() < LEAST_FOR_ICC:
-            raise ValueError(f"{int(rows.sum())} training patients have repeats; at least {LEAST_FOR_ICC} are needed")
-        values = np.stack([part.to_numpy(float)[rows] for part in (table, *tables)], axis=-1)
-        with np.errstate(invalid="ignore"):
-            self.icc_ = pd.Series(icc_agreement(values.transpose(1, 0, 2)), index=table.columns)
+        values = np.stack([part.to_numpy(float) for part in (table, *tables)], axis=-1)
+        whole = np.isfinite(values).all(axis=2)  # (rows, columns)
+        self.icc_ = pd.Series(np.nan, index=table.columns)
+        self.skipped_ = int(whole.any(axis=1).sum()) < LEAST_FOR_ICC
+        if self.skipped_:
+            return self._keep(table, np.ones(table.shape[1], dtype=bool))
+        patterns, member = np.unique(whole, axis=1, return_inverse=True)
+        for number, rows in enumerate(patterns.T):
+            if rows.sum() >= LEAST_FOR_ICC:
+                alike = np.flatnonzero(member.ravel() == number)
+                with np.errstate(invalid="ignore"):
+                    self.icc_.iloc[alike] = icc_agreement(values[rows][:, alike].transpose(1, 0, 2))
         return self._keep(table, (self.icc_ >= self.least).to_numpy(), int(np.argmax(self.icc_.fillna(-1).to_numpy())))
 
 
@@ -239,11 +251,12 @@ def selection_steps(
         repeats: feature tables of repeated measurements, for the ICC filter.
         centers: centre of every unit, for ComBat.
     """
-    steps: list[tuple[str, Any]] = [("impute", MedianImputer())]
+    steps: list[tuple[str, Any]] = []
+    if repeats:  # on raw values: the repeats are neither imputed nor harmonised
+        steps.append(("repeats", RepeatFilter(list(repeats), settings.icc_min)))
+    steps.append(("impute", MedianImputer()))
     if settings.combat and centers is not None:
         steps.append(("combat", ComBat(centers)))
-    if repeats:
-        steps.append(("repeats", RepeatFilter(list(repeats), settings.icc_min)))
     return [
         *steps,
         ("variance", VarianceFilter()),
@@ -258,6 +271,7 @@ def selection_counts(pipeline: Pipeline) -> list[dict[str, Any]]:
     """How many features each fitted filter left, first to last."""
     return [
         {"step": name, "kept": len(step.kept_), "dropped": step.dropped_, "last_resort": step.last_resort_}
+        | ({"skipped": True} if getattr(step, "skipped_", False) else {})
         for name, step in pipeline.steps
         if isinstance(step, ColumnFilter)
     ]

@@ -260,7 +260,9 @@ def test_few_patients_of_an_outcome_are_refused_before_the_folder_is_made(tmp_pa
     root = write_cohort(tmp_path / "cohort", n=60, split=False)
     patients = pd.read_csv(root / "patients.csv", dtype=str, keep_default_na=False)
     patients.assign(aln_status=["1"] * 3 + ["0"] * 57).to_csv(root / "patients.csv", index=False)
-    with pytest.raises(InputError, match=r"the rarer outcome has 3 training patients.*set fit\.folds to 3 or less"):
+    with pytest.raises(
+        InputError, match=r"the rarer outcome has 3 training patients.*too few for fit\.folds=5; set fit\.folds to 3"
+    ):
         fit_signatures(root, tmp_path / "out", settings=FitConfig(), workers=1)
     assert not (tmp_path / "out").exists()
 
@@ -287,6 +289,15 @@ def test_a_clinical_feature_that_all_training_patients_lack_is_refused_before_th
     patients.to_csv(root / "patients.csv", index=False)
     with pytest.raises(InputError, match=r"without a value in any training patient: er; fill them in"):
         fit_signatures(root, tmp_path / "out", settings=QUICK, workers=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_few_repeated_measurements_are_refused_before_the_folder_is_made(cohort, tmp_path):
+    pd.read_csv(cohort / "features.csv", dtype=str).iloc[:4].to_csv(tmp_path / "again.csv", index=False)
+    with pytest.raises(InputError, match=r"--repeats: 4 training patients have radiomics features in all tables"):
+        fit_signatures(
+            cohort, tmp_path / "out", features=cohort / "features.csv", repeats=[tmp_path / "again.csv"], settings=QUICK
+        )
     assert not (tmp_path / "out").exists()
 
 

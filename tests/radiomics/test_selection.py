@@ -97,6 +97,28 @@ def test_repeats_drop_what_a_second_segmentation_changes():
     assert shifted.last_resort_
 
 
+def test_repeats_are_judged_on_complete_cases_and_skipped_where_too_few_have_them():
+    table, y = planted(k=3)
+    again = table + 0.05 * np.random.default_rng(4).normal(size=table.shape)
+    again.iloc[5, 0] = np.nan
+    gaps = table.copy()
+    gaps.iloc[7, 1] = np.nan
+    step = RepeatFilter([again], 0.75).fit(gaps, y)
+    assert step.kept_ == ["f0", "f1", "f2"]
+    assert step.icc_.min() > 0.99
+    few = RepeatFilter([again.iloc[:4]], 0.75).fit(table, y)
+    assert few.skipped_
+    assert few.kept_ == ["f0", "f1", "f2"]
+
+
+def test_repeats_are_compared_before_centres_are_harmonised():
+    table, center = centres(60)
+    steps = selection_steps(FitConfig(combat=True), seed=0, repeats=[table + 0.01], centers=center)
+    table.iloc[0, 0] = np.nan
+    fitted = Pipeline(steps).fit(table, np.tile([0.0, 1.0], 30))
+    assert fitted.named_steps["repeats"].icc_.min() > 0.99
+
+
 def test_lasso_finds_the_planted_features_and_1se_keeps_fewer():
     table, y = planted()
     least, sparse = (set(LassoFilter(rule).fit(table, y).kept_) for rule in ("min", "1se"))
