@@ -136,7 +136,7 @@ def crop_cases(
         view = rows["view"].iloc[0] or "other"
         options = {"store": str(built.store_path.resolve()), "image": str(image)}
         patient = str(rows["patient_id"].iloc[0])
-        cases.append(Case(patient, str(view), (), regions, "crop", options, str(sides[unit])))
+        cases.append(Case(patient, str(view), (), regions, "crop", options, str(sides[str(unit)])))
     return cases
 
 

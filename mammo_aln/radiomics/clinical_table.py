@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -48,7 +48,7 @@ class ClinicalTable:
                 self._commonest[feature.name] = str(values.mode().iloc[0])
             else:
                 # of an ordinal's two middle levels the lower: between them there is none
-                between = "lower" if feature.kind == "ordinal" else "linear"
+                between: Literal["lower", "linear"] = "lower" if feature.kind == "ordinal" else "linear"
                 self._median[feature.name] = float(_places(feature, values).quantile(0.5, interpolation=between))
 
     @property
@@ -78,6 +78,15 @@ class ClinicalTable:
             if self._gaps[feature.name]:
                 columns[f"{feature.name}_missing"] = values.isna().astype(float)
         return pd.DataFrame(columns, index=patients.index)
+
+    def observed(self, patients: pd.DataFrame) -> pd.DataFrame:
+        """Where each term's value is a patient's own, none filled in; a level `missing` counts as one."""
+        found = {}
+        for feature in self.features:
+            own = _column(feature, patients).notna()
+            found[feature.name] = own | (MISSING in self._levels.get(feature.name, ()))
+            found[f"{feature.name}_missing"] = pd.Series(True, patients.index)
+        return pd.DataFrame(found)[[term.name for term in self.terms]]
 
     def unknown(self, patients: pd.DataFrame) -> dict[str, int]:
         """Patients per categorical feature whose level training does not hold."""

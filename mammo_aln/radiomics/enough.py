@@ -74,8 +74,8 @@ def refuse_few_repeats(
             say(f"--repeats: hold no {name} features of training patients, whose agreement is not judged")
         elif count < LEAST_FOR_ICC:
             raise InputError(
-                f"--repeats: {count} training patients have {name} features in all tables; the ICC filter needs at least"
-                f" {LEAST_FOR_ICC}: measure more patients again, or leave --repeats out"
+                f"--repeats: {count} training patients have {name} features in all tables; the ICC filter needs at"
+                f" least {LEAST_FOR_ICC}: measure more patients again, or leave --repeats out"
             )
         elif count * (1 - 1 / settings.folds) * (1 - 1 / settings.inner_folds) < 2 * LEAST_FOR_ICC:
             say(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from mammo_aln import __version__
 from mammo_aln.config import FitConfig
@@ -107,7 +108,8 @@ def _of_signatures(made: Sequence[Written]) -> tuple[list[Picture], dict[str, pd
         name, tables = one.signature.name, one.tables
         if "odds_ratios" in tables:
             odds[name] = tables["odds_ratios"]
-            shown.append(figures.odds_forest(tables["odds_ratios"], f"Odds ratios, {name}"))
+            if (tables["odds_ratios"]["model"] == "multivariable").any():
+                shown.append(figures.odds_forest(tables["odds_ratios"], f"Odds ratios, {name}"))
         if len(tables["classifiers"]) > 1:
             shown.append(figures.classifier_bars(tables["classifiers"], f"Classifiers, {name}"))
         if "lasso" in tables:
@@ -150,12 +152,14 @@ def _nomogram(made: Sequence[Written]) -> tuple[Picture | None, pd.DataFrame | N
             return None
         return _drawn(model.model_, table, "Nomogram, clinical", levels), None
     column = f"{image.name} score"
-    scores = pd.Series(np.clip(image.nested.logit, -5, 5), index=image.rows.table.index)
+    # calibrated in each outer fold, so that folds which chose different classifiers share one scale
+    scores = pd.Series(np.clip(logit(np.clip(image.nested.score, 1e-12, 1 - 1e-12)), -5, 5), image.rows.table.index)
     common = table.index.intersection(scores.index)
     table = table.loc[common].assign(**{column: scores.loc[common]})
     joint = fit_terms(table, labels.loc[common].to_numpy(), [*terms, Term(column)])
     title = f"Nomogram, clinical and {image.name}"
-    report = odds_ratio_report(table, labels.loc[common].to_numpy(), [*terms, Term(column)])
+    observed = model.table_.observed(rows.table.loc[common])
+    report = odds_ratio_report(table, labels.loc[common].to_numpy(), [*terms, Term(column)], observed=observed)
     return _drawn(joint, table, title, levels), report
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from mammo_aln.radiomics.feature_table import read_features
 from mammo_aln.radiomics.fit import fit_signatures, read_inputs, recipes_of, training_rows
 from mammo_aln.radiomics.learn import Selected, dealt, simplest_of_the_best
 from mammo_aln.radiomics.shapley import linear_shapley, sampled_shapley
+from mammo_aln.radiomics.signatures import _odds_ratios
 
 QUICK = FitConfig(
     classifier="logistic",
@@ -299,6 +301,32 @@ def test_few_repeated_measurements_are_refused_before_the_folder_is_made(cohort,
             cohort, tmp_path / "out", features=cohort / "features.csv", repeats=[tmp_path / "again.csv"], settings=QUICK
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_odds_ratios_count_observed_patients_and_the_terms_that_predict():
+    rng = np.random.default_rng(0)
+    features = (ClinicalFeature("age", "continuous"), ClinicalFeature("noise", "continuous"))
+    table = pd.DataFrame({"age": rng.normal(60, 10, 120), "noise": rng.normal(size=120)})
+    labels = (rng.random(120) < 1 / (1 + np.exp(-(table["age"] - 60) / 4))).to_numpy(float)
+    table.loc[:4, "noise"] = np.nan
+    model = ClinicalLogistic(features, backward=True).fit(table, labels)
+    assert [term.name for term in model.model_.terms] == ["age"]
+    found = _odds_ratios(model, SimpleNamespace(rows=SimpleNamespace(table=table, labels=labels)))
+    alone = found[found["model"] == "univariable"].set_index("variable")["n"]
+    assert alone.to_dict() == {"age": 120, "noise": 115}
+    assert found.loc[found["model"] == "multivariable", "variable"].tolist() == ["age"]
+
+
+def test_levels_that_training_lacks_are_told_per_split(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fit, "write_analysis", lambda *_, **__: None)
+    root = write_cohort(tmp_path / "cohort")
+    patients = pd.read_csv(root / "patients.csv", dtype=str, keep_default_na=False)
+    patients.loc[80:, "er"] = "equivocal"
+    patients.to_csv(root / "patients.csv", index=False)
+    out = fit_signatures(root, tmp_path / "out", settings=QUICK, workers=1)
+    note = "10 patients of internal_test have a level of er that training does not hold; it counts as the commonest"
+    assert note in json.loads((out / "clinical" / "predictions.json").read_text())["notes"]
+    assert note in capsys.readouterr().err
 
 
 def test_the_simplest_classifier_within_one_standard_error_is_taken():

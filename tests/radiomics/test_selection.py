@@ -219,7 +219,7 @@ def test_a_centre_that_training_does_not_hold_passes_unchanged():
     step = ComBat(center).fit(table[inside])
     out = step.transform(table)
     assert np.array_equal(out[~inside], table[~inside])
-    assert step.unknown_ == 30
+    assert step.strangers(table.index) == 30
     assert not np.allclose(out[inside], table[inside])
 
 
