@@ -221,7 +221,7 @@ class RadiomicsConfig:
         deep_backbone: timm model whose pooled features become `deep_*` columns; empty for none.
         deep_regions: regions that get deep features.
         deep_pretrained: `true` (timm's weights), a path of safetensors or a checkpoint, or `false` (drawn weights).
-        deep_slices: `2d` takes the slice where the region is largest, `2.5d` also those beside it, as channels.
+        deep_slices: `2d` takes the slice where the region is largest, `2.5d` also those beside it (mean).
         deep_size_px: side of the square that the region's box with a margin is resized to.
         deep_runs: directories of trained runs that read the mammograms: `deep_run_*` are the fused inputs of one run's
             last layers, of patients it did not train on; the folds of one dealing give `deep_run_logit`, out of fold.

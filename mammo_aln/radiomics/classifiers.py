@@ -59,6 +59,11 @@ CLASSIFIERS: dict[str, Callable[[int], Any]] = {
 """In the order of simplicity: among classifiers that inner folds cannot tell apart, the first is taken."""
 
 
+def score_scale(name: str) -> str:
+    """What a classifier's score is before calibration: a support vector machine's margin is no log-odds."""
+    return "margin" if name.endswith("_svm") else "log-odds"
+
+
 def log_odds(classifier: Any, features: ArrayLike) -> Floats:
     """Score on the log-odds scale: the decision function where there is one, else the logit of the predicted share."""
     if hasattr(classifier, "decision_function"):

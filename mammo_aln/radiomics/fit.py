@@ -86,6 +86,11 @@ def read_inputs(cohort_folder: Path, features: Path | None, repeats: Sequence[Pa
         )
     if {"radiomics", "deep"} <= set(names):
         names["dlr"] = names["radiomics"] + names["deep"]
+    both = sorted(set(cohort.clinical) & set(images.columns))
+    if both:
+        raise InputError(
+            f"{', '.join(both)}: a clinical feature of cohort.yaml and a column of {features}; rename it in one of them"
+        )
     table = patients[list(cohort.clinical)].join(images, how="left")
     return Inputs(cohort, patients, table, names, tuple(again), late, features_content([images, *again]))
 

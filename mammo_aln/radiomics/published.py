@@ -21,6 +21,7 @@ from mammo_aln.evaluation.report import TEMPLATES, evaluate_files
 from mammo_aln.files import write_csv, write_json, write_text, written_whole
 from mammo_aln.progress import track
 from mammo_aln.radiomics import figures
+from mammo_aln.radiomics.classifiers import score_scale
 from mammo_aln.radiomics.clinical_model import Model, fit_terms, odds_ratio_report
 from mammo_aln.radiomics.clinical_table import ClinicalLogistic
 from mammo_aln.radiomics.nomogram import build_nomogram
@@ -120,7 +121,11 @@ def _of_signatures(made: Sequence[Written]) -> tuple[list[Picture], dict[str, pd
             index = float(facts["nogueira"])
             shown.append(figures.frequencies(tables["stability"], f"Stability of the selection, {name}", index))
         if "shap" in tables:
-            shown.append(figures.beeswarm(tables["shap"], f"Shapley values, {name}"))
+            shown.append(
+                figures.beeswarm(
+                    tables["shap"], f"Shapley values, {name}", scale=score_scale(one.signature.learnt.chosen)
+                )
+            )
     joint = _nomogram(made)
     if joint is not None:
         picture, table = joint

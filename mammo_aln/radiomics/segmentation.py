@@ -11,6 +11,10 @@ import SimpleITK as sitk
 
 from mammo_aln.errors import InputError
 
+SAME_LEVEL_MM = 0.05
+"""Frames of one slice may differ by so much, by rounding."""
+OFF_LATTICE = 0.05
+"""How far a frame may lie off its slice, as a share of the distance between slices."""
 HALF = 0.5
 """A voxel belongs to a fractional segment from half of the largest fraction on."""
 
@@ -60,14 +64,17 @@ def read_segmentation(path: Path, segment: int = 0) -> tuple[sitk.Image, tuple[f
 
 def _slices(along: np.ndarray, measures: Any, path: Path) -> tuple[np.ndarray, float]:
     """Index of each frame's slice, and the distance between slices in mm."""
-    levels = np.unique(np.round(along, 3))
-    gap = float(np.diff(levels).min()) if levels.size > 1 else 0.0
-    stated = float(measures.get("SpacingBetweenSlices", 0) or 0) or float(measures.get("SliceThickness", 0) or 0)
-    step = gap or stated
+    gaps = np.diff(np.sort(along))
+    gaps = gaps[gaps > SAME_LEVEL_MM]
+    between = float(measures.get("SpacingBetweenSlices", 0) or 0)
+    # empty slices are not stored, so that the smallest gap may be several slices: the stated distance where it fits
+    fits = between > 0 and bool((np.abs(gaps / between - np.rint(gaps / between)) <= OFF_LATTICE).all())
+    gap = float(gaps.min()) if gaps.size else float(measures.get("SliceThickness", 0) or 0)
+    step = between if fits else gap
     if step <= 0:
         raise InputError(f"{path}: one slice and no distance between slices in the header")
     places = (along - along.min()) / step
-    if np.abs(places - np.rint(places)).max() > 0.05:
+    if np.abs(places - np.rint(places)).max() > OFF_LATTICE:
         raise InputError(f"{path}: its frames are not evenly spaced (smallest distance {step:.4g} mm)")
     return np.rint(places).astype(int), step
 

@@ -20,7 +20,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.evaluation.discrimination import auc
 from mammo_aln.radiomics import fit
 from mammo_aln.radiomics.clinical_table import ClinicalLogistic, ClinicalTable
-from mammo_aln.radiomics.feature_table import read_features
+from mammo_aln.radiomics.feature_table import read_features, without_late
 from mammo_aln.radiomics.fit import fit_signatures, read_inputs, recipes_of, training_rows
 from mammo_aln.radiomics.learn import Selected, dealt, simplest_of_the_best
 from mammo_aln.radiomics.shapley import linear_shapley, sampled_shapley
@@ -327,6 +327,39 @@ def test_levels_that_training_lacks_are_told_per_split(tmp_path, monkeypatch, ca
     note = "10 patients of internal_test have a level of er that training does not hold; it counts as the commonest"
     assert note in json.loads((out / "clinical" / "predictions.json").read_text())["notes"]
     assert note in capsys.readouterr().err
+
+
+def test_features_of_sides_meet_a_cohort_without_sides(tmp_path):
+    patients = pd.DataFrame({"unit_id": ["1", "2"], "patient_id": ["1", "2"], "side": [None, None]}, dtype=object)
+    (tmp_path / "f.csv").write_text("patient_id,side,radiomics_a\n1,L,4\n2,R,NA\n")
+    found = read_features(tmp_path / "f.csv", patients)["radiomics_a"]
+    assert found["1"] == 4.0
+    assert np.isnan(found["2"])
+    (tmp_path / "f.csv").write_text("patient_id,side,radiomics_a\n1,L,4\n1,R,5\n")
+    with pytest.raises(InputError, match=r"patient 1 has features of both sides.*no column side"):
+        read_features(tmp_path / "f.csv", patients)
+
+
+def test_na_and_nan_are_missing_values(tmp_path):
+    patients = pd.DataFrame({"unit_id": list("123"), "patient_id": list("123"), "side": None}, dtype=object)
+    (tmp_path / "f.csv").write_text("patient_id,radiomics_a,deep_b\n1,NaN,1\n2,nan,NA\n3,7,\n")
+    found = read_features(tmp_path / "f.csv", patients)
+    assert found.isna().sum().tolist() == [2, 2]
+
+
+def test_a_name_in_both_tables_is_refused(tmp_path):
+    root = write_cohort(tmp_path / "cohort", clinical=CLINICAL | {"radiomics_0": {"kind": "continuous"}})
+    patients = pd.read_csv(root / "patients.csv", dtype=str).assign(radiomics_0="1")
+    patients.to_csv(root / "patients.csv", index=False)
+    with pytest.raises(InputError, match=r"^radiomics_0: a clinical feature of cohort\.yaml and a column of"):
+        read_inputs(root, root / "features.csv", (), QUICK)
+
+
+def test_foreign_names_of_images_after_nat_are_known():
+    names = ["radiomics_t2w_post_x", "deep_post_1", "radiomics_t2w_delta", "radiomics_posterior_x", "radiomics_a"]
+    kept, late = without_late(pd.DataFrame(columns=names, dtype=float), False)
+    assert kept.columns.tolist() == names[3:]
+    assert late == 3
 
 
 def test_the_simplest_classifier_within_one_standard_error_is_taken():

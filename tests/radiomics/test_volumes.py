@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from mammo_aln.config import RadiomicsConfig
 from mammo_aln.errors import InputError
 from mammo_aln.radiomics.cases import Case, Region, load_regions
-from mammo_aln.radiomics.segmentation import read_segmentation
+from mammo_aln.radiomics.segmentation import _slices, read_segmentation
 from mammo_aln.radiomics.volumes import read_volume
 
 RNG = np.random.default_rng(0)
@@ -235,6 +235,16 @@ def test_seg_off_the_grid_is_refused(tmp_path: Path) -> None:
     image = written(tmp_path / "i.nrrd", ARRAY, origin=(10.0, -5.0, 3.6))
     with pytest.raises(InputError, match="different grids"):
         read_volume(image, seg_file(tmp_path / "seg.dcm", slices=[1, 2, 3, 4]), label=1)
+
+
+@pytest.mark.parametrize(
+    ("along", "places"),
+    [([0, 4, 8], [0, 2, 4]), ([0, 6, 10], [0, 3, 5]), ([0, 2.0004, 4.0005, 4.0011, 6], [0, 1, 2, 2, 3])],
+)
+def test_frames_lie_on_the_stated_distance(along: list[float], places: list[int]) -> None:
+    found, step = _slices(np.array(along, dtype=float), {"SpacingBetweenSlices": 2.0}, Path("seg.dcm"))
+    assert found.tolist() == places
+    assert step == 2.0
 
 
 def test_real_fractional_seg(shared: Path) -> None:
