@@ -217,6 +217,9 @@ class RadiomicsConfig:
             on `quantitative` sequences.
         quantitative: sequences whose intensities have a physical unit.
         rings_mm: widths of peritumoral rings around each region, from its edge outwards.
+        jitter_mm: shift each region, and grow or shrink it, at random by up to so many mm: a repeated measurement for
+            `radiomics fit --repeats`; 0 leaves regions as drawn.
+        jitter_seed: draws the jitter.
         delta: add post minus pre, and that over pre, of every feature that both time points have.
         deep_backbone: timm model whose pooled features become `deep_*` columns; empty for none.
         deep_regions: regions that get deep features.
@@ -243,6 +246,8 @@ class RadiomicsConfig:
     normalise: Literal["none", "zscore", "percentile"] = "zscore"
     quantitative: tuple[str, ...] = ("adc",)
     rings_mm: tuple[float, ...] = ()
+    jitter_mm: float = 0.0
+    jitter_seed: int = 0
     delta: bool = True
     deep_backbone: str = ""
     deep_regions: tuple[str, ...] = ("lesion", "primary")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ class Case:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
     stats = [one.stat() for one in files]
     return sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0)
 
@@ -158,6 +158,8 @@ def load_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
     from mammo_aln.radiomics.rings import ring
 
     found = list(_LOADERS[case.source](case, settings))
+    if settings.jitter_mm:
+        found = [_drawn_again(case, region, settings) for region in found]
     for region in found:
         yield region
         for width_mm in settings.rings_mm:
@@ -165,6 +167,17 @@ def load_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
             if region.array.ndim == 2:
                 around &= region.array > 0.0  # air is no tissue
             yield Region(f"{region.name}-ring{width_mm:g}mm", region.array, around, region.spacing_mm, region.notes)
+
+
+def _drawn_again(case: Case, region: Region, settings: RadiomicsConfig) -> Region:
+    from mammo_aln.radiomics.jitter import jittered, seed_for
+
+    image = case.options["image"] if case.source == "crop" else ""  # a volume's is a path, which differs by machine
+    seed = seed_for(settings.jitter_seed, case.patient_id, case.side, case.place, region.name, image)
+    mask = jittered(region.mask, region.spacing_mm, settings.jitter_mm, seed)
+    if region.array.ndim == 2:
+        mask &= region.array > 0.0
+    return replace(region, mask=mask, notes=(*region.notes, "jittered"))
 
 
 def _volume_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:

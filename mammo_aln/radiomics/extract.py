@@ -92,6 +92,8 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
     for name in ("spacing_mm", "log_sigma_mm", "rings_mm"):
         if any(value <= 0 for value in getattr(settings, name)):
             faults.append(f"radiomics.{name} = {list(getattr(settings, name))}: expected lengths above 0 mm")
+    if settings.jitter_mm < 0:
+        faults.append(f"radiomics.jitter_mm = {settings.jitter_mm:g}: expected a length from 0 mm")
     for name in ("families", "filters"):
         if len(set(getattr(settings, name))) < len(getattr(settings, name)):
             faults.append(f"radiomics.{name}: expected each name once")
@@ -171,7 +173,9 @@ def _digest(path: Path) -> str:
         return file_digest(path)
     import hashlib
 
-    return hashlib.sha256("".join(file_digest(one) for one in sorted(path.iterdir())).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(file_digest(one) for one in sorted(path.iterdir()) if one.is_file()).encode()
+    ).hexdigest()
 
 
 def _tables(

@@ -36,6 +36,8 @@ def read_segmentation(path: Path, segment: int = 0) -> tuple[sitk.Image, tuple[f
         raise InputError(
             f"{path}: Modality is {data.get('Modality')!r}; expected SEG (or a folder with an image series)"
         )
+    if "PerFrameFunctionalGroupsSequence" not in data:
+        raise InputError(f"{path}: PerFrameFunctionalGroupsSequence is missing; expected the place of every frame")
     frames = np.atleast_3d(data.pixel_array) if int(data.get("NumberOfFrames", 1)) > 1 else data.pixel_array[None]
     if data.get("SegmentationType") == "FRACTIONAL":
         frames = frames >= HALF * float(data.get("MaximumFractionalValue", 255))

@@ -200,7 +200,7 @@ def _selection_tables(
 
 
 def _shapley(model: Pipeline, signature: Signature, rows: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Shapley values of every predicted row on the classifier's scale (`score_scale`), a row per patient and feature."""
+    """Shapley values of every predicted row on the classifier's own scale, one row per patient and feature."""
     columns = list(signature.columns)
     background = model[:-1].transform(signature.rows.table[columns])
     explained = model[:-1].transform(rows[columns])

@@ -67,6 +67,7 @@ def read_volume(
     """
     image = _read(image_path)
     notes: list[str] = []
+    mask_path = _lone_segmentation(mask_path)
     if is_dicom_file(mask_path):
         mask, labels = read_segmentation(mask_path, label)
     else:
@@ -109,6 +110,15 @@ def is_dicom_file(path: Path) -> bool:
         return False
     with path.open("rb") as stream:
         return path.suffix.lower() == ".dcm" or stream.read(132)[128:] == b"DICM"
+
+
+def _lone_segmentation(path: Path) -> Path:
+    """The SEG of a folder that holds that file alone; any other path as it is."""
+    files = [one for one in path.iterdir() if one.is_file()] if path.is_dir() else []
+    if len(files) != 1 or not is_dicom_file(files[0]):
+        return path
+    head = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=["Modality"], force=True)
+    return files[0] if head.get("Modality") == "SEG" else path
 
 
 def _read(path: Path) -> sitk.Image:
@@ -154,7 +164,7 @@ def _refuse_uneven_slices(folder: Path, files: tuple[str, ...]) -> None:
     """A missing or doubled slice would silently change every length along the slices."""
     wanted = ["ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber"]
     heads = [pydicom.dcmread(name, stop_before_pixels=True, specific_tags=wanted) for name in files]
-    if len(heads) < 3 or any("ImagePositionPatient" not in head for head in heads):
+    if len(heads) < 3 or not all(name in head for head in heads for name in wanted[:2]):
         return
     direction = np.asarray(heads[0].ImageOrientationPatient, dtype=float)
     normal = np.cross(direction[:3], direction[3:])

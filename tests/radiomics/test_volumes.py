@@ -231,6 +231,22 @@ def test_seg_frames_are_put_on_the_image(tmp_path: Path, fractional: bool) -> No
     assert volume.notes == ("mask_placed",)
 
 
+def test_a_folder_with_one_seg_is_that_seg(tmp_path: Path) -> None:
+    image = written(tmp_path / "i.nrrd", ARRAY)
+    (tmp_path / "seg").mkdir()
+    seg_file(tmp_path / "seg" / "mask.dcm", slices=[1, 2, 3, 4])
+    np.testing.assert_array_equal(read_volume(image, tmp_path / "seg", label=1).mask, MASK == 1)
+
+
+def test_a_seg_without_places_is_refused_in_words(tmp_path: Path) -> None:
+    path = seg_file(tmp_path / "seg.dcm", slices=[1, 2, 3, 4])
+    data = pydicom.dcmread(path)
+    del data.PerFrameFunctionalGroupsSequence
+    data.save_as(path)
+    with pytest.raises(InputError, match=r"seg\.dcm: PerFrameFunctionalGroupsSequence is missing"):
+        read_segmentation(path)
+
+
 def test_seg_off_the_grid_is_refused(tmp_path: Path) -> None:
     image = written(tmp_path / "i.nrrd", ARRAY, origin=(10.0, -5.0, 3.6))
     with pytest.raises(InputError, match="different grids"):
