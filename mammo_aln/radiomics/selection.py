@@ -119,7 +119,7 @@ class RepeatFilter(ColumnFilter):
         tables = [repeat.reindex(index=table.index, columns=table.columns) for repeat in self.repeats]
         values = np.stack([part.to_numpy(float) for part in (table, *tables)], axis=-1)
         whole = np.isfinite(values).all(axis=2)  # (rows, columns)
-        self.icc_ = pd.Series(np.nan, index=table.columns)
+        icc = np.full(table.shape[1], np.nan)
         self.skipped_ = int(whole.any(axis=1).sum()) < LEAST_FOR_ICC
         if self.skipped_:
             return self._keep(table, np.ones(table.shape[1], dtype=bool))
@@ -128,7 +128,8 @@ class RepeatFilter(ColumnFilter):
             if rows.sum() >= LEAST_FOR_ICC:
                 alike = np.flatnonzero(member.ravel() == number)
                 with np.errstate(invalid="ignore"):
-                    self.icc_.iloc[alike] = icc_agreement(values[rows][:, alike].transpose(1, 0, 2))
+                    icc[alike] = icc_agreement(values[rows][:, alike].transpose(1, 0, 2))
+        self.icc_ = pd.Series(icc, index=table.columns)
         return self._keep(table, (self.icc_ >= self.least).to_numpy(), int(np.argmax(self.icc_.fillna(-1).to_numpy())))
 
 
