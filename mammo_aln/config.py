@@ -217,11 +217,14 @@ class RadiomicsConfig:
             on `quantitative` sequences.
         quantitative: sequences whose intensities have a physical unit.
         rings_mm: widths of peritumoral rings around each region, from its edge outwards.
+        jitter_mm: shift each region, and grow or shrink it, at random by up to so many mm: a repeated measurement for
+            `radiomics fit --repeats`; 0 leaves regions as drawn.
+        jitter_seed: draws the jitter.
         delta: add post minus pre, and that over pre, of every feature that both time points have.
         deep_backbone: timm model whose pooled features become `deep_*` columns; empty for none.
         deep_regions: regions that get deep features.
         deep_pretrained: `true` (timm's weights), a path of safetensors or a checkpoint, or `false` (drawn weights).
-        deep_slices: `2d` takes the slice where the region is largest, `2.5d` also those beside it, as channels.
+        deep_slices: `2d` takes the slice where the region is largest, `2.5d` also those beside it (mean).
         deep_size_px: side of the square that the region's box with a margin is resized to.
         deep_runs: directories of trained runs that read the mammograms: `deep_run_*` are the fused inputs of one run's
             last layers, of patients it did not train on; the folds of one dealing give `deep_run_logit`, out of fold.
@@ -243,6 +246,8 @@ class RadiomicsConfig:
     normalise: Literal["none", "zscore", "percentile"] = "zscore"
     quantitative: tuple[str, ...] = ("adc",)
     rings_mm: tuple[float, ...] = ()
+    jitter_mm: float = 0.0
+    jitter_seed: int = 0
     delta: bool = True
     deep_backbone: str = ""
     deep_regions: tuple[str, ...] = ("lesion", "primary")

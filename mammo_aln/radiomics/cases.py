@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mammo_aln import __version__
@@ -18,10 +19,11 @@ from mammo_aln.cohort.tables import Cohort
 from mammo_aln.config import CropConfig, PixelConfig, RadiomicsConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready
+from mammo_aln.progress import say
 
 Mask = NDArray[np.bool_]
 SHOWN = 20
-CALCULATION_VERSION = 1
+CALCULATION_VERSION = 2
 """Raised whenever the same settings give other values, so that kept results are not taken for new ones."""
 
 
@@ -55,6 +57,8 @@ class Case:
         regions: of a volume: (region, mask path, label); of a mammogram: (region, crop key, "").
         source: `volume` or `crop`.
         options: stated spacing of a volume, or the crop store.
+        side: treated axilla that a mammogram belongs to; empty where the patient has one row, or for a volume, which
+            shows both.
     """
 
     patient_id: str
@@ -63,6 +67,7 @@ class Case:
     regions: tuple[tuple[str, str, int], ...]
     source: str
     options: dict[str, Any] = field(default_factory=dict)
+    side: str = ""
 
     def key(self, settings: RadiomicsConfig) -> str:
         """What the result of this case depends on, as one hash; files count by place, size and time."""
@@ -72,7 +77,7 @@ class Case:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
     stats = [one.stat() for one in files]
     return sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0)
 
@@ -112,7 +117,9 @@ def volume_cases(cohort: Cohort) -> list[Case]:
 def crop_cases(
     cohort: Cohort, pixels: PixelConfig, crop: CropConfig, store: Path | None, workers: int | None
 ) -> list[Case]:
-    """One case per mammogram with annotated regions; the crops are built where they are missing.
+    """One case per mammogram and treated axilla with annotated regions; the crops are built where they are missing.
+
+    An image of the other breast stands for no axilla, and gives no case.
 
     Raises:
         InputError: no crop can be made, or the crop's strategy does not keep millimetres.
@@ -121,13 +128,29 @@ def crop_cases(
 
     built = build_crops(cohort, pixels, crop, store=store, workers=workers)
     table = built.table[~built.table["estimated"].astype(bool)]
+    sides = cohort.patients.set_index("unit_id")["side"].fillna("")
+    _tell_both_breasts(table[table["unit_id"].map(sides) == ""])
     cases = []
-    for (patient, image), rows in table.groupby(["patient_id", "image_id"], sort=False):
+    for (unit, image), rows in table.groupby(["unit_id", "image_id"], sort=False):
         regions = tuple((str(row["region"]), str(row["key"]), 0) for row in rows.to_dict("records"))
         view = rows["view"].iloc[0] or "other"
         options = {"store": str(built.store_path.resolve()), "image": str(image)}
-        cases.append(Case(str(patient), str(view), (), regions, "crop", options))
+        patient = str(rows["patient_id"].iloc[0])
+        cases.append(Case(patient, str(view), (), regions, "crop", options, str(sides[str(unit)])))
     return cases
+
+
+def _tell_both_breasts(crops: pd.DataFrame) -> None:
+    """Without a stated side nothing tells which of two annotated breasts drains to the axilla of the outcome."""
+    known = crops[crops["laterality"].isin(["L", "R"])]
+    both = known.groupby("patient_id")["laterality"].nunique()
+    count = int((both > 1).sum())
+    if count:
+        first = both.index[both > 1][0]
+        say(
+            f"{count} patients without a side have annotated images of both breasts, which are averaged ({first}, ...);"
+            " a column side in patients.csv keeps to the treated one"
+        )
 
 
 def load_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
@@ -135,6 +158,8 @@ def load_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
     from mammo_aln.radiomics.rings import ring
 
     found = list(_LOADERS[case.source](case, settings))
+    if settings.jitter_mm:
+        found = [_drawn_again(case, region, settings) for region in found]
     for region in found:
         yield region
         for width_mm in settings.rings_mm:
@@ -142,6 +167,17 @@ def load_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
             if region.array.ndim == 2:
                 around &= region.array > 0.0  # air is no tissue
             yield Region(f"{region.name}-ring{width_mm:g}mm", region.array, around, region.spacing_mm, region.notes)
+
+
+def _drawn_again(case: Case, region: Region, settings: RadiomicsConfig) -> Region:
+    from mammo_aln.radiomics.jitter import jittered, seed_for
+
+    image = case.options["image"] if case.source == "crop" else ""  # a volume's is a path, which differs by machine
+    seed = seed_for(settings.jitter_seed, case.patient_id, case.side, case.place, region.name, image)
+    mask = jittered(region.mask, region.spacing_mm, settings.jitter_mm, seed)
+    if region.array.ndim == 2:
+        mask &= region.array > 0.0
+    return replace(region, mask=mask, notes=(*region.notes, "jittered"))
 
 
 def _volume_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
@@ -159,10 +195,23 @@ def _volume_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
         notes = volume.notes
         if not volume.mask.any():
             if case.options["timepoint"] == "pre":
-                raise InputError(f"{mask}: region {name} is empty before NAT; expected at least one voxel")
+                label_told = f" (mask_label {label}; the mask's values: {_shown(volume.labels)})" if label else ""
+                raise InputError(f"{mask}: region {name} is empty before NAT; expected at least one voxel{label_told}")
             notes = (*notes, "empty_mask")
         ready = prepare(volume, case.options["sequence"], settings)
+        if volume.mask.any() and not ready.mask.any():
+            if case.options["timepoint"] == "pre":
+                raise InputError(
+                    f"{mask}: region {name} ({int(volume.mask.sum())} voxels) is lost by resampling; set a finer"
+                    " radiomics.spacing_mm"
+                )
+            notes = (*notes, "lost_by_resampling")
         yield Region(name, ready.array, ready.mask, ready.spacing_mm, notes)
+
+
+def _shown(labels: tuple[float, ...]) -> str:
+    more = f", ... ({len(labels)} in all)" if len(labels) > SHOWN else ""
+    return ", ".join(f"{label:g}" for label in labels[:SHOWN]) + more
 
 
 def _crop_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +14,18 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
 Floats = NDArray[np.float64]
+NEIGHBOURS = 15
 CERTAIN = 1e-3
 """Shares of votes are kept this far from 0 and 1 before they become log-odds."""
+
+
+class Neighbours(KNeighborsClassifier):
+    """Nearest neighbours, so many or as many as there are training patients."""
+
+    def fit(self, features: ArrayLike, labels: ArrayLike) -> Self:
+        """Keep the training patients."""
+        self.n_neighbors = min(NEIGHBOURS, len(np.asarray(labels)))
+        return super().fit(features, labels)
 
 
 def _boosting(seed: int) -> Any:
@@ -40,13 +50,18 @@ CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     "logistic": lambda seed: LogisticRegression(C=0.03, max_iter=1000),
     "linear_svm": lambda seed: SVC(kernel="linear", C=0.01),
     "naive_bayes": lambda seed: GaussianNB(),
-    "knn": lambda seed: KNeighborsClassifier(n_neighbors=15, weights="uniform"),
+    "knn": lambda seed: Neighbours(NEIGHBOURS, weights="uniform"),
     "rbf_svm": lambda seed: SVC(kernel="rbf", C=0.3, gamma="scale"),
     "extra_trees": lambda seed: ExtraTreesClassifier(200, min_samples_leaf=3, random_state=seed),
     "random_forest": lambda seed: RandomForestClassifier(200, min_samples_leaf=3, random_state=seed),
     "boosting": _boosting,
 }
 """In the order of simplicity: among classifiers that inner folds cannot tell apart, the first is taken."""
+
+
+def score_scale(name: str) -> str:
+    """What a classifier's score is before calibration: a support vector machine's margin is no log-odds."""
+    return "margin" if name.endswith("_svm") else "log-odds"
 
 
 def log_odds(classifier: Any, features: ArrayLike) -> Floats:

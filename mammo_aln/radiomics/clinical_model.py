@@ -104,15 +104,38 @@ def odds_ratios(model: Model) -> pd.DataFrame:
     return table[table["term"] != INTERCEPT].reset_index(drop=True)
 
 
-def odds_ratio_report(table: pd.DataFrame, labels: np.ndarray, terms: Sequence[Term]) -> pd.DataFrame:
-    """Univariable and multivariable odds ratios one below the other, with each term's likelihood-ratio p and VIF."""
+def odds_ratio_report(
+    table: pd.DataFrame,
+    labels: np.ndarray,
+    terms: Sequence[Term],
+    *,
+    observed: pd.DataFrame | None = None,
+    kept: Sequence[Term] | None = None,
+) -> pd.DataFrame:
+    """Univariable and multivariable odds ratios one below the other, with each term's likelihood-ratio p and VIF.
+
+    Args:
+        table: a column per term, gaps filled.
+        labels: outcomes.
+        terms: variables of the univariable models.
+        observed: where a term's value is the patient's own; its univariable model takes those rows alone.
+        kept: terms of the multivariable model, on all rows; by default all.
+    """
     parts = []
     for term in terms:
-        alone = fit_terms(table, labels, [term])
+        own = (
+            observed[term.name].to_numpy(bool)
+            if observed is not None and term.name in observed
+            else np.ones(len(table), bool)
+        )
+        if np.unique(labels[own]).size < 2:
+            continue
+        alone = fit_terms(table[own], labels[own], [term])
         found = odds_ratios(alone).assign(model="univariable", variable=term.name, n=alone.fit.n)
-        parts.append(found.assign(p_likelihood_ratio=drop_one(table, alone)[term.name]))
-    whole = fit_terms(table, labels, terms)
-    owner = {column: term.name for term in terms for column in term.columns}
+        parts.append(found.assign(p_likelihood_ratio=drop_one(table[own], alone)[term.name]))
+    kept = terms if kept is None else kept
+    whole = fit_terms(table, labels, kept)
+    owner = {column: term.name for term in kept for column in term.columns}
     together = odds_ratios(whole)
     variable = together["term"].map(owner)
     vif = whole.fit.vif() if len(whole.fit.names) > 1 else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -28,21 +28,17 @@ class ClinicalTable:
       as the commonest one (`unknown` tells how many).
 
     Missingness has an effect of its own only where at least ten training patients miss the value; else a missing value
-    is the median or the commonest level.
+    is the median or the commonest level. A feature that no training patient has (in a small fold) makes no term.
     """
 
     def __init__(self, features: Sequence[ClinicalFeature], training: pd.DataFrame) -> None:
-        self.features = tuple(features)
+        self.features = tuple(feature for feature in features if _column(feature, training).notna().any())
         self._median: dict[str, float] = {}
         self._levels: dict[str, tuple[str, ...]] = {}
         self._commonest: dict[str, str] = {}
         self._gaps: dict[str, bool] = {}
-        for feature in features:
+        for feature in self.features:
             values = _column(feature, training)
-            if values.notna().sum() == 0:
-                raise InputError(
-                    f"clinical feature {feature.name}: no training patient has a value; take it out of cohort.yaml"
-                )
             self._gaps[feature.name] = int(values.isna().sum()) >= LEAST_MISSING
             if feature.kind == "categorical":
                 seen = set(values.dropna())
@@ -51,7 +47,9 @@ class ClinicalTable:
                 self._levels[feature.name] = levels + ((MISSING,) if self._gaps[feature.name] else ())
                 self._commonest[feature.name] = str(values.mode().iloc[0])
             else:
-                self._median[feature.name] = float(_places(feature, values).median())
+                # of an ordinal's two middle levels the lower: between them there is none
+                between: Literal["lower", "linear"] = "lower" if feature.kind == "ordinal" else "linear"
+                self._median[feature.name] = float(_places(feature, values).quantile(0.5, interpolation=between))
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -80,6 +78,15 @@ class ClinicalTable:
             if self._gaps[feature.name]:
                 columns[f"{feature.name}_missing"] = values.isna().astype(float)
         return pd.DataFrame(columns, index=patients.index)
+
+    def observed(self, patients: pd.DataFrame) -> pd.DataFrame:
+        """Where each term's value is a patient's own, none filled in; a level `missing` counts as one."""
+        found = {}
+        for feature in self.features:
+            own = _column(feature, patients).notna()
+            found[feature.name] = own | (MISSING in self._levels.get(feature.name, ()))
+            found[f"{feature.name}_missing"] = pd.Series(True, patients.index)
+        return pd.DataFrame(found)[[term.name for term in self.terms]]
 
     def unknown(self, patients: pd.DataFrame) -> dict[str, int]:
         """Patients per categorical feature whose level training does not hold."""

@@ -17,8 +17,8 @@ class ComBat(TransformerMixin, BaseEstimator):
     """Parametric empirical-Bayes ComBat without covariates, learnt from training patients alone.
 
     The outcome is never a covariate: it is unknown where the model is used. A centre that training does not hold (or
-    with fewer than three training patients) has no effect to remove: its values pass unchanged, and `unknown_` counts
-    such patients of the last transform.
+    with fewer than three training patients) has no effect to remove: its values pass unchanged, and `strangers` counts
+    such rows.
 
     Args:
         centers: centre of every unit, by the index of the tables.
@@ -60,8 +60,12 @@ class ComBat(TransformerMixin, BaseEstimator):
             rows = center == name
             scaled = (values[rows] - self.grand_) / self.scale_
             values[rows] = self.scale_ * (scaled - shift) / self.spread_[name] + self.grand_
-        self.unknown_ = int((~np.isin(center, list(self.shift_))).sum()) if self.shift_ else 0
         return pd.DataFrame(values, index=table.index, columns=self.columns_)
+
+    def strangers(self, units: pd.Index) -> int:
+        """Rows whose centre training does not hold; none where there was no centre effect to learn."""
+        center = self.centers.reindex(units).astype(str).to_numpy()
+        return int((~np.isin(center, list(self.shift_))).sum()) if self.shift_ else 0
 
 
 def _shrunk(scaled: Floats) -> tuple[Floats, Floats]:

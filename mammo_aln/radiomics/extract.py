@@ -25,7 +25,7 @@ from mammo_aln.radiomics.pool import results_of
 from mammo_aln.runs import environment, file_digest
 
 PROVENANCE_COLUMNS = (
-    *("patient_id", "place", "region", "voxels", "volume_mm3", "spacing_mm", "shape", "notes", "image_sha256"),
+    *("patient_id", "side", "place", "region", "voxels", "volume_mm3", "spacing_mm", "shape", "notes", "image_sha256"),
     *("mask_sha256", "settings_key"),
 )
 
@@ -47,7 +47,8 @@ def extract_features(
 
     Args:
         root: cohort folder.
-        out: table to be written: `patient_id`, `radiomics_*`, `deep_*`; a value that cannot be had is empty.
+        out: table to be written: `patient_id`, `side` where patients.csv states one, `radiomics_*`, `deep_*`; a value
+            that cannot be had is empty.
         settings: what is computed, and how.
         pixels: how mammograms become display values.
         crop: which crop of the mammograms (`fixed_5cm`).
@@ -72,8 +73,7 @@ def extract_features(
     if settings.deep_runs:
         from mammo_aln.radiomics.trained import run_features
 
-        of_runs = run_features([Path(run) for run in settings.deep_runs], cohort, store)
-        table = table.join(of_runs, on="patient_id")
+        table = table.join(run_features([Path(run) for run in settings.deep_runs], cohort, store))
     write_csv(out, table)
     write_csv(out.with_suffix(".provenance.csv"), provenance)
     write_json(out.with_suffix(".json"), _description(settings, cohort, len(cases), len(provenance)))
@@ -92,6 +92,8 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
     for name in ("spacing_mm", "log_sigma_mm", "rings_mm"):
         if any(value <= 0 for value in getattr(settings, name)):
             faults.append(f"radiomics.{name} = {list(getattr(settings, name))}: expected lengths above 0 mm")
+    if settings.jitter_mm < 0:
+        faults.append(f"radiomics.jitter_mm = {settings.jitter_mm:g}: expected a length from 0 mm")
     for name in ("families", "filters"):
         if len(set(getattr(settings, name))) < len(getattr(settings, name)):
             faults.append(f"radiomics.{name}: expected each name once")
@@ -146,7 +148,14 @@ def work(task: tuple[Case, RadiomicsConfig, str]) -> dict[str, Any]:
 
                 deep = deep_features(region.array, region.mask, region.spacing_mm, settings)
                 features |= {f"deep_{place}_{number:04d}": float(value) for number, value in enumerate(deep)}
-            row = [case.patient_id, case.place, region.name, int(region.mask.sum()), region.mask.sum() * voxel_mm3]
+            row = [
+                case.patient_id,
+                case.side,
+                case.place,
+                region.name,
+                int(region.mask.sum()),
+                region.mask.sum() * voxel_mm3,
+            ]
             row += [" ".join(f"{step:.6g}" for step in region.spacing_mm), " ".join(map(str, region.array.shape))]
             row += [
                 ";".join(region.notes),
@@ -164,15 +173,18 @@ def _digest(path: Path) -> str:
         return file_digest(path)
     import hashlib
 
-    return hashlib.sha256("".join(file_digest(one) for one in sorted(path.iterdir())).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(file_digest(one) for one in sorted(path.iterdir()) if one.is_file()).encode()
+    ).hexdigest()
 
 
 def _tables(
     cohort: Cohort, cases: list[Case], done: list[Path], settings: RadiomicsConfig
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row per patient in the order of patients.csv, and the provenance; files are read one at a time.
+    """One row per treated axilla in the order of patients.csv (index: unit), and the provenance.
 
-    Images of one place (two of one view) are averaged.
+    Images of one axilla and place (two of one view) are averaged; a volume counts for all axillae of its patient. Files
+    are read one at a time.
     """
     columns: dict[str, int] = {}
     provenance: list[dict[str, Any]] = []
@@ -181,19 +193,27 @@ def _tables(
         provenance += result["provenance"]
         for name in result["features"]:
             columns.setdefault(name, len(columns))
-    with_any = {case.patient_id for case in cases}
-    patients = [name for name in dict.fromkeys(cohort.patients["patient_id"]) if name in with_any]
-    row_of = {name: number for number, name in enumerate(patients)}
-    total, count = (np.zeros((len(patients), len(columns))) for _ in range(2))
-    for case, file in zip(cases, done, strict=True):
+    units = cohort.patients[cohort.patients["eligible"]].assign(side=lambda table: table["side"].fillna(""))
+    whose = [(case.patient_id, case.side) for case in cases]
+    with_any = units["patient_id"].isin([patient for patient, side in whose if not side])
+    with_any |= pd.Series(list(zip(units["patient_id"], units["side"], strict=True)), units.index).isin(whose)
+    units = units[with_any].set_index("unit_id")[["patient_id", "side"]]
+    rows_of: dict[tuple[str, str], list[int]] = {}
+    for number, (patient, side) in enumerate(units.itertuples(index=False, name=None)):
+        for key in {(patient, side), (patient, "")}:
+            rows_of.setdefault(key, []).append(number)
+    total, count = (np.zeros((len(units), len(columns))) for _ in range(2))
+    for key, file in zip(whose, done, strict=True):
         features = json.loads(file.read_text(encoding="utf-8"))["features"]
-        places = [columns[name] for name in features]
-        total[row_of[case.patient_id], places] += np.array([float(value) for value in features.values()])
-        count[row_of[case.patient_id], places] += 1
-    table = pd.DataFrame(total / np.where(count > 0, count, np.nan), columns=list(columns))
+        at = np.ix_(rows_of[key], [columns[name] for name in features])
+        total[at] += np.array([float(value) for value in features.values()])
+        count[at] += 1
+    table = pd.DataFrame(total / np.where(count > 0, count, np.nan), index=units.index, columns=list(columns))
     table = with_delta(table) if settings.delta else table
     table = table[sorted(table.columns, key=lambda name: not str(name).startswith("radiomics_"))]
-    table.insert(0, "patient_id", patients)
+    if (units["side"] != "").any():
+        table.insert(0, "side", units["side"])
+    table.insert(0, "patient_id", units["patient_id"])
     return table, pd.DataFrame(provenance, columns=list(PROVENANCE_COLUMNS))
 
 

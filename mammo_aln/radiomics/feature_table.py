@@ -15,7 +15,9 @@ from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.progress import say
 
 PREFIXES = ("radiomics_", "deep_")
-AFTER_NAT = re.compile(r"(radiomics|deep)_(post|delta|relative)_")
+AFTER_NAT = re.compile(r"(radiomics|deep)_(relative_|(.*_)?(post|delta)(_|$))", re.IGNORECASE)
+MISSING = ("NA", "NaN", "nan")
+"""How other programs write an empty cell."""
 MOST_CELLS_NAMED = 50
 KEYS = ("patient_id", "side")
 
@@ -24,7 +26,7 @@ def read_features(path: str | Path, patients: pd.DataFrame) -> pd.DataFrame:
     """Read a feature table and bring it to the cohort's treated axillae.
 
     Columns that begin with neither prefix are left aside, and told; so are patients that only one table holds. Without
-    a column `side`, both axillae of a patient get the same features. An empty cell is a missing value.
+    a column `side`, both axillae of a patient get the same features. An empty cell, NA, NaN or nan is a missing value.
 
     Args:
         path: CSV file with `patient_id`, optionally `side`, and the features.
@@ -54,6 +56,7 @@ def read_features(path: str | Path, patients: pd.DataFrame) -> pd.DataFrame:
         shown = ", ".join(aside[:8]) + (f" and {len(aside) - 8} more" if len(aside) > 8 else "")
         say(f"{path.name}: columns that begin with neither radiomics_ nor deep_ are left aside: {shown}")
     keys = [key for key in KEYS if key in table]
+    table[names] = table[names].mask(table[names].isin(MISSING))
     values = table[names].apply(numbers)
     raise_bad_cells(_faults(table, values, keys, names, path.name))
     return _for_units(values.assign(**{key: table[key] for key in keys}), keys, patients, path.name)
@@ -86,6 +89,8 @@ def _faults(table: pd.DataFrame, values: pd.DataFrame, keys: list[str], names: l
 
 
 def _for_units(values: pd.DataFrame, keys: list[str], patients: pd.DataFrame, file: str) -> pd.DataFrame:
+    if "side" in keys and patients["side"].isna().all():
+        keys, values = ["patient_id"], _without_sides(values, patients, file)
     units = patients[["unit_id", *keys]].astype(object)
     if "side" in keys:
         units["side"], values["side"] = units["side"].fillna(""), values["side"].fillna("")
@@ -103,10 +108,21 @@ def _for_units(values: pd.DataFrame, keys: list[str], patients: pd.DataFrame, fi
     return table
 
 
+def _without_sides(values: pd.DataFrame, patients: pd.DataFrame, file: str) -> pd.DataFrame:
+    """Features of sides for a cohort that states none: usable where each of its patients has one row."""
+    ours = values[values["patient_id"].isin(patients["patient_id"])]
+    twice = ours.loc[ours["patient_id"].duplicated(), "patient_id"]
+    if len(twice):
+        raise InputError(
+            f"{file}: patient {twice.iloc[0]} has features of both sides, but patients.csv has no column side; add it"
+        )
+    return values.drop_duplicates("patient_id").drop(columns="side")
+
+
 def without_late(table: pd.DataFrame, allow_post_nat: bool) -> tuple[pd.DataFrame, int]:
     """The table without features that hold images taken after NAT, unless allowed; and how many were left out.
 
-    They are known by the names that `radiomics extract` gives them: `radiomics_post_...`, and changes over NAT.
+    They are known by a word `post` or `delta` between underscores anywhere, or `relative` in the first place.
     """
     late = [name for name in table.columns if AFTER_NAT.match(name)]
     if allow_post_nat or not late:

@@ -24,7 +24,9 @@ TEXTURES = ("cm", "rlm", "szm", "dzm", "ngt", "ngl")
 ONCE = ("morph", "loc", "spatial")
 """Families of the original image alone."""
 LEAST_VOXELS = 8
-"""A smaller region has no texture to speak of and often no volume; its features are left empty."""
+"""A smaller region has no texture or form to speak of; its features but for `SIZES` are left empty."""
+SIZES = tuple(f"shape_morph_{name}" for name in ("volume", "vol_approx", "2d_area", "2d_area_approx"))
+"""Known of one voxel too: a small remnant must not pass for a lesion of ordinary size."""
 
 
 def radiomic_features(
@@ -39,8 +41,8 @@ def radiomic_features(
         settings: families, filters, discretisation and aggregation.
 
     Returns:
-        Feature name (filter, IBSI's tag) and value; NaN where a feature is not defined, and everywhere in a region of
-        fewer than 8 voxels.
+        Feature name (filter, IBSI's tag) and value; NaN where a feature is not defined, and in a region of fewer than 8
+        voxels for all but its volume or area.
     """
     if array.ndim == 2:
         array, mask, spacing_mm = array[None], mask[None], (1.0, *spacing_mm)
@@ -61,7 +63,7 @@ def radiomic_features(
             image[box], mask[box], levels, [one for one in families if one not in ONCE], aggregation=aggregation
         )
         found |= {f"{name}_{tag}": value for tag, value in values.items()}
-    return {name: float("nan") for name in found} if small else found
+    return {name: value if name in SIZES else float("nan") for name, value in found.items()} if small else found
 
 
 def _near(

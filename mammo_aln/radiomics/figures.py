@@ -150,7 +150,7 @@ def frequencies(table: pd.DataFrame, title: str, index: float) -> Picture:
 
 
 @mpl.rc_context(STYLE)
-def beeswarm(table: pd.DataFrame, title: str, seed: int = 0) -> Picture:
+def beeswarm(table: pd.DataFrame, title: str, seed: int = 0, scale: str = "log-odds") -> Picture:
     """Shapley values of the features that matter most: one point per patient, coloured by the feature's value."""
     order = table.groupby("feature")["shap"].apply(lambda values: values.abs().mean()).sort_values(ascending=False)
     names = list(order.index[:MOST_ROWS])
@@ -163,7 +163,7 @@ def beeswarm(table: pd.DataFrame, title: str, seed: int = 0) -> Picture:
         points = axes.scatter(rows["shap"], height, c=shade, cmap="coolwarm", vmin=-2, vmax=2, s=9, lw=0)
     axes.axvline(0, color="#999999", lw=1)
     axes.set_yticks(range(len(names)), [short(name) for name in names], fontsize=8.5)
-    axes.set(xlabel="change of the log-odds of residual disease", ylim=(len(names) - 0.4, -0.6), title=title)
+    axes.set(xlabel=f"change of the {scale} of residual disease", ylim=(len(names) - 0.4, -0.6), title=title)
     axes.grid(visible=False, axis="y")
     bar = figure.colorbar(points, ax=axes, ticks=[-2, 0, 2], pad=0.01, aspect=30)
     bar.ax.set_yticklabels(["low", "mean", "high"])

@@ -21,6 +21,7 @@ from mammo_aln.config import FitConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_json, write_text
 from mammo_aln.progress import say
+from mammo_aln.radiomics.enough import refuse_few, refuse_few_repeats, refuse_unfilled
 from mammo_aln.radiomics.feature_table import features_content, read_features, without_late
 from mammo_aln.radiomics.learn import Clinical, Fused, Recipe, Selected
 from mammo_aln.radiomics.nested import Rows, learn_and_judge, seed_of
@@ -85,6 +86,11 @@ def read_inputs(cohort_folder: Path, features: Path | None, repeats: Sequence[Pa
         )
     if {"radiomics", "deep"} <= set(names):
         names["dlr"] = names["radiomics"] + names["deep"]
+    both = sorted(set(cohort.clinical) & set(images.columns))
+    if both:
+        raise InputError(
+            f"{', '.join(both)}: a clinical feature of cohort.yaml and a column of {features}; rename it in one of them"
+        )
     table = patients[list(cohort.clinical)].join(images, how="left")
     return Inputs(cohort, patients, table, names, tuple(again), late, features_content([images, *again]))
 
@@ -170,6 +176,9 @@ def fit_signatures(
     split = "split" in inputs.patients
     recipes = recipes_of(inputs, settings)
     rows = {name: training_rows(inputs, name, split=split) for name in recipes}
+    refuse_few(rows, settings)
+    refuse_unfilled(rows, inputs.names)
+    refuse_few_repeats(rows, inputs.names, inputs.repeats, settings)
     run_id = identity(inputs, settings, seed)
     tested = labelled_rows(inputs.patients) if split else {}
     if tested:

@@ -27,6 +27,7 @@ MOST_EXPLAINED = 0.999  # glmnet ends a path where this share of the deviance is
 LEAST_GAIN = 1e-5  # or where a step explains no more than this,
 LEAST_STEPS = 5  # but not before this many steps
 SMALLEST_WEIGHT = 1e-9
+NO_SLOPE = 1e-10  # a largest slope below this, in SDs of the outcome, is rounding alone
 LEAST_PER_FOLD = 10  # fewer patients per fold have no AUC of their own: glmnet then measures deviance
 
 
@@ -182,10 +183,16 @@ def _newton(design: Floats, weight: Floats, gradient: Floats) -> Floats:
 
 
 def largest_penalty(features: ArrayLike, outcome: ArrayLike) -> float:
-    """Smallest lambda at which no column enters."""
+    """Smallest lambda at which no column enters; exactly 0 where none varies with the outcome."""
     x, y = np.asarray(features, dtype=np.float64), np.asarray(outcome, dtype=np.float64)
     problem = _Problem(x, y, "gaussian")
-    return float(np.abs(problem.x.T @ (y - y.mean())).max(initial=0.0) / len(y))
+    found = float(np.abs(problem.x.T @ (y - y.mean())).max(initial=0.0) / len(y))
+    return found if found > NO_SLOPE * float(y.std()) else 0.0
+
+
+def default_ladder(largest: float, lowest: float, steps: int) -> Floats:
+    """Lambdas from `largest` down to the share `lowest` of it; from 1 where nothing enters at any (largest 0)."""
+    return (largest or 1.0) * np.geomspace(1.0, lowest, steps)
 
 
 def lasso_path(
@@ -204,12 +211,13 @@ def lasso_path(
         outcome: 0 or 1 (binomial), or numbers (gaussian), shape (n,).
         family: of the outcome.
         penalties: lambdas, decreasing; by default `steps` from the largest useful one down to 0.01 of it (0.0001 where
-            n > k), on a log scale, ended early where the fit no longer improves, as glmnet does.
+            n > k), on a log scale, ended early where the fit no longer improves, as glmnet does. Where no column varies
+            with the outcome nothing enters at any lambda, and the default path begins at 1.
         steps: length of the default path.
         tolerance: of the gradient, relative to the largest useful lambda.
 
     Raises:
-        InputError: a value is not finite, one outcome only, or nothing varies.
+        InputError: a value is not finite, or one outcome only.
     """
     x, y = np.asarray(features, dtype=np.float64), np.asarray(outcome, dtype=np.float64)
     if x.ndim != 2 or x.shape[0] != y.size or not np.isfinite(x).all() or not np.isfinite(y).all():
@@ -217,20 +225,18 @@ def lasso_path(
     if family == "binomial" and (not np.isin(y, (0.0, 1.0)).all() or not 0 < y.sum() < y.size):
         raise InputError("LASSO: expected outcomes of 0 and 1, both of them present")
     largest = largest_penalty(x, y)
-    if largest <= 0:
-        raise InputError("LASSO: no feature varies with the outcome")
     given = penalties is not None
     smallest = 1e-4 if x.shape[0] > x.shape[1] else 1e-2
-    ladder = np.asarray(penalties, float) if penalties is not None else largest * np.geomspace(1.0, smallest, steps)
+    ladder = np.asarray(penalties, float) if penalties is not None else default_ladder(largest, smallest, steps)
     problem = _Problem(x, y, family)
     slopes = problem.slopes(problem.eta())
     found: list[tuple[float, Floats, float]] = []
     before = max(largest, float(ladder[0]))
     for place, penalty in enumerate(ladder):
-        if penalty < largest * (1 - 1e-12):
+        if largest and penalty < largest * (1 - 1e-12):
             slopes = problem.solve(float(penalty), before, slopes, tolerance * largest)
         before = float(penalty)
-        explained = 1.0 - problem.loss(problem.eta()) / problem.null
+        explained = 1.0 - problem.loss(problem.eta()) / problem.null if largest else 0.0
         coefficients = problem.beta / problem.scale
         found.append((problem.intercept - float(coefficients @ problem.mean), coefficients, explained))
         if not given and place + 1 >= LEAST_STEPS:

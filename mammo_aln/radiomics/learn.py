@@ -25,6 +25,7 @@ from mammo_aln.radiomics.classifiers import CLASSIFIERS, Floats, log_odds
 from mammo_aln.radiomics.clinical_table import ClinicalLogistic
 from mammo_aln.radiomics.selection import selection_steps
 
+LEAST_INNER = 2
 FROM_INNER = {"split": "train", "rows": "inner out-of-fold scores of training patients"}
 
 
@@ -65,13 +66,26 @@ class Recipe(Protocol):
         ...
 
 
+def rarer_patients(labels: Floats, groups: np.ndarray) -> int:
+    """Patients of the rarer outcome."""
+    return min(np.unique(groups[labels == value]).size for value in (0.0, 1.0))
+
+
+def inner_dealt(
+    labels: Floats, groups: np.ndarray, settings: FitConfig, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Inner folds: as many as the settings say, fewer (2 at least) where the rarer outcome has fewer patients."""
+    folds = max(LEAST_INNER, min(settings.inner_folds, rarer_patients(labels, groups)))
+    return dealt(labels, groups, folds, seed)
+
+
 def dealt(labels: Floats, groups: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rows of each fold (training, held out): patients together, outcomes in like shares.
 
     Raises:
         InputError: too few patients of an outcome for the folds.
     """
-    fewest = min(np.unique(groups[labels == value]).size for value in (0.0, 1.0))
+    fewest = rarer_patients(labels, groups)
     if fewest < folds:
         raise InputError(f"{folds} folds need at least {folds} patients of each outcome; the rarer one has {fewest}")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
@@ -122,7 +136,7 @@ class Selected:
         names = list(CLASSIFIERS) if settings.classifier == "auto" else [settings.classifier]
         steps = selection_steps(settings, seed=seed, repeats=self.measured_again, centers=self.centers)
         selection = Pipeline(steps)
-        folds = dealt(labels, groups, settings.inner_folds, seed)
+        folds = inner_dealt(labels, groups, settings, seed)
         held_out = {name: np.full(labels.size, np.nan) for name in names}
         for inside, out in folds:
             found = clone(selection).fit(x.iloc[inside], labels[inside])
@@ -154,7 +168,7 @@ class Clinical:
     def learn(self, table: pd.DataFrame, labels: Floats, groups: np.ndarray, settings: FitConfig, seed: int) -> Learnt:
         """See `Recipe`."""
         estimator = ClinicalLogistic(self.features, settings.clinical == "backward_aic")
-        folds = dealt(labels, groups, settings.inner_folds, seed)
+        folds = inner_dealt(labels, groups, settings, seed)
         held_out = np.full(labels.size, np.nan)
         for inside, out in folds:
             part = clone(estimator).fit(table.iloc[inside], labels[inside])
@@ -181,7 +195,7 @@ class Fused:
 
         seen = np.column_stack([part.out_of_fold for part in learnt.values()])
         centre, scale = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-9)
-        folds = dealt(labels, groups, settings.inner_folds, seed + 1)
+        folds = inner_dealt(labels, groups, settings, seed + 1)
         held_out = np.full(labels.size, np.nan)
         scaled = (seen - centre) / scale
         for inside, out in folds:

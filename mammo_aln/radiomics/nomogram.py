@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ TICKS = 10
 PROBABILITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 MOST_DISCRETE = 10
 """A number with at most this many distinct values gets those as its ticks."""
+NO_EFFECT = 1e-9
+"""Log-odds over a variable's whole axis; where none does more there is nothing to give points for."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,13 @@ def pretty(low: float, high: float, n: int = TICKS) -> Floats:
     return np.round(np.arange(first, last + 1) * unit, 12)
 
 
-def _ticks(term: Term, values: pd.Series) -> tuple[float, ...] | tuple[str, ...]:
+def _ticks(term: Term, values: pd.Series, ordinal: bool) -> tuple[float, ...] | tuple[str, ...]:
     if term.levels:
         return term.levels
     numbers = pd.to_numeric(values).to_numpy(float)
     distinct = np.unique(numbers)
-    return tuple(distinct if distinct.size <= MOST_DISCRETE else pretty(float(numbers.min()), float(numbers.max())))
+    few = ordinal or distinct.size <= MOST_DISCRETE  # between an ordinal's places there is nothing
+    return tuple(distinct if few else pretty(float(numbers.min()), float(numbers.max())))
 
 
 def build_nomogram(
@@ -103,7 +106,8 @@ def build_nomogram(
     *,
     inverse: Callable[[Floats], Floats] = expit,
     probabilities: Sequence[float] = PROBABILITIES,
-) -> Nomogram:
+    ordinals: Collection[str] = (),
+) -> Nomogram | None:
     """Lay out the nomogram of a fitted model over the values in its training table.
 
     Probabilities are placed by linear interpolation over 1,000 points of the linear predictor's axis, as rms does;
@@ -114,15 +118,22 @@ def build_nomogram(
         table: rows that it was fitted on; they set the limits of the axes.
         inverse: from linear predictor to probability.
         probabilities: wanted ticks.
+        ordinals: variables whose numbers are the places of levels.
+
+    Returns:
+        The layout; None where no variable has an effect.
     """
     coefficient = dict(zip(model.fit.names, model.fit.beta, strict=True))
     at_zero = float(coefficient[model.fit.names[0]])
     effects: list[tuple[Term, tuple[float, ...] | tuple[str, ...], Floats]] = []
     for term in model.terms:
-        ticks = _ticks(term, table[term.name])
+        ticks = _ticks(term, table[term.name], term.name in ordinals)
         slopes = np.array([coefficient.get(column, 0.0) for column in term.columns])
         effects.append((term, ticks, term.encode(pd.Series(list(ticks))) @ slopes))
-    scale = 100.0 / max((float(np.ptp(effect)) for _, _, effect in effects), default=math.nan)
+    widest = max((float(np.ptp(effect)) for _, _, effect in effects), default=0.0)
+    if widest < NO_EFFECT:
+        return None
+    scale = 100.0 / widest
     axes = tuple(Axis(term.name, ticks, scale * (effect - effect.min())) for term, ticks, effect in effects)
     at_zero += sum(float(effect.min()) for _, _, effect in effects)
     predictor = model.linear_predictor(table)

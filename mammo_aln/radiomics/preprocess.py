@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
 from mammo_aln.config import RadiomicsConfig
+from mammo_aln.errors import InputError
 from mammo_aln.radiomics.volumes import Volume
 
 N4_SHRINK = 4
@@ -44,7 +45,11 @@ def without_bias(array: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> N
         one.SetSpacing(tuple(spacing_mm)[::-1])
     shrink = [min(N4_SHRINK, max(side // 8, 1)) for side in image.GetSize()]
     corrector = sitk.N4BiasFieldCorrectionImageFilter()
-    corrector.Execute(sitk.Shrink(image, shrink), sitk.Shrink(foreground, shrink))
+    try:
+        corrector.Execute(sitk.Shrink(image, shrink), sitk.Shrink(foreground, shrink))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"N4 fails on this image (radiomics.bias_correction=false leaves it out): {reason}") from error
     field = sitk.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image))
     return np.asarray(array / np.exp(field), dtype=np.float32)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from mammo_aln import __version__
 from mammo_aln.config import FitConfig
@@ -20,7 +21,8 @@ from mammo_aln.evaluation.report import TEMPLATES, evaluate_files
 from mammo_aln.files import write_csv, write_json, write_text, written_whole
 from mammo_aln.progress import track
 from mammo_aln.radiomics import figures
-from mammo_aln.radiomics.clinical_model import fit_terms, odds_ratio_report
+from mammo_aln.radiomics.classifiers import score_scale
+from mammo_aln.radiomics.clinical_model import Model, fit_terms, odds_ratio_report
 from mammo_aln.radiomics.clinical_table import ClinicalLogistic
 from mammo_aln.radiomics.nomogram import build_nomogram
 from mammo_aln.radiomics.signatures import Written
@@ -107,7 +109,8 @@ def _of_signatures(made: Sequence[Written]) -> tuple[list[Picture], dict[str, pd
         name, tables = one.signature.name, one.tables
         if "odds_ratios" in tables:
             odds[name] = tables["odds_ratios"]
-            shown.append(figures.odds_forest(tables["odds_ratios"], f"Odds ratios, {name}"))
+            if (tables["odds_ratios"]["model"] == "multivariable").any():
+                shown.append(figures.odds_forest(tables["odds_ratios"], f"Odds ratios, {name}"))
         if len(tables["classifiers"]) > 1:
             shown.append(figures.classifier_bars(tables["classifiers"], f"Classifiers, {name}"))
         if "lasso" in tables:
@@ -118,17 +121,22 @@ def _of_signatures(made: Sequence[Written]) -> tuple[list[Picture], dict[str, pd
             index = float(facts["nogueira"])
             shown.append(figures.frequencies(tables["stability"], f"Stability of the selection, {name}", index))
         if "shap" in tables:
-            shown.append(figures.beeswarm(tables["shap"], f"Shapley values, {name}"))
+            shown.append(
+                figures.beeswarm(
+                    tables["shap"], f"Shapley values, {name}", scale=score_scale(one.signature.learnt.chosen)
+                )
+            )
     joint = _nomogram(made)
     if joint is not None:
         picture, table = joint
-        shown.append(picture)
+        if picture is not None:
+            shown.append(picture)
         if table is not None:
             odds["nomogram"] = table
     return shown, odds
 
 
-def _nomogram(made: Sequence[Written]) -> tuple[Picture, pd.DataFrame | None] | None:
+def _nomogram(made: Sequence[Written]) -> tuple[Picture | None, pd.DataFrame | None] | None:
     """Clinical features and the strongest image signature in one logistic model of the training patients.
 
     The signature enters by its out-of-fold log-odds: its scores of patients it was fitted on would outweigh the rest.
@@ -147,15 +155,22 @@ def _nomogram(made: Sequence[Written]) -> tuple[Picture, pd.DataFrame | None] | 
     if image is None:
         if not terms:
             return None
-        return figures.nomogram(build_nomogram(model.model_, table), "Nomogram, clinical", levels), None
+        return _drawn(model.model_, table, "Nomogram, clinical", levels), None
     column = f"{image.name} score"
-    scores = pd.Series(np.clip(image.nested.logit, -5, 5), index=image.rows.table.index)
+    # calibrated in each outer fold, so that folds which chose different classifiers share one scale
+    scores = pd.Series(np.clip(logit(np.clip(image.nested.score, 1e-12, 1 - 1e-12)), -5, 5), image.rows.table.index)
     common = table.index.intersection(scores.index)
     table = table.loc[common].assign(**{column: scores.loc[common]})
     joint = fit_terms(table, labels.loc[common].to_numpy(), [*terms, Term(column)])
     title = f"Nomogram, clinical and {image.name}"
-    report = odds_ratio_report(table, labels.loc[common].to_numpy(), [*terms, Term(column)])
-    return figures.nomogram(build_nomogram(joint, table), title, levels), report
+    observed = model.table_.observed(rows.table.loc[common])
+    report = odds_ratio_report(table, labels.loc[common].to_numpy(), [*terms, Term(column)], observed=observed)
+    return _drawn(joint, table, title, levels), report
+
+
+def _drawn(model: Model, table: pd.DataFrame, title: str, levels: Mapping[str, Sequence[str]]) -> Picture | None:
+    layout = build_nomogram(model, table, ordinals=levels)
+    return None if layout is None else figures.nomogram(layout, title, levels)
 
 
 def _classifiers(made: Sequence[Written]) -> pd.DataFrame:

@@ -11,15 +11,22 @@ import SimpleITK as sitk
 
 from mammo_aln.errors import InputError
 
+SAME_LEVEL_MM = 0.05
+"""Frames of one slice may differ by so much, by rounding."""
+OFF_LATTICE = 0.05
+"""How far a frame may lie off its slice, as a share of the distance between slices."""
 HALF = 0.5
 """A voxel belongs to a fractional segment from half of the largest fraction on."""
 
 
-def read_segmentation(path: Path, segment: int = 0) -> sitk.Image:
+def read_segmentation(path: Path, segment: int = 0) -> tuple[sitk.Image, tuple[float, ...]]:
     """The mask of one segment of a DICOM SEG (0 = all segments together), on the grid that its frames span.
 
+    Returns:
+        The mask, empty where no frame is of the segment, and the numbers of the segments that have frames.
+
     Raises:
-        InputError: not a SEG, no such segment, or frames that do not lie evenly on one stack.
+        InputError: not a SEG, or frames that do not lie evenly on one stack.
     """
     try:
         data = pydicom.dcmread(path)
@@ -29,13 +36,13 @@ def read_segmentation(path: Path, segment: int = 0) -> sitk.Image:
         raise InputError(
             f"{path}: Modality is {data.get('Modality')!r}; expected SEG (or a folder with an image series)"
         )
+    if "PerFrameFunctionalGroupsSequence" not in data:
+        raise InputError(f"{path}: PerFrameFunctionalGroupsSequence is missing; expected the place of every frame")
     frames = np.atleast_3d(data.pixel_array) if int(data.get("NumberOfFrames", 1)) > 1 else data.pixel_array[None]
     if data.get("SegmentationType") == "FRACTIONAL":
         frames = frames >= HALF * float(data.get("MaximumFractionalValue", 255))
     per_frame = list(data.PerFrameFunctionalGroupsSequence)
     numbers = [_segment_number(groups, data) for groups in per_frame]
-    if segment and segment not in numbers:
-        raise InputError(f"{path}: mask_label {segment} is not among its segments ({sorted(set(numbers))})")
     orientation = np.asarray(_group(data, 0, "PlaneOrientationSequence", path).ImageOrientationPatient, dtype=float)
     measures = _group(data, 0, "PixelMeasuresSequence", path)
     normal = np.cross(orientation[:3], orientation[3:])
@@ -54,19 +61,22 @@ def read_segmentation(path: Path, segment: int = 0) -> sitk.Image:
     mask.SetSpacing((column_mm, row_mm, step))
     mask.SetOrigin(tuple(positions[int(along.argmin())]))
     mask.SetDirection(np.stack([orientation[:3], orientation[3:], normal], axis=1).ravel().tolist())
-    return mask
+    return mask, tuple(sorted(set(numbers)))
 
 
 def _slices(along: np.ndarray, measures: Any, path: Path) -> tuple[np.ndarray, float]:
     """Index of each frame's slice, and the distance between slices in mm."""
-    levels = np.unique(np.round(along, 3))
-    gap = float(np.diff(levels).min()) if levels.size > 1 else 0.0
-    stated = float(measures.get("SpacingBetweenSlices", 0) or 0) or float(measures.get("SliceThickness", 0) or 0)
-    step = gap or stated
+    gaps = np.diff(np.sort(along))
+    gaps = gaps[gaps > SAME_LEVEL_MM]
+    between = float(measures.get("SpacingBetweenSlices", 0) or 0)
+    # empty slices are not stored, so that the smallest gap may be several slices: the stated distance where it fits
+    fits = between > 0 and bool((np.abs(gaps / between - np.rint(gaps / between)) <= OFF_LATTICE).all())
+    gap = float(gaps.min()) if gaps.size else float(measures.get("SliceThickness", 0) or 0)
+    step = between if fits else gap
     if step <= 0:
         raise InputError(f"{path}: one slice and no distance between slices in the header")
     places = (along - along.min()) / step
-    if np.abs(places - np.rint(places)).max() > 0.05:
+    if np.abs(places - np.rint(places)).max() > OFF_LATTICE:
         raise InputError(f"{path}: its frames are not evenly spaced (smallest distance {step:.4g} mm)")
     return np.rint(places).astype(int), step
 

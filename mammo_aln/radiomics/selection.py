@@ -12,14 +12,14 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from mammo_aln.config import FitConfig
 from mammo_aln.evaluation.agreement import icc_agreement
 from mammo_aln.evaluation.ranks import adjusted, rank_sum_tests, spearman_matrix
 from mammo_aln.radiomics.combat import ComBat
-from mammo_aln.radiomics.lasso import cross_validate, largest_penalty, lasso_path
+from mammo_aln.radiomics.lasso import cross_validate, default_ladder, largest_penalty, lasso_path
 
 COMMONEST_TO_NEXT, DISTINCT_SHARE = 19.0, 0.10
 """Near-zero variance (Kuhn's caret): commonest value 19 times as frequent as the next, under 10 % distinct values."""
@@ -99,24 +99,37 @@ class ZScore(TransformerMixin, BaseEstimator):
 class RepeatFilter(ColumnFilter):
     """Keeps features that a second segmentation (or a shifted box) reproduces: ICC(2,1) of at least `least`.
 
+    It compares values as measured, so it stands before gaps are filled and centres are harmonised. Each feature is
+    judged on the training rows that have it in every table. Where fewer than five rows have all tables (a small fold)
+    agreement cannot be judged: every feature stays, and `skipped_` says so.
+
     Args:
         repeats: feature tables of repeated measurements, same index and columns as the features.
-        least: smallest ICC; measured on the training patients that all repeats hold.
+        least: smallest ICC.
     """
+
+    skipped_: bool
 
     def __init__(self, repeats: Sequence[pd.DataFrame], least: float) -> None:
         self.repeats = repeats
         self.least = least
 
     def fit(self, table: pd.DataFrame, labels: np.ndarray | None = None) -> Self:
-        """Measure agreement; a column that the repeats lack is dropped, as nothing speaks for it."""
+        """Measure agreement; a column that five rows do not have in all tables is dropped, as nothing speaks for it."""
         tables = [repeat.reindex(index=table.index, columns=table.columns) for repeat in self.repeats]
-        rows = np.logical_and.reduce([repeat.notna().any(axis=1).to_numpy() for repeat in tables])
-        if rows.sum() < LEAST_FOR_ICC:
-            raise ValueError(f"{int(rows.sum())} training patients have repeats; at least {LEAST_FOR_ICC} are needed")
-        values = np.stack([part.to_numpy(float)[rows] for part in (table, *tables)], axis=-1)
-        with np.errstate(invalid="ignore"):
-            self.icc_ = pd.Series(icc_agreement(values.transpose(1, 0, 2)), index=table.columns)
+        values = np.stack([part.to_numpy(float) for part in (table, *tables)], axis=-1)
+        whole = np.isfinite(values).all(axis=2)  # (rows, columns)
+        icc = np.full(table.shape[1], np.nan)
+        self.skipped_ = int(whole.any(axis=1).sum()) < LEAST_FOR_ICC
+        if self.skipped_:
+            return self._keep(table, np.ones(table.shape[1], dtype=bool))
+        patterns, member = np.unique(whole, axis=1, return_inverse=True)
+        for number, rows in enumerate(patterns.T):
+            if rows.sum() >= LEAST_FOR_ICC:
+                alike = np.flatnonzero(member.ravel() == number)
+                with np.errstate(invalid="ignore"):
+                    icc[alike] = icc_agreement(values[rows][:, alike].transpose(1, 0, 2))
+        self.icc_ = pd.Series(icc, index=table.columns)
         return self._keep(table, (self.icc_ >= self.least).to_numpy(), int(np.argmax(self.icc_.fillna(-1).to_numpy())))
 
 
@@ -190,23 +203,42 @@ class LassoFilter(ColumnFilter):
         """Fit path and cross-validation, or the path down to the fixed penalty."""
         x, y = table.to_numpy(float), np.asarray(labels, dtype=float)
         if self.penalty_share is not None:
-            ladder = largest_penalty(x, y) * np.geomspace(1.0, self.penalty_share, 10)
+            ladder = default_ladder(largest_penalty(x, y), self.penalty_share, 10)
             path, at = lasso_path(x, y, penalties=ladder, tolerance=LASSO_TOLERANCE), -1
         else:
-            folds = min(self.folds, int(min(y.sum(), (1 - y).sum())))
-            dealt = np.zeros(y.size, dtype=int)
-            for number, (_, out) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=self.seed).split(x, y)):
-                dealt[out] = number
-            ladder = largest_penalty(x, y) * np.geomspace(1.0, LASSO_LOWEST, LASSO_STEPS)
-            judged = cross_validate(x, y, dealt, penalties=ladder, tolerance=LASSO_TOLERANCE)
-            path, at = judged.path, judged.at_min if self.rule == "min" else judged.at_1se
+            dealt = _dealt(table.index, y, self.folds, self.seed)
+            ladder = default_ladder(largest_penalty(x, y), LASSO_LOWEST, LASSO_STEPS)
+            if dealt is None:  # nothing tells one penalty from another: the first column to enter is the last resort
+                path, at = lasso_path(x, y, penalties=ladder, tolerance=LASSO_TOLERANCE), 0
+                mean = se = np.full(path.penalties.size, np.nan)
+            else:
+                judged = cross_validate(x, y, dealt, penalties=ladder, tolerance=LASSO_TOLERANCE)
+                path, at = judged.path, judged.at_min if self.rule == "min" else judged.at_1se
+                mean, se = judged.mean, judged.se
             self.curve_ = pd.DataFrame(
-                {"penalty": path.penalties, "deviance": judged.mean, "se": judged.se, "features": path.selected}
+                {"penalty": path.penalties, "deviance": mean, "se": se, "features": path.selected}
             )
             self.penalty_share_ = float(path.penalties[at] / path.penalties[0])
             self.path_, self.at_, self.names_ = path, at, list(table.columns)
         entered = np.argmax(np.abs(path.coefficients[min(1, len(path.coefficients) - 1)]))
         return self._keep(table, path.coefficients[at] != 0, int(entered))
+
+
+def _dealt(units: pd.Index, labels: np.ndarray, folds: int, seed: int) -> np.ndarray | None:
+    """Fold of each row, both axillae of a patient in one; None where an outcome has one patient."""
+    patients = units.astype(str).str.replace(r"/[LR]$", "", regex=True).to_numpy()
+    folds = min(folds, *(np.unique(patients[labels == value]).size for value in (0.0, 1.0)))
+    if folds < 2:
+        return None
+    bilateral = np.unique(patients).size < patients.size
+    kind = StratifiedGroupKFold if bilateral else StratifiedKFold
+    dealt = np.zeros(labels.size, dtype=int)
+    parts = kind(folds, shuffle=True, random_state=seed).split(
+        np.zeros((labels.size, 1)), labels, patients if bilateral else None
+    )
+    for number, (_, out) in enumerate(parts):
+        dealt[out] = number
+    return dealt
 
 
 def selection_steps(
@@ -220,11 +252,12 @@ def selection_steps(
         repeats: feature tables of repeated measurements, for the ICC filter.
         centers: centre of every unit, for ComBat.
     """
-    steps: list[tuple[str, Any]] = [("impute", MedianImputer())]
+    steps: list[tuple[str, Any]] = []
+    if repeats:  # on raw values: the repeats are neither imputed nor harmonised
+        steps.append(("repeats", RepeatFilter(list(repeats), settings.icc_min)))
+    steps.append(("impute", MedianImputer()))
     if settings.combat and centers is not None:
         steps.append(("combat", ComBat(centers)))
-    if repeats:
-        steps.append(("repeats", RepeatFilter(list(repeats), settings.icc_min)))
     return [
         *steps,
         ("variance", VarianceFilter()),
@@ -239,6 +272,7 @@ def selection_counts(pipeline: Pipeline) -> list[dict[str, Any]]:
     """How many features each fitted filter left, first to last."""
     return [
         {"step": name, "kept": len(step.kept_), "dropped": step.dropped_, "last_resort": step.last_resort_}
+        | ({"skipped": True} if getattr(step, "skipped_", False) else {})
         for name, step in pipeline.steps
         if isinstance(step, ColumnFilter)
     ]

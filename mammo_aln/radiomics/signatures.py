@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from mammo_aln.config import FitConfig
 from mammo_aln.files import write_csv, write_json
+from mammo_aln.progress import say
 from mammo_aln.radiomics.classifiers import Floats, log_odds
 from mammo_aln.radiomics.clinical_model import odds_ratio_report
 from mammo_aln.radiomics.clinical_table import ClinicalLogistic
@@ -85,6 +86,10 @@ def write_signature(
         tables["odds_ratios"] = _odds_ratios(learnt.model, signature)
     if isinstance(learnt.model, dict):
         about["fusion_weights"] = learnt.model["weights"]
+    unseen = strangers(learnt.model, rows)
+    for note in unseen:
+        say(f"{signature.name}: {note}")
+    facts = facts | {"notes": [*facts.get("notes", []), *unseen]}
     card = {"classifier": learnt.chosen, "signature": signature.name, "training_rows": int(signature.rows.labels.size)}
     write_json(
         folder / "predictions.json",
@@ -103,6 +108,24 @@ def write_signature(
         write_csv(folder / f"{name}.csv", part)
     write_csv(folder / "predictions.csv", table)
     return Written(signature, folder, table.set_axis(rows.index, axis=0), tables)
+
+
+def strangers(model: Any, rows: pd.DataFrame) -> list[str]:
+    """What rows to predict hold that training did not, per split: levels of clinical features, centres of ComBat."""
+    if isinstance(model, dict):
+        return [note for part in model["parts"].values() for note in strangers(part.model, rows)]
+    notes = []
+    for split, part in rows.groupby("split", sort=False):
+        if isinstance(model, ClinicalLogistic):
+            notes += [
+                f"{count} patients of {split} have a level of {name} that training does not hold; it counts as the"
+                " commonest"
+                for name, count in model.table_.unknown(part).items()
+            ]
+        elif "combat" in model.named_steps:
+            count = model.named_steps["combat"].strangers(part.index)
+            notes += [f"{count} patients of {split} are of centres unknown to ComBat; unchanged"] if count else []
+    return notes
 
 
 def _prediction_table(rows: pd.DataFrame, run_id: str, score: Floats, logit: Floats) -> pd.DataFrame:
@@ -177,7 +200,7 @@ def _selection_tables(
 
 
 def _shapley(model: Pipeline, signature: Signature, rows: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Shapley values on the log-odds scale of every predicted row, one row per patient and feature."""
+    """Shapley values of every predicted row on the classifier's own scale, one row per patient and feature."""
     columns = list(signature.columns)
     background = model[:-1].transform(signature.rows.table[columns])
     explained = model[:-1].transform(rows[columns])
@@ -203,5 +226,11 @@ def _shapley(model: Pipeline, signature: Signature, rows: pd.DataFrame, seed: in
 
 
 def _odds_ratios(model: ClinicalLogistic, signature: Signature) -> pd.DataFrame:
-    encoded = model.table_.encode(signature.rows.table)
-    return odds_ratio_report(encoded, signature.rows.labels, model.table_.terms)
+    table, rows = model.table_, signature.rows
+    return odds_ratio_report(
+        table.encode(rows.table),
+        rows.labels,
+        table.terms,
+        observed=table.observed(rows.table),
+        kept=model.model_.terms,
+    )

@@ -42,7 +42,7 @@ def nogueira(chosen: ArrayLike, level: float = 0.95) -> Stability:
         return Stability(math.nan, math.nan, math.nan, math.nan)
     value = 1.0 - m / (m - 1) * float(np.mean(share * (1 - share))) / chance
     # each set's contribution
-    part = z @ share / d - size * mean / d**2 - value / 2 * (2 * size * mean / d**2 - size / d - mean / d + 1)
+    part = z @ share / d - size * mean / d**2 + value / 2 * (2 * size * mean / d**2 - size / d - mean / d + 1)
     part = part / chance
     variance = 4.0 / m**2 * float(np.sum((part - part.mean()) ** 2))
     half = float(stats.norm.ppf(0.5 + level / 2)) * math.sqrt(variance)

@@ -19,7 +19,7 @@ SHOWN = 5
 
 
 def run_features(runs: Sequence[Path], cohort: Cohort, store: Path | None = None) -> pd.DataFrame:
-    """Features of each patient that an input of the runs stands for, indexed by patient_id.
+    """Features of each treated axilla that an input of the runs stands for, indexed by unit_id.
 
     One run gives `deep_run_logit` and `deep_run_0000`..., what its fusion reads (a token per input, side by side).
     Networks that trained apart have no axes in common, so that several runs give `deep_run_logit` alone: the mean over
@@ -44,12 +44,13 @@ def run_features(runs: Sequence[Path], cohort: Cohort, store: Path | None = None
         )
     tables = [_scored(member, stated, store) for member in members]
     if len(members) == 1:
-        return tables[0].groupby("patient_id").mean()
+        return tables[0]
+    patient_of = cohort.patients.set_index("unit_id")["patient_id"]
     logits = []
     for member, table in zip(members, tables, strict=True):
         trained = {patient for patient, _ in _trained(member)}
-        logits.append(table.loc[~table.index.isin(trained), ["deep_run_logit"]])
-    return pd.concat(logits).groupby("patient_id").mean()
+        logits.append(table.loc[~patient_of[table.index].isin(trained).to_numpy(), ["deep_run_logit"]])
+    return pd.concat(logits).groupby("unit_id").mean()
 
 
 def _trained(member: Member) -> set[tuple[str, str]]:
@@ -58,7 +59,7 @@ def _trained(member: Member) -> set[tuple[str, str]]:
 
 
 def _scored(member: Member, cohort: Cohort, store: Path | None) -> pd.DataFrame:
-    """Logit and fused inputs of every treated axilla of the cohort, by patient_id."""
+    """Logit and fused inputs of every treated axilla of the cohort, by unit_id."""
     splits = sorted(cohort.patients["split"].dropna().unique())
     module, data = member_data(member, cohort, splits, store)
     data.prepare_data()
@@ -74,7 +75,7 @@ def _scored(member: Member, cohort: Cohort, store: Path | None) -> pd.DataFrame:
                 tokens, present = network.tokens(batch)
                 fused = torch.where(present.unsqueeze(2), tokens, network.missing).flatten(1)
                 values = torch.cat([network.fuse(tokens, present)[:, None], fused], dim=1).float().numpy()
-                rows.append(pd.DataFrame(values, index=patients["patient_id"].iloc[batch["index"].numpy()]))
+                rows.append(pd.DataFrame(values, index=patients["unit_id"].iloc[batch["index"].numpy()]))
     table = pd.concat(rows).astype(np.float64)
     table.columns = pd.Index(["deep_run_logit", *(f"deep_run_{place:04d}" for place in range(table.shape[1] - 1))])
-    return table.rename_axis("patient_id")
+    return table.rename_axis("unit_id")

@@ -32,12 +32,14 @@ class Volume:
         mask: the region, same shape.
         spacing_mm: distance between voxels along each axis of `array`.
         notes: what was found or done that is not plain reading: `spacing_stated`, `mask_resampled`, `mask_placed`, ...
+        labels: all values of the mask's file (a SEG's segment numbers).
     """
 
     array: NDArray[np.float32]
     mask: NDArray[np.bool_]
     spacing_mm: tuple[float, float, float]
     notes: tuple[str, ...] = ()
+    labels: tuple[float, ...] = ()
 
 
 def read_volume(
@@ -53,21 +55,23 @@ def read_volume(
     Args:
         image_path: NIfTI, NRRD, MetaImage or a folder that holds one DICOM series.
         mask_path: the same, or a DICOM SEG file.
-        label: the mask's value (a SEG's segment number) that is the region; 0 takes every value but 0.
+        label: the mask's value (a SEG's segment number) that is the region; 0 takes every value but 0. Empty
+            where the file lacks it: a node that vanished, or a wrong number; only the time point can tell.
         stated_spacing_mm: spacing of the file's first, second and third axis; replaces what both headers say.
         resample_mask: bring a mask on another grid to the image's by nearest neighbour.
 
     Raises:
         InputError: a file is missing or unreadable, the two grids differ (size, spacing, origin or direction; both
-            files and values are named), the label is not in the mask, or a header says exactly 1 x 1 x 1 mm and no
-            spacing was stated (what a lost spacing looks like).
+            files and values are named), or a header says exactly 1 x 1 x 1 mm and no spacing was stated (what a lost
+            spacing looks like).
     """
     image = _read(image_path)
     notes: list[str] = []
+    mask_path = _lone_segmentation(mask_path)
     if is_dicom_file(mask_path):
-        mask = read_segmentation(mask_path, label)
+        mask, labels = read_segmentation(mask_path, label)
     else:
-        mask = _region(_read(mask_path), label, mask_path)
+        mask, labels = _region(_read(mask_path), label)
     if stated_spacing_mm:
         for one in (image, mask):
             if not np.allclose(one.GetSpacing(), stated_spacing_mm, rtol=SPACING_TOLERANCE):
@@ -89,6 +93,7 @@ def read_volume(
         np.ascontiguousarray(inside.transpose(order)),
         (spacing[order[0]], spacing[order[1]], spacing[order[2]]),
         (*notes, *how),
+        labels,
     )
 
 
@@ -105,6 +110,15 @@ def is_dicom_file(path: Path) -> bool:
         return False
     with path.open("rb") as stream:
         return path.suffix.lower() == ".dcm" or stream.read(132)[128:] == b"DICM"
+
+
+def _lone_segmentation(path: Path) -> Path:
+    """The SEG of a folder that holds that file alone; any other path as it is."""
+    files = [one for one in path.iterdir() if one.is_file()] if path.is_dir() else []
+    if len(files) != 1 or not is_dicom_file(files[0]):
+        return path
+    head = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=["Modality"], force=True)
+    return files[0] if head.get("Modality") == "SEG" else path
 
 
 def _read(path: Path) -> sitk.Image:
@@ -150,7 +164,7 @@ def _refuse_uneven_slices(folder: Path, files: tuple[str, ...]) -> None:
     """A missing or doubled slice would silently change every length along the slices."""
     wanted = ["ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber"]
     heads = [pydicom.dcmread(name, stop_before_pixels=True, specific_tags=wanted) for name in files]
-    if len(heads) < 3 or any("ImagePositionPatient" not in head for head in heads):
+    if len(heads) < 3 or not all(name in head for head in heads for name in wanted[:2]):
         return
     direction = np.asarray(heads[0].ImageOrientationPatient, dtype=float)
     normal = np.cross(direction[:3], direction[3:])
@@ -166,14 +180,10 @@ def _refuse_uneven_slices(folder: Path, files: tuple[str, ...]) -> None:
         )
 
 
-def _region(mask: sitk.Image, label: int, path: Path) -> sitk.Image:
+def _region(mask: sitk.Image, label: int) -> tuple[sitk.Image, tuple[float, ...]]:
     values = np.unique(sitk.GetArrayViewFromImage(mask))
-    if label and label not in values:
-        shown = ", ".join(f"{value:g}" for value in values[:10])
-        if len(values) > 1:
-            raise InputError(f"{path}: mask_label {label} is not among its values ({shown})")
     chosen = mask == label if label else mask != 0
-    return sitk.Cast(chosen, sitk.sitkUInt8)
+    return sitk.Cast(chosen, sitk.sitkUInt8), tuple(values.tolist())
 
 
 def _refuse_lost_spacing(image: sitk.Image, path: Path) -> None:

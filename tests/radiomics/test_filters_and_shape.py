@@ -181,3 +181,16 @@ def test_regions_too_small_or_flat_give_no_nonsense() -> None:
     mask[1:4, 2:7, 2:7] = True
     flat = radiomic_features(np.full(image.shape, 7.0), mask, (1.0, 1.0, 1.0), settings)
     assert all(np.isfinite(value) for value in flat.values())
+
+
+@pytest.mark.parametrize("voxels", range(1, 8))
+def test_a_remnant_of_few_voxels_keeps_its_size_and_nothing_else(voxels: int) -> None:
+    array = np.random.default_rng(0).normal(size=(6, 12, 12)).astype(np.float32)
+    mask = np.zeros(array.shape, dtype=bool)
+    mask[3, 4, 2 : 2 + voxels] = True
+    found = radiomic_features(array, mask, (2.0, 1.0, 1.0), RadiomicsConfig(filters=("original",)))
+    assert found["shape_morph_vol_approx"] == 2.0 * voxels
+    assert 0 < found["shape_morph_volume"] < 2.0 * voxels
+    assert sum(np.isfinite(value) for value in found.values()) == 2
+    flat = radiomic_features(array[3], mask[3], (1.0, 1.0), RadiomicsConfig(filters=("original",)))
+    assert flat["shape_morph_2d_area_approx"] == voxels

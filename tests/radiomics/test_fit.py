@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,15 +14,17 @@ import pytest
 import yaml
 
 from mammo_aln.cli import main
+from mammo_aln.cohort.declaration import ClinicalFeature
 from mammo_aln.config import FitConfig
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.discrimination import auc
 from mammo_aln.radiomics import fit
 from mammo_aln.radiomics.clinical_table import ClinicalLogistic, ClinicalTable
-from mammo_aln.radiomics.feature_table import read_features
+from mammo_aln.radiomics.feature_table import read_features, without_late
 from mammo_aln.radiomics.fit import fit_signatures, read_inputs, recipes_of, training_rows
-from mammo_aln.radiomics.learn import dealt, simplest_of_the_best
+from mammo_aln.radiomics.learn import Selected, dealt, simplest_of_the_best
 from mammo_aln.radiomics.shapley import linear_shapley, sampled_shapley
+from mammo_aln.radiomics.signatures import _odds_ratios
 
 QUICK = FitConfig(
     classifier="logistic",
@@ -252,6 +256,110 @@ def test_clinical_gaps_and_new_levels(cohort):
     assert gaps.encode(strange)["er"].tolist() == [many["er"].mode()[0], "missing"]
     model = ClinicalLogistic(features).fit(rows.table, rows.labels)
     assert np.isfinite(model.decision_function(strange)).all()
+
+
+def test_few_patients_of_an_outcome_are_refused_before_the_folder_is_made(tmp_path):
+    root = write_cohort(tmp_path / "cohort", n=60, split=False)
+    patients = pd.read_csv(root / "patients.csv", dtype=str, keep_default_na=False)
+    patients.assign(aln_status=["1"] * 3 + ["0"] * 57).to_csv(root / "patients.csv", index=False)
+    with pytest.raises(
+        InputError, match=r"the rarer outcome has 3 training patients.*too few for fit\.folds=5; set fit\.folds to 3"
+    ):
+        fit_signatures(root, tmp_path / "out", settings=FitConfig(), workers=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_inner_folds_are_no_more_than_the_rarer_outcome_has_patients():
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=list("abc"))
+    labels = np.repeat([1.0, 0.0], [3, 37])
+    learnt = Selected(("a", "b", "c")).learn(table, labels, np.arange(40), replace(QUICK, inner_folds=5), 0)
+    assert np.isfinite(learnt.out_of_fold).all()
+
+
+def test_a_clinical_feature_that_a_fold_lacks_makes_no_term_there():
+    features = [ClinicalFeature("age", "continuous"), ClinicalFeature("er", "categorical")]
+    training = pd.DataFrame({"age": [50.0, 60.0, 70.0, 55.0] * 5, "er": [None] * 20})
+    model = ClinicalLogistic(features).fit(training, np.tile([0.0, 1.0], 10))
+    assert [term.name for term in model.table_.terms] == ["age"]
+    assert np.isfinite(model.decision_function(training.assign(er="pos"))).all()
+
+
+def test_a_clinical_feature_that_all_training_patients_lack_is_refused_before_the_folder_is_made(tmp_path):
+    root = write_cohort(tmp_path / "cohort")
+    patients = pd.read_csv(root / "patients.csv", dtype=str, keep_default_na=False)
+    patients.loc[patients["split"] == "train", "er"] = ""
+    patients.to_csv(root / "patients.csv", index=False)
+    with pytest.raises(InputError, match=r"without a value in any training patient: er; fill them in"):
+        fit_signatures(root, tmp_path / "out", settings=QUICK, workers=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_few_repeated_measurements_are_refused_before_the_folder_is_made(cohort, tmp_path):
+    pd.read_csv(cohort / "features.csv", dtype=str).iloc[:4].to_csv(tmp_path / "again.csv", index=False)
+    with pytest.raises(InputError, match=r"--repeats: 4 training patients have radiomics features in all tables"):
+        fit_signatures(
+            cohort, tmp_path / "out", features=cohort / "features.csv", repeats=[tmp_path / "again.csv"], settings=QUICK
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_odds_ratios_count_observed_patients_and_the_terms_that_predict():
+    rng = np.random.default_rng(0)
+    features = (ClinicalFeature("age", "continuous"), ClinicalFeature("noise", "continuous"))
+    table = pd.DataFrame({"age": rng.normal(60, 10, 120), "noise": rng.normal(size=120)})
+    labels = (rng.random(120) < 1 / (1 + np.exp(-(table["age"] - 60) / 4))).to_numpy(float)
+    table.loc[:4, "noise"] = np.nan
+    model = ClinicalLogistic(features, backward=True).fit(table, labels)
+    assert [term.name for term in model.model_.terms] == ["age"]
+    found = _odds_ratios(model, SimpleNamespace(rows=SimpleNamespace(table=table, labels=labels)))
+    alone = found[found["model"] == "univariable"].set_index("variable")["n"]
+    assert alone.to_dict() == {"age": 120, "noise": 115}
+    assert found.loc[found["model"] == "multivariable", "variable"].tolist() == ["age"]
+
+
+def test_levels_that_training_lacks_are_told_per_split(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fit, "write_analysis", lambda *_, **__: None)
+    root = write_cohort(tmp_path / "cohort")
+    patients = pd.read_csv(root / "patients.csv", dtype=str, keep_default_na=False)
+    patients.loc[80:, "er"] = "equivocal"
+    patients.to_csv(root / "patients.csv", index=False)
+    out = fit_signatures(root, tmp_path / "out", settings=QUICK, workers=1)
+    note = "10 patients of internal_test have a level of er that training does not hold; it counts as the commonest"
+    assert note in json.loads((out / "clinical" / "predictions.json").read_text())["notes"]
+    assert note in capsys.readouterr().err
+
+
+def test_features_of_sides_meet_a_cohort_without_sides(tmp_path):
+    patients = pd.DataFrame({"unit_id": ["1", "2"], "patient_id": ["1", "2"], "side": [None, None]}, dtype=object)
+    (tmp_path / "f.csv").write_text("patient_id,side,radiomics_a\n1,L,4\n2,R,NA\n")
+    found = read_features(tmp_path / "f.csv", patients)["radiomics_a"]
+    assert found["1"] == 4.0
+    assert np.isnan(found["2"])
+    (tmp_path / "f.csv").write_text("patient_id,side,radiomics_a\n1,L,4\n1,R,5\n")
+    with pytest.raises(InputError, match=r"patient 1 has features of both sides.*no column side"):
+        read_features(tmp_path / "f.csv", patients)
+
+
+def test_na_and_nan_are_missing_values(tmp_path):
+    patients = pd.DataFrame({"unit_id": list("123"), "patient_id": list("123"), "side": None}, dtype=object)
+    (tmp_path / "f.csv").write_text("patient_id,radiomics_a,deep_b\n1,NaN,1\n2,nan,NA\n3,7,\n")
+    found = read_features(tmp_path / "f.csv", patients)
+    assert found.isna().sum().tolist() == [2, 2]
+
+
+def test_a_name_in_both_tables_is_refused(tmp_path):
+    root = write_cohort(tmp_path / "cohort", clinical=CLINICAL | {"radiomics_0": {"kind": "continuous"}})
+    patients = pd.read_csv(root / "patients.csv", dtype=str).assign(radiomics_0="1")
+    patients.to_csv(root / "patients.csv", index=False)
+    with pytest.raises(InputError, match=r"^radiomics_0: a clinical feature of cohort\.yaml and a column of"):
+        read_inputs(root, root / "features.csv", (), QUICK)
+
+
+def test_foreign_names_of_images_after_nat_are_known():
+    names = ["radiomics_t2w_post_x", "deep_post_1", "radiomics_t2w_delta", "radiomics_posterior_x", "radiomics_a"]
+    kept, late = without_late(pd.DataFrame(columns=names, dtype=float), False)
+    assert kept.columns.tolist() == names[3:]
+    assert late == 3
 
 
 def test_the_simplest_classifier_within_one_standard_error_is_taken():

@@ -10,7 +10,9 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from mammo_aln.config import FitConfig
+from mammo_aln.radiomics.classifiers import CLASSIFIERS, log_odds
 from mammo_aln.radiomics.combat import ComBat
+from mammo_aln.radiomics.lasso import cross_validate, lasso_path
 from mammo_aln.radiomics.selection import (
     LassoFilter,
     RankTestFilter,
@@ -18,6 +20,7 @@ from mammo_aln.radiomics.selection import (
     RepeatFilter,
     VarianceFilter,
     ZScore,
+    _dealt,
     selection_steps,
 )
 from mammo_aln.radiomics.stability import nogueira, resampled_selections
@@ -94,11 +97,81 @@ def test_repeats_drop_what_a_second_segmentation_changes():
     assert shifted.last_resort_
 
 
+def test_repeats_are_judged_on_complete_cases_and_skipped_where_too_few_have_them():
+    table, y = planted(k=3)
+    again = table + 0.05 * np.random.default_rng(4).normal(size=table.shape)
+    again.iloc[5, 0] = np.nan
+    gaps = table.copy()
+    gaps.iloc[7, 1] = np.nan
+    step = RepeatFilter([again], 0.75).fit(gaps, y)
+    assert step.kept_ == ["f0", "f1", "f2"]
+    assert step.icc_.min() > 0.99
+    few = RepeatFilter([again.iloc[:4]], 0.75).fit(table, y)
+    assert few.skipped_
+    assert few.kept_ == ["f0", "f1", "f2"]
+
+
+def test_repeats_are_compared_before_centres_are_harmonised():
+    table, center = centres(60)
+    steps = selection_steps(FitConfig(combat=True), seed=0, repeats=[table + 0.01], centers=center)
+    table.iloc[0, 0] = np.nan
+    fitted = Pipeline(steps).fit(table, np.tile([0.0, 1.0], 30))
+    assert fitted.named_steps["repeats"].icc_.min() > 0.99
+
+
 def test_lasso_finds_the_planted_features_and_1se_keeps_fewer():
     table, y = planted()
     least, sparse = (set(LassoFilter(rule).fit(table, y).kept_) for rule in ("min", "1se"))
     assert {"f0", "f1"} <= sparse
     assert len(sparse) <= len(least)
+
+
+def test_lasso_without_any_slope_keeps_the_last_resort():
+    y = np.tile([0.0, 1.0], 24)
+    orthogonal = frame(np.tile([0.1, 0.1, 0.7, 0.7], 12)[:, None])  # to rounding: its slope is about 1e-17
+    for table in (orthogonal, frame(np.ones((48, 2)))):
+        for share in (None, 0.1):
+            step = LassoFilter(folds=4, penalty_share=share).fit(table, y)
+            assert step.last_resort_
+            assert step.kept_ == ["f0"]
+
+
+def test_lasso_takes_a_column_that_is_constant_in_one_fold():
+    y = np.tile([0.0, 1.0], 20)
+    x = np.zeros((40, 1))
+    x[[1, 3]] = 1.0  # both in the first fold, so that its training part has nothing that varies
+    folds = np.repeat([0, 1, 2, 3], 10)
+    judged = cross_validate(x, y, folds)
+    assert np.isfinite(judged.mean).all()
+    path = lasso_path(x[folds != 0], y[folds != 0], penalties=[0.1, 0.01])
+    assert not path.coefficients.any()
+    assert path.intercepts == pytest.approx([0.0, 0.0])
+    assert cross_validate(x, y, folds, own_paths=True).mean.shape == judged.mean.shape
+
+
+def test_lasso_with_one_patient_of_an_outcome_keeps_the_last_resort():
+    table, _ = planted(n=20, k=3)
+    step = LassoFilter().fit(table, np.eye(20)[0])
+    assert step.last_resort_
+    assert len(step.kept_) == 1
+
+
+def test_lasso_folds_keep_both_axillae_of_a_patient_together():
+    units = pd.Index([f"p{number}/{side}" for number in range(40) for side in "LR"])
+    labels = np.repeat(np.arange(40) % 2, 2).astype(float)
+    folds = _dealt(units, labels, 10, 0)
+    assert folds is not None
+    assert (folds[::2] == folds[1::2]).all()
+    assert np.unique(folds).size == 10
+    one_sided = _dealt(pd.Index([f"p{number}" for number in range(80)]), labels, 10, 0)
+    assert np.unique(one_sided, return_counts=True)[1].tolist() == [8] * 10
+
+
+def test_neighbours_are_no_more_than_the_training_patients():
+    x, y = np.random.default_rng(0).normal(size=(12, 2)), np.tile([0.0, 1.0], 6)
+    fitted = CLASSIFIERS["knn"](0).fit(x, y)
+    assert np.isfinite(log_odds(fitted, x)).all()
+    assert fitted.n_neighbors == 12
 
 
 def test_a_pipeline_never_sees_held_out_rows():
@@ -146,7 +219,7 @@ def test_a_centre_that_training_does_not_hold_passes_unchanged():
     step = ComBat(center).fit(table[inside])
     out = step.transform(table)
     assert np.array_equal(out[~inside], table[~inside])
-    assert step.unknown_ == 30
+    assert step.strangers(table.index) == 30
     assert not np.allclose(out[inside], table[inside])
 
 
@@ -186,6 +259,17 @@ def test_nogueira_variance_is_that_of_repeated_samples():
     drawn = [nogueira(rng.random((80, 40)) < share) for _ in range(400)]
     told = np.sqrt(np.mean([one.variance for one in drawn]))
     assert told == pytest.approx(np.std([one.value for one in drawn]), rel=0.12)
+
+
+def test_nogueira_variance_holds_where_sizes_vary_from_set_to_set():
+    rng = np.random.default_rng(3)
+    share = np.repeat([0.9, 0.4, 0.05], [5, 10, 15])
+    drawn = []
+    for _ in range(400):
+        size = rng.uniform(0.2, 2.5, (50, 1))
+        drawn.append(nogueira(rng.random((50, 30)) < np.clip(share * size, 0, 1)))
+    told = np.sqrt(np.mean([one.variance for one in drawn]))
+    assert told == pytest.approx(np.std([one.value for one in drawn]), rel=0.15)
 
 
 def test_planted_features_are_selected_on_most_resamples():

@@ -11,8 +11,10 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from mammo_aln.config import RadiomicsConfig
 from mammo_aln.errors import InputError
-from mammo_aln.radiomics.segmentation import read_segmentation
+from mammo_aln.radiomics.cases import Case, Region, load_regions
+from mammo_aln.radiomics.segmentation import _slices, read_segmentation
 from mammo_aln.radiomics.volumes import read_volume
 
 RNG = np.random.default_rng(0)
@@ -43,8 +45,36 @@ def test_formats_hold_the_same_volume(tmp_path: Path, ending: str) -> None:
 def test_label_zero_takes_every_region(tmp_path: Path) -> None:
     volume = read_volume(written(tmp_path / "i.nrrd", ARRAY), written(tmp_path / "m.nrrd", MASK))
     assert volume.mask.sum() == (MASK > 0).sum()
-    with pytest.raises(InputError, match=r"m\.nrrd: mask_label 3 is not among its values \(0, 1, 2\)"):
-        read_volume(tmp_path / "i.nrrd", tmp_path / "m.nrrd", label=3)
+
+
+def test_a_label_that_vanished_is_an_empty_region_after_nat_and_refused_before(tmp_path: Path) -> None:
+    image, mask = written(tmp_path / "i.nrrd", ARRAY), written(tmp_path / "m.nrrd", (MASK == 1).astype(np.uint8))
+    seg = seg_file(tmp_path / "seg.dcm", slices=[1, 2, 3, 4])
+
+    def case(timepoint: str, path: Path) -> Case:
+        options = {"image": str(image), "spacing_mm": [], "timepoint": timepoint, "sequence": "t2w"}
+        return Case("p", f"{timepoint}_t2w", (image, path), (("node", str(path), 3),), "volume", options)
+
+    for path, values in ((mask, "0, 1"), (seg, "1, 2")):
+        (gone,) = load_regions(case("post", path), RadiomicsConfig())
+        assert not gone.mask.any()
+        assert "empty_mask" in gone.notes
+        told = rf"region node is empty before NAT.*mask_label 3; the mask's values: {values}\)"
+        with pytest.raises(InputError, match=told):
+            list(load_regions(case("pre", path), RadiomicsConfig()))
+
+
+def test_a_region_that_resampling_empties_is_refused_before_nat(tmp_path: Path) -> None:
+    image, mask = written(tmp_path / "i.nrrd", ARRAY), written(tmp_path / "m.nrrd", MASK)
+
+    def regions(timepoint: str) -> list[Region]:
+        options = {"image": str(image), "spacing_mm": [], "timepoint": timepoint, "sequence": "t2w"}
+        case = Case("p", f"{timepoint}_t2w", (image, mask), (("node", str(mask), 2),), "volume", options)
+        return list(load_regions(case, RadiomicsConfig(spacing_mm=(3.1,))))
+
+    with pytest.raises(InputError, match=r"region node \(1 voxels\) is lost by resampling"):
+        regions("pre")
+    assert "lost_by_resampling" in regions("post")[0].notes
 
 
 @pytest.mark.parametrize(
@@ -199,8 +229,22 @@ def test_seg_frames_are_put_on_the_image(tmp_path: Path, fractional: bool) -> No
         volume = read_volume(image, seg, label=label)
         np.testing.assert_array_equal(volume.mask, label == MASK)
     assert volume.notes == ("mask_placed",)
-    with pytest.raises(InputError, match=r"mask_label 3 is not among its segments \(\[1, 2\]\)"):
-        read_volume(image, seg, label=3)
+
+
+def test_a_folder_with_one_seg_is_that_seg(tmp_path: Path) -> None:
+    image = written(tmp_path / "i.nrrd", ARRAY)
+    (tmp_path / "seg").mkdir()
+    seg_file(tmp_path / "seg" / "mask.dcm", slices=[1, 2, 3, 4])
+    np.testing.assert_array_equal(read_volume(image, tmp_path / "seg", label=1).mask, MASK == 1)
+
+
+def test_a_seg_without_places_is_refused_in_words(tmp_path: Path) -> None:
+    path = seg_file(tmp_path / "seg.dcm", slices=[1, 2, 3, 4])
+    data = pydicom.dcmread(path)
+    del data.PerFrameFunctionalGroupsSequence
+    data.save_as(path)
+    with pytest.raises(InputError, match=r"seg\.dcm: PerFrameFunctionalGroupsSequence is missing"):
+        read_segmentation(path)
 
 
 def test_seg_off_the_grid_is_refused(tmp_path: Path) -> None:
@@ -209,8 +253,18 @@ def test_seg_off_the_grid_is_refused(tmp_path: Path) -> None:
         read_volume(image, seg_file(tmp_path / "seg.dcm", slices=[1, 2, 3, 4]), label=1)
 
 
+@pytest.mark.parametrize(
+    ("along", "places"),
+    [([0, 4, 8], [0, 2, 4]), ([0, 6, 10], [0, 3, 5]), ([0, 2.0004, 4.0005, 4.0011, 6], [0, 1, 2, 2, 3])],
+)
+def test_frames_lie_on_the_stated_distance(along: list[float], places: list[int]) -> None:
+    found, step = _slices(np.array(along, dtype=float), {"SpacingBetweenSlices": 2.0}, Path("seg.dcm"))
+    assert found.tolist() == places
+    assert step == 2.0
+
+
 def test_real_fractional_seg(shared: Path) -> None:
-    mask = read_segmentation(shared / "data/mri_masks/ispy1_1001_breast_SEG_undefined_length.dcm")
+    mask, _ = read_segmentation(shared / "data/mri_masks/ispy1_1001_breast_SEG_undefined_length.dcm")
     frames = pydicom.dcmread(shared / "data/mri_masks/ispy1_1001_breast_SEG_undefined_length.dcm").pixel_array
     inside = sitk.GetArrayFromImage(mask)
     assert inside.sum() == (frames >= 128).sum()
