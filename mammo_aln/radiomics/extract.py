@@ -211,7 +211,7 @@ def _tables(
     table = pd.DataFrame(total / np.where(count > 0, count, np.nan), index=units.index, columns=list(columns))
     table = with_delta(table) if settings.delta else table
     table = table[sorted(table.columns, key=lambda name: not str(name).startswith("radiomics_"))]
-    if (units["side"] != "").any():
+    if units["patient_id"].duplicated().any():
         table.insert(0, "side", units["side"])
     table.insert(0, "patient_id", units["patient_id"])
     return table, pd.DataFrame(provenance, columns=list(PROVENANCE_COLUMNS))
