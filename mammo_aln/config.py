@@ -78,7 +78,8 @@ class ModelConfig:
         drop_path_rate: stochastic depth: share of the residual branches that a training step leaves out, rising to this
             in the last block; backbones without it (densenet121) refuse it.
         freeze_epochs: epochs for which loaded backbone weights are frozen; acts only where weights were loaded.
-        grad_checkpointing: recompute activations in the backward pass instead of keeping them: less memory, more time.
+        grad_checkpointing: recompute activations in the backward pass instead of keeping them: less memory, more time;
+            batch normalisation then counts each step twice in its running statistics.
     """
 
     backbone: str = "swinv2"
@@ -134,8 +135,8 @@ class DataConfig:
         num_workers: loader processes; does not change any result.
         augment: geometric and intensity augmentation of training crops.
         augment_strength: multiplies how far augmentation shifts, turns and changes grey values; scale stays within 5 %.
-        max_shift_mm: largest random shift of a crop's content, in millimetres where the crop has a fixed size in
-            millimetres.
+        max_shift_mm: largest random shift of a crop's content, in millimetres where the crop (primary or auxiliary) has
+            a fixed size in millimetres.
         test_time_copies: slightly changed copies of every crop that a prediction averages beside the crop itself, 0 to
             8; threshold and calibration are fitted with them.
         allow_post_nat: accept clinical features known only after NAT (`known_at: post_nat`).

@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks the network for its version otherwise
 
 import random
+from dataclasses import replace
 
 import albumentations as A
 import cv2
@@ -15,6 +16,11 @@ import numpy as np
 from mammo_aln.config import CropConfig, DataConfig
 
 cv2.setNumThreads(0)  # loader processes are the parallelism; OpenCV's own threads would fight them
+
+
+def sized_by_region(crop: CropConfig) -> tuple[CropConfig, CropConfig]:
+    """Crop settings of the primary region and of every auxiliary one, whose millimetres may differ."""
+    return crop, replace(crop, size_mm=crop.auxiliary_size_mm)
 
 
 class CropAugmentation:

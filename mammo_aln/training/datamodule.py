@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -23,13 +23,14 @@ from mammo_aln.imaging.derive import PIXEL_PATH_VERSION
 from mammo_aln.imaging.ledger import fallback_ledger
 from mammo_aln.imaging.store import CropStore
 from mammo_aln.imaging.store_build import CropSet, build_crops
-from mammo_aln.training.augment import CropAugmentation
+from mammo_aln.training.augment import CropAugmentation, sized_by_region
 from mammo_aln.training.samplers import EpochSampler
 from mammo_aln.training.test_time import TestTimeCopy
 from mammo_aln.training.units import present_regions, resolve_regions, usable_units
 
 VIEWS = {"CC": 0, "MLO": 1}
 OTHER_VIEW = 2
+Augmentations: TypeAlias = "tuple[CropAugmentation | TestTimeCopy, CropAugmentation | TestTimeCopy]"
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,10 @@ class UnitArrays:
 
 
 class UnitDataset(Dataset[dict[str, Any]]):
-    """Item (epoch, i): the crops of unit i as float32 in [0, 1], augmented when `augmentation` is given."""
+    """Item (epoch, i): the crops of unit i as float32 in [0, 1], changed where `augmentation` is given: what acts on
+    primary crops, and what acts on auxiliary ones."""
 
-    def __init__(
-        self, units: UnitArrays, store: CropStore, augmentation: CropAugmentation | TestTimeCopy | None, seed: int
-    ) -> None:
+    def __init__(self, units: UnitArrays, store: CropStore, augmentation: Augmentations | None, seed: int) -> None:
         self.units, self.store, self.augmentation, self.seed = units, store, augmentation, seed
 
     def __len__(self) -> int:
@@ -69,7 +69,12 @@ class UnitDataset(Dataset[dict[str, Any]]):
         first, last = self.units.first[unit], self.units.first[unit + 1]
         crops = [self.store.read_values(str(key)) for key in self.units.keys[first:last]]
         if self.augmentation is not None:
-            crops = [self.augmentation(crop, (self.seed, epoch, unit, nth)) for nth, crop in enumerate(crops)]
+            primary, auxiliary = self.augmentation
+            acts = [primary if region == 0 else auxiliary for region in self.units.region[first:last]]
+            crops = [
+                act(crop, (self.seed, epoch, unit, nth))
+                for nth, (act, crop) in enumerate(zip(acts, crops, strict=True))
+            ]
         return {
             "crops": crops,
             "region": self.units.region[first:last],
@@ -273,11 +278,12 @@ class MammoDataModule(pl.LightningDataModule):
             copy: which test-time copy of the crops; 0 is the crops themselves.
         """
         arrays = self.units(split)
-        augmentation: CropAugmentation | TestTimeCopy | None = None
+        augmentation: Augmentations | None = None
+        primary, auxiliary = sized_by_region(self.crop)
         if training and self.data.augment:
-            augmentation = CropAugmentation(self.crop, self.data)
+            augmentation = CropAugmentation(primary, self.data), CropAugmentation(auxiliary, self.data)
         elif copy:
-            augmentation = TestTimeCopy(self.crop, self.data, copy)
+            augmentation = TestTimeCopy(primary, self.data, copy), TestTimeCopy(auxiliary, self.data, copy)
         store = self.crop_set.open_store() if self.reads_images else None
         dataset = UnitDataset(arrays, cast(CropStore, store), augmentation, self.seed)
         workers = self.data.num_workers

@@ -20,6 +20,7 @@ from mammo_aln.evaluation.calibration import apply_calibration
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.runs import read_settings
 from mammo_aln.seal import require_unchanged
+from mammo_aln.training.augment import sized_by_region
 from mammo_aln.training.datamodule import MammoDataModule
 from mammo_aln.training.ensemble import read_member
 from mammo_aln.training.predict import chosen_splits, member_data
@@ -79,8 +80,9 @@ class FrozenRun:
         """A batch as loaded and the run's test-time copies of it; the mean of their logits is the prediction."""
         yield batch
         for copy in range(1, 1 + (self.data.data.test_time_copies if self.data.reads_images else 0)):
-            change = TestTimeCopy(self.data.crop, self.data.data, copy)
-            changed = [torch.from_numpy(change(crop, ())) for crop in batch["crops"][:, 0].numpy()]
+            acts = [TestTimeCopy(crop, self.data.data, copy) for crop in sized_by_region(self.data.crop)]
+            pairs = zip(batch["crops"][:, 0].numpy(), batch["region"].clamp(max=1).tolist(), strict=True)
+            changed = [torch.from_numpy(acts[region](crop, ())) for crop, region in pairs]
             yield {**batch, "crops": torch.stack(changed)[:, None] if changed else batch["crops"]}
 
     def logits(self, batch: dict[str, Tensor]) -> NDArray[np.float64]:
