@@ -107,7 +107,7 @@ def measure_grid(given: argparse.Namespace) -> str:
     )
 
     shared = given.out / "shared"
-    both = [start(four, cohort, store, shared, "--slots=1") for _ in range(2)]
+    both = [start(four, cohort, store, shared) for _ in range(2)]  # as many threads a cell as in the undisturbed one
     codes = [process.wait() for process in both]
     attempts = [json.loads(path.read_text())["attempts"] for path in shared.glob("runs/*/state.json")]
     rows.append(
