@@ -73,7 +73,7 @@ ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 IMPLICIT, BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
-BARE_STARTS = (b"\x02\x00", b"\x08\x00")
+FILE_META_START = b"\x02\x00"
 NO_MARKER = "not DICOM (no DICM marker after 128 bytes)"
 _EXPLICIT_HEAD = struct.Struct("<HH2sH").unpack_from
 _IMPLICIT_HEAD = struct.Struct("<HHI").unpack_from
@@ -173,8 +173,8 @@ def read_header(path: Path) -> Header | Excluded:
         with path.open("rb", buffering=0) as file:
             data = file.read(FIRST_READ_BYTES)
             if data[128:132] != b"DICM":
-                # Exports without the 128 bytes before the marker exist; they begin with a group of the header.
-                return _with_pydicom(path, force=True) if data[:2] in BARE_STARTS else Excluded(NO_MARKER)
+                # Exports without the marker and the 128 bytes before it exist; they begin with the file meta group.
+                return _with_pydicom(path, force=True) if data[:2] == FILE_META_START else Excluded(NO_MARKER)
             try:
                 return _header(_plain_fields(data))
             except (_NotPlainError, struct.error):

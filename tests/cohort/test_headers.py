@@ -24,7 +24,8 @@ def by_pydicom(path: Path) -> dict[str, object]:
     """The same fields by the public interface of pydicom alone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(path, stop_before_pixels=True)
+        # without the marker, but with the file meta group that names the transfer syntax
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, force=path.read_bytes()[:2] == b"\x02\x00")
         view = (dataset.get("ViewCodeSequence") or [pydicom.Dataset()])[0]
         return {
             "modality": str(dataset.get("Modality") or ""),
