@@ -33,7 +33,7 @@ from mammo_aln.spawning import end_with_parent
 
 PROCESSES = 2
 ROWS, COLUMNS = 4096, 3328
-IMAGES, PEER_IMAGES = 128, 32
+IMAGES, PEER_IMAGES = 64, 32
 ROUNDS = 3
 HEADERS = 20_000
 CROPS, READS = 2_000, 20_000
