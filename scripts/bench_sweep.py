@@ -179,7 +179,7 @@ def measure_ladder(given: argparse.Namespace) -> str:
     ]
     for step in steps:
         found = table[table["step"] == step].set_index("split")
-        lines.append(f"| {step} | " + " | ".join(figure(found.loc[split]) for split in splits) + " |")
+        lines.append(f"| {step.replace('_', ' ')} | " + " | ".join(figure(found.loc[split]) for split in splits) + " |")
     return "\n".join(lines)
 
 
