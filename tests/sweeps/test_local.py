@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from mammo_aln.config import TrainerConfig
 from mammo_aln.sweeps.board import resume_command
@@ -71,7 +72,12 @@ def test_a_warm_process_trains_what_a_fresh_one_does(
 ) -> None:
     plan = read_plan(undisturbed)
     last = plan.cells[-1]
-    run = train_run(phantom, tmp_path, last.typed_settings(), store=store)
+    here, slot = torch.get_num_threads(), len(os.sched_getaffinity(0))  # the one slot had all cores
+    torch.set_num_threads(slot)
+    try:
+        run = train_run(phantom, tmp_path, last.typed_settings(), store=store)
+    finally:
+        torch.set_num_threads(here)
     assert (run / "predictions.csv").read_bytes() == (plan.runs / last.run_id / "predictions.csv").read_bytes()
 
 
