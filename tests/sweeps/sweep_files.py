@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 import yaml
 
 from tests.training.settings import TINY
@@ -43,6 +46,17 @@ def sweep(*given: object) -> subprocess.CompletedProcess[str]:
     """Run `mammo-aln sweep ...` in a process of its own."""
     quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(words(*given), capture_output=True, text=True, check=False, env=quiet)
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """Compute on so many threads, as a slot or a job does: the last bits of a result depend on them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def untimed_cells(out: Path) -> pd.DataFrame:

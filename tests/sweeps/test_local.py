@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from mammo_aln.config import TrainerConfig
 from mammo_aln.sweeps.board import resume_command
@@ -24,7 +23,7 @@ from mammo_aln.sweeps.plan import read_plan
 from mammo_aln.sweeps.run import Watch, run_sweep
 from mammo_aln.sweeps.table import rows
 from mammo_aln.training.train import train_run
-from tests.sweeps.sweep_files import sweep, tiny_sweep, untimed_cells, words
+from tests.sweeps.sweep_files import on_threads, sweep, tiny_sweep, untimed_cells, words
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +71,8 @@ def test_a_warm_process_trains_what_a_fresh_one_does(
 ) -> None:
     plan = read_plan(undisturbed)
     last = plan.cells[-1]
-    here, slot = torch.get_num_threads(), len(os.sched_getaffinity(0))  # the one slot had all cores
-    torch.set_num_threads(slot)
-    try:
+    with on_threads(len(os.sched_getaffinity(0))):  # the one slot had all cores
         run = train_run(phantom, tmp_path, last.typed_settings(), store=store)
-    finally:
-        torch.set_num_threads(here)
     assert (run / "predictions.csv").read_bytes() == (plan.runs / last.run_id / "predictions.csv").read_bytes()
 
 

@@ -16,7 +16,7 @@ from mammo_aln.runs import read_state
 from mammo_aln.slurm import queued
 from mammo_aln.sweeps.plan import read_plan
 from mammo_aln.training.train import train_run
-from tests.sweeps.sweep_files import tiny_sweep, words
+from tests.sweeps.sweep_files import on_threads, tiny_sweep, words
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_local.sh"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -85,7 +85,8 @@ def test_a_requeued_and_a_killed_job_end_as_if_nothing_had_happened(
     assert "ended without a word" in (tmp_path / "log").read_text()
     assert list(pd.read_csv(out / "cells.csv")["state"]) == ["completed"] * 2
     for cell in plan.cells:
-        undisturbed = train_run(phantom, tmp_path / "runs", cell.typed_settings(), store=store)
+        with on_threads(1):  # the job's cpus_per_task
+            undisturbed = train_run(phantom, tmp_path / "runs", cell.typed_settings(), store=store)
         trained = plan.runs / cell.run_id / "predictions.csv"
         assert (undisturbed / "predictions.csv").read_bytes() == trained.read_bytes()
 
