@@ -28,7 +28,10 @@ def results_of(work: Callable[[Task], Any], tasks: list[Task], workers: int | No
     """
     count = min(workers or os.cpu_count() or 1, len(tasks))
     if count <= 1 or len(tasks) <= FEW:
-        yield from ((place, work(task)) for place, task in enumerate(tasks))
+        for place, task in enumerate(tasks):
+            with _one_thread():
+                result = work(task)
+            yield place, result
         return
     context = multiprocessing.get_context("spawn")
     with _single_threaded(), ProcessPoolExecutor(count, context, initializer=_begin) as pool:
@@ -64,10 +67,30 @@ def _single_threaded() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _begin() -> None:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in this process run in one thread too: their last digits depend on the number of threads."""
+    import cv2
+    import SimpleITK as sitk
+    from threadpoolctl import threadpool_limits
+
+    before = cv2.getNumThreads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    _limit(1, 1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        _limit(*before)
+
+
+def _limit(of_cv2: int, of_sitk: int) -> None:
     import cv2
     import SimpleITK as sitk
 
+    cv2.setNumThreads(of_cv2)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(of_sitk)
+
+
+def _begin() -> None:
     end_with_parent()
-    cv2.setNumThreads(1)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    _limit(1, 1)
