@@ -142,19 +142,27 @@ class AxillaryNetwork(LearningNetwork):
         """Tokens of the crops in use, encoder by encoder, and each token's crop; an encoder without crops rests."""
         tokens, orders = [], []
         for name, encoder in self.encoders.items():
-            wanted = torch.zeros_like(batch["region"], dtype=torch.bool)
-            for index in self.seen[name]:
-                wanted |= batch["region"] == index
-            order = wanted.nonzero().squeeze(1)
+            order, crops = self._crops_of(name, batch)
             orders.append(order)
             if len(order):
-                tokens.append(encoder(batch["crops"][order], self.frozen))
+                tokens.append(encoder(crops, self.frozen))
             else:
                 tokens.append(self.missing.new_zeros(0, self.missing.shape[1]))
             if self.training and torch.distributed.is_available() and torch.distributed.is_initialized():
                 # Every rank must have a gradient for every weight, or the gradients' average waits for ever.
                 tokens[-1] = tokens[-1] + sum(0.0 * weight.sum() for weight in encoder.parameters())
         return torch.cat(tokens), torch.cat(orders)
+
+    def _crops_of(self, name: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Which crops an encoder sees, and the crops."""
+        region, crops = batch["region"], batch["crops"]
+        if len(self.seen[name]) == len(self.region_names):
+            return torch.arange(len(region), device=region.device), crops  # to count them would wait for the GPU
+        wanted = torch.zeros_like(region, dtype=torch.bool)
+        for index in self.seen[name]:
+            wanted |= region == index
+        order = wanted.nonzero().squeeze(1)
+        return order, crops[order]
 
     def _hidden_slots(self, present: Tensor) -> Tensor:
         """Slots hidden by modality dropout; a region's views are hidden together."""

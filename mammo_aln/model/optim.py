@@ -97,6 +97,11 @@ class WeightAverage(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         # The same count on this side: to read the buffer would wait for the GPU at each step.
         self._updates: int | None = None
+        self._pairs: list[tuple[Tensor, Tensor]] | None = None
+
+    def _apply(self, *args: Any, **more: Any) -> Any:
+        self._pairs = None  # buffers are other tensors on another device
+        return super()._apply(*args, **more)
 
     def _load_from_state_dict(self, *args: Any, **more: Any) -> None:
         super()._load_from_state_dict(*args, **more)
@@ -104,16 +109,18 @@ class WeightAverage(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Move the average towards the network's present weights; counters are copied."""
+        """Move the average towards the network's present weights (always of one network); counters are copied."""
         if self._updates is None:
             self._updates = int(self.updates)
         self.updates += 1
         self._updates += 1
         n = self._updates
         share = 1.0 - min(self.decay, (1 + n) / (10 + n))
-        pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
-        floats = [(mean, now) for mean, now in pairs if mean.is_floating_point()]
+        if self._pairs is None:  # gathering them takes milliseconds
+            mine, theirs = (one.state_dict(keep_vars=True).values() for one in (self.network, network))
+            self._pairs = list(zip(mine, theirs, strict=True))
+        floats = [(mean, now) for mean, now in self._pairs if mean.is_floating_point()]
         torch._foreach_lerp_([mean for mean, _ in floats], [now for _, now in floats], share)
-        for mean, now in pairs:
+        for mean, now in self._pairs:
             if not mean.is_floating_point():
                 mean.copy_(now)
