@@ -56,10 +56,17 @@ def read_features(path: str | Path, patients: pd.DataFrame) -> pd.DataFrame:
         shown = ", ".join(aside[:8]) + (f" and {len(aside) - 8} more" if len(aside) > 8 else "")
         say(f"{path.name}: columns that begin with neither radiomics_ nor deep_ are left aside: {shown}")
     keys = [key for key in KEYS if key in table]
-    table[names] = table[names].mask(table[names].isin(MISSING))
-    values = table[names].apply(numbers)
+    # one long column: thousands of short ones take pandas many times as long
+    cells = pd.Series(table[names].to_numpy(dtype=object).ravel())
+    cells[cells.isin(MISSING)] = np.nan
+    table = pd.concat([table[keys], _framed(cells, table, names)], axis=1)
+    values = _framed(numbers(cells), table, names)
     raise_bad_cells(_faults(table, values, keys, names, path.name))
     return _for_units(values.assign(**{key: table[key] for key in keys}), keys, patients, path.name)
+
+
+def _framed(cells: pd.Series, table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(cells.to_numpy().reshape(len(table), len(names)), index=table.index, columns=names)
 
 
 def _faults(table: pd.DataFrame, values: pd.DataFrame, keys: list[str], names: list[str], file: str) -> list[BadCell]:

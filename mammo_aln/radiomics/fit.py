@@ -205,7 +205,10 @@ def fit_signatures(
         for name in recipes:
             signature = Signature(name, inputs.names[name], rows[name], learnt[name], nested[name])
             facts = _facts(inputs, name, settings, run_id, opened, split)
-            made.append(write_signature(out / name, signature, _to_predict(inputs, name, split), facts, settings, seed))
+            rows_to_predict = _to_predict(inputs, name, split)
+            made.append(
+                write_signature(out / name, signature, rows_to_predict, facts, settings, seed=seed, workers=workers)
+            )
         write_analysis(out, made, inputs.cohort.patients, settings, seed=seed_of(seed, 3))
         write_state(out, "completed")
     return out

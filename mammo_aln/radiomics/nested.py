@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
 
 from mammo_aln.config import FitConfig
 from mammo_aln.evaluation.discrimination import auc
@@ -102,9 +103,10 @@ def learn_and_judge(
     progress = Progress(total=len(tasks), what="nested cross-validation", unit="fold")
     run = Parallel(n_jobs=workers or os.cpu_count() or 1, return_as="generator")
     done = []
-    for result in run(tasks):
-        done.append(result)
-        progress.advance()
+    with threadpool_limits(1):  # as in the processes that joblib starts; small matrices gain nothing from more
+        for result in run(tasks):
+            done.append(result)
+            progress.advance()
     progress.end()
     learnt = {name: found for (name, repeat, _), found in zip(places, done, strict=True) if repeat < 0}
     parts: dict[str, list[tuple[int, np.ndarray, dict[str, Any]]]] = {name: [] for name in recipes}

@@ -53,7 +53,14 @@ class Written:
 
 
 def write_signature(
-    folder: Path, signature: Signature, rows: pd.DataFrame, facts: dict[str, Any], settings: FitConfig, seed: int
+    folder: Path,
+    signature: Signature,
+    rows: pd.DataFrame,
+    facts: dict[str, Any],
+    settings: FitConfig,
+    *,
+    seed: int,
+    workers: int | None = None,
 ) -> Written:
     """Write predictions.csv and .json, and the tables that tell how the signature is made.
 
@@ -64,6 +71,7 @@ def write_signature(
         facts: what predictions.json says beside threshold and calibration.
         settings: of the fit.
         seed: of resampling.
+        workers: processes of the resampling; by default one per core.
     """
     learnt, nested = signature.learnt, signature.nested
     cross_validated = bool((rows["split"] == "cv").all())
@@ -79,7 +87,7 @@ def write_signature(
     tables = {"classifiers": _classifiers(learnt, nested)}
     about: dict[str, Any] = {"classifier": learnt.chosen, "nested_auc": nested.auc.get("procedure")}
     if isinstance(learnt.model, Pipeline):
-        found, more = _selection_tables(signature, learnt.model, settings, seed)
+        found, more = _selection_tables(signature, learnt.model, settings, seed, workers)
         tables, about = tables | found, about | more
         tables["shap"] = _shapley(learnt.model, signature, rows, seed)
     if isinstance(learnt.model, ClinicalLogistic):
@@ -158,7 +166,7 @@ def _classifiers(learnt: Learnt, nested: Nested) -> pd.DataFrame:
 
 
 def _selection_tables(
-    signature: Signature, model: Pipeline, settings: FitConfig, seed: int
+    signature: Signature, model: Pipeline, settings: FitConfig, seed: int, workers: int | None
 ) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     selection, rows = model[:-1], signature.rows
     lasso = model.named_steps["lasso"]
@@ -181,6 +189,7 @@ def _selection_tables(
             rows.groups,
             resamples=settings.stability_resamples,
             seed=seed_of(seed, 4),
+            workers=workers,
         )
         frequency = drawn.mean()
         index = nogueira(drawn.to_numpy())

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
+
+SAMPLES_AT_ONCE = 10
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,14 @@ def nogueira(chosen: ArrayLike, level: float = 0.95) -> Stability:
 
 
 def resampled_selections(
-    pipeline: Pipeline, table: pd.DataFrame, labels: np.ndarray, groups: np.ndarray, *, resamples: int, seed: int
+    pipeline: Pipeline,
+    table: pd.DataFrame,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    *,
+    resamples: int,
+    seed: int,
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """Features that the selection keeps on bootstrap samples of patients, as a (resamples, columns) table of 0 and 1.
 
@@ -64,6 +76,7 @@ def resampled_selections(
         groups: patient of each row; whole patients are drawn.
         resamples: number of samples.
         seed: draws them.
+        workers: processes; by default one per core.
     """
     rng = np.random.default_rng(seed)
     names, member = np.unique(groups, return_inverse=True)
@@ -71,13 +84,22 @@ def resampled_selections(
     ready = pipeline[:first].transform(table)
     fixed = clone(pipeline[first:])
     fixed.set_params(lasso__penalty_share=pipeline.named_steps["lasso"].penalty_share_)
-    found = np.zeros((resamples, table.shape[1]), dtype=np.int8)
     place = {name: number for number, name in enumerate(table.columns)}
     rows_of = [np.flatnonzero(member == number) for number in range(names.size)]
-    for sample in range(resamples):
+    samples = []
+    for _ in range(resamples):
         rows = np.concatenate([rows_of[number] for number in rng.integers(0, names.size, names.size)])
         while not 1 < labels[rows].sum() < rows.size - 1:
             rows = np.concatenate([rows_of[number] for number in rng.integers(0, names.size, names.size)])
-        fitted = clone(fixed).fit(ready.iloc[rows], labels[rows])
-        found[sample, [place[name] for name in fitted.named_steps["lasso"].kept_]] = 1
+        samples.append(rows)
+    found = np.zeros((resamples, table.shape[1]), dtype=np.int8)
+    run = Parallel(n_jobs=workers or os.cpu_count() or 1, return_as="generator", batch_size=SAMPLES_AT_ONCE)
+    with threadpool_limits(1):  # as in the processes that joblib starts
+        for sample, kept in enumerate(run(delayed(_kept)(fixed, ready, labels, rows) for rows in samples)):
+            found[sample, [place[name] for name in kept]] = 1
     return pd.DataFrame(found, columns=table.columns)
+
+
+def _kept(selection: Pipeline, table: pd.DataFrame, labels: np.ndarray, rows: np.ndarray) -> list[str]:
+    kept: list[str] = clone(selection).fit(table.iloc[rows], labels[rows]).named_steps["lasso"].kept_
+    return kept
