@@ -2,7 +2,8 @@
 
 Grid: 4 crops x 5 small backbones in two CPU slots: all cells from one command, wall time against half the sum of the
 cells' own training times; the same sweep killed with kill -9 ten times at random moments; a second command on one
-folder; an added backbone; a bad weights file. Ladder: the four steps with pre-training, DeLong's p per split.
+folder; an added backbone; a bad weights file; too little memory. Ladder: the four steps with pre-training, DeLong's p
+per split.
 
     python scripts/bench_sweep.py                    # both
     python scripts/bench_sweep.py --part grid        # or one
@@ -12,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
+import resource
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from bench_notes import machine, replace_section
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKBONES = ("swinv2", "convnextv2", "efficientnetv2", "resnet50", "densenet121")
+MEMORY_GB = 6
 CROPS = ("whole_breast", "lesion_box", "lesion_margin", "fixed_5cm")
 
 
@@ -136,6 +139,17 @@ def measure_grid(given: argparse.Namespace) -> str:
     states = ", ".join(cells(given.out / "faulty")["state"])
     rows.append(f"| a bad weights file in one of two cells | {states}; exit code {process.returncode}; `{line}` |")
 
+    large = {**base, "crop": {"size_px": 512}, "trainer": one_epoch, "base": small[3]}
+    hungry = write(given.out / "hungry.yaml", {**large, "grid": {"data.batch_size": [2, 256]}})
+    process = start(hungry, cohort, store, given.out / "hungry", told=subprocess.PIPE, memory_gb=MEMORY_GB)
+    _, told = process.communicate()
+    said = [one for one in told.splitlines() if one.startswith(("FAILED", "  fix:"))]
+    states = ", ".join(cells(given.out / "hungry")["state"])
+    rows.append(
+        f"| memory of each process limited to {MEMORY_GB} GB, a batch too large for it in one of two cells | {states}; "
+        f"exit code {process.returncode}; `{' '.join(said).replace(str(given.out) + '/', '')}` |"
+    )
+
     subprocess.run(sweep("collect", "--out", first), check=True, stdout=subprocess.DEVNULL)
     choice = json.loads((first / "choice.json").read_text())
     alike = sum(one["verdict"].startswith("not") for one in choice["configurations"])
@@ -203,12 +217,23 @@ def sweep(*words: object) -> list[str]:
     return [sys.executable, "-m", "mammo_aln", "sweep", *map(str, words)]
 
 
-def start(file: Path, cohort: Path, store: Path, out: Path, *more: str, told: Any = None) -> subprocess.Popen[str]:
+def start(
+    file: Path, cohort: Path, store: Path, out: Path, *more: str, told: Any = None, memory_gb: int | None = None
+) -> subprocess.Popen[str]:
     command = sweep("run", file, "--cohort", cohort, "--out", out, "--store", store, *(more or ("--slots=2",)))
     with (out.parent / f"{out.name}.log").open("a") as log:
         return subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=told or log, text=True, env={**os.environ}
+            command,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=told or log,
+            text=True,
+            preexec_fn=partial(_limit_memory, memory_gb) if memory_gb else None,
         )
+
+
+def _limit_memory(most_gb: int) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (most_gb * 10**9,) * 2)
 
 
 def timed(file: Path, cohort: Path, store: Path, out: Path) -> tuple[float, int]:

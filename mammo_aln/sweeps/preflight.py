@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections import defaultdict
@@ -23,6 +22,7 @@ from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
 from mammo_aln.runs import read_state, run_identity
 from mammo_aln.sweeps.definition import Definition, Point
+from mammo_aln.sweeps.free_memory import free_memory_gb
 from mammo_aln.sweeps.plan import Cell, Plan, plain_settings, stand_in_id, touched_settings
 from mammo_aln.training.datamodule import MammoDataModule
 from mammo_aln.training.train import build_model, data_module, read_for, require_hardware
@@ -244,19 +244,6 @@ def require_room(networks: Sequence[Network], waiting: int, out: Path, slots: in
             f"--slots {slots}: each needs about {memory_gb:.1f} GB of memory, {has_gb:.1f} GB are free; "
             f"--slots {fits} fits"
         )
-
-
-def free_memory_gb() -> float:
-    """Memory that new processes can have, of the machine or of this container, whichever is less."""
-    info = Path("/proc/meminfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")]
-    if not free:
-        free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
-        free.append(int(limit.read_text()) - int(used.read_text()))
-    return max(0.0, min(free) / 1e9)
 
 
 def _forward_s(module: AxillaryClassifier, size_px: int) -> float:

@@ -21,12 +21,12 @@ from mammo_aln.slurm import require_slurm
 from mammo_aln.sweeps.board import area_text, duration, resume_command, summary, write_board
 from mammo_aln.sweeps.collect import collect_sweep, declare
 from mammo_aln.sweeps.definition import Definition, Point, points, read_definition
+from mammo_aln.sweeps.free_memory import free_memory_gb
 from mammo_aln.sweeps.local import Pool, slots_here
 from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
 from mammo_aln.sweeps.preflight import (
     PROCESS_GB,
     Planner,
-    free_memory_gb,
     plan_sweep,
     require_sound_cohort,
     settings_of,
