@@ -117,7 +117,7 @@ def random_batch(units: int, size_px: int, seed: int) -> dict[str, torch.Tensor]
 
 
 def step_rows(given: argparse.Namespace) -> list[list[str]]:
-    cases = [("resnet50_small", 96, 16, 20), ("swinv2", 256, 4, 4)]
+    cases = [("resnet50_small", 96, 16, 20), ("swinv2", 256, 4, 2)]
     return [row for case in cases for row in step_case(given, *case)]
 
 

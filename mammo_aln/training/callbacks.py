@@ -36,7 +36,11 @@ class StepSeed(pl.Callback):
     ) -> None:
         """Set torch's generators."""
         entropy = np.random.SeedSequence((self.seed, trainer.current_epoch, batch_idx, trainer.global_rank))
-        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+        number = int(entropy.generate_state(1, np.uint64)[0] >> 1)
+        # torch.manual_seed also looks for every kind of device there might be, at each step
+        torch.default_generator.manual_seed(number)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed(number)
 
 
 class RunRecorder(pl.callbacks.Checkpoint):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.split import with_fold
@@ -24,6 +24,7 @@ from mammo_aln.imaging.ledger import fallback_ledger
 from mammo_aln.imaging.store import CropStore
 from mammo_aln.imaging.store_build import CropSet, build_crops
 from mammo_aln.training.augment import CropAugmentation, sized_by_region
+from mammo_aln.training.batches import Collate, CropLoader
 from mammo_aln.training.samplers import EpochSampler
 from mammo_aln.training.test_time import TestTimeCopy
 from mammo_aln.training.units import present_regions, resolve_regions, usable_units
@@ -82,28 +83,6 @@ class UnitDataset(Dataset[dict[str, Any]]):
             "clinical": self.units.clinical[unit],
             "label": self.units.label[unit],
             "index": unit,
-        }
-
-
-class Collate:
-    """Packs items: crops of all units in one tensor, so that a missing crop costs nothing."""
-
-    def __init__(self, size_px: int) -> None:
-        self.size_px = size_px
-
-    def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Pack B units with N crops: crops (N, 1, S, S); unit, region, view (N,); clinical (B, C); label, index."""
-        crops = [crop for item in items for crop in item["crops"]]
-        packed = np.stack(crops) if crops else np.zeros((0, self.size_px, self.size_px), np.float32)
-        counts = [len(item["crops"]) for item in items]
-        return {
-            "crops": torch.from_numpy(packed[:, None]),
-            "unit": torch.from_numpy(np.repeat(np.arange(len(items)), counts)),
-            "region": torch.from_numpy(np.concatenate([item["region"] for item in items])),
-            "view": torch.from_numpy(np.concatenate([item["view"] for item in items])),
-            "clinical": torch.from_numpy(np.stack([item["clinical"] for item in items])),
-            "label": torch.tensor([item["label"] for item in items], dtype=torch.float32),
-            "index": torch.tensor([item["index"] for item in items]),
         }
 
 
@@ -214,15 +193,15 @@ class MammoDataModule(pl.LightningDataModule):
             self._arrays[split] = self._gather(self.patients(split))
         return self._arrays[split]
 
-    def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+    def train_dataloader(self) -> CropLoader:
         """Shuffled, augmented batches of the training patients."""
         return self.loader("train", training=True)
 
-    def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+    def val_dataloader(self) -> CropLoader:
         """The validation patients, in order."""
         return self.loader("val")
 
-    def predict_dataloader(self) -> list[DataLoader[dict[str, torch.Tensor]]]:
+    def predict_dataloader(self) -> list[CropLoader]:
         """One loader per split, in the order of `splits`."""
         return [self.loader(split) for split in self.splits]
 
@@ -266,9 +245,7 @@ class MammoDataModule(pl.LightningDataModule):
             np.concatenate([[0], np.cumsum(counts)]), keys, region, view, clinical.astype(np.float32), label
         )
 
-    def loader(
-        self, split: str, *, training: bool = False, alone: bool = False, copy: int = 0
-    ) -> DataLoader[dict[str, torch.Tensor]]:
+    def loader(self, split: str, *, training: bool = False, alone: bool = False, copy: int = 0) -> CropLoader:
         """Batches of one split, in order unless `training`.
 
         Args:
@@ -287,7 +264,7 @@ class MammoDataModule(pl.LightningDataModule):
         store = self.crop_set.open_store() if self.reads_images else None
         dataset = UnitDataset(arrays, cast(CropStore, store), augmentation, self.seed)
         workers = self.data.num_workers
-        return DataLoader(
+        return CropLoader(
             dataset,
             batch_size=self.data.batch_size,
             sampler=EpochSampler(

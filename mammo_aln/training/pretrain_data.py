@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort
@@ -25,6 +25,7 @@ from mammo_aln.imaging.store import CropStore
 from mammo_aln.imaging.store_build import CropSet, build_crops
 from mammo_aln.progress import say
 from mammo_aln.training.augment import CropAugmentation
+from mammo_aln.training.batches import CropLoader, stacked
 from mammo_aln.training.breasts import LEARNT_FROM, breasts_of, label_cells
 from mammo_aln.training.heads import Column, Head, find_columns, fit_head
 from mammo_aln.training.samplers import EpochSampler
@@ -122,16 +123,16 @@ class BreastDataset(Dataset[dict[str, Any]]):
         return crop if self.augmentation is None else self.augmentation(crop, seed)
 
 
-def pack(items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+def pack(items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor | np.ndarray]:
     """B items with N crops: crops (N, 1, S, S), role (N,), labels (N, heads), unit (N,); patient and index (B,)."""
-    counts = [len(item["crops"]) for item in items]
+    crops = [crop for item in items for crop in item["crops"]]
     return {
-        "crops": torch.from_numpy(np.stack([crop for item in items for crop in item["crops"]])[:, None]),
-        "role": torch.from_numpy(np.concatenate([item["role"] for item in items])),
-        "labels": torch.from_numpy(np.concatenate([item["labels"] for item in items])),
-        "unit": torch.from_numpy(np.repeat(np.arange(len(items)), counts)),
-        "patient": torch.tensor([item["patient"] for item in items]),
-        "index": torch.tensor([item["index"] for item in items]),
+        "crops": stacked(crops, crops[0].shape[-1]),
+        "role": np.concatenate([item["role"] for item in items]),
+        "labels": np.concatenate([item["labels"] for item in items]),
+        "unit": np.repeat(np.arange(len(items)), [len(item["crops"]) for item in items]),
+        "patient": np.array([item["patient"] for item in items]),
+        "index": np.array([item["index"] for item in items]),
     }
 
 
@@ -224,11 +225,11 @@ class PretrainData(pl.LightningDataModule):
             self._arrays[name] = _gather(crops[mine], labels[mine])
         self._tell()
 
-    def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+    def train_dataloader(self) -> CropLoader:
         """Shuffled batches in random styles."""
         return self._loader("train", training=True)
 
-    def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+    def val_dataloader(self) -> CropLoader:
         """The validation breasts, in order, the same at every epoch."""
         return self._loader("val", training=False)
 
@@ -248,7 +249,7 @@ class PretrainData(pl.LightningDataModule):
         table = table[table["region"].isin(wanted)]
         return table.sort_values(["unit_id", "region", "view", "image_id", "ordinal"], kind="stable")
 
-    def _loader(self, split: str, *, training: bool) -> DataLoader[dict[str, torch.Tensor]]:
+    def _loader(self, split: str, *, training: bool) -> CropLoader:
         data, seed = self.settings.data, self.settings.seed
         arrays = self._arrays[split]
         augmentation = CropAugmentation(self.crop, data) if data.augment else None
@@ -262,7 +263,7 @@ class PretrainData(pl.LightningDataModule):
             batch_size=data.batch_size,
             begin=self.begin if training else None,
         )
-        return DataLoader(
+        return CropLoader(
             dataset,
             batch_size=data.batch_size,
             sampler=sampler,
