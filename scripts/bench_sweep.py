@@ -90,8 +90,9 @@ def measure_grid(given: argparse.Namespace) -> str:
     wall_s = working_seconds(first)
     completed = int((table["state"] == "completed").sum())
     rows.append(
-        f"| 4 x 5 cells of {given.wall_epochs} epochs, two slots, one command, no crop built before | {completed} of 20 completed, exit code {done}; from the first cell's "
-        f"start to the last one's end {wall_s:.0f} s, the cells' own training {own_s:.0f} s: "
+        f"| 4 x 5 cells of {given.wall_epochs} epochs, two slots, one command, no crop built before "
+        f"| {completed} of 20 completed, exit code {done}; from the first cell's start to the last one's end "
+        f"{wall_s:.0f} s, the cells' own training {own_s:.0f} s: "
         f"{wall_s / (own_s / 2):.2f}x of half of it; the whole command, with checks and crops, {seconds:.0f} s: "
         f"{seconds / (own_s / 2):.2f}x |"
     )
