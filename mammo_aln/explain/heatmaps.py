@@ -91,8 +91,7 @@ def _draw_patient(
 ) -> list[HeatPicture]:
     data = frozen.data
     loader = data.loader(split, alone=True)
-    collate: Any = loader.collate_fn
-    batch = collate([loader.dataset[(0, place)]])
+    batch = loader.packed([loader.dataset[(0, place)]])
     if not len(batch["crops"]):
         return []
     maps = grad_cam(frozen.module.scoring_network, frozen.to_device(batch), layers)

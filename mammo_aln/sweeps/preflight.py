@@ -25,7 +25,8 @@ from mammo_aln.sweeps.definition import Definition, Point
 from mammo_aln.sweeps.free_memory import free_memory_gb
 from mammo_aln.sweeps.plan import Cell, Plan, plain_settings, stand_in_id, touched_settings
 from mammo_aln.training.datamodule import MammoDataModule
-from mammo_aln.training.train import build_model, data_module, read_for, require_hardware
+from mammo_aln.training.hardware import require_hardware
+from mammo_aln.training.train import build_model, data_module, read_for
 from mammo_aln.training.units import require_both_classes
 
 CHECKPOINTS = 3

@@ -21,6 +21,10 @@ class CropLoader(DataLoader[dict[str, torch.Tensor]]):
         """Batches as tensors; those made from arrays share their memory."""
         return map(_as_tensors, super().__iter__())
 
+    def packed(self, items: list[Any]) -> dict[str, torch.Tensor]:
+        """Items of the dataset as one batch, in this process."""
+        return _as_tensors(self.collate_fn(items))
+
 
 def _as_tensors(batch: Mapping[str, torch.Tensor | np.ndarray]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}

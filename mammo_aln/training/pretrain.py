@@ -20,10 +20,11 @@ from mammo_aln.model.backbones import rule_of
 from mammo_aln.model.weights import PRETRAINED_FILE, PRETRAINED_KEY, origin_of
 from mammo_aln.progress import say
 from mammo_aln.runs import file_digest, read_state, run_identity
+from mammo_aln.training.hardware import require_hardware
 from mammo_aln.training.leak_guard import Seen, seen_by
 from mammo_aln.training.pretrain_data import PretrainData
 from mammo_aln.training.pretrain_module import PretrainModule
-from mammo_aln.training.train import carry_out, fit_module, require_hardware
+from mammo_aln.training.train import carry_out, fit_module
 
 
 def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, store: Path | None = None) -> Path:

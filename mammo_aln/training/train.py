@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort, read_cohort
-from mammo_aln.config import Settings, TrainerConfig
+from mammo_aln.config import Settings
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_csv, write_json
 from mammo_aln.model.backbones import compile_backbones
@@ -39,6 +36,7 @@ from mammo_aln.runs import (
 from mammo_aln.seal import frozen_digests
 from mammo_aln.training.callbacks import RunRecorder, StepSeed
 from mammo_aln.training.datamodule import MammoDataModule
+from mammo_aln.training.hardware import require_hardware
 from mammo_aln.training.leak_guard import Seen, refuse_seen_patients, seen_by
 from mammo_aln.training.scoring import (
     fit_on_validation,
@@ -50,6 +48,7 @@ from mammo_aln.training.scoring import (
 from mammo_aln.training.stopping import STOP, StopAtStep
 from mammo_aln.training.throughput import Throughput
 from mammo_aln.training.units import cohort_flow, require_both_classes
+from mammo_aln.training.wandb_mirror import wandb_mirror
 
 
 @STOP.watched()
@@ -150,26 +149,6 @@ def carry_out(
             raise
         write_state(run, "completed", error=None, ended=now(), training_s=time.perf_counter() - begun, **ended)
     return run
-
-
-def require_hardware(trainer: TrainerConfig) -> None:
-    """`InputError` where this machine lacks what the settings ask for."""
-    gpus = torch.cuda.device_count()
-    if trainer.accelerator == "gpu" and trainer.devices > gpus:
-        has = f"{gpus} CUDA device{'' if gpus == 1 else 's'}"
-        raise InputError(f"trainer.accelerator=gpu, trainer.devices={trainer.devices}: this machine has {has}")
-    if trainer.precision == "16-mixed" and (trainer.accelerator == "cpu" or not gpus):
-        raise InputError("trainer.precision=16-mixed needs a GPU; 32-true and bf16-mixed run on a CPU")
-    if trainer.compile:
-        _require_compiler(on_gpu=trainer.accelerator != "cpu" and gpus > 0)
-
-
-def _require_compiler(*, on_gpu: bool) -> None:
-    """torch.compile writes C++ for a CPU and Triton for a GPU; without their compilers it fails in the first step."""
-    if on_gpu and find_spec("triton") is None:
-        raise InputError("trainer.compile=true on a GPU needs triton, which is not installed; set it to false")
-    if not on_gpu and not any(which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name):
-        raise InputError("trainer.compile=true on a CPU needs a C++ compiler (g++ or clang++); set it to false")
 
 
 def data_module(cohort: Path | Cohort, settings: Settings, store: Path | None, **more: Any) -> MammoDataModule:
@@ -288,7 +267,7 @@ def fit_module(
             num_nodes=settings.trainer.num_nodes,
             strategy="ddp" if settings.trainer.devices * settings.trainer.num_nodes > 1 else "auto",
             precision=settings.trainer.precision,
-            logger=_wandb(run, run_id, settings),
+            logger=wandb_mirror(run, run_id, settings),
             callbacks=callbacks,
             enable_checkpointing=True,
             enable_progress_bar=False,
@@ -328,36 +307,3 @@ def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -
     }
     write_predictions(run / "predictions.csv", table, about)
     return {"frozen": frozen_digests(run)}
-
-
-def _wandb(run: Path, run_id: str, settings: Settings) -> Any:
-    if settings.log.wandb == "disabled":
-        return False
-    os.environ.setdefault("WANDB_SILENT", "true")  # its settings below do not silence what it says on import
-    import wandb
-    from pytorch_lightning.loggers import WandbLogger
-
-    quiet = wandb.Settings(
-        silent=True,
-        console="off",
-        disable_git=True,
-        disable_code=True,
-        x_disable_meta=True,
-        x_disable_stats=True,
-        x_disable_machine_info=True,
-    )
-
-    class Mirror(WandbLogger):
-        def log_hyperparams(self, params: Any) -> None:
-            """Nothing: `config` below holds the settings; Lightning's copy would tell paths of weights."""
-
-    return Mirror(
-        project=settings.log.project,
-        id=run_id,
-        name=run_id,
-        save_dir=str(run),
-        offline=settings.log.wandb == "offline",
-        resume="allow",
-        settings=quiet,
-        config=shaping_settings(settings),
-    )

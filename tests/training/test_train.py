@@ -228,9 +228,9 @@ def test_the_log_tells_of_steps_within_an_epoch(
 
 
 def test_wandb_gets_no_path_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mammo_aln.training.train import _wandb
+    from mammo_aln.training.wandb_mirror import wandb_mirror
 
-    mirror = _wandb(tmp_path, "r", replace(tiny_settings(), log=LogConfig(wandb="offline")))
+    mirror = wandb_mirror(tmp_path, "r", replace(tiny_settings(), log=LogConfig(wandb="offline")))
     monkeypatch.setattr(type(mirror), "experiment", property(lambda self: pytest.fail("sent to W&B")))
     mirror.log_hyperparams({"model": {"pretrained": "/home/someone/weights.ckpt"}})
 
@@ -292,7 +292,7 @@ def test_a_compiled_training_is_the_same_run(phantom: Path, store: Path, tmp_pat
 def test_compiling_without_a_compiler_is_refused_before_any_work(
     phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mammo_aln.training.train.which", lambda name: None)
+    monkeypatch.setattr("mammo_aln.training.hardware.which", lambda name: None)
     tiny = tiny_settings()
     with pytest.raises(InputError, match=r"trainer\.compile"):
         train_run(phantom, tmp_path / "r", replace(tiny, trainer=replace(tiny.trainer, compile=True)), store=store)
