@@ -209,9 +209,29 @@ def test_a_training_apart_is_understood_by_its_exit_code(
     assert len(failures(plan, plan.cells[0])) == (result in ("failed", "broken"))
 
 
+def test_a_training_apart_that_saved_its_step_is_to_be_started_again(planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mammo_aln.errors import Requeue
+    from mammo_aln.sweeps import apart
+    from mammo_aln.training import train
+
+    def stopped(*_: object, **__: object) -> None:
+        raise Requeue("stopped by SIGTERM")
+
+    plan = planned()
+    monkeypatch.setattr(train, "train_run", stopped)
+    assert apart.main(plan.out, plan.cells[0].run_id) == apart.AGAIN
+    started = subprocess.Popen
+    again = [sys.executable, "-c", f"raise SystemExit({apart.AGAIN})"]
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **more: started(again, **more))
+    plan = planned(over={"trainer": {"devices": 2}})
+    with pytest.raises(Requeue):
+        train_cell(plan, plan.cells[0], {})
+    assert failures(plan, plan.cells[0]) == []
+
+
 def test_a_training_apart_dies_with_its_slot(tmp_path: Path) -> None:
     code = "import os, subprocess, sys; from mammo_aln.sweeps.cell import _die_with_parent\n"
-    code += "child = subprocess.Popen(['sleep', '60'], preexec_fn=_die_with_parent)\n"
+    code += "child = subprocess.Popen(['sleep', '60'], preexec_fn=_die_with_parent, stdout=subprocess.DEVNULL)\n"
     code += "print(child.pid, flush=True); os.kill(os.getpid(), 9)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
     stat = Path(f"/proc/{int(done.stdout)}/stat")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mammo_aln.config import ClusterConfig, PretrainSettings, TrainerConfig
 from mammo_aln.errors import InputError
 from mammo_aln.runs import RunIsHeld
 from mammo_aln.sweeps import weights
+from mammo_aln.sweeps.definition import Point
 from mammo_aln.sweeps.weights import PretrainJob
 from mammo_aln.training import pretrain
 
@@ -51,6 +53,17 @@ def test_weights_that_are_there_need_no_job(
     made = weights._made_by_slurm(PretrainJob(tmp_path, tmp_path, ON_GPUS, None), tmp_path, ClusterConfig())
     assert made == str(tmp_path / "pretrained.safetensors")
     assert submitted == []
+
+
+@pytest.mark.parametrize(
+    ("label", "folds", "refused"), [("aln_status", 5, True), ("aln_status:binary", 5, True), ("aln_status", 0, False),
+                                    ("birads", 5, False)]
+)  # fmt: skip
+def test_a_pre_training_on_the_outcome_is_refused_beside_folds(label: str, folds: int, refused: bool) -> None:
+    settings = replace(PretrainSettings(), pretrain=replace(PretrainSettings().pretrain, labels=(label,)))
+    point = Point({}, {}, {"data": {"folds": folds}})
+    with pytest.raises(InputError, match="validate on folds") if refused else nullcontext():
+        weights._refuse_outcome(point, settings)
 
 
 def test_a_second_command_waits_for_the_pre_training_of_the_first(
