@@ -105,7 +105,7 @@ class WeightAverage(nn.Module):
 
     def _load_from_state_dict(self, *args: Any, **more: Any) -> None:
         super()._load_from_state_dict(*args, **more)
-        self._updates = None
+        self._updates = self._pairs = None
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:

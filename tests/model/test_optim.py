@@ -134,3 +134,25 @@ def test_focal_loss_of_far_logits_has_a_finite_gradient():
     loss.backward()
     assert loss.item() == pytest.approx(160 / 3)
     assert logits.grad.isfinite().all()
+
+
+def test_an_average_that_was_loaded_goes_on_where_it_stood() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+
+    def step(*averages: WeightAverage) -> None:
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.add_(torch.randn_like(weight))
+        for average in averages:
+            average.update(network)
+
+    one, other = WeightAverage(network, 0.9), WeightAverage(network, 0.9)
+    step(one)
+    step(one, other)  # so `other` has gathered tensors and counted before it is loaded
+    other.load_state_dict(one.state_dict(), assign=True)
+    one.load_state_dict({name: value.clone() for name, value in one.state_dict().items()}, assign=True)
+    step(one, other)
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value, rtol=0, atol=0)
+    assert int(other.updates) == 3
