@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mammo_aln.model.classifier import AxillaryClassifier
-    from mammo_aln.training.datamodule import MammoDataModule
+    from mammo_aln.training.data.datamodule import MammoDataModule
 
 __version__ = "0.1.0"
 __all__ = ["AxillaryClassifier", "MammoDataModule", "__version__"]
 
 _HOMES = {
     "AxillaryClassifier": "mammo_aln.model.classifier",
-    "MammoDataModule": "mammo_aln.training.datamodule",
+    "MammoDataModule": "mammo_aln.training.data.datamodule",
 }
 
 

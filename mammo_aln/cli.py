@@ -115,7 +115,7 @@ def _overview(verbs: Sequence[str]) -> str:
 
 def _run(verb: str, words: list[str]) -> int:
     from mammo_aln import verbs
-    from mammo_aln.arguments import parse
+    from mammo_aln.settings.parse import parse
 
     name, positional, _ = VERBS[verb]
     function = getattr(verbs, name)

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from mammo_aln.arguments import find_config
-from mammo_aln.config import CropConfig, DataConfig, LogConfig, ModelConfig, Settings, TrainerConfig
 from mammo_aln.progress import say
+from mammo_aln.settings import CropConfig, DataConfig, LogConfig, ModelConfig, Settings, TrainerConfig
+from mammo_aln.settings.shipped import find_config
 
 
 def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
@@ -21,10 +21,10 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
 
     from mammo_aln.cohort.acquisition import acquisition_of
     from mammo_aln.cohort.tables import read_cohort
-    from mammo_aln.evaluation.report import evaluate_files
-    from mammo_aln.imaging.jobs import crop_cohort
+    from mammo_aln.crops.crop import crop_cohort
+    from mammo_aln.evaluation.evaluate import evaluate_files
+    from mammo_aln.inference.predict import predict_cohort
     from mammo_aln.phantom.mammography import write_phantom
-    from mammo_aln.training.predict import predict_cohort
     from mammo_aln.training.train import train_run
 
     folder = _fresh(out)

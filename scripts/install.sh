@@ -9,7 +9,9 @@ if [ ! -f "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
   .venv/bin/python -c 'import sys; sys.exit(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}" if sys.version_info < (3, 11) else 0)'
   echo "installing mammo_aln ($1) into .venv ..." >&2
   .venv/bin/python -m pip install -q --disable-pip-version-check --upgrade pip >&2
-  target=.; [ "$1" = dev ] && target=".[dev]"
+  target=.
+  if [ "$1" = dev ]; then target=".[dev]"; fi
   .venv/bin/python -m pip install -q --disable-pip-version-check -e "$target" >&2
-  touch "$stamp"; [ "$1" = dev ] && touch .venv/installed-run
+  touch "$stamp"
+  if [ "$1" = dev ]; then touch .venv/installed-run; fi
 fi

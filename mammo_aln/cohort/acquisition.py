@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mammo_aln.cohort.headers import Excluded, Header, read_headers
 from mammo_aln.cohort.tables import Cohort, image_path
+from mammo_aln.dicom.fast_header import Excluded, Header, read_headers
 from mammo_aln.progress import say
 
 COLUMNS = ("vendor", "pixel spacing, mm", "VOI", "polarity", "bits stored", "magnified view")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo_aln.cohort.headers import Excluded, Header, read_headers
-from mammo_aln.cohort.mammogram import judge
 from mammo_aln.cohort.tables import Cohort, image_path, read_cohort, table_faults, with_split
 from mammo_aln.cohort.twins import identical_files
+from mammo_aln.dicom.fast_header import Excluded, Header, read_headers
+from mammo_aln.dicom.mammogram import judge
 from mammo_aln.progress import say, track
 
 SHOWN = 50

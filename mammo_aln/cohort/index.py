@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.declaration import DECLARATION_FILE, read_declaration
-from mammo_aln.cohort.headers import over_files
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.survey import Found, survey
+from mammo_aln.dicom.fast_header import over_files
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv, write_text
 from mammo_aln.progress import say, track

@@ -10,7 +10,7 @@ import pandas as pd
 from pandera.errors import SchemaErrors
 from pandera.pandas import Check, Column, DataFrameSchema
 
-from mammo_aln.cohort.mammogram import SPACING_MM
+from mammo_aln.dicom.mammogram import SPACING_MM
 from mammo_aln.errors import BadCell
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 from sys import intern
 from typing import NamedTuple
 
-from mammo_aln.cohort.headers import Excluded, read_header
-from mammo_aln.cohort.mammogram import judge, spacing_text
+from mammo_aln.dicom.fast_header import Excluded, read_header
+from mammo_aln.dicom.mammogram import judge, spacing_text
 
 
 class Found(NamedTuple):

@@ -13,10 +13,10 @@ from scipy import stats
 
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.baseline import features_of, is_continuous
-from mammo_aln.evaluation.discrimination import auc, auc_variance, logit_interval, repeated
-from mammo_aln.evaluation.operating import PROPORTIONS, count, wilson
 from mammo_aln.evaluation.predictions import Predictions
 from mammo_aln.evaluation.samples import LEARNT_FROM, Metric, Sample, unknown
+from mammo_aln.evaluation.statistics.discrimination import auc, auc_variance, logit_interval, repeated
+from mammo_aln.evaluation.statistics.operating import PROPORTIONS, count, wilson
 from mammo_aln.progress import say
 
 LEAST_OF_A_CLASS = 5  # a subgroup's AUC from fewer patients of one outcome says nothing

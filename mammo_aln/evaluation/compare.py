@@ -1,242 +1,302 @@
-"""Two models, or one model in two places: DeLong and bootstrap tests, reclassification, McNemar, and Holm's correction.
-
-Differences are `second - first` unless a docstring says otherwise.
-"""
+"""The verb `compare`: two or more prediction files of the same patients, side by side."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy import stats
+import pandas as pd
 
-from mammo_aln.evaluation.discrimination import (
-    Floats,
-    auc,
-    auc_variance,
-    checked,
-    placements,
-    repeated,
-    variance_of_components,
+from mammo_aln import __version__
+from mammo_aln.errors import InputError
+from mammo_aln.evaluation.evaluate import TEMPLATES, csv_link
+from mammo_aln.evaluation.judge import frozen_threshold, judge_sample
+from mammo_aln.evaluation.predictions import KEY, NO_SPLIT, Predictions, read_predictions
+from mammo_aln.evaluation.report import plots
+from mammo_aln.evaluation.report.plots import figure_text, safer_auc, spoken
+from mammo_aln.evaluation.samples import Metric, sample_of, unknown
+from mammo_aln.evaluation.statistics import tests as compare
+from mammo_aln.evaluation.statistics.discrimination import Floats, auc, repeated
+from mammo_aln.files import write_csv, write_json, write_text
+from mammo_aln.progress import say
+
+CUTOFFS = (0.2, 0.5)
+TOO_FEW = "DeLong's variance needs two patients of each outcome"
+FIGURES = (
+    "auc_difference",
+    "auc_difference_bootstrap",
+    "delong_z",
+    "delong_p",
+    "nri_continuous",
+    "nri_categorical",
+    "idi",
+    "mcnemar_p",
 )
-from mammo_aln.evaluation.operating import ratio
-from mammo_aln.evaluation.resampling import bootstrap_auc_joint
-
-Z = float(stats.norm.ppf(0.975))
 
 
-@dataclass(frozen=True)
-class Test:
-    """A difference, its 95 % limits, the statistic and two-sided p-value; `df` is NaN for a normal statistic."""
-
-    difference: float
-    low: float
-    high: float
-    statistic: float
-    p_value: float
-    se: float
-    df: float = math.nan
-
-    @property
-    def p_greater(self) -> float:
-        """One-sided p-value against the alternative that the difference is above 0."""
-        law = stats.norm if math.isnan(self.df) else stats.t(self.df)
-        return float(law.sf(self.statistic))
+def _metric(test: compare.Test, method: str) -> Metric:
+    found = {"value": test.difference, "ci_low": test.low, "ci_high": test.high, "p_value": test.p_value}
+    return found | {"statistic": test.statistic, "se": test.se, "method": method}
 
 
-def _statistic(difference: float, se: float) -> float:
-    """difference / se, with 0/0 = 0 (two curves alike) and x/0 infinite (perfect against reversed)."""
-    if se == 0:
-        return 0.0 if difference == 0 else math.copysign(math.inf, difference)
-    return difference / se
+def _reclassified(found: compare.Reclassification, method: str) -> Metric:
+    parts = {"events": found.events.difference, "nonevents": found.nonevents.difference}
+    return _metric(found.total, method) | parts
 
 
-def paired_delong(first: ArrayLike, second: ArrayLike, labels: ArrayLike, *, clusters: ArrayLike | None = None) -> Test:
-    """DeLong's test of AUC(first) - AUC(second) on the same patients; curves with equal placements: z = 0, p = 1.
+def in_splits_of(base: Predictions, other: Predictions, names: tuple[str, str]) -> Predictions:
+    """A file without a column `split` (a human reader's scores) takes each patient's split from the reference.
 
-    Where `clusters` names patients with several rows, the variance is Obuchowski's (1997).
+    Raises:
+        InputError: a patient cannot be told apart by the columns that both files have.
     """
-    a, positive = checked(first, labels)
-    b, _ = checked(second, labels)
-    v10, v01 = (u - v for u, v in zip(placements(a, positive), placements(b, positive), strict=True))
-    difference = float(v10.mean())
-    se = math.sqrt(variance_of_components(v10, v01, positive, repeated(clusters)))
-    z = _statistic(difference, se)
-    return Test(difference, difference - Z * se, difference + Z * se, z, float(2 * stats.norm.sf(abs(z))), se)
+    if set(other.table["split"]) != {NO_SPLIT} or NO_SPLIT in base.splits():
+        return other
+    keys = _keys(base, other)
+    for name, found in zip(names, (base, other), strict=True):
+        twice = found.table[found.table.duplicated(keys)]
+        if len(twice):
+            shown = ", ".join(twice["patient_id"].head(10))
+            raise InputError(
+                f"{name} has several rows of a patient that {' and '.join(keys)} do not tell apart: {shown}"
+            )
+    splits = base.table[[*keys, "split"]]
+    table = other.table.drop(columns="split").merge(splits, on=keys, how="inner")
+    if len(table) < len(other.table):
+        say(f"{len(other.table) - len(table)} patients of {names[1]} are not in {names[0]}: left out")
+    if table.empty:
+        raise InputError(f"{names[0]} and {names[1]} have no patient in common")
+    return replace(other, table=table[other.table.columns])
 
 
-def unpaired_delong(
-    scores1: ArrayLike,
-    labels1: ArrayLike,
-    scores2: ArrayLike,
-    labels2: ArrayLike,
-    *,
-    clusters1: ArrayLike | None = None,
-    clusters2: ArrayLike | None = None,
-) -> Test:
-    """AUC(1) - AUC(2) of different patients: Student's t with Welch's degrees of freedom, as pROC; normal limits.
+def _keys(reference: Predictions, other: Predictions) -> list[str]:
+    return [key for key in KEY if (reference.table[key] != "").all() == (other.table[key] != "").all()]
 
-    Where clusters name patients with several rows, variances are Obuchowski's and n counts patients.
+
+def paired_rows(reference: Predictions, other: Predictions, split: str, names: tuple[str, str]) -> pd.DataFrame:
+    """Labelled patients of one split in both files: `score_reference`, `score_other`, `aln_status`.
+
+    Raises:
+        InputError: no patient in common, or outcomes that contradict each other.
     """
-    difference = auc(scores1, labels1) - auc(scores2, labels2)
-    v1, v2 = auc_variance(scores1, labels1, clusters1), auc_variance(scores2, labels2, clusters2)
-    n1, n2 = (
-        np.size(labels) if clusters is None else np.unique(np.asarray(clusters)).size
-        for labels, clusters in ((labels1, clusters1), (labels2, clusters2))
+    keys = _keys(reference, other)
+    parts = [found.table[found.table["split"] == split] for found in (reference, other)]
+    both = parts[0].merge(parts[1], on=keys, suffixes=("_reference", "_other"), validate="one_to_one")
+    if both.empty:
+        raise InputError(f"{names[0]} and {names[1]} have no patient in common in split {split}")
+    lost = [len(part) - len(both) for part in parts]
+    if any(lost):
+        say(f"{split}: {lost[0]} patients only in {names[0]}, {lost[1]} only in {names[1]}; compared on {len(both)}")
+    status = both[["aln_status_reference", "aln_status_other"]]
+    clash = status.notna().all(axis=1) & (status.iloc[:, 0] != status.iloc[:, 1])
+    if clash.any():
+        shown = ", ".join(both.loc[clash, "patient_id"].head(10))
+        raise InputError(
+            f"{int(clash.sum())} patient(s) have another aln_status in {names[1]} than in {names[0]}: {shown}"
+        )
+    both["aln_status"] = both["aln_status_reference"].fillna(both["aln_status_other"])
+    return both[both["aln_status"].notna()]
+
+
+def _patients(rows: pd.DataFrame) -> np.ndarray:
+    """The patient of each row."""
+    return (rows["center"] + "\n" + rows["patient_id"] if "center" in rows else rows["patient_id"]).to_numpy()
+
+
+def compare_pair(
+    rows: pd.DataFrame, thresholds: tuple[Metric, Metric], cutoffs: Sequence[float], resamples: int
+) -> dict[str, Metric]:
+    """Every comparison of two score columns, other minus reference; the bootstrap draws patients, not rows."""
+    first: Floats = rows["score_reference"].to_numpy(float)
+    second: Floats = rows["score_other"].to_numpy(float)
+    labels: Floats = rows["aln_status"].to_numpy(float)
+    if np.unique(labels).size < 2:
+        reason = f"both outcomes are needed; {int(labels.sum())} of {labels.size} patients are positive"
+        return {name: unknown(reason) for name in FIGURES}
+    who = repeated(_patients(rows))
+    test = compare.paired_delong(second, first, labels, clusters=who)
+    delong = "DeLong, paired" if who is None else "Obuchowski, paired, patients as clusters"
+    reached = {"auc_reference": auc(first, labels), "auc_other": auc(second, labels)}
+    boot = compare.paired_bootstrap(second, first, labels, resamples=resamples, clusters=who)
+    found: dict[str, Metric] = {
+        "auc_difference": _metric(test, delong) | reached,
+        "auc_difference_bootstrap": _metric(boot, "bootstrap of patients, percentile") | {"resamples": resamples},
+        "delong_z": {"value": test.statistic},
+        "delong_p": {"value": test.p_value},
+    }
+    outside = min(first.min(), second.min()) < 0 or max(first.max(), second.max()) > 1
+    if outside:
+        reason = "scores outside [0, 1] are no probabilities: a patient's two scores cannot be compared"
+        found |= {name: unknown(reason) for name in ("nri_continuous", "nri_categorical", "idi")}
+    else:
+        continuous = compare.net_reclassification(first, second, labels)
+        found["nri_continuous"] = _reclassified(continuous, "continuous")
+        categorical = compare.net_reclassification(first, second, labels, cutoffs)
+        found["nri_categorical"] = _reclassified(categorical, "categorical") | {"cutoffs": list(cutoffs)}
+        found["idi"] = _metric(compare.integrated_discrimination(first, second, labels), "Pencina 2008")
+    found["mcnemar_p"] = _mcnemar(first, second, labels, thresholds)
+    return found
+
+
+def _mcnemar(first: Floats, second: Floats, labels: Floats, thresholds: tuple[Metric, Metric]) -> Metric:
+    missing = [metric["reason"] for metric in thresholds if metric["value"] is None]
+    if missing:
+        return unknown(missing[0])
+    b, c = compare.mcnemar_counts(first, second, labels, thresholds[0]["value"], thresholds[1]["value"])
+    test = compare.mcnemar(b, c)
+    if math.isnan(test.p_exact):
+        return unknown("both models classify every patient alike at their thresholds") | {"b": 0, "c": 0}
+    more = {"p_corrected": test.p_corrected, "p_plain": test.p_plain, "method": "exact binomial"}
+    return {"value": test.p_exact, "b": b, "c": c} | more
+
+
+def compare_files(
+    reference: Path, others: Sequence[Path], out: Path, *, cutoffs: Sequence[float] = CUTOFFS, resamples: int = 2000
+) -> Path:
+    """Compare models on the same patients: `comparisons.json`, its table, `ladder.csv` and `comparisons.html`.
+
+    Args:
+        reference: predictions that the others are measured against.
+        others: one or more predictions of the same patients; a human reader's scores are one more such file.
+        out: folder to write to.
+        cutoffs: risk cut-offs of the categorical NRI.
+        resamples: bootstrap resamples of each model's own AUC.
+
+    Returns:
+        Path of the page. Holm's correction runs over the models compared with the reference in one split.
+
+    Raises:
+        InputError: a table is wrong, or two files share no patient or split, or contradict each other's outcomes.
+    """
+    paths = [Path(reference), *(Path(path) for path in others)]
+    if len(paths) < 2:
+        raise InputError("compare needs a reference and at least one other predictions file")
+    names = _stems(paths)
+    models = {name: read_predictions([path]) for name, path in zip(names, paths, strict=True)}
+    base = models[names[0]]
+    models |= {name: in_splits_of(base, models[name], (names[0], name)) for name in names[1:]}
+    thresholds = {name: frozen_threshold(found) for name, found in models.items()}
+    entries: list[dict[str, Any]] = []
+    for name in names[1:]:
+        shared = [split for split in base.splits() if split in models[name].splits()]
+        if not shared:
+            raise InputError(f"{names[0]} and {name} share no split ({base.splits()} against {models[name].splits()})")
+        for split in shared:
+            rows = paired_rows(base, models[name], split, (names[0], name))
+            found = compare_pair(rows, (thresholds[names[0]], thresholds[name]), cutoffs, resamples)
+            entries.append({"reference": names[0], "other": name, "split": split, "n": {"value": len(rows)}, **found})
+    add_holm(entries)
+    judged = {name: _aucs(found, thresholds[name], resamples) for name, found in models.items()}
+    table, ladder = comparison_table(entries), ladder_table(models, judged)
+    page = TEMPLATES.get_template("compare.html.j2").render(
+        version=__version__,
+        reference=names[0],
+        entries=entries,
+        judged=judged,
+        splits=base.splits(),
+        spoken_splits=[spoken(split) for split in base.splits()],
+        picture=_forest(entries),
+        text=figure_text,
+        safer=safer_auc,
+        spoken=spoken,
+        cutoffs=cutoffs,
+        ladder=ladder.to_dict("records"),
+        downloads={"comparisons.csv": csv_link(table), "ladder.csv": csv_link(ladder)},
     )
-    se = math.sqrt(v1 + v2)
-    t = _statistic(difference, se)
-    df = ratio((v1 + v2) ** 2, v1**2 / (n1 - 1) + v2**2 / (n2 - 1))
-    p = float(2 * stats.t.sf(abs(t), df)) if se > 0 else (1.0 if difference == 0 else 0.0)
-    return Test(difference, difference - Z * se, difference + Z * se, t, p, se, df)
+    out = Path(out)
+    write_csv(out / "comparisons.csv", table)
+    write_csv(out / "ladder.csv", ladder)
+    write_json(out / "comparisons.json", entries)
+    write_text(out / "comparisons.html", page)
+    return out / "comparisons.html"
 
 
-def _bootstrap_test(difference: float, drawn: Floats) -> Test:
-    """pROC's rule: D = difference / SD of the resampled differences, p = 2 Phi(-|D|); limits are percentiles."""
-    sd = float((drawn - drawn[0]).std(ddof=1))
-    d = _statistic(difference, sd)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Test(difference, float(low), float(high), d, float(2 * stats.norm.sf(abs(d))), sd)
+def _stems(paths: Sequence[Path]) -> list[str]:
+    """A name per file: its stem, or folder/stem where stems repeat (every run calls its file predictions.csv)."""
+    stems = [path.stem for path in paths]
+    named = stems if len(set(stems)) == len(stems) else [f"{path.resolve().parent.name}/{path.stem}" for path in paths]
+    if len(set(named)) < len(named):
+        raise InputError(f"two of the files have the same name: {', '.join(named)}")
+    return named
 
 
-def paired_bootstrap(
-    first: ArrayLike,
-    second: ArrayLike,
-    labels: ArrayLike,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
-    clusters: ArrayLike | None = None,
-) -> Test:
-    """Stratified bootstrap test of AUC(first) - AUC(second), the same resamples for both."""
-    table = np.stack([np.asarray(first, dtype=float), np.asarray(second, dtype=float)])
-    drawn = bootstrap_auc_joint(table, labels, resamples=resamples, seed=seed, clusters=clusters)
-    return _bootstrap_test(auc(first, labels) - auc(second, labels), drawn[0] - drawn[1])
+def add_holm(entries: list[dict[str, Any]]) -> None:
+    """Adjust DeLong's p-values over the models that are compared in the same split."""
+    for split in {entry["split"] for entry in entries}:
+        family = [entry for entry in entries if entry["split"] == split]
+        values = [math.nan if entry["delong_p"]["value"] is None else entry["delong_p"]["value"] for entry in family]
+        for entry, adjusted in zip(family, compare.holm(values), strict=True):
+            known = not math.isnan(adjusted)
+            told = (
+                {"value": adjusted, "family": len(family)}
+                if known
+                else unknown(entry["delong_p"].get("reason", TOO_FEW))
+            )
+            entry["delong_p_holm"] = told
 
 
-def unpaired_bootstrap(
-    scores1: ArrayLike,
-    labels1: ArrayLike,
-    scores2: ArrayLike,
-    labels2: ArrayLike,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
-    clusters1: ArrayLike | None = None,
-    clusters2: ArrayLike | None = None,
-) -> Test:
-    """Stratified bootstrap test of AUC(1) - AUC(2) of different patients, independent resamples (of whole patients)."""
-    seeds = np.random.SeedSequence(seed).generate_state(2)
-    parts = ((scores1, labels1, clusters1), (scores2, labels2, clusters2))
-    first, second = (
-        bootstrap_auc_joint(scores, labels, resamples=resamples, seed=int(one), clusters=clusters)[0]
-        for (scores, labels, clusters), one in zip(parts, seeds, strict=True)
-    )
-    return _bootstrap_test(auc(scores1, labels1) - auc(scores2, labels2), first - second)
+def _aucs(found: Predictions, threshold: Metric, resamples: int) -> dict[str, dict[str, Metric]]:
+    parts = {split: found.table[found.table["split"] == split] for split in found.splits()}
+    return {
+        split: judge_sample(sample_of(rows, split), threshold, resamples=resamples) for split, rows in parts.items()
+    }
 
 
-@dataclass(frozen=True)
-class Reclassification:
-    """Net reclassification by the second model: total, among events, among non-events, and the shares that moved."""
+def ladder_table(
+    models: Mapping[str, Predictions], judged: Mapping[str, Mapping[str, Mapping[str, Metric]]]
+) -> pd.DataFrame:
+    """Each file against the one before it, as they were given, in each split: AUC, difference and DeLong's p.
 
-    total: Test
-    events: Test
-    nonevents: Test
-    up_events: float
-    down_events: float
-    up_nonevents: float
-    down_nonevents: float
-
-
-def _test(value: float, se: float) -> Test:
-    z = _statistic(value, se)
-    return Test(value, value - Z * se, value + Z * se, z, float(2 * stats.norm.sf(abs(z))), se)
-
-
-def categories(scores: ArrayLike, cutoffs: Sequence[float]) -> np.ndarray:
-    """Risk category of each score, `[low, high)`: a score equal to a cut-off belongs to the higher category."""
-    return np.searchsorted(np.sort(np.asarray(cutoffs, dtype=float)), np.asarray(scores, dtype=float), side="right")
-
-
-def net_reclassification(
-    first: ArrayLike, second: ArrayLike, labels: ArrayLike, cutoffs: Sequence[float] | None = None
-) -> Reclassification:
-    """NRI of `second` over `first`, continuous or over risk categories (Hmisc::improveProb; unpooled errors)."""
-    a, positive = checked(first, labels)
-    b, _ = checked(second, labels)
-    moved = np.sign(b - a) if cutoffs is None else np.sign(categories(b, cutoffs) - categories(a, cutoffs))
-    shares, parts = [], []
-    for group, sign in ((positive, 1.0), (~positive, -1.0)):
-        n = int(group.sum())
-        up, down = int((moved[group] > 0).sum()), int((moved[group] < 0).sum())
-        variance = (up + down) / n**2 - (up - down) ** 2 / n**3
-        parts.append((sign * (up - down) / n, max(0.0, variance)))
-        shares += [up / n, down / n]
-    (events, v1), (nonevents, v0) = parts
-    total = _test(events + nonevents, math.sqrt(v1 + v0))
-    return Reclassification(total, _test(events, math.sqrt(v1)), _test(nonevents, math.sqrt(v0)), *shares)
+    Holm's correction runs over the steps of one split.
+    """
+    names = list(models)
+    rows = []
+    for place, name in enumerate(names):
+        for split, metrics in judged[name].items():
+            area = safer_auc(metrics)
+            row = {"step": name, "split": split, "n": metrics["n"]["value"], "auc": area["value"]}
+            row |= {"ci_low": area.get("ci_low"), "ci_high": area.get("ci_high")}
+            before = names[place - 1] if place else None
+            if before and split in models[before].splits():
+                pair = paired_rows(models[before], models[name], split, (before, name))
+                labels = pair["aln_status"].to_numpy(float)
+                if np.unique(labels).size == 2:
+                    test = compare.paired_delong(
+                        pair["score_other"], pair["score_reference"], labels, clusters=_patients(pair)
+                    )
+                    row |= {"before": before, "difference": test.difference, "delong_p": test.p_value}
+            rows.append(row)
+    columns = ["step", "split", "n", "auc", "ci_low", "ci_high", "before", "difference", "delong_p"]
+    table = pd.DataFrame(rows).reindex(columns=columns)
+    for _, p in table["delong_p"].astype(float).groupby(table["split"]):
+        table.loc[p.index, "delong_p_holm"] = compare.holm(p.tolist())
+    return table.astype(object).where(lambda found: found.notna(), None)
 
 
-def integrated_discrimination(first: ArrayLike, second: ArrayLike, labels: ArrayLike) -> Test:
-    """IDI: how much further the second model draws the mean scores of the two outcomes apart (Pencina 2008)."""
-    a, positive = checked(first, labels)
-    b, _ = checked(second, labels)
-    change = b - a
-    value = float(change[positive].mean() - change[~positive].mean())
-    return _test(value, math.sqrt(sum(float(change[g].var(ddof=1)) / int(g.sum()) for g in (positive, ~positive))))
+def _forest(entries: Sequence[dict[str, Any]]) -> plots.Picture:
+    rows = [
+        (f"{entry['other']}, {spoken(entry['split'])}", entry["auc_difference"], _p_text(entry)) for entry in entries
+    ]
+    title = f"Difference in AUC against {entries[0]['reference']}"
+    return plots.forest(title, rows, f"AUC minus that of {entries[0]['reference']} (95 % interval)", 0.0)
 
 
-def mean_changes(first: ArrayLike, second: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
-    """The two parts of the IDI: how far the mean score rises among events, and falls among non-events."""
-    a, positive = checked(first, labels)
-    b, _ = checked(second, labels)
-    return float((b - a)[positive].mean()), float((a - b)[~positive].mean())
+def _p_text(entry: dict[str, Any]) -> str:
+    value = entry["delong_p_holm"]["value"]
+    return "–" if value is None else f"p = {value:.3g}"
 
 
-@dataclass(frozen=True)
-class McNemar:
-    """p-values for discordant counts b (only the first right) and c (only the second right)."""
-
-    b: int
-    c: int
-    statistic_corrected: float
-    p_corrected: float
-    statistic: float
-    p_plain: float
-    p_exact: float
-
-
-def mcnemar(b: int, c: int) -> McNemar:
-    """McNemar's test as R: corrected (no correction where b = c), plain, and exact binomial; b = c = 0 gives NaN."""
-    total = b + c
-    if total == 0:
-        return McNemar(b, c, math.nan, math.nan, math.nan, math.nan, math.nan)
-    plain = (b - c) ** 2 / total
-    corrected = (abs(b - c) - (1 if b != c else 0)) ** 2 / total
-    p_corrected, p_plain = (float(stats.chi2.sf(value, 1)) for value in (corrected, plain))
-    exact = float(stats.binomtest(b, total).pvalue)
-    return McNemar(b, c, corrected, p_corrected, plain, p_plain, exact)
-
-
-def mcnemar_counts(
-    first: ArrayLike, second: ArrayLike, labels: ArrayLike, threshold1: float, threshold2: float
-) -> tuple[int, int]:
-    """Patients that only the first, and only the second model classifies rightly at its own frozen threshold."""
-    positive = np.asarray(labels, dtype=float) == 1.0
-    right1 = (np.asarray(first, dtype=float) >= threshold1) == positive
-    right2 = (np.asarray(second, dtype=float) >= threshold2) == positive
-    return int((right1 & ~right2).sum()), int((~right1 & right2).sum())
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values (R's `p.adjust(method = "holm")`); NaN stays NaN and does not count."""
-    p = np.asarray(p_values, dtype=float)
-    adjusted = np.full(p.size, math.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
-    factors = np.arange(order.size, 0, -1)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
-    return adjusted.tolist()
+def comparison_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """One row per pair, split and figure, unrounded."""
+    rows = [
+        {"reference": e["reference"], "other": e["other"], "split": e["split"], "figure": name}
+        | {key: found.get(key) for key in ("value", "ci_low", "ci_high", "p_value", "reason")}
+        for e in entries
+        for name, found in e.items()
+        if isinstance(found, dict)
+    ]
+    return pd.DataFrame(rows)

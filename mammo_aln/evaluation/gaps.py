@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from scipy import stats
 
-from mammo_aln.evaluation import operating as op
-from mammo_aln.evaluation.compare import unpaired_delong
-from mammo_aln.evaluation.resampling import bootstrap_auc_joint, percentile_interval
 from mammo_aln.evaluation.samples import Metric, Sample, seed_of
+from mammo_aln.evaluation.statistics import operating as op
+from mammo_aln.evaluation.statistics.resampling import bootstrap_auc_joint, percentile_interval
+from mammo_aln.evaluation.statistics.tests import unpaired_delong
 
 
 def auc_gaps(samples: dict[str, Sample], *, resamples: int = 2000, seed: int = 0) -> list[Metric]:

@@ -7,15 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from mammo_aln.evaluation import calibration as cal
-from mammo_aln.evaluation import discrimination as disc
-from mammo_aln.evaluation import operating as op
-from mammo_aln.evaluation.bootstrapped import bootstrap_figures
 from mammo_aln.evaluation.gaps import auc_gaps
 from mammo_aln.evaluation.predictions import Predictions
-from mammo_aln.evaluation.resampling import bootstrap_auc, bootstrap_auc_joint, exact_bootstrap_sd, percentile_interval
 from mammo_aln.evaluation.samples import LEARNT_FROM, Metric, Sample, sample_of, seed_of, unknown, with_interval
-from mammo_aln.evaluation.smoothing import smoothed_errors
+from mammo_aln.evaluation.statistics import calibration as cal
+from mammo_aln.evaluation.statistics import discrimination as disc
+from mammo_aln.evaluation.statistics import operating as op
+from mammo_aln.evaluation.statistics.bootstrapped import bootstrap_figures
+from mammo_aln.evaluation.statistics.resampling import (
+    bootstrap_auc,
+    bootstrap_auc_joint,
+    exact_bootstrap_sd,
+    percentile_interval,
+)
+from mammo_aln.evaluation.statistics.smoothing import smoothed_errors
 
 PARTIAL_FROM = 0.8
 AT_THRESHOLD = (

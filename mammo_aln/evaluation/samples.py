@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mammo_aln.evaluation import discrimination as disc
+from mammo_aln.evaluation.statistics import discrimination as disc
 
 Metric = dict[str, Any]
 LEARNT_FROM = ("train", "val")

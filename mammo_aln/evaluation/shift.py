@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.evaluation.baseline import baseline_table, features_of, lines_of
-from mammo_aln.evaluation.discrimination import auc, auc_variance, exact_interval, logit_interval
+from mammo_aln.evaluation.statistics.discrimination import auc, auc_variance, exact_interval, logit_interval
 
 LEAST_OF_A_CENTRE = 10
 FOLDS = 5

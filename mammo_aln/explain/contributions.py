@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mammo_aln.errors import InputError
+from mammo_aln.inference.frozen import FrozenRun
 from mammo_aln.progress import Progress
-from mammo_aln.training.frozen import FrozenRun
 
 MOST_INPUTS = 12
 

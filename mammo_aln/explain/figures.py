@@ -10,7 +10,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mammo_aln.evaluation.plots import COLOURS, NEGATIVE, POSITIVE, STYLE, Picture, canvas, figure_text, picture, spoken
+from mammo_aln.evaluation.report.plots import (
+    COLOURS,
+    NEGATIVE,
+    POSITIVE,
+    STYLE,
+    Picture,
+    canvas,
+    figure_text,
+    picture,
+    spoken,
+)
 from mammo_aln.explain.robustness import MOVES
 
 

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from mammo_aln.crops.proof.sheet import draw_bar, outlined, typeface
+from mammo_aln.crops.regions import plan_crops
+from mammo_aln.crops.window import Window, resample
+from mammo_aln.dicom.orientation import Orientation
+from mammo_aln.dicom.read import read_image
 from mammo_aln.explain.attribution import grad_cam, layers_of
 from mammo_aln.explain.mapping import on_crop, on_view
 from mammo_aln.files import written_whole
-from mammo_aln.imaging.crops import Window, resample
-from mammo_aln.imaging.display import read_image
-from mammo_aln.imaging.orientation import Orientation
-from mammo_aln.imaging.proof_sheet import draw_bar, outlined, typeface
-from mammo_aln.imaging.regions import plan_crops
+from mammo_aln.inference.frozen import FrozenRun
 from mammo_aln.progress import track
-from mammo_aln.training.frozen import FrozenRun
 
 VIEW_HEIGHT_PX = 640
 CROP_PX = 360

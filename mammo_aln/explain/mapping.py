@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from mammo_aln.imaging.crops import Window, source_to_crop
-from mammo_aln.imaging.orientation import Orientation
+from mammo_aln.crops.window import Window, source_to_crop
+from mammo_aln.dicom.orientation import Orientation
 
 
 def sample(cells: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

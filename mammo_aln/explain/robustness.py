@@ -18,17 +18,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mammo_aln.crops.anatomy import Anatomy
+from mammo_aln.crops.build import known_image_keys
+from mammo_aln.crops.derive import cut_levels, find_box, find_window
+from mammo_aln.crops.regions import PRIMARY, CropRequest, ImagePlan, plan_crops
+from mammo_aln.crops.store.store import CropStore, display_values
+from mammo_aln.crops.window import CropRefused
+from mammo_aln.dicom.orientation import Box, Orientation
+from mammo_aln.dicom.read import DisplayImage, read_image
 from mammo_aln.errors import InputError
-from mammo_aln.imaging.anatomy import Anatomy
-from mammo_aln.imaging.crops import CropRefused
-from mammo_aln.imaging.derive import cut_levels, find_box, find_window
-from mammo_aln.imaging.display import DisplayImage, read_image
-from mammo_aln.imaging.orientation import Box, Orientation
-from mammo_aln.imaging.regions import PRIMARY, CropRequest, ImagePlan, plan_crops
-from mammo_aln.imaging.store import CropStore, display_values
-from mammo_aln.imaging.store_build import known_image_keys
+from mammo_aln.inference.frozen import FrozenRun
 from mammo_aln.progress import Progress
-from mammo_aln.training.frozen import FrozenRun
 
 SHIFT_MM = 2.0
 SIZE_SHARE = 0.1

@@ -26,8 +26,8 @@ from mammo_aln.explain.page import write_page
 from mammo_aln.explain.robustness import SHIFT_MM, SIZE_SHARE, jitter_split
 from mammo_aln.explain.summaries import RESAMPLES, jitter_table, summarise_jitter, summarise_shares
 from mammo_aln.files import json_ready, make_folder, write_csv, write_json
+from mammo_aln.inference.frozen import FrozenRun, open_run
 from mammo_aln.progress import say
-from mammo_aln.training.frozen import FrozenRun, open_run
 
 ABSENT = (
     "A hidden input is replaced by the network's learned token for a missing one. Training hides at most one input of "

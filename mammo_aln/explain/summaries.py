@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mammo_aln.evaluation.operating import wilson
-from mammo_aln.evaluation.resampling import percentile_interval
+from mammo_aln.crops.regions import PRIMARY
+from mammo_aln.evaluation.statistics.operating import wilson
+from mammo_aln.evaluation.statistics.resampling import percentile_interval
 from mammo_aln.explain.robustness import MOVES
-from mammo_aln.imaging.regions import PRIMARY
 
 RESAMPLES = 2000
 BLOCK = 100

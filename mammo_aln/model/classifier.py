@@ -13,10 +13,10 @@ from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities import dim_zero_cat
 
-from mammo_aln.config import ModelConfig, OptimConfig
 from mammo_aln.model.learner import Learner, averaged, plain_settings
 from mammo_aln.model.network import AxillaryNetwork
 from mammo_aln.model.optim import binary_loss
+from mammo_aln.settings import ModelConfig, OptimConfig
 
 
 class WeightedMean(Metric):

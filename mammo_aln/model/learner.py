@@ -10,10 +10,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
-from mammo_aln.config import OptimConfig
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import LearningNetwork
 from mammo_aln.model.optim import WeightAverage, learning_rate_factor, parameter_groups
+from mammo_aln.settings import OptimConfig
 
 
 class Learner(pl.LightningModule):

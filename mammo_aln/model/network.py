@@ -8,11 +8,11 @@ import torch
 import torch.distributed
 from torch import Tensor, nn
 
-from mammo_aln.config import ModelConfig
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import Backbone, LearningNetwork
 from mammo_aln.model.clinical import ClinicalEncoder
 from mammo_aln.model.fusion import FUSIONS, GroupPool, draw_hidden
+from mammo_aln.settings import ModelConfig
 
 VIEWS = 3
 

@@ -10,8 +10,8 @@ import timm.optim
 import torch
 from torch import Tensor, nn
 
-from mammo_aln.config import OptimConfig
 from mammo_aln.model.backbones import LearningNetwork
+from mammo_aln.settings import OptimConfig
 
 
 def binary_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float, focal_gamma: float = 0.0) -> Tensor:

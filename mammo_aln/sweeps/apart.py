@@ -15,7 +15,7 @@ INPUT, HELD, AGAIN = 2, 3, 75
 def main(out: Path, run_id: str) -> int:
     """Train the cell; returns the exit code."""
     from mammo_aln.errors import InputError, Requeue
-    from mammo_aln.runs import RunIsHeld
+    from mammo_aln.runs.lock import RunIsHeld
     from mammo_aln.sweeps.plan import read_plan
     from mammo_aln.training.train import train_run
 

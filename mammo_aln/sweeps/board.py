@@ -16,7 +16,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from mammo_aln import __version__
 from mammo_aln.files import write_text
-from mammo_aln.runs import now
+from mammo_aln.runs.record import now
 from mammo_aln.sweeps.plan import Plan
 from mammo_aln.sweeps.table import Row, counts, seconds_left
 
@@ -25,7 +25,7 @@ ACROSS = ("crop.strategy", "step")
 DOWN = ("model.backbone", "config")
 STATE_WORDS = {"not_started": "not started", "running": "running", "completed": "completed", "failed": "failed"}
 PAGES = Environment(
-    loader=ChoiceLoader([PackageLoader("mammo_aln.sweeps"), PackageLoader("mammo_aln.evaluation")]),
+    loader=ChoiceLoader([PackageLoader("mammo_aln.sweeps"), PackageLoader("mammo_aln.evaluation.report")]),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from mammo_aln.errors import InputError, Requeue
 from mammo_aln.files import write_json
-from mammo_aln.runs import RunIsHeld, is_held, is_locked, now, read_state
+from mammo_aln.runs.lock import RunIsHeld, is_held, is_locked
+from mammo_aln.runs.record import now, read_state
 from mammo_aln.sweeps import apart
 from mammo_aln.sweeps.plan import Cell, Plan
 

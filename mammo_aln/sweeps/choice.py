@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.compare import holm
+from mammo_aln.evaluation.statistics.tests import holm
 
 Floats = NDArray[np.float64]
 ALPHA = 0.05

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mammo_aln.config import ClusterConfig
 from mammo_aln.errors import Requeue
 from mammo_aln.files import write_json
+from mammo_aln.machine.slurm import POLL_S, queued, requeue, require_slurm, submit
 from mammo_aln.progress import say
-from mammo_aln.runs import is_held, read_state
-from mammo_aln.slurm import POLL_S, queued, requeue, require_slurm, submit
+from mammo_aln.runs.lock import is_held
+from mammo_aln.runs.record import read_state
+from mammo_aln.settings import ClusterConfig
 from mammo_aln.sweeps.cell import Failure, exhausted, failures, last_lines, record_failure, train_cell
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
 

@@ -16,11 +16,11 @@ import pandas as pd
 from mammo_aln import __version__
 from mammo_aln.cohort.tables import Cohort, read_cohort, with_split
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.compare_report import compare_files
-from mammo_aln.evaluation.report import evaluate_files
+from mammo_aln.evaluation.compare import compare_files
+from mammo_aln.evaluation.evaluate import evaluate_files
 from mammo_aln.files import make_folder, write_json, write_text
 from mammo_aln.progress import say
-from mammo_aln.seal import declare_plan, labelled_rows
+from mammo_aln.runs.seal import declare_plan, labelled_rows
 from mammo_aln.sweeps.board import PAGES, write_board
 from mammo_aln.sweeps.cell import is_unfinished
 from mammo_aln.sweeps.choice import Fold, Ranking, aligned, rank
@@ -223,7 +223,7 @@ def open_tests(plan: Plan, complete: Sequence[Configuration], chosen: Configurat
 
     Several runs of a configuration (seeds, folds) are scored as one model, the mean of their logits.
     """
-    from mammo_aln.training.predict import predict_cohort
+    from mammo_aln.inference.predict import predict_cohort
 
     by_step = "step" in chosen.rows[0].cell.axes
     tested = list(complete) if by_step or plan.opens_test else [chosen]

@@ -24,9 +24,9 @@ from typing import Any, Literal
 
 import yaml
 
-from mammo_aln.arguments import find_config
-from mammo_aln.config import Settings
 from mammo_aln.errors import InputError
+from mammo_aln.settings import Settings
+from mammo_aln.settings.shipped import find_config
 
 Nested = dict[str, Any]
 SECTIONS = tuple(one.name for one in fields(Settings))

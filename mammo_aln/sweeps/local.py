@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import mammo_aln
-from mammo_aln.config import TrainerConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
 from mammo_aln.progress import say
-from mammo_aln.runs import read_state
+from mammo_aln.runs.record import read_state
+from mammo_aln.settings import TrainerConfig
 from mammo_aln.sweeps.apart import AGAIN
 from mammo_aln.sweeps.cell import Failure, claim_of, exhausted, failures, last_lines, log_of, record_failure
 from mammo_aln.sweeps.plan import Cell, Plan

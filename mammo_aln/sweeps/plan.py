@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mammo_aln import __version__
-from mammo_aln.arguments import settings_from
-from mammo_aln.config import Settings
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_json
-from mammo_aln.runs import WITHOUT_INFLUENCE, code_revision, now
+from mammo_aln.runs.identity import WITHOUT_INFLUENCE
+from mammo_aln.runs.record import code_revision, now
+from mammo_aln.settings import Settings
+from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps.definition import label_of
 
 PLAN = "plan.json"

@@ -15,19 +15,20 @@ import torch
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort
-from mammo_aln.config import CropConfig, PixelConfig, Settings
+from mammo_aln.crops.build import build_crops
 from mammo_aln.errors import InputError
-from mammo_aln.imaging.store_build import build_crops
+from mammo_aln.machine.hardware import require_hardware
+from mammo_aln.machine.memory import free_memory_gb
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
-from mammo_aln.runs import read_state, run_identity
+from mammo_aln.runs.identity import run_identity
+from mammo_aln.runs.record import read_state
+from mammo_aln.settings import CropConfig, PixelConfig, Settings
 from mammo_aln.sweeps.definition import Definition, Point
-from mammo_aln.sweeps.free_memory import free_memory_gb
 from mammo_aln.sweeps.plan import Cell, Plan, plain_settings, stand_in_id, touched_settings
-from mammo_aln.training.datamodule import MammoDataModule
-from mammo_aln.training.hardware import require_hardware
+from mammo_aln.training.data.datamodule import MammoDataModule
+from mammo_aln.training.data.units import require_both_classes
 from mammo_aln.training.train import build_model, data_module, read_for
-from mammo_aln.training.units import require_both_classes
 
 CHECKPOINTS = 3
 """Files of a run's weights on disk at once: best, last, and the one being written."""

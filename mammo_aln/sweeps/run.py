@@ -12,16 +12,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from mammo_aln.config import ClusterConfig, TrainerConfig
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
+from mammo_aln.machine.memory import free_memory_gb
+from mammo_aln.machine.slurm import require_slurm
 from mammo_aln.progress import say
-from mammo_aln.runs import read_state
-from mammo_aln.slurm import require_slurm
+from mammo_aln.runs.record import read_state
+from mammo_aln.settings import ClusterConfig, TrainerConfig
 from mammo_aln.sweeps.board import area_text, duration, resume_command, summary, write_board
 from mammo_aln.sweeps.collect import collect_sweep, declare
 from mammo_aln.sweeps.definition import Definition, Point, points, read_definition
-from mammo_aln.sweeps.free_memory import free_memory_gb
 from mammo_aln.sweeps.local import Pool, slots_here
 from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
 from mammo_aln.sweeps.preflight import (

@@ -25,7 +25,7 @@ import numpy as np
 
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
-from mammo_aln.runs import is_locked
+from mammo_aln.runs.lock import is_locked
 from mammo_aln.sweeps.definition import SECTIONS, Axis, Choice, Definition, label_of, merged, nested, points
 from mammo_aln.sweeps.local import claimed
 from mammo_aln.sweeps.plan import Cell, Plan, add_cells, read_plan

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mammo_aln.evaluation.discrimination import auc, clustered_variance, delong_variance, exact_interval, logit_interval
+from mammo_aln.evaluation.statistics.discrimination import (
+    auc,
+    clustered_variance,
+    delong_variance,
+    exact_interval,
+    logit_interval,
+)
 from mammo_aln.files import write_csv
 from mammo_aln.sweeps.cell import Standing, standing
 from mammo_aln.sweeps.plan import Cell, Plan

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mammo_aln.arguments import settings_from
-from mammo_aln.config import ClusterConfig, PretrainSettings
 from mammo_aln.errors import InputError, Requeue
+from mammo_aln.machine.slurm import POLL_S, await_jobs, requeue, submit
 from mammo_aln.progress import say
-from mammo_aln.runs import RunIsHeld
-from mammo_aln.slurm import POLL_S, await_jobs, requeue, submit
+from mammo_aln.runs.lock import RunIsHeld
+from mammo_aln.settings import ClusterConfig, PretrainSettings
+from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps.cell import last_lines
 from mammo_aln.sweeps.definition import FROM_SWEEP, Definition, Nested, Point, merged
 
@@ -29,7 +29,7 @@ class PretrainJob:
 
     def __call__(self) -> str:
         """Make the weights, or wait for the process that makes them already; returns the file's path."""
-        from mammo_aln.training.pretrain import pretrain_run
+        from mammo_aln.training.pretraining.pretrain import pretrain_run
         from mammo_aln.training.stopping import STOP
 
         told = False
@@ -47,7 +47,7 @@ class PretrainJob:
 
     def finished(self) -> str | None:
         """The file's path where it is made already; nothing is trained."""
-        from mammo_aln.training.pretrain import finished_weights
+        from mammo_aln.training.pretraining.pretrain import finished_weights
 
         made = finished_weights(self.cohort, self.out, self.settings, store=self.store)
         return str(made) if made is not None else None

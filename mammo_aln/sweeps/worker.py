@@ -25,7 +25,7 @@ def main(out: Path) -> None:
     import torch
 
     from mammo_aln.errors import Requeue
-    from mammo_aln.runs import now
+    from mammo_aln.runs.record import now
     from mammo_aln.sweeps.cell import log_of, train_cell
     from mammo_aln.sweeps.plan import read_plan
     from mammo_aln.training import train  # noqa: F401  # loaded before the first cell's clock runs

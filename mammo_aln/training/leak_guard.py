@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort, image_path
+from mammo_aln.crops.derive import place_key
+from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
-from mammo_aln.imaging.derive import place_key
-from mammo_aln.imaging.store import CropStore
 from mammo_aln.progress import say
 
 TESTS = ("internal_test", "external_test")

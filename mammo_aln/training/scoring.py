@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 
-from mammo_aln.config import TrainerConfig
-from mammo_aln.evaluation.calibration import apply_calibration, fit_temperature
-from mammo_aln.evaluation.discrimination import choose_threshold
+from mammo_aln.evaluation.statistics.calibration import apply_calibration, fit_temperature
+from mammo_aln.evaluation.statistics.discrimination import choose_threshold
 from mammo_aln.files import write_csv, write_json
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import Progress
-from mammo_aln.training.datamodule import MammoDataModule
+from mammo_aln.settings import TrainerConfig
+from mammo_aln.training.data.datamodule import MammoDataModule
 
 HUSHED = (
     "does not have many workers",

@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from mammo_aln.errors import Requeue
-from mammo_aln.slurm import WARNINGS
+from mammo_aln.machine.slurm import WARNINGS
 
 SIGNALS = (signal.SIGTERM, *WARNINGS)
 STEPS_BETWEEN_TALKS = 8

@@ -15,28 +15,22 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort, read_cohort
-from mammo_aln.config import Settings
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_csv, write_json
+from mammo_aln.machine.hardware import require_hardware
 from mammo_aln.model.backbones import compile_backbones
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.learner import Learner
 from mammo_aln.model.weights import origin_of
 from mammo_aln.progress import say
-from mammo_aln.runs import (
-    environment,
-    held_alone,
-    now,
-    read_state,
-    run_identity,
-    shaping_settings,
-    write_settings,
-    write_state,
-)
-from mammo_aln.seal import frozen_digests
+from mammo_aln.runs.identity import run_identity, shaping_settings
+from mammo_aln.runs.lock import held_alone
+from mammo_aln.runs.record import environment, now, read_state, write_settings, write_state
+from mammo_aln.runs.seal import frozen_digests
+from mammo_aln.settings import Settings
 from mammo_aln.training.callbacks import RunRecorder, StepSeed
-from mammo_aln.training.datamodule import MammoDataModule
-from mammo_aln.training.hardware import require_hardware
+from mammo_aln.training.data.datamodule import MammoDataModule
+from mammo_aln.training.data.units import cohort_flow, require_both_classes
 from mammo_aln.training.leak_guard import Seen, refuse_seen_patients, seen_by
 from mammo_aln.training.scoring import (
     fit_on_validation,
@@ -47,8 +41,7 @@ from mammo_aln.training.scoring import (
 )
 from mammo_aln.training.stopping import STOP, StopAtStep
 from mammo_aln.training.throughput import Throughput
-from mammo_aln.training.units import cohort_flow, require_both_classes
-from mammo_aln.training.wandb_mirror import wandb_mirror
+from mammo_aln.training.trackers import wandb_mirror
 
 
 @STOP.watched()

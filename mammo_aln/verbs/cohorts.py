@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mammo_aln.config import ClusterConfig, CropConfig, PixelConfig
+from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
 
 
 def index(dicom_dir: Path, out: Path, workers: int | None = None) -> Path:
@@ -89,7 +89,7 @@ def crop_images(
         crop: crop settings.
         pixels: how DICOM values become display values.
     """
-    from mammo_aln.imaging.jobs import crop_cohort, parse_shard
+    from mammo_aln.crops.crop import crop_cohort, parse_shard
 
     return crop_cohort(
         cohort,

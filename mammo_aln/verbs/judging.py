@@ -25,7 +25,7 @@ def evaluate(
     """
     from mammo_aln.cohort.acquisition import acquisition_of
     from mammo_aln.cohort.tables import read_cohort
-    from mammo_aln.evaluation.report import evaluate_files
+    from mammo_aln.evaluation.evaluate import evaluate_files
 
     known = read_cohort(cohort, need=("patients",)) if cohort else None
     return evaluate_files(
@@ -48,7 +48,7 @@ def compare(files: list[Path], out: Path, resamples: int = 2000) -> Path:
         resamples: bootstrap resamples.
     """
     from mammo_aln.errors import InputError
-    from mammo_aln.evaluation.compare_report import compare_files
+    from mammo_aln.evaluation.compare import compare_files
 
     if len(files) < 2:
         raise InputError("compare needs a reference and at least one other predictions file")

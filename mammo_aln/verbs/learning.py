@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from mammo_aln.config import (
+from mammo_aln.settings import (
     CropConfig,
     DataConfig,
     LogConfig,
@@ -49,7 +49,7 @@ def pretrain_backbone(
         pretrain: labels to learn, contrastive learning, style randomisation.
         seed: draws initial weights, order, augmentation, and who validates where no split column tells.
     """
-    from mammo_aln.training.pretrain import pretrain_run
+    from mammo_aln.training.pretraining.pretrain import pretrain_run
 
     settings = PretrainSettings(pixels, crop, model, optim, data, trainer, log, seed, pretrain)
     return pretrain_run(cohort, out, settings, store=store)
@@ -107,7 +107,7 @@ def predict(
         ledger: file that records openings of labelled test splits; by default openings.jsonl in the cohort folder and
             in the run directory. For folders that cannot be written; the same file for all runs.
     """
-    from mammo_aln.training.predict import predict_cohort
+    from mammo_aln.inference.predict import predict_cohort
 
     return predict_cohort(run, cohort, out, split=split, store=store, ledger=ledger)
 

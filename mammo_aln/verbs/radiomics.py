@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mammo_aln.config import CropConfig, FitConfig, PixelConfig, RadiomicsConfig
+from mammo_aln.settings import CropConfig, FitConfig, PixelConfig, RadiomicsConfig
 
 
 def radiomics_extract(
@@ -27,7 +27,7 @@ def radiomics_extract(
         pixels: how DICOM values of mammograms become display values.
         crop: which crop of the mammograms is measured.
     """
-    from mammo_aln.radiomics.extract import extract_features
+    from mammo_aln.radiomics.extraction.extract import extract_features
 
     return extract_features(cohort, out, radiomics, pixels=pixels, crop=crop, store=store, workers=workers)
 
@@ -57,7 +57,7 @@ def radiomics_fit(
         ledger: file that keeps the openings of labelled test splits; by default openings.jsonl in the cohort folder.
         workers: processes; by default one per core.
     """
-    from mammo_aln.radiomics.fit import fit_signatures
+    from mammo_aln.radiomics.signatures.fit import fit_signatures
 
     return fit_signatures(
         cohort, out, features=features, repeats=repeats or (), settings=fit, seed=seed, ledger=ledger, workers=workers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from mammo_aln.config import (
+from mammo_aln.settings import (
     ClusterConfig,
     CropConfig,
     DataConfig,

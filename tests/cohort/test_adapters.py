@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammo_aln.cohort.adapters.cbis_ddsm import cbis_ddsm_tables
-from mammo_aln.cohort.adapters.duke import COLUMNS, duke_tables
-from mammo_aln.cohort.adapters.folder import write_cohort_folder
-from mammo_aln.cohort.adapters.vindr import vindr_tables
+from mammo_aln.cohort.datasets.cbis_ddsm import cbis_ddsm_tables
+from mammo_aln.cohort.datasets.duke import COLUMNS, duke_tables
+from mammo_aln.cohort.datasets.folder import write_cohort_folder
+from mammo_aln.cohort.datasets.vindr import vindr_tables
 from mammo_aln.cohort.tables import image_path, read_cohort
 from mammo_aln.errors import InputError
 
@@ -96,7 +96,7 @@ def test_duke(tmp_path):
 
 
 def test_ispy_labels_residual_disease_and_keeps_the_trials_apart():
-    from mammo_aln.cohort.adapters.ispy import ispy_tables
+    from mammo_aln.cohort.datasets.ispy import ispy_tables
 
     second = pd.DataFrame({"pid": ["a", "b"], "age": [40.0, None], "HR": [0, 1], "HER2pos": [1, 0], "pCR": [1, 0]})
     predictors = pd.DataFrame(
@@ -116,8 +116,8 @@ def test_ispy_labels_residual_disease_and_keeps_the_trials_apart():
 
 
 def test_ispy_tables_make_a_cohort(shared, tmp_path):
-    from mammo_aln.cohort.adapters.folder import write_cohort_folder
-    from mammo_aln.cohort.adapters.ispy import ispy_tables
+    from mammo_aln.cohort.datasets.folder import write_cohort_folder
+    from mammo_aln.cohort.datasets.ispy import ispy_tables
     from mammo_aln.cohort.tables import read_cohort
 
     pytest.importorskip("openpyxl")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from mammogram_files import mammogram, save
 
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.twins import identical_files
 from mammo_aln.errors import InputError
+from tests.support.mammogram_files import mammogram, save
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mammo_aln.evaluation import across, baseline
-from mammo_aln.evaluation.discrimination import auc
+from mammo_aln.evaluation.statistics.discrimination import auc
 
 
 def drawn(n: int, shift: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

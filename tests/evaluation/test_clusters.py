@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
-from mammo_aln.evaluation import calibration, compare, discrimination
 from mammo_aln.evaluation.across import heterogeneity
-from mammo_aln.evaluation.bootstrapped import bootstrap_figures
-from mammo_aln.evaluation.compare_report import compare_files
+from mammo_aln.evaluation.compare import compare_files
 from mammo_aln.evaluation.judge import judge
 from mammo_aln.evaluation.predictions import read_predictions
-from mammo_aln.evaluation.resampling import weights
+from mammo_aln.evaluation.statistics import calibration, discrimination
+from mammo_aln.evaluation.statistics import tests as compare
+from mammo_aln.evaluation.statistics.bootstrapped import bootstrap_figures
+from mammo_aln.evaluation.statistics.resampling import weights
 
 
 def drawn(n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.compare_report import compare_files
+from mammo_aln.evaluation.compare import compare_files
 from tests.evaluation.conftest import FACTS
 
 

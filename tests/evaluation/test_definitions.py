@@ -12,7 +12,8 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation import calibration, compare, discrimination, operating, utility
+from mammo_aln.evaluation.statistics import calibration, discrimination, operating, utility
+from mammo_aln.evaluation.statistics import tests as compare
 
 
 def test_1_thresholds_are_midpoints_and_positive_means_at_or_above():

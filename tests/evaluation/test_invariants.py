@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation import calibration, compare, discrimination, operating, resampling, smoothing, utility
+from mammo_aln.evaluation.statistics import calibration, discrimination, operating, resampling, smoothing, utility
+from mammo_aln.evaluation.statistics import tests as compare
 
 
 @st.composite

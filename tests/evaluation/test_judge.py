@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
+from mammo_aln.evaluation.evaluate import evaluate_files
 from mammo_aln.evaluation.judge import comparable_centers, judge
 from mammo_aln.evaluation.predictions import Predictions, read_predictions
-from mammo_aln.evaluation.report import evaluate_files
 
 CONTRACT = {
     *("n", "n_positive", "auc", "auc_logit", "auc_bootstrap", "average_precision", "threshold", "sensitivity"),

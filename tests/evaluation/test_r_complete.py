@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 import pytest
 
 from tests.evaluation import test_r_reference as judging
-from tests.evaluation.reference import FAMILIES, FOLDER, leaves, noted
 from tests.radiomics import test_r_signatures as fitting
+from tests.support.r_reference import FAMILIES, FOLDER, leaves, noted
 
 TESTS: dict[str, list[Callable[[str], None]]] = {
     "roc": [judging.test_roc, judging.test_roc_operating_points, judging.test_roc_pairs],

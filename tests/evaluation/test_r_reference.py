@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mammo_aln.evaluation import calibration, compare, discrimination, operating, resampling, smoothing, utility
-from mammo_aln.evaluation.likelihood import likelihood_indices
-from mammo_aln.evaluation.venkatraman import venkatraman_paired, venkatraman_unpaired
-from tests.evaluation.reference import FAMILIES, FOLDER, all_same, load, number, same
+from mammo_aln.evaluation.statistics import calibration, discrimination, operating, resampling, smoothing, utility
+from mammo_aln.evaluation.statistics import tests as compare
+from mammo_aln.evaluation.statistics.likelihood import likelihood_indices
+from mammo_aln.evaluation.statistics.venkatraman import venkatraman_paired, venkatraman_unpaired
+from tests.support.r_reference import FAMILIES, FOLDER, all_same, load, number, same
 
 
 def test_copies_equal_the_originals(shared):

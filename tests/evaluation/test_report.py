@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation import checklists, plots
-from mammo_aln.evaluation.compare_report import compare_files
-from mammo_aln.evaluation.report import evaluate_files
+from mammo_aln.evaluation.compare import compare_files
+from mammo_aln.evaluation.evaluate import evaluate_files
+from mammo_aln.evaluation.report import checklists, plots
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mammo_aln.evaluation import compare, discrimination
 from mammo_aln.evaluation.across import heterogeneity
+from mammo_aln.evaluation.statistics import discrimination
+from mammo_aln.evaluation.statistics import tests as compare
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 SIMULATIONS = 5000

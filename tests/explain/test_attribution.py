@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from mammo_aln.config import ModelConfig
 from mammo_aln.errors import InputError
 from mammo_aln.explain.attribution import FEWEST_CELLS, SpatialLayer, grad_cam, layers_of, spatial_layer
 from mammo_aln.model.backbones import Backbone
 from mammo_aln.model.network import AxillaryNetwork
-from tests.training.settings import TINY
+from mammo_aln.settings import ModelConfig
+from tests.support.tiny_settings import TINY
 
 OTHERS = {
     "timm:vit_tiny_patch16_224": {"depth": 2, "embed_dim": 12, "num_heads": 2},

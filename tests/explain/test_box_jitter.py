@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from crop_cohort import image, patient, write_image, write_tables
 
-from mammo_aln.config import CropConfig, DataConfig, PixelConfig, Settings, TrainerConfig
+from mammo_aln.crops.regions import CropRequest
+from mammo_aln.dicom.orientation import Orientation
+from mammo_aln.dicom.read import read_image
 from mammo_aln.errors import InputError
 from mammo_aln.explain.robustness import MOVES, drawn_box, jitter_split, moved_box
 from mammo_aln.explain.summaries import jitter_table, resampled_means, summarise_jitter, summarise_shares
-from mammo_aln.imaging.display import read_image
-from mammo_aln.imaging.orientation import Orientation
-from mammo_aln.imaging.regions import CropRequest
-from mammo_aln.training.datamodule import MammoDataModule
-from mammo_aln.training.frozen import FrozenRun
+from mammo_aln.inference.frozen import FrozenRun
+from mammo_aln.settings import CropConfig, DataConfig, PixelConfig, Settings, TrainerConfig
+from mammo_aln.training.data.datamodule import MammoDataModule
+from tests.support.crop_cohort import image, patient, write_image, write_tables
 
 ROW_MM, COLUMN_MM, ROWS, COLUMNS = 0.3, 0.4, 400, 300
 MOVE = {move.name: move for move in MOVES}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from mammo_aln.config import ModelConfig
 from mammo_aln.explain.contributions import shapley_values, subset_outputs
 from mammo_aln.model.network import AxillaryNetwork
-from tests.training.settings import TINY
+from mammo_aln.settings import ModelConfig
+from tests.support.tiny_settings import TINY
 
 
 def by_orders(values: np.ndarray) -> np.ndarray:

@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 
 from mammo_aln.cli import main
-from mammo_aln.training.predict import predict_cohort
+from mammo_aln.inference.predict import predict_cohort
 from mammo_aln.training.train import train_run
-from tests.training.settings import TINY, tiny_settings
-from tests.training.test_train import linked_copy
+from tests.support.run_folders import linked_copy
+from tests.support.tiny_settings import TINY, tiny_settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MEASURE = """

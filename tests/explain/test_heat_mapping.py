@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crop_cohort import image, mammogram, patient, write_image, write_tables
 
-from mammo_aln.config import CropConfig, PixelConfig
+from mammo_aln.crops.build import build_crops
+from mammo_aln.crops.window import Window
+from mammo_aln.dicom.orientation import Orientation
 from mammo_aln.explain.heatmaps import CLEAR, DISEASE, overlaid
 from mammo_aln.explain.mapping import on_crop, on_view
-from mammo_aln.imaging.crops import Window
-from mammo_aln.imaging.orientation import Orientation
-from mammo_aln.imaging.store_build import build_crops
+from mammo_aln.settings import CropConfig, PixelConfig
+from tests.support.crop_cohort import image, mammogram, patient, write_image, write_tables
 
 CELLS = 8
 

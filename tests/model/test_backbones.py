@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 
-from mammo_aln.config import BACKBONES
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import RULES, Backbone, fits_windows
+from mammo_aln.settings import BACKBONES
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "backbones"
 

@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 import torch
 from sklearn.metrics import roc_auc_score
 
-from mammo_aln.config import ModelConfig, OptimConfig
 from mammo_aln.errors import InputError
 from mammo_aln.model.classifier import AxillaryClassifier, PatientScores, auc_or_nan
 from mammo_aln.model.optim import learning_rate_factor
+from mammo_aln.settings import ModelConfig, OptimConfig
 
 NAN = float("nan")
 CROPS = [(0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 0, 0), (2, 1, 1), (2, 0, 1)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mammo_aln.config import ModelConfig
 from mammo_aln.errors import InputError
 from mammo_aln.model.fusion import FUSIONS
 from mammo_aln.model.network import AxillaryNetwork, FeatureNorm
+from mammo_aln.settings import ModelConfig
 
 REGIONS = ("primary", "axilla")
 CROPS = [(0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 0, 0), (2, 1, 1), (2, 0, 1), (2, 0, 0)]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from mammo_aln.config import ModelConfig, OptimConfig
 from mammo_aln.model.network import AxillaryNetwork
 from mammo_aln.model.optim import WeightAverage, binary_loss, learning_rate_factor, parameter_groups
+from mammo_aln.settings import ModelConfig, OptimConfig
 
 NAN = float("nan")
 EVEN = torch.ones(2)

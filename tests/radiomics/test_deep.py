@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mammo_aln.config import RadiomicsConfig
 from mammo_aln.errors import InputError
-from mammo_aln.radiomics.deep import backbone, deep_features, region_crops
+from mammo_aln.radiomics.extraction.deep import backbone, deep_features, region_crops
+from mammo_aln.settings import RadiomicsConfig
 
 SETTINGS = RadiomicsConfig(deep_backbone="timm:resnet10t", deep_size_px=64)
 RNG = np.random.default_rng(7)

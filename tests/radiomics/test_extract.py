@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import SimpleITK as sitk
 
-from mammo_aln.config import RadiomicsConfig
 from mammo_aln.errors import InputError
-from mammo_aln.radiomics import extract
-from mammo_aln.radiomics.extract import extract_features
+from mammo_aln.radiomics.extraction import extract
+from mammo_aln.radiomics.extraction.extract import extract_features
+from mammo_aln.settings import RadiomicsConfig
 
 QUICK = RadiomicsConfig(families=("stat", "morph", "cm"), filters=("original",))
 

@@ -7,14 +7,14 @@ import pytest
 import pywt
 from scipy.spatial.distance import cdist
 
-from mammo_aln.config import RadiomicsConfig
-from mammo_aln.radiomics.features import radiomic_features
-from mammo_aln.radiomics.filters import laplacian_of_gaussian, wavelet_bands
-from mammo_aln.radiomics.intensity import local_peaks
-from mammo_aln.radiomics.preprocess import normalised, resampled, without_bias
-from mammo_aln.radiomics.rings import ring
-from mammo_aln.radiomics.shape import autocorrelation, morphology, planar_morphology
-from mammo_aln.radiomics.volumes import Volume
+from mammo_aln.radiomics.extraction.features import radiomic_features
+from mammo_aln.radiomics.extraction.filters import laplacian_of_gaussian, wavelet_bands
+from mammo_aln.radiomics.extraction.intensity import local_peaks
+from mammo_aln.radiomics.extraction.preprocess import normalised, resampled, without_bias
+from mammo_aln.radiomics.extraction.rings import ring
+from mammo_aln.radiomics.extraction.shape import autocorrelation, morphology, planar_morphology
+from mammo_aln.radiomics.extraction.volumes import Volume
+from mammo_aln.settings import RadiomicsConfig
 
 RNG = np.random.default_rng(3)
 

@@ -15,16 +15,16 @@ import yaml
 
 from mammo_aln.cli import main
 from mammo_aln.cohort.declaration import ClinicalFeature
-from mammo_aln.config import FitConfig
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.discrimination import auc
-from mammo_aln.radiomics import fit
-from mammo_aln.radiomics.clinical_table import ClinicalLogistic, ClinicalTable
-from mammo_aln.radiomics.feature_table import read_features, without_late
-from mammo_aln.radiomics.fit import fit_signatures, read_inputs, recipes_of, training_rows
-from mammo_aln.radiomics.learn import Selected, dealt, simplest_of_the_best
-from mammo_aln.radiomics.shapley import linear_shapley, sampled_shapley
-from mammo_aln.radiomics.signatures import _odds_ratios
+from mammo_aln.evaluation.statistics.discrimination import auc
+from mammo_aln.radiomics.signatures import fit
+from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic, ClinicalTable
+from mammo_aln.radiomics.signatures.feature_table import read_features, without_late
+from mammo_aln.radiomics.signatures.fit import fit_signatures, read_inputs, recipes_of, training_rows
+from mammo_aln.radiomics.signatures.learn import Selected, dealt, simplest_of_the_best
+from mammo_aln.radiomics.signatures.shapley import linear_shapley, sampled_shapley
+from mammo_aln.radiomics.signatures.signatures import _odds_ratios
+from mammo_aln.settings import FitConfig
 
 QUICK = FitConfig(
     classifier="logistic",

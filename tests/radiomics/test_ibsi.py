@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammo_aln.radiomics import intensity, shape
-from mammo_aln.radiomics.features import AGGREGATIONS, region_features
+from mammo_aln.radiomics.extraction import intensity, shape
+from mammo_aln.radiomics.extraction.features import AGGREGATIONS, region_features
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 TABLE = SHARED / "data/ibsi/ibsi_1_reference_values_digital_phantom.csv"

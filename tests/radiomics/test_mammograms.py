@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammo_aln.config import CropConfig, PixelConfig, RadiomicsConfig
-from mammo_aln.radiomics.cases import crop_cases
-from mammo_aln.radiomics.extract import _tables, extract_features
-from mammo_aln.radiomics.feature_table import read_features
+from mammo_aln.radiomics.extraction.cases import crop_cases
+from mammo_aln.radiomics.extraction.extract import _tables, extract_features
+from mammo_aln.radiomics.signatures.feature_table import read_features
+from mammo_aln.settings import CropConfig, PixelConfig, RadiomicsConfig
 
 SETTINGS = RadiomicsConfig(families=("stat", "morph", "cm"), filters=("original",), rings_mm=(3.0,))
 
@@ -42,7 +42,7 @@ def test_each_treated_axilla_has_a_row_of_its_own_breast(tmp_path: Path, monkeyp
     )
     cohort = SimpleNamespace(patients=patients.assign(eligible=True))
     built = SimpleNamespace(table=crops, store_path=tmp_path)
-    monkeypatch.setattr("mammo_aln.imaging.store_build.build_crops", lambda *_, **__: built)
+    monkeypatch.setattr("mammo_aln.crops.build.build_crops", lambda *_, **__: built)
     cases = crop_cases(cohort, PixelConfig(), CropConfig(), None, 1)
     files = []
     for value, case in zip((10.0, 90.0, 5.0), cases, strict=True):
@@ -62,7 +62,7 @@ def test_both_breasts_without_a_side_are_told(
     crops = pd.DataFrame({"unit_id": "p1", "patient_id": "p1", "image_id": ["l", "r"], "region": "primary"})
     crops = crops.assign(key=["kl", "kr"], view="CC", laterality=["L", "R"], estimated=False)
     built = SimpleNamespace(table=crops, store_path=tmp_path)
-    monkeypatch.setattr("mammo_aln.imaging.store_build.build_crops", lambda *_, **__: built)
+    monkeypatch.setattr("mammo_aln.crops.build.build_crops", lambda *_, **__: built)
     crop_cases(SimpleNamespace(patients=patients), PixelConfig(), CropConfig(), None, 1)
     assert "1 patients without a side" in capsys.readouterr().err
 

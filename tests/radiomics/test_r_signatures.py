@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mammo_aln.evaluation import agreement, logistic, ranks
-from mammo_aln.evaluation.discrimination import auc
-from mammo_aln.evaluation.optimism import bootstrap_optimism
-from mammo_aln.radiomics import clinical_model, lasso
-from mammo_aln.radiomics.nomogram import build_nomogram
-from mammo_aln.radiomics.terms import terms_of
+from mammo_aln.evaluation.statistics import agreement, logistic, ranks
+from mammo_aln.evaluation.statistics.discrimination import auc
+from mammo_aln.evaluation.statistics.optimism import bootstrap_optimism
+from mammo_aln.radiomics.signatures import clinical_model, lasso
+from mammo_aln.radiomics.signatures.nomogram import build_nomogram
+from mammo_aln.radiomics.signatures.terms import terms_of
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "r_reference"
 FAMILIES: dict[str, list[str]] = {}

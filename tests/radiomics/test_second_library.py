@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from mammo_aln.config import RadiomicsConfig
-from mammo_aln.radiomics.features import radiomic_features
+from mammo_aln.radiomics.extraction.features import radiomic_features
+from mammo_aln.settings import RadiomicsConfig
 
 mirp = pytest.importorskip("mirp", reason="the second library is not installed")
 

@@ -9,11 +9,10 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from mammo_aln.config import FitConfig
-from mammo_aln.radiomics.classifiers import CLASSIFIERS, log_odds
-from mammo_aln.radiomics.combat import ComBat
-from mammo_aln.radiomics.lasso import cross_validate, lasso_path
-from mammo_aln.radiomics.selection import (
+from mammo_aln.radiomics.signatures.classifiers import CLASSIFIERS, log_odds
+from mammo_aln.radiomics.signatures.combat import ComBat
+from mammo_aln.radiomics.signatures.lasso import cross_validate, lasso_path
+from mammo_aln.radiomics.signatures.selection import (
     LassoFilter,
     RankTestFilter,
     RedundancyFilter,
@@ -23,7 +22,8 @@ from mammo_aln.radiomics.selection import (
     _dealt,
     selection_steps,
 )
-from mammo_aln.radiomics.stability import nogueira, resampled_selections
+from mammo_aln.radiomics.signatures.stability import nogueira, resampled_selections
+from mammo_aln.settings import FitConfig
 
 
 def frame(values: np.ndarray) -> pd.DataFrame:

@@ -11,10 +11,10 @@ import pytest
 
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
-from mammo_aln.radiomics.trained import run_features
-from mammo_aln.training.predict import predict_cohort
+from mammo_aln.inference.predict import predict_cohort
+from mammo_aln.radiomics.extraction.trained import run_features
 from mammo_aln.training.train import train_run
-from tests.training.settings import tiny_settings
+from tests.support.tiny_settings import tiny_settings
 
 
 @pytest.fixture(scope="module")

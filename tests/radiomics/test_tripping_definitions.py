@@ -12,9 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation import agreement, logistic, ranks
-from mammo_aln.radiomics import lasso
-from mammo_aln.radiomics.nomogram import pretty
+from mammo_aln.evaluation.statistics import agreement, logistic, ranks
+from mammo_aln.radiomics.signatures import lasso
+from mammo_aln.radiomics.signatures.nomogram import pretty
 
 
 def drawn(n: int, k: int, seed: int = 0):

@@ -11,11 +11,11 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from mammo_aln.config import RadiomicsConfig
 from mammo_aln.errors import InputError
-from mammo_aln.radiomics.cases import Case, Region, load_regions
-from mammo_aln.radiomics.segmentation import _slices, read_segmentation
-from mammo_aln.radiomics.volumes import read_volume
+from mammo_aln.radiomics.extraction.cases import Case, Region, load_regions
+from mammo_aln.radiomics.extraction.segmentation import _slices, read_segmentation
+from mammo_aln.radiomics.extraction.volumes import read_volume
+from mammo_aln.settings import RadiomicsConfig
 
 RNG = np.random.default_rng(0)
 ARRAY = RNG.integers(0, 1000, (6, 9, 8)).astype(np.int16)

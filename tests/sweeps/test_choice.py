@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.compare import holm, paired_bootstrap, paired_delong
-from mammo_aln.evaluation.discrimination import auc
-from mammo_aln.runs import write_state
+from mammo_aln.evaluation.statistics.discrimination import auc
+from mammo_aln.evaluation.statistics.tests import holm, paired_bootstrap, paired_delong
+from mammo_aln.inference.ensemble import ensemble_of, read_member
+from mammo_aln.runs.record import write_state
 from mammo_aln.sweeps.choice import Fold, aligned, rank
 from mammo_aln.sweeps.collect import collect_sweep
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze
 from mammo_aln.sweeps.preflight import plan_sweep
-from mammo_aln.training.ensemble import ensemble_of, read_member
 from mammo_aln.training.train import train_run
-from tests.sweeps.sweep_files import tiny_sweep
+from tests.support.sweep_files import tiny_sweep
 
 
 def sample(n: int, seed: int, effects: list[float]) -> tuple[np.ndarray, np.ndarray]:

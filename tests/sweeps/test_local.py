@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mammo_aln.config import TrainerConfig
+from mammo_aln.settings import TrainerConfig
 from mammo_aln.sweeps.board import resume_command
 from mammo_aln.sweeps.cell import claim_of
 from mammo_aln.sweeps.local import Pool, Slot, claimed, slots_here
@@ -23,7 +23,7 @@ from mammo_aln.sweeps.plan import read_plan
 from mammo_aln.sweeps.run import Watch, run_sweep
 from mammo_aln.sweeps.table import rows
 from mammo_aln.training.train import train_run
-from tests.sweeps.sweep_files import on_threads, sweep, tiny_sweep, untimed_cells, words
+from tests.support.sweep_files import on_threads, sweep, tiny_sweep, untimed_cells, words
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_the_board_lets_go_of_no_claim(undisturbed: Path) -> None:
     plan = replace(done, cells=(done.cells[0], cell))
     slot = Slot({}, cell=cell, claim=claimed(claim_of(plan, cell)))
     pool = Pool(plan, [slot], 0, Watch(plan, 2))
-    look = "import sys; from pathlib import Path; from mammo_aln.runs import is_locked\n"
+    look = "import sys; from pathlib import Path; from mammo_aln.runs.record import is_locked\n"
     look += "print(is_locked(Path(sys.argv[1])))"
 
     def is_claimed() -> bool:

@@ -17,7 +17,7 @@ from mammo_aln.sweeps.search import Search, open_study, read_space
 from mammo_aln.sweeps.wandb_file import write_wandb_sweep
 from mammo_aln.sweeps.weights import with_weights
 from mammo_aln.training.train import train_run
-from tests.sweeps.sweep_files import tiny_sweep
+from tests.support.sweep_files import tiny_sweep
 
 optuna = pytest.importorskip("optuna")
 SPACE = {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "data.augment_strength": {"low": 0.0, "high": 2.0}}
@@ -118,7 +118,7 @@ def test_the_ladder_takes_given_weights_or_makes_its_own_once(tmp_path: Path, mo
         made.append(settings)
         return out / "pretrained.safetensors"
 
-    monkeypatch.setattr("mammo_aln.training.pretrain.pretrain_run", pretend)
+    monkeypatch.setattr("mammo_aln.training.pretraining.pretrain.pretrain_run", pretend)
     own = with_weights(found, definition, tmp_path, tmp_path, pretrained=None, **given)
     assert len(made) == 1
     assert (made[0].model.backbone, made[0].pretrain.mode, made[0].model.inputs) == (

@@ -9,14 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mammo_aln.config import ClusterConfig, CropConfig, PixelConfig
-from mammo_aln.imaging.jobs import crop_cohort
-from mammo_aln.imaging.store import CropStore
-from mammo_aln.runs import read_state
-from mammo_aln.slurm import queued
+from mammo_aln.crops.crop import crop_cohort
+from mammo_aln.crops.store.store import CropStore
+from mammo_aln.machine.slurm import queued
+from mammo_aln.runs.record import read_state
+from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
 from mammo_aln.sweeps.plan import read_plan
 from mammo_aln.training.train import train_run
-from tests.sweeps.sweep_files import on_threads, tiny_sweep, words
+from tests.support.sweep_files import on_threads, tiny_sweep, words
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_local.sh"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

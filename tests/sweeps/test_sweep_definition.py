@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mammo_aln.config import BACKBONES, STRATEGIES
 from mammo_aln.errors import InputError
+from mammo_aln.settings import BACKBONES, STRATEGIES
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.preflight import settings_of
-from tests.sweeps.sweep_files import tiny_sweep
+from tests.support.sweep_files import tiny_sweep
 
 
 def test_the_shipped_grid_is_four_crops_by_five_backbones() -> None:

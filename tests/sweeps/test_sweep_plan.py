@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import Backbone
-from mammo_aln.runs import is_held, write_state
+from mammo_aln.runs.lock import is_held
+from mammo_aln.runs.record import write_state
 from mammo_aln.sweeps import cluster
 from mammo_aln.sweeps.cell import Failure, failures, record_failure, standing, train_cell
 from mammo_aln.sweeps.definition import points, read_definition
@@ -26,7 +27,7 @@ from mammo_aln.sweeps.plan import Plan, freeze, read_plan
 from mammo_aln.sweeps.preflight import plan_sweep, require_room
 from mammo_aln.training.stopping import STOP
 from mammo_aln.training.train import train_run
-from tests.sweeps.sweep_files import backbone_axis, tiny_sweep
+from tests.support.sweep_files import backbone_axis, tiny_sweep
 
 
 @pytest.fixture

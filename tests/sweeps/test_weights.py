@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from mammo_aln.config import ClusterConfig, PretrainSettings, TrainerConfig
 from mammo_aln.errors import InputError
-from mammo_aln.runs import RunIsHeld
+from mammo_aln.runs.lock import RunIsHeld
+from mammo_aln.settings import ClusterConfig, PretrainSettings, TrainerConfig
 from mammo_aln.sweeps import weights
 from mammo_aln.sweeps.definition import Point
 from mammo_aln.sweeps.weights import PretrainJob
-from mammo_aln.training import pretrain
+from mammo_aln.training.pretraining import pretrain
 
 ON_GPUS = replace(PretrainSettings(), trainer=TrainerConfig(accelerator="gpu", devices=4, num_nodes=2))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from mammo_aln.config import CropConfig, DataConfig
-from mammo_aln.training.datamodule import MammoDataModule
+from mammo_aln.settings import CropConfig, DataConfig
+from mammo_aln.training.data.datamodule import MammoDataModule
 
 
 def test_a_loader_process_gives_the_same_batches(phantom: Path, store: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mammo_aln.training.contrastive import nt_xent, partner_found
+from mammo_aln.training.pretraining.contrastive import nt_xent, partner_found
 
 
 def by_loops(first, second, patient, temperature: float) -> float:

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 import torch
 
-from mammo_aln.evaluation.discrimination import auc
+from mammo_aln.evaluation.statistics.discrimination import auc
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.optim import binary_loss
-from mammo_aln.runs import write_settings
+from mammo_aln.runs.record import write_settings
 from mammo_aln.training.train import data_module, train_run
-from tests.training.settings import tiny_settings
+from tests.support.tiny_settings import tiny_settings
 
 
 def two_process_settings(epochs: int = 2):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mammo_aln.training.heads import Head
-from mammo_aln.training.masked_loss import head_metric, masked_loss
+from mammo_aln.training.pretraining.heads import Head
+from mammo_aln.training.pretraining.masked_loss import head_metric, masked_loss
 
 NAN = math.nan
 HEADS = (

@@ -19,7 +19,10 @@ import safetensors.torch
 import torch
 
 from mammo_aln.cohort.tables import read_cohort
-from mammo_aln.config import (
+from mammo_aln.errors import InputError
+from mammo_aln.inference.predict import predict_cohort
+from mammo_aln.model.weights import about_pretrained
+from mammo_aln.settings import (
     CropConfig,
     DataConfig,
     LogConfig,
@@ -30,14 +33,11 @@ from mammo_aln.config import (
     Settings,
     TrainerConfig,
 )
-from mammo_aln.errors import InputError
-from mammo_aln.model.weights import about_pretrained
-from mammo_aln.training.predict import predict_cohort
-from mammo_aln.training.pretrain import pretrain_run
-from mammo_aln.training.pretrain_data import PretrainData, draw_pair
+from mammo_aln.training.pretraining.data import PretrainData, draw_pair
+from mammo_aln.training.pretraining.pretrain import pretrain_run
 from mammo_aln.training.train import train_run
-from tests.training.settings import TINY, tiny_settings
-from tests.training.test_train import linked_copy, untimed
+from tests.support.run_folders import linked_copy, untimed
+from tests.support.tiny_settings import TINY, tiny_settings
 
 LABELS = ("birads", "margin", "age", "images.acr:categorical")
 

@@ -15,14 +15,14 @@ import pandas as pd
 import pytest
 import torch
 
-from mammo_aln.config import Settings
 from mammo_aln.errors import Requeue
+from mammo_aln.settings import Settings
 from mammo_aln.training import train as training
 from mammo_aln.training.callbacks import RunRecorder
-from mammo_aln.training.samplers import EpochSampler
+from mammo_aln.training.data.samplers import EpochSampler
 from mammo_aln.training.train import train_run
-from tests.training.settings import tiny_settings
-from tests.training.test_train import same_run
+from tests.support.run_folders import same_run
+from tests.support.tiny_settings import tiny_settings
 
 
 def careful_settings(epochs: int = 4) -> Settings:

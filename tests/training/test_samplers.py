@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mammo_aln.training.samplers import EpochSampler
+from mammo_aln.training.data.samplers import EpochSampler
 
 
 def order(units: int, epoch: int, seed: int = 0, shuffle: bool = True, batch_size: int = 4) -> list[int]:

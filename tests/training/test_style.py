@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mammo_aln.training.style import randomise_style
+from mammo_aln.training.pretraining.style import randomise_style
 
 
 def crop(seed: int = 0) -> np.ndarray:

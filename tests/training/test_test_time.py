@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import torch
 
-from mammo_aln.config import CropConfig, DataConfig
+from mammo_aln.inference.predict import predict_cohort
 from mammo_aln.model.classifier import AxillaryClassifier
-from mammo_aln.training.predict import predict_cohort
-from mammo_aln.training.test_time import VARIATIONS, TestTimeCopy
+from mammo_aln.settings import CropConfig, DataConfig
+from mammo_aln.training.data.test_time import VARIATIONS, TestTimeCopy
 from mammo_aln.training.train import data_module, train_run
-from tests.training.settings import tiny_settings
+from tests.support.tiny_settings import tiny_settings
 
 
 def test_the_first_copy_is_the_crop_and_the_pairs_cancel() -> None:

@@ -18,27 +18,13 @@ import pandas as pd
 import pytest
 import torch
 
-from mammo_aln.config import BACKBONES, STRATEGIES, LogConfig
 from mammo_aln.errors import InputError
-from mammo_aln.runs import read_settings
+from mammo_aln.runs.record import read_settings
+from mammo_aln.settings import BACKBONES, STRATEGIES, LogConfig
 from mammo_aln.training.callbacks import RunRecorder
 from mammo_aln.training.train import train_run
-from tests.training.settings import tiny_settings
-
-
-def linked_copy(cohort: Path, to: Path) -> Path:
-    """The cohort's tables, writable; its images stay where they are."""
-    to.mkdir(parents=True)
-    for table in cohort.glob("*.csv"):
-        shutil.copy(table, to)
-    declared = (cohort / "cohort.yaml").read_text()
-    (to / "cohort.yaml").write_text(f"{declared}dicom_root: {cohort}\n")
-    return to
-
-
-def untimed(metrics: Path) -> pd.DataFrame:
-    table = pd.read_csv(metrics)
-    return table[[name for name in table if not name.endswith(("_s", "_per_s"))]]
+from tests.support.run_folders import linked_copy, same_run
+from tests.support.tiny_settings import tiny_settings
 
 
 @pytest.fixture(scope="module")
@@ -155,14 +141,6 @@ def test_a_run_that_died_between_epochs_ends_as_if_it_had_not(
     assert json.loads((resumed / "state.json").read_text())["attempts"] == 2
 
 
-def same_run(one: Path, other: Path) -> None:
-    pd.testing.assert_frame_equal(untimed(one / "metrics.csv"), untimed(other / "metrics.csv"), check_exact=True)
-    assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
-    states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, other)]
-    assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-
-
 def test_kill_9_in_the_middle_of_an_epoch_loses_nothing(
     three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
 ) -> None:
@@ -228,7 +206,7 @@ def test_the_log_tells_of_steps_within_an_epoch(
 
 
 def test_wandb_gets_no_path_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mammo_aln.training.wandb_mirror import wandb_mirror
+    from mammo_aln.training.trackers import wandb_mirror
 
     mirror = wandb_mirror(tmp_path, "r", replace(tiny_settings(), log=LogConfig(wandb="offline")))
     monkeypatch.setattr(type(mirror), "experiment", property(lambda self: pytest.fail("sent to W&B")))
@@ -292,7 +270,7 @@ def test_a_compiled_training_is_the_same_run(phantom: Path, store: Path, tmp_pat
 def test_compiling_without_a_compiler_is_refused_before_any_work(
     phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mammo_aln.training.hardware.which", lambda name: None)
+    monkeypatch.setattr("mammo_aln.machine.hardware.which", lambda name: None)
     tiny = tiny_settings()
     with pytest.raises(InputError, match=r"trainer\.compile"):
         train_run(phantom, tmp_path / "r", replace(tiny, trainer=replace(tiny.trainer, compile=True)), store=store)

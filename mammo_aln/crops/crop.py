@@ -1,0 +1,125 @@
+"""The verb `crop`: build the store, then show and hand out what it holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mammo_aln.cohort.tables import Cohort, read_cohort
+from mammo_aln.crops.audit import audit_crops
+from mammo_aln.crops.build import build_crops
+from mammo_aln.crops.export import export_crops
+from mammo_aln.crops.proof.proof import write_proof
+from mammo_aln.errors import InputError
+from mammo_aln.machine.slurm import await_jobs, submit
+from mammo_aln.progress import say
+from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
+
+NEEDED = ("patients", "images")
+"""Tables without which nothing can be cropped; the whole breast, and the axilla of an MLO view, need no box."""
+
+
+def crop_cohort(
+    cohort_folder: Path,
+    pixels: PixelConfig,
+    crop: CropConfig,
+    *,
+    store: Path | None = None,
+    proof: Path | None = None,
+    export: Path | None = None,
+    proof_patients: int = 100,
+    audit: float = 0.0,
+    shard: tuple[int, int] | None = None,
+    workers: int | None = None,
+    slurm: int | None = None,
+    cluster: ClusterConfig = ClusterConfig(),
+) -> Path:
+    """Build what is missing; returns the folder that was asked for last (export, proof) or else the store.
+
+    Args:
+        cohort_folder: folder of the tables.
+        pixels: how stored values become display values.
+        crop: which crops.
+        store: folder of the crop store; by default `.crops` in the cohort folder.
+        proof: folder for contact sheets, worst crops first.
+        export: folder for one NPY and one JSON per crop.
+        proof_patients: at most so many patients are drawn.
+        audit: share of the crops that is derived from the files once more and compared.
+        shard: (3, 16) does the third of sixteen parts.
+        workers: processes; by default one per core.
+        slurm: build in so many SLURM jobs first, each one part of the images, and wait for them.
+        cluster: what such a job asks for.
+    """
+    cohort = read_cohort(cohort_folder, need=NEEDED, outcome=False)
+    if slurm:
+        _build_on_slurm(cohort, pixels, crop, store, workers, slurm, cluster)
+    crops = build_crops(cohort, pixels, crop, store=store, workers=workers, shard=shard)
+    say(f"{len(crops.table)} crops of {crops.table['image_id'].nunique()} images; {len(crops.exclusions)} exclusions")
+    for (region, reason), rows in crops.exclusions.groupby(["region", "reason"]):
+        say(f"  excluded {len(rows)} x {region}: {reason}")
+    if audit:
+        compared = audit_crops(cohort, pixels, crop, share=audit, seed=0, store=store, workers=workers)
+        say(f"audit: {compared} crops derived once more from their files, all equal")
+    made = crops.store_path
+    if proof:
+        made = write_proof(cohort, crops, pixels, crop, proof, patients=proof_patients)
+    if export:
+        made = export_crops(crops, export)
+    return made
+
+
+class ShardJob:
+    """One part of a cohort's crops as a SLURM job; requeued, it makes what is missing."""
+
+    def __init__(self, *settings: Any, shard: tuple[int, int]) -> None:
+        self.settings, self.shard = settings, shard
+
+    def __call__(self) -> int:
+        """Build the part; returns its number of crops."""
+        cohort_folder, pixels, crop, store, workers = self.settings
+        cores = os.environ.get("SLURM_CPUS_ON_NODE")
+        count = workers or (int(cores) if cores else None)
+        crops = build_crops(
+            read_cohort(cohort_folder, need=NEEDED, outcome=False),
+            pixels,
+            crop,
+            store=store,
+            workers=count,
+            shard=self.shard,
+        )
+        return len(crops.table)
+
+    def checkpoint(self) -> Any:
+        """The same call again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def _build_on_slurm(
+    cohort: Cohort,
+    pixels: PixelConfig,
+    crop: CropConfig,
+    store: Path | None,
+    workers: int | None,
+    jobs: int,
+    cluster: ClusterConfig,
+) -> None:
+    """Parts in parallel on one store; what a lost job left out is made by the caller's own pass over all images."""
+    place = (store or cohort.root / ".crops").absolute()
+    shards = [
+        ShardJob(cohort.root.absolute(), pixels, crop, place, workers, shard=(number, jobs))
+        for number in range(1, jobs + 1)
+    ]
+    ids = submit(shards, place / "slurm", "mammo-aln-crop", cluster)
+    say(f"{jobs} jobs submitted: {ids[0]} to {ids[-1]}")
+    await_jobs(ids, "crop jobs")
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`3/16` as (3, 16); `InputError` for anything else."""
+    number, slash, parts = text.partition("/")
+    if not (slash and number.isdecimal() and parts.isdecimal()):
+        raise InputError(f"--shard {text}: expected K/N, e.g. 3/16")
+    return int(number), int(parts)

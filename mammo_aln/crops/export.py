@@ -1,0 +1,90 @@
+"""Crops as plain files for other tools: what the store holds, read back, with all that leads back to the image."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mammo_aln.crops.build import CropSet
+from mammo_aln.crops.store.store import CropStore
+from mammo_aln.errors import CheckFailed, InputError
+from mammo_aln.files import write_csv, write_json, written_whole
+from mammo_aln.progress import track
+
+
+def export_name(image_id: str, region: str, ordinal: int, strategy: str) -> str:
+    """`IMAGE_ID.REGION.STRATEGY`, a second box of that region `IMAGE_ID.REGION.2.STRATEGY`."""
+    numbered = region if ordinal == 1 else f"{region}.{ordinal}"
+    return f"{image_id}.{numbered}.{strategy}"
+
+
+def export_crops(crop_set: CropSet, out_dir: str | Path) -> Path:
+    """Write one NPY (uint16, size_px x size_px, chest wall on the left) and one JSON per crop, and `exclusions.csv`.
+
+    Returns:
+        the folder.
+
+    Raises:
+        InputError: two different crops would have one name, as dots in names may cause; nothing is written then.
+        CheckFailed: the store's pixels of a crop are not those that were written.
+    """
+    out = Path(out_dir)
+    store = crop_set.open_store()
+    rows = crop_set.table.to_dict("records")
+    key_of: dict[str, str] = {}
+    for row in rows:
+        name = _name(row)
+        if key_of.setdefault(name, row["key"]) != row["key"]:
+            raise InputError(f"two crops would be named {name}: rename the image or the region whose name has a dot")
+    for row in track(rows, total=len(rows), what="export", unit="crop"):
+        name = _name(row)
+        if not store.is_intact(row["key"]):
+            raise CheckFailed(
+                f"{store.path}: the stored pixels of {name} do not have the checksum that was recorded; remove that "
+                "folder and make the crops anew"
+            )
+        with written_whole(out / f"{name}.npy") as part, part.open("wb") as file:
+            np.save(file, store.read(row["key"]))
+        write_json(out / f"{name}.json", _card(row, store))
+    write_csv(out / "exclusions.csv", crop_set.exclusions)
+    return out
+
+
+def _name(row: Mapping[Hashable, Any]) -> str:
+    return export_name(row["image_id"], row["region"], row["ordinal"], row["strategy"])
+
+
+def _card(row: Mapping[Hashable, Any], store: CropStore) -> dict[str, Any]:
+    """The JSON beside a crop: lengths in millimetres of breast, window and box in pixels of the stored matrix."""
+    record = store.record(row["key"])
+    image = store.record(record["image"])
+    window = dict(zip(("x_min", "y_min", "x_max", "y_max"), record["window"], strict=True))
+    spacing = image["spacing"]
+    size_px = record["size_px"]
+    side_mm = None if spacing is None else (window["x_max"] - window["x_min"]) * spacing["column_mm"]
+    return {
+        "image_id": row["image_id"],
+        "region": row["region"],
+        "ordinal": row["ordinal"],
+        "strategy": row["strategy"],
+        "laterality": row["laterality"],
+        "view": row["view"],
+        "estimated": row["estimated"],
+        "size_px": size_px,
+        "window": window,
+        "box": record["box"],
+        "image_shape": image["shape"],
+        "spacing_mm": None if spacing is None else [spacing["row_mm"], spacing["column_mm"]],
+        "spacing_source": None if spacing is None else spacing["source"],
+        "side_mm": side_mm,
+        "mm_per_crop_px": None if side_mm is None else side_mm / size_px,
+        "orientation": image["orientation"],
+        "padding_share": record["padding_share"],
+        "confidence": record["confidence"],
+        "fallbacks": [code for code in row["fallbacks"].split(";") if code],
+        "recipe": image["recipe"],
+        "key": row["key"],
+    }

@@ -1,0 +1,177 @@
+"""Drawing of contact sheets: text, view with coloured windows and scale bar, crops framed in the same colours."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from mammo_aln.dicom.orientation import Box
+
+COLOURS = {
+    "whole_breast": (86, 180, 233),
+    "lesion_box": (255, 80, 70),
+    "lesion_margin": (255, 200, 50),
+    "fixed_5cm": (60, 220, 130),
+    "auxiliary": (220, 130, 255),
+}
+"""One per window; told apart by the common kinds of colour blindness (after Okabe and Ito)."""
+
+_LEGEND = {
+    "whole_breast": "whole breast",
+    "lesion_box": "lesion box",
+    "lesion_margin": "lesion with margin",
+    "fixed_5cm": "fixed size (5 cm)",
+    "auxiliary": "auxiliary regions",
+}
+_TEXT_PX, _TILE_PX, _GAP_PX, _HEAD_PX = 330, 320, 12, 64
+_PAPER, _INK, _FLAG, _RULE = (24, 24, 26), (225, 225, 225), (255, 170, 90), (70, 70, 74)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A window on the thumbnail, in its pixels."""
+
+    colour: str
+    box: Box
+
+
+@dataclass(frozen=True)
+class View:
+    """A whole image, chest wall left: uint8 (rows, columns), its mark (`R MLO`), windows, pixels per 5 cm if known."""
+
+    pixels: NDArray[np.uint8]
+    mark: str
+    drawn: tuple[Drawn, ...]
+    five_cm_px: float | None
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One crop: key of `COLOURS`, title, uint8 pixels (None: there is none), its window, its side in millimetres."""
+
+    colour: str
+    title: str
+    pixels: NDArray[np.uint8] | None
+    window: Box | None
+    side_mm: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A lesion: its view, its crops, and lines of text as (`head`, `plain` or `flag`, words)."""
+
+    view: View
+    tiles: Sequence[Tile]
+    lines: tuple[tuple[str, str], ...]
+
+
+@cache
+def typeface(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The sans serif of all pictures; it comes with matplotlib."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
+
+
+def draw_sheet(rows: Sequence[Row], title: str) -> Image.Image:
+    """One sheet as an RGB picture."""
+    view_width = max(row.view.pixels.shape[1] for row in rows)
+    row_height = max(max(row.view.pixels.shape[0] for row in rows), _TILE_PX + 60) + 2 * _GAP_PX
+    tiles = max(len(row.tiles) for row in rows)
+    width = _TEXT_PX + view_width + tiles * (_TILE_PX + _GAP_PX) + 4 * _GAP_PX
+    sheet = Image.new("RGB", (width, _HEAD_PX + len(rows) * row_height), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    _draw_head(pen, title)
+    for number, row in enumerate(rows):
+        top = _HEAD_PX + number * row_height
+        pen.line([(0, top), (width, top)], fill=_RULE)
+        _draw_lines(pen, row.lines, (_GAP_PX, top + _GAP_PX))
+        _draw_view(sheet, row.view, (_TEXT_PX, top + _GAP_PX))
+        for place, tile in enumerate(row.tiles):
+            left = _TEXT_PX + view_width + 2 * _GAP_PX + place * (_TILE_PX + _GAP_PX)
+            _draw_tile(sheet, tile, (left, top + _GAP_PX))
+    return sheet
+
+
+def _draw_head(pen: ImageDraw.ImageDraw, title: str) -> None:
+    pen.text((_GAP_PX, 8), title, font=typeface(20, bold=True), fill=_INK)
+    pen.text((_GAP_PX, 38), "Chest wall on the left, cranial up. Windows:", font=typeface(14), fill=_INK)
+    left = 340
+    for name, words in _LEGEND.items():
+        pen.rectangle([left, 40, left + 22, 54], outline=COLOURS[name], width=3)
+        pen.text((left + 30, 38), words, font=typeface(14), fill=COLOURS[name])
+        left += 50 + int(pen.textlength(words, font=typeface(14)))
+
+
+def _draw_lines(pen: ImageDraw.ImageDraw, lines: Sequence[tuple[str, str]], at: tuple[int, int]) -> None:
+    style = {
+        "head": (typeface(15, bold=True), _INK, 32),
+        "plain": (typeface(13), _INK, 42),
+        "flag": (typeface(13), _FLAG, 40),
+    }
+    left, top = at
+    for weight, words in lines:
+        font, ink, letters = style[weight]
+        text = "\n".join(textwrap.wrap(("! " if weight == "flag" else "") + words, letters))
+        pen.multiline_text((left, top), text, font=font, fill=ink, spacing=2)
+        top = int(pen.multiline_textbbox((left, top), text, font=font, spacing=2)[3]) + 7
+
+
+def _draw_view(sheet: Image.Image, view: View, at: tuple[int, int]) -> None:
+    height, width = view.pixels.shape
+    picture = Image.fromarray(view.pixels).convert("RGB")
+    pen = ImageDraw.Draw(picture)
+    for drawn in view.drawn:
+        x_min, y_min, x_max, y_max = drawn.box
+        pen.rectangle(
+            [round(x_min), round(y_min), round(x_max) - 1, round(y_max) - 1], outline=COLOURS[drawn.colour], width=2
+        )
+    mark = typeface(22, bold=True)
+    left = width - 8 - int(pen.textlength(view.mark, font=mark))
+    outlined(pen, (left, 6), view.mark, mark)
+    if view.five_cm_px is None:
+        outlined(pen, (8, height - 24), "no scale: spacing unknown", typeface(13))
+    else:
+        draw_bar(pen, width - 10, height - 14, view.five_cm_px, "5 cm")
+    sheet.paste(picture, at)
+
+
+def _draw_tile(sheet: Image.Image, tile: Tile, at: tuple[int, int]) -> None:
+    left, top = at
+    pen = ImageDraw.Draw(sheet)
+    colour = COLOURS[tile.colour]
+    pen.text((left, top), tile.title, font=typeface(14, bold=True), fill=colour)
+    frame_top = top + 22
+    if tile.pixels is None:
+        pen.rectangle([left, frame_top, left + _TILE_PX - 1, frame_top + _TILE_PX - 1], outline=_RULE, width=2)
+        pen.text((left + 12, frame_top + 12), "not available", font=typeface(14), fill=_FLAG)
+        return
+    picture = Image.fromarray(tile.pixels).resize((_TILE_PX, _TILE_PX), Image.Resampling.BILINEAR).convert("RGB")
+    inner = ImageDraw.Draw(picture)
+    inner.rectangle([0, 0, _TILE_PX - 1, _TILE_PX - 1], outline=colour, width=2)
+    told = "size in mm unknown"
+    if tile.side_mm is not None:
+        bar_mm = 10.0 if tile.side_mm < 120 else 50.0
+        draw_bar(inner, _TILE_PX - 10, _TILE_PX - 14, bar_mm * _TILE_PX / tile.side_mm, f"{bar_mm / 10:g} cm")
+        told = f"{tile.side_mm:.1f} mm wide and high"
+    sheet.paste(picture, (left, frame_top))
+    pen.text((left, frame_top + _TILE_PX + 4), told, font=typeface(13), fill=_INK)
+
+
+def draw_bar(pen: ImageDraw.ImageDraw, right: float, bottom: float, length: float, words: str) -> None:
+    """A scale bar of `length` pixels that ends at (right, bottom), its words above it."""
+    pen.rectangle([right - length - 1, bottom - 5, right + 1, bottom + 1], fill=(0, 0, 0))
+    pen.rectangle([right - length, bottom - 4, right, bottom], fill=(255, 255, 255))
+    outlined(pen, (right - pen.textlength(words, font=typeface(13)), bottom - 22), words, typeface(13))
+
+
+def outlined(pen: ImageDraw.ImageDraw, at: tuple[float, float], words: str, font: ImageFont.FreeTypeFont) -> None:
+    """White words with a black rim, readable on any grey."""
+    pen.text(at, words, font=font, fill=(255, 255, 255), stroke_width=2, stroke_fill=(0, 0, 0))

@@ -1,0 +1,199 @@
+"""Windows in millimetres of breast, and cutting them out of an image without aliasing.
+
+Coordinates are those of `regions.csv`: pixels of the stored matrix, x right, y down, pixel i covers [i, i + 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mammo_aln.dicom.orientation import Box, Orientation
+from mammo_aln.errors import InputError
+from mammo_aln.settings import CropConfig
+
+
+class CropRefused(InputError):
+    """This crop cannot be cut from this image; the message is the reason that `exclusions.csv` shows."""
+
+
+class PixelSize(Protocol):
+    """Millimetres of breast per stored pixel, down (`row_mm`) and across (`column_mm`)."""
+
+    @property
+    def row_mm(self) -> float: ...  # noqa: D102
+
+    @property
+    def column_mm(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle in stored pixels that becomes one square crop; it may lie partly outside the image."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+    @property
+    def width(self) -> float:
+        """Columns covered, in stored pixels."""
+        return self.x_max - self.x_min
+
+    @property
+    def height(self) -> float:
+        """Rows covered, in stored pixels."""
+        return self.y_max - self.y_min
+
+    @property
+    def box(self) -> Box:
+        """(x_min, y_min, x_max, y_max)."""
+        return (self.x_min, self.y_min, self.x_max, self.y_max)
+
+    def padding_share(self, shape: tuple[int, ...]) -> float:
+        """Share of the window's area that lies outside an image of this (rows, columns)."""
+        across = max(0.0, min(self.x_max, shape[1]) - max(self.x_min, 0.0)) / self.width
+        down = max(0.0, min(self.y_max, shape[0]) - max(self.y_min, 0.0)) / self.height
+        return 1.0 - across * down
+
+
+def _square(centre: tuple[float, float], side_mm: float, row_mm: float, column_mm: float) -> Window:
+    half_x, half_y = side_mm / column_mm / 2, side_mm / row_mm / 2
+    return Window(centre[0] - half_x, centre[1] - half_y, centre[0] + half_x, centre[1] + half_y)
+
+
+def _around(box: Box, factor: float, row_mm: float, column_mm: float) -> Window:
+    centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    side_mm = factor * max((box[2] - box[0]) * column_mm, (box[3] - box[1]) * row_mm)
+    return _square(centre, side_mm, row_mm, column_mm)
+
+
+_WINDOWS: dict[str, Callable[[Box, CropConfig, float, float], Window]] = {
+    "whole_breast": lambda box, crop, row_mm, column_mm: _around(box, 1.0, row_mm, column_mm),
+    "lesion_box": lambda box, crop, row_mm, column_mm: _around(box, 1.0, row_mm, column_mm),
+    "lesion_margin": lambda box, crop, row_mm, column_mm: _around(box, 1.0 + 2.0 * crop.margin, row_mm, column_mm),
+    "fixed_5cm": lambda box, crop, row_mm, column_mm: _square(
+        ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), crop.size_mm, row_mm, column_mm
+    ),
+}
+
+
+def crop_window(
+    strategy: str,
+    box: Box | None,
+    spacing: PixelSize | None,
+    breast_box: Box | None,
+    crop: CropConfig,
+    *,
+    scale: float = 1.0,
+) -> Window:
+    """The window of one crop strategy: square in millimetres, so its sides differ in pixels where the spacings do.
+
+    Args:
+        strategy: `whole_breast`, `lesion_box`, `lesion_margin` or `fixed_5cm`.
+        box: the region's box in stored pixels; not needed for `whole_breast`.
+        spacing: millimetres per pixel; `None` takes pixels as square, which `fixed_5cm` refuses.
+        breast_box: bounding box of the breast in stored pixels; needed for `whole_breast` only.
+        crop: `size_mm` and `margin`.
+        scale: multiplies the side; a scaled window (`peritumoral`) is centred at `box` whatever the strategy.
+
+    Raises:
+        CropRefused: no box, no breast found, or millimetres asked of an image without spacing.
+    """
+    if strategy == "fixed_5cm" and spacing is None:
+        raise CropRefused(
+            f"a crop of {crop.size_mm:g} mm needs the pixel spacing, which the file does not give: "
+            "set spacing_mm in images.csv or choose another crop.strategy"
+        )
+    source = breast_box if strategy == "whole_breast" else box
+    if source is None:
+        raise CropRefused(
+            "no breast was found in the image" if strategy == "whole_breast" else f"{strategy} needs a box"
+        )
+    row_mm, column_mm = (spacing.row_mm, spacing.column_mm) if spacing is not None else (1.0, 1.0)
+    window = _WINDOWS[strategy](source, crop, row_mm, column_mm)
+    if scale == 1.0:
+        return window
+    if box is None:
+        raise CropRefused("a window around the lesion needs its box")
+    centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    return _square(centre, scale * window.width * column_mm, row_mm, column_mm)
+
+
+_FEW_TAPS = 8  # up to so many rows a part, whole-array sums are faster than a loop over parts
+
+
+def _averaged(pixels: NDArray[np.float32], start: float, stop: float, count: int) -> NDArray[np.float32]:
+    """Average the rows of `pixels` over `count` equal parts of [start, stop): exact areas, fractional edges weighted.
+
+    Each part averages over max(part, one pixel): where parts are smaller than a pixel this is linear interpolation
+    between pixel centres, and the two meet without a jump at equal size. Rows outside the image count as 0.
+    """
+    step = (stop - start) / count
+    reach = max(step, 1.0)
+    low = start + (np.arange(count) + 0.5) * step - reach / 2
+    first = np.floor(low).astype(int)
+    taps = math.floor(reach) + 2
+    rows = first[:, None] + np.arange(taps)
+    weights = np.clip(np.minimum(rows + 1, low[:, None] + reach) - np.maximum(rows, low[:, None]), 0.0, None) / reach
+    weights = np.where((rows >= 0) & (rows < len(pixels)), weights, 0.0).astype(np.float32)
+    out = np.zeros((count, pixels.shape[1]), np.float32)
+    # Sums in a fixed order and not BLAS: the last bit must not depend on the number of threads.
+    if taps <= _FEW_TAPS:
+        rows = np.clip(rows, 0, len(pixels) - 1)
+        for tap in range(taps):
+            out += weights[:, tap, None] * pixels[rows[:, tap]]
+        return out
+    begins, ends = np.clip(first, 0, None), np.clip(first + taps, None, len(pixels))
+    parts = zip(begins.tolist(), ends.tolist(), (begins - first).tolist(), strict=True)
+    for part, (begin, end, skipped) in enumerate(parts):
+        if begin < end:
+            np.einsum("k,kw->w", weights[part, skipped : skipped + end - begin], pixels[begin:end], out=out[part])
+    return out
+
+
+def resample(pixels: NDArray[np.float32], window: Window, rows: int, columns: int) -> NDArray[np.float32]:
+    """Average `pixels` over a (rows, columns) grid of equal cells laid on `window`; outside the image is 0.
+
+    Args:
+        pixels: float32 (rows, columns).
+        window: the rectangle that the grid covers, in pixels of `pixels`.
+        rows: cells down.
+        columns: cells across.
+    """
+    # One column more on each side: linear interpolation reaches half a pixel beyond the window.
+    left, right = max(math.floor(window.x_min) - 1, 0), min(math.ceil(window.x_max) + 1, pixels.shape[1])
+    if left >= right:
+        return np.zeros((rows, columns), np.float32)
+    bands = _averaged(pixels[:, left:right], window.y_min, window.y_max, rows)
+    across = np.ascontiguousarray(bands.T)
+    return np.ascontiguousarray(_averaged(across, window.x_min - left, window.x_max - left, columns).T)
+
+
+def cut(pixels: NDArray[np.float32], window: Window, size_px: int) -> NDArray[np.float32]:
+    """Cut one crop: float32 (size_px, size_px), in the stored orientation; shrinking averages areas, outside is 0."""
+    return resample(pixels, window, size_px, size_px)
+
+
+def source_to_crop(
+    points: NDArray[np.float64], window: Window, size_px: int, orientation: Orientation
+) -> NDArray[np.float64]:
+    """Where points (n, 2) as (x, y) of the stored matrix lie in the crop, chest wall left."""
+    points = np.asarray(points, np.float64)
+    share = (points - (window.x_min, window.y_min)) / (window.width, window.height)
+    return size_px * np.where((orientation.flip_horizontal, orientation.flip_vertical), 1.0 - share, share)
+
+
+def crop_to_source(
+    points: NDArray[np.float64], window: Window, size_px: int, orientation: Orientation
+) -> NDArray[np.float64]:
+    """Exact inverse of `source_to_crop`."""
+    share = np.asarray(points, np.float64) / size_px
+    share = np.where((orientation.flip_horizontal, orientation.flip_vertical), 1.0 - share, share)
+    return share * (window.width, window.height) + (window.x_min, window.y_min)

@@ -1,1 +1,0 @@
-"""Pixels: from DICOM files to crops in millimetres. Knows no networks."""

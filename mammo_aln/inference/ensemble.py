@@ -1,0 +1,181 @@
+"""Several frozen runs as one model: the mean of their logits, its threshold and calibration from validation rows alone.
+
+Members that validate on the same patients (many seeds) give those patients the mean of all members' logits. Members
+that validate on different ones (folds) give each patient the mean of those members that did not train on it, pooled
+out of fold. A test row always gets the mean of all members; between folds that mean is steadier than what the
+temperature was fitted on, so that probabilities come out a little too cautious, never too bold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mammo_aln.errors import InputError
+from mammo_aln.model.weights import PRETRAINED_FILE
+from mammo_aln.runs.record import read_state
+from mammo_aln.training.scoring import fit_on_validation
+
+SHARED_SETTINGS = ("model.inputs", "pixels", "crop", "data.allow_post_nat")
+UNIT = ("patient_id", "side")
+
+
+@dataclass(frozen=True)
+class Member:
+    """What a completed run froze.
+
+    Args:
+        run: its directory.
+        about: its predictions.json.
+        identity: what its run id was made from.
+        val: its validation rows, one per treated axilla: UNIT, `center`, `aln_status`, `logit`.
+    """
+
+    run: Path
+    about: dict[str, Any]
+    identity: dict[str, Any]
+    val: pd.DataFrame
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return str(self.about["run_id"])
+
+    @property
+    def units(self) -> frozenset[tuple[str, str]]:
+        """The treated axillae that validated it."""
+        return frozenset(self.val[list(UNIT)].itertuples(index=False, name=None))
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several members as one model, frozen.
+
+    Args:
+        run_id: hash of the members' ids; their order does not matter.
+        out_of_fold: the members validate on different patients.
+        val: validation rows with the ensemble's logit: UNIT, `center`, `aln_status`, `logit`.
+        calibration: fitted on `val`.
+        threshold: chosen on `val`.
+        settings: the members' settings; where they differ, a list in the members' order.
+    """
+
+    run_id: str
+    out_of_fold: bool
+    val: pd.DataFrame
+    calibration: dict[str, Any]
+    threshold: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def read_member(run: Path) -> Member:
+    """A completed run's frozen facts; `InputError` where it is none."""
+    if (run / PRETRAINED_FILE).is_file():
+        raise InputError(f"{run}: a pre-training; `train --model.pretrained={run / PRETRAINED_FILE}` begins from it")
+    state = read_state(run)["state"]
+    if state != "completed":
+        raise InputError(f"{run}: its state is {state!r}; predictions need a completed run")
+    about = json.loads((run / "predictions.json").read_text(encoding="utf-8"))
+    identity = json.loads((run / "environment.json").read_text(encoding="utf-8"))["identity"]
+    rows = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str, "center": str, "side": str})
+    rows = rows[rows["split"] == "val"]
+    val = rows.assign(side=rows["side"].fillna("") if "side" in rows else "")
+    return Member(run, about, identity, val[[*UNIT, "center", "aln_status", "logit"]].reset_index(drop=True))
+
+
+def ensemble_of(members: Sequence[Member]) -> Ensemble:
+    """Combine two or more members.
+
+    Raises:
+        InputError: one run twice; other pixels, crops or inputs; another cohort; validation patients that overlap in
+            part, so that a patient who validates one member trained another of the same fold; folds of unequal numbers
+            of members.
+    """
+    _refuse_unlike(members)
+    groups: dict[frozenset[tuple[str, str]], list[Member]] = {}
+    for member in members:
+        groups.setdefault(member.units, []).append(member)
+    _refuse_overlap(groups)
+    val = pd.concat([_mean_logits(group) for group in groups.values()], ignore_index=True)
+    val = val.sort_values(list(UNIT), ignore_index=True)
+    calibration, threshold = fit_on_validation(val)
+    joined = "\n".join(sorted(member.run_id for member in members))
+    return Ensemble(
+        run_id=hashlib.sha256(joined.encode()).hexdigest()[:12],
+        out_of_fold=len(groups) > 1,
+        val=val,
+        calibration=calibration,
+        threshold=threshold,
+        settings=_merged([member.identity["settings"] for member in members]),
+    )
+
+
+def mean_of_members(scored: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows that every member scored, with the mean of their logits."""
+    first = scored[0]
+    for other in scored[1:]:
+        if not first["unit_id"].equals(other["unit_id"]) or not first["split"].equals(other["split"]):
+            raise RuntimeError("the members scored different rows")
+    return first.assign(logit=np.mean([table["logit"].to_numpy(float) for table in scored], axis=0))
+
+
+def _refuse_unlike(members: Sequence[Member]) -> None:
+    first = members[0]
+    for place, other in enumerate(members[1:], start=1):
+        if other.run_id in {member.run_id for member in members[:place]}:
+            raise InputError(f"--run {other.run}: run {other.run_id} is given twice")
+        for name in SHARED_SETTINGS:
+            ours, theirs = (_setting(member.identity["settings"], name) for member in (first, other))
+            if ours != theirs:
+                raise InputError(
+                    f"--run: {first.run_id} has {name} = {ours}, {other.run_id} has {theirs}; not one input"
+                )
+        if other.identity["cohort"] != first.identity["cohort"]:
+            raise InputError(
+                f"--run: {first.run_id} and {other.run_id} learnt from different cohorts; their validation rows can't "
+                "be pooled"
+            )
+
+
+def _refuse_overlap(groups: dict[frozenset[tuple[str, str]], list[Member]]) -> None:
+    units = list(groups)
+    for place, one in enumerate(units):
+        for other in units[:place]:
+            shared = {patient for patient, _ in one} & {patient for patient, _ in other}
+            if shared:
+                ids = [groups[found][0].run_id for found in (other, one)]
+                raise InputError(
+                    f"--run: {ids[0]} and {ids[1]} share {len(shared)} validation patients, not all of them; members "
+                    "must validate on the same patients, or be folds of one dealing (data.folds, data.fold_seed)"
+                )
+    counts = {len(group) for group in groups.values()}
+    if len(counts) > 1:
+        told = ", ".join(f"{len(group)} of the fold of {group[0].run_id}" for group in groups.values())
+        raise InputError(f"--run: every fold needs as many members as the others; here {told}")
+
+
+def _mean_logits(group: Sequence[Member]) -> pd.DataFrame:
+    tables = [member.val.sort_values(list(UNIT), ignore_index=True) for member in group]
+    return tables[0].assign(logit=np.mean([table["logit"].to_numpy(float) for table in tables], axis=0))
+
+
+def _setting(settings: dict[str, Any], name: str) -> Any:
+    found: Any = settings
+    for key in name.split("."):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
+def _merged(settings: Sequence[Any]) -> Any:
+    """One value where all agree, else the list of them; dictionaries are gone through."""
+    if all(isinstance(one, dict) for one in settings):
+        keys = list(dict.fromkeys(key for one in settings for key in one))
+        return {key: _merged([one.get(key) for one in settings]) for key in keys}
+    return settings[0] if all(one == settings[0] for one in settings) else list(settings)

@@ -1,0 +1,130 @@
+"""A completed run, opened on a cohort: its weights, threshold, calibration and pixel recipe as they were frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mammo_aln.cohort.tables import Cohort, with_split
+from mammo_aln.errors import InputError
+from mammo_aln.evaluation.statistics.calibration import apply_calibration
+from mammo_aln.inference.ensemble import read_member
+from mammo_aln.inference.predict import chosen_splits, member_data
+from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.runs.record import read_settings
+from mammo_aln.runs.seal import require_unchanged
+from mammo_aln.settings import Settings
+from mammo_aln.training.data.augment import sized_by_region
+from mammo_aln.training.data.datamodule import MammoDataModule
+from mammo_aln.training.data.test_time import TestTimeCopy
+from mammo_aln.training.train import read_for
+
+HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True)
+class FrozenRun:
+    """A run and the patients it is asked about.
+
+    Attributes:
+        run_id: identity of the run.
+        weights_sha256: of the checkpoint that predicts.
+        settings: the run's settings.
+        about: the run's `predictions.json`: threshold, calibration, ...
+        module: the network, in evaluation mode, on `device`.
+        data: the cohort's patients as the run reads them.
+        device: where the network computes.
+    """
+
+    run_id: str
+    weights_sha256: str
+    settings: Settings
+    about: dict[str, Any]
+    module: AxillaryClassifier
+    data: MammoDataModule
+    device: torch.device
+
+    @property
+    def threshold(self) -> float:
+        """Frozen threshold of the score."""
+        return float(self.about["threshold"]["value"])
+
+    def scores(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Calibrated probabilities of logits of any shape; NaN stays NaN."""
+        logits = np.asarray(logits, np.float64)
+        scores = np.full(logits.shape, np.nan)
+        known = ~np.isnan(logits)
+        scores[known] = apply_calibration(logits[known], self.about["calibration"])
+        return scores
+
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        """The precision that `predict` uses on this machine, for use as a context."""
+        kind = HALF.get(self.settings.trainer.precision)
+        if kind is None or (kind == torch.float16 and self.device.type == "cpu"):
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=kind)
+
+    def to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch where the network computes."""
+        return {name: part.to(self.device) for name, part in batch.items()}
+
+    def copies(self, batch: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        """A batch as loaded and the run's test-time copies of it; the mean of their logits is the prediction."""
+        yield batch
+        for copy in range(1, 1 + (self.data.data.test_time_copies if self.data.reads_images else 0)):
+            acts = [TestTimeCopy(crop, self.data.data, copy) for crop in sized_by_region(self.data.crop)]
+            pairs = zip(batch["crops"][:, 0].numpy(), batch["region"].clamp(max=1).tolist(), strict=True)
+            changed = [torch.from_numpy(acts[region](crop, ())) for crop, region in pairs]
+            yield {**batch, "crops": torch.stack(changed)[:, None] if changed else batch["crops"]}
+
+    def logits(self, batch: dict[str, Tensor]) -> NDArray[np.float64]:
+        """Logits (B,) of a packed batch, as `predict` computes them."""
+        with torch.inference_mode(), self.arithmetic():
+            every = [self.module(self.to_device(one)).float().cpu().numpy() for one in self.copies(batch)]
+        return np.stack(every).astype(np.float64).mean(axis=0)
+
+
+def open_run(
+    run: Path,
+    cohort_folder: Path,
+    *,
+    split: str | None = None,
+    patients: Sequence[str] | None = None,
+    store: Path | None = None,
+) -> FrozenRun:
+    """Open a completed run on a cohort (or one split, or some patients of it); missing crops are built.
+
+    Raises:
+        InputError: `run` is no completed run or changed since, its pixels were made by other code, a patient is
+            unknown, or nothing is left to read.
+    """
+    member = read_member(run)
+    digests = require_unchanged(run)
+    settings = read_settings(run)
+    cohort = with_split(read_for(settings, cohort_folder))
+    splits = chosen_splits(cohort, split)
+    module, data = member_data(member, cohort, splits, store)
+    if patients is not None:
+        data.cohort = _only(data.cohort, patients, splits)
+    data.prepare_data()
+    if not any(len(data.patients(one)) for one in splits):
+        raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
+    gpu = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"
+    device = torch.device("cuda" if gpu else "cpu")
+    return FrozenRun(member.run_id, digests["weights"], settings, member.about, module.to(device), data, device)
+
+
+def _only(cohort: Cohort, patients: Sequence[str], splits: Sequence[str]) -> Cohort:
+    unknown = [name for name in patients if name not in set(cohort.patients["patient_id"])]
+    if unknown:
+        raise InputError(f"--patients {', '.join(unknown)}: no eligible patient of {', '.join(splits)} in patients.csv")
+    kept = cohort.patients[cohort.patients["patient_id"].isin(patients)]
+    return replace(cohort, patients=kept.reset_index(drop=True))

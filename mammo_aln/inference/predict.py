@@ -1,0 +1,215 @@
+"""Scoring a cohort with a frozen run: weights, threshold, calibration, clinical encoding and pixel recipe unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from mammo_aln.cohort.clinical import ClinicalEncoder
+from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.tables import Cohort, with_split
+from mammo_aln.crops.derive import PIXEL_PATH_VERSION
+from mammo_aln.errors import InputError
+from mammo_aln.files import write_csv
+from mammo_aln.inference.ensemble import UNIT, Ensemble, Member, ensemble_of, mean_of_members, read_member
+from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.runs.record import read_settings
+from mammo_aln.runs.seal import labelled_rows, record_opening, require_unchanged, require_writable
+from mammo_aln.settings import Settings, TrainerConfig
+from mammo_aln.training.data.datamodule import MammoDataModule
+from mammo_aln.training.data.units import cohort_flow
+from mammo_aln.training.leak_guard import Seen, refuse_seen_files, refuse_seen_patients
+from mammo_aln.training.scoring import predict_logits, prediction_table, write_predictions
+from mammo_aln.training.train import data_module, read_for
+
+
+@dataclass(frozen=True)
+class Model:
+    """What scores a cohort: one run, or several as one; everything in it was frozen before."""
+
+    run_id: str
+    threshold: dict[str, Any]
+    calibration: dict[str, Any]
+    settings: dict[str, Any]
+    more: dict[str, Any]
+
+
+def predict_cohort(
+    run: Path | Sequence[Path],
+    cohort_folder: Path,
+    out: Path,
+    *,
+    split: str | None = None,
+    store: Path | None = None,
+    ledger: Path | None = None,
+    plan: str | None = None,
+) -> Path:
+    """Score a cohort's rows (of one split, if named) into `out`; what a reader must know stands beside it as JSON.
+
+    Args:
+        run: directory of a completed run; several are one model, the mean of their logits (see `ensemble`).
+        cohort_folder: cohort to score.
+        out: CSV file to be written.
+        split: score this split only.
+        store: crop store; by default `.crops` in the cohort folder.
+        ledger: file that records openings of labelled test splits, instead of `openings.jsonl` in both folders.
+        plan: id of the declared plan that these openings belong to; by default it is looked up.
+
+    Raises:
+        InputError: `run` is no completed run or changed since, nothing is left to score, the run's pixels were made by
+            other code, runs that don't go together, or an opening cannot be recorded.
+    """
+    if out.is_dir() or out.suffix == ".json":
+        raise InputError(f"--out {out}: expected the name of a CSV file; its JSON gets the same name with .json")
+    members = [read_member(one) for one in ([run] if isinstance(run, Path) else run)]
+    if not members:
+        raise InputError("--run: at least one run directory is needed")
+    digests = {member.run_id: require_unchanged(member.run) for member in members}
+    ensemble = ensemble_of(members) if len(members) > 1 else None
+    model = _frozen_model(members, ensemble)
+    cohort = with_split(read_for(read_settings(members[0].run), cohort_folder))
+    pooled = None
+    if ensemble is not None and ensemble.out_of_fold and members[0].identity["cohort"] == cohort_content(cohort):
+        splits = _outside_the_folds(cohort, split)
+        pooled = _pooled_rows(ensemble, cohort) if split in (None, "val") else None
+    else:
+        splits = chosen_splits(cohort, split)
+    # The openings of an ensemble stand in the cohort's ledger alone: it has no directory of its own.
+    own = members[0].run if ensemble is None else None
+    if labelled_rows(cohort.patients[cohort.patients["split"].isin(splits)]):
+        require_writable(cohort, ledger, own)
+    scored, data = _score(members, cohort, splits, store)
+    if pooled is not None:
+        scored = pd.concat([pooled, scored], ignore_index=True)
+    opened = {
+        name: record_opening(cohort, model.run_id, name, n, plan=plan, run=own, ledger=ledger)
+        for name, n in labelled_rows(scored).items()
+    }
+    read = [*splits, *(["val"] if pooled is not None else [])]
+    about: dict[str, Any] = {
+        "run_id": model.run_id,
+        "frozen": digests if ensemble is not None else digests[model.run_id],
+        "splits": opened,
+        "cohort": cohort.name,
+        "threshold": model.threshold,
+        "calibration": model.calibration,
+        "recipe": data.recipe,
+        "fallbacks": data.fallbacks,
+        "cohort_flow": cohort_flow(cohort.patients, read, scored),
+        "settings": model.settings,
+        "absent_regions": sorted(set(data.regions) - {"primary", *data.crop.auxiliary}),
+        **model.more,
+    }
+    if data.reads_images and len(data.crop_set.exclusions):
+        write_csv(out.with_suffix(".exclusions.csv"), data.crop_set.exclusions)
+    write_predictions(out, prediction_table(scored, model.run_id, model.calibration), about)
+    return out
+
+
+def _frozen_model(members: Sequence[Member], ensemble: Ensemble | None) -> Model:
+    if ensemble is None:
+        frozen = members[0].about
+        return Model(frozen["run_id"], frozen["threshold"], frozen["calibration"], frozen["settings"], {})
+    more = {"members": [member.run_id for member in members], "out_of_fold": ensemble.out_of_fold}
+    return Model(ensemble.run_id, ensemble.threshold, ensemble.calibration, ensemble.settings, more)
+
+
+def _score(
+    members: Sequence[Member], cohort: Cohort, splits: list[str], store: Path | None
+) -> tuple[pd.DataFrame, MammoDataModule]:
+    """Rows with the mean of the members' logits (none where `splits` is empty), and the first member's data."""
+    modules = [member_data(member, cohort, splits, store) for member in members]
+    data = modules[0][1]
+    if not splits:
+        return cohort.patients.iloc[:0].assign(logit=0.0), data
+    if not any(len(data.patients(one)) for one in splits):
+        raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
+    tables = []
+    for member, (module, own) in zip(members, modules, strict=True):
+        own.prepare_data()
+        tables.append(predict_logits(module, own, _on_this_machine(read_settings(member.run).trainer)))
+    return mean_of_members(tables), data
+
+
+def member_data(
+    member: Member, cohort: Cohort, splits: list[str], store: Path | None
+) -> tuple[AxillaryClassifier, MammoDataModule]:
+    """A member's frozen network, and a cohort as it reads it; no crop is built yet.
+
+    Raises:
+        InputError: the run's pixels were made by other code.
+    """
+    best = member.run / "checkpoints" / "best.ckpt"
+    in_checkpoint = torch.load(best, map_location="cpu", weights_only=True)["mammo_aln"]
+    _refuse_other_pixels(member.run, in_checkpoint["recipe"])
+    module = AxillaryClassifier.load(best)
+    encoder = in_checkpoint["clinical_encoder"]
+    data = data_module(
+        cohort,
+        _folds_of(member, cohort),
+        store,
+        splits=splits or ["train", "val"],
+        regions=module.hparams["regions"],
+        encoder=ClinicalEncoder.from_state(encoder) if encoder else None,
+    )
+    seen = [Seen.from_state(state) for state in in_checkpoint.get("pretraining", [])]
+    refuse_seen_patients(seen, data.cohort)
+    if seen and data.reads_images:
+        refuse_seen_files(seen, data.cohort, data.crop_set.table, data.crop_set.open_store())
+    return module, data
+
+
+def _outside_the_folds(cohort: Cohort, split: str | None) -> list[str]:
+    """Splits of the members' own cohort that no fold touches; training rows have no honest score of all members."""
+    if split == "train":
+        raise InputError("--split train: each fold trained on other patients; `val` holds them all, scored out of fold")
+    if split == "val":
+        return []
+    return [one for one in chosen_splits(cohort, split) if one not in ("train", "val")]
+
+
+def _pooled_rows(ensemble: Ensemble, cohort: Cohort) -> pd.DataFrame:
+    """The cohort's rows that validated a member, as split `val` with their out-of-fold logit."""
+    patients = cohort.patients.assign(split="val")
+    side = patients["side"].fillna("") if "side" in patients else ""
+    logit = ensemble.val.set_index(list(UNIT))["logit"]
+    keys = pd.MultiIndex.from_arrays([patients["patient_id"], pd.Series(side, index=patients.index)])
+    return patients.assign(logit=logit.reindex(keys).to_numpy())[keys.isin(logit.index)].reset_index(drop=True)
+
+
+def _folds_of(member: Member, cohort: Cohort) -> Settings:
+    """A run's folds stand for `train` and `val` in its own cohort; another cohort keeps the split that it states."""
+    settings = read_settings(member.run)
+    if not settings.data.folds or member.identity["cohort"] == cohort_content(cohort):
+        return settings
+    return replace(settings, data=replace(settings.data, folds=0, fold=0))
+
+
+def _on_this_machine(trainer: TrainerConfig) -> TrainerConfig:
+    """A run trained on a GPU is scored where there is none as well."""
+    if torch.cuda.is_available():
+        return trainer
+    precision: Any = "32-true" if trainer.precision == "16-mixed" else trainer.precision
+    return replace(trainer, accelerator="cpu", precision=precision)
+
+
+def _refuse_other_pixels(run: Path, recipe: dict[str, Any]) -> None:
+    made_by = recipe.get("pixel_path_version", PIXEL_PATH_VERSION)
+    if made_by != PIXEL_PATH_VERSION:
+        raise InputError(
+            f"{run}: its pixels were made by pixel path {made_by}, this version's is {PIXEL_PATH_VERSION}; "
+            "score with the package version in the run's environment.json, or train again"
+        )
+
+
+def chosen_splits(cohort: Cohort, split: str | None) -> list[str]:
+    """The split that was asked for, or all that the cohort has; `InputError` where it has it not."""
+    there = sorted(cohort.patients["split"].dropna().unique())
+    if split is not None and split not in there:
+        raise InputError(f"--split {split}: patients.csv holds {', '.join(there) or 'no split'}")
+    return there if split is None else [split]

@@ -1,0 +1,137 @@
+"""Work as SLURM jobs: arrays through submitit, and what is left in the queue."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mammo_aln.errors import InputError
+from mammo_aln.files import make_folder
+from mammo_aln.progress import Progress
+from mammo_aln.settings import ClusterConfig
+
+POLL_S = 5.0
+TASK_WAITS_S = 60.0
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+"""What SLURM sends before a job's time is up; submitit asks it for the second."""
+COMMANDS = ("sbatch", "squeue", "srun", "scontrol")
+
+
+def require_slurm() -> None:
+    """`InputError` where SLURM's commands or submitit are missing."""
+    missing = [name for name in COMMANDS if shutil.which(name) is None]
+    if missing:
+        raise InputError(f"SLURM's {', '.join(missing)} not found here; submit from a login node of the cluster")
+    try:
+        import submitit  # noqa: F401
+    except ImportError as error:
+        raise InputError("jobs on SLURM need submitit: pip install 'mammo-aln[slurm]'") from error
+
+
+def submit(
+    calls: Sequence[Callable[[], Any]],
+    folder: Path,
+    name: str,
+    cluster: ClusterConfig,
+    *,
+    nodes: int = 1,
+    tasks_per_node: int = 1,
+    gpus_per_node: int | None = None,
+) -> list[str]:
+    """Submit calls as one array; those that have a method `checkpoint` are requeued when pre-empted or out of time.
+
+    Args:
+        calls: each is pickled, and called in a process of its own on every task of its job.
+        folder: where submitit keeps what it needs and the jobs' output.
+        name: of the jobs.
+        cluster: what a job asks for.
+        nodes: of each job.
+        tasks_per_node: processes of each job on a node.
+        gpus_per_node: GPUs of each job on a node, unless `cluster` says so.
+
+    Returns:
+        Ids as squeue shows them (`12_0`), in the order of `calls`.
+
+    Raises:
+        InputError: no SLURM here, or it refuses the jobs.
+    """
+    require_slurm()
+    import submitit
+
+    executor = submitit.SlurmExecutor(folder=make_folder(folder), max_num_timeout=cluster.requeues)
+    gpus = gpus_per_node if cluster.gpus_per_node is None else cluster.gpus_per_node
+    asked = {
+        "partition": cluster.partition,
+        "account": cluster.account,
+        "mem": f"{cluster.mem_gb}GB" if cluster.mem_gb else None,
+        "cpus_per_task": cluster.cpus_per_task,
+        "gpus_per_node": gpus or None,
+    }
+    executor.update_parameters(
+        job_name=name,
+        time=cluster.time_min,
+        nodes=nodes,
+        ntasks_per_node=tasks_per_node,
+        array_parallelism=cluster.max_jobs,
+        additional_parameters={"requeue": True, **cluster.extra},
+        **{key: value for key, value in asked.items() if value is not None},
+    )
+    try:
+        with executor.batch():
+            jobs = [executor.submit(call) for call in calls]
+    except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
+        raise InputError(f"SLURM refuses the jobs: {' '.join(str(error).split())[-500:]}") from error
+    return [job.job_id for job in jobs]
+
+
+def requeue(warning: str) -> None:
+    """Have submitit requeue this job, now that what it was at is saved; ends the process, of every task.
+
+    A training takes submitit's signal for itself, so that no step is cut in two; here it is sent once more, to the
+    handler that submitit had put there. It counts time-outs and may refuse (`cluster.requeues`).
+
+    Args:
+        warning: name of the signal that ended the work. Another one than a scheduler's warning does nothing: after
+            SIGTERM it is SLURM that decides whether the job comes back.
+    """
+    number = getattr(signal, warning, None)
+    if number not in WARNINGS or not callable(signal.getsignal(number)):
+        return
+    os.kill(os.getpid(), number)
+    # Only the first task requeues. The others stay until SLURM ends the step: one that left might take it along.
+    time.sleep(TASK_WAITS_S)
+
+
+def queued() -> set[str]:
+    """Ids of this user's jobs that wait or run, array tasks one by one.
+
+    squeue, unlike sacct, answers on every cluster, with accounting or without.
+    """
+    words = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
+    for last in (False, False, True):
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            break
+        if last:
+            raise InputError(f"squeue does not answer: {' '.join(done.stderr.split())}")
+        time.sleep(POLL_S)  # a controller that restarts
+    return set(done.stdout.split())
+
+
+def await_jobs(ids: Sequence[str], what: str) -> None:
+    """Wait until none of some jobs is queued any more."""
+    progress = Progress(total=len(ids), what=what, unit="job")
+    left = set(ids)
+    while left:
+        time.sleep(POLL_S)
+        ended = left - queued()
+        left -= ended
+        progress.advance(len(ended))
+    progress.end()

@@ -1,0 +1,81 @@
+"""Deep features from trained runs, never from a run that trained on the patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mammo_aln.cohort.tables import Cohort, with_split
+from mammo_aln.errors import InputError
+from mammo_aln.inference.ensemble import Member, ensemble_of, read_member
+from mammo_aln.inference.predict import member_data
+
+WHO = ["patient_id", "center"]
+SHOWN = 5
+
+
+def run_features(runs: Sequence[Path], cohort: Cohort, store: Path | None = None) -> pd.DataFrame:
+    """Features of each treated axilla that an input of the runs stands for, indexed by unit_id.
+
+    One run gives `deep_run_logit` and `deep_run_0000`..., what its fusion reads (a token per input, side by side).
+    Networks that trained apart have no axes in common, so that several runs give `deep_run_logit` alone: the mean over
+    those that did not train on the patient. A patient is known again by patient_id and center together.
+
+    Raises:
+        InputError: no completed run, runs that are not folds of one dealing, or patients whom every run trained on.
+    """
+    members = [read_member(run) for run in runs]
+    if len(members) > 1 and not ensemble_of(members).out_of_fold:
+        raise InputError("radiomics.deep_runs: several runs must be folds of one dealing (data.folds, data.fold)")
+    stated = with_split(cohort)
+    known = cohort.patients[WHO].astype(str).itertuples(index=False, name=None)
+    untouched = {who: [member for member in members if who not in _trained(member)] for who in set(known)}
+    seen = sorted(who[0] for who, allowed in untouched.items() if not allowed)
+    if seen:
+        names = ", ".join(member.run_id for member in members)
+        raise InputError(
+            f"radiomics.deep_runs: {len(seen)} patients of {cohort.name} trained every run given ({names}):"
+            f" {', '.join(seen[:SHOWN])}{', ...' if len(seen) > SHOWN else ''}. Their features would know their labels;"
+            " give the runs of all folds (data.folds=K, data.fold=0 to K-1), which leave each patient out once"
+        )
+    tables = [_scored(member, stated, store) for member in members]
+    if len(members) == 1:
+        return tables[0]
+    patient_of = cohort.patients.set_index("unit_id")["patient_id"]
+    logits = []
+    for member, table in zip(members, tables, strict=True):
+        trained = {patient for patient, _ in _trained(member)}
+        logits.append(table.loc[~patient_of[table.index].isin(trained).to_numpy(), ["deep_run_logit"]])
+    return pd.concat(logits).groupby("unit_id").mean()
+
+
+def _trained(member: Member) -> set[tuple[str, str]]:
+    rows = pd.read_csv(member.run / "predictions.csv", dtype=str)
+    return set(rows.loc[rows["split"] == "train", WHO].itertuples(index=False, name=None))
+
+
+def _scored(member: Member, cohort: Cohort, store: Path | None) -> pd.DataFrame:
+    """Logit and fused inputs of every treated axilla of the cohort, by unit_id."""
+    splits = sorted(cohort.patients["split"].dropna().unique())
+    module, data = member_data(member, cohort, splits, store)
+    data.prepare_data()
+    data.setup()
+    network = module.eval().cpu().scoring_network
+    rows = []
+    for split in data.splits:
+        patients = data.patients(split)
+        if patients.empty:
+            continue
+        with torch.inference_mode():
+            for batch in data.loader(split, alone=True):
+                tokens, present = network.tokens(batch)
+                fused = torch.where(present.unsqueeze(2), tokens, network.missing).flatten(1)
+                values = torch.cat([network.fuse(tokens, present)[:, None], fused], dim=1).float().numpy()
+                rows.append(pd.DataFrame(values, index=patients["unit_id"].iloc[batch["index"].numpy()]))
+    table = pd.concat(rows).astype(np.float64)
+    table.columns = pd.Index(["deep_run_logit", *(f"deep_run_{place:04d}" for place in range(table.shape[1] - 1))])
+    return table.rename_axis("unit_id")

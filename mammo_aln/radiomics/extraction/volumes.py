@@ -1,0 +1,244 @@
+"""Volumes and masks from NIfTI, NRRD, MetaImage, DICOM series folders and DICOM SEG, on one grid or refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from mammo_aln.errors import InputError
+from mammo_aln.radiomics.extraction.segmentation import read_segmentation
+
+VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+SPACING_TOLERANCE = 1e-3
+"""Relative; headers store single precision."""
+POSITION_TOLERANCE_MM = 0.05
+DIRECTION_TOLERANCE = 1e-3
+UNIFORM_TOLERANCE = 0.02
+"""How much the distances between a series' slices may differ, as a share of their median."""
+THROUGH_PLANE_FACTOR = 1.2
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image with its region's mask on one grid, slices along the first axis.
+
+    Args:
+        array: intensities (slices, rows, columns), float32.
+        mask: the region, same shape.
+        spacing_mm: distance between voxels along each axis of `array`.
+        notes: what was found or done that is not plain reading: `spacing_stated`, `mask_resampled`, `mask_placed`, ...
+        labels: all values of the mask's file (a SEG's segment numbers).
+    """
+
+    array: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    spacing_mm: tuple[float, float, float]
+    notes: tuple[str, ...] = ()
+    labels: tuple[float, ...] = ()
+
+
+def read_volume(
+    image_path: Path,
+    mask_path: Path,
+    *,
+    label: int = 0,
+    stated_spacing_mm: tuple[float, ...] = (),
+    resample_mask: bool = False,
+) -> Volume:
+    """Read an image and a region of its mask.
+
+    Args:
+        image_path: NIfTI, NRRD, MetaImage or a folder that holds one DICOM series.
+        mask_path: the same, or a DICOM SEG file.
+        label: the mask's value (a SEG's segment number) that is the region; 0 takes every value but 0. Empty
+            where the file lacks it: a node that vanished, or a wrong number; only the time point can tell.
+        stated_spacing_mm: spacing of the file's first, second and third axis; replaces what both headers say.
+        resample_mask: bring a mask on another grid to the image's by nearest neighbour.
+
+    Raises:
+        InputError: a file is missing or unreadable, the two grids differ (size, spacing, origin or direction; both
+            files and values are named), or a header says exactly 1 x 1 x 1 mm and no spacing was stated (what a lost
+            spacing looks like).
+    """
+    image = _read(image_path)
+    notes: list[str] = []
+    mask_path = _lone_segmentation(mask_path)
+    if is_dicom_file(mask_path):
+        mask, labels = read_segmentation(mask_path, label)
+    else:
+        mask, labels = _region(_read(mask_path), label)
+    if stated_spacing_mm:
+        for one in (image, mask):
+            if not np.allclose(one.GetSpacing(), stated_spacing_mm, rtol=SPACING_TOLERANCE):
+                if "spacing_stated" not in notes:
+                    notes.append("spacing_stated")
+                one.SetSpacing(stated_spacing_mm)
+    else:
+        _refuse_lost_spacing(image, image_path)
+    mask, how = _on_grid_of(image, mask, image_path, mask_path, resample_mask)
+    array = sitk.GetArrayFromImage(image).astype(np.float32)
+    if not np.isfinite(array).all():
+        raise InputError(f"{image_path}: holds values that are not finite; expected a number in every voxel")
+    inside = sitk.GetArrayFromImage(mask) > 0
+    spacing = image.GetSpacing()[::-1]
+    axis = slice_axis(spacing)
+    order = (axis, *(other for other in range(3) if other != axis))
+    return Volume(
+        np.ascontiguousarray(array.transpose(order)),
+        np.ascontiguousarray(inside.transpose(order)),
+        (spacing[order[0]], spacing[order[1]], spacing[order[2]]),
+        (*notes, *how),
+        labels,
+    )
+
+
+def slice_axis(spacing_mm: tuple[float, ...]) -> int:
+    """The axis that slices lie along: the one with clearly the widest spacing, else the first (the file's third)."""
+    widest = int(np.argmax(spacing_mm))
+    others = [step for axis, step in enumerate(spacing_mm) if axis != widest]
+    return widest if spacing_mm[widest] > THROUGH_PLANE_FACTOR * max(others) else 0
+
+
+def is_dicom_file(path: Path) -> bool:
+    """A single DICOM file (what a SEG is), by its ending or its preamble."""
+    if path.is_dir() or path.name.lower().endswith(VOLUME_ENDINGS) or not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return path.suffix.lower() == ".dcm" or stream.read(132)[128:] == b"DICM"
+
+
+def _lone_segmentation(path: Path) -> Path:
+    """The SEG of a folder that holds that file alone; any other path as it is."""
+    files = [one for one in path.iterdir() if one.is_file()] if path.is_dir() else []
+    if len(files) != 1 or not is_dicom_file(files[0]):
+        return path
+    head = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=["Modality"], force=True)
+    return files[0] if head.get("Modality") == "SEG" else path
+
+
+def _read(path: Path) -> sitk.Image:
+    if path.is_dir():
+        return _read_series(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder; expected a volume")
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"{path}: cannot be read as a volume ({', '.join(VOLUME_ENDINGS)}): {reason}") from error
+    return _three_axes(image, path)
+
+
+def _three_axes(image: sitk.Image, path: Path) -> sitk.Image:
+    while image.GetDimension() > 3 and image.GetSize()[-1] == 1:
+        image = image[..., 0]
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(
+            f"{path}: {image.GetSize()} voxels with {image.GetNumberOfComponentsPerPixel()} values each;"
+            " expected one value in each voxel of three axes"
+        )
+    return image
+
+
+def _read_series(folder: Path) -> sitk.Image:
+    reader = sitk.ImageSeriesReader()
+    series = reader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise InputError(f"{folder}: holds {len(series)} DICOM series; expected a folder with exactly one")
+    files = reader.GetGDCMSeriesFileNames(str(folder), series[0])
+    _refuse_uneven_slices(folder, files)
+    reader.SetFileNames(files)
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"{folder}: the series cannot be read: {str(error).strip().splitlines()[-1]}") from error
+    return _three_axes(image, folder)
+
+
+def _refuse_uneven_slices(folder: Path, files: tuple[str, ...]) -> None:
+    """A missing or doubled slice would silently change every length along the slices."""
+    wanted = ["ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber"]
+    heads = [pydicom.dcmread(name, stop_before_pixels=True, specific_tags=wanted) for name in files]
+    if len(heads) < 3 or not all(name in head for head in heads for name in wanted[:2]):
+        return
+    direction = np.asarray(heads[0].ImageOrientationPatient, dtype=float)
+    normal = np.cross(direction[:3], direction[3:])
+    places = np.sort([float(normal @ np.asarray(head.ImagePositionPatient, dtype=float)) for head in heads])
+    steps = np.diff(places)
+    middle = float(np.median(steps))
+    uneven = np.flatnonzero(np.abs(steps - middle) > UNIFORM_TOLERANCE * max(middle, 1e-6))
+    if middle <= 0 or uneven.size:
+        worst = float(steps[uneven[0]]) if uneven.size else middle
+        raise InputError(
+            f"{folder}: slices are {middle:.4g} mm apart but once {worst:.4g} mm; expected even distances"
+            " (is a slice missing or doubled?)"
+        )
+
+
+def _region(mask: sitk.Image, label: int) -> tuple[sitk.Image, tuple[float, ...]]:
+    values = np.unique(sitk.GetArrayViewFromImage(mask))
+    chosen = mask == label if label else mask != 0
+    return sitk.Cast(chosen, sitk.sitkUInt8), tuple(values.tolist())
+
+
+def _refuse_lost_spacing(image: sitk.Image, path: Path) -> None:
+    if np.allclose(image.GetSpacing(), 1.0, atol=1e-9):
+        raise InputError(
+            f"{path}: the header says exactly 1 x 1 x 1 mm, which is what a lost spacing looks like; state spacing_mm"
+            " in volumes.csv (1 1 1 if that is true)"
+        )
+
+
+def _on_grid_of(
+    image: sitk.Image, mask: sitk.Image, image_path: Path, mask_path: Path, resample: bool
+) -> tuple[sitk.Image, tuple[str, ...]]:
+    differences = grid_differences(image, mask)
+    if not differences:
+        return mask, ()
+    if is_dicom_file(mask_path) and _same_lattice(image, mask):
+        # A SEG stores only the slices that hold something: its frames lie on the image's own voxels.
+        return sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0), ("mask_placed",)
+    if not resample:
+        raise InputError(
+            f"{image_path} and {mask_path} lie on different grids: {'; '.join(differences)}. Expected the same, or"
+            " radiomics.resample_masks=true, or the true spacing_mm in volumes.csv"
+        )
+    return sitk.Resample(mask, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0), ("mask_resampled",)
+
+
+def grid_differences(image: sitk.Image, mask: sitk.Image) -> list[str]:
+    """In what two grids differ, with both values (image, mask); empty where they agree within tolerance."""
+    found = []
+    if image.GetSize() != mask.GetSize():
+        found.append(f"size {image.GetSize()} against {mask.GetSize()}")
+    if not np.allclose(image.GetSpacing(), mask.GetSpacing(), rtol=SPACING_TOLERANCE, atol=0.0):
+        found.append(f"spacing {_shown(image.GetSpacing())} against {_shown(mask.GetSpacing())} mm")
+    if not np.allclose(image.GetOrigin(), mask.GetOrigin(), rtol=0.0, atol=POSITION_TOLERANCE_MM):
+        found.append(f"origin {_shown(image.GetOrigin())} against {_shown(mask.GetOrigin())} mm")
+    if not np.allclose(image.GetDirection(), mask.GetDirection(), rtol=0.0, atol=DIRECTION_TOLERANCE):
+        found.append(f"direction {_shown(image.GetDirection())} against {_shown(mask.GetDirection())}")
+    return found
+
+
+def _same_lattice(image: sitk.Image, mask: sitk.Image) -> bool:
+    """Whether every voxel of the mask is one of the image's, as first and last corner show."""
+    if not np.allclose(image.GetDirection(), mask.GetDirection(), rtol=0.0, atol=DIRECTION_TOLERANCE):
+        return False
+    corners = ((0, 0, 0), tuple(side - 1 for side in mask.GetSize()))
+    places = [
+        np.asarray(image.TransformPhysicalPointToContinuousIndex(mask.TransformIndexToPhysicalPoint(corner)))
+        for corner in corners
+    ]
+    spans = np.rint(places[1] - places[0]) == np.asarray(mask.GetSize()) - 1
+    whole = all(np.abs(place - np.rint(place)).max() < 0.05 for place in places)
+    inside = (np.rint(places[0]) >= 0).all() and (np.rint(places[1]) < np.asarray(image.GetSize())).all()
+    return bool(spans.all() and whole and inside)
+
+
+def _shown(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"

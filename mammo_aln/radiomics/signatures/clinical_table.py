@@ -1,0 +1,135 @@
+"""Declared clinical features as terms of a logistic model, in their own units, without missing values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from mammo_aln.cohort.declaration import ClinicalFeature
+from mammo_aln.cohort.schemas import numbers
+from mammo_aln.errors import InputError
+from mammo_aln.radiomics.signatures.clinical_model import Model, backward_aic, fit_terms
+from mammo_aln.radiomics.signatures.terms import Floats, Term
+
+MISSING = "missing"
+LEAST_MISSING = 10
+
+
+class ClinicalTable:
+    """Fills gaps and names terms; what it needs for that is learnt from training patients.
+
+    - continuous: the number in its unit; ordinal: its level's place, so that an odds ratio is that of one level up;
+      missing values get the training median, and `NAME_missing` (0/1) is one more term;
+    - categorical: against its first level; `missing` is a level of its own; a level that training does not hold counts
+      as the commonest one (`unknown` tells how many).
+
+    Missingness has an effect of its own only where at least ten training patients miss the value; else a missing value
+    is the median or the commonest level. A feature that no training patient has (in a small fold) makes no term.
+    """
+
+    def __init__(self, features: Sequence[ClinicalFeature], training: pd.DataFrame) -> None:
+        self.features = tuple(feature for feature in features if _column(feature, training).notna().any())
+        self._median: dict[str, float] = {}
+        self._levels: dict[str, tuple[str, ...]] = {}
+        self._commonest: dict[str, str] = {}
+        self._gaps: dict[str, bool] = {}
+        for feature in self.features:
+            values = _column(feature, training)
+            self._gaps[feature.name] = int(values.isna().sum()) >= LEAST_MISSING
+            if feature.kind == "categorical":
+                seen = set(values.dropna())
+                order = feature.levels or tuple(sorted(seen))
+                levels = tuple(level for level in order if level in seen)
+                self._levels[feature.name] = levels + ((MISSING,) if self._gaps[feature.name] else ())
+                self._commonest[feature.name] = str(values.mode().iloc[0])
+            else:
+                # of an ordinal's two middle levels the lower: between them there is none
+                between: Literal["lower", "linear"] = "lower" if feature.kind == "ordinal" else "linear"
+                self._median[feature.name] = float(_places(feature, values).quantile(0.5, interpolation=between))
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """One term per feature, and one per missingness."""
+        found: list[Term] = []
+        for feature in self.features:
+            if feature.kind == "categorical":
+                found.append(Term(feature.name, self._levels[feature.name]))
+                continue
+            found.append(Term(feature.name))
+            if self._gaps[feature.name]:
+                found.append(Term(f"{feature.name}_missing"))
+        return tuple(found)
+
+    def encode(self, patients: pd.DataFrame) -> pd.DataFrame:
+        """Table with one column per term, no gaps."""
+        columns: dict[str, Any] = {}
+        for feature in self.features:
+            values = _column(feature, patients)
+            if feature.kind == "categorical":
+                levels = self._levels[feature.name]
+                text = values.where(values.notna(), MISSING)
+                columns[feature.name] = text.where(text.isin(levels), self._commonest[feature.name])
+                continue
+            columns[feature.name] = _places(feature, values).fillna(self._median[feature.name])
+            if self._gaps[feature.name]:
+                columns[f"{feature.name}_missing"] = values.isna().astype(float)
+        return pd.DataFrame(columns, index=patients.index)
+
+    def observed(self, patients: pd.DataFrame) -> pd.DataFrame:
+        """Where each term's value is a patient's own, none filled in; a level `missing` counts as one."""
+        found = {}
+        for feature in self.features:
+            own = _column(feature, patients).notna()
+            found[feature.name] = own | (MISSING in self._levels.get(feature.name, ()))
+            found[f"{feature.name}_missing"] = pd.Series(True, patients.index)
+        return pd.DataFrame(found)[[term.name for term in self.terms]]
+
+    def unknown(self, patients: pd.DataFrame) -> dict[str, int]:
+        """Patients per categorical feature whose level training does not hold."""
+        counts = {
+            name: int((values.notna() & ~values.isin(levels)).sum())
+            for name, levels in self._levels.items()
+            for values in [patients[name]]
+        }
+        return {name: count for name, count in counts.items() if count}
+
+
+def _column(feature: ClinicalFeature, table: pd.DataFrame) -> pd.Series:
+    if feature.name not in table:
+        raise InputError(f"clinical feature {feature.name}: patients.csv has no such column")
+    return table[feature.name]
+
+
+def _places(feature: ClinicalFeature, values: pd.Series) -> pd.Series:
+    if feature.kind == "continuous":
+        return numbers(values)
+    return values.map({level: float(place) for place, level in enumerate(feature.levels)}).astype(float)
+
+
+class ClinicalLogistic(ClassifierMixin, BaseEstimator):
+    """Logistic regression of declared clinical features (maximum likelihood; Firth's where they separate outcomes).
+
+    Args:
+        features: the declared features.
+        backward: keep only the terms that backward elimination by AIC leaves.
+    """
+
+    def __init__(self, features: Sequence[ClinicalFeature], backward: bool = False) -> None:
+        self.features = features
+        self.backward = backward
+
+    def fit(self, table: pd.DataFrame, labels: np.ndarray) -> Self:
+        """Learn medians, levels and coefficients."""
+        self.classes_ = np.array([0.0, 1.0])
+        self.table_ = ClinicalTable(self.features, table)
+        fit = backward_aic if self.backward else fit_terms
+        self.model_: Model = fit(self.table_.encode(table), np.asarray(labels, float), self.table_.terms)
+        return self
+
+    def decision_function(self, table: pd.DataFrame) -> Floats:
+        """Log-odds."""
+        return self.model_.linear_predictor(self.table_.encode(table))

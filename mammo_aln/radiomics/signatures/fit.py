@@ -1,0 +1,260 @@
+"""The verb `radiomics fit`: from a cohort's tables to the clinical, radiomics, deep and DLR signatures, judged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from mammo_aln import __version__
+from mammo_aln.cohort.clinical import refuse_late
+from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.tables import Cohort, read_cohort
+from mammo_aln.errors import InputError
+from mammo_aln.files import json_ready, make_folder, write_json, write_text
+from mammo_aln.progress import say
+from mammo_aln.radiomics.signatures.enough import refuse_few, refuse_few_repeats, refuse_unfilled
+from mammo_aln.radiomics.signatures.feature_table import features_content, read_features, without_late
+from mammo_aln.radiomics.signatures.learn import Clinical, Fused, Recipe, Selected
+from mammo_aln.radiomics.signatures.nested import Rows, learn_and_judge, seed_of
+from mammo_aln.radiomics.signatures.published import write_analysis
+from mammo_aln.radiomics.signatures.signatures import Signature, write_signature
+from mammo_aln.runs.lock import held_alone
+from mammo_aln.runs.record import environment, read_state, write_state
+from mammo_aln.runs.seal import labelled_rows, record_opening, require_writable
+from mammo_aln.settings import FitConfig
+from mammo_aln.training.data.units import cohort_flow
+
+CROSS_VALIDATED = "cv"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a fit reads.
+
+    Args:
+        cohort: the cohort; `patients` is indexed by unit and holds the eligible rows alone.
+        patients: see `cohort`.
+        table: clinical columns, and image features where there are any (NaN for patients without), by unit.
+        names: signature -> its feature columns.
+        repeats: feature tables of repeated measurements.
+        late: features of images taken after NAT that were left out.
+        content: digest of the features.
+    """
+
+    cohort: Cohort
+    patients: pd.DataFrame
+    table: pd.DataFrame
+    names: dict[str, tuple[str, ...]]
+    repeats: tuple[pd.DataFrame, ...]
+    late: int
+    content: str
+
+
+def read_inputs(cohort_folder: Path, features: Path | None, repeats: Sequence[Path], settings: FitConfig) -> Inputs:
+    """Read and check everything before any work begins.
+
+    Raises:
+        InputError: a table is wrong, a feature is known too late, or there is neither a clinical nor an image feature.
+    """
+    cohort = read_cohort(cohort_folder, need=("patients",))
+    clinical = list(cohort.clinical.values())
+    refuse_late(clinical, allow_post_nat=settings.allow_post_nat, setting="fit.allow_post_nat")
+    patients = cohort.patients[cohort.patients["eligible"]].set_index("unit_id", drop=False)
+    images, late = pd.DataFrame(index=patients.index[:0]), 0
+    if features is not None:
+        images, late = without_late(read_features(features, patients.reset_index(drop=True)), settings.allow_post_nat)
+    again = [read_features(path, patients.reset_index(drop=True)) for path in repeats]
+    for path, table in zip(repeats, again, strict=True):
+        if features is None:
+            raise InputError(f"--repeats {path}: needs --features, whose repeated measurement it is")
+        if not set(images.columns) & set(table.columns):
+            raise InputError(f"--repeats {path}: has no feature column in common with {features}")
+    names = {"clinical": tuple(cohort.clinical)}
+    for prefix in ("radiomics", "deep"):
+        names[prefix] = tuple(name for name in images.columns if name.startswith(f"{prefix}_"))
+    names = {name: columns for name, columns in names.items() if columns}
+    if not names:
+        raise InputError(
+            f"{cohort.root}: nothing to learn from: cohort.yaml declares no clinical feature, and no --features"
+        )
+    if {"radiomics", "deep"} <= set(names):
+        names["dlr"] = names["radiomics"] + names["deep"]
+    both = sorted(set(cohort.clinical) & set(images.columns))
+    if both:
+        raise InputError(
+            f"{', '.join(both)}: a clinical feature of cohort.yaml and a column of {features}; rename it in one of them"
+        )
+    table = patients[list(cohort.clinical)].join(images, how="left")
+    return Inputs(cohort, patients, table, names, tuple(again), late, features_content([images, *again]))
+
+
+def recipes_of(inputs: Inputs, settings: FitConfig) -> dict[str, Recipe]:
+    """How each signature whose inputs are there is made."""
+    found: dict[str, Recipe] = {}
+    centers = inputs.patients["center"]
+    clinical = Clinical(tuple(inputs.cohort.clinical.values()))
+    for name, columns in inputs.names.items():
+        found[name] = clinical if name == "clinical" else Selected(columns, inputs.repeats, centers)
+    if "dlr" in found:
+        parts = (
+            {"image": found["dlr"]} if settings.fusion == "feature" else {n: found[n] for n in ("radiomics", "deep")}
+        )
+        if settings.dlr_clinical and "clinical" in found:
+            parts["clinical"] = clinical
+        if len(parts) > 1:
+            found["dlr"] = Fused(parts)
+    return found
+
+
+def identity(inputs: Inputs, settings: FitConfig, seed: int) -> str:
+    """Id of the fit: settings, cohort content, features, seed and version; never paths or times."""
+    plain = {
+        "version": __version__,
+        "fit": json_ready(asdict(settings)),
+        "cohort": cohort_content(inputs.cohort),
+        "features": inputs.content,
+        "seed": seed,
+    }
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def training_rows(inputs: Inputs, name: str, *, split: bool) -> Rows:
+    """Rows that a signature learns from: labelled, of split `train` where there are splits, with its inputs.
+
+    Raises:
+        InputError: no row, or one outcome only.
+    """
+    patients = inputs.patients
+    use = patients["aln_status"].notna() & usable(inputs, name)
+    if split:
+        use &= patients["split"] == "train"
+    rows = patients[use]
+    labels = rows["aln_status"].to_numpy(float)
+    if np.unique(labels).size < 2:
+        where = "with split = train " if split else ""
+        raise InputError(
+            f"{name}: {labels.size} labelled patients {where}have its inputs, {int(labels.sum())} of them positive; "
+            "both outcomes are needed"
+        )
+    return Rows(inputs.table.loc[rows.index], labels, rows["patient_id"].to_numpy())
+
+
+def usable(inputs: Inputs, name: str) -> pd.Series:
+    """Patients that have the inputs of a signature (any image feature; clinical gaps are filled)."""
+    if name == "clinical":
+        return pd.Series(True, index=inputs.patients.index)
+    return inputs.table[list(inputs.names[name])].notna().any(axis=1)
+
+
+def fit_signatures(
+    cohort_folder: Path,
+    out: Path,
+    *,
+    features: Path | None = None,
+    repeats: Sequence[Path] = (),
+    settings: FitConfig = FitConfig(),
+    seed: int = 0,
+    ledger: Path | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Fit and judge every signature whose inputs are there; see DESIGN, commands.
+
+    With a column `split`, `train` is learnt from and the other splits are predicted; without one every patient gets the
+    out-of-fold score of a repeated nested cross-validation (split `cv`). A fit that is done is not done again.
+
+    Raises:
+        InputError: see `read_inputs`; OUT holds another fit; an opening of a labelled test cannot be recorded.
+    """
+    inputs = read_inputs(Path(cohort_folder), features, repeats, settings)
+    split = "split" in inputs.patients
+    recipes = recipes_of(inputs, settings)
+    rows = {name: training_rows(inputs, name, split=split) for name in recipes}
+    refuse_few(rows, settings)
+    refuse_unfilled(rows, inputs.names)
+    refuse_few_repeats(rows, inputs.names, inputs.repeats, settings)
+    run_id = identity(inputs, settings, seed)
+    tested = labelled_rows(inputs.patients) if split else {}
+    if tested:
+        require_writable(inputs.cohort, ledger)
+    out = make_folder(out)
+    _refuse_other_fit(out, run_id)
+    with held_alone(out):
+        state = read_state(out)
+        if state["state"] == "completed":
+            say(f"{out}: this fit ({run_id}) is done already")
+            return out
+        write_state(out, "running", run_id=run_id)
+        plain = {"fit": asdict(settings), "seed": seed}
+        write_text(out / "config.yaml", yaml.safe_dump(json_ready(plain), sort_keys=False))
+        write_json(out / "environment.json", environment())
+        _tell(rows, split)
+        learnt, nested = learn_and_judge(
+            recipes, rows, settings, repeats=1 if split else settings.repeats, seed=seed, workers=workers
+        )
+        opened = {
+            name: record_opening(inputs.cohort, run_id, name, n, run=out, ledger=ledger) for name, n in tested.items()
+        }
+        made = []
+        for name in recipes:
+            signature = Signature(name, inputs.names[name], rows[name], learnt[name], nested[name])
+            facts = _facts(inputs, name, settings, run_id, opened, split)
+            rows_to_predict = _to_predict(inputs, name, split)
+            made.append(
+                write_signature(out / name, signature, rows_to_predict, facts, settings, seed=seed, workers=workers)
+            )
+        write_analysis(out, made, inputs.cohort.patients, settings, seed=seed_of(seed, 3))
+        write_state(out, "completed")
+    return out
+
+
+def _refuse_other_fit(out: Path, run_id: str) -> None:
+    there = read_state(out).get("run_id")
+    if there not in (None, run_id):
+        raise InputError(f"{out}: holds another fit ({there}; this one is {run_id}); choose another folder")
+
+
+def _tell(rows: dict[str, Rows], split: bool) -> None:
+    for name, part in rows.items():
+        n, positive = part.labels.size, int(part.labels.sum())
+        where = "training rows" if split else "rows, cross-validated"
+        say(f"{name}: {n} {where}, {positive} with residual disease")
+
+
+def _to_predict(inputs: Inputs, name: str, split: bool) -> pd.DataFrame:
+    """Rows of the predictions file with the table's columns; those without a split have `cv` and an outcome."""
+    patients = inputs.patients[usable(inputs, name)]
+    if split:
+        known = patients["aln_status"].notna() | (patients["split"] != "train")
+        patients = patients[known & patients["split"].notna()]
+    else:
+        patients = patients[patients["aln_status"].notna()].assign(split=CROSS_VALIDATED)
+    kept = ["unit_id", "patient_id", "side", "center", "split", "aln_status"]
+    return patients[kept].join(inputs.table.loc[patients.index].drop(columns=kept, errors="ignore"))
+
+
+def _facts(
+    inputs: Inputs, name: str, settings: FitConfig, run_id: str, opened: dict[str, Any], split: bool
+) -> dict[str, Any]:
+    everyone = inputs.cohort.patients if split else inputs.cohort.patients.assign(split=CROSS_VALIDATED)
+    splits = list(dict.fromkeys(everyone["split"].dropna()))
+    notes = (
+        [f"{inputs.late} features of images taken after NAT were left out (fit.allow_post_nat)"] if inputs.late else []
+    )
+    return {
+        "run_id": f"{run_id}-{name}",
+        "fit_id": run_id,
+        "signature": name,
+        "cohort": inputs.cohort.name,
+        "splits": opened,
+        "cohort_flow": cohort_flow(everyone, splits, _to_predict(inputs, name, split)),
+        "settings": {"model": {"inputs": [name], "backbone": "none (table of features)"}, "fit": asdict(settings)},
+        "notes": notes,
+    }

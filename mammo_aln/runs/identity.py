@@ -1,0 +1,87 @@
+"""A run's identity: a hash of the settings that shape the result, of what the cohort holds and of the package version.
+
+Workers, devices, paths, file times and W&B do not enter, so that the same cell never trains twice, wherever it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mammo_aln import __version__
+from mammo_aln.errors import InputError
+from mammo_aln.files import json_ready
+from mammo_aln.settings import PretrainSettings, Settings
+
+WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
+    # settings that change where or how fast a run is computed, not what it computes
+    "pixels": ("max_pixels",),
+    "data": ("num_workers",),
+    "trainer": ("accelerator", "devices", "num_nodes", "compile"),
+    "log": ("wandb", "project"),
+}
+
+
+AUXILIARY_ONLY = ("auxiliary", "auxiliary_strategy", "auxiliary_size_mm", "peritumoral_scale")
+
+
+FOLDS_ONLY = ("folds", "fold", "fold_seed")
+
+
+OUTCOME_ONLY = ("fusion", "shared_backbone", "modality_dropout")
+"""Settings of the network that a pre-training does not build."""
+
+
+def shaping_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that shape a run's result, as plain nested dicts in one canonical form."""
+    plain = json_ready(asdict(settings))
+    for section, keys in WITHOUT_INFLUENCE.items():
+        for key in keys:
+            plain[section].pop(key)
+    inputs = plain["model"]["inputs"] = sorted(plain["model"]["inputs"])
+    if inputs == ["clinical"]:
+        del plain["crop"], plain["pixels"]
+    elif "auxiliary" not in inputs:
+        for key in AUXILIARY_ONLY:
+            plain["crop"].pop(key)
+    if settings.optim.loss != "focal":
+        plain["optim"].pop("focal_gamma")
+    if not settings.data.folds:
+        for key in FOLDS_ONLY:
+            plain["data"].pop(key)
+    if isinstance(settings, PretrainSettings):
+        for key in OUTCOME_ONLY:
+            plain["model"].pop(key)
+    if isinstance(plain["model"]["pretrained"], str):
+        plain["model"]["pretrained"] = "sha256:" + file_digest(settings.model.pretrained)
+    return plain
+
+
+def run_identity(settings: Settings, cohort_content: str, crop_keys: list[str]) -> tuple[str, dict[str, Any]]:
+    """Run id (12 hex digits) and what it was made from.
+
+    Args:
+        settings: all settings.
+        cohort_content: digest of the cohort's tables.
+        crop_keys: content keys of every crop that the run may read; each covers file content, pixel recipe and window.
+    """
+    identity = {
+        "package_version": __version__,
+        "settings": shaping_settings(settings),
+        "cohort": cohort_content,
+        "crops": hashlib.sha256("\n".join(sorted(crop_keys)).encode()).hexdigest(),
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return digest[:12], identity
+
+
+def file_digest(path: str | Path | bool) -> str:
+    """SHA-256 of a file's bytes; `InputError` where it does not exist."""
+    try:
+        with Path(str(path)).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; a readable file was expected") from error

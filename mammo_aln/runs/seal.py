@@ -1,0 +1,281 @@
+"""What keeps a test honest: a run that cannot change unnoticed, plans declared beforehand, and a ledger of openings.
+
+A labelled test split is opened when a model's scores and its outcomes come together. Every opening is a line of
+`openings.jsonl` in the cohort folder, so that openings by all runs are seen together, and of the file of that name in
+the run directory. A plan (a sweep or ladder) is a line of the same file, written before the openings that it announces.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import pandas as pd
+
+from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.tables import Cohort
+from mammo_aln.errors import InputError
+from mammo_aln.files import json_ready
+from mammo_aln.progress import say
+from mammo_aln.runs.identity import file_digest
+from mammo_aln.runs.record import now, read_state
+
+LEDGER = "openings.jsonl"
+KEYS = {
+    "plan": {"plan", "time", "cohort", "cohort_name", "runs", "splits", "what", "openings"},
+    "opening": {"time", "run_id", "cohort", "cohort_name", "split", "plan"},
+}
+NOT_A_TEST = ("train", "val", "cv")
+WEIGHTS = "checkpoints/best.ckpt"
+FROZEN = ("threshold", "calibration", "recipe")
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(json_ready(value), sort_keys=True).encode()).hexdigest()
+
+
+def frozen_digests(run: Path) -> dict[str, str]:
+    """SHA-256 of a run's weights, threshold, calibration and pixel recipe, as they stand on disk now."""
+    about = json.loads((run / "predictions.json").read_text(encoding="utf-8"))
+    return {"weights": file_digest(run / WEIGHTS)} | {name: _digest(about.get(name)) for name in FROZEN}
+
+
+def require_unchanged(run: Path) -> dict[str, str]:
+    """The digests that the run was frozen with, after comparing them with what stands on disk.
+
+    Raises:
+        InputError: weights, threshold, calibration or recipe are others than those the training ended with, or the run
+            was never frozen.
+    """
+    frozen = read_state(run).get("frozen")
+    if not frozen:
+        raise InputError(f"{run}: its state.json names no frozen weights (a run of an older version?); train it again")
+    found = frozen_digests(run)
+    changed = [name for name in frozen if found[name] != frozen[name]]
+    if changed:
+        files = ", ".join(sorted({WEIGHTS if name == "weights" else "predictions.json" for name in changed}))
+        raise InputError(
+            f"{run}: {', '.join(changed)} changed after the training ended ({files}); a test needs the frozen run"
+        )
+    return dict(frozen)
+
+
+def labelled_rows(table: pd.DataFrame) -> dict[str, int]:
+    """Number of labelled rows of each split that counts as a test (neither learnt from nor cross-validated)."""
+    known = table[table["aln_status"].notna() & ~table["split"].isin(NOT_A_TEST)]
+    return {str(split): len(rows) for split, rows in known.groupby("split", sort=True)}
+
+
+def ledger_of(cohort: Cohort, ledger: Path | None = None) -> Path:
+    """Where the cohort's openings are written: `ledger`, or `openings.jsonl` in the cohort folder."""
+    return cohort.root / LEDGER if ledger is None else Path(ledger)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[TextIO]:
+    """The ledger, open for reading and appending, kept from other processes.
+
+    Raises:
+        InputError: the file cannot be made or written there.
+    """
+    try:
+        stream = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise InputError(_cannot(path, error.strerror)) from error
+    with stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX)
+        except OSError as error:
+            say(f"{path}: this disk keeps no locks ({error.strerror}); two openings at one moment may miss each other")
+        yield stream
+
+
+def _append(stream: TextIO, entry: Mapping[str, Any]) -> None:
+    """One whole line on the disk; a line that a crash cut off before it is ended first."""
+    stream.seek(0)
+    text = stream.read()
+    stream.write(("\n" if text and not text.endswith("\n") else "") + json.dumps(json_ready(entry)) + "\n")
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _entries(stream: TextIO, path: Path) -> list[dict[str, Any]]:
+    stream.seek(0)
+    found = []
+    for number, line in enumerate(stream.read().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            say(f"{path} line {number} was cut off by a crash: it counts as an opening of every split")
+            found.append({"kind": "cut off"})
+            continue
+        if not isinstance(entry, dict) or not KEYS.get(entry.get("kind", ""), {"?"}) <= set(entry):
+            raise InputError(f"{path} line {number}: expected an opening or a plan, got {line[:60]!r}")
+        found.append(entry)
+    return found
+
+
+def require_writable(cohort: Cohort, ledger: Path | None = None, run: Path | None = None) -> None:
+    """Refuse before the long work, not after it, where an opening could not be recorded.
+
+    Raises:
+        InputError: a ledger cannot be written.
+    """
+    for path in _places(cohort, ledger, run):
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise InputError(_cannot(path, "it cannot be written"))
+
+
+def _cannot(path: Path, why: str | None) -> str:
+    return (
+        f"{path}: the opening of a test split cannot be recorded there ({why}); --ledger FILE names another place, "
+        "the same one for all runs"
+    )
+
+
+def _places(cohort: Cohort, ledger: Path | None, run: Path | None) -> list[Path]:
+    """The cohort's ledger first; the run's own copy beside it unless another place was named for read-only folders."""
+    return [ledger_of(cohort, ledger), *([run / LEDGER] if run is not None and ledger is None else [])]
+
+
+def openings(cohort: Cohort, ledger: Path | None = None) -> list[dict[str, Any]]:
+    """Every line of the cohort's ledger that concerns this cohort, plans and openings, oldest first."""
+    path = ledger_of(cohort, ledger)
+    if not path.is_file():
+        return []
+    with _held(path) as stream:
+        return _of_cohort(_entries(stream, path), cohort, cohort_content(cohort))
+
+
+def _of_cohort(entries: Sequence[dict[str, Any]], cohort: Cohort, content: str) -> list[dict[str, Any]]:
+    """A changed label or split makes another content, not another cohort: the name holds the openings together."""
+    return [e for e in entries if e["kind"] == "cut off" or content == e["cohort"] or cohort.name == e["cohort_name"]]
+
+
+def declare_plan(
+    cohort: Cohort,
+    runs: Sequence[str],
+    splits: Sequence[str],
+    *,
+    what: str,
+    openings: int | None = None,
+    ledger: Path | None = None,
+) -> str:
+    """Declare which runs may open which splits, before any does; the same plan again is the same id and no new line.
+
+    Args:
+        cohort: the cohort whose splits will be opened.
+        runs: run ids (identities are known before training).
+        splits: labelled test splits.
+        what: the plan in words, such as `ladder of 4 steps` (printed in the report).
+        openings: how many openings of each split the plan announces; by default one per run. A sweep that tests its
+            chosen run alone announces 1.
+        ledger: file to keep instead of the cohort folder's.
+
+    Returns:
+        The plan's id (12 hex digits).
+    """
+    content = cohort_content(cohort)
+    announced = len(set(runs)) if openings is None else openings
+    plan = {"runs": sorted(set(runs)), "splits": sorted(set(splits)), "what": what, "openings": announced}
+    identity = _digest(plan | {"cohort": content})[:12]
+    path = ledger_of(cohort, ledger)
+    with _held(path) as stream:
+        known = [e for e in _entries(stream, path) if e["kind"] == "plan" and e["plan"] == identity]
+        if not known:
+            about = {"kind": "plan", "time": now(), "plan": identity, "cohort": content, "cohort_name": cohort.name}
+            _append(stream, about | plan)
+    return identity
+
+
+def record_opening(
+    cohort: Cohort,
+    run_id: str,
+    split: str,
+    n_labelled: int,
+    *,
+    plan: str | None = None,
+    run: Path | None = None,
+    ledger: Path | None = None,
+) -> dict[str, Any]:
+    """Append one opening of a labelled test split, and tell how it stands among the others.
+
+    Args:
+        cohort: the cohort that is opened.
+        run_id: the run that opens it.
+        split: the split.
+        n_labelled: labelled rows scored.
+        plan: id of a declared plan; where it is None, a plan that named this run and split beforehand is found.
+        run: run directory that keeps a copy of the line.
+        ledger: file to keep instead of both folders' files.
+
+    Returns:
+        For `predictions.json` `splits[split]`: `opened` (openings of this split so far, this one too), `runs_before`
+        (other runs that opened it earlier), `by_this_run`, `declared` (announced by a plan that stood before), `plan`,
+        `plan_what`, `plan_time`, `time`, `n_labelled`, `contents` (different states of the cohort among the openings).
+
+    Raises:
+        InputError: the ledger cannot be written, or `plan` is not one that stands there for this run and split.
+    """
+    content = cohort_content(cohort)
+    first, *copies = _places(cohort, ledger, run)
+    with _held(first) as stream:
+        entries = _of_cohort(_entries(stream, first), cohort, content)
+        before = [e for e in entries if e["kind"] == "cut off" or (e["kind"] == "opening" and e["split"] == split)]
+        declared = _plan_for(entries, before, run_id, split, plan, first)
+        entry = {
+            "kind": "opening",
+            "time": now(),
+            "run_id": run_id,
+            "cohort": content,
+            "cohort_name": cohort.name,
+            "split": split,
+            "n_labelled": n_labelled,
+            "plan": declared and declared["plan"],
+        }
+        _append(stream, entry)
+    for path in copies:
+        with _held(path) as stream:
+            _append(stream, entry)
+    runs = [e.get("run_id") for e in before]
+    return {
+        "opened": len(before) + 1,
+        "runs_before": len(set(runs) - {run_id}),
+        "by_this_run": runs.count(run_id) + 1,
+        "n_labelled": n_labelled,
+        "time": entry["time"],
+        "declared": declared is not None,
+        "plan": entry["plan"],
+        "plan_what": declared and declared["what"],
+        "plan_time": declared and declared["time"],
+        "contents": len({e.get("cohort", "") for e in before} | {content}),
+    }
+
+
+def _plan_for(
+    entries: Sequence[dict[str, Any]],
+    before: Sequence[dict[str, Any]],
+    run_id: str,
+    split: str,
+    plan: str | None,
+    path: Path,
+) -> dict[str, Any] | None:
+    """The plan that announced this opening, unless other runs have used up the openings that it announced."""
+    plans = [e for e in entries if e["kind"] == "plan" and run_id in e["runs"] and split in e["splits"]]
+    if plan is not None:
+        plans = [e for e in plans if e["plan"] == plan]
+        if not plans:
+            raise InputError(f"{path}: no plan {plan} was declared there for run {run_id} and split {split}")
+    for found in plans:
+        under = {e.get("run_id") for e in before if e.get("plan") == found["plan"]}
+        if run_id in under or len(under) < found["openings"]:
+            return found
+    return None

@@ -1,0 +1,37 @@
+"""Every setting, with its unit in its name; jsonargparse reads them from YAML files and the command line."""
+
+from mammo_aln.settings.cluster import ClusterConfig
+from mammo_aln.settings.images import STRATEGIES, CropConfig, PixelConfig, Strategy
+from mammo_aln.settings.learning import (
+    BACKBONES,
+    INPUTS,
+    DataConfig,
+    LogConfig,
+    ModelConfig,
+    OptimConfig,
+    PretrainConfig,
+    PretrainSettings,
+    Settings,
+    TrainerConfig,
+)
+from mammo_aln.settings.signatures import FitConfig, RadiomicsConfig
+
+__all__ = [
+    "BACKBONES",
+    "INPUTS",
+    "STRATEGIES",
+    "ClusterConfig",
+    "CropConfig",
+    "DataConfig",
+    "FitConfig",
+    "LogConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "PixelConfig",
+    "PretrainConfig",
+    "PretrainSettings",
+    "RadiomicsConfig",
+    "Settings",
+    "Strategy",
+    "TrainerConfig",
+]

@@ -1,0 +1,33 @@
+"""Settings of a SLURM job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """What a job asks of SLURM; what is not given is the cluster's default.
+
+    Args:
+        partition: partition (queue).
+        account: account that is charged.
+        time_min: minutes until SLURM ends a job; a training is requeued then and goes on.
+        mem_gb: memory of a node.
+        cpus_per_task: cores of a process.
+        gpus_per_node: GPUs of a node; 0 for none. A sweep's cells take theirs from `trainer.devices` where unset.
+        max_jobs: so many jobs of an array run at once.
+        requeues: how often a job that ran into `time_min` is requeued; pre-emption does not count.
+        extra: further sbatch options, e.g. `{constraint: a100}`.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    time_min: int = 1440
+    mem_gb: int | None = None
+    cpus_per_task: int | None = None
+    gpus_per_node: int | None = None
+    max_jobs: int = 64
+    requeues: int = 20
+    extra: dict[str, Any] = field(default_factory=dict)

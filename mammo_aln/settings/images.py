@@ -1,0 +1,54 @@
+"""Settings of pixels and crops: how stored values become display values, and which window is cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Strategy = Literal["whole_breast", "lesion_box", "lesion_margin", "fixed_5cm"]
+STRATEGIES: tuple[Strategy, ...] = ("whole_breast", "lesion_box", "lesion_margin", "fixed_5cm")
+
+
+@dataclass(frozen=True)
+class PixelConfig:
+    """How stored values become display values in [0, 1].
+
+    Args:
+        voi: `file` applies the file's first VOI LUT or window, `full_range` maps the range of stored values,
+            `percentile` maps the two percentiles of the breast.
+        percentile_low: lower percentile for `voi: percentile`.
+        percentile_high: upper percentile for `voi: percentile`.
+        max_pixels: an image that declares more pixels than this is refused before memory is taken.
+    """
+
+    voi: Literal["file", "full_range", "percentile"] = "file"
+    percentile_low: float = 1.0
+    percentile_high: float = 99.0
+    max_pixels: int = 200_000_000
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """Which window of the source image becomes the network's input.
+
+    Args:
+        strategy: crop of the primary lesion. `all` only for the verb `crop`.
+        size_px: side of the square output in pixels.
+        size_mm: side of the `fixed_5cm` window in millimetres of breast.
+        margin: `lesion_margin` multiplies the side of the lesion's square by `1 + 2 * margin`.
+        auxiliary: regions beside the primary one: any name in `regions.csv`, or `annotated`, `other_view`, `axilla`,
+            `peritumoral`, `contralateral`.
+        auxiliary_strategy: crop of the auxiliary regions.
+        auxiliary_size_mm: side of the auxiliary regions' `fixed_5cm` window in millimetres of breast.
+        peritumoral_scale: side of the `peritumoral` window as a multiple of the side that the auxiliary strategy gives
+            the lesion.
+    """
+
+    strategy: Literal["whole_breast", "lesion_box", "lesion_margin", "fixed_5cm", "all"] = "fixed_5cm"
+    size_px: int = 256
+    size_mm: float = 50.0
+    margin: float = 0.25
+    auxiliary: tuple[str, ...] = ("axilla",)
+    auxiliary_strategy: Strategy = "fixed_5cm"
+    auxiliary_size_mm: float = 50.0
+    peritumoral_scale: float = 1.6

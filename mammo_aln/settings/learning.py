@@ -1,0 +1,195 @@
+"""Settings of training and pre-training: network, optimiser, data, trainer, trackers, and all of them together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mammo_aln.settings.images import CropConfig, PixelConfig
+
+BACKBONES = ("swinv2", "convnextv2", "efficientnetv2", "resnet50", "densenet121")
+INPUTS = ("primary", "auxiliary", "clinical")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network.
+
+    Args:
+        backbone: `swinv2`, `convnextv2`, `efficientnetv2`, `resnet50`, `densenet121`, or `timm:NAME`.
+        backbone_args: arguments handed to timm as they are, e.g. `{embed_dim: 32, depths: [2, 2, 2], num_heads: [2, 4,
+            8]}`.
+        pretrained: `false`, `true` (timm's own weights) or the path of safetensors or a checkpoint.
+        inputs: subset of `primary`, `auxiliary`, `clinical`.
+        fusion: `concat`, `gated` or `attention`.
+        shared_backbone: one backbone for all regions (with a region embedding), or one per region.
+        embed_dim: width of a crop's token and of the fused vector.
+        drop_rate: dropout before the last layer.
+        modality_dropout: share of training patients for whom one of several inputs is hidden in a step.
+        drop_path_rate: stochastic depth: share of the residual branches that a training step leaves out, rising to this
+            in the last block; backbones without it (densenet121) refuse it.
+        freeze_epochs: epochs for which loaded backbone weights are frozen; acts only where weights were loaded.
+        grad_checkpointing: recompute activations in the backward pass instead of keeping them: less memory, more time;
+            batch normalisation then counts each step twice in its running statistics.
+    """
+
+    backbone: str = "swinv2"
+    backbone_args: dict[str, Any] = field(default_factory=dict)
+    pretrained: bool | str = False
+    inputs: tuple[Literal["primary", "auxiliary", "clinical"], ...] = ("primary", "auxiliary", "clinical")
+    fusion: Literal["concat", "gated", "attention"] = "concat"
+    shared_backbone: bool = False
+    embed_dim: int = 64
+    drop_rate: float = 0.1
+    modality_dropout: float = 0.1
+    drop_path_rate: float = 0.0
+    freeze_epochs: int = 0
+    grad_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with linear warm-up, cosine decay and a moving average of the weights.
+
+    Args:
+        lr: peak learning rate.
+        weight_decay: AdamW's decoupled decay; biases and normalisation weights are exempt.
+        warmup_fraction: share of all steps in which the learning rate rises from 0.
+        ema_decay: decay per step of the weight average used for validation and prediction; 0 switches it off.
+        label_smoothing: moves targets towards 0.5 by this share.
+        class_weight: `balanced` weighs the two classes equally in the loss.
+        loss: `bce` (binary cross-entropy) or `focal`, which plays down patients that are classified well already.
+        focal_gamma: how much it does; 0 is binary cross-entropy.
+        gradient_clip_norm: largest norm of a step's gradient.
+        layer_decay: each layer below the last learns at this share of the next one's rate; acts only where weights were
+            loaded.
+    """
+
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_fraction: float = 0.1
+    ema_decay: float = 0.98
+    label_smoothing: float = 0.0
+    class_weight: Literal["none", "balanced"] = "none"
+    loss: Literal["bce", "focal"] = "bce"
+    focal_gamma: float = 2.0
+    gradient_clip_norm: float = 1.0
+    layer_decay: float = 0.8
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Loading and augmentation.
+
+    Args:
+        batch_size: patients (treated axillae) per step.
+        num_workers: loader processes; does not change any result.
+        augment: geometric and intensity augmentation of training crops.
+        augment_strength: multiplies how far augmentation shifts, turns and changes grey values; scale stays within 5 %.
+        max_shift_mm: largest random shift of a crop's content, in millimetres where the crop (primary or auxiliary) has
+            a fixed size in millimetres.
+        test_time_copies: slightly changed copies of every crop that a prediction averages beside the crop itself, 0 to
+            8; threshold and calibration are fitted with them.
+        allow_post_nat: accept clinical features known only after NAT (`known_at: post_nat`).
+        folds: 0 takes `train` and `val` from the split column; 2 or more deal the patients of both out anew, by
+            patient, stratified by status and centre; test splits stay as they are.
+        fold: which fold (0 to `folds` - 1) validates; the others train.
+        fold_seed: draws the folds; runs that shall be pooled share it, whatever their `seed`.
+    """
+
+    batch_size: int = 16
+    num_workers: int = 0
+    augment: bool = True
+    augment_strength: float = 1.0
+    max_shift_mm: float = 4.0
+    test_time_copies: int = 0
+    allow_post_nat: bool = False
+    folds: int = 0
+    fold: int = 0
+    fold_seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Length and hardware of a training.
+
+    Args:
+        max_epochs: epochs; the learning-rate schedule spans them.
+        patience: epochs without a better validation AUC before training stops; 0 never stops early.
+        accelerator: `auto`, `cpu` or `gpu`.
+        devices: number of devices.
+        num_nodes: number of machines.
+        precision: Lightning's name of the arithmetic.
+        compile: translate the backbones with torch.compile: minutes at the start, then faster steps on a GPU.
+    """
+
+    max_epochs: int = 40
+    patience: int = 0
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """Weights & Biases mirror; local files are the truth.
+
+    Args:
+        wandb: `offline` writes to the run directory, `online` uploads, `disabled` does neither.
+        project: name of the W&B project.
+    """
+
+    wandb: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "mammo-aln"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run."""
+
+    pixels: PixelConfig = PixelConfig()
+    crop: CropConfig = CropConfig()
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = OptimConfig()
+    data: DataConfig = DataConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    log: LogConfig = LogConfig()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """What `pretrain` learns.
+
+    Args:
+        mode: `supervised` learns columns of the tables, `contrastive` which crops show one breast, `both` does both.
+        labels: columns of patients.csv or images.csv, each a head: `COLUMN` or `COLUMN:KIND`, KIND being `binary`,
+            `categorical` or `continuous`; without one the column's values tell (2 values: binary; more than 10 numbers:
+            continuous; else categorical). `patients.COLUMN` and `images.COLUMN` name the table where both have it.
+        val_share: share of the patients that validate where the cohort has no column split, or no `val` in it.
+        style_strength: 0 to 1, how far grey values are bent at random (histogram, gamma, look-up table) to stand in for
+            other vendors; 0 switches it off.
+        cross_view_share: share of the contrastive pairs of a breast with two views that are CC against MLO; the others
+            are one crop in two styles.
+        temperature: temperature of the contrastive loss.
+        projection_dim: width of the contrastive embedding.
+        contrastive_weight: weight of the contrastive loss beside the heads' in mode `both`.
+    """
+
+    mode: Literal["supervised", "contrastive", "both"] = "supervised"
+    labels: tuple[str, ...] = ()
+    val_share: float = 0.1
+    style_strength: float = 1.0
+    cross_view_share: float = 0.5
+    temperature: float = 0.2
+    projection_dim: int = 64
+    contrastive_weight: float = 0.5
+
+
+@dataclass(frozen=True)
+class PretrainSettings(Settings):
+    """All settings of a pre-training."""
+
+    pretrain: PretrainConfig = PretrainConfig()

@@ -1,0 +1,126 @@
+"""Settings of radiomic and deep features, and of the signatures fitted from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class RadiomicsConfig:
+    """Radiomic and deep features of volumes with masks, or of mammography crops.
+
+    Args:
+        families: features by IBSI's names: `stat` (first order), `ih` and `ivh` (histograms), `morph` (shape), `loc`
+            (local peaks), `spatial` (Moran's I, Geary's C), `cm` (GLCM), `rlm` (GLRLM), `szm` (GLSZM), `dzm` (GLDZM),
+            `ngt` (NGTDM), `ngl` (NGLDM).
+        filters: images they are computed on: `original`, `log` (Laplacian of Gaussian), `wavelet`. Shape and local
+            peaks come from the original alone.
+        log_sigma_mm: scales of `log`.
+        wavelet: PyWavelets' name of the wavelet; one undecimated level.
+        bins: grey levels of a fixed number of bins; the choice for intensities without a unit.
+        bin_width: width of a bin in intensity units in place of `bins`; 0 means `bins`.
+        aggregation: how texture matrices of several directions are joined: `avg` averages the features, `comb` merges
+            the matrices.
+        spacing_mm: resample volumes to this spacing (slices, rows, columns; one number for all three); empty keeps
+            the grid.
+        resample_masks: bring a mask whose geometry differs from its image's onto the image's grid; else it is refused.
+        bias_correction: N4, on sequences that are not `quantitative`.
+        normalise: `zscore` over the volume, `percentile` maps its 1st and 99th percentile to 0 and 1, or `none`; never
+            on `quantitative` sequences.
+        quantitative: sequences whose intensities have a physical unit.
+        rings_mm: widths of peritumoral rings around each region, from its edge outwards.
+        jitter_mm: shift each region, and grow or shrink it, at random by up to so many mm: a repeated measurement for
+            `radiomics fit --repeats`; 0 leaves regions as drawn.
+        jitter_seed: draws the jitter.
+        delta: add post minus pre, and that over pre, of every feature that both time points have.
+        deep_backbone: timm model whose pooled features become `deep_*` columns; empty for none.
+        deep_regions: regions that get deep features.
+        deep_pretrained: `true` (timm's weights), a path of safetensors or a checkpoint, or `false` (drawn weights).
+        deep_slices: `2d` takes the slice where the region is largest, `2.5d` also those beside it (mean).
+        deep_size_px: side of the square that the region's box with a margin is resized to.
+        deep_runs: directories of trained runs that read the mammograms: `deep_run_*` are the fused inputs of one run's
+            last layers, of patients it did not train on; the folds of one dealing give `deep_run_logit`, out of fold.
+        seed: draws the weights of a backbone that is not pretrained.
+    """
+
+    families: tuple[
+        Literal["stat", "ih", "ivh", "morph", "loc", "spatial", "cm", "rlm", "szm", "dzm", "ngt", "ngl"], ...
+    ] = ("stat", "morph", "cm", "rlm", "szm", "dzm", "ngt", "ngl")
+    filters: tuple[Literal["original", "log", "wavelet"], ...] = ("original", "log", "wavelet")
+    log_sigma_mm: tuple[float, ...] = (2.0,)
+    wavelet: str = "coif1"
+    bins: int = 32
+    bin_width: float = 0.0
+    aggregation: Literal["avg", "comb"] = "avg"
+    spacing_mm: tuple[float, ...] = ()
+    resample_masks: bool = False
+    bias_correction: bool = False
+    normalise: Literal["none", "zscore", "percentile"] = "zscore"
+    quantitative: tuple[str, ...] = ("adc",)
+    rings_mm: tuple[float, ...] = ()
+    jitter_mm: float = 0.0
+    jitter_seed: int = 0
+    delta: bool = True
+    deep_backbone: str = ""
+    deep_regions: tuple[str, ...] = ("lesion", "primary")
+    deep_pretrained: bool | str = False
+    deep_slices: Literal["2d", "2.5d"] = "2.5d"
+    deep_size_px: int = 96
+    deep_runs: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Signatures from tables of features: selection, classifiers, cross-validation.
+
+    Args:
+        alpha: largest p of the Mann-Whitney U test that keeps a feature.
+        fdr: adjust these p-values by Benjamini and Hochberg.
+        rho_max: of two features with |Spearman's rho| of at least this, one stays.
+        lasso_rule: `min` takes the penalty of least deviance, `1se` the largest within one standard error.
+        lasso_folds: folds of the LASSO's own cross-validation.
+        icc_min: smallest ICC(2,1) over repeated measurements (`--repeats`) that keeps a feature.
+        combat: bring centres to one location and scale (ComBat), learnt on training patients.
+        classifier: `auto` takes, of the eight, the simplest within one standard error of the best in inner folds; or
+            the name of one.
+        clinical: `all` declared features, or those that backward elimination by AIC leaves.
+        fusion: DLR joins radiomic and deep features before the selection (`feature`), or the scores of the two models
+            (`score`).
+        dlr_clinical: the clinical features enter the DLR model too.
+        folds: outer folds.
+        inner_folds: inner folds, which choose the classifier and fit calibration and threshold.
+        repeats: repetitions of the outer folds where the cohort has no split.
+        stability_resamples: bootstrap samples of the selection's stability; 0 for none.
+        allow_post_nat: accept clinical features known only after NAT (`known_at: post_nat`).
+        bootstrap_resamples: of every interval and test in the evaluation.
+    """
+
+    alpha: float = 0.05
+    fdr: bool = False
+    rho_max: float = 0.9
+    lasso_rule: Literal["min", "1se"] = "min"
+    lasso_folds: int = 10
+    icc_min: float = 0.75
+    combat: bool = False
+    classifier: Literal[
+        "auto",
+        "logistic",
+        "linear_svm",
+        "rbf_svm",
+        "knn",
+        "random_forest",
+        "extra_trees",
+        "boosting",
+        "naive_bayes",
+    ] = "auto"
+    clinical: Literal["all", "backward_aic"] = "all"
+    fusion: Literal["feature", "score"] = "feature"
+    dlr_clinical: bool = False
+    folds: int = 5
+    inner_folds: int = 5
+    repeats: int = 3
+    stability_resamples: int = 200
+    allow_post_nat: bool = False
+    bootstrap_resamples: int = 2000

@@ -1,0 +1,78 @@
+"""Which treated axillae a model reads, and which regions of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from mammo_aln.cohort.tables import Cohort
+from mammo_aln.crops.regions import FOUND_BY_RULE, auxiliary_names
+from mammo_aln.errors import InputError
+from mammo_aln.settings import CropConfig
+
+
+def resolve_regions(cohort: Cohort, crop: CropConfig, inputs: Sequence[str]) -> tuple[str, ...]:
+    """`primary` and the auxiliary names in order, `annotated` replaced by the names that stand in regions.csv."""
+    if "auxiliary" not in inputs:
+        return ("primary",)
+    names = auxiliary_names(cohort, crop)
+    if not names:
+        raise InputError("model.inputs holds auxiliary, yet crop.auxiliary names no region that regions.csv holds")
+    return ("primary", *names)
+
+
+def present_regions(cohort: Cohort, regions: Sequence[str]) -> list[str]:
+    """Auxiliary names of a model that this cohort can hold: those of its regions.csv and those found by rule."""
+    return [
+        name
+        for name in regions
+        if name != "primary" and (name in FOUND_BY_RULE or name in set(cohort.regions["region"]))
+    ]
+
+
+def usable_units(patients: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
+    """Eligible rows of the given splits; of training and validation only those whose status is known."""
+    known = patients["aln_status"].notna() | ~patients["split"].isin(["train", "val"])
+    return patients[patients["eligible"] & patients["split"].isin(splits) & known].reset_index(drop=True)
+
+
+def cohort_flow(patients: pd.DataFrame, splits: Sequence[str], read: pd.DataFrame) -> list[dict[str, Any]]:
+    """Steps from the table to the rows that were scored, each with its number and why rows were left out.
+
+    Args:
+        patients: the whole patients table.
+        splits: splits that were asked for.
+        read: rows that the model scored.
+    """
+    steps: list[dict[str, Any]] = [{"step": "treated axillae in patients.csv", "n": len(patients)}]
+    asked = patients[patients["split"].isin(splits)]
+    steps.append({"step": f"in split {', '.join(splits)}", "n": len(asked)})
+    barred = asked[~asked["eligible"]]
+    if len(barred):
+        reasons = (
+            barred["exclusion_reason"]
+            if "exclusion_reason" in barred
+            else pd.Series("not eligible", index=barred.index)
+        )
+        excluded = reasons.fillna("no reason given").replace("", "no reason given").value_counts().to_dict()
+        steps.append({"step": "eligible", "n": len(asked) - len(barred), "excluded": excluded})
+    usable = usable_units(patients, splits)
+    unknown = len(asked) - len(barred) - len(usable)
+    if unknown:
+        steps.append({"step": "with known status", "n": len(usable), "excluded": {"status unknown": unknown}})
+    if len(usable) != len(read):
+        steps.append(
+            {"step": "with an input to read", "n": len(read), "excluded": {"no crop": len(usable) - len(read)}}
+        )
+    steps.append({"step": "scored", "n": len(read)})
+    return steps
+
+
+def require_both_classes(patients: pd.DataFrame, split: str) -> None:
+    """`InputError` unless a split holds both outcomes."""
+    labels = patients.loc[patients["split"] == split, "aln_status"].dropna()
+    if labels.nunique() < 2:
+        found = "no patient" if labels.empty else f"only aln_status = {int(labels.iloc[0])} ({len(labels)} rows)"
+        raise InputError(f"patients.csv, split = {split!r}: {found}; both 0 and 1 are needed")

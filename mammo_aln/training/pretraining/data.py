@@ -1,0 +1,297 @@
+"""Breasts as batches to pre-train on: crops in random styles, in pairs for contrast, each with its labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import Dataset
+
+from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.tables import Cohort
+from mammo_aln.crops.build import CropSet, build_crops
+from mammo_aln.crops.cards import grouped_cards
+from mammo_aln.crops.derive import PIXEL_PATH_VERSION
+from mammo_aln.crops.store.store import CropStore
+from mammo_aln.errors import InputError
+from mammo_aln.progress import say
+from mammo_aln.settings import STRATEGIES, PretrainConfig, PretrainSettings
+from mammo_aln.training.data.augment import CropAugmentation
+from mammo_aln.training.data.batches import CropLoader, stacked
+from mammo_aln.training.data.samplers import EpochSampler
+from mammo_aln.training.data.units import present_regions, resolve_regions
+from mammo_aln.training.pretraining.breasts import LEARNT_FROM, breasts_of, label_cells
+from mammo_aln.training.pretraining.heads import Column, Head, find_columns, fit_head
+from mammo_aln.training.pretraining.style import randomise_style
+
+ALONE, FIRST, SECOND = -1, 0, 1
+"""Role of a crop in a batch: no partner, first of a pair, second of a pair."""
+
+
+@dataclass(frozen=True)
+class BreastArrays:
+    """What the dataset needs of a split: item i, one region of one breast, has crops `first[i]:first[i + 1]`.
+
+    Attributes:
+        first: (items + 1,).
+        keys: content keys in the crop store (crops,).
+        view: CC, MLO or other, as numbers (crops,).
+        labels: float32 (crops, heads), NaN = missing.
+        patient: number of each item's patient (items,).
+    """
+
+    first: np.ndarray
+    keys: np.ndarray
+    view: np.ndarray
+    labels: np.ndarray
+    patient: np.ndarray
+
+
+def draw_pair(views: np.ndarray, cross_view_share: float, rng: np.random.Generator) -> tuple[int, int]:
+    """Places of two crops of a breast: of different views in `cross_view_share` of the draws, else one crop twice."""
+    first = int(rng.integers(len(views)))
+    others = np.flatnonzero(views != views[first])
+    crosses = rng.random() < cross_view_share
+    return first, int(rng.choice(others)) if crosses and len(others) else first
+
+
+class BreastDataset(Dataset[dict[str, Any]]):
+    """Item (epoch, i) as crops with role and labels; in training each in a random pose and style.
+
+    In contrastive modes an item begins with a pair, in two styles. Training heads learn from the same two crops;
+    validation adds all crops of the item as they are, for the heads.
+    """
+
+    def __init__(
+        self,
+        arrays: BreastArrays,
+        store: CropStore,
+        augmentation: CropAugmentation | None,
+        settings: PretrainConfig,
+        seed: int,
+        training: bool,
+    ) -> None:
+        self.arrays, self.store, self.augmentation = arrays, store, augmentation
+        self.settings, self.seed, self.training = settings, seed, training
+
+    def __len__(self) -> int:
+        return len(self.arrays.patient)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict[str, Any]:
+        epoch, number = item
+        first, last = self.arrays.first[number], self.arrays.first[number + 1]
+        labels = self.arrays.labels[first:last]
+        places: list[int] = []
+        if self.settings.mode != "supervised":
+            rng = np.random.default_rng((self.seed, epoch, number))
+            places += draw_pair(self.arrays.view[first:last], self.settings.cross_view_share, rng)
+        paired = len(places)
+        if self.settings.mode == "supervised" or (self.settings.mode == "both" and not self.training):
+            places += range(last - first)
+        changed = len(places) if self.training else paired
+        crops = [self._crop(first + place) for place in places]
+        crops = [
+            self._changed(crop, (self.seed, epoch, number, nth)) if nth < changed else crop
+            for nth, crop in enumerate(crops)
+        ]
+        wanted = labels[places].copy()
+        if not self.training:
+            wanted[:paired] = np.nan  # validation judges the heads on crops as they are
+        roles = [FIRST, SECOND][:paired] + [ALONE] * (len(places) - paired)
+        return {
+            "crops": crops,
+            "role": np.array(roles, np.int64),
+            "labels": wanted,
+            "patient": self.arrays.patient[number],
+            "index": number,
+        }
+
+    def _crop(self, place: int) -> np.ndarray:
+        return self.store.read_values(str(self.arrays.keys[place]))
+
+    def _changed(self, crop: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
+        if self.settings.style_strength > 0:
+            crop = randomise_style(crop, self.settings.style_strength, np.random.default_rng((*seed, 1)))
+        return crop if self.augmentation is None else self.augmentation(crop, seed)
+
+
+def pack(items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor | np.ndarray]:
+    """B items with N crops: crops (N, 1, S, S), role (N,), labels (N, heads), unit (N,); patient and index (B,)."""
+    crops = [crop for item in items for crop in item["crops"]]
+    return {
+        "crops": stacked(crops, crops[0].shape[-1]),
+        "role": np.concatenate([item["role"] for item in items]),
+        "labels": np.concatenate([item["labels"] for item in items]),
+        "unit": np.repeat(np.arange(len(items)), [len(item["crops"]) for item in items]),
+        "patient": np.array([item["patient"] for item in items]),
+        "index": np.array([item["index"] for item in items]),
+    }
+
+
+class PretrainData(pl.LightningDataModule):
+    """A cohort's breasts, from DICOM files to batches; the outcome is not needed, boxes only where the crop is.
+
+    Args:
+        cohort: the tables, read with `outcome=False`.
+        settings: all settings.
+        store: crop store; by default `.crops` in the cohort folder.
+
+    Raises:
+        InputError: columns or settings that don't go together.
+    """
+
+    def __init__(self, cohort: Cohort, settings: PretrainSettings, store: Path | None = None) -> None:
+        super().__init__()
+        crop, wanted = settings.crop, settings.pretrain
+        if crop.strategy == "all":
+            raise InputError(f"crop.strategy: a network reads one crop; expected one of {', '.join(STRATEGIES)}")
+        self.settings, self.store, self.whole_cohort = settings, store, cohort
+        self.columns: tuple[Column, ...] = ()
+        if wanted.mode != "contrastive":
+            if not wanted.labels:
+                raise InputError(f"pretrain.mode = {wanted.mode}: pretrain.labels is empty; name columns to learn")
+            self.columns = find_columns(cohort, wanted.labels)
+        elif wanted.labels:
+            raise InputError("pretrain.mode = contrastive reads no labels: leave pretrain.labels out, or take `both`")
+        self.regions = resolve_regions(cohort, crop, settings.model.inputs)
+        self.crop = replace(crop, auxiliary=tuple(present_regions(cohort, self.regions)))
+        self.cohort = breasts_of(cohort, crop, seed=settings.seed, val_share=wanted.val_share)
+        self.heads: tuple[Head, ...] = ()
+        self.begin: tuple[int, int] | None = None
+        """Epoch and step at which training goes on; None begins at the first."""
+        self._crop_set: CropSet | None = None
+        self._arrays: dict[str, BreastArrays] = {}
+
+    @property
+    def crop_set(self) -> CropSet:
+        """The crops of the breasts that train and validate, built where they are missing."""
+        if self._crop_set is None:
+            self._crop_set = build_crops(self.cohort, self.settings.pixels, self.crop, store=self.store)
+        return self._crop_set
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Pixel and crop settings and the steps taken (recipe cards)."""
+        made = self.crop_set.recipe
+        return {"pixel_path_version": PIXEL_PATH_VERSION, **made, "cards": grouped_cards(made["cards"])}
+
+    def content(self) -> str:
+        """SHA-256 of what the tables say, the label columns among it."""
+        tables = {"patients": self.whole_cohort.patients, "images": self.whole_cohort.images}
+        key = {"patients": "unit_id", "images": "image_id"}
+        labels = [
+            [
+                one.table,
+                one.column,
+                sorted(
+                    zip(*(tables[one.table][name].astype(str) for name in (key[one.table], one.column)), strict=True)
+                ),
+            ]
+            for one in self.columns
+        ]
+        text = json.dumps([cohort_content(self.whole_cohort), labels], ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def prepare_data(self) -> None:
+        """Build every missing crop, straight from the DICOM files."""
+        _ = self.crop_set
+
+    def setup(self, stage: str | None = None) -> None:
+        """Fit the heads on the training crops and gather what each split's dataset reads."""
+        if self._arrays:
+            return
+        crops = self._readable()
+        split = crops["unit_id"].map(self.cohort.patients.set_index("unit_id")["split"])
+        cells = {one: label_cells(self.cohort, crops, one.table, one.column) for one in self.columns}
+        self.heads = tuple(fit_head(one, cells[one][split == "train"]) for one in self.columns)
+        labels = np.full((len(crops), len(self.heads)), np.nan, np.float32)
+        for place, (head, found) in enumerate(zip(self.heads, cells.values(), strict=True)):
+            labels[:, place] = head.encode(found)
+        if self.settings.pretrain.mode == "supervised":
+            taught = np.flatnonzero(~np.isnan(labels).all(axis=1))
+            crops, split, labels = crops.iloc[taught], split.iloc[taught], labels[taught]
+        for name in LEARNT_FROM:
+            mine = (split == name).to_numpy()
+            if not mine.any():
+                raise InputError(f"pre-training has no crop with a label in split {name}")
+            self._arrays[name] = _gather(crops[mine], labels[mine])
+        self._tell()
+
+    def train_dataloader(self) -> CropLoader:
+        """Shuffled batches in random styles."""
+        return self._loader("train", training=True)
+
+    def val_dataloader(self) -> CropLoader:
+        """The validation breasts, in order, the same at every epoch."""
+        return self._loader("val", training=False)
+
+    def learnt_from(self) -> pd.DataFrame:
+        """Crops whose pixels or labels shape the weights: `patient_id`, `image_id` and the rest of the crop table."""
+        self.setup()
+        table = self.crop_set.table
+        return table[table["key"].isin(set(self._arrays["train"].keys))]
+
+    def _readable(self) -> pd.DataFrame:
+        table = self.crop_set.table
+        wanted = [
+            name
+            for name in self.regions
+            if ("primary" if name == "primary" else "auxiliary") in self.settings.model.inputs
+        ]
+        table = table[table["region"].isin(wanted)]
+        return table.sort_values(["unit_id", "region", "view", "image_id", "ordinal"], kind="stable")
+
+    def _loader(self, split: str, *, training: bool) -> CropLoader:
+        data, seed = self.settings.data, self.settings.seed
+        arrays = self._arrays[split]
+        augmentation = CropAugmentation(self.crop, data) if data.augment else None
+        dataset = BreastDataset(
+            arrays, self.crop_set.open_store(), augmentation, self.settings.pretrain, seed, training
+        )
+        sampler = EpochSampler(
+            len(arrays.patient),
+            seed=seed,
+            shuffle=training,
+            batch_size=data.batch_size,
+            begin=self.begin if training else None,
+        )
+        return CropLoader(
+            dataset,
+            batch_size=data.batch_size,
+            sampler=sampler,
+            collate_fn=pack,
+            num_workers=data.num_workers,
+            persistent_workers=data.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # as in MammoDataModule.loader: torch's global state must not be drawn from
+            generator=torch.Generator(),
+        )
+
+    def _tell(self) -> None:
+        counts = ", ".join(f"{len(self._arrays[name].patient)} breasts to {name}" for name in LEARNT_FROM)
+        heads = "; ".join(
+            f"{head.name}: {head.kind}, {int((~np.isnan(self._arrays['train'].labels[:, place])).sum())} labels"
+            for place, head in enumerate(self.heads)
+        )
+        say(f"pre-training, {self.settings.pretrain.mode}: {counts}{'; ' if heads else ''}{heads}")
+
+
+def _gather(crops: pd.DataFrame, labels: np.ndarray) -> BreastArrays:
+    group = crops.groupby(["unit_id", "region"], sort=False)
+    number = group.ngroup().to_numpy()
+    owners = group["patient_id"].first()
+    return BreastArrays(
+        first=np.concatenate([[0], np.cumsum(np.bincount(number))]),
+        keys=crops["key"].to_numpy(str),
+        view=pd.factorize(crops["view"])[0],
+        labels=labels,
+        patient=pd.factorize(owners)[0].astype(np.int64),
+    )

@@ -1,0 +1,180 @@
+"""The network and the LightningModule of pre-training: one backbone, a head per label, an embedding for contrast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from mammo_aln.model.backbones import LearningNetwork
+from mammo_aln.model.learner import Learner, averaged, plain_settings
+from mammo_aln.model.network import FeatureNorm, crop_encoder
+from mammo_aln.settings import ModelConfig, OptimConfig, PretrainConfig
+from mammo_aln.training.pretraining.contrastive import nt_xent, partner_found
+from mammo_aln.training.pretraining.data import ALONE, FIRST, SECOND
+from mammo_aln.training.pretraining.heads import Head
+from mammo_aln.training.pretraining.masked_loss import head_metric, masked_loss, split_outputs
+
+BODY = "encoders.shared.backbone.body."
+"""Where the backbone's own weights stand in the network's state, as in a classifier whose regions share one."""
+
+
+class PretrainNetwork(LearningNetwork):
+    """Crops in; the heads' outputs and the contrastive embedding out, each where the mode has it.
+
+    Args:
+        model: backbone and its starting weights, width of a crop's token.
+        pretrain: mode and width of the embedding.
+        outputs: sum of the heads' widths.
+        size_px: side of the crops in pixels.
+    """
+
+    def __init__(self, model: ModelConfig, pretrain: PretrainConfig, outputs: int, size_px: int) -> None:
+        super().__init__()
+        width = model.embed_dim
+        self.encoders = nn.ModuleDict({"shared": crop_encoder(model, size_px)})
+        self.drop = nn.Dropout(model.drop_rate)
+        self.heads = nn.Linear(width, outputs) if pretrain.mode != "contrastive" else None
+        self.project = (
+            nn.Sequential(FeatureNorm(width), nn.ReLU(), nn.Linear(width, pretrain.projection_dim))
+            if pretrain.mode != "supervised"
+            else None
+        )
+
+    def forward(self, crops: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Map crops (N, 1, S, S) to outputs (N, outputs) and embeddings (N, projection_dim)."""
+        token = self.encoders["shared"](crops, self.frozen)
+        outputs = self.heads(self.drop(token)).float() if self.heads is not None else None
+        return outputs, self.project(token).float() if self.project is not None else None
+
+
+class WholeSplit(Metric):
+    """Outputs and labels of a whole split, gathered over batches and ranks."""
+
+    full_state_update = False
+    outputs: list[Tensor]
+    labels: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("outputs", "labels"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, outputs: Tensor, labels: Tensor) -> None:
+        """Add a batch, each (N, ...)."""
+        self.outputs.append(outputs.detach())
+        self.labels.append(labels.detach())
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """All of them."""
+        return dim_zero_cat(self.outputs), dim_zero_cat(self.labels)
+
+
+class PretrainModule(Learner):
+    """Learns the heads' labels, which crops show one breast, or both.
+
+    Args:
+        model: settings of the network.
+        optim: settings of the optimiser.
+        pretrain: mode, temperature, weights.
+        heads: what each label column is, as plain dicts in checkpoints.
+        size_px: side of the crops in pixels.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        optim: OptimConfig,
+        pretrain: PretrainConfig,
+        heads: Sequence[Head],
+        size_px: int,
+    ) -> None:
+        super().__init__()
+        plain: dict[str, Any] = {
+            "model": plain_settings(model),
+            "optim": plain_settings(optim),
+            "pretrain": plain_settings(pretrain),
+            "heads": [plain_settings(head) for head in heads],
+            "size_px": int(size_px),
+            "total_steps": None,
+        }
+        self.save_hyperparameters(plain)
+        self.model_config, self.optim_config, self.pretrain, self.heads = model, optim, pretrain, tuple(heads)
+        self.network: PretrainNetwork = PretrainNetwork(model, pretrain, sum(head.width for head in heads), size_px)
+        self.average = averaged(self.network, optim)
+        self.train_mean = MeanMetric()
+        # As in AxillaryClassifier: an epoch that was interrupted logs what the whole one would have.
+        self.train_mean.persistent(True)
+        self.val_outputs = WholeSplit()
+        self.val_contrast, self.val_found = MeanMetric(), MeanMetric()
+
+    def forward(self, crops: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Outputs and embeddings: of the learning weights in training mode, of the averaged ones in evaluation."""
+        network = self.network if self.training or self.average is None else self.average.network
+        return network(crops)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch."""
+        if batch_idx == 0:
+            self.train_mean.reset()
+        self.freeze_loaded(self.current_epoch < self.model_config.freeze_epochs)
+        outputs, embedding = self(batch["crops"])
+        parts = []
+        if outputs is not None:
+            parts.append(masked_loss(outputs, batch["labels"], self.heads, self.optim_config.label_smoothing))
+        if embedding is not None:
+            weight = self.pretrain.contrastive_weight if outputs is not None else 1.0
+            parts.append(weight * nt_xent(*_pairs(embedding, batch), self.pretrain.temperature))
+        loss = torch.stack(parts).sum()
+        self.train_mean.update(loss.detach(), len(batch["index"]))
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean training loss."""
+        self.log("train_loss", self.train_mean.compute(), prog_bar=True)
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin anew."""
+        for metric in (self.val_outputs, self.val_contrast, self.val_found):
+            metric.reset()
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Collect outputs of crops as they are, and the contrastive loss of pairs."""
+        outputs, embedding = self(batch["crops"])
+        if outputs is not None:
+            plain = batch["role"] == ALONE
+            self.val_outputs.update(outputs[plain], batch["labels"][plain])
+        if embedding is not None:
+            first, second, patient = _pairs(embedding, batch)
+            self.val_contrast.update(nt_xent(first, second, patient, self.pretrain.temperature), len(patient))
+            self.val_found.update(partner_found(first, second, patient))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the whole validation split says of each head, and of the pairs."""
+        parts = []
+        if self.heads:
+            outputs, labels = self.val_outputs.compute()
+            parts.append(masked_loss(outputs, labels, self.heads))
+            for place, (head, output) in enumerate(zip(self.heads, split_outputs(outputs, self.heads), strict=True)):
+                self.log(*head_metric(head, output, labels[:, place]))
+        if self.pretrain.mode != "supervised":
+            contrast = self.val_contrast.compute()
+            weight = self.pretrain.contrastive_weight if self.heads else 1.0
+            parts.append(weight * contrast)
+            self.log("val_contrastive_loss", contrast)
+            self.log("val_partner_found", self.val_found.compute())
+        self.log("val_loss", torch.stack(parts).sum(), prog_bar=True)
+
+    def backbone_weights(self) -> dict[str, Tensor]:
+        """The backbone's weights under the names that `--model.pretrained` reads: averaged ones where they are kept."""
+        network = self.average.network if self.average is not None else self.network
+        return {name: value for name, value in network.state_dict().items() if name.startswith(BODY)}
+
+
+def _pairs(embedding: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """First and second embeddings of the pairs (B, D), and their patients (B,)."""
+    return embedding[batch["role"] == FIRST], embedding[batch["role"] == SECOND], batch["patient"]

@@ -1,0 +1,161 @@
+"""One pre-training, from a cohort to `pretrained.safetensors`, the file that `train --model.pretrained` begins from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from mammo_aln import __version__
+from mammo_aln.cohort.tables import read_cohort
+from mammo_aln.errors import InputError
+from mammo_aln.files import json_ready, write_csv, write_json, written_whole
+from mammo_aln.machine.hardware import require_hardware
+from mammo_aln.model.backbones import rule_of
+from mammo_aln.model.weights import PRETRAINED_FILE, PRETRAINED_KEY, origin_of
+from mammo_aln.progress import say
+from mammo_aln.runs.identity import file_digest, run_identity
+from mammo_aln.runs.record import read_state
+from mammo_aln.settings import PretrainSettings
+from mammo_aln.training.leak_guard import Seen, seen_by
+from mammo_aln.training.pretraining.data import PretrainData
+from mammo_aln.training.pretraining.module import PretrainModule
+from mammo_aln.training.train import carry_out, fit_module
+
+
+def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, store: Path | None = None) -> Path:
+    """Pre-train, or go on with it, or do nothing where it is done; returns the run's `pretrained.safetensors`.
+
+    Args:
+        cohort_folder: cohort with patients.csv and images.csv; outcome, regions and split are optional. Patients of a
+            test split are never read.
+        out: folder of runs; the run's own folder in it is named by its identity.
+        settings: all settings.
+        store: crop store; by default `.crops` in the cohort folder.
+
+    Raises:
+        InputError: whatever of the cohort, the settings or the machine does not allow it (nothing is written then), or
+            another process that trains this very run.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: expected a folder, a file stands there")
+    settings = _of_images(settings)
+    require_hardware(settings.trainer)
+    data, run, identity = _planned(cohort_folder, out, settings, store)
+    if read_state(run)["state"] == "completed":
+        say(f"run {run.name} is completed already; nothing to train")
+        return run / PRETRAINED_FILE
+    data.setup("fit")
+    torch.manual_seed(settings.seed)
+    module = PretrainModule(settings.model, settings.optim, settings.pretrain, data.heads, settings.crop.size_px)
+    carry_out(
+        run,
+        settings,
+        identity,
+        fit=lambda: _fit(run, data, module, settings),
+        finish=lambda: _export(run, data, module, settings),
+    )
+    return run / PRETRAINED_FILE
+
+
+def finished_weights(
+    cohort_folder: Path, out: Path, settings: PretrainSettings, *, store: Path | None = None
+) -> Path | None:
+    """The file that `pretrain_run` has made of the same arguments, or None; nothing is trained, any machine may ask."""
+    run = _planned(cohort_folder, out, _of_images(settings), store)[1]
+    return run / PRETRAINED_FILE if read_state(run)["state"] == "completed" else None
+
+
+def _planned(
+    cohort_folder: Path, out: Path, settings: PretrainSettings, store: Path | None
+) -> tuple[PretrainData, Path, dict[str, Any]]:
+    """Data with its crops built, the run's directory, and what its id was made from."""
+    cohort = read_cohort(cohort_folder, need=("patients", "images"), outcome=False)
+    data = PretrainData(cohort, settings, store)
+    data.prepare_data()
+    run_id, identity = run_identity(settings, data.content(), data.crop_set.table["key"].tolist())
+    return data, out / run_id, identity
+
+
+def _of_images(settings: PretrainSettings) -> PretrainSettings:
+    """The settings without what only the outcome's model has a use for.
+
+    Raises:
+        InputError: no input is an image, or a setting that would do nothing.
+    """
+    inputs = tuple(name for name in settings.model.inputs if name != "clinical")
+    if not inputs:
+        raise InputError(
+            "model.inputs = clinical: pre-training learns from images; expected primary, auxiliary or both"
+        )
+    if settings.trainer.patience:
+        raise InputError(
+            "trainer.patience: a pre-training keeps its last weights; expected 0, and max_epochs to end it"
+        )
+    if settings.optim.class_weight != "none":
+        raise InputError("optim.class_weight weighs the outcome's classes, pre-training has none; expected none")
+    if settings.optim.loss != "bce":
+        raise InputError(
+            f"optim.loss = {settings.optim.loss}: pre-training's heads have losses of their own; expected bce"
+        )
+    if settings.data.folds:
+        raise InputError("data.folds deals out the outcome's patients; a pre-training has one split; expected 0")
+    return replace(settings, model=replace(settings.model, inputs=inputs))
+
+
+def _fit(run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings) -> None:
+    heads = [head["name"] for head in module.hparams["heads"]]
+    frozen = json_ready(
+        {
+            "run_id": run.name,
+            "recipe": data.recipe,
+            "heads": heads,
+            "pretraining": _inherited(settings),
+            "trained_on": [_seen(run, data).to_state()],
+        }
+    )
+    write_json(run / "recipe.json", data.recipe)
+    fit_module(run, data, module, settings, frozen)
+
+
+def _inherited(settings: PretrainSettings) -> list[dict[str, Any]]:
+    """Whom the weights that this pre-training begins from have seen already."""
+    origin = origin_of(settings.model.pretrained)
+    return list(origin["seen"]) if origin else []
+
+
+def _seen(run: Path, data: PretrainData) -> Seen:
+    return seen_by(run.name, data.whole_cohort, data.learnt_from(), data.crop_set.open_store())
+
+
+def _export(run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings) -> dict[str, Any]:
+    """Write the backbone of `last.ckpt` and what a reader must know of it; the file's digest."""
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    shape = {"pixels": data.recipe["pixels"], "crop": {**data.recipe["crop"], "auxiliary": []}}
+    about = {
+        "run_id": run.name,
+        "package_version": __version__,
+        "backbone": settings.model.backbone,
+        "timm_name": rule_of(settings.model.backbone).timm_name,
+        "backbone_args": settings.model.backbone_args,
+        "size_px": settings.crop.size_px,
+        "in_chans": 1,
+        "mode": settings.pretrain.mode,
+        "labels": list(settings.pretrain.labels),
+        "crop": shape["crop"],
+        "recipe_digest": hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16],
+        "seen": [*_inherited(settings), _seen(run, data).to_state()],
+    }
+    weights = {name: value.cpu().contiguous().clone() for name, value in module.backbone_weights().items()}
+    # One key: the library writes several in an order of its own, and the same run must give the same bytes.
+    metadata = {PRETRAINED_KEY: json.dumps(json_ready(about), sort_keys=True)}
+    write_csv(run / "exclusions.csv", data.crop_set.exclusions)
+    with written_whole(run / PRETRAINED_FILE) as part:
+        safetensors.torch.save_file(weights, part, metadata=metadata)
+    return {"pretrained": file_digest(run / PRETRAINED_FILE)}

@@ -1,0 +1,35 @@
+"""Free memory under a control group's limit, in the kernel's two layouts (cgroup-v1/memory.rst, cgroup-v2.rst)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mammo_aln.machine.memory import free_memory_gb, free_of_groups
+
+
+def written(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+def test_a_jobs_limit_counts_in_version_2_and_its_file_cache_does_not(tmp_path: Path) -> None:
+    written(tmp_path / "slurm/job_7/step_0", memory__max="max\n", memory__current="3000\n")
+    stat = "anon 2500\ninactive_file 400\n"
+    written(tmp_path / "slurm/job_7", memory__max="8000\n", memory__current="3000\n", memory__stat=stat)
+    assert list(free_of_groups(["0::/slurm/job_7/step_0"], tmp_path)) == [5400]
+
+
+def test_version_1_and_a_container_whose_own_group_is_the_root(tmp_path: Path) -> None:
+    written(tmp_path / "memory", memory__limit_in_bytes="9000\n", memory__usage_in_bytes="1000\n")
+    deep = tmp_path / "memory/a/b"
+    written(deep, memory__limit_in_bytes="5000\n", memory__usage_in_bytes="4500\n")
+    lines = ["8:pids:/x", "4:memory:/a/b", "1:name=systemd:/x"]
+    assert sorted(free_of_groups(lines, tmp_path)) == [500, 8000]
+    written(tmp_path, memory__max="700\n", memory__current="100\n")
+    assert list(free_of_groups(["0::/"], tmp_path)) == [600]
+
+
+def test_this_machine_has_some() -> None:
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    assert 0 < free_memory_gb() <= int(total.split()[1]) * 1024 / 1e9

@@ -1,0 +1,113 @@
+"""A run's identity: what enters, what does not; settings survive their file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mammo_aln.errors import InputError
+from mammo_aln.runs.identity import run_identity
+from mammo_aln.runs.lock import held_alone
+from mammo_aln.runs.record import read_settings, write_settings
+from mammo_aln.settings import Settings
+
+BASE = Settings()
+
+
+def changed(section: str, **keys) -> Settings:
+    return replace(BASE, **{section: replace(getattr(BASE, section), **keys)})
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        (changed("data", num_workers=7), True),
+        (changed("trainer", accelerator="cpu", devices=2), True),
+        (changed("log", wandb="disabled", project="other"), True),
+        (changed("model", inputs=("clinical", "primary", "auxiliary")), True),
+        (replace(BASE, seed=1), False),
+        (changed("crop", size_mm=60.0), False),
+        (changed("crop", auxiliary=("peritumoral",)), False),
+        (changed("model", backbone="resnet50"), False),
+        (changed("data", allow_post_nat=True), False),
+        (changed("trainer", max_epochs=3), False),
+        (changed("data", folds=3), False),
+    ],
+)
+def test_only_settings_that_shape_the_result_change_the_id(settings: Settings, same: bool) -> None:
+    assert (run_identity(settings, "c", ["k"])[0] == run_identity(BASE, "c", ["k"])[0]) is same
+
+
+def test_auxiliary_crops_do_not_enter_a_run_that_reads_none() -> None:
+    primary = changed("model", inputs=("primary",))
+    other = replace(primary, crop=replace(primary.crop, auxiliary=("peritumoral",), auxiliary_size_mm=30.0))
+    assert run_identity(primary, "c", [])[0] == run_identity(other, "c", [])[0]
+
+
+def test_crops_do_not_enter_a_run_that_reads_no_image() -> None:
+    clinical = changed("model", inputs=("clinical",))
+    other = replace(
+        clinical, crop=replace(clinical.crop, size_mm=30.0), pixels=replace(clinical.pixels, voi="percentile")
+    )
+    assert run_identity(clinical, "c", [])[0] == run_identity(other, "c", [])[0]
+
+
+def test_cohort_and_crops_change_the_id_but_their_order_does_not() -> None:
+    ids = {
+        run_identity(BASE, content, keys)[0] for content, keys in [("c", ["a", "b"]), ("d", ["a", "b"]), ("c", ["a"])]
+    }
+    assert len(ids) == 3
+    assert run_identity(BASE, "c", ["b", "a"])[0] in ids
+
+
+def test_pretrained_weights_enter_by_content(tmp_path) -> None:
+    for name, content in (("one.pt", b"1"), ("same.pt", b"1"), ("two.pt", b"2")):
+        (tmp_path / name).write_bytes(content)
+    ids = [
+        run_identity(changed("model", pretrained=str(tmp_path / n)), "c", [])[0]
+        for n in ("one.pt", "same.pt", "two.pt")
+    ]
+    assert ids[0] == ids[1] != ids[2]
+    with pytest.raises(InputError, match=r"missing\.pt"):
+        run_identity(changed("model", pretrained=str(tmp_path / "missing.pt")), "c", [])
+
+
+def test_settings_survive_their_file(tmp_path) -> None:
+    settings = replace(changed("model", backbone_args={"depths": [1, 2]}, inputs=("primary",)), seed=9)
+    write_settings(tmp_path, settings)
+    assert read_settings(tmp_path) == settings
+
+
+def test_settings_of_an_older_version_are_read_and_those_of_a_newer_one_refused(tmp_path: Path) -> None:
+    write_settings(tmp_path, replace(BASE, seed=9))
+    plain = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del plain["log"], plain["optim"]["layer_decay"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+    assert read_settings(tmp_path) == replace(BASE, seed=9)
+    plain["optim"]["momentum"], plain["tomorrow"] = 0.9, {}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+    with pytest.raises(InputError, match="tomorrow"):
+        read_settings(tmp_path)
+    del plain["tomorrow"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+    with pytest.raises(InputError, match=r"optim\.momentum"):
+        read_settings(tmp_path)
+
+
+def test_a_run_is_held_by_one_process_until_that_ends_however_it_ends(tmp_path: Path) -> None:
+    code = "import sys, time; from pathlib import Path; from mammo_aln.runs.record import held_alone\n"
+    code += "with held_alone(Path(sys.argv[1])): print('held', flush=True); time.sleep(300)"
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(InputError, match=f"process {other.pid} on .* is training this run"), held_alone(tmp_path):
+        pass
+    other.kill()
+    other.wait()
+    with held_alone(tmp_path):
+        pass

@@ -1,0 +1,161 @@
+"""The command line: fast help, one plain line for whatever is wrong, exit codes."""
+
+from __future__ import annotations
+
+import inspect
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from mammo_aln.cli import VERBS, main
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "mammo_aln", *words], capture_output=True, text=True, check=False)
+
+
+def test_help_is_fast_and_names_every_verb() -> None:
+    seconds = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        done = run("--help")
+        seconds.append(time.perf_counter() - begun)
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in VERBS)
+    heavy = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "mammo_aln", "--help"], capture_output=True, text=True, check=False
+    ).stderr
+    assert not [name for name in ("torch", "pandas", "numpy", "matplotlib", "jsonargparse") if f"| {name}\n" in heavy]
+    assert statistics.median(seconds) < 2.0  # a loaded machine; the benchmark measures the 0.5 s
+
+
+@pytest.mark.parametrize("verb", list(VERBS))
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    assert f"mammo-aln {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train", "x", "--out", "y", "--crop.strategy=circle"], ["crop.strategy", "fixed_5cm", "circle"]),
+        (["train", "x", "--out", "y", "--crop.sized_px=3"], ["crop.sized_px", "unknown key", "crop.size_px"]),
+        (["train", "x", "--out", "y", "--crop.size_px=big"], ["crop.size_px", "int", "big"]),
+        (["train", "x", "--out", "y", "--model.inputs=[primary,mri]"], ["model.inputs", "auxiliary", "mri"]),
+        (["train", "x", "--out", "y", "--config", "nowhere.yaml"], ["nowhere.yaml", "no such file"]),
+        (["train", "x"], ["--out"]),
+        (["train", "x", "z", "--out", "y"], ["'z'"]),
+        (["nonsense"], ["nonsense", "train"]),
+        (["train", "x", "--out"], ["--out", "value is missing"]),
+        (["evaluate", "--out", "o"], ["files"]),
+        (["evaluate", "f.csv", "--out", "o", "--resamples=0"], ["resamples", "2 or more", "got 0"]),
+        (["train", "x", "--out", "y", "--crop.size_px=0"], ["crop.size_px", "8 or more", "got 0"]),
+        (["train", "x", "--out", "y", "--crop.size_mm=-3"], ["crop.size_mm", "above 0", "got -3"]),
+        (["train", "x", "--out", "y", "--trainer.max_epochs=0"], ["trainer.max_epochs", "1 or more"]),
+        (["train", "x", "--out", "y", "--optim.lr=0", "--data.batch_size=0"], ["optim.lr", "data.batch_size"]),
+        (["train", "x", "--cohort=z", "--out", "y"], ["--cohort", "twice", "'x'"]),
+    ],
+)
+def test_wrong_words_get_one_line_and_exit_code_2(
+    words: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert all(part in captured.err for part in expected), captured.err
+
+
+@pytest.mark.parametrize(
+    "words", [["doctor", "c"], ["doctor", "--cohort", "c"], ["check", "c"], ["check", "--cohort=c"]]
+)
+def test_a_cohort_is_the_first_word_or_an_option(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from mammo_aln import verbs
+
+    given: list[str] = []
+
+    def verb(cohort: Path) -> int:
+        """Note the cohort."""
+        given.append(str(cohort))
+        return 0
+
+    monkeypatch.setattr(verbs, words[0], verb)
+    assert main(words) == 0
+    assert given == ["c"]
+
+
+def test_what_a_library_prints_stays_off_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mammo_aln import verbs
+
+    def check(cohort: Path) -> Path:
+        """Chatter."""
+        print("a library greets")
+        return cohort
+
+    monkeypatch.setattr(verbs, "check", check)
+    assert main(["check", "made/this"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "made/this\n"
+    assert "greets" in captured.err
+
+
+def test_every_limit_names_a_setting() -> None:
+    from mammo_aln import verbs
+    from mammo_aln.settings import ClusterConfig, PretrainSettings
+    from mammo_aln.settings.limits import LIMITS
+
+    kinds = get_type_hints(PretrainSettings) | {"cluster": ClusterConfig}
+    for verb, _, _ in VERBS.values():
+        kinds |= get_type_hints(getattr(verbs, verb))
+    known = {f"{name}.{f.name}" for name, kind in kinds.items() if is_dataclass(kind) for f in fields(kind)}
+    known |= {name for verb, _, _ in VERBS.values() for name in inspect.signature(getattr(verbs, verb)).parameters}
+    assert set(LIMITS) <= known
+
+
+def test_unknown_key_in_a_file_is_refused(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text("crop: {size_px: 64}\n")
+    (tmp_path / "b.yaml").write_text("crop: {sise_px: 64}\n")
+    assert main(["train", "x", "--out", "y", f"--config={tmp_path}/a.yaml", f"--config={tmp_path}/b.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert "sise_px" in error
+    assert error.count("\n") == 1
+
+
+def test_later_config_wins_and_flags_win_over_files(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text("crop: {size_px: 64, margin: 0.1}\nseed: 5\n")
+    (tmp_path / "b.yaml").write_text("crop: {size_px: 96}\n")
+    words = [
+        "train",
+        "x",
+        "--out",
+        "y",
+        f"--config={tmp_path}/a.yaml",
+        "--config",
+        f"{tmp_path}/b.yaml",
+        "--seed=7",
+        "--print_config",
+    ]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "size_px: 96" in printed
+    assert "margin: 0.1" in printed
+    assert "seed: 7" in printed
+
+
+def test_shipped_configurations_are_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+    from mammo_aln.settings import CONFIG_FOLDERS
+
+    folder = next(folder for folder in CONFIG_FOLDERS if folder.is_dir())
+    names = [path.relative_to(folder) for path in folder.rglob("*.yaml") if "sweeps" not in path.parts]
+    assert len(names) >= 6
+    for name in names:
+        assert main(["train", "x", "--out", "y", "--config", str(name), "--print_config"]) == 0, name
+        capsys.readouterr()
