@@ -151,7 +151,7 @@ def test_later_config_wins_and_flags_win_over_files(tmp_path, capsys: pytest.Cap
 
 
 def test_shipped_configurations_are_accepted(capsys: pytest.CaptureFixture[str]) -> None:
-    from mammo_aln.settings import CONFIG_FOLDERS
+    from mammo_aln.settings.shipped import CONFIG_FOLDERS
 
     folder = next(folder for folder in CONFIG_FOLDERS if folder.is_dir())
     names = [path.relative_to(folder) for path in folder.rglob("*.yaml") if "sweeps" not in path.parts]

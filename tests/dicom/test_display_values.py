@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
+import mammo_aln
 from mammo_aln.crops.fallbacks import FALLBACK_CODES
 from mammo_aln.dicom import voi
 from mammo_aln.dicom.decode import read_stored_pixels
@@ -401,7 +402,7 @@ def test_big_endian_words_show_as_little_endian_ones() -> None:
 
 def test_every_code_has_its_words_and_is_used() -> None:
     source = "".join(
-        path.read_text() for path in (Path(voi.__file__).parent).glob("*.py") if path.name != "fallbacks.py"
+        path.read_text() for path in Path(mammo_aln.__file__).parent.rglob("*.py") if path.name != "fallbacks.py"
     )
     built = {
         "laterality_conflict",

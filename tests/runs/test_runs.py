@@ -100,7 +100,7 @@ def test_settings_of_an_older_version_are_read_and_those_of_a_newer_one_refused(
 
 
 def test_a_run_is_held_by_one_process_until_that_ends_however_it_ends(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from mammo_aln.runs.record import held_alone\n"
+    code = "import sys, time; from pathlib import Path; from mammo_aln.runs.lock import held_alone\n"
     code += "with held_alone(Path(sys.argv[1])): print('held', flush=True); time.sleep(300)"
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None

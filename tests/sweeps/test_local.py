@@ -111,7 +111,7 @@ def test_the_board_lets_go_of_no_claim(undisturbed: Path) -> None:
     plan = replace(done, cells=(done.cells[0], cell))
     slot = Slot({}, cell=cell, claim=claimed(claim_of(plan, cell)))
     pool = Pool(plan, [slot], 0, Watch(plan, 2))
-    look = "import sys; from pathlib import Path; from mammo_aln.runs.record import is_locked\n"
+    look = "import sys; from pathlib import Path; from mammo_aln.runs.lock import is_locked\n"
     look += "print(is_locked(Path(sys.argv[1])))"
 
     def is_claimed() -> bool:
