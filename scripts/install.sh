@@ -1,17 +1,28 @@
 #!/usr/bin/env bash
-# Makes .venv beside the project and installs what is missing; plain pip, so that a GPU machine gets CUDA. Source or run it.
+# Makes .venv beside the project and installs what is missing: `install.sh run` for use, `install.sh dev` for tests.
+# Plain pip, so that a GPU machine gets CUDA. PYTHON=... names another interpreter.
 set -euo pipefail
+extra=${1:?install.sh: say run or dev}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-python=${PYTHON:-python3}
-stamp=.venv/installed-$1
+
+stop() { echo "install.sh: $*" >&2; exit 2; }
+recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+stamp=.venv/installed-$extra
 if [ ! -f "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
-  [ -x .venv/bin/python ] || "$python" -m venv .venv
-  .venv/bin/python -c 'import sys; sys.exit(f"Python 3.11 or later is needed, this is {sys.version.split()[0]}" if sys.version_info < (3, 11) else 0)'
-  echo "installing mammo_aln ($1) into .venv ..." >&2
-  .venv/bin/python -m pip install -q --disable-pip-version-check --upgrade pip >&2
+  if [ ! -x .venv/bin/pip ]; then
+    python=${PYTHON:-python3}
+    command -v "$python" >/dev/null || stop "no $python here. Install Python 3.11 or later, or name one: PYTHON=/path/to/python3.12"
+    recent "$python" || stop "Python 3.11 or later is needed, $python is $("$python" -V 2>&1). Name another: PYTHON=/path/to/python3.12"
+    "$python" -m venv .venv || stop "$python cannot make a virtual environment (Debian, Ubuntu: apt-get install python3-venv)"
+  fi
+  recent .venv/bin/python || stop "Python 3.11 or later is needed, .venv holds $(.venv/bin/python -V 2>&1). Type: rm -r .venv"
+  echo "installing mammo_aln ($extra) into .venv ..." >&2
   target=.
-  if [ "$1" = dev ]; then target=".[dev]"; fi
-  .venv/bin/python -m pip install -q --disable-pip-version-check -e "$target" >&2
+  if [ "$extra" = dev ]; then target=".[dev]"; fi
+  pip=(.venv/bin/python -m pip install -q --disable-pip-version-check)
+  "${pip[@]}" --upgrade pip >&2 || stop "pip could not be brought up to date; its message stands above"
+  "${pip[@]}" -e "$target" >&2 || stop "the installation failed; pip's message stands above. The same command goes on from here"
   touch "$stamp"
-  if [ "$1" = dev ]; then touch .venv/installed-run; fi
+  if [ "$extra" = dev ]; then touch .venv/installed-run; fi
 fi
