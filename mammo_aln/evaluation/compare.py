@@ -13,10 +13,10 @@ import pandas as pd
 
 from mammo_aln import __version__
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.evaluate import TEMPLATES, csv_link
 from mammo_aln.evaluation.judge import frozen_threshold, judge_sample
 from mammo_aln.evaluation.predictions import KEY, NO_SPLIT, Predictions, read_predictions
 from mammo_aln.evaluation.report import plots
+from mammo_aln.evaluation.report.page import PAGES, csv_link
 from mammo_aln.evaluation.report.plots import figure_text, safer_auc, spoken
 from mammo_aln.evaluation.samples import Metric, sample_of, unknown
 from mammo_aln.evaluation.statistics import tests as compare
@@ -192,7 +192,7 @@ def compare_files(
     add_holm(entries)
     judged = {name: _aucs(found, thresholds[name], resamples) for name, found in models.items()}
     table, ladder = comparison_table(entries), ladder_table(models, judged)
-    page = TEMPLATES.get_template("compare.html.j2").render(
+    page = PAGES.get_template("compare.html.j2").render(
         version=__version__,
         reference=names[0],
         entries=entries,

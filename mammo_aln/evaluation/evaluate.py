@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mammo_aln import __version__
 from mammo_aln.evaluation.across import between_centres, joined, subgroups
@@ -17,6 +15,7 @@ from mammo_aln.evaluation.judge import comparable_centers, judge
 from mammo_aln.evaluation.predictions import Predictions, read_predictions
 from mammo_aln.evaluation.report import checklists, plots, words
 from mammo_aln.evaluation.report.curves import Place, curve_tables, places
+from mammo_aln.evaluation.report.page import PAGES, csv_link
 from mammo_aln.evaluation.report.plots import Picture, figure_text, safer_auc, spoken
 from mammo_aln.evaluation.samples import LEARNT_FROM, Sample
 from mammo_aln.evaluation.shift import centre_profile, centre_shift
@@ -52,18 +51,6 @@ ROWS = (
 SUBGROUP_FIGURES = ("n", "n_positive", "auc", "sensitivity", "specificity")
 ENDS = (("", "value"), ("_low", "ci_low"), ("_high", "ci_high"))
 FOREST_AXIS = "AUC (95 % interval); right: patients (with residual disease)"
-TEMPLATES = Environment(
-    loader=PackageLoader("mammo_aln.evaluation.report"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-
-def csv_link(table: pd.DataFrame) -> str:
-    """A table as a data URI, to be saved from the page without any server."""
-    return "data:text/csv;base64," + base64.b64encode(table.to_csv(index=False).encode()).decode()
 
 
 def cell(metrics: Mapping[str, Any], name: str, digits: int) -> dict[str, str]:
@@ -295,7 +282,7 @@ def evaluate_files(
     figures = pictures(samples, tables, metrics) | {"forest": forests(metrics)}
     codes, ledger = fallback_rows(predictions.facts)
     made = tables | extra | ({"operations_spared": spared} if len(spared) else {})
-    page = TEMPLATES.get_template("report.html.j2").render(
+    page = PAGES.get_template("report.html.j2").render(
         version=__version__,
         facts=predictions.facts,
         sources=predictions.sources,

@@ -10,23 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from mammo_aln.evaluation.evaluate import csv_link
+from mammo_aln.evaluation.report.page import csv_link, page_environment
 from mammo_aln.evaluation.report.plots import Picture, figure_text, spoken
 from mammo_aln.explain.figures import jitter_figure, moves_figure, share_figure, swarm_figure
 from mammo_aln.explain.heatmaps import HeatPicture
 from mammo_aln.explain.robustness import MOVES
 from mammo_aln.files import write_text
 
-TEMPLATES = Environment(
-    loader=ChoiceLoader([PackageLoader("mammo_aln.explain"), PackageLoader("mammo_aln.evaluation.report")]),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+TEMPLATES = page_environment("mammo_aln.explain")
 JPEG_QUALITY = 85
 
 

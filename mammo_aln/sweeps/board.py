@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from mammo_aln import __version__
+from mammo_aln.evaluation.report.page import page_environment
 from mammo_aln.files import write_text
 from mammo_aln.runs.record import now
 from mammo_aln.sweeps.plan import Plan
@@ -24,13 +24,7 @@ REFRESH_S = 10
 ACROSS = ("crop.strategy", "step")
 DOWN = ("model.backbone", "config")
 STATE_WORDS = {"not_started": "not started", "running": "running", "completed": "completed", "failed": "failed"}
-PAGES = Environment(
-    loader=ChoiceLoader([PackageLoader("mammo_aln.sweeps"), PackageLoader("mammo_aln.evaluation.report")]),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+PAGES = page_environment("mammo_aln.sweeps")
 PAGES.globals["breakable"] = lambda name: re.sub(r"([_.])", "\\1\u200b", str(name))
 
 

@@ -14,7 +14,8 @@ from scipy.special import logit
 
 from mammo_aln import __version__
 from mammo_aln.evaluation.compare import comparison_table
-from mammo_aln.evaluation.evaluate import TEMPLATES, evaluate_files
+from mammo_aln.evaluation.evaluate import evaluate_files
+from mammo_aln.evaluation.report.page import PAGES
 from mammo_aln.evaluation.report.pairwise import auc_table, compare_all, together
 from mammo_aln.evaluation.report.plots import Picture, figure_text, spoken
 from mammo_aln.files import write_csv, write_json, write_text, written_whole
@@ -61,7 +62,7 @@ def write_analysis(
     for name, table in odds.items():
         write_csv(folder / f"odds_ratios_{name}.csv", table)
     facts = {one.signature.name: json.loads((one.folder / "predictions.json").read_text("utf-8")) for one in made}
-    page = TEMPLATES.get_template("signatures.html.j2").render(
+    page = PAGES.get_template("signatures.html.j2").render(
         version=__version__,
         names=list(files),
         how=_how(made),
