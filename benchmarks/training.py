@@ -37,7 +37,8 @@ from mammo_aln.model.optim import WeightAverage, binary_loss, learning_rate_fact
 from mammo_aln.settings import CropConfig, DataConfig, LogConfig, ModelConfig, Settings, TrainerConfig
 from mammo_aln.training.data.augment import CropAugmentation
 from mammo_aln.training.data.datamodule import MammoDataModule
-from mammo_aln.training.train import fit_module, train_run
+from mammo_aln.training.fit import fit_module
+from mammo_aln.training.train import train_run
 
 ROOT = Path(__file__).resolve().parents[1]
 TITLE = "Training speed"

@@ -23,9 +23,9 @@ from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import require_unchanged
 from mammo_aln.settings import Settings
 from mammo_aln.training.data.augment import sized_by_region
+from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.test_time import TestTimeCopy
-from mammo_aln.training.train import read_for
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -79,8 +79,8 @@ class FrozenRun:
     def copies(self, batch: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         """A batch as loaded and the run's test-time copies of it; the mean of their logits is the prediction."""
         yield batch
-        for copy in range(1, 1 + (self.data.data.test_time_copies if self.data.reads_images else 0)):
-            acts = [TestTimeCopy(crop, self.data.data, copy) for crop in sized_by_region(self.data.crop)]
+        for copy in range(1, 1 + (self.data.loading.test_time_copies if self.data.reads_images else 0)):
+            acts = [TestTimeCopy(crop, self.data.loading, copy) for crop in sized_by_region(self.data.crop)]
             pairs = zip(batch["crops"][:, 0].numpy(), batch["region"].clamp(max=1).tolist(), strict=True)
             changed = [torch.from_numpy(acts[region](crop, ())) for crop, region in pairs]
             yield {**batch, "crops": torch.stack(changed)[:, None] if changed else batch["crops"]}
@@ -109,7 +109,7 @@ def open_run(
     member = read_member(run)
     digests = require_unchanged(run)
     settings = read_settings(run)
-    cohort = with_split(read_for(settings, cohort_folder))
+    cohort = with_split(read_for(settings.model.inputs, cohort_folder))
     splits = chosen_splits(cohort, split)
     module, data = member_data(member, cohort, splits, store)
     if patients is not None:

@@ -21,11 +21,11 @@ from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import labelled_rows, record_opening, require_unchanged, require_writable
 from mammo_aln.settings import Settings, TrainerConfig
+from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.units import cohort_flow
 from mammo_aln.training.leak_guard import Seen, refuse_seen_files, refuse_seen_patients
 from mammo_aln.training.scoring import predict_logits, prediction_table, write_predictions
-from mammo_aln.training.train import data_module, read_for
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def predict_cohort(
     digests = {member.run_id: require_unchanged(member.run) for member in members}
     ensemble = ensemble_of(members) if len(members) > 1 else None
     model = _frozen_model(members, ensemble)
-    cohort = with_split(read_for(read_settings(members[0].run), cohort_folder))
+    cohort = with_split(read_for(read_settings(members[0].run).model.inputs, cohort_folder))
     pooled = None
     if ensemble is not None and ensemble.out_of_fold and members[0].identity["cohort"] == cohort_content(cohort):
         splits = _outside_the_folds(cohort, split)
@@ -149,11 +149,11 @@ def member_data(
     _refuse_other_pixels(member.run, in_checkpoint["recipe"])
     module = AxillaryClassifier.load(best)
     encoder = in_checkpoint["clinical_encoder"]
-    data = data_module(
-        cohort,
+    data = MammoDataModule.from_settings(
         _folds_of(member, cohort),
+        cohort,
         store,
-        splits=splits or ["train", "val"],
+        splits=splits or ("train", "val"),
         regions=module.hparams["regions"],
         encoder=ClinicalEncoder.from_state(encoder) if encoder else None,
     )

@@ -13,6 +13,7 @@ from mammo_aln.settings.learning import (
     PretrainSettings,
     Settings,
     TrainerConfig,
+    reads_images,
 )
 from mammo_aln.settings.signatures import FitConfig, RadiomicsConfig
 
@@ -34,4 +35,5 @@ __all__ = [
     "Settings",
     "Strategy",
     "TrainerConfig",
+    "reads_images",
 ]

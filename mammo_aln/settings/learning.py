@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,6 +10,12 @@ from mammo_aln.settings.images import CropConfig, PixelConfig
 
 BACKBONES = ("swinv2", "convnextv2", "efficientnetv2", "resnet50", "densenet121")
 INPUTS = ("primary", "auxiliary", "clinical")
+IMAGE_INPUTS = ("primary", "auxiliary")
+
+
+def reads_images(inputs: Iterable[str]) -> bool:
+    """True where any of the model's inputs is an image."""
+    return any(name in IMAGE_INPUTS for name in inputs)
 
 
 @dataclass(frozen=True)

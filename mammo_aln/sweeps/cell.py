@@ -19,6 +19,7 @@ from mammo_aln.errors import InputError, Requeue
 from mammo_aln.files import write_json
 from mammo_aln.runs.lock import RunIsHeld, is_held, is_locked
 from mammo_aln.runs.record import now, read_state
+from mammo_aln.settings import reads_images
 from mammo_aln.sweeps import apart
 from mammo_aln.sweeps.plan import Cell, Plan
 
@@ -170,12 +171,13 @@ def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Any]) -> Literal["com
 
 
 def _train_here(plan: Plan, cell: Cell, cohorts: dict[bool, Any]) -> None:
-    from mammo_aln.training.train import read_for, train_run
+    from mammo_aln.training.data.base import read_for
+    from mammo_aln.training.train import train_run
 
     settings = cell.typed_settings()
-    images = bool({"primary", "auxiliary"} & set(settings.model.inputs))
+    images = reads_images(settings.model.inputs)
     if images not in cohorts:
-        cohorts[images] = read_for(settings, plan.cohort)
+        cohorts[images] = read_for(settings.model.inputs, plan.cohort)
     try:
         train_run(cohorts[images], plan.runs, settings, store=plan.store, planned=cell.run_id)
     finally:

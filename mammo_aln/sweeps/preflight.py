@@ -23,12 +23,13 @@ from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import run_identity
 from mammo_aln.runs.record import read_state
-from mammo_aln.settings import CropConfig, PixelConfig, Settings
+from mammo_aln.settings import CropConfig, PixelConfig, Settings, reads_images
 from mammo_aln.sweeps.definition import Definition, Point
 from mammo_aln.sweeps.plan import Cell, Plan, plain_settings, stand_in_id, touched_settings
+from mammo_aln.training.build import build_model
+from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.units import require_both_classes
-from mammo_aln.training.train import build_model, data_module, read_for
 
 CHECKPOINTS = 3
 """Files of a run's weights on disk at once: best, last, and the one being written."""
@@ -79,9 +80,9 @@ class Planner:
 
     def cohort_for(self, settings: Settings) -> Cohort:
         """The cohort, read as the settings' inputs need it."""
-        images = bool({"primary", "auxiliary"} & set(settings.model.inputs))
+        images = reads_images(settings.model.inputs)
         if images not in self._cohorts:
-            self._cohorts[images] = read_for(settings, self.folder)
+            self._cohorts[images] = read_for(settings.model.inputs, self.folder)
         return self._cohorts[images]
 
     def plan(self, found: Sequence[Point], several: Sequence[Settings], runs: Path) -> list[Cell]:
@@ -93,7 +94,9 @@ class Planner:
         if self.here:
             for trainer in dict.fromkeys(settings.trainer for settings in several):
                 require_hardware(trainer)
-        modules = [data_module(self.cohort_for(settings), settings, self.store) for settings in several]
+        modules = [
+            MammoDataModule.from_settings(settings, self.cohort_for(settings), self.store) for settings in several
+        ]
         for data in modules:
             for split in ("train", "val"):
                 require_both_classes(data.cohort.patients, split)

@@ -69,7 +69,7 @@ def predict_logits(module: AxillaryClassifier, data: MammoDataModule, trainer: T
         if patients.empty:
             continue
         # Without an image there is nothing to vary.
-        copies = 1 + (data.data.test_time_copies if data.reads_images else 0)
+        copies = 1 + (data.loading.test_time_copies if data.reads_images else 0)
         logits = np.zeros((copies, len(patients)))
         for copy in range(copies):
             loader = data.loader(split, alone=True, copy=copy)

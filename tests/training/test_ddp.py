@@ -19,7 +19,8 @@ from mammo_aln.evaluation.statistics.discrimination import auc
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.optim import binary_loss
 from mammo_aln.runs.record import write_settings
-from mammo_aln.training.train import data_module, train_run
+from mammo_aln.training.data.datamodule import MammoDataModule
+from mammo_aln.training.train import train_run
 from tests.support.tiny_settings import tiny_settings
 
 
@@ -66,7 +67,7 @@ def as_slurm_tasks(command: list[str]) -> list[subprocess.Popen]:
 @pytest.mark.parametrize("launcher", ["torchrun", pytest.param("slurm", marks=pytest.mark.slow)])
 def test_two_processes_count_every_patient_once(launcher: str, phantom: Path, store: Path, tmp_path: Path) -> None:
     settings = two_process_settings()
-    data = data_module(phantom, settings, store)
+    data = MammoDataModule.from_settings(settings, phantom, store)
     data.prepare_data()
     data.setup()
     write_settings(tmp_path, settings)

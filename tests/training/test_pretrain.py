@@ -251,9 +251,10 @@ def test_the_weights_begin_a_training_and_change_it(
     assert begun != scratch
     losses = [pd.read_csv(run / "metrics.csv")["train_loss"].iloc[0] for run in (scratch, begun)]
     assert losses[0] != losses[1]
-    from mammo_aln.training.train import build_model, data_module
+    from mammo_aln.training.build import build_model
+    from mammo_aln.training.data.datamodule import MammoDataModule
 
-    module = build_model(told, data_module(phantom, told, store))
+    module = build_model(told, MammoDataModule.from_settings(told, phantom, store))
     weights = safetensors.torch.load_file(pretrained)
     loaded = module.network.state_dict()
     for name, value in weights.items():

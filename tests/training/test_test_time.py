@@ -14,8 +14,9 @@ import torch
 from mammo_aln.inference.predict import predict_cohort
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.settings import CropConfig, DataConfig
+from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.test_time import VARIATIONS, TestTimeCopy
-from mammo_aln.training.train import data_module, train_run
+from mammo_aln.training.train import train_run
 from tests.support.tiny_settings import tiny_settings
 
 
@@ -51,7 +52,7 @@ def test_copies_are_averaged_and_frozen_into_the_run(phantom: Path, store: Path,
     run = train_run(phantom, tmp_path, settings, store=store)
     own = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str}).query("split == 'val'")
     module = AxillaryClassifier.load(run / "checkpoints" / "best.ckpt")
-    data = data_module(phantom, settings, store)
+    data = MammoDataModule.from_settings(settings, phantom, store)
     data.setup()
     with torch.no_grad():
         each = [

@@ -9,23 +9,17 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
-import pytorch_lightning as pl
-import torch
 from torch.utils.data import Dataset
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.split import with_fold
-from mammo_aln.cohort.tables import Cohort, read_cohort, with_split
-from mammo_aln.crops.build import CropSet, build_crops
-from mammo_aln.crops.cards import grouped_cards
-from mammo_aln.crops.derive import PIXEL_PATH_VERSION
-from mammo_aln.crops.ledger import fallback_ledger
+from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
-from mammo_aln.settings import STRATEGIES, CropConfig, DataConfig, PixelConfig, Strategy
+from mammo_aln.settings import INPUTS, CropConfig, DataConfig, PixelConfig, Settings, Strategy
 from mammo_aln.training.data.augment import CropAugmentation, sized_by_region
+from mammo_aln.training.data.base import CropDataModule, read_for, require_one_strategy
 from mammo_aln.training.data.batches import Collate, CropLoader
-from mammo_aln.training.data.samplers import EpochSampler
 from mammo_aln.training.data.test_time import TestTimeCopy
 from mammo_aln.training.data.units import present_regions, resolve_regions, usable_units
 
@@ -86,7 +80,7 @@ class UnitDataset(Dataset[dict[str, Any]]):
         }
 
 
-class MammoDataModule(pl.LightningDataModule):
+class MammoDataModule(CropDataModule):
     """A cohort of DICOM files as batches of treated axillae; missing crops are built in `prepare_data`.
 
     Args:
@@ -111,7 +105,7 @@ class MammoDataModule(pl.LightningDataModule):
         cohort: Cohort | str | Path,
         crop: CropConfig | Strategy = "fixed_5cm",
         *,
-        inputs: Sequence[str] = ("primary", "auxiliary", "clinical"),
+        inputs: Sequence[str] = INPUTS,
         pixels: PixelConfig = PixelConfig(),
         data: DataConfig = DataConfig(),
         seed: int = 0,
@@ -120,60 +114,61 @@ class MammoDataModule(pl.LightningDataModule):
         regions: Sequence[str] | None = None,
         encoder: ClinicalEncoder | None = None,
     ) -> None:
-        super().__init__()
-        self.inputs = tuple(inputs)
-        self.pixels, self.data, self.seed, self.store = pixels, data, seed, store
         crop = CropConfig(strategy=crop) if isinstance(crop, str) else crop
-        if crop.strategy == "all":
-            raise InputError(f"crop.strategy: a model reads one crop; expected one of {', '.join(STRATEGIES)}")
-        need = ("patients", "images") if self.reads_images else ("patients",)
-        self.as_given = with_split(cohort if isinstance(cohort, Cohort) else read_cohort(cohort, need=need))
-        whole = with_fold(self.as_given, data.folds, data.fold, data.fold_seed)
+        require_one_strategy(crop)
+        self.as_given = with_split(cohort if isinstance(cohort, Cohort) else read_for(inputs, cohort))
+        whole = self.whole_cohort = with_fold(self.as_given, data.folds, data.fold, data.fold_seed)
+        regions = regions or resolve_regions(whole, crop, inputs)
+        super().__init__(
+            replace(whole, patients=usable_units(whole.patients, splits)),
+            inputs,
+            regions,
+            replace(crop, auxiliary=tuple(present_regions(whole, regions))),
+            pixels,
+            data,
+            seed,
+            store,
+        )
         self.splits = tuple(splits)
-        self.regions = tuple(regions) if regions else resolve_regions(whole, crop, self.inputs)
-        self.crop = replace(crop, auxiliary=tuple(present_regions(whole, self.regions)))
-        self.whole_cohort = whole
-        self.cohort = replace(whole, patients=usable_units(whole.patients, self.splits))
         self.encoder = encoder
-        self.begin: tuple[int, int] | None = None
-        """Epoch and step at which training goes on; None begins at the first."""
-        self._crop_set: CropSet | None = None
         self._arrays: dict[str, UnitArrays] = {}
 
-    @property
-    def reads_images(self) -> bool:
-        """Whether any input is an image."""
-        return "primary" in self.inputs or "auxiliary" in self.inputs
+    @classmethod
+    def from_settings(
+        cls,
+        settings: Settings,
+        cohort: Cohort | Path,
+        store: Path | None = None,
+        *,
+        splits: Sequence[str] = (),
+        regions: Sequence[str] | None = None,
+        encoder: ClinicalEncoder | None = None,
+    ) -> MammoDataModule:
+        """The data module that all settings of a run describe; by default of the splits that a training reads.
+
+        Raises:
+            InputError: no split is named, and the cohort has none.
+        """
+        cohort = cohort if isinstance(cohort, Cohort) else read_for(settings.model.inputs, cohort)
+        if not splits and "split" not in cohort.patients:
+            raise InputError(f"{cohort.root.name}/patients.csv has no column split; `mammo-aln split COHORT` makes one")
+        return cls(
+            cohort,
+            settings.crop,
+            inputs=settings.model.inputs,
+            pixels=settings.pixels,
+            data=settings.data,
+            seed=settings.seed,
+            store=store,
+            splits=splits or ("train", "val"),
+            regions=regions,
+            encoder=encoder,
+        )
 
     @property
     def clinical_columns(self) -> tuple[str, ...]:
         """Columns of the encoded clinical vector; empty where the model reads none."""
         return tuple(self.fitted_encoder.columns) if "clinical" in self.inputs else ()
-
-    @property
-    def crop_set(self) -> CropSet:
-        """The crops of this module's patients, built where they are missing."""
-        if self._crop_set is None:
-            self._crop_set = build_crops(self.cohort, self.pixels, self.crop, store=self.store)
-        return self._crop_set
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """Pixel and crop settings and the steps taken (recipe cards); empty where no image is read."""
-        if not self.reads_images:
-            return {}
-        made = self.crop_set.recipe
-        return {"pixel_path_version": PIXEL_PATH_VERSION, **made, "cards": grouped_cards(made["cards"])}
-
-    @property
-    def fallbacks(self) -> dict[str, Any]:
-        """Every fallback taken, counted per centre; empty where no image is read."""
-        return fallback_ledger(self.crop_set) if self.reads_images else {}
-
-    def prepare_data(self) -> None:
-        """Build every missing crop, straight from the DICOM files."""
-        if self.reads_images:
-            _ = self.crop_set
 
     def setup(self, stage: str | None = None) -> None:
         """Gather what each split's dataset reads."""
@@ -184,7 +179,7 @@ class MammoDataModule(pl.LightningDataModule):
         """Rows of the patients table behind a split's items, in the order of `index`."""
         rows = self.cohort.patients[self.cohort.patients["split"] == split]
         if "clinical" not in self.inputs and self.reads_images:
-            rows = rows[rows["unit_id"].isin(self._readable()["unit_id"])]
+            rows = rows[rows["unit_id"].isin(self.readable_crops()["unit_id"])]
         return rows.reset_index(drop=True)
 
     def units(self, split: str) -> UnitArrays:
@@ -205,12 +200,6 @@ class MammoDataModule(pl.LightningDataModule):
         """One loader per split, in the order of `splits`."""
         return [self.loader(split) for split in self.splits]
 
-    def _readable(self) -> pd.DataFrame:
-        """Crops whose region the model reads."""
-        table = self.crop_set.table
-        wanted = [name for name in self.regions if ("primary" if name == "primary" else "auxiliary") in self.inputs]
-        return table[table["region"].isin(wanted)]
-
     @property
     def fitted_encoder(self) -> ClinicalEncoder:
         """Clinical encoder, fitted on the training patients unless one was given."""
@@ -218,7 +207,7 @@ class MammoDataModule(pl.LightningDataModule):
             train = self.whole_cohort.patients
             train = usable_units(train[train["split"] == "train"], ("train",))
             self.encoder = ClinicalEncoder.fit(
-                self.whole_cohort.clinical, train, allow_post_nat=self.data.allow_post_nat
+                self.whole_cohort.clinical, train, allow_post_nat=self.loading.allow_post_nat
             )
         return self.encoder
 
@@ -228,7 +217,7 @@ class MammoDataModule(pl.LightningDataModule):
             clinical = self.fitted_encoder.encode(patients)
         ordinal = {unit: position for position, unit in enumerate(patients["unit_id"])}
         if self.reads_images:
-            crops = self._readable()
+            crops = self.readable_crops()
             crops = crops[crops["unit_id"].isin(ordinal)]
             crops = crops.assign(
                 position=crops["unit_id"].map(ordinal),
@@ -257,29 +246,10 @@ class MammoDataModule(pl.LightningDataModule):
         arrays = self.units(split)
         augmentation: Augmentations | None = None
         primary, auxiliary = sized_by_region(self.crop)
-        if training and self.data.augment:
-            augmentation = CropAugmentation(primary, self.data), CropAugmentation(auxiliary, self.data)
+        if training and self.loading.augment:
+            augmentation = CropAugmentation(primary, self.loading), CropAugmentation(auxiliary, self.loading)
         elif copy:
-            augmentation = TestTimeCopy(primary, self.data, copy), TestTimeCopy(auxiliary, self.data, copy)
+            augmentation = TestTimeCopy(primary, self.loading, copy), TestTimeCopy(auxiliary, self.loading, copy)
         store = self.crop_set.open_store() if self.reads_images else None
         dataset = UnitDataset(arrays, cast(CropStore, store), augmentation, self.seed)
-        workers = self.data.num_workers
-        return CropLoader(
-            dataset,
-            batch_size=self.data.batch_size,
-            sampler=EpochSampler(
-                len(arrays.label),
-                seed=self.seed,
-                shuffle=training,
-                batch_size=self.data.batch_size,
-                alone=alone,
-                begin=self.begin if training else None,
-            ),
-            collate_fn=Collate(self.crop.size_px),
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            # A loader draws one number from this at each start; left to torch's global state, that would
-            # shift every later draw.
-            generator=torch.Generator(),
-        )
+        return self.crop_loader(dataset, len(arrays.label), Collate(self.crop.size_px), training=training, alone=alone)

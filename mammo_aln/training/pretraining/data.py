@@ -11,22 +11,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytorch_lightning as pl
 import torch
 from torch.utils.data import Dataset
 
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort
-from mammo_aln.crops.build import CropSet, build_crops
-from mammo_aln.crops.cards import grouped_cards
-from mammo_aln.crops.derive import PIXEL_PATH_VERSION
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
-from mammo_aln.settings import STRATEGIES, PretrainConfig, PretrainSettings
+from mammo_aln.settings import PretrainConfig, PretrainSettings
 from mammo_aln.training.data.augment import CropAugmentation
+from mammo_aln.training.data.base import CropDataModule, require_one_strategy
 from mammo_aln.training.data.batches import CropLoader, stacked
-from mammo_aln.training.data.samplers import EpochSampler
 from mammo_aln.training.data.units import present_regions, resolve_regions
 from mammo_aln.training.pretraining.breasts import LEARNT_FROM, breasts_of, label_cells
 from mammo_aln.training.pretraining.heads import Column, Head, find_columns, fit_head
@@ -136,7 +132,7 @@ def pack(items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor | np.ndar
     }
 
 
-class PretrainData(pl.LightningDataModule):
+class PretrainData(CropDataModule):
     """A cohort's breasts, from DICOM files to batches; the outcome is not needed, boxes only where the crop is.
 
     Args:
@@ -149,39 +145,29 @@ class PretrainData(pl.LightningDataModule):
     """
 
     def __init__(self, cohort: Cohort, settings: PretrainSettings, store: Path | None = None) -> None:
-        super().__init__()
-        crop, wanted = settings.crop, settings.pretrain
-        if crop.strategy == "all":
-            raise InputError(f"crop.strategy: a network reads one crop; expected one of {', '.join(STRATEGIES)}")
-        self.settings, self.store, self.whole_cohort = settings, store, cohort
+        crop, pretrain = settings.crop, settings.pretrain
+        require_one_strategy(crop)
+        self.settings, self.whole_cohort = settings, cohort
         self.columns: tuple[Column, ...] = ()
-        if wanted.mode != "contrastive":
-            if not wanted.labels:
-                raise InputError(f"pretrain.mode = {wanted.mode}: pretrain.labels is empty; name columns to learn")
-            self.columns = find_columns(cohort, wanted.labels)
-        elif wanted.labels:
+        if pretrain.mode != "contrastive":
+            if not pretrain.labels:
+                raise InputError(f"pretrain.mode = {pretrain.mode}: pretrain.labels is empty; name columns to learn")
+            self.columns = find_columns(cohort, pretrain.labels)
+        elif pretrain.labels:
             raise InputError("pretrain.mode = contrastive reads no labels: leave pretrain.labels out, or take `both`")
-        self.regions = resolve_regions(cohort, crop, settings.model.inputs)
-        self.crop = replace(crop, auxiliary=tuple(present_regions(cohort, self.regions)))
-        self.cohort = breasts_of(cohort, crop, seed=settings.seed, val_share=wanted.val_share)
+        regions = resolve_regions(cohort, crop, settings.model.inputs)
+        super().__init__(
+            breasts_of(cohort, crop, seed=settings.seed, val_share=pretrain.val_share),
+            settings.model.inputs,
+            regions,
+            replace(crop, auxiliary=tuple(present_regions(cohort, regions))),
+            settings.pixels,
+            settings.data,
+            settings.seed,
+            store,
+        )
         self.heads: tuple[Head, ...] = ()
-        self.begin: tuple[int, int] | None = None
-        """Epoch and step at which training goes on; None begins at the first."""
-        self._crop_set: CropSet | None = None
         self._arrays: dict[str, BreastArrays] = {}
-
-    @property
-    def crop_set(self) -> CropSet:
-        """The crops of the breasts that train and validate, built where they are missing."""
-        if self._crop_set is None:
-            self._crop_set = build_crops(self.cohort, self.settings.pixels, self.crop, store=self.store)
-        return self._crop_set
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """Pixel and crop settings and the steps taken (recipe cards)."""
-        made = self.crop_set.recipe
-        return {"pixel_path_version": PIXEL_PATH_VERSION, **made, "cards": grouped_cards(made["cards"])}
 
     def content(self) -> str:
         """SHA-256 of what the tables say, the label columns among it."""
@@ -200,15 +186,12 @@ class PretrainData(pl.LightningDataModule):
         text = json.dumps([cohort_content(self.whole_cohort), labels], ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def prepare_data(self) -> None:
-        """Build every missing crop, straight from the DICOM files."""
-        _ = self.crop_set
-
     def setup(self, stage: str | None = None) -> None:
         """Fit the heads on the training crops and gather what each split's dataset reads."""
         if self._arrays:
             return
-        crops = self._readable()
+        by = ["unit_id", "region", "view", "image_id", "ordinal"]
+        crops = self.readable_crops().sort_values(by, kind="stable")
         split = crops["unit_id"].map(self.cohort.patients.set_index("unit_id")["split"])
         cells = {one: label_cells(self.cohort, crops, one.table, one.column) for one in self.columns}
         self.heads = tuple(fit_head(one, cells[one][split == "train"]) for one in self.columns)
@@ -239,41 +222,13 @@ class PretrainData(pl.LightningDataModule):
         table = self.crop_set.table
         return table[table["key"].isin(set(self._arrays["train"].keys))]
 
-    def _readable(self) -> pd.DataFrame:
-        table = self.crop_set.table
-        wanted = [
-            name
-            for name in self.regions
-            if ("primary" if name == "primary" else "auxiliary") in self.settings.model.inputs
-        ]
-        table = table[table["region"].isin(wanted)]
-        return table.sort_values(["unit_id", "region", "view", "image_id", "ordinal"], kind="stable")
-
     def _loader(self, split: str, *, training: bool) -> CropLoader:
-        data, seed = self.settings.data, self.settings.seed
         arrays = self._arrays[split]
-        augmentation = CropAugmentation(self.crop, data) if data.augment else None
+        augmentation = CropAugmentation(self.crop, self.loading) if self.loading.augment else None
         dataset = BreastDataset(
-            arrays, self.crop_set.open_store(), augmentation, self.settings.pretrain, seed, training
+            arrays, self.crop_set.open_store(), augmentation, self.settings.pretrain, self.seed, training
         )
-        sampler = EpochSampler(
-            len(arrays.patient),
-            seed=seed,
-            shuffle=training,
-            batch_size=data.batch_size,
-            begin=self.begin if training else None,
-        )
-        return CropLoader(
-            dataset,
-            batch_size=data.batch_size,
-            sampler=sampler,
-            collate_fn=pack,
-            num_workers=data.num_workers,
-            persistent_workers=data.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            # as in MammoDataModule.loader: torch's global state must not be drawn from
-            generator=torch.Generator(),
-        )
+        return self.crop_loader(dataset, len(arrays.patient), pack, training=training)
 
     def _tell(self) -> None:
         counts = ", ".join(f"{len(self._arrays[name].patient)} breasts to {name}" for name in LEARNT_FROM)

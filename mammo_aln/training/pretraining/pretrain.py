@@ -22,10 +22,11 @@ from mammo_aln.progress import say
 from mammo_aln.runs.identity import file_digest, run_identity
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import PretrainSettings
+from mammo_aln.training.attempt import carry_out
+from mammo_aln.training.fit import fit_module
 from mammo_aln.training.leak_guard import Seen, seen_by
 from mammo_aln.training.pretraining.data import PretrainData
 from mammo_aln.training.pretraining.module import PretrainModule
-from mammo_aln.training.train import carry_out, fit_module
 
 
 def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, store: Path | None = None) -> Path:

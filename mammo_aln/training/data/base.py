@@ -1,0 +1,134 @@
+"""A cohort's crops behind batches: what the data modules of training and pre-training share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import Dataset
+
+from mammo_aln.cohort.tables import Cohort, read_cohort
+from mammo_aln.crops.build import CropSet, build_crops
+from mammo_aln.crops.cards import grouped_cards
+from mammo_aln.crops.derive import PIXEL_PATH_VERSION
+from mammo_aln.crops.ledger import fallback_ledger
+from mammo_aln.errors import InputError
+from mammo_aln.settings import STRATEGIES, CropConfig, DataConfig, PixelConfig, reads_images
+from mammo_aln.training.data.batches import CropLoader
+from mammo_aln.training.data.samplers import EpochSampler
+
+Item = TypeVar("Item")
+
+
+def read_for(inputs: Iterable[str], folder: str | Path) -> Cohort:
+    """Read the tables that a model with these inputs needs."""
+    return read_cohort(folder, need=("patients", "images") if reads_images(inputs) else ("patients",))
+
+
+def require_one_strategy(crop: CropConfig) -> None:
+    """`InputError` where the settings ask for all four crops at once."""
+    if crop.strategy == "all":
+        raise InputError(f"crop.strategy: a model reads one crop; expected one of {', '.join(STRATEGIES)}")
+
+
+class CropDataModule(pl.LightningDataModule):
+    """The crops of a cohort's rows, built where they are missing, and loaders that draw from seed and epoch alone.
+
+    Args:
+        cohort: the rows that are read.
+        inputs: which of `primary`, `auxiliary`, `clinical` the model reads.
+        regions: `primary`, then the auxiliary names in order.
+        crop: crop settings, `crop.auxiliary` being the names that this cohort can hold.
+        pixels: how DICOM values become display values.
+        loading: batch size, loader processes, augmentation.
+        seed: draws order and augmentation.
+        store: folder of the crop store; by default `.crops` in the cohort folder.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        inputs: Sequence[str],
+        regions: Sequence[str],
+        crop: CropConfig,
+        pixels: PixelConfig,
+        loading: DataConfig,
+        seed: int,
+        store: Path | None,
+    ) -> None:
+        super().__init__()
+        self.cohort, self.inputs, self.regions, self.crop = cohort, tuple(inputs), tuple(regions), crop
+        self.pixels, self.loading, self.seed, self.store = pixels, loading, seed, store
+        self.begin: tuple[int, int] | None = None
+        """Epoch and step at which training goes on; None begins at the first."""
+        self._crop_set: CropSet | None = None
+
+    @property
+    def reads_images(self) -> bool:
+        """True where any input is an image."""
+        return reads_images(self.inputs)
+
+    @property
+    def crop_set(self) -> CropSet:
+        """The crops of this module's patients, built where they are missing."""
+        if self._crop_set is None:
+            self._crop_set = build_crops(self.cohort, self.pixels, self.crop, store=self.store)
+        return self._crop_set
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Pixel and crop settings and the steps taken (recipe cards); empty where no image is read."""
+        if not self.reads_images:
+            return {}
+        recipe = self.crop_set.recipe
+        return {"pixel_path_version": PIXEL_PATH_VERSION, **recipe, "cards": grouped_cards(recipe["cards"])}
+
+    @property
+    def fallbacks(self) -> dict[str, dict[str, int]]:
+        """Every fallback taken, counted per centre; empty where no image is read."""
+        return fallback_ledger(self.crop_set) if self.reads_images else {}
+
+    def prepare_data(self) -> None:
+        """Build every missing crop, straight from the DICOM files."""
+        if self.reads_images:
+            _ = self.crop_set
+
+    def readable_crops(self) -> pd.DataFrame:
+        """Rows of the crop table whose region the model reads."""
+        table = self.crop_set.table
+        regions = [name for name in self.regions if ("primary" if name == "primary" else "auxiliary") in self.inputs]
+        return table[table["region"].isin(regions)]
+
+    def crop_loader(
+        self,
+        dataset: Dataset[Item],
+        items: int,
+        collate: Callable[[Sequence[Item]], Any],
+        *,
+        training: bool,
+        alone: bool = False,
+    ) -> CropLoader:
+        """Batches of a dataset, in order unless `training`; with `alone`, all of them in this very process."""
+        return CropLoader(
+            dataset,
+            batch_size=self.loading.batch_size,
+            sampler=EpochSampler(
+                items,
+                seed=self.seed,
+                shuffle=training,
+                batch_size=self.loading.batch_size,
+                alone=alone,
+                begin=self.begin if training else None,
+            ),
+            collate_fn=collate,
+            num_workers=self.loading.num_workers,
+            persistent_workers=self.loading.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # A loader draws one number from this at each start; left to torch's global state, that would
+            # shift every later draw.
+            generator=torch.Generator(),
+        )
