@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 import pytorch_lightning as pl
@@ -20,8 +20,6 @@ from mammo_aln.errors import InputError
 from mammo_aln.settings import STRATEGIES, CropConfig, DataConfig, PixelConfig, reads_images
 from mammo_aln.training.data.batches import CropLoader
 from mammo_aln.training.data.samplers import EpochSampler
-
-Item = TypeVar("Item")
 
 
 def read_for(inputs: Iterable[str], folder: str | Path) -> Cohort:
@@ -105,9 +103,9 @@ class CropDataModule(pl.LightningDataModule):
 
     def crop_loader(
         self,
-        dataset: Dataset[Item],
+        dataset: Dataset[Any],
         items: int,
-        collate: Callable[[Sequence[Item]], Any],
+        collate: Callable[[Sequence[Any]], Any],
         *,
         training: bool,
         alone: bool = False,
