@@ -8,7 +8,7 @@ import pytest
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.twins import identical_files
 from mammo_aln.errors import InputError
-from tests.support.mammogram_files import mammogram, save
+from tests.support.dicom_writer import mammogram, save
 
 
 @pytest.fixture

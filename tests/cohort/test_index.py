@@ -8,7 +8,7 @@ import pytest
 from mammo_aln.cohort.index import index_folder
 from mammo_aln.cohort.tables import image_path, read_cohort
 from mammo_aln.errors import InputError
-from tests.support.mammogram_files import BORN, NAME, PATIENT, mammogram, save
+from tests.support.dicom_writer import BORN, NAME, PATIENT, mammogram, save
 
 
 def table(folder, name):

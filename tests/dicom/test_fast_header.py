@@ -17,7 +17,7 @@ from pydicom.uid import (
 from mammo_aln.dicom import fast_header as headers
 from mammo_aln.dicom.fast_header import Excluded, Header, read_header, read_headers
 from mammo_aln.dicom.mammogram import judge
-from tests.support.mammogram_files import code, mammogram, save
+from tests.support.dicom_writer import code, mammogram, save
 
 
 def by_pydicom(path: Path) -> dict[str, object]:

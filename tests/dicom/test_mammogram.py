@@ -5,7 +5,7 @@ from pydicom.sequence import Sequence
 
 from mammo_aln.dicom.fast_header import Excluded, read_header
 from mammo_aln.dicom.mammogram import NO_SPACING, judge, spacing_text
-from tests.support.mammogram_files import code, mammogram, save
+from tests.support.dicom_writer import code, mammogram, save
 
 
 def verdict(tmp_path, **tags):

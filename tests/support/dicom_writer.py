@@ -7,11 +7,12 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 from pydicom import uid
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
 MG_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
+NAME, PATIENT, BORN = "Mustermann^Erika", "HOSP-4711", "19610203"
 
 ENCODERS = {
     uid.JPEGLSLossless: lambda a, bits: imagecodecs.jpegls_encode(a),
@@ -26,9 +27,11 @@ ENCODERS = {
 
 
 def item(**tags) -> Dataset:
+    """A dataset of these tags: an item of a sequence, or a whole file's."""
     dataset = Dataset()
     for keyword, value in tags.items():
-        setattr(dataset, keyword, value)
+        sequence = isinstance(value, list) and bool(value) and isinstance(value[0], Dataset)
+        setattr(dataset, keyword, Sequence(value) if sequence else value)
     return dataset
 
 
@@ -39,11 +42,18 @@ def lut_item(entries, first: int, bits: int, count: int | None = None) -> Datase
     return lut
 
 
-def write_dicom(
-    path: Path, pixels: np.ndarray, *, syntax: str = uid.ExplicitVRLittleEndian, frames=None, **tags
-) -> Path:
-    """Write `pixels` (rows, columns); `frames` gives the encoded frames instead; a tag that is None is left out."""
+def code(value: str, meaning: str, modifiers: tuple[str, ...] = ()) -> Dataset:
+    """A coded view with modifiers in words."""
+    view = item(CodeValue=value, CodingSchemeDesignator="SRT", CodeMeaning=meaning)
+    if modifiers:
+        view.ViewModifierCodeSequence = Sequence([code("R-1", words) for words in modifiers])
+    return view
+
+
+def image(pixels: np.ndarray, **tags) -> Dataset:
+    """A mammogram of `pixels` (rows, columns) with the tags of its pixels alone; a tag that is None is left out."""
     bits = 8 * pixels.dtype.itemsize
+    data = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
     values = {
         "SOPClassUID": MG_PRESENTATION,
         "SOPInstanceUID": "1.2.3",
@@ -60,38 +70,63 @@ def write_dicom(
         "BitsStored": bits,
         "PixelRepresentation": int(pixels.dtype.kind == "i"),
         "ImagerPixelSpacing": [0.1, 0.1],
+        "PixelData": data + b"\0" * (len(data) % 2),
         **tags,
     }
     values.setdefault("HighBit", values["BitsStored"] - 1)
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = syntax
-    meta.MediaStorageSOPClassUID = values["SOPClassUID"]
-    meta.MediaStorageSOPInstanceUID = values["SOPInstanceUID"]
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    for keyword, value in values.items():
-        if value is not None:
-            setattr(
-                dataset,
-                keyword,
-                Sequence(value) if isinstance(value, list) and isinstance(value[0], Dataset) else value,
-            )
+    dataset = item(**{keyword: value for keyword, value in values.items() if value is not None})
+    if "PixelData" in dataset:
+        dataset["PixelData"].VR = "OW" if bits == 16 else "OB"
+    return dataset
+
+
+def mammogram(shape: tuple[int, int] = (20, 16), **tags) -> Dataset:
+    """A sound mammogram of air with the tags of its patient, study and device; a tag that is None is left out."""
+    values = {
+        "SOPInstanceUID": uid.generate_uid(entropy_srcs=[str(sorted(tags.items(), key=str))]),
+        "StudyInstanceUID": "1.2.3",
+        "ImageType": ["ORIGINAL", "PRIMARY"],
+        "Manufacturer": "Maker",
+        "ManufacturerModelName": "Model",
+        "PatientName": NAME,
+        "PatientID": PATIENT,
+        "PatientBirthDate": BORN,
+        "PatientOrientation": None,
+        "BodyPartExamined": "BREAST",
+        "ImagerPixelSpacing": [0.07, 0.07],
+        "BitsStored": 12,
+        **tags,
+    }
+    return image(np.zeros(shape, np.uint16), **values)
+
+
+def save(dataset: Dataset, path: Path, syntax: str = uid.ExplicitVRLittleEndian) -> Path:
+    """Write the dataset as it is, with its file meta information."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def write_dicom(
+    path: Path, pixels: np.ndarray, *, syntax: str = uid.ExplicitVRLittleEndian, frames=None, **tags
+) -> Path:
+    """Write `image(pixels, **tags)` in any transfer syntax; `frames` gives the encoded frames instead."""
+    dataset = image(pixels, **tags)
     if frames is None and syntax in ENCODERS:
         unsigned = pixels.view(f"u{pixels.dtype.itemsize}")
-        mask = (1 << values["BitsStored"]) - 1
-        frames = [ENCODERS[syntax](np.ascontiguousarray(unsigned & mask), values["BitsStored"])]
+        mask = (1 << dataset.BitsStored) - 1
+        frames = [ENCODERS[syntax](np.ascontiguousarray(unsigned & mask), dataset.BitsStored)]
     if frames is not None:
         dataset.PixelData = encapsulate(frames)
         dataset["PixelData"].VR = "OB"
         dataset["PixelData"].is_undefined_length = True
-    else:
-        data = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
-        dataset.PixelData = data + b"\0" * (len(data) % 2)
-        dataset["PixelData"].VR = "OW" if bits == 16 else "OB"
-    if syntax == uid.RLELossless and frames is None:
-        meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    elif syntax == uid.RLELossless:
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
         dataset.compress(uid.RLELossless)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+    return save(dataset, path, syntax)
 
 
 def breast(
