@@ -23,7 +23,7 @@ from mammo_aln.radiomics.signatures.feature_table import read_features, without_
 from mammo_aln.radiomics.signatures.fit import fit_signatures, read_inputs, recipes_of, training_rows
 from mammo_aln.radiomics.signatures.learn import Selected, dealt, simplest_of_the_best
 from mammo_aln.radiomics.signatures.shapley import linear_shapley, sampled_shapley
-from mammo_aln.radiomics.signatures.signatures import _odds_ratios
+from mammo_aln.radiomics.signatures.signatures import odds_ratios
 from mammo_aln.settings import FitConfig
 
 QUICK = FitConfig(
@@ -311,7 +311,7 @@ def test_odds_ratios_count_observed_patients_and_the_terms_that_predict():
     table.loc[:4, "noise"] = np.nan
     model = ClinicalLogistic(features, backward=True).fit(table, labels)
     assert [term.name for term in model.model_.terms] == ["age"]
-    found = _odds_ratios(model, SimpleNamespace(rows=SimpleNamespace(table=table, labels=labels)))
+    found = odds_ratios(model, SimpleNamespace(rows=SimpleNamespace(table=table, labels=labels)))
     alone = found[found["model"] == "univariable"].set_index("variable")["n"]
     assert alone.to_dict() == {"age": 120, "noise": 115}
     assert found.loc[found["model"] == "multivariable", "variable"].tolist() == ["age"]

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from mammo_aln.errors import InputError
 from mammo_aln.radiomics.extraction.cases import Case, Region, load_regions
-from mammo_aln.radiomics.extraction.segmentation import _slices, read_segmentation
+from mammo_aln.radiomics.extraction.segmentation import frame_slices, read_segmentation
 from mammo_aln.radiomics.extraction.volumes import read_volume
 from mammo_aln.settings import RadiomicsConfig
 
@@ -258,7 +258,7 @@ def test_seg_off_the_grid_is_refused(tmp_path: Path) -> None:
     [([0, 4, 8], [0, 2, 4]), ([0, 6, 10], [0, 3, 5]), ([0, 2.0004, 4.0005, 4.0011, 6], [0, 1, 2, 2, 3])],
 )
 def test_frames_lie_on_the_stated_distance(along: list[float], places: list[int]) -> None:
-    found, step = _slices(np.array(along, dtype=float), {"SpacingBetweenSlices": 2.0}, Path("seg.dcm"))
+    found, step = frame_slices(np.array(along, dtype=float), {"SpacingBetweenSlices": 2.0}, Path("seg.dcm"))
     assert found.tolist() == places
     assert step == 2.0
 

@@ -102,11 +102,11 @@ def test_rows_whose_labels_are_all_missing_are_skipped(screening: Path, store: P
     data.setup()
     skipped = set(pd.read_csv(screening / "patients.csv", dtype=str)["patient_id"][:2])
     assert not skipped & set(data.learnt_from()["patient_id"])
-    labels = np.concatenate([arrays.labels for arrays in data._arrays.values()])
+    labels = np.concatenate([arrays.labels for arrays in data.breasts.values()])
     assert (~np.isnan(labels)).any(axis=1).all()
     assert np.isnan(labels).any()
     assert [head.kind for head in data.heads] == ["categorical", "binary", "continuous", "categorical"]
-    assert abs(np.nanmean(data._arrays["train"].labels[:, 2])) < 0.5  # standardised
+    assert abs(np.nanmean(data.breasts["train"].labels[:, 2])) < 0.5  # standardised
 
 
 def test_labels_are_those_of_the_tables(screening: Path, store: Path) -> None:
@@ -115,7 +115,7 @@ def test_labels_are_those_of_the_tables(screening: Path, store: Path) -> None:
     patients = pd.read_csv(screening / "patients.csv", dtype=str).set_index("patient_id")
     acr = pd.read_csv(screening / "images.csv", dtype=str).set_index("image_id")["acr"]
     table = data.crop_set.table.set_index("key")
-    arrays = data._arrays["train"]
+    arrays = data.breasts["train"]
     for key, row in zip(arrays.keys, arrays.labels, strict=True):
         patient, image = table.loc[key, "patient_id"], table.loc[key, "image_id"]
         expected = [patients.loc[patient, "birads"], patients.loc[patient, "margin"]]
@@ -177,7 +177,7 @@ def test_batches_pair_crops_of_one_patient(screening: Path, store: Path) -> None
     data = PretrainData(read_cohort(screening, outcome=False), settings("contrastive", cross_view_share=1.0), store)
     data.setup()
     owner = data.crop_set.table.set_index("key")["unit_id"]
-    arrays = data._arrays["train"]
+    arrays = data.breasts["train"]
     for item in range(len(arrays.patient)):
         assert owner[arrays.keys[arrays.first[item] : arrays.first[item + 1]]].nunique() == 1
     batch = next(iter(data.train_dataloader()))

@@ -51,7 +51,7 @@ def read_segmentation(path: Path, segment: int = 0) -> tuple[sitk.Image, tuple[f
         dtype=float,
     )
     along = positions @ normal
-    places, step = _slices(along, measures, path)
+    places, step = frame_slices(along, measures, path)
     volume = np.zeros((int(places.max()) + 1, *frames.shape[1:]), dtype=np.uint8)
     for frame, place, number in zip(frames, places, numbers, strict=True):
         if not segment or number == segment:
@@ -64,8 +64,8 @@ def read_segmentation(path: Path, segment: int = 0) -> tuple[sitk.Image, tuple[f
     return mask, tuple(sorted(set(numbers)))
 
 
-def _slices(along: np.ndarray, measures: Any, path: Path) -> tuple[np.ndarray, float]:
-    """Index of each frame's slice, and the distance between slices in mm."""
+def frame_slices(along: np.ndarray, measures: Any, path: Path) -> tuple[np.ndarray, float]:
+    """Find the index of each frame's slice and the distance between slices in mm."""
     gaps = np.diff(np.sort(along))
     gaps = gaps[gaps > SAME_LEVEL_MM]
     between = float(measures.get("SpacingBetweenSlices", 0) or 0)

@@ -91,7 +91,7 @@ def write_signature(
         tables, about = tables | found, about | more
         tables["shap"] = _shapley(learnt.model, signature, rows, seed)
     if isinstance(learnt.model, ClinicalLogistic):
-        tables["odds_ratios"] = _odds_ratios(learnt.model, signature)
+        tables["odds_ratios"] = odds_ratios(learnt.model, signature)
     if isinstance(learnt.model, dict):
         about["fusion_weights"] = learnt.model["weights"]
     unseen = strangers(learnt.model, rows)
@@ -234,7 +234,8 @@ def _shapley(model: Pipeline, signature: Signature, rows: pd.DataFrame, seed: in
     )
 
 
-def _odds_ratios(model: ClinicalLogistic, signature: Signature) -> pd.DataFrame:
+def odds_ratios(model: ClinicalLogistic, signature: Signature) -> pd.DataFrame:
+    """Tabulate the clinical model's odds ratios, univariable and multivariable."""
     table, rows = model.table_, signature.rows
     return odds_ratio_report(
         table.encode(rows.table),

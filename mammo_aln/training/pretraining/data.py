@@ -167,7 +167,7 @@ class PretrainData(CropDataModule):
             store,
         )
         self.heads: tuple[Head, ...] = ()
-        self._arrays: dict[str, BreastArrays] = {}
+        self.breasts: dict[str, BreastArrays] = {}
 
     def content(self) -> str:
         """SHA-256 of what the tables say, the label columns among it."""
@@ -188,7 +188,7 @@ class PretrainData(CropDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Fit the heads on the training crops and gather what each split's dataset reads."""
-        if self._arrays:
+        if self.breasts:
             return
         by = ["unit_id", "region", "view", "image_id", "ordinal"]
         crops = self.readable_crops().sort_values(by, kind="stable")
@@ -205,7 +205,7 @@ class PretrainData(CropDataModule):
             mine = (split == name).to_numpy()
             if not mine.any():
                 raise InputError(f"pre-training has no crop with a label in split {name}")
-            self._arrays[name] = _gather(crops[mine], labels[mine])
+            self.breasts[name] = _gather(crops[mine], labels[mine])
         self._tell()
 
     def train_dataloader(self) -> CropLoader:
@@ -220,10 +220,10 @@ class PretrainData(CropDataModule):
         """Crops whose pixels or labels shape the weights: `patient_id`, `image_id` and the rest of the crop table."""
         self.setup()
         table = self.crop_set.table
-        return table[table["key"].isin(set(self._arrays["train"].keys))]
+        return table[table["key"].isin(set(self.breasts["train"].keys))]
 
     def _loader(self, split: str, *, training: bool) -> CropLoader:
-        arrays = self._arrays[split]
+        arrays = self.breasts[split]
         augmentation = CropAugmentation(self.crop, self.loading) if self.loading.augment else None
         dataset = BreastDataset(
             arrays, self.crop_set.open_store(), augmentation, self.settings.pretrain, self.seed, training
@@ -231,9 +231,9 @@ class PretrainData(CropDataModule):
         return self.crop_loader(dataset, len(arrays.patient), pack, training=training)
 
     def _tell(self) -> None:
-        counts = ", ".join(f"{len(self._arrays[name].patient)} breasts to {name}" for name in LEARNT_FROM)
+        counts = ", ".join(f"{len(self.breasts[name].patient)} breasts to {name}" for name in LEARNT_FROM)
         heads = "; ".join(
-            f"{head.name}: {head.kind}, {int((~np.isnan(self._arrays['train'].labels[:, place])).sum())} labels"
+            f"{head.name}: {head.kind}, {int((~np.isnan(self.breasts['train'].labels[:, place])).sum())} labels"
             for place, head in enumerate(self.heads)
         )
         say(f"pre-training, {self.settings.pretrain.mode}: {counts}{'; ' if heads else ''}{heads}")
