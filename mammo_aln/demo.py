@@ -22,6 +22,7 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
     from mammo_aln.cohort.acquisition import acquisition_of
     from mammo_aln.cohort.tables import read_cohort
     from mammo_aln.crops.crop import crop_cohort
+    from mammo_aln.crops.sources import source_images
     from mammo_aln.evaluation.evaluate import evaluate_files
     from mammo_aln.inference.predict import predict_cohort
     from mammo_aln.phantom.mammography import write_phantom
@@ -43,13 +44,13 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
     step("opening the external centre with frozen weights, threshold and calibration")
     predictions = predict_cohort(run, cohort, folder / "external_test.csv", split="external_test")
     step("judging")
-    known = read_cohort(cohort)
+    judged = read_cohort(cohort)
     report = evaluate_files(
         [predictions],
         folder / "evaluation",
         run=run,
-        cohort_patients=known.patients,
-        acquisition=acquisition_of(known),
+        cohort_patients=judged.patients,
+        acquisition=acquisition_of(judged, source_images(judged, settings.crop, settings.model.inputs)),
         resamples=2000,
         seed=seed,
     )

@@ -33,12 +33,58 @@ class BadCell:
     expected: str
 
     def __str__(self) -> str:
-        place = self.file if self.row is None else f"{self.file} row {self.row}"
-        return f"{place}, {self.column} = {self.value!r}: expected {self.expected}"
+        table = self.file if self.row is None else f"{self.file} row {self.row}"
+        return f"{table}, {self.column} = {self.value!r}: expected {self.expected}"
+
+
+EMPTY_CELL = "; the cell is empty"
+"""Ends what is expected of a cell that must not be empty."""
+
+LIKE_FAULTS = 4
+"""From so many on, faults of one file, column and kind share a line."""
+
+VALUES_SHOWN = 20
+
+
+def fault_lines(cells: Sequence[BadCell]) -> list[str]:
+    """Every fault in words, in order, one line each; many like ones share the line of the first."""
+    kinds: dict[tuple[str, str, str], list[BadCell]] = {}
+    for cell in cells:
+        kinds.setdefault((cell.file, cell.column, cell.expected), []).append(cell)
+    lines: list[str] = []
+    for cell in cells:
+        like = kinds[cell.file, cell.column, cell.expected]
+        if len(like) < LIKE_FAULTS or any(other.row is None for other in like):
+            lines.append(str(cell))
+        elif cell is like[0]:
+            lines.append(_shared_line(like))
+    return lines
+
+
+def _shared_line(like: Sequence[BadCell]) -> str:
+    first = like[0]
+    rows = f"{len(like)} rows ({_ranges([cell.row or 0 for cell in like])})"
+    if all(cell.value == first.value for cell in like):
+        state = "is empty" if first.value == "" else f"= {first.value!r}"
+        return f"{first.file}: {first.column} {state} in {rows}: expected {first.expected.removesuffix(EMPTY_CELL)}"
+    values = ", ".join(f"row {cell.row} = {cell.value!r}" for cell in like[:VALUES_SHOWN])
+    more = ", ..." if len(like) > VALUES_SHOWN else ""
+    return f"{first.file}: {first.column} in {rows}: expected {first.expected}; {values}{more}"
+
+
+def _ranges(rows: Sequence[int]) -> str:
+    """`2-58, 60`."""
+    ends: list[list[int]] = []
+    for row in sorted(set(rows)):
+        if ends and row == ends[-1][1] + 1:
+            ends[-1][1] = row
+        else:
+            ends.append([row, row])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
 
 
 def raise_bad_cells(cells: Sequence[BadCell]) -> None:
     """Raise one `InputError` that lists every fault; nothing happens where there is none."""
     if cells:
         count = f"{len(cells)} fault{'s' if len(cells) > 1 else ''} in the tables:"
-        raise InputError("\n".join([count, *(f"  {cell}" for cell in cells)]))
+        raise InputError("\n".join([count, *(f"  {line}" for line in fault_lines(cells))]))

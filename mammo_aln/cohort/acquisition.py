@@ -1,72 +1,65 @@
-"""How a patient's images were made, from the files' headers: vendor, spacing, VOI, polarity, depth, magnification."""
+"""Acquisition of each patient's images, from their headers: vendor, spacing, VOI, polarity, depth, magnification."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort, image_path
-from mammo_aln.dicom.fast_header import Excluded, Header, read_headers
+from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
+from mammo_aln.dicom.spacing import breast_spacing
 from mammo_aln.progress import say
 
 COLUMNS = ("vendor", "pixel spacing, mm", "VOI", "polarity", "bits stored", "magnified view")
+MAGNIFIED_FROM = 1.1
+SPACING_DIGITS = 4
+"""A tenth of a micrometre: the medians of equal spacings stay equal."""
 
 
-def _first_number(text: str) -> float:
-    try:
-        return float(text.split("\\")[0])
-    except ValueError:
-        return np.nan
+def acquisition_of(cohort: Cohort, image_ids: Collection[str] | None = None) -> pd.DataFrame:
+    """Describe the images of each patient by the commonest value, or the median of numbers.
+
+    Args:
+        cohort: its images' files need not be at hand: those that are not are left out and counted on standard error.
+        image_ids: the images that were read; by default all of the cohort.
+
+    Returns:
+        One row per patient with a readable image: `patient_id` and `COLUMNS`. The spacing is that of the breast, in
+        millimetres between rows, by the rule that the crops follow.
+    """
+    images = cohort.images if image_ids is None else cohort.images[cohort.images["image_id"].isin(image_ids)]
+    headers = list(read_headers(image_path(cohort, row) for _, row in images.iterrows()))
+    described = [
+        {"patient_id": row["patient_id"], **_described(header, float(row["spacing_mm"]))}
+        for (_, row), header in zip(images.iterrows(), headers, strict=True)
+        if isinstance(header, FastHeader)
+    ]
+    unreadable = sum(isinstance(header, Excluded) for header in headers)
+    if unreadable:
+        say(f"{unreadable} of {len(images)} image headers cannot be read: the centre shift rests on the others")
+    if not described:
+        return pd.DataFrame(columns=["patient_id", *COLUMNS])
+    by_patient = pd.DataFrame(described).groupby("patient_id", sort=True)
+    table = pd.DataFrame({name: by_patient[name].agg(_typical) for name in COLUMNS}).reset_index()
+    return table.round({"pixel spacing, mm": SPACING_DIGITS})
 
 
-def _voi(header: Header) -> str:
-    if header.voi_luts:
-        return "lookup table"
-    if not header.window_width:
-        return "none"
-    return f"window, {(header.voi_function or 'LINEAR').lower()}"
-
-
-def _described(header: Header, stated_mm: float) -> dict[str, object]:
-    """One image; spacing is the detector's over the magnification unless the cohort states the breast's."""
-    magnification = _first_number(header.magnification)
-    magnification = magnification if magnification > 0 else 1.0
-    imager = _first_number(header.imager_spacing_mm)
-    from_file = imager / magnification if imager > 0 else _first_number(header.spacing_mm)
+def _described(header: FastHeader, stated_mm: float) -> dict[str, object]:
+    spacing, _ = breast_spacing(header, stated_mm)
     return {
-        "vendor": " ".join(part for part in (header.manufacturer, header.model) if part) or np.nan,
-        "pixel spacing, mm": stated_mm if stated_mm > 0 else from_file,
-        "VOI": _voi(header),
+        "vendor": " ".join(name for name in (header.manufacturer, header.model) if name) or np.nan,
+        "pixel spacing, mm": np.nan if spacing is None else spacing.row_mm,
+        "VOI": header.voi,
         "polarity": header.photometric or np.nan,
         "bits stored": str(header.bits_stored) if header.bits_stored else np.nan,
-        "magnified view": "yes" if magnification > 1.1 else "no",
+        "magnified view": "yes" if (header.magnification or 1.0) > MAGNIFIED_FROM else "no",
     }
 
 
-def acquisition_of(cohort: Cohort) -> pd.DataFrame:
-    """One row per patient with a readable image: `patient_id` and `COLUMNS`, the commonest value (median for numbers).
-
-    Files that are not at hand are left out and counted on stderr: predictions are judged where no image is, too.
-    """
-    images = cohort.images
-    described = []
-    missing = 0
-    headers = read_headers(image_path(cohort, row) for _, row in images.iterrows())
-    for (_, row), header in zip(images.iterrows(), headers, strict=True):
-        if isinstance(header, Excluded):
-            missing += 1
-        else:
-            described.append({"patient_id": row["patient_id"], **_described(header, float(row["spacing_mm"]))})
-    if missing:
-        say(f"{missing} of {len(images)} image headers cannot be read: the centre shift is told from the others")
-    if not described:
-        return pd.DataFrame(columns=["patient_id", *COLUMNS])
-    grouped = pd.DataFrame(described).groupby("patient_id", sort=True)
-    return pd.DataFrame({name: grouped[name].agg(_typical) for name in COLUMNS}).reset_index()
-
-
 def _typical(values: pd.Series) -> object:
-    known = values.dropna()
-    if known.empty:
+    stated = values.dropna()
+    if stated.empty:
         return np.nan
-    return float(known.median()) if pd.api.types.is_numeric_dtype(known) else known.mode().iloc[0]
+    return float(stated.median()) if pd.api.types.is_numeric_dtype(stated) else stated.mode().iloc[0]

@@ -1,4 +1,4 @@
-"""Problems that must be mended before a cohort is used, and flags that its user should know."""
+"""Find the problems that must be mended before a cohort is used, and the flags that its user should know."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort, image_path, read_cohort, table_faults, with_split
 from mammo_aln.cohort.twins import identical_files
-from mammo_aln.dicom.fast_header import Excluded, Header, read_headers
-from mammo_aln.dicom.mammogram import judge
+from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
+from mammo_aln.dicom.mammogram import NO_SPACING, judge
+from mammo_aln.errors import fault_lines
 from mammo_aln.progress import say, track
 
 SHOWN = 50
@@ -23,51 +24,72 @@ UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, and the image, patient or split it is about. A problem fails the check, a flag does not."""
+    """A fact about a `subject` (an image, patient, split or feature). A problem fails the check, a flag does not."""
 
-    what: str
-    about: str
+    fact: str
+    subject: str
     problem: bool
 
 
-def check_cohort(root: str | Path, *, workers: int | None = None) -> list[str]:
-    """Check a cohort's tables, splits and files (headers only); everything found is told on standard error.
+def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int | None = None) -> list[str]:
+    """Check a cohort's tables, splits and files (headers only); problems and flags are said on standard error.
 
     Args:
         root: the cohort folder.
+        clinical_inputs: a model is to read the declared clinical features, so that one known too late is a problem.
         workers: processes that read headers; by default one per core.
 
     Returns:
-        The problems, one line each; empty where the cohort is fine. Flags are told, not returned.
+        The problems, one line each, without the flags; empty where the cohort is fine.
 
     Raises:
         InputError: there is no such folder.
     """
-    faults = [str(fault) for fault in table_faults(root)]
+    faults = table_faults(root)
     if faults:
-        _tell(faults, "fault in the tables", "faults in the tables")
-        return faults
+        lines = fault_lines(faults)
+        _say_list(lines, f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in the tables")
+        return lines
     cohort = read_cohort(root, need=("patients",))
-    findings = [*_split_findings(cohort), *_completeness(cohort), *_file_findings(cohort, workers)]
-    problems = [f"{finding.about}: {finding.what}" for finding in findings if finding.problem]
+    findings = [
+        *_split_findings(cohort),
+        *_late_features(cohort, clinical_inputs),
+        *_completeness(cohort),
+        *_file_findings(cohort, workers),
+    ]
+    problems = [f"{finding.subject}: {finding.fact}" for finding in findings if finding.problem]
     flags: dict[str, list[str]] = {}
     for finding in findings:
         if not finding.problem:
-            flags.setdefault(finding.what, []).append(finding.about)
+            flags.setdefault(finding.fact, []).append(finding.subject)
     for line in _split_table(cohort):
         say(line)
-    for what, about in flags.items():
-        say(f"flag: {what} ({len(about)}: {', '.join(about[:3])}{', ...' if len(about) > 3 else ''})")
-    _tell(problems, "problem", "problems")
+    for fact, subjects in flags.items():
+        say(f"flag: {fact} ({len(subjects)}: {', '.join(subjects[:3])}{', ...' if len(subjects) > 3 else ''})")
+    _say_list(problems, f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}")
     return problems
 
 
-def _tell(problems: list[str], one: str, many: str) -> None:
-    say(f"{len(problems)} {one if len(problems) == 1 else many}")
-    for problem in problems[:SHOWN]:
-        say(f"  {problem}")
-    if len(problems) > SHOWN:
-        say(f"  ... and {len(problems) - SHOWN} more")
+def _say_list(lines: list[str], head: str) -> None:
+    say(head)
+    for line in lines[:SHOWN]:
+        say(f"  {line}")
+    if len(lines) > SHOWN:
+        say(f"  ... and {len(lines) - SHOWN} more")
+
+
+def _late_features(cohort: Cohort, clinical_inputs: bool) -> Iterator[Finding]:
+    """Declared clinical features that `train`, `sweep` and `radiomics fit` refuse, or accept on demand alone."""
+    for name, feature in cohort.clinical.items():
+        if feature.known_at == "post_surgery":
+            fact = (
+                "known_at is post_surgery, so it holds the outcome and is refused as an input: take it out of "
+                "`clinical` in cohort.yaml"
+            )
+            yield Finding(fact, f"clinical feature {name}", clinical_inputs)
+        elif feature.known_at == "post_nat":
+            fact = "known_at is post_nat: an input only with data.allow_post_nat (radiomics: fit.allow_post_nat) = true"
+            yield Finding(fact, f"clinical feature {name}", False)
 
 
 def _split_findings(cohort: Cohort) -> Iterator[Finding]:
@@ -83,8 +105,8 @@ def _split_findings(cohort: Cohort) -> Iterator[Finding]:
         if positive + negative == 0:
             yield Finding("no patient with a known outcome", f"split {name}", name != "external_test")
         elif positive == 0 or negative == 0:
-            what = f"one class only ({positive} patients with status 1, {negative} with status 0)"
-            yield Finding(what, f"split {name}", stated)
+            fact = f"one class only ({positive} patients with status 1, {negative} with status 0)"
+            yield Finding(fact, f"split {name}", stated)
     if stated and "train" in set(eligible["split"]) and "val" not in set(eligible["split"]):
         yield Finding("train without val: `train` needs one to choose checkpoint and threshold", "cohort", False)
 
@@ -138,73 +160,74 @@ def _file_findings(cohort: Cohort, workers: int | None) -> Iterator[Finding]:
     headers = list(track(read_headers(paths, workers), total=len(paths), what="headers", unit="file"))
     boxes = dict(iter(cohort.regions.groupby("image_id")))
     for (_, image), path, header in zip(images.iterrows(), paths, headers, strict=True):
-        about = f"image {image['image_id']}"
+        subject = f"image {image['image_id']}"
         if isinstance(header, Excluded):
-            yield Finding(f"{header.reason}: {image['path']}", about, True)
+            yield Finding(f"{header.reason}: {image['path']}", subject, True)
             continue
-        yield from _header_findings(image, header, about)
+        yield from _header_findings(image, header, subject)
         if _is_cut_short(header, path):
-            yield Finding(f"the file is too short for its {header.rows} x {header.columns} pixels", about, True)
+            yield Finding(f"the file is too short for its {header.rows} x {header.columns} pixels", subject, True)
         if header.rows and image["image_id"] in boxes:
-            yield from _box_findings(boxes[image["image_id"]], header, about)
+            yield from _box_findings(boxes[image["image_id"]], header, subject)
     yield from _copies(cohort, dict(zip(images["image_id"], paths, strict=True)), headers)
 
 
-def _header_findings(image: pd.Series, header: Header, about: str) -> Iterator[Finding]:
+def _header_findings(image: pd.Series, header: FastHeader, subject: str) -> Iterator[Finding]:
     verdict = judge(header)
     if isinstance(verdict, Excluded):
-        yield Finding(f"by its header: {verdict.reason}", about, header.rows == 0)
+        yield Finding(f"by its header: {verdict.reason}", subject, header.rows == 0)
         return
     stated = image["spacing_mm"]
-    if pd.notna(stated) and not PLAUSIBLE_SPACING_MM[0] <= stated <= PLAUSIBLE_SPACING_MM[1]:
-        yield Finding(f"spacing_mm outside {PLAUSIBLE_SPACING_MM[0]} to {PLAUSIBLE_SPACING_MM[1]} mm", about, False)
-    # what the table fills in is no longer unknown
-    settled = [words for words in verdict.flags if "unknown: fill it in" in words]
-    settled += [words for words in verdict.flags if words.startswith("no spacing") and pd.notna(stated)]
-    yield from (Finding(words, about, False) for words in verdict.flags if words not in settled)
+    low, high = PLAUSIBLE_SPACING_MM
+    if pd.notna(stated) and not low <= stated <= high:
+        yield Finding(f"spacing_mm outside {low} to {high} mm", subject, False)
+    for flag in verdict.flags:
+        # the table may fill in what the header lacks
+        if "unknown: fill it in" not in flag and not (flag == NO_SPACING and pd.notna(stated)):
+            yield Finding(flag, subject, False)
     for column, of_header in (("laterality", verdict.laterality), ("view", verdict.view)):
         if of_header and pd.notna(image[column]) and image[column] != of_header:
-            yield Finding(f"{column} is {image[column]} in images.csv but {of_header} in the header", about, False)
+            yield Finding(f"{column} is {image[column]} in images.csv but {of_header} in the header", subject, False)
 
 
-def _is_cut_short(header: Header, path: Path) -> bool:
+def _is_cut_short(header: FastHeader, path: Path) -> bool:
     bytes_per_pixel = 2 if header.bits_stored > 8 else 1
     needed = header.rows * header.columns * bytes_per_pixel
     return header.transfer_syntax in UNCOMPRESSED and path.stat().st_size < needed
 
 
-def _box_findings(boxes: pd.DataFrame, header: Header, about: str) -> Iterator[Finding]:
+def _box_findings(boxes: pd.DataFrame, header: FastHeader, subject: str) -> Iterator[Finding]:
     for _, box in boxes.iterrows():
         over = max(-box["x_min"], -box["y_min"], box["x_max"] - header.columns, box["y_max"] - header.rows)
         if over > OVERHANG_PX:
             corners = ", ".join(f"{box[corner]:g}" for corner in ("x_min", "y_min", "x_max", "y_max"))
             size = f"{header.columns} columns x {header.rows} rows"
-            yield Finding(f"region {box['region']} ({corners}) reaches outside the image of {size}", about, True)
+            yield Finding(f"region {box['region']} ({corners}) reaches outside the image of {size}", subject, True)
 
 
-def _copies(cohort: Cohort, paths: dict[str, Path], headers: list[Header | Excluded]) -> Iterator[Finding]:
+def _copies(cohort: Cohort, paths: dict[str, Path], headers: list[FastHeader | Excluded]) -> Iterator[Finding]:
     """The same bytes or SOPInstanceUID in several rows: a problem between patients or splits, else a flag."""
     patient = dict(zip(cohort.images["image_id"], cohort.images["patient_id"], strict=True))
     split = with_split(cohort).patients.groupby("patient_id")["split"].first()
     instances: dict[str, list[str]] = {}
     for image, header in zip(paths, headers, strict=True):
-        if isinstance(header, Header):
+        if isinstance(header, FastHeader):
             instances.setdefault(header.sop_instance or image, []).append(image)
     readable = [image for images in instances.values() for image in images]
     copies = {tuple(group): "identical files" for group in identical_files({image: paths[image] for image in readable})}
     for images in instances.values():
         if len(images) > 1:
             copies.setdefault(tuple(sorted(images)), "the same SOPInstanceUID")
-    for group, what in sorted(copies.items()):
+    for group, likeness in sorted(copies.items()):
         patients = sorted({patient[image] for image in group})
         splits = sorted({str(split[name]) for name in patients if pd.notna(split[name])})
-        about = f"images {', '.join(group)}"
+        subject = f"images {', '.join(group)}"
         if len(splits) > 1:
-            yield Finding(f"{what} in the splits {', '.join(splits)}", about, True)
+            yield Finding(f"{likeness} in the splits {', '.join(splits)}", subject, True)
         elif len(patients) > 1:
-            yield Finding(f"{what} of the patients {', '.join(patients)}", about, True)
+            yield Finding(f"{likeness} of the patients {', '.join(patients)}", subject, True)
         else:
-            yield Finding(f"{what} of one patient", about, False)
+            yield Finding(f"{likeness} of one patient", subject, False)
 
 
 def _split_table(cohort: Cohort) -> list[str]:

@@ -20,8 +20,8 @@ import pandas as pd
 
 from mammo_aln.cohort.declaration import DECLARATION_FILE, read_declaration
 from mammo_aln.cohort.reading import read_text_table
-from mammo_aln.cohort.survey import Found, survey
-from mammo_aln.dicom.fast_header import over_files
+from mammo_aln.cohort.survey import SurveyedImage, survey
+from mammo_aln.dicom.fast_header import Excluded, map_files
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv, write_text
 from mammo_aln.progress import say, track
@@ -37,13 +37,15 @@ OWN_FILES = (
 )
 COLUMNS = (
     "image_id", "patient_id", "path", "laterality", "view", "spacing_mm", "manufacturer", "model", "rows", "columns",
-    "imager_pixel_spacing_mm", "pixel_spacing_mm", "magnification", "photometric", "transfer_syntax", "bits_stored",
-    "presentation_intent", "flags",
+    "imager_pixel_spacing_mm", "pixel_spacing_mm", "magnification", "breast_spacing_mm", "spacing_source",
+    "photometric", "transfer_syntax", "bits_stored", "presentation_intent", "flags",
 )  # fmt: skip
+REASONS_SHOWN = 5
 SKELETON = """\
 name: {name}
 label:
   column: aln_status
+  # say here how isolated tumour cells count: ypN0(i+) has N stage 0, but is no pathological complete response
   meaning: 1 = residual nodal metastasis after NAT, 0 = ypN0
 # where the paths of images.csv begin
 dicom_root: {dicom_root}
@@ -70,7 +72,7 @@ def index_folder(dicom_dir: str | Path, out: str | Path, *, workers: int | None 
         The cohort folder.
 
     Raises:
-        InputError: no such folder, no file in it, no mammogram among them (`exclusions.csv` then tells why), or a table
+        InputError: no such folder, no file in it, no mammogram among them (`exclusions.csv` then says why), or a table
             that stands is faulty.
     """
     dicom_dir, out = Path(dicom_dir), Path(out)
@@ -86,9 +88,9 @@ def index_folder(dicom_dir: str | Path, out: str | Path, *, workers: int | None 
     files = _files(dicom_dir, out, excluded)
     if not files and not excluded:
         raise InputError(f"{dicom_dir}: the folder holds no file")
-    told = over_files(survey, (dicom_dir / name for name in files), workers)
-    found = _mammograms(files, track(told, total=len(files), what="headers", unit="file"), excluded)
-    new = _rows(dicom_dir, base, found, kept, excluded)
+    surveys = map_files(survey, (dicom_dir / name for name in files), workers)
+    mammograms = _mammograms(files, track(surveys, total=len(files), what="headers", unit="file"), excluded)
+    new = _rows(dicom_dir, base, mammograms, kept, excluded)
     images = new if kept is None else pd.concat([kept, new], ignore_index=True)
     write_csv(out / "exclusions.csv", pd.DataFrame(sorted(excluded), columns=["path", "reason"]))
     if images.empty:
@@ -98,8 +100,8 @@ def index_folder(dicom_dir: str | Path, out: str | Path, *, workers: int | None 
         )
     _write_where_missing(out, dicom_dir, images)
     write_csv(out / "images.csv", images)
-    _report(images, len(new), excluded, found)
-    _warn_of_mixed_folders(found)
+    _report(images, len(new), excluded, mammograms)
+    _warn_of_mixed_folders(mammograms)
     return out
 
 
@@ -115,7 +117,7 @@ def _files(dicom_dir: Path, out: Path, excluded: list[tuple[str, str]]) -> list[
     for folder, folders, names in os.walk(dicom_dir, onerror=left_out, followlinks=True):
         here = Path(folder)
         if here.is_symlink() and here != dicom_dir and here.resolve() in [above.resolve() for above in here.parents]:
-            folders.clear()  # a link to a folder above: all that it shows is found there
+            folders.clear()  # a link to a folder above: its files are listed there
             continue
         is_own = here.resolve() == own
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -136,45 +138,46 @@ def _files(dicom_dir: Path, out: Path, excluded: list[tuple[str, str]]) -> list[
 
 
 def _mammograms(
-    files: list[str], told: Iterable[Found | str], excluded: list[tuple[str, str]]
-) -> list[tuple[str, Found]]:
-    found = []
+    files: list[str], surveys: Iterable[SurveyedImage | Excluded], excluded: list[tuple[str, str]]
+) -> list[tuple[str, SurveyedImage]]:
+    """Mammograms with their relative paths; the others, and copies of an instance, go to `excluded`."""
+    mammograms = []
     first_with: dict[str, str] = {}
-    for relative, verdict in zip(files, told, strict=True):
-        if isinstance(verdict, str):
-            excluded.append((relative, verdict))
+    for relative, image in zip(files, surveys, strict=True):
+        if isinstance(image, Excluded):
+            excluded.append((relative, image.reason))
             continue
-        twin = first_with.setdefault(verdict.sop_instance, relative) if verdict.sop_instance else relative
-        if twin != relative:
-            excluded.append((relative, f"the same SOPInstanceUID as {twin}"))
+        first = first_with.setdefault(image.sop_instance, relative) if image.sop_instance else relative
+        if first != relative:
+            excluded.append((relative, f"the same SOPInstanceUID as {first}"))
             continue
-        found.append((relative, verdict))
-    return found
+        mammograms.append((relative, image))
+    return mammograms
 
 
 def _rows(
     dicom_dir: Path,
     base: Path,
-    found: list[tuple[str, Found]],
+    mammograms: list[tuple[str, SurveyedImage]],
     kept: pd.DataFrame | None,
     excluded: list[tuple[str, str]],
 ) -> pd.DataFrame:
     """Rows of the files that `kept` does not have yet, neither by path nor, as copied or moved files, by instance."""
-    known = {} if kept is None else dict(zip(kept["path"], kept["patient_id"], strict=True))
+    patient_of = {} if kept is None else dict(zip(kept["path"], kept["patient_id"], strict=True))
     listed = {} if kept is None else dict(zip(kept["image_id"], kept["path"], strict=True))
     start = _as_given(dicom_dir, base)
     before = "" if start == "." else f"{start}{os.sep}"
-    paths = [before + relative for relative, _ in found]
-    groups = [_group(relative, mammogram) for relative, mammogram in found]
-    number_of = {group: known[path] for path, group in zip(paths, groups, strict=True) if path in known}
+    paths = [before + relative for relative, _ in mammograms]
+    groups = [_group(relative, mammogram) for relative, mammogram in mammograms]
+    name_of = {group: patient_of[path] for path, group in zip(paths, groups, strict=True) if path in patient_of}
     # A folder's name is its patient's, so that no number may be one.
-    taken = {*known.values(), *(name for kind, name in groups if kind == "folder")}
+    taken = {*patient_of.values(), *(name for kind, name in groups if kind == "folder")}
     rows = []
-    for (relative, mammogram), given, group in zip(found, paths, groups, strict=True):
-        if group not in number_of:
-            number_of[group] = group[1] if group[0] == "folder" else _next_number(taken)
-            taken.add(number_of[group])
-        if given in known:
+    for (relative, mammogram), path, group in zip(mammograms, paths, groups, strict=True):
+        if group not in name_of:
+            name_of[group] = group[1] if group[0] == "folder" else _next_number(taken)
+            taken.add(name_of[group])
+        if path in patient_of:
             continue
         identity = mammogram.sop_instance or relative
         image_id = f"i{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
@@ -183,8 +186,8 @@ def _rows(
             excluded.append((relative, reason))
             continue
         columns = mammogram._asdict()
-        columns |= {"flags": "; ".join(mammogram.flags), "image_id": image_id, "path": given}
-        rows.append(columns | {"patient_id": number_of[group]})
+        columns |= {"flags": "; ".join(mammogram.flags), "image_id": image_id, "path": path}
+        rows.append(columns | {"patient_id": name_of[group]})
     return pd.DataFrame(rows, columns=list(COLUMNS)).replace("", np.nan)
 
 
@@ -193,8 +196,8 @@ def _as_given(path: Path, base: Path) -> str:
     return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
 
 
-def _group(relative: str, mammogram: Found) -> tuple[str, str]:
-    """What tells this file's patient apart; only a folder's name is ever written."""
+def _group(relative: str, mammogram: SurveyedImage) -> tuple[str, str]:
+    """Kind and value of the mark that a patient's files share; only a folder's name is ever written."""
     folder, below, _ = relative.partition(os.sep)
     if below:
         return ("folder", folder)
@@ -221,19 +224,24 @@ def _write_where_missing(out: Path, dicom_dir: Path, images: pd.DataFrame) -> No
         say("patients.csv: fill in center and aln_status; a patient_id taken from a folder's name must not identify")
 
 
-def _report(images: pd.DataFrame, added: int, excluded: list[tuple[str, str]], found: list[tuple[str, Found]]) -> None:
+def _report(
+    images: pd.DataFrame, added: int, excluded: list[tuple[str, str]], mammograms: list[tuple[str, SurveyedImage]]
+) -> None:
     patients = images["patient_id"].nunique()
     say(f"{len(images)} images ({added} new) of {patients} patients; {len(excluded)} files excluded")
-    for flag, count in Counter(flag for _, mammogram in found for flag in mammogram.flags).most_common():
+    for flag, count in Counter(flag for _, mammogram in mammograms for flag in mammogram.flags).most_common():
         say(f"  {count} x {flag}")
-    for reason, count in Counter(reason for _, reason in excluded).most_common(5):
+    reasons = Counter(reason for _, reason in excluded).most_common()
+    for reason, count in reasons[:REASONS_SHOWN]:
         say(f"  excluded: {count} x {reason}")
+    if others := sum(count for _, count in reasons[REASONS_SHOWN:]):
+        say(f"  excluded: and {others} others, see exclusions.csv")
 
 
-def _warn_of_mixed_folders(found: list[tuple[str, Found]]) -> None:
-    """Say which patient folders hold several patients by their headers, as with a folder level too many."""
+def _warn_of_mixed_folders(mammograms: list[tuple[str, SurveyedImage]]) -> None:
+    """Name the patient folders that hold several patients by their headers, as with a folder level too many."""
     inside: dict[str, set[str]] = {}
-    for relative, mammogram in found:
+    for relative, mammogram in mammograms:
         kind, folder = _group(relative, mammogram)
         if kind == "folder" and mammogram.patient:
             inside.setdefault(folder, set()).add(mammogram.patient)
@@ -241,6 +249,7 @@ def _warn_of_mixed_folders(found: list[tuple[str, Found]]) -> None:
     if mixed:
         more = ", ..." if len(mixed) > 3 else ""
         say(
-            f"{len(mixed)} folders hold images of several patients by their headers, yet count as one patient each "
-            f"({', '.join(mixed[:3])}{more}): index the folder whose subfolders are the patients, or correct patient_id"
+            f"{len(mixed)} folder{'s' if len(mixed) > 1 else ''} of several patients by their headers, each "
+            f"taken as one patient ({', '.join(mixed[:3])}{more}): index the folder whose subfolders are the patients, "
+            "or correct patient_id in images.csv"
         )

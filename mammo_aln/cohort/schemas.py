@@ -1,4 +1,4 @@
-"""What each table of a cohort must hold: pandera schemas whose checks carry the words that a user reads."""
+"""Pandera schemas of a cohort's tables; their checks carry the words that a user reads."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pandas as pd
 from pandera.errors import SchemaErrors
 from pandera.pandas import Check, Column, DataFrameSchema
 
-from mammo_aln.dicom.mammogram import SPACING_MM
-from mammo_aln.errors import BadCell
+from mammo_aln.dicom.image_tags import SIDES
+from mammo_aln.dicom.spacing import LARGEST_MM, SMALLEST_MM
+from mammo_aln.dicom.views import SCREENING_VIEWS
+from mammo_aln.errors import EMPTY_CELL, BadCell
 
 if TYPE_CHECKING:
     from mammo_aln.cohort.declaration import ClinicalFeature
 
-SIDES = ("L", "R")
-VIEWS = ("CC", "MLO")
 SPLITS = ("train", "val", "internal_test", "external_test")
 YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 BOX = ("x_min", "y_min", "x_max", "y_max")
-_BUILT_IN = {"not_nullable": "a value; the cell is empty", "column_in_dataframe": "this column in the table"}
+_BUILT_IN = {"not_nullable": f"a value{EMPTY_CELL}", "column_in_dataframe": "this column in the table"}
 
 
 def _check(holds: Callable[[pd.Series], pd.Series], expected: str) -> Check:
@@ -94,8 +94,8 @@ def images_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
     """Schema of `images.csv`; an empty laterality or view means unknown."""
     of_patients = [] if known_patients is None else [known(known_patients, "a patient_id of patients.csv")]
     possible = _check(
-        lambda cells: numbers(cells).between(*SPACING_MM),
-        f"millimetres of breast per pixel, {SPACING_MM[0]} to {SPACING_MM[1]:g}",
+        lambda cells: numbers(cells).between(SMALLEST_MM, LARGEST_MM),
+        f"millimetres of breast per pixel, {SMALLEST_MM} to {LARGEST_MM:g}",
     )
     return DataFrameSchema(
         {
@@ -103,7 +103,7 @@ def images_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
             "patient_id": Column(checks=of_patients, nullable=False),
             "path": Column(nullable=False),
             "laterality": Column(checks=one_of(SIDES), nullable=True),
-            "view": Column(checks=one_of(VIEWS), nullable=True),
+            "view": Column(checks=one_of(SCREENING_VIEWS), nullable=True),
             "spacing_mm": Column(checks=possible, nullable=True, required=False),
         }
     )

@@ -8,11 +8,12 @@ from sys import intern
 from typing import NamedTuple
 
 from mammo_aln.dicom.fast_header import Excluded, read_header
-from mammo_aln.dicom.mammogram import judge, spacing_text
+from mammo_aln.dicom.mammogram import judge
+from mammo_aln.dicom.spacing import breast_spacing, pair_text
 
 
-class Found(NamedTuple):
-    """One mammogram: who it is of (never written), then its columns of `images.csv`."""
+class SurveyedImage(NamedTuple):
+    """One mammogram: whose it is (never written), then its columns of `images.csv`."""
 
     sop_instance: str
     patient: str
@@ -27,20 +28,24 @@ class Found(NamedTuple):
     imager_pixel_spacing_mm: str
     pixel_spacing_mm: str
     magnification: str
+    breast_spacing_mm: str
+    spacing_source: str
     photometric: str
     transfer_syntax: str
     bits_stored: int
     presentation_intent: str
 
 
-def survey(path: Path) -> Found | str:
+def survey(path: Path) -> SurveyedImage | Excluded:
     """Read and judge one file; the reason where it is no mammogram that can be used."""
     header = read_header(path)
-    verdict = header if isinstance(header, Excluded) else judge(header)
-    if isinstance(header, Excluded) or isinstance(verdict, Excluded):
-        assert isinstance(verdict, Excluded)
-        return verdict.reason
-    return Found(
+    if isinstance(header, Excluded):
+        return header
+    verdict = judge(header)
+    if isinstance(verdict, Excluded):
+        return verdict
+    spacing = breast_spacing(header)[0]
+    return SurveyedImage(
         header.sop_instance,
         intern(header.patient),
         header.study,
@@ -51,9 +56,11 @@ def survey(path: Path) -> Found | str:
         intern(header.model),
         header.rows,
         header.columns,
-        intern(spacing_text(header.imager_spacing_mm)),
-        intern(spacing_text(header.spacing_mm)),
-        intern(header.magnification),
+        intern(pair_text(header.imager_spacing)),
+        intern(pair_text(header.pixel_spacing)),
+        "" if header.magnification is None else intern(str(header.magnification)),
+        "" if spacing is None else intern(pair_text((spacing.row_mm, spacing.column_mm))),
+        "" if spacing is None else spacing.source,
         intern(header.photometric),
         intern(header.transfer_syntax),
         header.bits_stored,

@@ -7,7 +7,6 @@ changes nothing for other code in the process.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -33,20 +32,13 @@ NATIVE = (
 
 LITTLE_ENDIAN = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian)
 
-THREADS_OPTION = "mammo_aln_threads"
-"""Name of the decoding option that carries the number of threads for one JPEG 2000 image."""
-
 END_MARKER = b"\xff\xd9"
 
 
-def _jpeg(src: bytes, runner: DecodeRunner) -> np.ndarray:
-    if runner.samples_per_pixel > 1:
+def _jpeg(src: bytes, runner: DecodeRunner | None) -> np.ndarray:
+    if runner is not None and runner.samples_per_pixel > 1:
         raise NotImplementedError("colour JPEG is left to the next decoder, which returns it unconverted")
     return imagecodecs.jpeg8_decode(src)
-
-
-def _jpeg_2000(src: bytes, runner: DecodeRunner | _Alone) -> np.ndarray:
-    return imagecodecs.jpeg2k_decode(src, numthreads=runner.get_option(THREADS_OPTION, 1))
 
 
 def _rle(src: bytes, runner: DecodeRunner) -> np.ndarray:
@@ -60,7 +52,7 @@ def _rle(src: bytes, runner: DecodeRunner) -> np.ndarray:
 CODECS: dict[str, Callable[[bytes, Any], np.ndarray]] = {
     **dict.fromkeys(JPEG, _jpeg),
     **dict.fromkeys(JPEG_LS, lambda src, _: imagecodecs.jpegls_decode(src)),
-    **dict.fromkeys(JPEG_2000, _jpeg_2000),
+    **dict.fromkeys(JPEG_2000, lambda src, _: imagecodecs.jpeg2k_decode(src, numthreads=1)),
     **dict.fromkeys(HTJ2K, lambda src, _: imagecodecs.htj2k_decode(src)),
     uid.RLELossless: _rle,
 }
@@ -70,12 +62,12 @@ DECODER_DEPENDENCIES = dict.fromkeys(CODECS, ("imagecodecs",))
 
 
 def is_supported(transfer_syntax: str) -> bool:
-    """Whether any decoder here reads the transfer syntax."""
+    """Test that some decoder here reads the transfer syntax."""
     return transfer_syntax in CODECS or transfer_syntax in NATIVE or transfer_syntax in JPEG_XL
 
 
 def is_available(transfer_syntax: str) -> bool:
-    """Part of pydicom's plugin protocol: whether this plugin decodes the transfer syntax."""
+    """Test that this plugin decodes the transfer syntax (part of pydicom's plugin protocol)."""
     return transfer_syntax in CODECS
 
 
@@ -92,29 +84,18 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> memoryview:
     return frame.data.cast("B")
 
 
-@dataclass(frozen=True)
-class _Alone:
-    """What a codec asks of pydicom's runner, for a frame that is decoded without one."""
-
-    threads: int
-    samples_per_pixel: int = 1
-
-    def get_option(self, name: str, default: Any = None) -> Any:
-        return self.threads if name == THREADS_OPTION else default
-
-
 def decodes_alone(transfer_syntax: str, signed: bool) -> bool:
-    """Whether `decode_alone` gives the values as they are: JPEG-LS stores signed ones without their sign."""
+    """Test that `decode_alone` gives the values as they are: JPEG-LS stores signed ones without their sign."""
     return transfer_syntax in (*JPEG, *JPEG_2000, *HTJ2K) or (transfer_syntax in JPEG_LS and not signed)
 
 
-def decode_alone(source: bytes, transfer_syntax: str, shape: tuple[int, int], signed: bool, threads: int) -> np.ndarray:
-    """One monochrome frame without pydicom's runner, which keeps a second copy of the encoded data.
+def decode_alone(source: bytes, transfer_syntax: str, shape: tuple[int, int], signed: bool) -> np.ndarray:
+    """Decode one monochrome frame without pydicom's runner, which keeps a second copy of the encoded data.
 
     Raises:
         ValueError: the codestream does not hold `shape` values; whatever else imagecodecs raises on bad data.
     """
-    frame = np.ascontiguousarray(CODECS[transfer_syntax](source, _Alone(threads)))
+    frame = np.ascontiguousarray(CODECS[transfer_syntax](source, None))
     if frame.size != shape[0] * shape[1]:
         raise ValueError(f"the codestream holds {frame.size} values, the header declares {shape[0] * shape[1]}")
     return frame.view(f"{'i' if signed else 'u'}{frame.dtype.itemsize}").reshape(shape)
@@ -132,9 +113,9 @@ def decoder_for(transfer_syntax: str) -> Decoder:
     """pydicom's decoder of a transfer syntax with imagecodecs first, then pylibjpeg, then gdcm."""
     decoder = Decoder(uid.UID(transfer_syntax))
     if decoder.is_encapsulated:
-        for name, place, supported in PLUGINS:
+        for name, function, supported in PLUGINS:
             if transfer_syntax in supported:
-                decoder.add_plugin(name, place)
+                decoder.add_plugin(name, function)
     return decoder
 
 
@@ -155,13 +136,13 @@ def declared_size(src: bytes) -> tuple[int, int] | None:
         return y_size - y_offset, x_size - x_offset
     if src[:2] != b"\xff\xd8":
         return None
-    place = 2
-    while place + 9 <= len(src) and src[place] == 0xFF:
-        marker = src[place + 1]
+    at = 2
+    while at + 9 <= len(src) and src[at] == 0xFF:
+        marker = src[at + 1]
         if marker == 0xFF:
-            place += 1
+            at += 1
             continue
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return int.from_bytes(src[place + 5 : place + 7], "big"), int.from_bytes(src[place + 7 : place + 9], "big")
-        place += 2 + int.from_bytes(src[place + 2 : place + 4], "big")
+            return int.from_bytes(src[at + 5 : at + 7], "big"), int.from_bytes(src[at + 7 : at + 9], "big")
+        at += 2 + int.from_bytes(src[at + 2 : at + 4], "big")
     return None

@@ -165,7 +165,7 @@ def _encoded_frames_are_whole(dataset: Dataset, syntax: str, path: Path) -> None
             )
 
 
-def _single_frame(dataset: FileDataset, syntax: str, threads: int) -> np.ndarray | None:
+def _single_frame(dataset: FileDataset, syntax: str) -> np.ndarray | None:
     """One monochrome frame with no copy beside what its codec needs; `None` leaves it to pydicom's decoders.
 
     A codec needs up to 3.3 images of memory, and fresh memory costs as much time as copying into it.
@@ -182,13 +182,13 @@ def _single_frame(dataset: FileDataset, syntax: str, threads: int) -> np.ndarray
     source = next(generate_frames(dataset.PixelData, number_of_frames=1))
     del dataset.PixelData
     try:
-        return codecs.decode_alone(source, syntax, shape, signed, threads)
+        return codecs.decode_alone(source, syntax, shape, signed)
     except Exception:  # noqa: BLE001 - imagecodecs raises its own types; the decoders behind it have their turn
         dataset.PixelData = encapsulate([source])
         return None
 
 
-def _decoded(dataset: FileDataset, syntax: str, threads: int, path: Path) -> np.ndarray:
+def _decoded(dataset: FileDataset, syntax: str, path: Path) -> np.ndarray:
     frames = whole_number(dataset, "NumberOfFrames", path, 1) or 1
     if syntax in codecs.JPEG_XL:
         samples = whole_number(dataset, "SamplesPerPixel", path, 1)
@@ -198,22 +198,21 @@ def _decoded(dataset: FileDataset, syntax: str, threads: int, path: Path) -> np.
         images = [codecs.decode_jpeg_xl(source, shape, dtype) for source in sources]
         return images[0] if frames == 1 else np.stack(images)
     if frames == 1 and whole_number(dataset, "SamplesPerPixel", path, 1) == 1:
-        alone = _single_frame(dataset, syntax, threads)
+        alone = _single_frame(dataset, syntax)
         if alone is not None:
             return alone
-    options: dict[str, Any] = {"raw": True, codecs.THREADS_OPTION: threads}
-    if keeps_words(syntax):
-        options["correct_unused_bits"] = False  # `settle_bits` does it, and more
-    return codecs.decoder_for(syntax).as_array(dataset, **options)[0]
+    # `settle_bits` corrects unused bits, and more
+    options: dict[str, Any] = {"correct_unused_bits": False} if keeps_words(syntax) else {}
+    return codecs.decoder_for(syntax).as_array(dataset, raw=True, **options)[0]
 
 
 def keeps_words(syntax: str) -> bool:
-    """Whether HighBit speaks of this transfer syntax (JPEG-LS, JPEG 2000 and JPEG XL store values, not words)."""
+    """Test that HighBit speaks of this transfer syntax (JPEG-LS, JPEG 2000 and JPEG XL store values, not words)."""
     return syntax not in (*codecs.JPEG_LS, *codecs.JPEG_2000, *codecs.HTJ2K, *codecs.JPEG_XL)
 
 
 def _exceeds(stored: np.ndarray, bits: int) -> bool:
-    """Whether some value needs more than `bits` bits."""
+    """Test that some value needs more than `bits` bits."""
     low, high = int(stored.min()), int(stored.max())
     if stored.dtype.kind == "u":
         return high >= 1 << bits
@@ -223,7 +222,7 @@ def _exceeds(stored: np.ndarray, bits: int) -> bool:
 def settle_bits(
     stored: np.ndarray, *, bits_stored: int, high_bit: int, overlay_in_pixels: bool
 ) -> tuple[np.ndarray, list[str]]:
-    """Values from words that are wider than the stored bits (PS3.5 section 8.1.1), changed in place where possible.
+    """Take values from words that are wider than the stored bits (PS3.5 section 8.1.1), in place where possible.
 
     The standard says: the value lies in the `bits_stored` bits that end at `high_bit`, other bits are ignored. Two
     kinds of wrong header are met and told apart by the words themselves:
@@ -262,14 +261,13 @@ def settle_bits(
 
 
 def _overlay_in_pixels(dataset: Dataset) -> bool:
-    """Whether an overlay group (60xx) says that its plane lies in the pixel words (OverlayBitPosition above 0, no
-    OverlayData)."""
+    """Test that an overlay group (60xx) has its plane in the pixels (OverlayBitPosition above 0, no OverlayData)."""
     positions = (dataset.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2) if (group, 0x3000) not in dataset)
     return any(element is not None and isinstance(element.value, int) and element.value > 0 for element in positions)
 
 
-def decode(dataset: FileDataset, path: str | Path, *, threads: int = 1) -> tuple[np.ndarray, list[str]]:
-    """Stored matrix of a parsed file, and the codes of what was odd about its words.
+def decode(dataset: FileDataset, path: str | Path) -> tuple[np.ndarray, list[str]]:
+    """Decode the stored matrix of a parsed file; also the codes of what is odd about its words.
 
     To save memory, `dataset` may have lost its PixelData afterwards.
 
@@ -283,14 +281,14 @@ def decode(dataset: FileDataset, path: str | Path, *, threads: int = 1) -> tuple
         syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
         if not syntax:
             raise UnreadableDicom(
-                f"{path}: no transfer syntax in the file meta information, so its pixels cannot be trusted"
+                f"{path}: no transfer syntax in the file meta information, so its pixels cannot be read"
             )
         if not codecs.is_supported(syntax):
             raise UnreadableDicom(f"{path}: transfer syntax {syntax} is not supported")
         if "PixelData" in dataset and dataset.get("PixelRepresentation") is None:
             dataset.PixelRepresentation = 0  # as the typed header takes it
         _encoded_frames_are_whole(dataset, syntax, path)
-        stored = _decoded(dataset, syntax, threads, path)
+        stored = _decoded(dataset, syntax, path)
         if stored.size == 0:
             raise UnreadableDicom(f"{path}: the decoder returned no pixels")
         bits = whole_number(dataset, "BitsStored", path, 8 * stored.dtype.itemsize)
@@ -298,22 +296,3 @@ def decode(dataset: FileDataset, path: str | Path, *, threads: int = 1) -> tuple
             return stored, []
         high_bit = whole_number(dataset, "HighBit", path, bits - 1) if keeps_words(syntax) else bits - 1
         return settle_bits(stored, bits_stored=bits, high_bit=high_bit, overlay_in_pixels=_overlay_in_pixels(dataset))
-
-
-def read_stored_pixels(path: str | Path, *, max_pixels: int = MAX_PIXELS, threads: int = 1) -> np.ndarray:
-    """The stored matrix: no modality LUT, no window, no colour conversion.
-
-    Args:
-        path: a DICOM file.
-        max_pixels: a header that declares more (rows x columns x samples x frames) is refused before memory is taken.
-        threads: threads for one JPEG 2000 image.
-
-    Returns:
-        (rows, columns), with frames in front and samples behind where there are several; integers (floats for float
-        pixel data) in the byte order of the file, as pydicom's raw `pixel_array`.
-
-    Raises:
-        UnreadableDicom: whatever is wrong with the file, in words.
-    """
-    stored = decode(read_file(path, max_pixels=max_pixels), path, threads=threads)[0]
-    return stored if stored.flags.writeable else stored.copy()

@@ -1,8 +1,9 @@
 """The few header fields that cohorts need, read from the first bytes of a DICOM file.
 
 A walk over the raw bytes costs a fraction of building a pydicom data set, and `index` reads tens of thousands of
-headers. What the walk does not know (big endian, deflated, odd encodings) goes to pydicom. This module imports little,
-so that the processes of a pool start at once. Identifying fields tell patients apart and are never written.
+headers. What the walk does not know (big endian, deflated, odd encodings) goes to pydicom; what the values mean is
+decided by the rules that full headers use too. This module imports little, so that the processes of a pool start at
+once. Identifying fields tell patients apart and are never written.
 """
 
 from __future__ import annotations
@@ -18,52 +19,72 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from mammo_aln.dicom.image_tags import ImageTags, read_image_tags, sides_stated
+from mammo_aln.dicom.tags import Level, TagReader
 from mammo_aln.machine.pool import end_with_parent, script_hidden
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-Fields: TypeAlias = "dict[int, str | list[Fields]]"
+Fields: TypeAlias = "dict[str, str | list[Fields]]"
+"""One level of a header: text or items by keyword."""
 
-TEXT = {
-    "image_type": 0x00080008,
-    "sop_class": 0x00080016,
-    "sop_instance": 0x00080018,
-    "modality": 0x00080060,
-    "presentation_intent": 0x00080068,
-    "manufacturer": 0x00080070,
-    "study_description": 0x00081030,
-    "series_description": 0x0008103E,
-    "model": 0x00081090,
-    "patient": 0x00100020,
-    "body_part": 0x00180015,
-    "magnification": 0x00181114,
-    "processing": 0x00181400,
-    "imager_spacing_mm": 0x00181164,
-    "positioner": 0x00181508,
-    "view_position": 0x00185101,
-    "study": 0x0020000D,
-    "laterality": 0x00200060,
-    "image_laterality": 0x00200062,
-    "photometric": 0x00280004,
-    "frames": 0x00280008,
-    "spacing_mm": 0x00280030,
-    "window_width": 0x00281051,
-    "voi_function": 0x00281056,
-    "quality_control": 0x00280300,
-    "organ_exposed": 0x00400318,
+TEXTS = {
+    0x00020010: "TransferSyntaxUID",
+    0x00080008: "ImageType",
+    0x00080016: "SOPClassUID",
+    0x00080018: "SOPInstanceUID",
+    0x00080060: "Modality",
+    0x00080068: "PresentationIntentType",
+    0x00080070: "Manufacturer",
+    0x00080100: "CodeValue",
+    0x00080104: "CodeMeaning",
+    0x00081030: "StudyDescription",
+    0x0008103E: "SeriesDescription",
+    0x00081090: "ManufacturerModelName",
+    0x00100020: "PatientID",
+    0x00180015: "BodyPartExamined",
+    0x00181110: "DistanceSourceToDetector",
+    0x00181111: "DistanceSourceToPatient",
+    0x00181114: "EstimatedRadiographicMagnificationFactor",
+    0x00181164: "ImagerPixelSpacing",
+    0x00181400: "AcquisitionDeviceProcessingDescription",
+    0x00181508: "PositionerType",
+    0x00185101: "ViewPosition",
+    0x0020000D: "StudyInstanceUID",
+    0x00200060: "Laterality",
+    0x00200062: "ImageLaterality",
+    0x00209072: "FrameLaterality",
+    0x00280004: "PhotometricInterpretation",
+    0x00280008: "NumberOfFrames",
+    0x00280030: "PixelSpacing",
+    0x00280300: "QualityControlImage",
+    0x00280A02: "PixelSpacingCalibrationType",
+    0x00281051: "WindowWidth",
+    0x00281056: "VOILUTFunction",
+    0x00400318: "OrganExposed",
 }
-UNSIGNED = {"samples": 0x00280002, "rows": 0x00280010, "columns": 0x00280011, "bits_stored": 0x00280101}
-TRANSFER_SYNTAX = 0x00020010
-VIEW_CODES, VIEW_MODIFIERS, ANATOMIC_REGION = 0x00540220, 0x00540222, 0x00082218
-VOI_LUTS = 0x00283010
-SHARED_GROUPS, FRAME_ANATOMY, FRAME_LATERALITY = 0x52009229, 0x00209071, 0x00209072
-CODE_VALUE, CODE_MEANING = 0x00080100, 0x00080104
-SEQUENCES = {VOI_LUTS, VIEW_CODES, VIEW_MODIFIERS, ANATOMIC_REGION, SHARED_GROUPS, FRAME_ANATOMY}
-WANTED = {*TEXT.values(), *UNSIGNED.values(), *SEQUENCES, TRANSFER_SYNTAX, CODE_VALUE, CODE_MEANING, FRAME_LATERALITY}
-LAST_WANTED = max(WANTED)
-IDENTITIES = {TEXT["patient"], TEXT["study"], TEXT["sop_instance"]}
-_UNSIGNED_TAGS = frozenset(UNSIGNED.values())
+UNSIGNED = {
+    0x00280002: "SamplesPerPixel",
+    0x00280010: "Rows",
+    0x00280011: "Columns",
+    0x00280100: "BitsAllocated",
+    0x00280101: "BitsStored",
+}
+SEQUENCES = {
+    0x00082218: "AnatomicRegionSequence",
+    0x00189507: "XRay3DAcquisitionSequence",
+    0x00209071: "FrameAnatomySequence",
+    0x00283010: "VOILUTSequence",
+    0x00289110: "PixelMeasuresSequence",
+    0x00540220: "ViewCodeSequence",
+    0x00540222: "ViewModifierCodeSequence",
+    0x52009229: "SharedFunctionalGroupsSequence",
+    0x52009230: "PerFrameFunctionalGroupsSequence",
+}
+KEYWORDS = {**TEXTS, **UNSIGNED, **SEQUENCES}
+EACH_FRAME, LAST_TAG = 0x52009230, max(KEYWORDS)
+IDENTITIES = {0x00100020, 0x0020000D, 0x00080018}
 
 # below this many files one process is done before a pool has started
 POOL_FROM_FILES = 2000
@@ -72,6 +93,7 @@ UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+BINARY_VRS = frozenset(b"AT FD FL OB OD OF OL OV OW SL SQ SS SV UL US UV".split())
 IMPLICIT, BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 FILE_META_START = b"\x02\x00"
 NO_MARKER = "not DICOM (no DICM marker after 128 bytes)"
@@ -81,15 +103,25 @@ _LENGTH = struct.Struct("<I").unpack_from
 _SHORT = struct.Struct("<H").unpack_from
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a file says of itself; empty text and 0 where it says nothing. Spacings are (row, column) as in the tag."""
+@dataclass(frozen=True)
+class FastHeader(ImageTags):
+    """What cohorts know of an image beside the shared tags, as text; empty where the file says nothing.
 
-    transfer_syntax: str
-    image_type: tuple[str, ...]
-    sop_class: str
+    Attributes:
+        sides: sides that the tags state, in the order in which they are believed.
+        stated_view: the view in the file's own words.
+        region_code: code of AnatomicRegionSequence.
+        voi: `lookup table`, `window, FUNCTION` or `none`.
+        patient: PatientID, which like `study` and `sop_instance` tells files apart and is never written.
+    """
+
+    sides: tuple[str, ...]
+    stated_view: str
+    region_code: str
+    voi: str
     sop_instance: str
-    modality: str
+    patient: str
+    study: str
     presentation_intent: str
     manufacturer: str
     model: str
@@ -98,29 +130,7 @@ class Header:
     body_part: str
     organ_exposed: str
     positioner: str
-    view_position: str
-    view_code: str
-    view_meaning: str
-    view_modifiers: tuple[str, ...]
-    region_code: str
-    laterality: str
-    image_laterality: str
-    magnification: str
-    processing: str
-    imager_spacing_mm: str
-    spacing_mm: str
-    photometric: str
-    window_width: str
-    voi_function: str
-    voi_luts: int
     quality_control: str
-    rows: int
-    columns: int
-    samples: int
-    bits_stored: int
-    frames: int
-    patient: str
-    study: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,35 +144,41 @@ class _NotPlainError(Exception):
     """The walk met an encoding that it leaves to pydicom."""
 
 
-Told = TypeVar("Told")
+Result = TypeVar("Result")
 
 
-def read_headers(paths: Iterable[Path], workers: int | None = None) -> Iterator[Header | Excluded]:
+def read_headers(paths: Iterable[Path], workers: int | None = None) -> Iterator[FastHeader | Excluded]:
     """Headers of files, in their order.
 
     Args:
         paths: the files.
         workers: processes; by default one per core this process may use, and none for a few files.
     """
-    return over_files(read_header, paths, workers)
+    return map_files(read_header, paths, workers)
 
 
-def over_files(tell: Callable[[Path], Told], paths: Iterable[Path], workers: int | None = None) -> Iterator[Told]:
-    """What a function of a module that is quick to import tells of each file, in the files' order."""
+def map_files(read: Callable[[Path], Result], paths: Iterable[Path], workers: int | None = None) -> Iterator[Result]:
+    """Apply a function to each file, in the files' order; many files are shared out to a pool of processes.
+
+    Args:
+        read: a function of a module that imports quickly, as each process of the pool imports it anew.
+        paths: the files.
+        workers: processes; by default one per core this process may use, and none for a few files.
+    """
     paths = list(paths)
     # a job's share of the cores, where the system tells it
     workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if workers == 1 or len(paths) < POOL_FROM_FILES:
-        yield from map(tell, paths)
+        yield from map(read, paths)
         return
-    # spawned, not forked: the caller may hold threads (torch), and such a module is quick to import
+    # spawned, not forked: the caller may hold threads (torch)
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
         with script_hidden():
-            told = pool.map(tell, paths, chunksize=100)
-        yield from told
+            results = pool.map(read, paths, chunksize=100)
+        yield from results
 
 
-def read_header(path: Path) -> Header | Excluded:
+def read_header(path: Path) -> FastHeader | Excluded:
     """Read one header; whatever a file holds, it ends in a value, not in an exception."""
     try:
         status = path.stat()
@@ -188,10 +204,10 @@ def read_header(path: Path) -> Header | Excluded:
     return _with_pydicom(path)
 
 
-def _with_pydicom(path: Path, *, force: bool = False) -> Header | Excluded:
+def _with_pydicom(path: Path, *, force: bool = False) -> FastHeader | Excluded:
     import pydicom
 
-    tags: list[Any] = [*sorted(WANTED)]
+    tags: list[Any] = [*sorted(KEYWORDS)]
     try:
         # pydicom's warnings, and their copies in its log, quote values of the header
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
@@ -200,7 +216,7 @@ def _with_pydicom(path: Path, *, force: bool = False) -> Header | Excluded:
             if force and "Rows" not in dataset and "SOPClassUID" not in dataset:
                 return Excluded(NO_MARKER)
             fields = _dataset_fields(dataset)
-            fields[TRANSFER_SYNTAX] = str(dataset.file_meta.get("TransferSyntaxUID", ""))
+            fields["TransferSyntaxUID"] = str(dataset.file_meta.get("TransferSyntaxUID", ""))
             return _header(fields)
     except Exception as error:  # noqa: BLE001 - broken files raise any type in pydicom; the type becomes the reason
         # the type alone: messages may quote values of the header
@@ -210,16 +226,16 @@ def _with_pydicom(path: Path, *, force: bool = False) -> Header | Excluded:
 def _plain_fields(data: bytes) -> Fields:
     meta: Fields = {}
     start = _walk(data, 132, len(data), False, 0x0002FFFF, meta)
-    syntax = meta.get(TRANSFER_SYNTAX, "")
+    syntax = meta.get("TransferSyntaxUID", "")
     if syntax in ("", BIG_ENDIAN, DEFLATED):
         raise _NotPlainError
-    fields: Fields = {TRANSFER_SYNTAX: syntax}
-    _walk(data, start, len(data), syntax == IMPLICIT, LAST_WANTED, fields)
+    fields: Fields = {"TransferSyntaxUID": syntax}
+    _walk(data, start, len(data), syntax == IMPLICIT, LAST_TAG, fields)
     return fields
 
 
-def _walk(data: bytes, at: int, end: int, implicit: bool, last: int, found: Fields) -> int:
-    """Collect wanted elements of `data[at:end]` up to tag `last`; returns where the walk stopped."""
+def _walk(data: bytes, at: int, end: int, implicit: bool, last: int, fields: Fields) -> int:
+    """Collect the elements of `data[at:end]` that have a keyword, up to tag `last`; returns where the walk stopped."""
     while at < end:
         if implicit:
             group, element, length = _IMPLICIT_HEAD(data, at)
@@ -240,24 +256,31 @@ def _walk(data: bytes, at: int, end: int, implicit: bool, last: int, found: Fiel
             elif vr not in SHORT_VRS:
                 raise _NotPlainError
             is_sequence = vr == b"SQ"
+        if tag == EACH_FRAME and fields.get("NumberOfFrames", "") not in ("", "1"):
+            return at  # no image that is read has several frames, and their groups are long
         if is_sequence and (length == UNDEFINED or tag in SEQUENCES):
             items, at = _items(data, at, length, implicit)
             if tag in SEQUENCES:
-                found[tag] = items
+                fields[SEQUENCES[tag]] = items
             continue
         if length == UNDEFINED:
             raise _NotPlainError
         value_end = at + length
         if value_end > end:
             raise _NotPlainError
-        if tag in WANTED:
-            if tag in _UNSIGNED_TAGS:
-                found[tag] = str(_SHORT(data, at)[0]) if length >= 2 else ""
-            else:
-                # identifiers that only tell files apart must stay different whatever their character set
-                text = data[at:value_end]
-                decoded = text.decode("latin-1") if tag in IDENTITIES else text.decode("ascii", "replace")
-                found[tag] = decoded.strip(" \0")
+        if tag in UNSIGNED:
+            if not implicit and vr != b"US":
+                raise _NotPlainError
+            fields[UNSIGNED[tag]] = str(_SHORT(data, at)[0]) if length >= 2 else ""
+        elif tag in TEXTS:
+            if not implicit and vr in BINARY_VRS:
+                raise _NotPlainError
+            # identifiers that only tell files apart must stay different whatever their character set
+            text = data[at:value_end]
+            decoded = text.decode("latin-1") if tag in IDENTITIES else text.decode("ascii", "replace")
+            fields[TEXTS[tag]] = decoded.strip(" \0")
+        elif tag in SEQUENCES:
+            raise _NotPlainError
         at = value_end
     return at
 
@@ -286,47 +309,44 @@ def _items(data: bytes, at: int, length: int, implicit: bool) -> tuple[list[Fiel
 def _dataset_fields(dataset: Dataset) -> Fields:
     fields: Fields = {}
     for element in dataset:
-        if element.tag not in WANTED or element.value is None:
+        keyword = KEYWORDS.get(element.tag)
+        if keyword is None or element.value is None:
             continue
         if element.VR == "SQ":
-            fields[element.tag] = [_dataset_fields(item) for item in element.value]
+            fields[keyword] = [
+                _dataset_fields(item) for item in element.value[: 1 if element.tag == EACH_FRAME else None]
+            ]
         else:
             values = element.value if element.VM > 1 else [element.value]
-            fields[element.tag] = "\\".join(str(value) for value in values).strip(" \0")
+            fields[keyword] = "\\".join(str(value) for value in values).strip(" \0")
     return fields
 
 
-def _header(fields: Fields) -> Header:
-    known: dict[str, Any] = {name: _text(fields, tag) for name, tag in TEXT.items()}
-    known |= {name: _whole(_text(fields, tag)) for name, tag in UNSIGNED.items()}
-    view = _first(fields, VIEW_CODES)
-    at_top = fields.get(VIEW_MODIFIERS, [])
-    shared = _first(_first(fields, SHARED_GROUPS), FRAME_ANATOMY)
-    within = view.get(VIEW_MODIFIERS, [])
-    modifiers = [*(at_top if isinstance(at_top, list) else []), *(within if isinstance(within, list) else [])]
-    return Header(
-        transfer_syntax=_text(fields, TRANSFER_SYNTAX),
-        image_type=tuple(part.strip() for part in known.pop("image_type").split("\\")),
-        frames=_whole(known.pop("frames")),
-        image_laterality=known.pop("image_laterality") or _text(shared, FRAME_LATERALITY),
-        view_code=_text(view, CODE_VALUE),
-        view_meaning=_text(view, CODE_MEANING),
-        view_modifiers=tuple(_text(item, CODE_MEANING) for item in modifiers),
-        voi_luts=len(fields.get(VOI_LUTS, "")),
-        region_code=_text(_first(fields, ANATOMIC_REGION), CODE_VALUE),
-        **known,
+def _header(fields: Fields) -> FastHeader:
+    tags = TagReader(fields)
+    none: list[Level] = [{}]
+    view, region = ((tags.items(f"{name}Sequence") or none)[0] for name in ("ViewCode", "AnatomicRegion"))
+    voi = "none"
+    if tags.items("VOILUTSequence"):
+        voi = "lookup table"
+    elif tags.text("WindowWidth"):
+        voi = f"window, {(tags.text('VOILUTFunction') or 'LINEAR').lower()}"
+    return FastHeader(
+        **vars(read_image_tags(tags, tags.text("TransferSyntaxUID"))),
+        sides=tuple(sides_stated(tags)),
+        stated_view=tags.text("CodeMeaning", view) or tags.text("CodeValue", view),
+        region_code=tags.text("CodeValue", region),
+        voi=voi,
+        sop_instance=tags.text("SOPInstanceUID"),
+        patient=tags.text("PatientID"),
+        study=tags.text("StudyInstanceUID"),
+        presentation_intent=tags.text("PresentationIntentType"),
+        manufacturer=tags.text("Manufacturer"),
+        model=tags.text("ManufacturerModelName"),
+        study_description=tags.text("StudyDescription"),
+        series_description=tags.text("SeriesDescription"),
+        body_part=tags.text("BodyPartExamined"),
+        organ_exposed=tags.text("OrganExposed"),
+        positioner=tags.text("PositionerType"),
+        quality_control=tags.text("QualityControlImage"),
     )
-
-
-def _text(fields: Fields, tag: int) -> str:
-    value = fields.get(tag, "")
-    return value if isinstance(value, str) else ""
-
-
-def _first(fields: Fields, tag: int) -> Fields:
-    value = fields.get(tag)
-    return value[0] if isinstance(value, list) and value else {}
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0

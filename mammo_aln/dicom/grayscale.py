@@ -12,7 +12,7 @@ import numpy as np
 from mammo_aln.dicom import voi
 from mammo_aln.dicom.header import ImageHeader
 from mammo_aln.dicom.provenance import PixelRecipe
-from mammo_aln.dicom.tags import Lut, VoiWindow
+from mammo_aln.dicom.voi import Lut, VoiWindow
 from mammo_aln.settings import PixelConfig
 
 ROWS_AT_ONCE = 64
@@ -29,7 +29,7 @@ def _as_words(stored: np.ndarray) -> np.ndarray:
 
 
 class _Curve:
-    """The table on its way from stored to display values, with the image it is for and what happened on the way."""
+    """The table on its way from stored to display values, with its image, its steps so far, and what was odd."""
 
     def __init__(self, stored: np.ndarray, header: ImageHeader) -> None:
         dtype = stored.dtype.newbyteorder("=")
@@ -59,7 +59,7 @@ class _Curve:
         return self.values[index], self._counts[index]
 
     def between(self, curve: np.ndarray, low: int, high: int) -> np.ndarray:
-        """The part of a table over stored values from `low` to `high`."""
+        """Cut a table to the stored values from `low` to `high`."""
         inside = slice(None) if low == high else (self.domain >= low) & (self.domain <= high)
         return curve[inside]
 
@@ -117,8 +117,8 @@ def _voi_file(curve: _Curve, header: ImageHeader, low: int, high: int) -> bool:
 
 def _voi_full_range(curve: _Curve) -> None:
     """From the smallest to the largest value outside padding: BitsStored is too often wrong to be trusted."""
-    seen, _ = curve.seen()
-    low, high = float(seen.min()), float(seen.max())
+    values, _ = curve.seen()
+    low, high = float(values.min()), float(values.max())
     curve.step("voi_full_range", voi.to_range(curve.values, low, high), low=low, high=high)
 
 
@@ -135,9 +135,11 @@ def _voi_percentile(curve: _Curve, config: PixelConfig, *, bright: bool) -> None
     tissue = float(np.average(brightness[bright_side], weights=counts[bright_side])) if bright_side.any() else air
     threshold = air + AIR_TO_BREAST_SHARE * (tissue - air)
     breast = brightness > threshold if tissue > air else np.ones_like(bright_side)
-    asked = (config.percentile_low, config.percentile_high)
+    percentiles = (config.percentile_low, config.percentile_high)
     turn = 1.0 if bright else -1.0
-    low, high = sorted(turn * voi.weighted_percentile(brightness[breast], counts[breast], percent) for percent in asked)
+    low, high = sorted(
+        turn * voi.weighted_percentile(brightness[breast], counts[breast], percent) for percent in percentiles
+    )
     if low == high:
         curve.codes.append("percentile_flat")
         _voi_full_range(curve)
@@ -148,7 +150,7 @@ def _voi_percentile(curve: _Curve, config: PixelConfig, *, bright: bool) -> None
         low=low,
         high=high,
         threshold=turn * threshold,
-        percentiles=list(asked),
+        percentiles=list(percentiles),
     )
 
 

@@ -1,4 +1,4 @@
-"""What kind of image a header describes; one rule for `index` and for the pixels."""
+"""Tell projections from tomosynthesis, synthetic and stereotactic images; one rule for `index` and for the pixels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SYNTHETIC_WORDS = (
     "SYNTHETIC_2D",
     "SYNTHETIC2D",
 )
-"""How vendors call the 2D image that they compute from tomosynthesis, in ImageType or a description."""
+"""Vendors' names for the 2D image that they compute from tomosynthesis, in ImageType or a description."""
 
 
 def kind_of(sop_class: str, image_type: Sequence[str], descriptions: Sequence[str], frames: int) -> Kind:

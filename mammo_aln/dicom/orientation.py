@@ -39,12 +39,8 @@ class Orientation:
     confidence: float = 0.0
 
     def apply(self, array: np.ndarray) -> np.ndarray:
-        """Stored to oriented matrix (a view)."""
+        """Turn the stored matrix to the oriented one, or back (a view)."""
         return array[:: -1 if self.flip_vertical else 1, :: -1 if self.flip_horizontal else 1]
-
-    def undo(self, array: np.ndarray) -> np.ndarray:
-        """Oriented to stored matrix (a view)."""
-        return self.apply(array)
 
     def box_to_oriented(self, box: Box, shape: tuple[int, int]) -> Box:
         """Box (x_min, y_min, x_max, y_max) of the stored matrix, of `shape` (rows, columns), in the oriented one."""
@@ -127,7 +123,7 @@ def _tags_flip_vertical(orientation: tuple[str, str] | None, laterality: str | N
 
 
 def _tags_contradict(orientation: tuple[str, str], laterality: str) -> bool:
-    """Whether PatientOrientation cannot be that of an upright breast of this side.
+    """Test that PatientOrientation cannot be that of an upright breast of this side.
 
     Down the image lies medial, away from the breast's own side, mirrored or not; where no letter says so, the hanging
     convention has to do.
@@ -155,7 +151,7 @@ def find_orientation(
     Args:
         patient_orientation: letters of the row and the column direction.
         laterality: `L`, `R` or None.
-        side: what `chest_wall_side` found.
+        side: the answer of `chest_wall_side`.
 
     Returns:
         The orientation and fallback codes.

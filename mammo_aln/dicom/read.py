@@ -11,6 +11,7 @@ import numpy as np
 from mammo_aln.dicom import decode as dicom
 from mammo_aln.dicom.grayscale import to_display
 from mammo_aln.dicom.header import ImageHeader, header_of
+from mammo_aln.dicom.image_tags import SIDES
 from mammo_aln.dicom.orientation import Orientation, chest_wall_side, find_orientation
 from mammo_aln.dicom.provenance import PixelRecipe
 from mammo_aln.dicom.spacing import Spacing, breast_spacing
@@ -18,7 +19,6 @@ from mammo_aln.errors import InputError, UnreadableDicom
 from mammo_aln.settings import PixelConfig
 
 MAGNIFICATION_VIEW_FROM = 1.3
-LATERALITIES = ("L", "R")
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ KIND_CODES: dict[str, Callable[[ImageHeader], bool]] = {
 }
 
 
-def _chosen(what: str, given: str | None, tag: str | None) -> tuple[str | None, list[str]]:
+def _chosen(name: str, given: str | None, tag: str | None) -> tuple[str | None, list[str]]:
     """The caller's value wins over the tag's; a contradiction is flagged."""
     if given:
-        return given, [f"{what}_conflict"] if tag and tag != given else []
+        return given, [f"{name}_conflict"] if tag and tag != given else []
     return tag, []
 
 
@@ -105,7 +105,6 @@ def read_image(
     spacing_mm: float | None = None,
     laterality: str | None = None,
     view: str | None = None,
-    threads: int = 1,
 ) -> DisplayImage:
     """Read one mammogram.
 
@@ -115,24 +114,23 @@ def read_image(
         spacing_mm: the table's millimetres of breast per pixel; wins over the file's.
         laterality: the table's `L` or `R`; wins over the file's.
         view: the table's view; wins over the file's.
-        threads: threads for one JPEG 2000 image.
 
     Raises:
         UnreadableDicom: unreadable, or not one single-frame monochrome projection (see `REFUSALS`).
         InputError: a given value is out of range.
     """
     path, config = Path(path), pixels or PixelConfig()
-    if laterality and laterality not in LATERALITIES:
+    if laterality and laterality not in SIDES:
         raise InputError(f"{path}: laterality = {laterality!r}: expected L or R")
     with dicom.refusing(path, "reading the header"):
         dataset = dicom.read_file(path, max_pixels=config.max_pixels)
         header = header_of(dataset, path)
     _refuse_unusable(header, path)
-    stored, codes = dicom.decode(dataset, path, threads=threads)
+    stored, codes = dicom.decode(dataset, path)
     del dataset
     if stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2 or stored.ndim != 2:
-        found = f"{stored.ndim} axes of {stored.dtype}"
-        raise UnreadableDicom(f"{path}: decoded to {found}: expected rows and columns of 8- or 16-bit integers")
+        decoded = f"{stored.ndim} axes of {stored.dtype}"
+        raise UnreadableDicom(f"{path}: decoded to {decoded}: expected rows and columns of 8- or 16-bit integers")
     shown, recipe, display_codes = to_display(stored, header, config)
     del stored
     spacing, spacing_codes = breast_spacing(header, spacing_mm)
@@ -140,11 +138,11 @@ def read_image(
     position, view_codes = _chosen("view", view.upper() if view else None, header.view)
     orientation, orientation_codes = find_orientation(header.patient_orientation, side, chest_wall_side(shown))
     if side is None:
-        known = orientation.source != "unknown"
-        side = ("R" if orientation.flip_horizontal else "L") if known else None
-        side_codes.append("laterality_from_pixels" if known else "no_laterality")
+        oriented = orientation.source != "unknown"
+        side = ("R" if orientation.flip_horizontal else "L") if oriented else None
+        side_codes.append("laterality_from_pixels" if oriented else "no_laterality")
     if position is None:
         view_codes.append("no_view")
     kinds = [code for code, holds in KIND_CODES.items() if holds(header)]
-    every = (*kinds, *codes, *display_codes, *spacing_codes, *side_codes, *view_codes, *orientation_codes)
-    return DisplayImage(shown, header, spacing, orientation, recipe, tuple(dict.fromkeys(every)), side, position)
+    fallbacks = (*kinds, *codes, *display_codes, *spacing_codes, *side_codes, *view_codes, *orientation_codes)
+    return DisplayImage(shown, header, spacing, orientation, recipe, tuple(dict.fromkeys(fallbacks)), side, position)

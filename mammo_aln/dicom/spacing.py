@@ -1,4 +1,4 @@
-"""Millimetres per pixel in the plane of the breast, and where they come from.
+"""Millimetres per pixel in the plane of the breast, and where they come from: one rule for index, crops and reports.
 
 A mammogram's tags know two planes: ImagerPixelSpacing lies in the detector, PixelSpacing in the breast once somebody
 calibrated it. The breast lies above the detector and is projected larger (1.0 to 1.1 times in contact views, 1.5 to 1.8
@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mammo_aln.dicom.header import ImageHeader
-from mammo_aln.dicom.mammogram import SPACING_MM
+from mammo_aln.dicom.image_tags import ImageTags
 from mammo_aln.dicom.tags import Pair
 from mammo_aln.errors import InputError
 
-SMALLEST_MM, LARGEST_MM = SPACING_MM
+SMALLEST_MM, LARGEST_MM = 0.005, 1.0
+"""Least and largest millimetres of breast that a mammogram's pixel can measure."""
+
 LARGEST_MAGNIFICATION = 4.0
 SAME_RELATIVE = 1e-3
 """Two spacings that differ by less are one value written twice."""
@@ -29,7 +30,7 @@ class Spacing:
     Args:
         row_mm: distance between rows (down the image).
         column_mm: distance between columns (across the image).
-        source: which rule gave it, a key of `RULES` or `user`.
+        source: the rule that gave it, a key of `RULES` or `user`.
     """
 
     row_mm: float
@@ -37,12 +38,20 @@ class Spacing:
     source: str
 
 
-def _magnification(header: ImageHeader) -> float | None:
+def pair_text(pair: Pair | None) -> str:
+    """`0.07` for (0.07, 0.07), `0.07x0.08` (row x column) where they differ, empty for None or a value not above 0."""
+    if pair is None or min(pair) <= 0:
+        return ""
+    row, column = (f"{value:g}" for value in pair)
+    return row if row == column else f"{row}x{column}"
+
+
+def _magnification(header: ImageTags) -> float | None:
     factor = header.magnification
     return factor if factor is not None and 1.0 <= factor <= LARGEST_MAGNIFICATION else None
 
 
-def _distance_ratio(header: ImageHeader) -> float | None:
+def _distance_ratio(header: ImageTags) -> float | None:
     patient, detector = header.source_to_patient_mm, header.source_to_detector_mm
     if not patient or not detector:
         return None
@@ -50,26 +59,21 @@ def _distance_ratio(header: ImageHeader) -> float | None:
     return ratio if 1.0 / LARGEST_MAGNIFICATION <= ratio <= 1.0 else None
 
 
-def _differs(one: Pair, other: Pair) -> bool:
-    return not all(math.isclose(a, b, rel_tol=SAME_RELATIVE) for a, b in zip(one, other, strict=True))
-
-
-def _calibrated(header: ImageHeader) -> Pair | None:
-    if header.pixel_spacing is None:
-        return None
-    known = header.calibration_type is not None
-    return (
-        header.pixel_spacing
-        if known or (header.imager_spacing and _differs(header.pixel_spacing, header.imager_spacing))
-        else None
+def _calibrated(header: ImageTags) -> Pair | None:
+    pixel, imager = header.pixel_spacing, header.imager_spacing
+    if pixel is None or header.calibration_type is not None:
+        return pixel
+    differs = imager is not None and not all(
+        math.isclose(a, b, rel_tol=SAME_RELATIVE) for a, b in zip(pixel, imager, strict=True)
     )
+    return pixel if differs else None
 
 
 def _scaled(spacing: Pair | None, factor: float | None) -> Pair | None:
     return None if spacing is None or factor is None else (spacing[0] * factor, spacing[1] * factor)
 
 
-RULES: dict[str, Callable[[ImageHeader], Pair | None]] = {
+RULES: dict[str, Callable[[ImageTags], Pair | None]] = {
     "pixel_spacing_calibrated": _calibrated,
     "imager_spacing_magnification": lambda h: _scaled(h.imager_spacing, 1 / m) if (m := _magnification(h)) else None,
     "imager_spacing_distances": lambda h: _scaled(h.imager_spacing, _distance_ratio(h)),
@@ -89,8 +93,8 @@ def _sane(spacing: Pair) -> bool:
     return all(SMALLEST_MM <= value <= LARGEST_MM for value in spacing)
 
 
-def breast_spacing(header: ImageHeader, spacing_mm: float | None = None) -> tuple[Spacing | None, tuple[str, ...]]:
-    """Spacing in the plane of the breast by the first rule that holds, and fallback codes.
+def breast_spacing(header: ImageTags, spacing_mm: float | None = None) -> tuple[Spacing | None, tuple[str, ...]]:
+    """Find the spacing in the plane of the breast by the first rule that holds, and fallback codes.
 
     Order: the user's value; PixelSpacing if its calibration type is given or it differs from ImagerPixelSpacing;
     ImagerPixelSpacing over EstimatedRadiographicMagnificationFactor; ImagerPixelSpacing times source-to-patient over
@@ -98,7 +102,7 @@ def breast_spacing(header: ImageHeader, spacing_mm: float | None = None) -> tupl
     spacing of a mammogram: it is passed over and counted.
 
     Args:
-        header: typed tags.
+        header: tags of the image, from either reader of headers.
         spacing_mm: the user's value for both directions, in the plane of the breast.
 
     Returns:
@@ -121,13 +125,13 @@ def breast_spacing(header: ImageHeader, spacing_mm: float | None = None) -> tupl
     if passed_over and header.imager_spacing is not None:
         codes.append("magnification_out_of_range")
     for source, rule in RULES.items():
-        found = rule(header)
-        if found is None:
+        pair = rule(header)
+        if pair is None:
             continue
-        if not _sane(found):
+        if not _sane(pair):
             codes.append("spacing_out_of_range")
             continue
         if source in CODE_OF_SOURCE:
             codes.append(CODE_OF_SOURCE[source])
-        return Spacing(found[0], found[1], source), tuple(dict.fromkeys(codes))
+        return Spacing(pair[0], pair[1], source), tuple(dict.fromkeys(codes))
     return None, (*dict.fromkeys(codes), "no_spacing")

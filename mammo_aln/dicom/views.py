@@ -1,8 +1,11 @@
-"""Which view a header names, however it says it; one rule for `index` and for the pixels."""
+"""Read the view that a header names, however it says it; one rule for `index` and for the pixels."""
 
 from __future__ import annotations
 
 import re
+
+SCREENING_VIEWS = ("CC", "MLO")
+"""The views of a cohort's images."""
 
 VIEW_BY_CODE = {
     **dict.fromkeys(("R-10242", "399162004"), "CC"),
@@ -28,13 +31,21 @@ MODIFIER_BY_CODE = {
 }
 """DICOM PS3.16 context group 4015 (view modifier), those that change what a crop shows."""
 
-_MODIFIER_WORDS = {"implant": "implant_displaced", "magnif": "magnification", "spot": "spot_compression"}
+MODIFIER_BY_WORD = {
+    "magnif": "magnification",
+    "spot": "spot_compression",
+    "implant": "implant_displaced",
+    "cleavage": "cleavage",
+    "axillary": "axillary_tail",
+    "rolled": "rolled",
+    "tangential": "tangential",
+}
 # a side before (RCC, LMLO) and the mark of an implant-displaced view behind (MLOID) are no view of their own
-_STATED = re.compile(r"(?P<side>[LR]?)[ -]?(?P<view>CC|MLO)[ -]?(?P<implant>(ID)?)")
+_VIEW_TEXT = re.compile(r"(?P<side>[LR]?)[ -]?(?P<view>CC|MLO)[ -]?(?P<implant>(ID)?)")
 
 
 def view_named(stated: str, code: str, meaning: str) -> tuple[str, str, bool]:
-    """View, the side that its text names, and whether it is implant-displaced; empty text where nothing tells.
+    """Name the view, the side that its text names, and whether it is implant-displaced; empty where none is stated.
 
     Args:
         stated: ViewPosition, which wins.
@@ -45,7 +56,7 @@ def view_named(stated: str, code: str, meaning: str) -> tuple[str, str, bool]:
         `CC`, `MLO`, or the name of another view as the header gives it; `L`, `R` or empty.
     """
     stated = stated.strip().upper()
-    match = _STATED.fullmatch(stated)
+    match = _VIEW_TEXT.fullmatch(stated)
     if match:
         return match["view"], match["side"], bool(match["implant"])
     if stated:
@@ -54,7 +65,8 @@ def view_named(stated: str, code: str, meaning: str) -> tuple[str, str, bool]:
     return VIEW_BY_CODE.get(code) or VIEW_BY_MEANING.get(letters, ""), "", False
 
 
-def modifier_named(code: str, meaning: str) -> str | None:
-    """A view modifier that changes what a crop shows, by its code or else by its meaning."""
+def modifiers_named(code: str, meaning: str) -> set[str]:
+    """View modifiers that an item names, by its code and by the words of its meaning."""
     words = meaning.lower()
-    return MODIFIER_BY_CODE.get(code) or next((name for word, name in _MODIFIER_WORDS.items() if word in words), None)
+    named = {name for word, name in MODIFIER_BY_WORD.items() if word in words}
+    return named | ({MODIFIER_BY_CODE[code]} if code in MODIFIER_BY_CODE else set())

@@ -3,9 +3,33 @@ C.11.1, C.11.2)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from mammo_aln.dicom.tags import Lut, VoiWindow
+
+@dataclass(frozen=True, eq=False)
+class Lut:
+    """A lookup table of the modality or VOI module.
+
+    Args:
+        entries: output values, unsigned.
+        first: input value that maps to the first entry.
+        bits: bits of an entry, from the descriptor.
+    """
+
+    entries: np.ndarray
+    first: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class VoiWindow:
+    """Window of the VOI LUT module (PS3.3 section C.11.2): centre and width in modality units."""
+
+    center: float
+    width: float
+    function: str
 
 
 def _linear(values: np.ndarray, center: float, width: float) -> np.ndarray:
@@ -29,7 +53,7 @@ includes it)."""
 
 
 def window_is_sound(window: VoiWindow) -> bool:
-    """Whether the standard defines this window: known function, LINEAR's width at least 1, the others' above 0."""
+    """Test that the standard defines this window: function known, LINEAR's width at least 1, the others' above 0."""
     if window.function not in WINDOW_FUNCTIONS:
         return False
     bound = WINDOW_FUNCTIONS[window.function][1]
@@ -79,8 +103,8 @@ def weighted_percentile(values: np.ndarray, counts: np.ndarray, percent: float) 
     """
     order = np.argsort(values)
     below = np.cumsum(counts[order])
-    place = int(np.searchsorted(below, percent / 100.0 * below[-1], side="left"))
-    return float(values[order][min(place, len(values) - 1)])
+    rank = int(np.searchsorted(below, percent / 100.0 * below[-1], side="left"))
+    return float(values[order][min(rank, len(values) - 1)])
 
 
 def air_and_otsu(values: np.ndarray, counts: np.ndarray, *, bins: int = 128) -> tuple[float, float]:

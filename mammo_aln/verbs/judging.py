@@ -19,21 +19,27 @@ def evaluate(
         files: predictions, joined by split.
         out: folder for the evaluation.
         run: run directory: adds its training and validation predictions, threshold and recipe.
-        cohort: cohort folder: adds subgroups, baseline table and centre shift (clinical features and image headers).
+        cohort: cohort folder: adds subgroups, baseline table and centre shift (clinical features, and headers of the
+            images that the run reads; without a run, of those that the default crops are cut from).
         resamples: bootstrap resamples.
         seed: draws the resamples.
     """
     from mammo_aln.cohort.acquisition import acquisition_of
     from mammo_aln.cohort.tables import read_cohort
+    from mammo_aln.crops.sources import source_images
     from mammo_aln.evaluation.evaluate import evaluate_files
+    from mammo_aln.runs.record import read_settings
+    from mammo_aln.settings import Settings
 
-    known = read_cohort(cohort, need=("patients",)) if cohort else None
+    judged = read_cohort(cohort, need=("patients",)) if cohort else None
+    settings = read_settings(run) if run and (run / "config.yaml").is_file() else Settings()
+    sources = source_images(judged, settings.crop, settings.model.inputs) if judged else []
     return evaluate_files(
         files,
         out,
         run=run,
-        cohort_patients=known.patients if known else None,
-        acquisition=acquisition_of(known) if known else None,
+        cohort_patients=judged.patients if judged else None,
+        acquisition=acquisition_of(judged, sources) if judged else None,
         resamples=resamples,
         seed=seed,
     )

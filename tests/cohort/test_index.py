@@ -117,7 +117,7 @@ def test_the_cohort_may_lie_in_or_be_the_indexed_folder(dicoms):
 
 def test_a_folder_level_too_many_is_told(dicoms, tmp_path, capsys):
     index_folder(dicoms.parent, tmp_path / "cohort")
-    assert "1 folders hold images of several patients by their headers" in capsys.readouterr().err
+    assert "1 folder of several patients by their headers" in capsys.readouterr().err
 
 
 def test_nothing_to_index(tmp_path):

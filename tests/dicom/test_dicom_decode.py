@@ -17,9 +17,10 @@ from pydicom.encaps import encapsulate, generate_frames
 
 from mammo_aln.dicom import codecs
 from mammo_aln.dicom import decode as dicom
-from mammo_aln.dicom.decode import decode, read_file, read_stored_pixels, settle_bits
+from mammo_aln.dicom.decode import decode, read_file, settle_bits
 from mammo_aln.errors import InputError, UnreadableDicom
 from tests.support.dicom_writer import ENCODERS, breast, lut_item, write_dicom
+from tests.support.stored_pixels import read_stored_pixels
 
 OWN = Path(__file__).parents[1] / "data" / "dicom"
 LOSSY = (
@@ -121,13 +122,6 @@ def test_lossy_12_bit_is_close(tmp_path: Path) -> None:
     smooth = np.add.outer(np.arange(64), np.arange(48)).astype("u2") * 30
     path = write_dicom(tmp_path / "a.dcm", smooth, syntax=uid.JPEGExtended12Bit, BitsStored=12)
     assert np.abs(read_stored_pixels(path).astype(int) - smooth).max() <= 8
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_jpeg_2000_threads_change_nothing(tmp_path: Path, threads: int) -> None:
-    pixels = breast(300, 200)
-    path = write_dicom(tmp_path / "a.dcm", pixels, syntax=uid.JPEG2000Lossless)
-    np.testing.assert_array_equal(read_stored_pixels(path, threads=threads), pixels)
 
 
 @pytest.mark.parametrize(

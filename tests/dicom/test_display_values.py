@@ -16,13 +16,13 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 import mammo_aln
 from mammo_aln.crops.fallbacks import FALLBACK_CODES
 from mammo_aln.dicom import voi
-from mammo_aln.dicom.decode import read_stored_pixels
 from mammo_aln.dicom.provenance import PixelRecipe
 from mammo_aln.dicom.read import read_image
-from mammo_aln.dicom.tags import VoiWindow
+from mammo_aln.dicom.voi import VoiWindow
 from mammo_aln.errors import InputError, UnreadableDicom
 from mammo_aln.settings import PixelConfig
 from tests.support.dicom_writer import breast, item, lut_item, write_dicom
+from tests.support.stored_pixels import read_stored_pixels
 
 RAMP = np.arange(4096, dtype="u2").reshape(64, 64)
 

@@ -15,7 +15,7 @@ from pydicom.uid import (
 )
 
 from mammo_aln.dicom import fast_header as headers
-from mammo_aln.dicom.fast_header import Excluded, Header, read_header, read_headers
+from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_header, read_headers
 from mammo_aln.dicom.mammogram import judge
 from tests.support.dicom_writer import code, mammogram, save
 
@@ -32,14 +32,11 @@ def by_pydicom(path: Path) -> dict[str, object]:
             "sop_instance": str(dataset.get("SOPInstanceUID") or ""),
             "rows": dataset.get("Rows") or 0,
             "columns": dataset.get("Columns") or 0,
-            "samples": dataset.get("SamplesPerPixel") or 0,
+            "samples": dataset.get("SamplesPerPixel") or 1,
             "bits_stored": dataset.get("BitsStored") or 0,
-            "frames": 0 if path.name == "badVR.dcm" else int(dataset.get("NumberOfFrames") or 0),  # it says '1A'
+            "frames": 1 if path.name == "badVR.dcm" else int(dataset.get("NumberOfFrames") or 1),  # it says '1A'
             "body_part": str(dataset.get("BodyPartExamined") or ""),
-            "view_position": str(dataset.get("ViewPosition") or ""),
-            "laterality": str(dataset.get("Laterality") or ""),
-            "view_code": str(view.get("CodeValue") or ""),
-            "view_meaning": str(view.get("CodeMeaning") or ""),
+            "stated_view": str(view.get("CodeMeaning") or view.get("CodeValue") or ""),
             "photometric": str(dataset.get("PhotometricInterpretation") or ""),
             "transfer_syntax": str(dataset.file_meta.get("TransferSyntaxUID") or ""),
         }
@@ -56,7 +53,7 @@ def test_every_real_file_reads_as_pydicom_reads_it(shared):
         except pydicom.errors.InvalidDicomError:
             assert isinstance(header, Excluded), path.name
             continue
-        assert isinstance(header, Header), path.name
+        assert isinstance(header, FastHeader), path.name
         assert {name: getattr(header, name) for name in expected} == expected, path.name
         compared += 1
     assert compared > 60
@@ -72,11 +69,11 @@ def test_encodings(tmp_path, syntax, undefined):
     dataset["ViewCodeSequence"].is_undefined_length = undefined
     dataset.ViewCodeSequence[0].is_undefined_length_sequence_item = undefined
     header = read_header(save(dataset, tmp_path / "a.dcm", syntax))
-    assert isinstance(header, Header)
+    assert isinstance(header, FastHeader)
     assert header.transfer_syntax == syntax
-    assert (header.view_code, header.view_modifiers) == ("R-10226", ("Magnification",))
+    assert (header.view, header.view_modifiers) == ("MLO", ("magnification",))
     assert (header.rows, header.columns, header.bits_stored) == (20, 16, 12)
-    assert header.imager_spacing_mm == "0.07\\0.07"
+    assert header.imager_spacing == (0.07, 0.07)
 
 
 def no_pydicom(path):
@@ -94,7 +91,7 @@ def test_usual_encodings_need_no_pydicom(tmp_path, monkeypatch, syntax, undefine
     block.add_new(1, "OB", bytes(100_000))
     path = save(dataset, tmp_path / "a.dcm", syntax)
     monkeypatch.setattr(headers, "_with_pydicom", no_pydicom)
-    assert read_header(path).view_modifiers == ("Magnification",)
+    assert read_header(path).view_modifiers == ("magnification",)
 
 
 def test_values_that_break_the_standard_are_neither_refused_nor_quoted(tmp_path, caplog):
@@ -115,8 +112,8 @@ def test_a_header_longer_than_the_first_read(tmp_path):
         block = dataset.private_block(0x0019, "TEST", create=True)
         block.add_new(1, "OB", bytes(size))
         header = read_header(save(dataset, tmp_path / f"{size}.dcm"))
-        assert isinstance(header, Header)
-        assert header.image_laterality == "L"
+        assert isinstance(header, FastHeader)
+        assert header.laterality == "L"
 
 
 def test_laterality_of_the_functional_groups(tmp_path):
@@ -124,7 +121,7 @@ def test_laterality_of_the_functional_groups(tmp_path):
     anatomy.FrameLaterality = "R"
     group.FrameAnatomySequence = Sequence([anatomy])
     dataset.SharedFunctionalGroupsSequence = Sequence([group])
-    assert read_header(save(dataset, tmp_path / "a.dcm")).image_laterality == "R"
+    assert read_header(save(dataset, tmp_path / "a.dcm")).laterality == "R"
 
 
 def test_garbage_never_raises_nor_warns(tmp_path, shared):

