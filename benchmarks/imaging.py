@@ -117,17 +117,19 @@ def worker_memory(idle: Path, busy: Path) -> None:
     """In a process of its own: what a pool's worker holds after small images, and its peak over large ones."""
     from mammo_aln.cohort.tables import read_cohort
     from mammo_aln.crops import parallel
+    from mammo_aln.crops.job import CropJob
     from mammo_aln.crops.regions import linked_groups, plan_crops
+    from mammo_aln.crops.store.held import Held
     from mammo_aln.settings import CropConfig, PixelConfig
 
     crop = CropConfig(strategy="all")
-    parallel._begin(str(busy / ".crops"), PixelConfig(), crop)
+    parallel.begin(CropJob(PixelConfig(), crop, busy / ".crops"))
     for group in linked_groups(plan_crops(read_cohort(idle), crop).images):
-        assert not parallel._work(parallel.Task(group)).failures
+        assert not parallel.work(parallel.Step(group, Held())).failures
     groups = linked_groups(plan_crops(read_cohort(busy), crop).images)
     before = status_mb("VmRSS")
     for group in groups:
-        assert not parallel._work(parallel.Task(group)).failures
+        assert not parallel.work(parallel.Step(group, Held())).failures
     print(status_mb("VmHWM") - before)
 
 
@@ -186,13 +188,16 @@ def bench_read(folder: Path) -> list[str]:
     """Random access to stored crops as float tensors."""
     import torch
 
+    from mammo_aln.crops.store.records import CropRecord
     from mammo_aln.crops.store.store import CropStore, SegmentWriter, display_values
+    from mammo_aln.crops.window import Window
 
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 65536, (CROPS, 256, 256), dtype=np.uint16)
     writer = SegmentWriter(folder / "store")
     for number, picture in enumerate(pictures):
-        writer.append([], [({"kind": "crop", "key": str(number)}, picture)])
+        record = CropRecord(str(number), "", "whole_breast", Window(0, 0, 256, 256), None, 1.0, 0.0, (), 256)
+        writer.append([], [(record, picture)])
     writer.close()
     store = CropStore(folder / "store")
     order = rng.integers(0, CROPS, READS)

@@ -1,4 +1,4 @@
-"""Where breast, nipple, pectoral muscle and axilla lie: estimates on a 1 mm grid, each with its confidence.
+"""Breast, nipple, pectoral muscle and axilla, estimated on a 1 mm grid, each with its confidence.
 
 Everything here works in millimetres of breast, chest wall on the left and cranial up; `Anatomy` hands positions back in
 pixels of the stored matrix. A low confidence is reported, never hidden.
@@ -70,11 +70,9 @@ class Anatomy:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
-    def from_json(cls, state: dict[str, Any]) -> Anatomy:
+    def from_json(cls, entry: Any) -> Anatomy:
         """The inverse of `to_json`."""
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in state.items()
-        }
+        values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
         return cls(**values)
 
 

@@ -1,4 +1,4 @@
-"""Does the store still hold what the files give? A share of the crops is made again and compared."""
+"""The audit: a share of the stored crops is made again from the files and compared."""
 
 from __future__ import annotations
 
@@ -12,35 +12,26 @@ from pathlib import Path
 import numpy as np
 
 from mammo_aln.cohort.tables import Cohort
-from mammo_aln.crops.derive import request_key
 from mammo_aln.crops.export import export_name
+from mammo_aln.crops.job import CropJob
 from mammo_aln.crops.parallel import make_crops
 from mammo_aln.crops.regions import CropRequest, linked_groups, plan_crops
-from mammo_aln.crops.store.known import known_image_keys
+from mammo_aln.crops.store.held import stored_keys
+from mammo_aln.crops.store.records import CropRecord
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import CheckFailed, InputError
-from mammo_aln.settings import CropConfig, PixelConfig
+
+SEED = 0
+"""Draws the crops that are compared."""
 
 
-def audit_crops(
-    cohort: Cohort,
-    pixels: PixelConfig,
-    crop: CropConfig,
-    *,
-    share: float,
-    seed: int = 0,
-    store: Path | None = None,
-    workers: int | None = None,
-) -> int:
+def audit_crops(cohort: Cohort, job: CropJob, *, share: float, workers: int | None = None) -> int:
     """Make a random share of the stored crops again from their files, in a store of their own, and compare all pixels.
 
     Args:
         cohort: the tables.
-        pixels: how stored values become display values.
-        crop: which crops.
+        job: the settings that the crops were made with, and their store.
         share: share of the crops in (0, 1]; at least one is taken.
-        seed: draws them.
-        store: folder of the crop store; by default `.crops` in the cohort folder.
         workers: processes; by default one per core.
 
     Returns:
@@ -52,42 +43,38 @@ def audit_crops(
     """
     if not 0.0 < share <= 1.0:
         raise InputError(f"audit share = {share}: expected more than 0 and at most 1")
-    path = Path(store) if store is not None else cohort.root / ".crops"
-    kept = CropStore(path)
-    plan = plan_crops(cohort, crop)
-    keys = known_image_keys(plan.images, pixels, kept)
+    kept = CropStore(job.store)
+    plan = plan_crops(cohort, job.crop)
     stored: dict[str, CropRequest] = {}
-    for image in plan.images:
-        for request in image.requests:
-            key = request_key(request, keys, crop)
-            if key is not None and key in kept and kept.record(key)["kind"] == "crop":
-                stored.setdefault(key, request)
+    for key, request in stored_keys(plan.images, job, kept).requests(*plan.images):
+        if key in kept and isinstance(kept.outcome(key), CropRecord):
+            stored.setdefault(key, request)
     if not stored:
-        raise InputError(f"{path}: the store holds no crop of this cohort under these settings; nothing to audit")
-    chosen = random.Random(seed).sample(sorted(stored), max(1, math.ceil(share * len(stored))))
-    wanted: dict[str, list[CropRequest]] = defaultdict(list)
+        raise InputError(f"{job.store}: the store holds no crop of this cohort under these settings; nothing to audit")
+    chosen = random.Random(SEED).sample(sorted(stored), max(1, math.ceil(share * len(stored))))
+    requests: dict[str, list[CropRequest]] = defaultdict(list)
     for key in chosen:
         request = stored[key]
-        wanted[request.image_id].append(request)
+        requests[request.image_id].append(request)
         if request.mirror_of is not None:
-            wanted.setdefault(request.mirror_of[0], [])
+            requests.setdefault(request.mirror_of[0], [])
     images = [
-        replace(image, requests=tuple(wanted[image.image_id])) for image in plan.images if image.image_id in wanted
+        replace(image, requests=tuple(requests[image.image_id])) for image in plan.images if image.image_id in requests
     ]
     with tempfile.TemporaryDirectory(prefix="audit-") as folder:
         again = CropStore(folder)
-        failures = make_crops(linked_groups(images), pixels, crop, again, workers)
+        failures = make_crops(linked_groups(images), replace(job, store=Path(folder)), again, workers)
         again.refresh()
         faults = [
-            f"  {export_name(one.image_id, one.region, one.ordinal, one.strategy)}: {fault}"
+            f"  {export_name(crop.image_id, crop.region, crop.ordinal, crop.strategy)}: {fault}"
             for key in chosen
-            if (fault := _difference(key, kept, again, failures.get((one := stored[key]).image_id)))
+            if (fault := _difference(key, kept, again, failures.get((crop := stored[key]).image_id)))
         ]
     if faults:
         listed = "\n".join(faults)
         raise CheckFailed(
-            f"{path}: {len(faults)} of {len(chosen)} audited crops are not what the files give:\n{listed}\nremove that "
-            "folder and make the crops anew"
+            f"{job.store}: {len(faults)} of {len(chosen)} audited crops are not what the files give:\n{listed}\nremove "
+            "that folder and make the crops anew"
         )
     return len(chosen)
 

@@ -1,48 +1,58 @@
-"""A cohort's crops: what is missing is made in parallel, then all is told as one table."""
+"""A cohort's crops: what is missing is made in parallel, then all of them become one table."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
-from mammo_aln.crops.derive import request_key
+from mammo_aln.crops.job import CropJob
+from mammo_aln.crops.keys import PIXEL_PATH_VERSION
 from mammo_aln.crops.parallel import make_crops
+from mammo_aln.crops.provenance import RecipeCard, grouped_cards
 from mammo_aln.crops.regions import CropPlan, CropRequest, Exclusion, ImagePlan, linked_groups, plan_crops
-from mammo_aln.crops.store.known import is_complete, known_image_keys
+from mammo_aln.crops.store.held import is_complete, stored_keys
+from mammo_aln.crops.store.records import CropRecord, ImageRecord, RefusedCrop
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
 from mammo_aln.progress import say
 from mammo_aln.settings import CropConfig, PixelConfig
 
-CROP_COLUMNS = (
-    "key",
-    "unit_id",
-    "patient_id",
-    "center",
-    "image_id",
-    "region",
-    "ordinal",
-    "strategy",
-    "laterality",
-    "view",
-    "estimated",
-    "confidence",
-    "padding_share",
-    "spacing_row_mm",
-    "spacing_column_mm",
-    "spacing_source",
-    "recipe",
-    "fallbacks",
-)
 UNCROPPED_COLUMNS = ("image_id", "center", "fallbacks")
 EXCLUSION_COLUMNS = ("image_id", "patient_id", "region", "reason")
+
+
+@dataclass(frozen=True)
+class CropRow:
+    """One row of the crop table: what was asked for, and what the store's records say of it."""
+
+    key: str
+    unit_id: str
+    patient_id: str
+    center: str
+    image_id: str
+    region: str
+    ordinal: int
+    strategy: str
+    laterality: str
+    view: str
+    estimated: bool
+    confidence: float
+    padding_share: float
+    spacing_row_mm: float
+    spacing_column_mm: float
+    spacing_source: str
+    recipe: str
+    fallbacks: str
+
+
+CROP_COLUMNS = tuple(column.name for column in fields(CropRow))
 
 
 @dataclass(frozen=True)
@@ -53,20 +63,35 @@ class CropSet:
         table: one row per crop, columns `CROP_COLUMNS`; `key` reads the pixels from the store, `fallbacks` holds codes
             joined by `;`.
         exclusions: what was asked for and cannot be had: `image_id`, `patient_id`, `region`, `reason`.
-        store_path: the store's folder.
-        recipe: `pixels` and `crop` settings and `cards`, the exact steps of each distinct recipe with its image count.
+        job: the settings, and the store's folder.
+        cards: the exact steps of each distinct recipe with its number of images.
         uncropped: images that gave no crop at all: `image_id`, `center`, `fallbacks` (`unreadable` where the file is).
     """
 
     table: pd.DataFrame
     exclusions: pd.DataFrame
-    store_path: Path
-    recipe: dict[str, Any]
+    job: CropJob
+    cards: tuple[RecipeCard, ...] = ()
     uncropped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(UNCROPPED_COLUMNS)))
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Version of the pixel path, pixel and crop settings, and the steps taken, as plain JSON."""
+        return {
+            "pixel_path_version": PIXEL_PATH_VERSION,
+            "pixels": asdict(self.job.pixels),
+            "crop": asdict(self.job.crop),
+            "cards": grouped_cards(self.cards),
+        }
+
+    @property
+    def store_path(self) -> Path:
+        """The store's folder."""
+        return self.job.store
 
     def open_store(self) -> CropStore:
         """The store that `key` reads from."""
-        return CropStore(self.store_path)
+        return CropStore(self.job.store)
 
 
 def build_crops(
@@ -98,120 +123,110 @@ def build_crops(
             f"pixels.percentile_low = {pixels.percentile_low:g}: expected less than pixels.percentile_high = "
             f"{pixels.percentile_high:g}"
         )
-    path = Path(store) if store is not None else cohort.root / ".crops"
-    plan = _part(plan_crops(cohort, crop), shard)
-    reader = CropStore(path)
-    waiting = [group for group in linked_groups(plan.images) if not is_complete(group, pixels, crop, reader)]
-    failures = make_crops(waiting, pixels, crop, reader, workers)
+    job = CropJob(pixels, crop, Path(store) if store is not None else cohort.root / ".crops")
+    plan = _of_shard(plan_crops(cohort, crop), shard)
+    reader = CropStore(job.store)
+    waiting = [group for group in linked_groups(plan.images) if not is_complete(group, job, reader)]
+    failures = make_crops(waiting, job, reader, workers)
     reader.refresh()
-    rows, exclusions, cards = _describe(plan, pixels, crop, reader, failures)
-    uncropped = _uncropped(
-        plan, {row["image_id"] for row in rows}, known_image_keys(plan.images, pixels, reader), reader
-    )
-    if not rows and shard is None:
-        raise InputError(_nothing_left(cohort, exclusions))
-    excluded = pd.DataFrame([asdict(one) for one in exclusions], columns=list(EXCLUSION_COLUMNS))
+    built = _describe(plan, job, reader, failures)
+    if built.table.empty and shard is None:
+        raise InputError(_nothing_left(cohort, built.exclusions["reason"]))
     name = "exclusions.csv" if shard is None else f"exclusions.{shard[0]}-of-{shard[1]}.csv"
     if list_exclusions:
-        _write_exclusions(path / name, excluded)
+        _write_exclusions(job.store / name, built.exclusions)
+    return built
+
+
+def _write_exclusions(path: Path, exclusions: pd.DataFrame) -> None:
+    """Write the list; a finished store may be shared read-only, which is said and no reason to stop."""
+    try:
+        write_csv(path, exclusions)
+    except (OSError, InputError) as error:
+        say(f"{len(exclusions)} exclusions, their list was not written: {error}")
+
+
+def _of_shard(plan: CropPlan, shard: tuple[int, int] | None) -> CropPlan:
+    if shard is None:
+        return plan
+    number, shards = shard
+    if not 1 <= number <= shards:
+        raise InputError(f"shard = {number}/{shards}: expected 1/{shards} to {shards}/{shards}")
+    kept = {image.image_id for group in linked_groups(plan.images)[number - 1 :: shards] for image in group}
+    return CropPlan(tuple(image for image in plan.images if image.image_id in kept), plan.exclusions)
+
+
+def _describe(plan: CropPlan, job: CropJob, store: CropStore, failures: Mapping[str, str]) -> CropSet:
+    """Read back what the store holds of every request, and say why it lacks the others."""
+    keys = stored_keys(plan.images, job, store)
+    rows: list[CropRow] = []
+    exclusions = list(plan.exclusions)
+    cropped: dict[str, tuple[ImageRecord, str]] = {}  # with the recipe's digest
+    for image in plan.images:
+        for request in image.requests:
+            key = keys.of_request(request)
+            if key is None or key not in store:
+                lesion_image = request.mirror_of[0] if request.mirror_of else ""
+                reason = failures.get(image.image_id) or failures.get(lesion_image) or "the image could not be read"
+                exclusions.append(_exclusion(request, reason))
+                continue
+            record = store.outcome(key)
+            if isinstance(record, RefusedCrop):
+                exclusions.append(_exclusion(request, record.reason))
+                continue
+            if image.image_id not in cropped:
+                own = store.image(record.image)
+                cropped[image.image_id] = own, own.recipe.digest()
+            rows.append(_row(image, request, record, *cropped[image.image_id]))
+    uncropped = [
+        (image.image_id, image.center, ";".join(_codes(keys.images.get(image.image_id), store)))
+        for image in plan.images
+        if image.image_id not in cropped
+    ]
+    recipes = {digest: own.recipe for own, digest in cropped.values()}
+    counts = Counter(digest for _, digest in cropped.values())
     return CropSet(
-        pd.DataFrame(rows, columns=list(CROP_COLUMNS)),
-        excluded,
-        path,
-        {"pixels": asdict(pixels), "crop": asdict(crop), "cards": cards},
+        pd.DataFrame([vars(row) for row in rows], columns=list(CROP_COLUMNS)),
+        pd.DataFrame([vars(one) for one in dict.fromkeys(exclusions)], columns=list(EXCLUSION_COLUMNS)),
+        job,
+        tuple(RecipeCard(counts[digest], recipe) for digest, recipe in recipes.items()),
         pd.DataFrame(uncropped, columns=list(UNCROPPED_COLUMNS)),
     )
 
 
-def _write_exclusions(path: Path, excluded: pd.DataFrame) -> None:
-    """A finished store may be shared read-only: that its list cannot be written anew is told, no reason to stop."""
-    try:
-        write_csv(path, excluded)
-    except (OSError, InputError) as error:
-        say(f"{len(excluded)} exclusions, their list was not written: {error}")
-
-
-def _part(plan: CropPlan, shard: tuple[int, int] | None) -> CropPlan:
-    if shard is None:
-        return plan
-    number, parts = shard
-    if not 1 <= number <= parts:
-        raise InputError(f"shard = {number}/{parts}: expected 1/{parts} to {parts}/{parts}")
-    kept = {image.image_id for group in linked_groups(plan.images)[number - 1 :: parts] for image in group}
-    return CropPlan(tuple(image for image in plan.images if image.image_id in kept), plan.exclusions)
-
-
-def _describe(
-    plan: CropPlan, pixels: PixelConfig, crop: CropConfig, store: CropStore, failures: dict[str, str]
-) -> tuple[list[dict[str, Any]], list[Exclusion], list[dict[str, Any]]]:
-    """Rows of the crop table, all exclusions, and the recipe cards."""
-    keys = known_image_keys(plan.images, pixels, store)
-    rows: list[dict[str, Any]] = []
-    exclusions = list(plan.exclusions)
-    cards: dict[str, dict[str, Any]] = {}
-    used: Counter[str] = Counter()
-    for image in plan.images:
-        own: dict[str, Any] | None = None
-        for request in image.requests:
-            key = request_key(request, keys, crop)
-            reason = failures.get(image.image_id) or (failures.get(request.mirror_of[0]) if request.mirror_of else None)
-            if key is None or key not in store:
-                exclusions.append(_exclusion(request, reason or "the image could not be read"))
-                continue
-            record = store.record(key)
-            if record["kind"] == "refused":
-                exclusions.append(_exclusion(request, record["reason"]))
-                continue
-            if own is None:
-                own = store.record(record["image"])
-                card = own["recipe"]
-                cards.setdefault(card["digest"], card)
-                used[card["digest"]] += 1
-            rows.append(_row(image, request, record, own))
-    listed = [{"digest": name, "images": used[name], "steps": card["steps"]} for name, card in cards.items()]
-    return rows, list(dict.fromkeys(exclusions)), listed
-
-
-def _uncropped(plan: CropPlan, cropped: set[str], keys: dict[str, str], store: CropStore) -> list[tuple[str, str, str]]:
-    """Images without any crop, with the codes of what their header and pixels lacked."""
-    lost = [image for image in plan.images if image.image_id not in cropped]
-    codes = [
-        store.record(key)["fallbacks"] if (key := keys.get(image.image_id)) and key in store else ["unreadable"]
-        for image in lost
-    ]
-    return [(image.image_id, image.center, ";".join(found)) for image, found in zip(lost, codes, strict=True)]
+def _codes(image_key: str | None, store: CropStore) -> tuple[str, ...]:
+    """Codes of what an image without any crop lacked in header and pixels."""
+    return store.image(image_key).fallbacks if image_key is not None and image_key in store else ("unreadable",)
 
 
 def _exclusion(request: CropRequest, reason: str) -> Exclusion:
     return Exclusion(request.image_id, request.patient_id, request.region, reason)
 
 
-def _row(image: ImagePlan, request: CropRequest, record: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    spacing = own["spacing"] or {"row_mm": float("nan"), "column_mm": float("nan"), "source": ""}
-    codes = [*own["fallbacks"], *record["flags"], *([f"{request.estimate}_estimated"] if request.estimate else [])]
-    return {
-        "key": record["key"],
-        "unit_id": request.unit_id,
-        "patient_id": request.patient_id,
-        "center": image.center,
-        "image_id": image.image_id,
-        "region": request.region,
-        "ordinal": request.ordinal,
-        "strategy": request.strategy,
-        "laterality": own["laterality"] or "",
-        "view": own["view"] or "",
-        "estimated": request.estimated,
-        "confidence": record["confidence"],
-        "padding_share": record["padding_share"],
-        "spacing_row_mm": spacing["row_mm"],
-        "spacing_column_mm": spacing["column_mm"],
-        "spacing_source": spacing["source"],
-        "recipe": own["recipe"]["digest"],
-        "fallbacks": ";".join(dict.fromkeys(codes)),
-    }
+def _row(image: ImagePlan, request: CropRequest, record: CropRecord, own: ImageRecord, recipe: str) -> CropRow:
+    estimate = [f"{request.estimate}_estimated"] if request.estimate else []
+    return CropRow(
+        record.key,
+        request.unit_id,
+        request.patient_id,
+        image.center,
+        image.image_id,
+        request.region,
+        request.ordinal,
+        request.strategy,
+        own.laterality or "",
+        own.view or "",
+        request.estimated,
+        record.confidence,
+        record.padding_share,
+        own.spacing.row_mm if own.spacing else float("nan"),
+        own.spacing.column_mm if own.spacing else float("nan"),
+        own.spacing.source if own.spacing else "",
+        recipe,
+        ";".join(dict.fromkeys([*own.fallbacks, *record.flags, *estimate])),
+    )
 
 
-def _nothing_left(cohort: Cohort, exclusions: Sequence[Exclusion]) -> str:
-    reasons = Counter(one.reason for one in exclusions).most_common(3)
-    told = "; ".join(f"{count} x {reason}" for reason, count in reasons)
-    return f"{cohort.root}: no crop can be made ({told or 'no eligible patient has an image'})"
+def _nothing_left(cohort: Cohort, reasons: Iterable[str]) -> str:
+    common = "; ".join(f"{count} x {reason}" for reason, count in Counter(reasons).most_common(3))
+    return f"{cohort.root}: no crop can be made ({common or 'no eligible patient has an image'})"

@@ -55,18 +55,26 @@ def crop_cohort(
     if slurm:
         _build_on_slurm(cohort, pixels, crop, store, workers, slurm, cluster)
     crops = build_crops(cohort, pixels, crop, store=store, workers=workers, shard=shard)
-    say(f"{len(crops.table)} crops of {crops.table['image_id'].nunique()} images; {len(crops.exclusions)} exclusions")
+    cropped = crops.table["image_id"].nunique()
+    say(f"{len(crops.table)} crops of {cropped} images; {len(crops.exclusions)} exclusions")
+    unused = len(cohort.images) - cropped - len(crops.uncropped)
+    if unused and shard is None:
+        say(
+            f"  not used: {unused} of the {len(cohort.images)} images in images.csv: they have no box that "
+            f"crop.strategy = {crop.strategy} or an auxiliary region needs, or show a breast that no eligible patient "
+            "was treated on"
+        )
     for (region, reason), rows in crops.exclusions.groupby(["region", "reason"]):
         say(f"  excluded {len(rows)} x {region}: {reason}")
     if audit:
-        compared = audit_crops(cohort, pixels, crop, share=audit, seed=0, store=store, workers=workers)
+        compared = audit_crops(cohort, crops.job, share=audit, workers=workers)
         say(f"audit: {compared} crops derived once more from their files, all equal")
-    made = crops.store_path
+    folder = crops.job.store
     if proof:
-        made = write_proof(cohort, crops, pixels, crop, proof, patients=proof_patients)
+        folder = write_proof(cohort, crops, proof, patients=proof_patients)
     if export:
-        made = export_crops(crops, export)
-    return made
+        folder = export_crops(crops, export)
+    return folder
 
 
 class ShardJob:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def export_crops(crop_set: CropSet, out_dir: str | Path) -> Path:
                 f"{store.path}: the stored pixels of {name} do not have the checksum that was recorded; remove that "
                 "folder and make the crops anew"
             )
-        with written_whole(out / f"{name}.npy") as part, part.open("wb") as file:
+        with written_whole(out / f"{name}.npy") as unfinished, unfinished.open("wb") as file:
             np.save(file, store.read(row["key"]))
         write_json(out / f"{name}.json", _card(row, store))
     write_csv(out / "exclusions.csv", crop_set.exclusions)
@@ -59,12 +60,10 @@ def _name(row: Mapping[Hashable, Any]) -> str:
 
 def _card(row: Mapping[Hashable, Any], store: CropStore) -> dict[str, Any]:
     """The JSON beside a crop: lengths in millimetres of breast, window and box in pixels of the stored matrix."""
-    record = store.record(row["key"])
-    image = store.record(record["image"])
-    window = dict(zip(("x_min", "y_min", "x_max", "y_max"), record["window"], strict=True))
-    spacing = image["spacing"]
-    size_px = record["size_px"]
-    side_mm = None if spacing is None else (window["x_max"] - window["x_min"]) * spacing["column_mm"]
+    crop = store.crop(row["key"])
+    image = store.image(crop.image)
+    spacing = image.spacing
+    side_mm = image.side_mm(crop.window)
     return {
         "image_id": row["image_id"],
         "region": row["region"],
@@ -73,18 +72,18 @@ def _card(row: Mapping[Hashable, Any], store: CropStore) -> dict[str, Any]:
         "laterality": row["laterality"],
         "view": row["view"],
         "estimated": row["estimated"],
-        "size_px": size_px,
-        "window": window,
-        "box": record["box"],
-        "image_shape": image["shape"],
-        "spacing_mm": None if spacing is None else [spacing["row_mm"], spacing["column_mm"]],
-        "spacing_source": None if spacing is None else spacing["source"],
+        "size_px": crop.size_px,
+        "window": asdict(crop.window),
+        "box": crop.box,
+        "image_shape": image.shape,
+        "spacing_mm": None if spacing is None else [spacing.row_mm, spacing.column_mm],
+        "spacing_source": None if spacing is None else spacing.source,
         "side_mm": side_mm,
-        "mm_per_crop_px": None if side_mm is None else side_mm / size_px,
-        "orientation": image["orientation"],
-        "padding_share": record["padding_share"],
-        "confidence": record["confidence"],
+        "mm_per_crop_px": None if side_mm is None else side_mm / crop.size_px,
+        "orientation": dict(sorted(asdict(image.orientation).items())),
+        "padding_share": crop.padding_share,
+        "confidence": crop.confidence,
         "fallbacks": [code for code in row["fallbacks"].split(";") if code],
-        "recipe": image["recipe"],
+        "recipe": {"digest": image.recipe.digest(), "steps": image.recipe.cards()},
         "key": row["key"],
     }

@@ -6,22 +6,23 @@ import ctypes
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import cv2
 
-from mammo_aln.crops.derive import Known, derive_group, image_keys
+from mammo_aln.crops.derive import derive_group, take_contents
+from mammo_aln.crops.job import CropJob
 from mammo_aln.crops.regions import ImagePlan
-from mammo_aln.crops.store.known import known_records
+from mammo_aln.crops.store.held import Held, look_up
+from mammo_aln.crops.store.records import ContentRecord
 from mammo_aln.crops.store.store import CropStore, SegmentWriter
 from mammo_aln.machine.pool import end_with_parent, script_hidden
 from mammo_aln.progress import track
-from mammo_aln.settings import CropConfig, PixelConfig
 
 FEW_GROUPS = 4
 """Up to so many, starting processes takes longer than the work."""
@@ -32,133 +33,131 @@ _CRASHED = "the decoder crashed on this file"
 Group = tuple[ImagePlan, ...]
 
 
-def make_crops(
-    groups: list[Group], pixels: PixelConfig, crop: CropConfig, store: CropStore, workers: int | None
-) -> dict[str, str]:
-    """Derive groups of images, in this process where they are few; returns image_id -> why it failed."""
+def make_crops(groups: list[Group], job: CropJob, store: CropStore, workers: int | None) -> dict[str, str]:
+    """Make the missing crops of groups of images; returns image_id -> why it failed.
+
+    A group takes one step, or two where the store was not empty and does not know one of its files: the file may stand
+    under a new path, so its content is digested first, and this process, the only one that reads the store, sees what
+    is missing then. Few groups are worked on in this process.
+    """
     failures: dict[str, str] = {}
     workers = workers or os.cpu_count() or 1
     if not groups:
         return failures
-    todo = _ToDo(groups, pixels, crop, store)
+    steps = _Steps(groups, job, store)
+    here = len(groups) <= FEW_GROUPS or workers <= 1
+    ended = _here(steps) if here else _pooled(steps, min(workers, len(groups)))
     unit = "image" if len(groups) == sum(len(group) for group in groups) else "group"
-    if len(groups) <= FEW_GROUPS or workers <= 1:
-        done = _here(todo, SegmentWriter(store.path))
-    else:
-        done = _pooled(todo, min(workers, len(groups)))
-    for found in track(done, total=len(groups), what="crops", unit=unit):
-        failures |= found
+    for group_failures in track(ended, total=len(groups), what="crops", unit=unit):
+        failures |= group_failures
     return failures
 
 
 @dataclass(frozen=True)
-class Task:
-    """One group and what the store holds of it. With `files_only` its files are only told apart by their content."""
+class Step:
+    """One group's next step: making its missing crops, or, with `contents_only`, digesting its files."""
 
     group: Group
-    known: Known = field(default_factory=dict)
-    files_only: bool = False
-
-
-class _ToDo:
-    """Groups in turn, each with what the store, which other processes may fill too, holds of it by then.
-
-    Where the store was not empty, a file may be known under another path: its content is looked at first, and only
-    then does this process, the one that reads the store, know what is missing.
-    """
-
-    def __init__(self, groups: Iterable[Group], pixels: PixelConfig, crop: CropConfig, store: CropStore) -> None:
-        self.settings = (pixels, crop)
-        self.store = store
-        self._left = list(reversed(list(groups)))
-        self._looks_first = len(store) > 0
-        self._looked_at: set[str] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._left)
-
-    def take(self) -> Task:
-        """The next task."""
-        task = self.with_all_known(self._left.pop())
-        seen = sum(record["kind"] == "content" for record in task.known.values())
-        look = self._looks_first and seen < len(task.group) and task.group[0].image_id not in self._looked_at
-        return replace(task, files_only=look)
-
-    def with_all_known(self, group: Group) -> Task:
-        """A group with what the store holds of it now."""
-        self.store.refresh()
-        return Task(group, known_records(group, *self.settings, self.store))
-
-    def give_back(self, group: Group, contents: Iterable[dict[str, Any]]) -> None:
-        """A group whose files were looked at is the next one."""
-        for record in contents:
-            self.store.tell(record)
-        self._looked_at.add(group[0].image_id)
-        self._left.append(group)
+    held: Held
+    contents_only: bool = False
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of a task: why images failed, or what its files hold where they alone were looked at."""
+class StepResult:
+    """Why images of a group failed (image_id -> reason), or the SHA-256 of its files by their key."""
 
-    failures: dict[str, str]
-    contents: tuple[dict[str, Any], ...] = ()
-
-
-def _done(task: Task, settings: tuple[PixelConfig, CropConfig], writer: SegmentWriter) -> Done:
-    if task.files_only:
-        image_keys(task.group, settings[0], task.known, writer)
-        return Done({}, tuple(record for record in task.known.values() if record["kind"] == "content"))
-    return Done(derive_group(task.group, *settings, task.known, writer))
+    failures: Mapping[str, str] = field(default_factory=dict)
+    contents: Mapping[str, str] = field(default_factory=dict)
 
 
-def _here(todo: _ToDo, writer: SegmentWriter) -> Iterator[dict[str, str]]:
-    while todo:
-        task = todo.take()
-        found = _done(task, todo.settings, writer)
-        if task.files_only:
-            todo.give_back(task.group, found.contents)
-        else:
-            yield found.failures
+def take_step(step: Step, job: CropJob, writer: SegmentWriter) -> StepResult:
+    """Carry out a step in whichever process; nothing of the store is read."""
+    if step.contents_only:
+        return StepResult(contents=take_contents(step.group, step.held, writer).of_files)
+    return StepResult(failures=derive_group(step.group, job, step.held, writer))
+
+
+class _Steps:
+    """Steps of all groups in turn, each planned by what the store, which other builds may fill too, holds by then."""
+
+    def __init__(self, groups: Iterable[Group], job: CropJob, store: CropStore) -> None:
+        self.job = job
+        self.store = store
+        self._waiting = deque(groups)
+        self._digests_first = len(store) > 0
+        self._digested: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def next(self) -> Step:
+        """Plan the next step."""
+        group = self._waiting.popleft()
+        step = self.making_crops(group)
+        known = len(step.held.contents) == len({image.path for image in group})
+        if not self._digests_first or known or group[0].image_id in self._digested:
+            return step
+        return Step(group, step.held, contents_only=True)
+
+    def making_crops(self, group: Group) -> Step:
+        """A group's last step, with all that the store holds of it now."""
+        self.store.refresh()
+        return Step(group, look_up(group, self.job, self.store))
+
+    def end(self, step: Step, result: StepResult) -> Iterator[Mapping[str, str]]:
+        """Take in a step's result: yields the group's failures, or puts a digested group first in the queue."""
+        if not step.contents_only:
+            yield result.failures
+            return
+        for key, sha256 in result.contents.items():
+            self.store.remember(ContentRecord(key, sha256))
+        self._digested.add(step.group[0].image_id)
+        self._waiting.appendleft(step.group)
+
+
+def _here(steps: _Steps) -> Iterator[Mapping[str, str]]:
+    writer = SegmentWriter(steps.job.store)
+    while steps:
+        step = steps.next()
+        yield from steps.end(step, take_step(step, steps.job, writer))
     writer.close()
 
 
-def _pooled(todo: _ToDo, workers: int) -> Iterator[dict[str, str]]:
+def _pooled(steps: _Steps, workers: int) -> Iterator[Mapping[str, str]]:
     """Failures of each group, as they end. A group whose process dies is tried once more, alone."""
     suspects: list[Group] = []
-    settings = (str(todo.store.path), *todo.settings)
-    while todo:
-        with _pool(settings, workers) as pool:
-            running: dict[Future[Done], Task] = {}
+    while steps:
+        with _pool(steps.job, workers) as pool:
+            running: dict[Future[StepResult], Step] = {}
             try:
-                while todo or running:
-                    while todo and len(running) < workers * QUEUED_PER_WORKER:
-                        task = todo.take()
-                        with script_hidden(), _huge_pages():
-                            running[pool.submit(_work, task)] = task
-                    ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in ended:
-                        found, task = future.result(), running[future]
+                while steps or running:
+                    while steps and len(running) < workers * QUEUED_PER_WORKER:
+                        planned = steps.next()
+                        suspects.append(planned.group)  # until it is submitted: the pool may be broken by now
+                        running[_submit(pool, planned)] = planned
+                        suspects.pop()
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        result, step = future.result(), running[future]
                         del running[future]
-                        if task.files_only:
-                            todo.give_back(task.group, found.contents)
-                        else:
-                            yield found.failures
+                        yield from steps.end(step, result)
             except BrokenProcessPool:
-                suspects += [task.group for task in running.values()]
+                suspects += [step.group for step in running.values()]
     for group in suspects:
-        with _pool(settings, 1) as pool:
+        with _pool(steps.job, 1) as pool:
             try:
-                with script_hidden(), _huge_pages():
-                    future = pool.submit(_work, todo.with_all_known(group))
-                failures = future.result().failures
+                failures = _submit(pool, steps.making_crops(group)).result().failures
             except BrokenProcessPool:
                 failures = {image.image_id: _CRASHED for image in group}
         yield failures
 
 
-def _pool(settings: tuple[Any, ...], workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=settings)
+def _pool(job: CropJob, workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=begin, initargs=(job,))
+
+
+def _submit(pool: ProcessPoolExecutor, step: Step) -> Future[StepResult]:
+    with script_hidden(), _huge_pages():  # a pool starts its processes as steps come in
+        return pool.submit(work, step)
 
 
 @contextmanager
@@ -176,9 +175,6 @@ def _huge_pages() -> Iterator[None]:
             os.environ["GLIBC_TUNABLES"] = before
 
 
-_OF_THIS_PROCESS: dict[str, tuple[tuple[PixelConfig, CropConfig], SegmentWriter]] = {}
-
-
 _M_MMAP_THRESHOLD = -3
 _RETURNED_FROM_BYTES = 1 << 24
 
@@ -193,12 +189,17 @@ def _return_large_blocks() -> None:
         libc.mallopt(_M_MMAP_THRESHOLD, _RETURNED_FROM_BYTES)
 
 
-def _begin(path: str, pixels: PixelConfig, crop: CropConfig) -> None:
+_OF_THIS_PROCESS: dict[str, tuple[CropJob, SegmentWriter]] = {}
+
+
+def begin(job: CropJob) -> None:
+    """Prepare a worker process: one thread, one segment of the store."""
     end_with_parent()
     _return_large_blocks()
     cv2.setNumThreads(1)
-    _OF_THIS_PROCESS["settings"] = ((pixels, crop), SegmentWriter(path))
+    _OF_THIS_PROCESS["job"] = (job, SegmentWriter(job.store))
 
 
-def _work(task: Task) -> Done:
-    return _done(task, *_OF_THIS_PROCESS["settings"])
+def work(step: Step) -> StepResult:
+    """Carry out a step in a worker process."""
+    return take_step(step, *_OF_THIS_PROCESS["job"])

@@ -1,4 +1,4 @@
-"""Which crops a cohort asks for: from its tables to requests, image by image, so that each image is decoded once."""
+"""From a cohort's tables to requests for crops, image by image, so that each image is decoded once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from mammo_aln.dicom.header import read_header
 from mammo_aln.dicom.orientation import Box
+from mammo_aln.dicom.read import DisplayImage, read_image
 from mammo_aln.errors import InputError, UnreadableDicom
-from mammo_aln.settings import STRATEGIES, CropConfig
+from mammo_aln.settings import STRATEGIES, CropConfig, PixelConfig
 
 if TYPE_CHECKING:  # worker processes read plans, and start faster without the tables' libraries
     from mammo_aln.cohort.tables import Cohort
@@ -34,7 +35,7 @@ class CropRequest:
         size_mm: side of a `fixed_5cm` window.
         scale: multiplies the window's side (`peritumoral`).
         estimate: `axilla` or `contralateral` where the box comes from the anatomy, else empty.
-        mirror_of: image that holds the lesion whose mirror place is wanted, and the lesion's box.
+        mirror_of: image that holds the lesion to be mirrored, and the lesion's box.
     """
 
     unit_id: str
@@ -51,13 +52,13 @@ class CropRequest:
 
     @property
     def estimated(self) -> bool:
-        """Whether no human drew the box."""
+        """True where no human drew the box."""
         return bool(self.estimate)
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePlan:
-    """One image, what its table row says of it, and all crops wanted from it.
+    """One image, what its table row says of it, and all crops asked of it.
 
     `table_laterality`, `table_view` and `spacing_mm` are `None` where the table leaves them to the file; `laterality`
     and `view` are then the file's.
@@ -75,10 +76,16 @@ class ImagePlan:
     requests: tuple[CropRequest, ...] = ()
     boxes: Mapping[str, tuple[Box, ...]] = field(default_factory=dict)
 
+    def read(self, pixels: PixelConfig) -> DisplayImage:
+        """Read the file's pixels; what the table states wins over the header."""
+        return read_image(
+            self.path, pixels, spacing_mm=self.spacing_mm, laterality=self.table_laterality, view=self.table_view
+        )
+
 
 @dataclass(frozen=True)
 class Exclusion:
-    """What was asked for and cannot be had, and why; `image_id` is empty where the image itself is missing."""
+    """A crop that cannot be had, and why; `image_id` is empty where the image itself is missing."""
 
     image_id: str
     patient_id: str
@@ -108,7 +115,7 @@ class _Unit:
     side_known: bool
 
 
-_Found = tuple[list[CropRequest], list[Exclusion]]
+_Requests = tuple[list[CropRequest], list[Exclusion]]
 
 
 def plan_crops(cohort: Cohort, crop: CropConfig) -> CropPlan:
@@ -127,10 +134,9 @@ def plan_crops(cohort: Cohort, crop: CropConfig) -> CropPlan:
     for row in cohort.patients[cohort.patients["eligible"]].to_dict("records"):
         side = str(row["side"]) if row.get("side") in _OTHER_SIDE else None
         unit = _unit(str(row["unit_id"]), str(row["patient_id"]), side, by_patient[str(row["patient_id"])], crop)
-        found = [_primary(unit)] + [_AUXILIARY.get(name, _named)(unit, name) for name in auxiliary]
-        for wanted, missing in found:
+        for asked, missing in [_primary(unit)] + [_AUXILIARY.get(name, _named)(unit, name) for name in auxiliary]:
             exclusions += missing
-            for request in wanted:
+            for request in asked:
                 requests[request.image_id].append(request)
     planned = [replace(image, requests=tuple(requests[image.image_id])) for image in images if requests[image.image_id]]
     return CropPlan(tuple(planned), tuple(exclusions))
@@ -157,7 +163,7 @@ def auxiliary_names(cohort: Cohort, crop: CropConfig) -> tuple[str, ...]:
 
 
 def linked_groups(images: Iterable[ImagePlan]) -> list[tuple[ImagePlan, ...]]:
-    """Images that must be looked at together: one whose mirror place another image wants comes with it."""
+    """Group images that are worked on together: a mirrored lesion's image comes with the image that mirrors it."""
     by_id = {image.image_id: image for image in images}
     group_of = {image_id: image_id for image_id in by_id}
 
@@ -200,14 +206,14 @@ def _images(cohort: Cohort) -> list[ImagePlan]:
                 laterality,
                 view,
                 None if math.isnan(image["spacing_mm"]) else float(image["spacing_mm"]),
-                boxes={name: tuple(found) for name, found in boxes[image_id].items()},
+                boxes={name: tuple(drawn) for name, drawn in boxes[image_id].items()},
             )
         )
     return plans
 
 
 def _from_header(path: Path, laterality: str | None, view: str | None) -> tuple[str | None, str | None]:
-    """What the file says where the table is silent; an unreadable file is reported when its pixels are read."""
+    """Fill in from the file what the table leaves open; an unreadable file is reported when its pixels are read."""
     try:
         header = read_header(path)
     except UnreadableDicom:
@@ -221,7 +227,7 @@ def _unit(unit_id: str, patient_id: str, side: str | None, images: list[ImagePla
         sides = {images[0].laterality}
     treated = [image for image in images if image.laterality in sides or not image.laterality]
     treated.sort(key=lambda image: _VIEW_ORDER.get(image.view, len(_VIEW_ORDER)))
-    other_sides = {_OTHER_SIDE[one] for one in sides if one} - sides
+    other_sides = {_OTHER_SIDE[side] for side in sides if side} - sides
     lesions = [(image, box) for image in treated for box in image.boxes.get(PRIMARY, ())]
     spare: list[tuple[ImagePlan, Box]] = []
     if "other_view" in crop.auxiliary and lesions:
@@ -258,11 +264,11 @@ def _boxed(
             yield CropRequest(unit.unit_id, unit.patient_id, image.image_id, region, ordinal, strategy, box, size_mm)
 
 
-def _missing(unit: _Unit, region: str, reason: str, image_id: str = "") -> _Found:
+def _missing(unit: _Unit, region: str, reason: str, image_id: str = "") -> _Requests:
     return [], [Exclusion(image_id, unit.patient_id, region, reason)]
 
 
-def _primary(unit: _Unit) -> _Found:
+def _primary(unit: _Unit) -> _Requests:
     strategies = _strategies(unit.crop.strategy)
     if unit.lesions:
         return list(_boxed(unit, PRIMARY, unit.lesions, strategies, unit.crop.size_mm)), []
@@ -279,14 +285,14 @@ def _primary(unit: _Unit) -> _Found:
     return without_box, _missing(unit, PRIMARY, reason)[1] if needing else []
 
 
-def _named(unit: _Unit, name: str) -> _Found:
+def _named(unit: _Unit, name: str) -> _Requests:
     boxed = [(image, box) for image in unit.treated for box in image.boxes.get(name, ())]
     if not boxed:
         return _missing(unit, name, f"no box named {name} in regions.csv")
     return list(_boxed(unit, name, boxed, _auxiliary_strategies(unit), unit.crop.auxiliary_size_mm)), []
 
 
-def _axilla(unit: _Unit, name: str) -> _Found:
+def _axilla(unit: _Unit, name: str) -> _Requests:
     annotated, _ = _named(unit, name)
     if annotated:
         return annotated, []
@@ -310,21 +316,21 @@ def _axilla(unit: _Unit, name: str) -> _Found:
     ], []
 
 
-def _other_view(unit: _Unit, name: str) -> _Found:
+def _other_view(unit: _Unit, name: str) -> _Requests:
     if not unit.spare_lesions:
         return _missing(unit, name, "no primary box on a second view")
     strategies = _auxiliary_strategies(unit)
     return list(_boxed(unit, name, unit.spare_lesions, strategies, unit.crop.auxiliary_size_mm)), []
 
 
-def _peritumoral(unit: _Unit, name: str) -> _Found:
+def _peritumoral(unit: _Unit, name: str) -> _Requests:
     if not unit.lesions:
         return _missing(unit, name, "no primary box in regions.csv")
     boxed = _boxed(unit, name, unit.lesions, _auxiliary_strategies(unit), unit.crop.auxiliary_size_mm)
     return [replace(request, scale=unit.crop.peritumoral_scale) for request in boxed], []
 
 
-def _contralateral(unit: _Unit, name: str) -> _Found:
+def _contralateral(unit: _Unit, name: str) -> _Requests:
     if not unit.lesions:
         return _missing(unit, name, "no primary box in regions.csv")
     requests: list[CropRequest] = []
@@ -351,7 +357,7 @@ def _contralateral(unit: _Unit, name: str) -> _Found:
     return requests, list(dict.fromkeys(exclusions))
 
 
-_AUXILIARY: dict[str, Callable[[_Unit, str], _Found]] = {
+_AUXILIARY: dict[str, Callable[[_Unit, str], _Requests]] = {
     "axilla": _axilla,
     "other_view": _other_view,
     "peritumoral": _peritumoral,

@@ -126,13 +126,13 @@ def crop_window(
     return _square(centre, scale * window.width * column_mm, row_mm, column_mm)
 
 
-_FEW_TAPS = 8  # up to so many rows a part, whole-array sums are faster than a loop over parts
+_FEW_TAPS = 8  # up to so many rows a band, whole-array sums are faster than a loop over bands
 
 
 def _averaged(pixels: NDArray[np.float32], start: float, stop: float, count: int) -> NDArray[np.float32]:
-    """Average the rows of `pixels` over `count` equal parts of [start, stop): exact areas, fractional edges weighted.
+    """Average the rows of `pixels` over `count` equal bands of [start, stop): exact areas, fractional edges weighted.
 
-    Each part averages over max(part, one pixel): where parts are smaller than a pixel this is linear interpolation
+    Each band averages over max(band, one pixel): where bands are smaller than a pixel this is linear interpolation
     between pixel centres, and the two meet without a jump at equal size. Rows outside the image count as 0.
     """
     step = (stop - start) / count
@@ -151,10 +151,10 @@ def _averaged(pixels: NDArray[np.float32], start: float, stop: float, count: int
             out += weights[:, tap, None] * pixels[rows[:, tap]]
         return out
     begins, ends = np.clip(first, 0, None), np.clip(first + taps, None, len(pixels))
-    parts = zip(begins.tolist(), ends.tolist(), (begins - first).tolist(), strict=True)
-    for part, (begin, end, skipped) in enumerate(parts):
+    bands = zip(begins.tolist(), ends.tolist(), (begins - first).tolist(), strict=True)
+    for band, (begin, end, skipped) in enumerate(bands):
         if begin < end:
-            np.einsum("k,kw->w", weights[part, skipped : skipped + end - begin], pixels[begin:end], out=out[part])
+            np.einsum("k,kw->w", weights[band, skipped : skipped + end - begin], pixels[begin:end], out=out[band])
     return out
 
 
@@ -184,7 +184,7 @@ def cut(pixels: NDArray[np.float32], window: Window, size_px: int) -> NDArray[np
 def source_to_crop(
     points: NDArray[np.float64], window: Window, size_px: int, orientation: Orientation
 ) -> NDArray[np.float64]:
-    """Where points (n, 2) as (x, y) of the stored matrix lie in the crop, chest wall left."""
+    """Map points (n, 2) as (x, y) of the stored matrix to the crop, chest wall left."""
     points = np.asarray(points, np.float64)
     share = (points - (window.x_min, window.y_min)) / (window.width, window.height)
     return size_px * np.where((orientation.flip_horizontal, orientation.flip_vertical), 1.0 - share, share)

@@ -17,7 +17,6 @@ from mammo_aln.crops.proof.sheet import draw_bar, outlined, typeface
 from mammo_aln.crops.regions import plan_crops
 from mammo_aln.crops.window import Window, resample
 from mammo_aln.dicom.orientation import Orientation
-from mammo_aln.dicom.read import read_image
 from mammo_aln.explain.attribution import grad_cam, layers_of
 from mammo_aln.explain.mapping import on_crop, on_view
 from mammo_aln.files import written_whole
@@ -104,14 +103,7 @@ def _draw_patient(
     plans = {image.image_id: image for image in plan_crops(data.cohort, data.crop).images}
     pictures: list[HeatPicture] = []
     for nth, (image_id, mine) in enumerate(by_image.items(), start=1):
-        plan = plans[image_id]
-        display = read_image(
-            plan.path,
-            frozen.settings.pixels,
-            spacing_mm=plan.spacing_mm,
-            laterality=plan.table_laterality,
-            view=plan.table_view,
-        )
+        display = plans[image_id].read(frozen.settings.pixels)
         mark = f"{display.laterality or '?'} {display.view or '?'}"
         spacing = display.spacing
         pixel_mm = (spacing.row_mm, spacing.column_mm) if spacing else None
@@ -143,12 +135,11 @@ def _crops(frozen: FrozenRun, batch: dict[str, Any], maps: NDArray[np.float64], 
     found = []
     for nth, key in enumerate(units.keys[units.first[place] : units.first[place + 1]].tolist()):
         region = data.regions[int(batch["region"][nth])]
-        row, record = rows[region, key], store.record(key)
-        window, spacing = Window(*record["window"]), store.record(record["image"])["spacing"]
-        side_mm = None if spacing is None else window.width * spacing["column_mm"]
+        row, record = rows[region, key], store.crop(key)
+        side_mm = store.image(record.image).side_mm(record.window)
         title = region.replace("_", " ") + (f" {row['ordinal']}" if row["ordinal"] > 1 else "")
         found.append(
-            _Crop(str(row["image_id"]), title, batch["crops"][nth, 0].cpu().numpy(), window, side_mm, maps[nth])
+            _Crop(str(row["image_id"]), title, batch["crops"][nth, 0].cpu().numpy(), record.window, side_mm, maps[nth])
         )
     return found
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -18,14 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mammo_aln.crops.anatomy import Anatomy
-from mammo_aln.crops.build import known_image_keys
 from mammo_aln.crops.derive import cut_levels, find_box, find_window
+from mammo_aln.crops.job import CropJob
 from mammo_aln.crops.regions import PRIMARY, CropRequest, ImagePlan, plan_crops
+from mammo_aln.crops.store.held import stored_keys
+from mammo_aln.crops.store.records import ImageRecord
 from mammo_aln.crops.store.store import CropStore, display_values
 from mammo_aln.crops.window import CropRefused
 from mammo_aln.dicom.orientation import Box, Orientation
-from mammo_aln.dicom.read import DisplayImage, read_image
+from mammo_aln.dicom.read import DisplayImage
 from mammo_aln.errors import InputError
 from mammo_aln.inference.frozen import FrozenRun
 from mammo_aln.progress import Progress
@@ -80,7 +80,7 @@ def moved_box(box: Box, move: Move, pixel_mm: tuple[float, float] | None, orient
 
 
 def drawn_box(request: CropRequest) -> str | None:
-    """Which drawn box a crop is placed by: `primary`, or an auxiliary name; None where no human drew one."""
+    """Name the drawn box that a crop is placed by: `primary`, or an auxiliary name; None where no human drew one."""
     follows_no_box = request.strategy == "whole_breast" and request.scale == 1.0
     if follows_no_box or (request.box is None and request.mirror_of is None):
         return None
@@ -88,73 +88,79 @@ def drawn_box(request: CropRequest) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Moving:
-    """Everything that cutting anew needs beside the pixels."""
+class _Cutter:
+    """Cuts crops of moved boxes anew; `keys` are those of the images' records in the store, by `image_id`."""
 
-    frozen: FrozenRun
+    job: CropJob
     store: CropStore
-    image_keys: Mapping[str, str]
+    keys: Mapping[str, str]
 
-    def request(self, request: CropRequest, move: Move) -> CropRequest:
+    def image(self, image_id: str) -> ImageRecord:
+        """The store's record of an image."""
+        return self.store.image(self.keys[image_id])
+
+    def moved(self, request: CropRequest, move: Move) -> CropRequest:
         """The request with its drawn box moved, on whichever image that box was drawn."""
         lesion = request.mirror_of
         image_id, box = lesion if lesion is not None else (request.image_id, request.box)
         assert box is not None
-        record = self.store.record(self.image_keys[image_id])
-        spacing = record["spacing"]
-        pixel_mm = None if spacing is None else (spacing["column_mm"], spacing["row_mm"])
-        moved = moved_box(box, move, pixel_mm, Orientation(**record["orientation"]))
+        image = self.image(image_id)
+        pixel_mm = (image.spacing.column_mm, image.spacing.row_mm) if image.spacing else None
+        moved = moved_box(box, move, pixel_mm, image.orientation)
         return replace(request, mirror_of=(image_id, moved)) if lesion is not None else replace(request, box=moved)
 
-    def cut(self, request: CropRequest, display: DisplayImage) -> NDArray[np.uint16]:
-        """The crop of a request, as the store would hold it."""
-        own = self.store.record(self.image_keys[request.image_id])
-        mirrored = self.store.record(self.image_keys[request.mirror_of[0]]) if request.mirror_of else None
-        anatomy, crop = Anatomy.from_json(own["anatomy"]), self.frozen.data.crop
-        box, _ = find_box(request, anatomy, own, mirrored)
-        return cut_levels(display, find_window(request, box, display, anatomy, crop), crop.size_px)
+    def cut(self, request: CropRequest, display: DisplayImage) -> NDArray[np.float32]:
+        """The crop of a request, as the store would give it."""
+        lesion_image = self.image(request.mirror_of[0]) if request.mirror_of else None
+        own, crop = self.image(request.image_id), self.job.crop
+        window = find_window(request, find_box(request, own, lesion_image)[0], own, crop)
+        return display_values(cut_levels(display, window, crop.size_px))
 
 
-_Cut = dict[tuple[str, str], dict[int, NDArray[np.float32] | str]]
+Moved = dict[tuple[str, str], dict[int, NDArray[np.float32] | str]]
+"""(box, move) -> position in the batch -> the crop cut anew, or why there is none."""
 
 
 def _cut_anew(
-    moving: _Moving, plans: Mapping[str, ImagePlan], requests: Mapping[int, CropRequest], stored: Tensor
-) -> _Cut:
-    """(box, move) -> place in the batch -> the crop, or why there is none; every image is decoded once.
+    cutter: _Cutter, plans: Mapping[str, ImagePlan], requests: Mapping[int, CropRequest], stored: Tensor
+) -> Moved:
+    """Cut the crops of a batch under every move; every image is decoded once.
 
     Raises:
         InputError: a crop cut anew at its own place is not the one that the store holds.
     """
     on_image: dict[str, list[int]] = defaultdict(list)
-    for place, request in requests.items():
-        on_image[request.image_id].append(place)
-    found: _Cut = defaultdict(dict)
-    for image_id, places in on_image.items():
-        plan = plans[image_id]
-        display = read_image(
-            plan.path,
-            moving.frozen.settings.pixels,
-            spacing_mm=plan.spacing_mm,
-            laterality=plan.table_laterality,
-            view=plan.table_view,
-        )
-        for place in places:
-            request = requests[place]
-            kind = drawn_box(request) or ""
-            if not np.array_equal(display_values(moving.cut(request, display)), stored[place, 0].numpy()):
+    for position, request in requests.items():
+        on_image[request.image_id].append(position)
+    crops: Moved = defaultdict(dict)
+    for image_id, positions in on_image.items():
+        display = plans[image_id].read(cutter.job.pixels)
+        for position in positions:
+            request = requests[position]
+            box = drawn_box(request) or ""
+            if not np.array_equal(cutter.cut(request, display), stored[position, 0].numpy()):
                 raise InputError(
-                    f"{plan.path.name}: cutting {request.region} again does not give the stored crop; "
+                    f"{plans[image_id].path.name}: cutting {request.region} again does not give the stored crop; "
                     "`mammo-aln crop COHORT --audit 1` compares the whole store with the files"
                 )
             for move in MOVES:
                 try:
-                    found[kind, move.name][place] = display_values(moving.cut(moving.request(request, move), display))
+                    crops[box, move.name][position] = cutter.cut(cutter.moved(request, move), display)
                 except CropRefused as refusal:
-                    found[kind, move.name][place] = (
-                        "the box leaves the image" if "outside" in str(refusal) else str(refusal)
-                    )
-    return found
+                    outside = "outside" in str(refusal)
+                    crops[box, move.name][position] = "the box leaves the image" if outside else str(refusal)
+    return crops
+
+
+@dataclass(frozen=True)
+class JitterRow:
+    """The logit of one patient (`index` in the split) after one move of one box, NaN with a reason where none is."""
+
+    index: int
+    box: str
+    move: str
+    logit: float
+    reason: str
 
 
 def jitter_split(frozen: FrozenRun, split: str) -> pd.DataFrame:
@@ -168,67 +174,61 @@ def jitter_split(frozen: FrozenRun, split: str) -> pd.DataFrame:
         InputError: the store does not hold what the files give.
     """
     data = frozen.data
-    columns = ["index", "box", "move", "logit", "reason"]
+    columns = [column.name for column in fields(JitterRow)]
     if not data.reads_images:
         return pd.DataFrame(columns=columns)
     plan = plan_crops(data.cohort, data.crop)
     plans = {image.image_id: image for image in plan.images}
-    by_place = {
+    request_by = {
         (request.unit_id, request.region, request.image_id, request.ordinal, request.strategy): request
         for image in plan.images
         for request in image.requests
     }
     identity = ["unit_id", "region", "image_id", "ordinal", "strategy"]
     request_of = {
-        (row["unit_id"], row["region"], row["key"]): by_place[tuple(row[name] for name in identity)]
+        (row["unit_id"], row["region"], row["key"]): request_by[tuple(row[name] for name in identity)]
         for row in data.crop_set.table.to_dict("records")
     }
     if not any(drawn_box(request) for request in request_of.values()):
         return pd.DataFrame(columns=columns)
-    store = data.crop_set.open_store()
-    moving = _Moving(frozen, store, known_image_keys(plan.images, frozen.settings.pixels, store))
+    job, store = data.crop_set.job, data.crop_set.open_store()
+    cutter = _Cutter(job, store, stored_keys(plan.images, job, store).images)
     units, names = data.units(split), data.patients(split)["unit_id"].tolist()
     loader = data.loader(split, alone=True)
-    told = Progress(total=len(loader), what=f"box jitter, {split}", unit="batch")
-    rows: list[dict[str, Any]] = []
+    progress = Progress(total=len(loader), what=f"box jitter, {split}", unit="batch")
+    rows: list[JitterRow] = []
     for batch in loader:
         index = batch["index"].tolist()
-        keys = np.concatenate([units.keys[units.first[unit] : units.first[unit + 1]] for unit in index])
+        crop_keys = np.concatenate([units.keys[units.first[unit] : units.first[unit + 1]] for unit in index])
         owners = [names[index[unit]] for unit in batch["unit"].tolist()]
         regions = [data.regions[region] for region in batch["region"].tolist()]
-        wanted = {
-            place: request
-            for place, name in enumerate(zip(owners, regions, keys.tolist(), strict=True))
+        requests = {
+            position: request
+            for position, name in enumerate(zip(owners, regions, crop_keys.tolist(), strict=True))
             if drawn_box(request := request_of[name]) is not None
         }
-        found = _cut_anew(moving, plans, wanted, batch["crops"])
-        rows += _rows(frozen, batch, index, found)
-        told.advance()
-    told.end()
+        rows += _rows(frozen, batch, index, _cut_anew(cutter, plans, requests, batch["crops"]))
+        progress.advance()
+    progress.end()
     return pd.DataFrame(rows, columns=columns)
 
 
-def _rows(frozen: FrozenRun, batch: dict[str, Tensor], index: Sequence[int], found: _Cut) -> Iterator[dict[str, Any]]:
+def _rows(frozen: FrozenRun, batch: dict[str, Tensor], index: Sequence[int], moved: Moved) -> Iterator[JitterRow]:
     """Rows of one batch; the batch stays as `predict` packs it, so that only moved crops change a logit."""
     drawn = frozen.logits(batch)
-    for place, unit in enumerate(index):
-        yield {"index": unit, "box": "", "move": UNMOVED.name, "logit": drawn[place], "reason": ""}
-    for (kind, move), crops in found.items():
+    for unit, logit in zip(index, drawn, strict=True):
+        yield JitterRow(unit, "", UNMOVED.name, logit, "")
+    for (box, move), crops in moved.items():
         changed = batch["crops"].clone()
         reasons: dict[int, str] = {}
-        for place, crop in crops.items():
+        for position, crop in crops.items():
             if isinstance(crop, str):
-                reasons[int(batch["unit"][place])] = crop
+                reasons[int(batch["unit"][position])] = crop
             else:
-                changed[place, 0] = torch.from_numpy(crop)
+                changed[position, 0] = torch.from_numpy(crop)
         # A window of fixed size does not follow the size of its box: nothing to compute then.
         same = torch.equal(changed, batch["crops"])
         logits = drawn if same else frozen.logits({**batch, "crops": changed})
-        for unit in sorted({int(batch["unit"][place]) for place in crops}):
-            yield {
-                "index": index[unit],
-                "box": kind,
-                "move": move,
-                "logit": np.nan if unit in reasons else logits[unit],
-                "reason": reasons.get(unit, ""),
-            }
+        for unit in sorted({int(batch["unit"][position]) for position in crops}):
+            logit = np.nan if unit in reasons else logits[unit]
+            yield JitterRow(index[unit], box, move, logit, reasons.get(unit, ""))

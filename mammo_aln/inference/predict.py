@@ -13,7 +13,7 @@ import torch
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort, with_split
-from mammo_aln.crops.derive import PIXEL_PATH_VERSION
+from mammo_aln.crops.keys import PIXEL_PATH_VERSION
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
 from mammo_aln.inference.ensemble import UNIT, Ensemble, Member, ensemble_of, mean_of_members, read_member

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort, image_path
-from mammo_aln.crops.derive import place_key
+from mammo_aln.crops.keys import file_key
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
@@ -102,7 +102,7 @@ def _contents(cohort: Cohort, image_ids: Iterable[str], store: CropStore) -> dic
     wanted = set(image_ids)
     images = cohort.images[cohort.images["image_id"].isin(wanted)]
     paths: dict[str, Path] = {str(row["image_id"]): image_path(cohort, row) for _, row in images.iterrows()}
-    return {image: str(store.record(place_key(path))["sha256"]) for image, path in paths.items()}
+    return {image: store.content(file_key(path)).sha256 for image, path in paths.items()}
 
 
 def _rows(patients: pd.Series) -> str:

@@ -9,8 +9,7 @@ import pytest
 
 from mammo_aln.crops.build import build_crops
 from mammo_aln.crops.export import export_crops, export_name
-from mammo_aln.crops.fallbacks import FALLBACK_CODES
-from mammo_aln.crops.ledger import CROP_CODES, fallback_ledger, in_words
+from mammo_aln.crops.provenance import CROP_CODES, FALLBACK_CODES, fallback_ledger, in_words
 from mammo_aln.errors import InputError
 from mammo_aln.settings import CropConfig, PixelConfig
 from tests.support.crop_cohort import image, mammogram, patient, write_image, write_tables

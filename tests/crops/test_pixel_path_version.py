@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mammo_aln.crops.build import build_crops
-from mammo_aln.crops.derive import PIXEL_PATH_VERSION
+from mammo_aln.crops.keys import PIXEL_PATH_VERSION
 from mammo_aln.settings import CropConfig, PixelConfig
 from tests.support.crop_cohort import image, mammogram, patient, write_image, write_tables
 

@@ -42,7 +42,7 @@ def test_sheet_is_written_worst_first(cohort, tmp_path):
     crop = CropConfig(strategy="lesion_margin", size_px=64)
     crops = build_crops(cohort, PixelConfig(), crop, workers=1)
     assert rank_patients(crops.table)[0] == "b"
-    out = write_proof(cohort, crops, PixelConfig(), crop, tmp_path / "proof")
+    out = write_proof(cohort, crops, tmp_path / "proof")
     assert sorted(path.name for path in out.iterdir()) == ["exclusions.csv", "proof_001.png"]
     sheet = np.asarray(Image.open(out / "proof_001.png").convert("RGB"))
     assert sheet.shape[1] > 1500
@@ -57,7 +57,7 @@ def test_rows_tell_what_is_wrong_in_words(cohort, tmp_path, monkeypatch):
     )
     crop = CropConfig(strategy="lesion_margin", size_px=64)
     crops = build_crops(cohort, PixelConfig(), crop, workers=1)
-    write_proof(cohort, crops, PixelConfig(), crop, tmp_path / "proof")
+    write_proof(cohort, crops, tmp_path / "proof")
     by_image = {row.lines[0][1]: row for row in drawn}
     assert next(iter(by_image)) == "off"
     told = {name: " / ".join(words for _, words in row.lines) for name, row in by_image.items()}
@@ -86,7 +86,7 @@ def test_rows_tell_what_is_wrong_in_words(cohort, tmp_path, monkeypatch):
 def test_only_the_worst_patients_are_drawn(cohort, tmp_path, capsys):
     crop = CropConfig(strategy="lesion_box", auxiliary=(), size_px=64)
     crops = build_crops(cohort, PixelConfig(), crop, workers=1)
-    write_proof(cohort, crops, PixelConfig(), crop, tmp_path / "proof", patients=1)
+    write_proof(cohort, crops, tmp_path / "proof", patients=1)
     assert "the 1 worst of 3 patients" in capsys.readouterr().err
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from mammo_aln.crops.build import build_crops
 from mammo_aln.crops.regions import auxiliary_names, linked_groups, plan_crops
-from mammo_aln.crops.window import Window, source_to_crop
-from mammo_aln.dicom.orientation import Orientation
+from mammo_aln.crops.window import source_to_crop
 from mammo_aln.errors import InputError
 from mammo_aln.settings import STRATEGIES, CropConfig, PixelConfig
 from tests.support.crop_cohort import image, mammogram, patient, write_image, write_tables
@@ -151,10 +150,10 @@ def test_contralateral_crop_shows_the_mirror_place(tmp_path, bilateral):
     assert sorted(found["image_id"]) == (["cc", "rcc"] if bilateral else ["rcc"])
     for row in found.to_dict("records"):
         assert "contralateral_estimated" in row["fallbacks"]
-        record = store.record(row["key"])
-        turned = Orientation(**store.record(record["image"])["orientation"])
+        record = store.crop(row["key"])
+        turned = store.image(record.image).orientation
         dot_mm = mirrored_mm if row["image_id"] == "rcc" else lesion_mm
-        place = source_to_crop(np.array([dot_mm]) / mm, Window(*record["window"]), 256, turned)
+        place = source_to_crop(np.array([dot_mm]) / mm, record.window, 256, turned)
         np.testing.assert_allclose(place, [[128, 128]], atol=2.5 * 256 / 50)  # 2.5 mm: the nipple's own uncertainty
         assert store.read(row["key"])[98:158, 98:158].max() > 50000
 
@@ -166,7 +165,7 @@ def test_peritumoral_window_is_wider_and_has_the_lesion_in_its_middle(tmp_path):
         config = CropConfig(auxiliary=("peritumoral",), auxiliary_strategy=strategy, size_px=64)
         crops = build_crops(cohort, PixelConfig(), config, workers=1)
         (row,) = crops.table[crops.table["region"] == "peritumoral"].to_dict("records")
-        window = Window(*crops.open_store().record(row["key"])["window"])
+        window = crops.open_store().crop(row["key"]).window
         assert window.width == pytest.approx(side_px)
         assert ((window.x_min + window.x_max) / 2, (window.y_min + window.y_max) / 2) == pytest.approx((120, 215))
 

@@ -21,14 +21,17 @@ from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.crops.audit import audit_crops
 from mammo_aln.crops.build import build_crops
 from mammo_aln.crops.export import export_crops
-from mammo_aln.crops.ledger import fallback_ledger
+from mammo_aln.crops.job import CropJob
 from mammo_aln.crops.parallel import make_crops
 from mammo_aln.crops.proof.proof import write_proof
+from mammo_aln.crops.provenance import fallback_ledger
 from mammo_aln.crops.regions import linked_groups, plan_crops
+from mammo_aln.crops.store.records import ContentRecord
 from mammo_aln.crops.store.store import CropStore, SegmentWriter
 from mammo_aln.errors import CheckFailed, InputError
 from mammo_aln.settings import CropConfig, PixelConfig
 from tests.support.crop_cohort import image, mammogram, patient, small_cohort, write_image, write_tables
+from tests.support.crop_records import crop_record
 
 SMALL = CropConfig(size_px=32, auxiliary=())
 ALL = CropConfig(strategy="all", size_px=32, auxiliary=("peritumoral",))
@@ -50,15 +53,15 @@ def keys_in_journals(store: Path) -> list[str]:
 
 def test_what_is_written_is_read(tmp_path):
     writer = SegmentWriter(tmp_path)
-    writer.append([{"kind": "image", "key": "a", "x": 1}], [({"kind": "crop", "key": "b"}, crop_of(1))])
-    store = CropStore.open(tmp_path)
+    writer.append([ContentRecord("a", "f00")], [(crop_record("b", 16), crop_of(1))])
+    store = CropStore(tmp_path)
     np.testing.assert_array_equal(store.read("b"), crop_of(1))
-    assert store.record("a")["x"] == 1
+    assert store.content("a").sha256 == "f00"
     assert store.is_intact("b")
     assert "c" not in store
     with pytest.raises(KeyError):
         store.read("a")
-    writer.append([], [({"kind": "crop", "key": "c"}, crop_of(2, side=64))])
+    writer.append([], [(crop_record("c", 64), crop_of(2, side=64))])
     assert "c" not in store
     store.refresh()
     np.testing.assert_array_equal(store.read("c"), crop_of(2, side=64))
@@ -72,7 +75,7 @@ def test_what_is_written_is_read(tmp_path):
 def test_a_torn_record_does_not_exist_and_the_others_do(tmp_path, cut_at):
     writer = SegmentWriter(tmp_path)
     for number in range(3):
-        writer.append([], [({"kind": "crop", "key": str(number)}, crop_of(number))])
+        writer.append([], [(crop_record(str(number), 16), crop_of(number))])
     writer.close()
     journal, pixels = (next((tmp_path / "segments").glob(f"*{end}")) for end in (".jsonl", ".u16"))
     if cut_at == "journal":
@@ -91,15 +94,14 @@ def test_a_torn_record_does_not_exist_and_the_others_do(tmp_path, cut_at):
 WRITE_FOREVER = """
 import itertools, sys
 import numpy as np
-from mammo_aln.crops.parallel import make_crops
-from mammo_aln.crops.proof.proof import write_proof
-from mammo_aln.crops.regions import linked_groups, plan_crops
+from mammo_aln.crops.store.records import ContentRecord
 from mammo_aln.crops.store.store import SegmentWriter
+from tests.support.crop_records import crop_record
 writer = SegmentWriter(sys.argv[1])
 print("ready", flush=True)
 for number in itertools.count(int(sys.argv[2])):
     crop = np.random.default_rng(number).integers(0, 65536, (64, 64), dtype=np.uint16)
-    writer.append([{"kind": "image", "key": f"image {number}"}], [({"kind": "crop", "key": str(number)}, crop)])
+    writer.append([ContentRecord(f"file {number}", "")], [(crop_record(str(number), 64), crop)])
 """
 
 
@@ -152,7 +154,7 @@ def test_a_builder_killed_again_and_again_loses_no_work(tmp_path):
     keys = keys_in_journals(store)
     # Made once: a crop that stood before a kill was not made again.
     assert len(keys) == len(set(keys)) == crops.table["key"].nunique()
-    assert audit_crops(cohort, PixelConfig(), ALL, share=1.0, workers=1) == len(keys)
+    assert audit_crops(cohort, crops.job, share=1.0, workers=1) == len(keys)
 
 
 def test_two_builders_on_one_store(tmp_path):
@@ -162,7 +164,7 @@ def test_two_builders_on_one_store(tmp_path):
     for process in running:
         out, err = process.communicate(timeout=120)
         assert out.endswith(b"done\n"), err.decode()
-    assert audit_crops(cohort, PixelConfig(), ALL, share=1.0, workers=1) == 12 * 8
+    assert audit_crops(cohort, CropJob(PixelConfig(), ALL, cohort.root / ".crops"), share=1.0, workers=1) == 12 * 8
 
 
 def test_nothing_is_made_twice_and_paths_are_no_part_of_identity(tmp_path):
@@ -203,13 +205,13 @@ def test_a_changed_file_is_cropped_anew_and_a_tampered_store_is_found_out(tmp_pa
     second = build_crops(cohort, PixelConfig(), SMALL)
     assert first.table["key"][0] != second.table["key"][0]
     assert first.table["key"][1] == second.table["key"][1]
-    assert audit_crops(cohort, PixelConfig(), SMALL, share=0.01) == 1
+    assert audit_crops(cohort, second.job, share=0.01) == 1
     for pixels in (tmp_path / "c" / ".crops" / "segments").glob("*.u16"):
         with pixels.open("r+b") as file:
             file.seek(500)
             file.write(b"\x7f\x11")
     with pytest.raises(CheckFailed, match=r"i\d\.primary\.fixed_5cm: the stored pixels do not have the checksum"):
-        audit_crops(cohort, PixelConfig(), SMALL, share=1.0)
+        audit_crops(cohort, second.job, share=1.0)
     assert main(["crop", str(tmp_path / "c"), "--crop.size_px=32", "--crop.auxiliary=[]", "--audit=1"]) == 1
     with pytest.raises(CheckFailed, match="do not have the checksum"):
         export_crops(second, tmp_path / "export")
@@ -302,7 +304,7 @@ def test_a_crashing_decoder_costs_one_image(tmp_path):
     cohort = small_cohort(tmp_path / "c", 5)
     groups = linked_groups(plan_crops(cohort, SMALL).images)
     store = CropStore(tmp_path / "store")
-    failures = make_crops([*groups[:2], (Bomb(),), *groups[2:]], PixelConfig(), SMALL, store, 2)
+    failures = make_crops([*groups[:2], (Bomb(),), *groups[2:]], CropJob(PixelConfig(), SMALL, store.path), store, 2)
     assert failures == {"bad": "the decoder crashed on this file"}
     assert len(set(keys_in_journals(tmp_path / "store"))) == 5
 
@@ -377,7 +379,7 @@ def test_proof_leaves_the_list_of_exclusions_alone(tmp_path):
     (tmp_path / "c" / "i1.dcm").write_text("no DICOM")
     crops = build_crops(cohort, PixelConfig(), SMALL)
     told = (tmp_path / "c" / ".crops" / "exclusions.csv").read_text()
-    write_proof(cohort, crops, PixelConfig(), SMALL, tmp_path / "proof")
+    write_proof(cohort, crops, tmp_path / "proof")
     assert "i1" in told
     assert (tmp_path / "c" / ".crops" / "exclusions.csv").read_text() == told
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 import mammo_aln
-from mammo_aln.crops.fallbacks import FALLBACK_CODES
+from mammo_aln.crops.provenance import FALLBACK_CODES
 from mammo_aln.dicom import voi
 from mammo_aln.dicom.provenance import PixelRecipe
 from mammo_aln.dicom.read import read_image

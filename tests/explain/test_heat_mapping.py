@@ -35,12 +35,12 @@ def test_a_planted_dot_is_hot_in_the_view(
     crops = build_crops(cohort, PixelConfig(), CropConfig(size_px=128, auxiliary=()), workers=1)
     store = crops.open_store()
     (key,) = crops.table["key"]
-    record = store.record(key)
+    record = store.crop(key)
     cells = store.read(key).astype(float).reshape(CELLS, 16, CELLS, 16).mean(axis=(1, 3))
-    orientation = Orientation(**store.record(record["image"])["orientation"])
+    orientation = store.image(record.image).orientation
     assert orientation.flip_horizontal == (side == "R")
     grid = (200, 200)
-    heat = on_view(cells - cells.mean(), Window(*record["window"]), orientation, (rows, columns), grid)
+    heat = on_view(cells - cells.mean(), record.window, orientation, (rows, columns), grid)
     row, column = np.unravel_index(np.nanargmax(heat), grid)
     seen_mm = np.array([(column + 0.5) / grid[1] * columns * column_mm, (row + 0.5) / grid[0] * rows * row_mm])
     assert np.abs(seen_mm - dot_mm).max() <= 50.0 / CELLS  # chest wall left: both sides show it at the same place

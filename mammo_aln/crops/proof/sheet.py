@@ -22,7 +22,7 @@ COLOURS = {
     "fixed_5cm": (60, 220, 130),
     "auxiliary": (220, 130, 255),
 }
-"""One per window; told apart by the common kinds of colour blindness (after Okabe and Ito)."""
+"""One per window; distinct under the common kinds of colour blindness (after Okabe and Ito)."""
 
 _LEGEND = {
     "whole_breast": "whole breast",
@@ -94,8 +94,8 @@ def draw_sheet(rows: Sequence[Row], title: str) -> Image.Image:
         pen.line([(0, top), (width, top)], fill=_RULE)
         _draw_lines(pen, row.lines, (_GAP_PX, top + _GAP_PX))
         _draw_view(sheet, row.view, (_TEXT_PX, top + _GAP_PX))
-        for place, tile in enumerate(row.tiles):
-            left = _TEXT_PX + view_width + 2 * _GAP_PX + place * (_TILE_PX + _GAP_PX)
+        for column, tile in enumerate(row.tiles):
+            left = _TEXT_PX + view_width + 2 * _GAP_PX + column * (_TILE_PX + _GAP_PX)
             _draw_tile(sheet, tile, (left, top + _GAP_PX))
     return sheet
 
@@ -156,13 +156,13 @@ def _draw_tile(sheet: Image.Image, tile: Tile, at: tuple[int, int]) -> None:
     picture = Image.fromarray(tile.pixels).resize((_TILE_PX, _TILE_PX), Image.Resampling.BILINEAR).convert("RGB")
     inner = ImageDraw.Draw(picture)
     inner.rectangle([0, 0, _TILE_PX - 1, _TILE_PX - 1], outline=colour, width=2)
-    told = "size in mm unknown"
+    size = "size in mm unknown"
     if tile.side_mm is not None:
         bar_mm = 10.0 if tile.side_mm < 120 else 50.0
         draw_bar(inner, _TILE_PX - 10, _TILE_PX - 14, bar_mm * _TILE_PX / tile.side_mm, f"{bar_mm / 10:g} cm")
-        told = f"{tile.side_mm:.1f} mm wide and high"
+        size = f"{tile.side_mm:.1f} mm wide and high"
     sheet.paste(picture, (left, frame_top))
-    pen.text((left, frame_top + _TILE_PX + 4), told, font=typeface(13), fill=_INK)
+    pen.text((left, frame_top + _TILE_PX + 4), size, font=typeface(13), fill=_INK)
 
 
 def draw_bar(pen: ImageDraw.ImageDraw, right: float, bottom: float, length: float, words: str) -> None:

@@ -13,13 +13,14 @@ import mmap
 import os
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, Record, RefusedCrop
 from mammo_aln.errors import InputError
 
 _LINE_START = b'{"crc":"%08x","record":'
@@ -42,33 +43,26 @@ class StoreUnwritable(InputError):
 
 
 class CropStore:
-    """Reader of a store; sees what writers add after `refresh()`. Copies to loader processes by its path alone."""
+    """Reader of a store, empty where nothing stands yet; sees what writers add after `refresh()`.
+
+    It travels to loader processes as its path alone.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._forget()
         self.refresh()
 
-    @classmethod
-    def open(cls, path: str | Path) -> CropStore:
-        """The store at `path`; an empty one where nothing stands yet."""
-        return cls(path)
-
     def _forget(self) -> None:
         self._segments: list[str] = []
         self._scanned: dict[str, int] = {}
-        self._places: dict[str, tuple[int, int, int, int, int]] = {}  # segment, line start and end, pixel offset, side
+        self._entries: dict[str, tuple[int, int, int, int, int]] = {}  # segment, line start and end, pixel offset, side
         self._pixels: dict[int, NDArray[np.uint16]] = {}
         self._journals: dict[int, BinaryIO] = {}
-        self._told: dict[str, dict[str, Any]] = {}
+        self._remembered: dict[str, ContentRecord] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path = state["path"]
-        self._forget()
-        self.refresh()
+    def __reduce__(self) -> tuple[type[CropStore], tuple[Path]]:
+        return CropStore, (self.path,)
 
     def refresh(self) -> None:
         """Take in all complete records that writers have added since the last look."""
@@ -101,18 +95,18 @@ class CropStore:
                 continue
             offset, side = record.get("offset", 0), record.get("size_px", 0)
             if offset + side * side <= available:
-                self._places.setdefault(record["key"], (segment, begin, stop, offset, side))
+                self._entries.setdefault(record["key"], (segment, begin, stop, offset, side))
         self._scanned[name] += start
 
-    def tell(self, record: Mapping[str, Any]) -> None:
-        """Know a record for as long as this reader lives, where the store itself cannot be written."""
-        self._told.setdefault(record["key"], dict(record))
+    def remember(self, record: ContentRecord) -> None:
+        """Hold a record for as long as this reader lives, where the store itself cannot be written."""
+        self._remembered.setdefault(record.key, record)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._places or key in self._told
+        return key in self._entries or key in self._remembered
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._entries)
 
     def read(self, key: str) -> NDArray[np.uint16]:
         """The crop (side, side), a read-only view of the memory-mapped file, chest wall on the left.
@@ -120,7 +114,7 @@ class CropStore:
         Raises:
             KeyError: the store has no crop under this key.
         """
-        segment, _, _, offset, side = self._places[key]
+        segment, _, _, offset, side = self._entries[key]
         if not side:
             raise KeyError(key)
         pixels = self._pixels.get(segment)
@@ -136,15 +130,28 @@ class CropStore:
         """
         return display_values(self.read(key))
 
-    def record(self, key: str) -> dict[str, Any]:
-        """What the journal says under this key: a dict with `kind`, `key` and the writer's fields.
+    def content(self, key: str) -> ContentRecord:
+        """The record of a file's content; `KeyError` where there is none."""
+        if key not in self._entries and key in self._remembered:
+            return self._remembered[key]
+        return ContentRecord.from_json(self._entry(key))
 
-        Raises:
-            KeyError: the store has nothing under this key.
-        """
-        if key not in self._places and key in self._told:
-            return self._told[key]
-        segment, start, stop, _, _ = self._places[key]
+    def image(self, key: str) -> ImageRecord:
+        """The record of an image; `KeyError` where there is none."""
+        return ImageRecord.from_json(self._entry(key))
+
+    def crop(self, key: str) -> CropRecord:
+        """The record of a crop that was cut; `KeyError` where there is none."""
+        return CropRecord.from_json(self._entry(key))
+
+    def outcome(self, key: str) -> CropRecord | RefusedCrop:
+        """The record of a crop, cut or refused; `KeyError` where there is none."""
+        entry = self._entry(key)
+        return RefusedCrop.from_json(entry) if entry["kind"] == "refused" else CropRecord.from_json(entry)
+
+    def _entry(self, key: str) -> Any:
+        """The journal's JSON under a key."""
+        segment, start, stop, _, _ = self._entries[key]
         journal = self._journals.get(segment)
         if journal is None:
             journal = (self.path / "segments" / f"{self._segments[segment]}.jsonl").open("rb", buffering=0)
@@ -154,8 +161,8 @@ class CropStore:
         return json.loads(line[_LINE_START_LENGTH : -len(_LINE_END)])
 
     def is_intact(self, key: str) -> bool:
-        """Whether the crop's pixels still have the checksum that the journal recorded."""
-        return zlib.crc32(self.read(key).data) == self.record(key)["pixels_crc"]
+        """True where the crop's pixels still have the checksum that the journal recorded."""
+        return zlib.crc32(self.read(key).data) == self._entry(key)["pixels_crc"]
 
     def _mapped(self, segment: int) -> NDArray[np.uint16]:
         with (self.path / "segments" / f"{self._segments[segment]}.u16").open("rb") as pixels:
@@ -164,15 +171,16 @@ class CropStore:
             return np.frombuffer(mmap.mmap(pixels.fileno(), 0, access=mmap.ACCESS_READ), dtype="<u2", count=whole)
 
 
-def _checked(line: bytes) -> dict[str, Any] | None:
+def _checked(line: bytes) -> Any:
+    """The entry on a journal's line, or None where the line is torn."""
     body = line[_LINE_START_LENGTH : -len(_LINE_END)]
     if not line.endswith(_LINE_END) or line[:_LINE_START_LENGTH] != _LINE_START % zlib.crc32(body):
         return None
     return json.loads(body)
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
-    body = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+def _line(entry: dict[str, Any]) -> bytes:
+    body = json.dumps(entry, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     return _LINE_START % zlib.crc32(body) + body + _LINE_END
 
 
@@ -185,14 +193,12 @@ class SegmentWriter:
         self._journal: BinaryIO | None = None
         self._offset = 0
 
-    def append(
-        self, records: Iterable[Mapping[str, Any]], crops: Iterable[tuple[Mapping[str, Any], NDArray[np.uint16]]] = ()
-    ) -> None:
+    def append(self, records: Iterable[Record], crops: Iterable[tuple[CropRecord, NDArray[np.uint16]]] = ()) -> None:
         """Write crops and records; all of them exist after this call, and none whose line is not complete.
 
         Args:
-            records: dicts of plain JSON with `kind` and `key`.
-            crops: the same with their pixels (side, side).
+            records: without pixels.
+            crops: records with pixels (side, side).
 
         Raises:
             StoreUnwritable: the disk is full or the folder cannot be written.
@@ -206,9 +212,7 @@ class SegmentWriter:
                 "folder with --store"
             ) from error
 
-    def _append(
-        self, records: Iterable[Mapping[str, Any]], crops: Iterable[tuple[Mapping[str, Any], NDArray[np.uint16]]]
-    ) -> None:
+    def _append(self, records: Iterable[Record], crops: Iterable[tuple[CropRecord, NDArray[np.uint16]]]) -> None:
         if self._pixels is None or self._journal is None:
             folder = self.path / "segments"
             folder.mkdir(parents=True, exist_ok=True)
@@ -216,13 +220,13 @@ class SegmentWriter:
             self._pixels = (folder / f"{name}.u16").open("xb")
             self._journal = (folder / f"{name}.jsonl").open("xb", buffering=0)
             self._offset = 0
-        lines = [_line(record) for record in records]
+        lines = [_line(record.to_json()) for record in records]
         wrote = False
         for record, crop in crops:
             stored = np.ascontiguousarray(crop, dtype="<u2")
             self._pixels.write(stored.data.cast("B"))
-            place = {"offset": self._offset, "size_px": stored.shape[0], "pixels_crc": zlib.crc32(stored.data)}
-            lines.append(_line({**record, **place}))
+            pixels = {"offset": self._offset, "size_px": stored.shape[0], "pixels_crc": zlib.crc32(stored.data)}
+            lines.append(_line({**record.to_json(), **pixels}))
             self._offset += stored.size
             wrote = True
         if wrote:

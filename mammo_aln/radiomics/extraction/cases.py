@@ -217,28 +217,25 @@ def _shown(labels: tuple[float, ...]) -> str:
 def _crop_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
     """The annotated box on its crop, in display values; a region's second box is named `region.2`."""
     from mammo_aln.crops.store.store import CropStore
-    from mammo_aln.crops.window import Window, source_to_crop
-    from mammo_aln.dicom.orientation import Orientation
+    from mammo_aln.crops.window import source_to_crop
 
     store = CropStore(case.options["store"])
     for number, (name, key, _) in enumerate(case.regions):
-        record = store.record(key)
-        image = store.record(record["image"])
+        crop = store.crop(key)
+        image = store.image(crop.image)
         array = store.read_values(key)
-        size_px = array.shape[0]
-        window = Window(*record["window"])
-        spacing = image["spacing"]
-        if spacing is None or record["box"] is None:
+        size_px, window, spacing = crop.size_px, crop.window, image.spacing
+        if spacing is None or crop.box is None:
             raise InputError(f"image {case.options['image']}: no pixel spacing or no box; shape needs both")
-        x_min, y_min, x_max, y_max = record["box"]
+        x_min, y_min, x_max, y_max = crop.box
         corners = np.array([[x_min, y_min], [x_max, y_max]], dtype=float)
-        placed = source_to_crop(corners, window, size_px, Orientation(**image["orientation"]))
+        placed = source_to_crop(corners, window, size_px, image.orientation)
         (left, top), (right, bottom) = placed.min(axis=0), placed.max(axis=0)
         centre = np.arange(size_px) + 0.5
         mask = ((centre >= top) & (centre < bottom))[:, None] & ((centre >= left) & (centre < right))[None, :]
         mask &= array > 0.0
-        row_mm = (window.y_max - window.y_min) * spacing["row_mm"] / size_px
-        column_mm = (window.x_max - window.x_min) * spacing["column_mm"] / size_px
+        row_mm = window.height * spacing.row_mm / size_px
+        column_mm = window.width * spacing.column_mm / size_px
         again = [one for one, _, _ in case.regions[:number]].count(name)
         yield Region(f"{name}.{again + 1}" if again else name, array, mask, (row_mm, column_mm))
 

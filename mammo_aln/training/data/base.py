@@ -13,9 +13,7 @@ from torch.utils.data import Dataset
 
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.crops.build import CropSet, build_crops
-from mammo_aln.crops.cards import grouped_cards
-from mammo_aln.crops.derive import PIXEL_PATH_VERSION
-from mammo_aln.crops.ledger import fallback_ledger
+from mammo_aln.crops.provenance import fallback_ledger
 from mammo_aln.errors import InputError
 from mammo_aln.settings import STRATEGIES, CropConfig, DataConfig, PixelConfig, reads_images
 from mammo_aln.training.data.batches import CropLoader
@@ -80,10 +78,7 @@ class CropDataModule(pl.LightningDataModule):
     @property
     def recipe(self) -> dict[str, Any]:
         """Pixel and crop settings and the steps taken (recipe cards); empty where no image is read."""
-        if not self.reads_images:
-            return {}
-        recipe = self.crop_set.recipe
-        return {"pixel_path_version": PIXEL_PATH_VERSION, **recipe, "cards": grouped_cards(recipe["cards"])}
+        return self.crop_set.recipe if self.reads_images else {}
 
     @property
     def fallbacks(self) -> dict[str, dict[str, int]]:

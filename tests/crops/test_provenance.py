@@ -2,20 +2,19 @@
 
 from pathlib import Path
 
-from mammo_aln.crops.cards import grouped_cards
-from mammo_aln.crops.fallbacks import FALLBACK_CODES
-from mammo_aln.crops.ledger import CROP_CODES
+from mammo_aln.crops.provenance import CROP_CODES, FALLBACK_CODES, RecipeCard, grouped_cards
+from mammo_aln.dicom.provenance import PixelRecipe
 
 
-def card(images: int, center: float, lut: str, function: str = "LINEAR") -> dict:
+def card(images: int, center: float, lut: str, function: str = "LINEAR") -> RecipeCard:
     window = {"center": center, "function": function, "sha256": lut, "inverted": False}
-    return {"images": images, "steps": [{"name": "voi_window", "parameters": window}]}
+    return RecipeCard(images, PixelRecipe((("voi_window", window),)))
 
 
 def test_numbers_become_ranges_and_digests_are_counted() -> None:
     cards = [card(2, 10.0, "a"), card(1, 12.0, "b"), card(5, 11.0, "a", "SIGMOID"), card(1, 11.5, "c")]
     first, second = grouped_cards(cards)
-    assert first == {"images": 5, "steps": cards[2]["steps"]}
+    assert first == {"images": 5, "steps": cards[2].recipe.cards()}
     assert second["images"] == 4
     assert second["steps"][0]["parameters"] == {
         "center": {"min": 10.0, "max": 12.0},

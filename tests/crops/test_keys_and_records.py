@@ -1,0 +1,73 @@
+"""Keys and journal entries of stores that exist must never change unwittingly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mammo_aln.crops.build import build_crops
+from mammo_aln.crops.job import CropJob
+from mammo_aln.crops.keys import CropKeys
+from mammo_aln.crops.regions import CropRequest, ImagePlan
+from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop
+from mammo_aln.settings import CropConfig, PixelConfig
+from tests.support.crop_cohort import image, mammogram, patient, write_image, write_tables
+
+BOX = (1.0, 2.5, 30.0, 40.0)
+LEFT = ImagePlan("a", "p", "c", Path("a.dcm"), "L", "CC", "L", None, 0.1)
+RIGHT = ImagePlan("b", "p", "c", Path("b.dcm"), "R", "CC", None, "CC", None)
+MIRRORED = {"estimate": "contralateral", "mirror_of": ("a", BOX)}
+KINDS = {"content": ContentRecord, "image": ImageRecord, "crop": CropRecord, "refused": RefusedCrop}
+
+
+def keys(*contents: str) -> CropKeys:
+    job = CropJob(PixelConfig(), CropConfig(size_px=32, margin=0.4), Path("store"))
+    return CropKeys.of((LEFT, RIGHT), dict(zip("ab", contents, strict=False)), job)
+
+
+def test_image_keys_are_those_of_version_2() -> None:
+    assert keys("0" * 64, "1" * 64).images == {
+        "a": "4df26f594dd8517c06f02556832d43a473dc8b1ff525c97e61c6468f7dd8eee6",
+        "b": "8269d99bb1b3e7aede72de4cc38656376cc9bac7fef73c0d89eafcfab764b1ef",
+    }
+
+
+@pytest.mark.parametrize(
+    ("request_", "key"),
+    [
+        (CropRequest("p", "p", "a", "primary", 1, "fixed_5cm", BOX, 50.0), "7399e36e0cce9c49"),
+        (CropRequest("p", "p", "a", "primary", 1, "lesion_margin", BOX, 50.0), "01f9a6300623f333"),
+        (CropRequest("p", "p", "a", "primary", 1, "whole_breast", BOX, 50.0), "41b92bd953ec0de1"),
+        (CropRequest("p", "p", "a", "peritumoral", 1, "lesion_box", BOX, 50.0, scale=1.6), "9a54c2d1121989c8"),
+        (CropRequest("p", "p", "b", "contralateral", 1, "lesion_box", None, 50.0, **MIRRORED), "8198850d028f6d9c"),
+    ],
+)
+def test_crop_keys_are_those_of_version_2(request_: CropRequest, key: str) -> None:
+    assert str(keys("0" * 64, "1" * 64).of_request(request_)).startswith(key)
+
+
+def test_a_crop_has_no_key_while_an_image_that_it_needs_has_none() -> None:
+    request = CropRequest("p", "p", "b", "contralateral", 1, "lesion_box", None, 50.0, **MIRRORED)
+    assert keys("0" * 64).of_request(request) is None
+    assert keys().of_request(request) is None
+
+
+def test_every_entry_of_a_journal_is_read_and_written_alike(tmp_path: Path) -> None:
+    pixels = mammogram(300, 200, 0.4, 0.4)
+    write_image(tmp_path / "cc.dcm", pixels, ImagerPixelSpacing=[0.4, 0.4])
+    write_image(tmp_path / "bare.dcm", pixels, ImagerPixelSpacing=None, view="MLO")
+    regions = [("cc", "primary", 60, 130, 95, 165), ("bare", "primary", 60, 130, 95, 165)]
+    rows = [image("cc", "p"), image("bare", "p", view="MLO")]
+    cohort = write_tables(tmp_path, [patient("p")], rows, regions)
+    crop = CropConfig(strategy="all", auxiliary=("axilla", "peritumoral"), size_px=32)
+    build_crops(cohort, PixelConfig(), crop, workers=1)
+    (journal,) = (tmp_path / ".crops" / "segments").glob("*.jsonl")
+    entries = [json.loads(line)["record"] for line in journal.read_text().splitlines()]
+    assert {entry["kind"] for entry in entries} == set(KINDS)
+    for entry in entries:
+        again = KINDS[entry["kind"]].from_json(entry).to_json()
+        assert json.loads(json.dumps(again)) == {
+            name: value for name, value in entry.items() if name not in ("offset", "pixels_crc")
+        }

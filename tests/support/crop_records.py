@@ -1,0 +1,12 @@
+"""Journal records for stores that are filled by hand."""
+
+from __future__ import annotations
+
+from mammo_aln.crops.store.records import CropRecord
+from mammo_aln.crops.window import Window
+
+
+def crop_record(key: str, size_px: int) -> CropRecord:
+    """A crop that is its whole image."""
+    window = Window(0.0, 0.0, float(size_px), float(size_px))
+    return CropRecord(key, "image", "whole_breast", window, None, 1.0, 0.0, (), size_px)
