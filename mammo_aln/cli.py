@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "doctor": ("doctor", "cohort", "pre-flight of this machine, with the fix to type"),
     "phantom": ("phantom", "", "write a synthetic multi-centre DICOM cohort whose best possible AUC is known"),
     "index": ("index", "dicom_dir", "list a DICOM folder's mammograms in images.csv (reads headers only)"),
+    "import": ("import_dataset", "name source", "make a cohort folder of a public data set's tables"),
     "check": (
         "check",
         "cohort",

@@ -14,7 +14,8 @@ from mammo_aln.model.clinical import ClinicalEncoder
 from mammo_aln.model.fusion import FUSIONS, GroupPool, draw_hidden
 from mammo_aln.settings import ModelConfig
 
-VIEWS = 3
+VIEW_KINDS = 3
+"""CC, MLO and any other view."""
 
 
 class FeatureNorm(nn.BatchNorm1d):
@@ -78,7 +79,7 @@ class AxillaryNetwork(LearningNetwork):
             raise InputError("model.inputs has clinical, but the cohort has no clinical features: leave it out")
         width = model.embed_dim
         # Attention sees every view of a region as a token of its own; the others see one token per region.
-        self.slots_per_region = VIEWS if model.fusion == "attention" else 1
+        self.slots_per_region = VIEW_KINDS if model.fusion == "attention" else 1
         self.modality_dropout = model.modality_dropout
         self.shared = model.shared_backbone and len(self.regions) > 0
         names = ["shared"] if self.shared else [f"region_{index}" for index in self.regions]
@@ -88,7 +89,7 @@ class AxillaryNetwork(LearningNetwork):
         image_slots = len(self.regions) * self.slots_per_region
         slots = image_slots + ("clinical" in model.inputs)
         if image_slots:
-            self.view_embedding = nn.Embedding(VIEWS, width)
+            self.view_embedding = nn.Embedding(VIEW_KINDS, width)
             self.region_embedding = nn.Embedding(len(regions), width)
             nn.init.zeros_(self.view_embedding.weight)
             nn.init.zeros_(self.region_embedding.weight)

@@ -39,7 +39,7 @@ from mammo_aln.phantom.vendors import (
 )
 from mammo_aln.progress import track
 
-VIEWS: tuple[View, ...] = ("CC", "MLO")
+WRITTEN_VIEWS: tuple[View, ...] = ("CC", "MLO")
 FIELD_MM = (120.0, 180.0)
 """Width and height of the field of view in the plane of the breast."""
 FACTORS = ("size_mm", "spiculated", "node_short_mm", "hilum_lost", "er", "her2", "ct", "age")
@@ -129,11 +129,11 @@ def plan_images(table: pd.DataFrame, seed: int, full_size: bool) -> list[ImageTa
     tasks = []
     for number, row in enumerate(table.to_dict("records")):
         findings = Findings(row["size_mm"], bool(row["spiculated"]), row["node_short_mm"], bool(row["hilum_lost"]))
-        treated = [view for view in VIEWS if row[f"has_{view.lower()}"]]
+        treated = [view for view in WRITTEN_VIEWS if row[f"has_{view.lower()}"]]
         shown: list[tuple[Side, View, Findings | None]] = [(row["side"], view, findings) for view in treated]
         if row["other_breast"]:
             other: Side = "R" if row["side"] == "L" else "L"
-            shown += [(other, view, None) for view in VIEWS]
+            shown += [(other, view, None) for view in WRITTEN_VIEWS]
         for side, view, seen in shown:
             name = f"{row['patient_id']}_{side}_{view}"
             who = Identity(row["patient_id"], name, row["center"], side, view)

@@ -31,7 +31,7 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
             defaults.
         prog: name shown in the help.
         positional: parameter that words without `--` go to (a list where its type is one); may also be given as
-            `--name`.
+            `--name`. Where it is several names, each takes one word.
         words: the command line behind the verb.
 
     Raises:
@@ -41,6 +41,7 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
     from jsonargparse import ArgumentParser
 
     hints = get_type_hints(function)
+    positional, *following = positional.split() or [""]
     parser = ArgumentParser(
         prog=prog, description=_summary(function, positional), exit_on_error=False, allow_abbrev=False
     )
@@ -50,7 +51,7 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
     parser.add_function_arguments(function, fail_untyped=False, skip={"given"})
     given: dict[str, Any] = {}
     try:
-        tidy = _tidy(words, positional, hints)
+        tidy = _tidy(words, positional, hints, following)
         namespace = parser.instantiate(parser.parse_args(tidy))
         if "given" in hints:
             given = parser.parse_args(tidy, defaults=False).as_dict()
@@ -98,7 +99,7 @@ def _settings_parser(kind: type[Settings]) -> Any:
     return _PARSERS[kind.__name__]
 
 
-def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[str]:
+def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any], following: Sequence[str] = ()) -> list[str]:
     """Bring words to `--key=value` form: `-` and `_` are the same in keys, a lone boolean flag means true.
 
     An option that takes a list takes every word up to the next option.
@@ -144,6 +145,9 @@ def _tidy(words: Sequence[str], positional: str, hints: dict[str, Any]) -> list[
             loose.append(values.pop())
             given = True
         tidy.append(f"--{name}={json.dumps(values)}")
+    for name, word in zip(following, loose[1:], strict=False):
+        tidy.append(f"--{name}={word}")
+        loose.remove(word)
     if loose and not positional:
         raise InputError(f"unexpected word {loose[0]!r}: options begin with --")
     if loose and _is_list(hints[positional]):

@@ -198,7 +198,7 @@ def plan_sweep(
     """
     several = [settings_of(point) for point in found]
     if check:
-        require_sound_cohort(cohort)
+        require_sound_cohort(cohort, several)
     planner = Planner(cohort, store, here=slots > 0)
     cells = planner.plan(found, several, out / "runs")
     faulty = [cell for cell in cells if cell.fault]
@@ -223,9 +223,9 @@ def plan_sweep(
     )
 
 
-def require_sound_cohort(cohort: Path) -> None:
-    """`InputError` where `mammo-aln check` finds a problem."""
-    problems = check_cohort(cohort)
+def require_sound_cohort(cohort: Path, several: Sequence[Settings]) -> None:
+    """`InputError` where `mammo-aln check` finds a problem for cells with these settings."""
+    problems = check_cohort(cohort, clinical_inputs=any("clinical" in settings.model.inputs for settings in several))
     if problems:
         raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")
 

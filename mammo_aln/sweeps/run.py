@@ -159,7 +159,7 @@ def plan_search(
     """A search that is ready to ask for its cells; its plan grows with its trials."""
     space = read_space(definition, out)
     settings = settings_of(begins[0])
-    require_sound_cohort(planner.folder)
+    require_sound_cohort(planner.folder, [settings])
     told = {"trials": space.trials, "space": space.ranges}
     cohort, store = planner.folder.absolute(), planner.store.absolute() if planner.store else None
     empty = Plan(out.absolute(), cohort, store, planner.content(settings), (), search=told, command=command)

@@ -1,6 +1,6 @@
 """One function per verb. A verb's flags are its function's parameters; rooms are imported only when their verb runs."""
 
-from mammo_aln.verbs.cohorts import check, crop_images, index, split
+from mammo_aln.verbs.cohorts import check, crop_images, import_dataset, index, split
 from mammo_aln.verbs.judging import compare, evaluate
 from mammo_aln.verbs.learning import explain, predict, pretrain_backbone, train
 from mammo_aln.verbs.radiomics import radiomics_extract, radiomics_fit
@@ -15,6 +15,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "explain",
+    "import_dataset",
     "index",
     "phantom",
     "predict",

@@ -20,6 +20,19 @@ def index(dicom_dir: Path, out: Path, workers: int | None = None) -> Path:
     return index_folder(dicom_dir, out, workers=workers)
 
 
+def import_dataset(name: str, source: Path, out: Path) -> Path:
+    """Make a cohort folder of a public data set's tables: cbis-ddsm, duke, ispy or vindr.
+
+    Args:
+        name: the data set.
+        source: folder that holds its tables as published; images, where the set has them, stay there.
+        out: new cohort folder.
+    """
+    from mammo_aln.cohort.datasets.catalogue import import_tables
+
+    return import_tables(name, source, out)
+
+
 def check(cohort: Path) -> int:
     """Find every fault of a cohort; exit code 1 if there is one.
 

@@ -23,7 +23,7 @@ from mammo_aln.training.data.batches import Collate, CropLoader
 from mammo_aln.training.data.test_time import TestTimeCopy
 from mammo_aln.training.data.units import present_regions, resolve_regions, usable_units
 
-VIEWS = {"CC": 0, "MLO": 1}
+VIEW_INDEX = {"CC": 0, "MLO": 1}
 OTHER_VIEW = 2
 Augmentations: TypeAlias = "tuple[CropAugmentation | TestTimeCopy, CropAugmentation | TestTimeCopy]"
 
@@ -225,7 +225,7 @@ class MammoDataModule(CropDataModule):
             ).sort_values(["position", "slot", "view", "image_id", "ordinal"], kind="stable")
             counts = np.bincount(crops["position"].to_numpy(int), minlength=len(patients))
             keys, region = crops["key"].to_numpy(str), crops["slot"].to_numpy(np.int64)
-            view = crops["view"].map(VIEWS).fillna(OTHER_VIEW).to_numpy(np.int64)
+            view = crops["view"].map(VIEW_INDEX).fillna(OTHER_VIEW).to_numpy(np.int64)
         else:
             counts, keys = np.zeros(len(patients), int), np.zeros(0, str)
             region = view = np.zeros(0, np.int64)
