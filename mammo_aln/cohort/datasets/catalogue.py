@@ -1,4 +1,4 @@
-"""The public data sets that `mammo-aln import` knows: the tables that each publishes, and the function that reads them."""
+"""The public data sets that `mammo-aln import` knows: the tables that each publishes, and what reads them."""
 
 from __future__ import annotations
 
