@@ -24,7 +24,7 @@ TESTS: dict[str, list[Callable[[str], None]]] = {
     "binomial_ci": [judging.test_binomial_intervals],
     "mcnemar": [judging.test_mcnemar],
     "mann_whitney_spearman_holm": [fitting.test_rank_tests, fitting.test_a_feature_cut_in_two],
-    "lasso_glmnet": [fitting.test_lasso_path, fitting.test_lasso_cross_validation, fitting.test_lasso_gaussian],
+    "lasso_glmnet": [fitting.test_lasso_path, fitting.test_lasso_cross_validation],
     "logistic_or_nomogram": [fitting.test_odds_ratios, fitting.test_nomogram_points, fitting.test_optimism],
     "icc": [fitting.test_agreement],
 }
@@ -64,7 +64,10 @@ NOT_USED = {
     },
     "mcnemar": {},
     "mann_whitney_spearman_holm": {},
-    "lasso_glmnet": {},
+    "lasso_glmnet": {
+        "gaussian.*": "the outcome is a class: no model of a measured outcome is fitted",
+        "cv_auc.*": "the penalty is chosen by deviance; no path is judged by its AUC",
+    },
     "logistic_or_nomogram": {
         "multivariable.formula": "names the columns",
         "nomogram.prob_axis.fat": "`prob` written as text",

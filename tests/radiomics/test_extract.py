@@ -71,7 +71,7 @@ def test_delta_is_post_minus_pre(table: Path) -> None:
 def test_workers_and_resumption_change_nothing(small: Path, table: Path, tmp_path: Path, monkeypatch) -> None:
     out = tmp_path / "features.csv"
     done = 0
-    whole = extract.work
+    whole = extract.measure
 
     def killed(task):
         nonlocal done
@@ -80,11 +80,11 @@ def test_workers_and_resumption_change_nothing(small: Path, table: Path, tmp_pat
             raise KeyboardInterrupt
         return whole(task)
 
-    monkeypatch.setattr(extract, "work", killed)
+    monkeypatch.setattr(extract, "measure", killed)
     with pytest.raises(KeyboardInterrupt):
         extract_features(small, out, QUICK, workers=1)
     assert not out.exists()
-    monkeypatch.setattr(extract, "work", whole)
+    monkeypatch.setattr(extract, "measure", whole)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / ".features.parts").iterdir()}
     assert len(kept) == 9
     extract_features(small, out, QUICK, workers=2)

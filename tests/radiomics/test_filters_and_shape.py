@@ -11,7 +11,7 @@ from mammo_aln.radiomics.extraction.features import radiomic_features
 from mammo_aln.radiomics.extraction.filters import laplacian_of_gaussian, wavelet_bands
 from mammo_aln.radiomics.extraction.intensity import local_peaks
 from mammo_aln.radiomics.extraction.preprocess import normalised, resampled, without_bias
-from mammo_aln.radiomics.extraction.rings import ring
+from mammo_aln.radiomics.extraction.regions import ring
 from mammo_aln.radiomics.extraction.shape import autocorrelation, morphology, planar_morphology
 from mammo_aln.radiomics.extraction.volumes import Volume
 from mammo_aln.settings import RadiomicsConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mammo_aln.radiomics.extraction.jitter import jittered, seed_for
+from mammo_aln.radiomics.extraction.regions import jittered, seed_for
 
 SPACING_MM = (2.0, 0.8, 0.8)
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from mammo_aln.radiomics.extraction.cases import crop_cases
-from mammo_aln.radiomics.extraction.extract import _tables, extract_features
+from mammo_aln.radiomics.extraction.extract import extract_features
+from mammo_aln.radiomics.extraction.table import feature_table
 from mammo_aln.radiomics.signatures.feature_table import read_features
 from mammo_aln.settings import CropConfig, PixelConfig, RadiomicsConfig
 
@@ -48,7 +49,7 @@ def test_each_treated_axilla_has_a_row_of_its_own_breast(tmp_path: Path, monkeyp
     for value, case in zip((10.0, 90.0, 5.0), cases, strict=True):
         files.append(tmp_path / f"{case.key(SETTINGS)}.json")
         files[-1].write_text(json.dumps({"features": {"radiomics_CC_primary_x": value}, "provenance": []}))
-    table, _ = _tables(cohort, cases, files, SETTINGS)
+    table = feature_table(cohort, cases, files, delta=False)
     assert table.columns.tolist() == ["patient_id", "side", "radiomics_CC_primary_x"]
     assert table["radiomics_CC_primary_x"].to_dict() == {"p1/L": 10.0, "p1/R": 90.0, "p2/L": 5.0}
     table.to_csv(tmp_path / "f.csv", index=False)

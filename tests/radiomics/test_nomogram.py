@@ -7,10 +7,9 @@ import pandas as pd
 
 from mammo_aln.cohort.declaration import ClinicalFeature
 from mammo_aln.radiomics.signatures import figures
-from mammo_aln.radiomics.signatures.clinical_model import fit_terms
+from mammo_aln.radiomics.signatures.clinical_model import Term, fit_terms
 from mammo_aln.radiomics.signatures.clinical_table import ClinicalTable
 from mammo_aln.radiomics.signatures.nomogram import build_nomogram
-from mammo_aln.radiomics.signatures.terms import Term
 
 
 def test_without_any_effect_there_is_no_nomogram():

@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from mammo_aln.errors import InputError
-from mammo_aln.radiomics.extraction.cases import Case, Region, load_regions
+from mammo_aln.radiomics.extraction.cases import Case, RegionSource, VolumeImage
+from mammo_aln.radiomics.extraction.regions import Region, load_regions
 from mammo_aln.radiomics.extraction.segmentation import frame_slices, read_segmentation
 from mammo_aln.radiomics.extraction.volumes import read_volume
 from mammo_aln.settings import RadiomicsConfig
@@ -52,8 +53,8 @@ def test_a_label_that_vanished_is_an_empty_region_after_nat_and_refused_before(t
     seg = seg_file(tmp_path / "seg.dcm", slices=[1, 2, 3, 4])
 
     def case(timepoint: str, path: Path) -> Case:
-        options = {"image": str(image), "spacing_mm": [], "timepoint": timepoint, "sequence": "t2w"}
-        return Case("p", f"{timepoint}_t2w", (image, path), (("node", str(path), 3),), "volume", options)
+        source = VolumeImage(str(image), (), timepoint, "t2w")
+        return Case("p", f"{timepoint}_t2w", (image, path), (RegionSource("node", str(path), 3),), source)
 
     for path, values in ((mask, "0, 1"), (seg, "1, 2")):
         (gone,) = load_regions(case("post", path), RadiomicsConfig())
@@ -68,8 +69,8 @@ def test_a_region_that_resampling_empties_is_refused_before_nat(tmp_path: Path) 
     image, mask = written(tmp_path / "i.nrrd", ARRAY), written(tmp_path / "m.nrrd", MASK)
 
     def regions(timepoint: str) -> list[Region]:
-        options = {"image": str(image), "spacing_mm": [], "timepoint": timepoint, "sequence": "t2w"}
-        case = Case("p", f"{timepoint}_t2w", (image, mask), (("node", str(mask), 2),), "volume", options)
+        source = VolumeImage(str(image), (), timepoint, "t2w")
+        case = Case("p", f"{timepoint}_t2w", (image, mask), (RegionSource("node", str(mask), 2),), source)
         return list(load_regions(case, RadiomicsConfig(spacing_mm=(3.1,))))
 
     with pytest.raises(InputError, match=r"region node \(1 voxels\) is lost by resampling"):

@@ -1,17 +1,15 @@
-"""What features are extracted from: one image (volume or mammogram) with the regions that lie on it."""
+"""Images that features are extracted from: one volume or mammogram with the regions that lie on it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mammo_aln import __version__
 from mammo_aln.cohort.reading import split_numbers
@@ -21,29 +19,35 @@ from mammo_aln.files import json_ready
 from mammo_aln.progress import say
 from mammo_aln.settings import CropConfig, PixelConfig, RadiomicsConfig
 
-Mask = NDArray[np.bool_]
-SHOWN = 20
+MOST_LISTED = 20
 CALCULATION_VERSION = 2
 """Raised whenever the same settings give other values, so that kept results are not taken for new ones."""
 
 
-@dataclass(frozen=True)
-class Region:
-    """A region on a case's image, in the form that features are computed on.
-
-    Args:
-        name: region, or region and ring (`lesion-ring3mm`).
-        array: intensities (slices, rows, columns) or (rows, columns).
-        mask: the region, same shape.
-        spacing_mm: distance between voxels along each axis.
-        notes: what reading or preparing found worth telling.
-    """
+class RegionSource(NamedTuple):
+    """A region's name, and where it is kept: a mask's path with the label, or a crop's key (label 0)."""
 
     name: str
-    array: NDArray[np.float32]
-    mask: Mask
+    source: str
+    label: int
+
+
+@dataclass(frozen=True)
+class VolumeImage:
+    """A volume's path, its stated spacing (empty where the header's holds), and when and how it was acquired."""
+
+    image: str
     spacing_mm: tuple[float, ...]
-    notes: tuple[str, ...] = ()
+    timepoint: str
+    sequence: str
+
+
+@dataclass(frozen=True)
+class CropImage:
+    """A mammogram's identifier, and the crop store that holds its regions."""
+
+    store: str
+    image: str
 
 
 @dataclass(frozen=True)
@@ -52,38 +56,52 @@ class Case:
 
     Args:
         patient_id: whose.
-        place: the part of a column's name that says where a value comes from (`pre_t2w`, `CC`).
+        acquisition: the words of a column's name that say which image a value comes from (`pre_t2w`, `CC`).
         files: files that decide the result.
-        regions: of a volume: (region, mask path, label); of a mammogram: (region, crop key, "").
-        source: `volume` or `crop`.
-        options: stated spacing of a volume, or the crop store.
+        regions: the regions on the image.
+        image: the volume or the mammogram.
         side: treated axilla that a mammogram belongs to; empty where the patient has one row, or for a volume, which
             shows both.
     """
 
     patient_id: str
-    place: str
+    acquisition: str
     files: tuple[Path, ...]
-    regions: tuple[tuple[str, str, int], ...]
-    source: str
-    options: dict[str, Any] = field(default_factory=dict)
+    regions: tuple[RegionSource, ...]
+    image: VolumeImage | CropImage
     side: str = ""
 
     def key(self, settings: RadiomicsConfig) -> str:
-        """What the result of this case depends on, as one hash; files count by place, size and time."""
+        """Hash of all that decides this case's result; files count by path, size and time."""
+        content = {
+            "patient_id": self.patient_id,
+            "place": self.acquisition,
+            "files": self.files,
+            "regions": self.regions,
+            "source": "volume" if isinstance(self.image, VolumeImage) else "crop",
+            "options": asdict(self.image),
+            "side": self.side,
+        }
         stamps = [(str(path), *_stamp(path)) for path in self.files]
-        content = [__version__, CALCULATION_VERSION, asdict(self), stamps, asdict(settings)]
-        return hashlib.sha256(json.dumps(json_ready(content), sort_keys=True).encode()).hexdigest()[:24]
+        plain = json_ready([__version__, CALCULATION_VERSION, content, stamps, asdict(settings)])
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
-    stats = [one.stat() for one in files]
-    return sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0)
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    stats = [file.stat() for file in files]
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
+
+
+def listed(lines: Iterable[str]) -> list[str]:
+    """Indent lines for a message; the first 20 alone, and how many more there are."""
+    every = list(lines)
+    more = [f"  ... and {len(every) - MOST_LISTED} more"] if len(every) > MOST_LISTED else []
+    return [*(f"  {line}" for line in every[:MOST_LISTED]), *more]
 
 
 def volume_cases(cohort: Cohort) -> list[Case]:
-    """One case per image of `volumes.csv`, eligible patients only.
+    """List one case per image of `volumes.csv`, eligible patients only.
 
     Raises:
         InputError: lists every file that is missing.
@@ -93,31 +111,26 @@ def volume_cases(cohort: Cohort) -> list[Case]:
     cases = []
     missing: dict[Path, str] = {}
     for (patient, timepoint, sequence), rows in table.groupby(["patient_id", "timepoint", "sequence"], sort=False):
-        image = cohort.root / rows["image_path"].iloc[0]
+        path = cohort.root / rows["image_path"].iloc[0]
         regions = tuple(
-            (str(row["region"]), str(cohort.root / row["mask_path"]), int(row["mask_label"]))
+            RegionSource(str(row["region"]), str(cohort.root / row["mask_path"]), int(row["mask_label"]))
             for row in rows.to_dict("records")
         )
-        files = tuple(dict.fromkeys([image, *(Path(mask) for _, mask, _ in regions)]))
-        missing |= {path: f"{path} (patient {patient})" for path in files if not path.exists()}
+        files = tuple(dict.fromkeys([path, *(Path(region.source) for region in regions)]))
+        missing |= {file: f"{file} (patient {patient})" for file in files if not file.exists()}
         stated = rows["spacing_mm"].dropna()
-        options: dict[str, Any] = {
-            "image": str(image),
-            "spacing_mm": list(split_numbers(stated.iloc[0])) if len(stated) else [],
-        }
-        options |= {"timepoint": str(timepoint), "sequence": str(sequence)}
-        cases.append(Case(str(patient), f"{timepoint}_{sequence}", files, regions, "volume", options))
+        spacing_mm = tuple(split_numbers(stated.iloc[0])) if len(stated) else ()
+        image = VolumeImage(str(path), spacing_mm, str(timepoint), str(sequence))
+        cases.append(Case(str(patient), f"{timepoint}_{sequence}", files, regions, image))
     if missing:
-        more = [f"  ... and {len(missing) - SHOWN} more"] if len(missing) > SHOWN else []
-        told = [f"  {one}" for one in list(missing.values())[:SHOWN]]
-        raise InputError("\n".join([f"{len(missing)} files of volumes.csv are missing:", *told, *more]))
+        raise InputError("\n".join([f"{len(missing)} files of volumes.csv are missing:", *listed(missing.values())]))
     return cases
 
 
 def crop_cases(
     cohort: Cohort, pixels: PixelConfig, crop: CropConfig, store: Path | None, workers: int | None
 ) -> list[Case]:
-    """One case per mammogram and treated axilla with annotated regions; the crops are built where they are missing.
+    """List one case per mammogram and treated axilla with annotated regions; crops are built where they are missing.
 
     An image of the other breast stands for no axilla, and gives no case.
 
@@ -129,21 +142,20 @@ def crop_cases(
     built = build_crops(cohort, pixels, crop, store=store, workers=workers)
     table = built.table[~built.table["estimated"].astype(bool)]
     sides = cohort.patients.set_index("unit_id")["side"].fillna("")
-    _tell_both_breasts(table[table["unit_id"].map(sides) == ""])
+    _warn_of_both_breasts(table[table["unit_id"].map(sides) == ""])
     cases = []
     for (unit, image), rows in table.groupby(["unit_id", "image_id"], sort=False):
-        regions = tuple((str(row["region"]), str(row["key"]), 0) for row in rows.to_dict("records"))
-        view = rows["view"].iloc[0] or "other"
-        options = {"store": str(built.store_path.resolve()), "image": str(image)}
-        patient = str(rows["patient_id"].iloc[0])
-        cases.append(Case(patient, str(view), (), regions, "crop", options, str(sides[str(unit)])))
+        regions = tuple(RegionSource(str(row["region"]), str(row["key"]), 0) for row in rows.to_dict("records"))
+        source = CropImage(str(built.store_path.resolve()), str(image))
+        view, patient = str(rows["view"].iloc[0] or "other"), str(rows["patient_id"].iloc[0])
+        cases.append(Case(patient, view, (), regions, source, str(sides[str(unit)])))
     return cases
 
 
-def _tell_both_breasts(crops: pd.DataFrame) -> None:
+def _warn_of_both_breasts(crops: pd.DataFrame) -> None:
     """Without a stated side nothing tells which of two annotated breasts drains to the axilla of the outcome."""
-    known = crops[crops["laterality"].isin(["L", "R"])]
-    both = known.groupby("patient_id")["laterality"].nunique()
+    sided = crops[crops["laterality"].isin(["L", "R"])]
+    both = sided.groupby("patient_id")["laterality"].nunique()
     count = int((both > 1).sum())
     if count:
         first = both.index[both > 1][0]
@@ -151,93 +163,3 @@ def _tell_both_breasts(crops: pd.DataFrame) -> None:
             f"{count} patients without a side have annotated images of both breasts, which are averaged ({first}, ...);"
             " a column side in patients.csv keeps to the treated one"
         )
-
-
-def load_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
-    """The case's regions with their rings, read and prepared."""
-    from mammo_aln.radiomics.extraction.rings import ring
-
-    found = list(_LOADERS[case.source](case, settings))
-    if settings.jitter_mm:
-        found = [_drawn_again(case, region, settings) for region in found]
-    for region in found:
-        yield region
-        for width_mm in settings.rings_mm:
-            around = ring(region.mask, region.spacing_mm, width_mm)
-            if region.array.ndim == 2:
-                around &= region.array > 0.0  # air is no tissue
-            yield Region(f"{region.name}-ring{width_mm:g}mm", region.array, around, region.spacing_mm, region.notes)
-
-
-def _drawn_again(case: Case, region: Region, settings: RadiomicsConfig) -> Region:
-    from mammo_aln.radiomics.extraction.jitter import jittered, seed_for
-
-    image = case.options["image"] if case.source == "crop" else ""  # a volume's is a path, which differs by machine
-    seed = seed_for(settings.jitter_seed, case.patient_id, case.side, case.place, region.name, image)
-    mask = jittered(region.mask, region.spacing_mm, settings.jitter_mm, seed)
-    if region.array.ndim == 2:
-        mask &= region.array > 0.0
-    return replace(region, mask=mask, notes=(*region.notes, "jittered"))
-
-
-def _volume_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
-    from mammo_aln.radiomics.extraction.preprocess import prepare
-    from mammo_aln.radiomics.extraction.volumes import read_volume
-
-    for name, mask, label in case.regions:
-        volume = read_volume(
-            Path(case.options["image"]),
-            Path(mask),
-            label=label,
-            stated_spacing_mm=tuple(case.options["spacing_mm"]),
-            resample_mask=settings.resample_masks,
-        )
-        notes = volume.notes
-        if not volume.mask.any():
-            if case.options["timepoint"] == "pre":
-                label_told = f" (mask_label {label}; the mask's values: {_shown(volume.labels)})" if label else ""
-                raise InputError(f"{mask}: region {name} is empty before NAT; expected at least one voxel{label_told}")
-            notes = (*notes, "empty_mask")
-        ready = prepare(volume, case.options["sequence"], settings)
-        if volume.mask.any() and not ready.mask.any():
-            if case.options["timepoint"] == "pre":
-                raise InputError(
-                    f"{mask}: region {name} ({int(volume.mask.sum())} voxels) is lost by resampling; set a finer"
-                    " radiomics.spacing_mm"
-                )
-            notes = (*notes, "lost_by_resampling")
-        yield Region(name, ready.array, ready.mask, ready.spacing_mm, notes)
-
-
-def _shown(labels: tuple[float, ...]) -> str:
-    more = f", ... ({len(labels)} in all)" if len(labels) > SHOWN else ""
-    return ", ".join(f"{label:g}" for label in labels[:SHOWN]) + more
-
-
-def _crop_regions(case: Case, settings: RadiomicsConfig) -> Iterator[Region]:
-    """The annotated box on its crop, in display values; a region's second box is named `region.2`."""
-    from mammo_aln.crops.store.store import CropStore
-    from mammo_aln.crops.window import source_to_crop
-
-    store = CropStore(case.options["store"])
-    for number, (name, key, _) in enumerate(case.regions):
-        crop = store.crop(key)
-        image = store.image(crop.image)
-        array = store.read_values(key)
-        size_px, window, spacing = crop.size_px, crop.window, image.spacing
-        if spacing is None or crop.box is None:
-            raise InputError(f"image {case.options['image']}: no pixel spacing or no box; shape needs both")
-        x_min, y_min, x_max, y_max = crop.box
-        corners = np.array([[x_min, y_min], [x_max, y_max]], dtype=float)
-        placed = source_to_crop(corners, window, size_px, image.orientation)
-        (left, top), (right, bottom) = placed.min(axis=0), placed.max(axis=0)
-        centre = np.arange(size_px) + 0.5
-        mask = ((centre >= top) & (centre < bottom))[:, None] & ((centre >= left) & (centre < right))[None, :]
-        mask &= array > 0.0
-        row_mm = window.height * spacing.row_mm / size_px
-        column_mm = window.width * spacing.column_mm / size_px
-        again = [one for one, _, _ in case.regions[:number]].count(name)
-        yield Region(f"{name}.{again + 1}" if again else name, array, mask, (row_mm, column_mm))
-
-
-_LOADERS = {"volume": _volume_regions, "crop": _crop_regions}

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from mammo_aln.errors import InputError
 from mammo_aln.evaluation.statistics.logistic import (
     INTERCEPT,
     Logistic,
@@ -16,8 +18,49 @@ from mammo_aln.evaluation.statistics.logistic import (
     independent_columns,
     likelihood_ratio_p,
     profile_limits,
+    with_intercept,
 )
-from mammo_aln.radiomics.signatures.terms import Floats, Term, design_of
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One variable of a model; without levels it is numeric, else its first level is the reference."""
+
+    name: str
+    levels: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of its design columns, as R names them: the variable, followed by the level."""
+        return tuple(f"{self.name}{level}" for level in self.levels[1:]) if self.levels else (self.name,)
+
+    def encode(self, values: pd.Series) -> Floats:
+        """Design columns of its values, shape (n, columns).
+
+        Raises:
+            InputError: a value is missing, no number, or none of the levels.
+        """
+        if not self.levels:
+            numeric = pd.to_numeric(values, errors="coerce").to_numpy(float)
+            if not np.isfinite(numeric).all():
+                strange = values[~np.isfinite(numeric)].iloc[0]
+                raise InputError(f"{self.name} = {strange!r}: expected a finite number")
+            return numeric[:, None]
+        text = values.astype(str)
+        if not text.isin(self.levels).all():
+            strange = text[~text.isin(self.levels)].iloc[0]
+            raise InputError(f"{self.name} = {strange!r}: expected one of {', '.join(self.levels)}")
+        return (text.to_numpy()[:, None] == np.array(self.levels[1:], dtype=object)[None, :]).astype(np.float64)
+
+
+def design_of(table: pd.DataFrame, terms: Sequence[Term]) -> tuple[Floats, tuple[str, ...]]:
+    """Design matrix with its intercept, and the names of its columns."""
+    blocks = [term.encode(table[term.name]) for term in terms]
+    columns = np.concatenate(blocks, axis=1) if blocks else np.empty((len(table), 0))
+    names = (INTERCEPT, *(column for term in terms for column in term.columns))
+    return with_intercept(columns, len(table)), names
 
 
 @dataclass(frozen=True)
@@ -49,7 +92,7 @@ def fit_terms(
     y = np.asarray(labels, dtype=np.float64)
     kept = independent_columns(design)
     design = design[:, kept]
-    return Model(tuple(terms), method(design, y, [names[place] for place in kept]), design, y, tuple(kept))
+    return Model(tuple(terms), method(design, y, [names[column] for column in kept]), design, y, tuple(kept))
 
 
 def drop_one(table: pd.DataFrame, model: Model) -> dict[str, float]:
@@ -58,11 +101,11 @@ def drop_one(table: pd.DataFrame, model: Model) -> dict[str, float]:
     The likelihood has a supremum under separation too, so these tests need no penalty.
     """
     whole = fit_terms(table, model.labels, model.terms, fit_logistic).fit
-    found = {}
+    p_values = {}
     for term in model.terms:
         others = [other for other in model.terms if other != term]
-        found[term.name] = likelihood_ratio_p(whole, fit_terms(table, model.labels, others, fit_logistic).fit)
-    return found
+        p_values[term.name] = likelihood_ratio_p(whole, fit_terms(table, model.labels, others, fit_logistic).fit)
+    return p_values
 
 
 def backward_aic(table: pd.DataFrame, labels: np.ndarray, terms: Sequence[Term]) -> Model:
@@ -79,7 +122,7 @@ def backward_aic(table: pd.DataFrame, labels: np.ndarray, terms: Sequence[Term])
 
 
 def odds_ratios(model: Model) -> pd.DataFrame:
-    """One row per design column but the intercept: beta, SE, odds ratio, 95 % Wald and profile limits, p.
+    """Table a model's odds ratios, one row per design column but the intercept: beta, SE, 95 % limits, p.
 
     Under separation the estimates are Firth's, `penalised` says so, and the profile limits are empty.
     """
@@ -112,7 +155,7 @@ def odds_ratio_report(
     observed: pd.DataFrame | None = None,
     kept: Sequence[Term] | None = None,
 ) -> pd.DataFrame:
-    """Univariable and multivariable odds ratios one below the other, with each term's likelihood-ratio p and VIF.
+    """List univariable, then multivariable odds ratios, with each term's likelihood-ratio p and VIF.
 
     Args:
         table: a column per term, gaps filled.
@@ -121,25 +164,23 @@ def odds_ratio_report(
         observed: where a term's value is the patient's own; its univariable model takes those rows alone.
         kept: terms of the multivariable model, on all rows; by default all.
     """
-    parts = []
+    tables = []
     for term in terms:
-        own = (
-            observed[term.name].to_numpy(bool)
-            if observed is not None and term.name in observed
-            else np.ones(len(table), bool)
-        )
+        own = np.ones(len(table), bool)
+        if observed is not None and term.name in observed:
+            own = observed[term.name].to_numpy(bool)
         if np.unique(labels[own]).size < 2:
             continue
         alone = fit_terms(table[own], labels[own], [term])
-        found = odds_ratios(alone).assign(model="univariable", variable=term.name, n=alone.fit.n)
-        parts.append(found.assign(p_likelihood_ratio=drop_one(table[own], alone)[term.name]))
+        ratios = odds_ratios(alone).assign(model="univariable", variable=term.name, n=alone.fit.n)
+        tables.append(ratios.assign(p_likelihood_ratio=drop_one(table[own], alone)[term.name]))
     kept = terms if kept is None else kept
     whole = fit_terms(table, labels, kept)
     owner = {column: term.name for term in kept for column in term.columns}
     together = odds_ratios(whole)
     variable = together["term"].map(owner)
     vif = whole.fit.vif() if len(whole.fit.names) > 1 else {}
-    parts.append(
+    tables.append(
         together.assign(
             model="multivariable",
             variable=variable,
@@ -150,4 +191,4 @@ def odds_ratio_report(
     )
     columns = ["model", "variable", "term", "n", "odds_ratio", "ci_low", "ci_high", "interval", "p_wald"]
     rest = ["p_likelihood_ratio", "beta", "se", "wald_low", "wald_high", "vif", "penalised"]
-    return pd.concat(parts, ignore_index=True).reindex(columns=columns + rest)
+    return pd.concat(tables, ignore_index=True).reindex(columns=columns + rest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -12,23 +12,26 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from mammo_aln.cohort.declaration import ClinicalFeature
 from mammo_aln.cohort.schemas import numbers
 from mammo_aln.errors import InputError
-from mammo_aln.radiomics.signatures.clinical_model import Model, backward_aic, fit_terms
-from mammo_aln.radiomics.signatures.terms import Floats, Term
+from mammo_aln.radiomics.signatures.clinical_model import Floats, Model, Term, backward_aic, fit_terms
 
 MISSING = "missing"
 LEAST_MISSING = 10
 
 
 class ClinicalTable:
-    """Fills gaps and names terms; what it needs for that is learnt from training patients.
+    """Fills gaps and names terms by what training patients taught.
 
-    - continuous: the number in its unit; ordinal: its level's place, so that an odds ratio is that of one level up;
+    - continuous: the number in its unit; ordinal: its rank from 0, so that an odds ratio is that of one level up;
       missing values get the training median, and `NAME_missing` (0/1) is one more term;
     - categorical: against its first level; `missing` is a level of its own; a level that training does not hold counts
       as the commonest one (`unknown` tells how many).
 
     Missingness has an effect of its own only where at least ten training patients miss the value; else a missing value
     is the median or the commonest level. A feature that no training patient has (in a small fold) makes no term.
+
+    `cohort.clinical` encodes the same features for a network by other rules: there a regularised weight may stand for
+    few patients and scaled numbers between two levels, while here every column is one coefficient that is not
+    penalised and is printed as the odds ratio of a level or a unit.
     """
 
     def __init__(self, features: Sequence[ClinicalFeature], training: pd.DataFrame) -> None:
@@ -48,25 +51,26 @@ class ClinicalTable:
                 self._commonest[feature.name] = str(values.mode().iloc[0])
             else:
                 # of an ordinal's two middle levels the lower: between them there is none
-                between: Literal["lower", "linear"] = "lower" if feature.kind == "ordinal" else "linear"
-                self._median[feature.name] = float(_places(feature, values).quantile(0.5, interpolation=between))
+                numeric, ordinal = _numeric(feature, values), feature.kind == "ordinal"
+                median = numeric.quantile(0.5, interpolation="lower") if ordinal else numeric.quantile(0.5)
+                self._median[feature.name] = float(median)
 
     @property
     def terms(self) -> tuple[Term, ...]:
         """One term per feature, and one per missingness."""
-        found: list[Term] = []
+        terms: list[Term] = []
         for feature in self.features:
             if feature.kind == "categorical":
-                found.append(Term(feature.name, self._levels[feature.name]))
+                terms.append(Term(feature.name, self._levels[feature.name]))
                 continue
-            found.append(Term(feature.name))
+            terms.append(Term(feature.name))
             if self._gaps[feature.name]:
-                found.append(Term(f"{feature.name}_missing"))
-        return tuple(found)
+                terms.append(Term(f"{feature.name}_missing"))
+        return tuple(terms)
 
     def encode(self, patients: pd.DataFrame) -> pd.DataFrame:
-        """Table with one column per term, no gaps."""
-        columns: dict[str, Any] = {}
+        """Encode patients as a table with one column per term, no gaps."""
+        columns: dict[str, pd.Series] = {}
         for feature in self.features:
             values = _column(feature, patients)
             if feature.kind == "categorical":
@@ -74,22 +78,22 @@ class ClinicalTable:
                 text = values.where(values.notna(), MISSING)
                 columns[feature.name] = text.where(text.isin(levels), self._commonest[feature.name])
                 continue
-            columns[feature.name] = _places(feature, values).fillna(self._median[feature.name])
+            columns[feature.name] = _numeric(feature, values).fillna(self._median[feature.name])
             if self._gaps[feature.name]:
                 columns[f"{feature.name}_missing"] = values.isna().astype(float)
         return pd.DataFrame(columns, index=patients.index)
 
     def observed(self, patients: pd.DataFrame) -> pd.DataFrame:
-        """Where each term's value is a patient's own, none filled in; a level `missing` counts as one."""
-        found = {}
+        """Tell each patient's own values (true) from filled ones, by term; a level `missing` counts as own."""
+        is_own = {}
         for feature in self.features:
             own = _column(feature, patients).notna()
-            found[feature.name] = own | (MISSING in self._levels.get(feature.name, ()))
-            found[f"{feature.name}_missing"] = pd.Series(True, patients.index)
-        return pd.DataFrame(found)[[term.name for term in self.terms]]
+            is_own[feature.name] = own | (MISSING in self._levels.get(feature.name, ()))
+            is_own[f"{feature.name}_missing"] = pd.Series(True, patients.index)
+        return pd.DataFrame(is_own)[[term.name for term in self.terms]]
 
     def unknown(self, patients: pd.DataFrame) -> dict[str, int]:
-        """Patients per categorical feature whose level training does not hold."""
+        """Count patients, per categorical feature, whose level training does not hold."""
         counts = {
             name: int((values.notna() & ~values.isin(levels)).sum())
             for name, levels in self._levels.items()
@@ -104,10 +108,11 @@ def _column(feature: ClinicalFeature, table: pd.DataFrame) -> pd.Series:
     return table[feature.name]
 
 
-def _places(feature: ClinicalFeature, values: pd.Series) -> pd.Series:
+def _numeric(feature: ClinicalFeature, values: pd.Series) -> pd.Series:
+    """Numbers of a continuous feature, places of an ordinal one's levels."""
     if feature.kind == "continuous":
         return numbers(values)
-    return values.map({level: float(place) for place, level in enumerate(feature.levels)}).astype(float)
+    return values.map({level: float(rank) for rank, level in enumerate(feature.levels)}).astype(float)
 
 
 class ClinicalLogistic(ClassifierMixin, BaseEstimator):

@@ -1,31 +1,28 @@
-"""The LASSO path as glmnet defines it, by warm-started active sets with exact Newton steps.
+"""The LASSO path of a logistic model as glmnet defines it, by warm-started active sets with exact Newton steps.
 
-Objective: `-(1/n) log-likelihood + lambda * sum |beta_j|` (half the mean squared error for the Gaussian family) over
-columns scaled to mean 0 and population SD 1, the intercept free. Coefficients come back on the columns' own scale.
-Friedman, Hastie and Tibshirani 2010 (J Stat Softw 33:1); strong rules: Tibshirani et al. 2012 (JRSS B 74:245).
+Objective: `-(1/n) log-likelihood + lambda * sum |beta_j|` over columns scaled to mean 0 and population SD 1, the
+intercept free. Coefficients come back on the columns' own scale. Friedman, Hastie and Tibshirani 2010 (J Stat Softw
+33:1); strong rules: Tibshirani et al. 2012 (JRSS B 74:245). `benchmarks/lasso.py` measures it against scikit-learn's
+solvers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.special import expit, log_expit
 
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.statistics.discrimination import auc
-from mammo_aln.radiomics.signatures.lasso_problem import Family, Floats, Problem
 
-Measure = Literal["deviance", "auc"]
+Floats = NDArray[np.float64]
 TOLERANCE = 1e-9  # of the gradient, in units of lambda_max
-MOST_EXPLAINED = 0.999  # glmnet ends a path where this share of the deviance is explained,
-LEAST_GAIN = 1e-5  # or where a step explains no more than this,
-LEAST_STEPS = 5  # but not before this many steps
 NO_SLOPE = 1e-10  # a largest slope below this, in SDs of the outcome, is rounding alone
-LEAST_PER_FOLD = 10  # fewer patients per fold have no AUC of their own: glmnet then measures deviance
+SMALLEST_WEIGHT = 1e-9
+LEAST_PER_FOLD = 3  # with fewer patients a fold, each patient counts as a fold of its own
 
 
 @dataclass(frozen=True)
@@ -36,15 +33,11 @@ class Path:
         penalties: lambda, shape (s,), decreasing.
         intercepts: shape (s,).
         coefficients: shape (s, k), on the scale of the columns given.
-        explained: share of the null deviance explained at each step, shape (s,).
-        family: of the outcome.
     """
 
     penalties: Floats
     intercepts: Floats
     coefficients: Floats
-    explained: Floats
-    family: Family
 
     @property
     def selected(self) -> NDArray[np.int64]:
@@ -52,16 +45,15 @@ class Path:
         return np.count_nonzero(self.coefficients, axis=1)
 
     def linear_predictor(self, features: ArrayLike) -> Floats:
-        """Shape (n, s)."""
+        """Log-odds of each row at each penalty, shape (n, s)."""
         return np.asarray(features, dtype=np.float64) @ self.coefficients.T + self.intercepts
 
 
 def largest_penalty(features: ArrayLike, outcome: ArrayLike) -> float:
     """Smallest lambda at which no column enters; exactly 0 where none varies with the outcome."""
     x, y = np.asarray(features, dtype=np.float64), np.asarray(outcome, dtype=np.float64)
-    problem = Problem(x, y, "gaussian")
-    found = float(np.abs(problem.x.T @ (y - y.mean())).max(initial=0.0) / len(y))
-    return found if found > NO_SLOPE * float(y.std()) else 0.0
+    slope = float(np.abs(_standardised(x)[0].T @ (y - y.mean())).max(initial=0.0) / len(y))
+    return slope if slope > NO_SLOPE * float(y.std()) else 0.0
 
 
 def default_ladder(largest: float, lowest: float, steps: int) -> Floats:
@@ -70,56 +62,36 @@ def default_ladder(largest: float, lowest: float, steps: int) -> Floats:
 
 
 def lasso_path(
-    features: ArrayLike,
-    outcome: ArrayLike,
-    *,
-    family: Family = "binomial",
-    penalties: Sequence[float] | Floats | None = None,
-    steps: int = 100,
-    tolerance: float = TOLERANCE,
+    features: ArrayLike, outcome: ArrayLike, penalties: Sequence[float] | Floats, *, tolerance: float = TOLERANCE
 ) -> Path:
-    """The LASSO path of glmnet (`alpha = 1`, `standardize = TRUE`).
+    """Solve the LASSO at one penalty after another (glmnet's `alpha = 1`, `standardize = TRUE`).
 
     Args:
         features: shape (n, k), on any scale.
-        outcome: 0 or 1 (binomial), or numbers (gaussian), shape (n,).
-        family: of the outcome.
-        penalties: lambdas, decreasing; by default `steps` from the largest useful one down to 0.01 of it (0.0001 where
-            n > k), on a log scale, ended early where the fit no longer improves, as glmnet does. Where no column varies
-            with the outcome nothing enters at any lambda, and the default path begins at 1.
-        steps: length of the default path.
+        outcome: 0 or 1, shape (n,).
+        penalties: lambdas, decreasing; see `default_ladder`.
         tolerance: of the gradient, relative to the largest useful lambda.
 
     Raises:
         InputError: a value is not finite, or one outcome only.
     """
     x, y = np.asarray(features, dtype=np.float64), np.asarray(outcome, dtype=np.float64)
-    if x.ndim != 2 or x.shape[0] != y.size or not np.isfinite(x).all() or not np.isfinite(y).all():
+    if x.ndim != 2 or x.shape[0] != y.size or not np.isfinite(x).all():
         raise InputError("LASSO: expected one row of finite features per outcome")
-    if family == "binomial" and (not np.isin(y, (0.0, 1.0)).all() or not 0 < y.sum() < y.size):
+    if not np.isin(y, (0.0, 1.0)).all() or not 0 < y.sum() < y.size:
         raise InputError("LASSO: expected outcomes of 0 and 1, both of them present")
-    largest = largest_penalty(x, y)
-    given = penalties is not None
-    smallest = 1e-4 if x.shape[0] > x.shape[1] else 1e-2
-    ladder = np.asarray(penalties, float) if penalties is not None else default_ladder(largest, smallest, steps)
-    problem = Problem(x, y, family)
+    largest, ladder = largest_penalty(x, y), np.asarray(penalties, float)
+    problem = _Problem(x, y, tolerance * largest)
     slopes = problem.slopes(problem.eta())
-    found: list[tuple[float, Floats, float]] = []
     before = max(largest, float(ladder[0]))
-    for place, penalty in enumerate(ladder):
+    intercepts, coefficients = np.empty(len(ladder)), np.empty((len(ladder), x.shape[1]))
+    for step, penalty in enumerate(ladder):
         if largest and penalty < largest * (1 - 1e-12):
-            slopes = problem.solve(float(penalty), before, slopes, tolerance * largest)
+            slopes = problem.solve(float(penalty), before, slopes)
         before = float(penalty)
-        explained = 1.0 - problem.loss(problem.eta()) / problem.null if largest else 0.0
-        coefficients = problem.beta / problem.scale
-        found.append((problem.intercept - float(coefficients @ problem.mean), coefficients, explained))
-        if not given and place + 1 >= LEAST_STEPS:
-            gain = explained - found[-2][2]
-            enough = LEAST_GAIN * (explained if family == "gaussian" else 1.0)
-            if explained > MOST_EXPLAINED or gain < enough:
-                break
-    intercepts, matrix, shares = zip(*found, strict=True)
-    return Path(ladder[: len(found)], np.array(intercepts), np.array(matrix), np.array(shares), family)
+        coefficients[step] = problem.beta / problem.scale
+        intercepts[step] = problem.intercept - float(coefficients[step] @ problem.mean)
+    return Path(ladder, intercepts, coefficients)
 
 
 @dataclass(frozen=True)
@@ -128,11 +100,10 @@ class CrossValidated:
 
     Args:
         path: fitted on all rows.
-        mean: cross-validated measure at each penalty (mean deviance per patient, or AUC).
+        mean: cross-validated mean deviance per patient at each penalty.
         se: its standard error over folds.
-        at_min: index of the best penalty.
-        at_1se: index of the largest penalty within one standard error of the best.
-        measure: what was measured.
+        at_min: index of the penalty of least deviance.
+        at_1se: index of the largest penalty within one standard error of it.
     """
 
     path: Path
@@ -140,71 +111,161 @@ class CrossValidated:
     se: Floats
     at_min: int
     at_1se: int
-    measure: Measure
 
 
 def cross_validate(
     features: ArrayLike,
     outcome: ArrayLike,
     folds: ArrayLike,
+    penalties: Sequence[float] | Floats,
     *,
-    measure: Measure = "deviance",
-    penalties: Sequence[float] | Floats | None = None,
-    steps: int = 100,
-    own_paths: bool = False,
     tolerance: float = TOLERANCE,
 ) -> CrossValidated:
-    """cv.glmnet for the binomial family with given folds.
+    """Judge a path by the deviance of held-out patients, as cv.glmnet does with given folds and penalties.
 
-    Each fold is standardised anew on its training part. By default every fold is fitted at the penalties of the whole
-    path; with `own_paths` each fits its own path and its predictions are interpolated in lambda between those, which is
-    what cv.glmnet does where it is given no lambda. The mean weighs folds by their size; with fewer than three patients
-    per fold, each patient counts as a fold.
+    Each fold is standardised anew on its training rows. The mean weighs folds by their size; with fewer than three
+    patients per fold, each patient counts as a fold.
 
     Args:
         features: shape (n, k).
         outcome: 0 or 1.
         folds: name of each row's fold.
-        measure: `auc` falls back to `deviance`, as in glmnet, where folds hold fewer than 10 patients on average.
         penalties: see `lasso_path`.
-        steps: see `lasso_path`.
-        own_paths: see above.
         tolerance: see `lasso_path`.
     """
     x, y, fold = np.asarray(features, float), np.asarray(outcome, float), np.asarray(folds)
-    path = lasso_path(x, y, penalties=penalties, steps=steps, tolerance=tolerance)
+    path = lasso_path(x, y, penalties, tolerance=tolerance)
     eta = np.empty((y.size, path.penalties.size))
     names = np.unique(fold)
     for name in names:
         out = fold == name
-        ladder = None if own_paths else path.penalties
-        part = lasso_path(x[~out], y[~out], penalties=ladder, steps=steps, tolerance=tolerance)
-        eta[out] = _interpolated(part, path.penalties, x[out]) if own_paths else part.linear_predictor(x[out])
-    if measure == "auc" and y.size / names.size < LEAST_PER_FOLD:
-        measure = "deviance"
-    if measure == "deviance":
-        p = np.clip(expit(eta), 1e-5, 1 - 1e-5)
-        raw = -2.0 * np.where(y[:, None] == 1.0, np.log(p), np.log1p(-p))
-        groups = np.arange(y.size) if y.size / names.size < 3 else fold
-        parts = np.array([raw[groups == name].mean(axis=0) for name in np.unique(groups)])
-        weights = np.array([np.sum(groups == name) for name in np.unique(groups)], float)
-    else:
-        usable = [name for name in names if 0 < y[fold == name].sum() < np.sum(fold == name)]
-        parts = np.array([[auc(e, y[fold == name]) for e in eta[fold == name].T] for name in usable])
-        weights = np.array([np.sum(fold == name) for name in usable], float)
-    mean = np.average(parts, axis=0, weights=weights)
-    se = np.sqrt(np.average((parts - mean) ** 2, axis=0, weights=weights) / (len(parts) - 1))
-    loss = mean if measure == "deviance" else -mean
-    at_min = int(np.flatnonzero(loss <= loss.min())[0])  # penalties fall, so the first is the largest
-    at_1se = int(np.flatnonzero(loss <= loss[at_min] + se[at_min])[0])
-    return CrossValidated(path, mean, se, at_min, at_1se, measure)
+        eta[out] = lasso_path(x[~out], y[~out], path.penalties, tolerance=tolerance).linear_predictor(x[out])
+    p = np.clip(expit(eta), 1e-5, 1 - 1e-5)
+    deviance = -2.0 * np.where(y[:, None] == 1.0, np.log(p), np.log1p(-p))
+    groups = np.arange(y.size) if y.size / names.size < LEAST_PER_FOLD else fold
+    by_group = np.array([deviance[groups == name].mean(axis=0) for name in np.unique(groups)])
+    weights = np.array([np.sum(groups == name) for name in np.unique(groups)], float)
+    mean = np.average(by_group, axis=0, weights=weights)
+    se = np.sqrt(np.average((by_group - mean) ** 2, axis=0, weights=weights) / (len(by_group) - 1))
+    at_min = int(np.flatnonzero(mean <= mean.min())[0])  # penalties fall, so the first is the largest
+    at_1se = int(np.flatnonzero(mean <= mean[at_min] + se[at_min])[0])
+    return CrossValidated(path, mean, se, at_min, at_1se)
 
 
-def _interpolated(path: Path, penalties: Floats, features: Floats) -> Floats:
-    """Linear predictors at other penalties, coefficients interpolated in lambda and held beyond the ends."""
-    rising = path.penalties[::-1]
-    at = np.clip(penalties, rising[0], rising[-1])
-    upper = np.clip(np.searchsorted(rising, at), 1, rising.size - 1)
-    share = ((at - rising[upper - 1]) / (rising[upper] - rising[upper - 1]))[None, :]
-    eta = path.linear_predictor(features)[:, ::-1]
-    return eta[:, upper - 1] * (1 - share) + eta[:, upper] * share
+def _standardised(features: Floats) -> tuple[Floats, Floats, Floats]:
+    """Columns of mean 0 and SD 1 (constant ones 0), their means and SDs."""
+    mean, sd = features.mean(axis=0), features.std(axis=0)
+    constant = sd <= 1e-12 * np.maximum(1.0, np.abs(mean))
+    scale = np.where(constant, 1.0, sd)
+    # Fortran order: picking the active columns is what happens most
+    return np.asfortranarray(np.where(constant, 0.0, (features - mean) / scale)), mean, scale
+
+
+@dataclass
+class _Candidates:
+    """Columns that may enter at one penalty; which of them are active, and the signs of those."""
+
+    index: NDArray[np.int64]
+    columns: Floats
+    active: NDArray[np.bool_]
+    sign: Floats
+
+
+class _Problem:
+    """Standardised columns, outcome, and the present solution."""
+
+    def __init__(self, features: Floats, outcome: Floats, tolerance: float) -> None:
+        self.x, self.mean, self.scale = _standardised(features)
+        self.y, self.n, self.tolerance = outcome, len(outcome), tolerance
+        self.beta = np.zeros(features.shape[1])
+        share = float(outcome.mean())
+        self.intercept = float(np.log(share / (1 - share)))
+
+    def loss(self, eta: Floats) -> float:
+        """Mean negative log-likelihood."""
+        return -float(np.mean(log_expit(np.where(self.y == 1.0, eta, -eta))))
+
+    def eta(self) -> Floats:
+        """Linear predictors of the present solution."""
+        active = np.flatnonzero(self.beta)
+        return self.x[:, active] @ self.beta[active] + self.intercept
+
+    def slopes(self, eta: Floats) -> Floats:
+        """Gradient of the log-likelihood by each standardised coefficient, over n."""
+        return self.x.T @ (self.y - expit(eta)) / self.n
+
+    def solve(self, penalty: float, before: float, slopes: Floats) -> Floats:
+        """Move the solution from penalty `before` to `penalty`; the slopes there are given and returned."""
+        strong = np.abs(slopes) >= 2 * penalty - before
+        while True:
+            index = np.flatnonzero(strong | (self.beta != 0))
+            present = self.beta[index]
+            eta = self._solve_among(_Candidates(index, self.x[:, index], present != 0, np.sign(present)), penalty)
+            slopes = self.slopes(eta)
+            missed = (np.abs(slopes) > penalty + 10 * self.tolerance) & (self.beta == 0)
+            missed[index] = False
+            if not missed.any():
+                return slopes
+            strong |= missed
+
+    def _solve_among(self, candidates: _Candidates, penalty: float) -> Floats:
+        eta, count_before = self.eta(), -1
+        for _ in range(10_000):
+            eta = self._settle(candidates, eta, penalty)
+            slope = candidates.columns.T @ (self.y - expit(eta)) / self.n
+            outside = np.flatnonzero((np.abs(slope) > penalty + self.tolerance) & ~candidates.active)
+            if not outside.size:
+                return eta
+            # all at once is fast; one alone always makes progress, where a set of them did not
+            worst = outside[np.argsort(-np.abs(slope[outside]))]
+            entering = worst[: 1 if count_before == len(outside) else max(1, len(worst) // 2)]
+            count_before = len(outside)
+            candidates.active[entering], candidates.sign[entering] = True, np.sign(slope[entering])
+        raise RuntimeError(f"the LASSO did not settle at penalty {penalty:g}")
+
+    def _settle(self, candidates: _Candidates, eta: Floats, penalty: float) -> Floats:
+        """Take Newton's steps over the active columns with their signs; a coefficient that meets 0 leaves."""
+        active, sign = candidates.active, candidates.sign
+        values = self.beta[candidates.index]
+        height = self.loss(eta) + penalty * float(np.abs(values).sum())
+        for _ in range(500):
+            inside = np.flatnonzero(active)
+            design = np.column_stack([np.ones(self.n), candidates.columns[:, inside]])
+            p = expit(eta)
+            gradient = design.T @ (p - self.y) / self.n
+            gradient[1:] += penalty * sign[inside]
+            if np.abs(gradient).max() <= self.tolerance:
+                break
+            step = _newton(design, np.maximum(p * (1 - p), SMALLEST_WEIGHT), gradient)
+            now = values[inside]
+            wrong = (now == 0) & (step[1:] * sign[inside] < 0)  # entered, but pushed back through 0 by the others
+            if wrong.any():
+                active[inside[wrong]] = False
+                continue
+            share, moved = 1.0, False
+            while share > 1e-9:
+                new = now + share * step[1:]
+                new = np.where(new * sign[inside] < 0, 0.0, new)
+                intercept = self.intercept + share * step[0]
+                eta_new = candidates.columns[:, inside] @ new + intercept
+                height_new = self.loss(eta_new) + penalty * float(np.abs(new).sum())
+                if height_new <= height + 1e-14 * abs(height):
+                    values[inside], self.intercept = new, intercept
+                    eta, height, moved = eta_new, height_new, True
+                    active[inside[new == 0]] = False
+                    break
+                share /= 2.0
+            if not moved:
+                break
+        self.beta[candidates.index] = values
+        return eta
+
+
+def _newton(design: Floats, weight: Floats, gradient: Floats) -> Floats:
+    hessian = (design * weight[:, None]).T @ design / len(design)
+    # columns that repeat each other make it singular: a trace of ridge shares the step among them
+    hessian.flat[:: len(hessian) + 1] += 1e-11 * max(1e-8, float(hessian[0, 0]))
+    try:
+        return -cho_solve(cho_factor(hessian, check_finite=False), gradient, check_finite=False)
+    except LinAlgError:
+        return -np.asarray(np.linalg.lstsq(hessian, gradient, rcond=1e-10)[0], dtype=np.float64)

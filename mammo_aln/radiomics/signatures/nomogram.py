@@ -11,8 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from mammo_aln.radiomics.signatures.clinical_model import Model
-from mammo_aln.radiomics.signatures.terms import Term
+from mammo_aln.radiomics.signatures.clinical_model import Model, Term
 
 Floats = NDArray[np.float64]
 TICKS = 10

@@ -22,11 +22,10 @@ from mammo_aln.files import write_csv, write_json, write_text, written_whole
 from mammo_aln.progress import track
 from mammo_aln.radiomics.signatures import figures
 from mammo_aln.radiomics.signatures.classifiers import score_scale
-from mammo_aln.radiomics.signatures.clinical_model import Model, fit_terms, odds_ratio_report
+from mammo_aln.radiomics.signatures.clinical_model import Model, Term, fit_terms, odds_ratio_report
 from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic
 from mammo_aln.radiomics.signatures.nomogram import build_nomogram
 from mammo_aln.radiomics.signatures.signatures import Written
-from mammo_aln.radiomics.signatures.terms import Term
 from mammo_aln.settings import FitConfig
 
 IMAGE_FIRST = ("dlr", "radiomics", "deep")

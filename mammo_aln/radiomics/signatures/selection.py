@@ -218,15 +218,15 @@ class LassoFilter(ColumnFilter):
         x, y = table.to_numpy(float), np.asarray(labels, dtype=float)
         if self.penalty_share is not None:
             ladder = default_ladder(largest_penalty(x, y), self.penalty_share, 10)
-            path, at = lasso_path(x, y, penalties=ladder, tolerance=LASSO_TOLERANCE), -1
+            path, at = lasso_path(x, y, ladder, tolerance=LASSO_TOLERANCE), -1
         else:
             dealt = _dealt(table.index, y, self.folds, self.seed)
             ladder = default_ladder(largest_penalty(x, y), LASSO_LOWEST, LASSO_STEPS)
             if dealt is None:  # nothing tells one penalty from another: the first column to enter is the last resort
-                path, at = lasso_path(x, y, penalties=ladder, tolerance=LASSO_TOLERANCE), 0
+                path, at = lasso_path(x, y, ladder, tolerance=LASSO_TOLERANCE), 0
                 mean = se = np.full(path.penalties.size, np.nan)
             else:
-                judged = cross_validate(x, y, dealt, penalties=ladder, tolerance=LASSO_TOLERANCE)
+                judged = cross_validate(x, y, dealt, ladder, tolerance=LASSO_TOLERANCE)
                 path, at = judged.path, judged.at_min if self.rule == "min" else judged.at_1se
                 mean, se = judged.mean, judged.se
             self.curve_ = pd.DataFrame(

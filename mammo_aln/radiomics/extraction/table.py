@@ -1,0 +1,89 @@
+"""Results of the images joined to tables: features by treated axilla, their change under NAT, and the provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mammo_aln.cohort.tables import Cohort
+from mammo_aln.radiomics.extraction.cases import Case
+
+Cell = str | int | float
+PROVENANCE_COLUMNS = (
+    *("patient_id", "side", "place", "region", "voxels", "volume_mm3", "spacing_mm", "shape", "notes", "image_sha256"),
+    *("mask_sha256", "settings_key"),
+)
+
+
+def feature_table(cohort: Cohort, cases: Sequence[Case], results: Sequence[Path], *, delta: bool) -> pd.DataFrame:
+    """Join results to one row per treated axilla in the order of patients.csv (index: unit).
+
+    Images of one axilla and acquisition (two of one view) are averaged; a volume counts for all axillae of its patient.
+
+    Args:
+        cohort: names the axillae.
+        cases: the images.
+        results: each case's result file; they are read one at a time.
+        delta: add the features' change between the scans before and after NAT.
+    """
+    columns: dict[str, int] = {}
+    for features in _features_of(results):
+        for name in features:
+            columns.setdefault(name, len(columns))
+    units = cohort.patients[cohort.patients["eligible"]].assign(side=lambda table: table["side"].fillna(""))
+    owners = [(case.patient_id, case.side) for case in cases]
+    with_any = units["patient_id"].isin([patient for patient, side in owners if not side])
+    with_any |= pd.Series(list(zip(units["patient_id"], units["side"], strict=True)), units.index).isin(owners)
+    units = units[with_any].set_index("unit_id")[["patient_id", "side"]]
+    rows_of: dict[tuple[str, str], list[int]] = {}
+    for number, (patient, side) in enumerate(units.itertuples(index=False, name=None)):
+        for owner in {(patient, side), (patient, "")}:
+            rows_of.setdefault(owner, []).append(number)
+    total, count = (np.zeros((len(units), len(columns))) for _ in range(2))
+    for owner, features in zip(owners, _features_of(results), strict=True):
+        at = np.ix_(rows_of[owner], [columns[name] for name in features])
+        total[at] += np.array([float(value) for value in features.values()])
+        count[at] += 1
+    table = pd.DataFrame(total / np.where(count > 0, count, np.nan), index=units.index, columns=list(columns))
+    table = with_delta(table) if delta else table
+    table = table[sorted(table.columns, key=lambda name: not str(name).startswith("radiomics_"))]
+    if units["patient_id"].duplicated().any():
+        table.insert(0, "side", units["side"])
+    table.insert(0, "patient_id", units["patient_id"])
+    return table
+
+
+def _features_of(results: Sequence[Path]) -> Iterator[dict[str, float]]:
+    for file in results:
+        yield json.loads(file.read_text(encoding="utf-8"))["features"]
+
+
+def provenance_table(results: Sequence[Path]) -> pd.DataFrame:
+    """Join the provenance of all results, one row per region."""
+    rows = [row for file in results for row in json.loads(file.read_text(encoding="utf-8"))["provenance"]]
+    return pd.DataFrame(rows, columns=list(PROVENANCE_COLUMNS))
+
+
+def with_delta(features: pd.DataFrame) -> pd.DataFrame:
+    """Add `KIND_delta_REST` (post minus pre) and, for radiomics, `KIND_relative_REST` ((post - pre) / |pre|).
+
+    Args:
+        features: columns `radiomics_pre_REST`, `radiomics_post_REST`, and the same with `deep`; a REST with both time
+            points gets its change. Where pre is 0 the relative change is not defined and stays empty.
+    """
+    added = {}
+    for column in features.columns:
+        kind, _, rest = column.partition("_pre_")
+        after = f"{kind}_post_{rest}"
+        if kind not in ("radiomics", "deep") or after not in features:
+            continue
+        change = features[after] - features[column]
+        added[f"{kind}_delta_{rest}"] = change
+        if kind == "radiomics":
+            base = features[column].abs().to_numpy(dtype=float)
+            added[f"{kind}_relative_{rest}"] = change / np.where(base > 0, base, np.nan)
+    return pd.concat([features, pd.DataFrame(added, index=features.index)], axis=1)
