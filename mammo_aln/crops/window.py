@@ -188,12 +188,3 @@ def source_to_crop(
     points = np.asarray(points, np.float64)
     share = (points - (window.x_min, window.y_min)) / (window.width, window.height)
     return size_px * np.where((orientation.flip_horizontal, orientation.flip_vertical), 1.0 - share, share)
-
-
-def crop_to_source(
-    points: NDArray[np.float64], window: Window, size_px: int, orientation: Orientation
-) -> NDArray[np.float64]:
-    """Exact inverse of `source_to_crop`."""
-    share = np.asarray(points, np.float64) / size_px
-    share = np.where((orientation.flip_horizontal, orientation.flip_vertical), 1.0 - share, share)
-    return share * (window.width, window.height) + (window.x_min, window.y_min)

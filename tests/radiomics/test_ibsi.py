@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from mammo_aln.radiomics.extraction import intensity, shape
-from mammo_aln.radiomics.extraction.features import AGGREGATIONS, region_features
+from mammo_aln.radiomics.extraction.features import region_features
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 TABLE = SHARED / "data/ibsi/ibsi_1_reference_values_digital_phantom.csv"
+AGGREGATIONS = ("2D_avg", "2D_comb", "2_5D_avg", "2_5D_comb", "3D_avg", "3D_comb")
 SPACING_MM = (2.0, 2.0, 2.0)
 PER_AGGREGATION = ("cm", "rlm", "szm", "dzm", "ngt", "ngl")
 

@@ -19,7 +19,6 @@ from mammo_aln.radiomics.extraction.roi import Floats, Ints, Mask, Roi, bounding
 from mammo_aln.settings import RadiomicsConfig
 
 Aggregation = str
-AGGREGATIONS = ("2D_avg", "2D_comb", "2_5D_avg", "2_5D_comb", "3D_avg", "3D_comb")
 TEXTURES = ("cm", "rlm", "szm", "dzm", "ngt", "ngl")
 ONCE = ("morph", "loc", "spatial")
 """Families of the original image alone."""
@@ -123,7 +122,7 @@ def region_features(
         mask: the region; distances of the distance zone matrix are measured to its edge.
         levels: grey level 1.. of each voxel of the region (of `intensity_mask` where it is given), in reading order.
         families: `stat`, `ih`, `ivh`, `cm`, `rlm`, `szm`, `dzm`, `ngt`, `ngl`.
-        aggregation: one of `AGGREGATIONS`.
+        aggregation: `2D`, `2_5D` or `3D`, with `_avg` or `_comb`: how directions are averaged or merged.
         intensity_mask: the region without voxels whose intensity was excluded (IBSI's re-segmentation).
         definite: intensities are whole numbers with a meaning (for `ivh`).
     """

@@ -42,8 +42,6 @@ class Nomogram:
         lp_points: see `lp`.
         probability: ticks of the probability, `probability_points` their total points.
         probability_points: see `probability`.
-        points_per_unit: points per unit of the linear predictor.
-        lp_at_zero: linear predictor of 0 total points.
     """
 
     axes: tuple[Axis, ...]
@@ -52,8 +50,6 @@ class Nomogram:
     lp_points: Floats
     probability: Floats
     probability_points: Floats
-    points_per_unit: float
-    lp_at_zero: float
 
 
 def pretty(low: float, high: float, n: int = TICKS) -> Floats:
@@ -148,6 +144,4 @@ def build_nomogram(
         lp_points=lp_points,
         probability=np.asarray(probabilities)[inside],
         probability_points=scale * (place[inside] - at_zero),
-        points_per_unit=scale,
-        lp_at_zero=at_zero,
     )

@@ -1,0 +1,59 @@
+# ruff: noqa
+"""Names that the package defines and others read: made by hand, for vulture alone.
+
+A name belongs here if Lightning, PyTorch, scikit-learn, Python or a user calls it, or if it is a field or column that
+is written to a file or read by its name. A function that nothing calls does not belong here: it goes.
+"""
+
+# Python: modules and pickles
+_.__getattr__
+_.__dir__
+_.__class__
+
+# Lightning and PyTorch
+_.training_step
+_.validation_step
+_.test_step
+_.predict_step
+_.train_dataloader
+_.val_dataloader
+_.test_dataloader
+_.predict_dataloader
+_.configure_optimizers
+_.configure_gradient_clipping
+_.on_before_optimizer_step
+_.on_predict_batch_end
+_.on_predict_end
+_.on_save_checkpoint
+_.on_train_batch_end
+_.on_train_batch_start
+_.on_train_end
+_.on_train_epoch_end
+_.on_train_epoch_start
+_.on_train_start
+_.on_validation_epoch_end
+_.on_validation_epoch_start
+_.on_validation_start
+_.log_hyperparams
+_.set_epoch
+_.full_state_update
+
+# scikit-learn
+_.classes_
+_.n_neighbors
+
+# The public surface of Python
+_.for_data
+
+# Named in a string: pydicom's plugin loads it
+_.decode_frame
+
+# Columns and keys of files, written by their fields' names
+_.imager_pixel_spacing_mm  # images found by index
+_.pixel_spacing_mm
+_.spacing_source
+_.spacing_row_mm  # crops.csv
+_.spacing_column_mm
+_.delong_p  # choice.json
+_.bootstrap_p
+_.bootstrap_p_holm
