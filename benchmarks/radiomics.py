@@ -132,8 +132,7 @@ def speed() -> str:
 
 
 def conformity(table: Path) -> str:
-    sys.path.insert(0, str(ROOT))
-    from tests.radiomics.test_ibsi import computed, three_digits
+    from tests.support.ibsi import computed, three_digits
 
     with table.open(encoding="utf-8-sig", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["reference value"]]

@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.compare import compare_files
-from tests.evaluation.conftest import FACTS
+from tests.support.prediction_files import FACTS
 
 
 @pytest.fixture
