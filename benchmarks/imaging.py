@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks.cohort import SYNTAXES, write_bench_cohort
 from benchmarks.imaging_peers import monai_dataset, only_decode, pydicom_decoders_only, pydicom_throughout
 from benchmarks.notes import machine, replace_section
-from mammo_aln.machine.pool import end_with_parent
+from mammo_aln.machine.signals import end_with_parent
 
 PROCESSES = 2
 ROWS, COLUMNS = 4096, 3328

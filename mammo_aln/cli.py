@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"mammo-aln: unknown verb {verb!r}; known: {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    from mammo_aln.errors import CheckFailed, InputError, Requeue
+    from mammo_aln.errors import CheckFailed, ExitCode, InputError, Requeue
 
     try:
         return _run(verb, rest)
@@ -92,10 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print(f"mammo-aln {verb}: stopped; the same command goes on from what is finished", file=sys.stderr)
-        return 130
+        return ExitCode.INTERRUPTED
     except Requeue as stopped:
         print(f"mammo-aln {verb}: {stopped}; the same command goes on from there", file=sys.stderr)
-        return os.EX_TEMPFAIL
+        return ExitCode.AGAIN
     except BrokenPipeError:
         # The reader of standard output left; what was made is on disk.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from mammo_aln.errors import InputError
+from mammo_aln.machine.cores import usable_cores
 from mammo_aln.progress import say
 
 
@@ -84,7 +85,7 @@ def _codecs() -> list[Finding]:
 
 def _machine() -> list[Finding]:
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
-    found = [Finding("PASS", f"{os.cpu_count()} CPU cores")]
+    found = [Finding("PASS", f"{usable_cores()} CPU cores")]
     if free_gb < 5:
         found.append(Finding("WARN", f"{free_gb:.1f} GB free here", "choose another disk with --out and --store"))
     else:

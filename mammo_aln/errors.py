@@ -1,9 +1,21 @@
-"""Exceptions that mean something to the user: wrong input or setting (exit code 2), or start me again (75)."""
+"""Exit codes, and the exceptions that mean something to the user: wrong input or setting, or start me again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `mammo-aln` and of the processes that a sweep starts."""
+
+    DONE = 0
+    PROBLEMS = 1  # a check found some, or a cell of a sweep failed
+    WRONG_INPUT = 2
+    HELD = 3  # of a sweep's process: another one trains the run
+    AGAIN = 75  # EX_TEMPFAIL: a scheduler's signal stopped a training, which goes on when it is started again
+    INTERRUPTED = 130  # Ctrl-C
 
 
 class InputError(Exception):

@@ -12,7 +12,7 @@ from mammo_aln.crops.build import build_crops
 from mammo_aln.crops.export import export_crops
 from mammo_aln.crops.proof.proof import write_proof
 from mammo_aln.errors import InputError
-from mammo_aln.machine.slurm import await_jobs, submit
+from mammo_aln.machine.slurm import RequeuedJob, await_jobs, submit
 from mammo_aln.progress import say
 from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
 
@@ -77,7 +77,7 @@ def crop_cohort(
     return folder
 
 
-class ShardJob:
+class ShardJob(RequeuedJob):
     """One part of a cohort's crops as a SLURM job; requeued, it makes what is missing."""
 
     def __init__(self, *settings: Any, shard: tuple[int, int]) -> None:
@@ -97,12 +97,6 @@ class ShardJob:
             shard=self.shard,
         )
         return len(crops.table)
-
-    def checkpoint(self) -> Any:
-        """The same call again."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
 
 
 def _build_on_slurm(

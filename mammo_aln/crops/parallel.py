@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-import cv2
 
 from mammo_aln.crops.derive import derive_group, take_contents
 from mammo_aln.crops.job import CropJob
@@ -21,13 +17,13 @@ from mammo_aln.crops.regions import ImagePlan
 from mammo_aln.crops.store.held import Held, look_up
 from mammo_aln.crops.store.records import ContentRecord
 from mammo_aln.crops.store.store import CropStore, SegmentWriter
-from mammo_aln.machine.pool import end_with_parent, script_hidden
+from mammo_aln.machine.cores import usable_cores
+from mammo_aln.machine.pool import QUEUED_PER_WORKER, SpawnPool
 from mammo_aln.progress import track
 
 FEW_GROUPS = 4
 """Up to so many, starting processes takes longer than the work."""
 
-QUEUED_PER_WORKER = 4
 _CRASHED = "the decoder crashed on this file"
 
 Group = tuple[ImagePlan, ...]
@@ -41,7 +37,7 @@ def make_crops(groups: list[Group], job: CropJob, store: CropStore, workers: int
     is missing then. Few groups are worked on in this process.
     """
     failures: dict[str, str] = {}
-    workers = workers or os.cpu_count() or 1
+    workers = workers or usable_cores()
     if not groups:
         return failures
     steps = _Steps(groups, job, store)
@@ -134,7 +130,7 @@ def _pooled(steps: _Steps, workers: int) -> Iterator[Mapping[str, str]]:
                     while steps and len(running) < workers * QUEUED_PER_WORKER:
                         planned = steps.next()
                         suspects.append(planned.group)  # until it is submitted: the pool may be broken by now
-                        running[_submit(pool, planned)] = planned
+                        running[pool.submit(work, planned)] = planned
                         suspects.pop()
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         result, step = future.result(), running[future]
@@ -145,34 +141,19 @@ def _pooled(steps: _Steps, workers: int) -> Iterator[Mapping[str, str]]:
     for group in suspects:
         with _pool(steps.job, 1) as pool:
             try:
-                failures = _submit(pool, steps.making_crops(group)).result().failures
+                failures = pool.submit(work, steps.making_crops(group)).result().failures
             except BrokenProcessPool:
                 failures = {image.image_id: _CRASHED for image in group}
         yield failures
 
 
-def _pool(job: CropJob, workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=begin, initargs=(job,))
+def _pool(job: CropJob, workers: int) -> SpawnPool:
+    """Start processes that ask the system for huge pages (glibc 2.35 on).
 
-
-def _submit(pool: ProcessPoolExecutor, step: Step) -> Future[StepResult]:
-    with script_hidden(), _huge_pages():  # a pool starts its processes as steps come in
-        return pool.submit(work, step)
-
-
-@contextmanager
-def _huge_pages() -> Iterator[None]:
-    """Processes started inside ask the system for huge pages (glibc 2.35 on): a JPEG 2000 decoder touches 100 MB an
-    image, and fetching that in pages of 4 kB takes a tenth of its time."""
-    before = os.environ.get("GLIBC_TUNABLES")
-    os.environ["GLIBC_TUNABLES"] = ":".join([*([before] if before else []), "glibc.malloc.hugetlb=1"])
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["GLIBC_TUNABLES"]
-        else:
-            os.environ["GLIBC_TUNABLES"] = before
+    A JPEG 2000 decoder touches 100 MB an image, and fetching that in pages of 4 kB takes a tenth of its time.
+    """
+    tunables = ":".join([*filter(None, [os.environ.get("GLIBC_TUNABLES")]), "glibc.malloc.hugetlb=1"])
+    return SpawnPool(workers, begin, (job,), {"GLIBC_TUNABLES": tunables})
 
 
 _M_MMAP_THRESHOLD = -3
@@ -193,10 +174,8 @@ _OF_THIS_PROCESS: dict[str, tuple[CropJob, SegmentWriter]] = {}
 
 
 def begin(job: CropJob) -> None:
-    """Prepare a worker process: one thread, one segment of the store."""
-    end_with_parent()
+    """Prepare a worker process: one segment of the store."""
     _return_large_blocks()
-    cv2.setNumThreads(1)
     _OF_THIS_PROCESS["job"] = (job, SegmentWriter(job.store))
 
 

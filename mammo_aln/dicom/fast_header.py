@@ -8,20 +8,18 @@ once. Identifying fields tell patients apart and are never written.
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from mammo_aln.dicom.image_tags import ImageTags, read_image_tags, sides_stated
 from mammo_aln.dicom.tags import Level, TagReader
-from mammo_aln.machine.pool import end_with_parent, script_hidden
+from mammo_aln.machine.cores import usable_cores
+from mammo_aln.machine.pool import SpawnPool
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -166,16 +164,12 @@ def map_files(read: Callable[[Path], Result], paths: Iterable[Path], workers: in
         workers: processes; by default one per core this process may use, and none for a few files.
     """
     paths = list(paths)
-    # a job's share of the cores, where the system tells it
-    workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    workers = workers or usable_cores()
     if workers == 1 or len(paths) < POOL_FROM_FILES:
         yield from map(read, paths)
         return
-    # spawned, not forked: the caller may hold threads (torch)
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=end_with_parent) as pool:
-        with script_hidden():
-            results = pool.map(read, paths, chunksize=100)
-        yield from results
+    with SpawnPool(workers) as pool:
+        yield from pool.map(read, paths, chunksize=100)
 
 
 def read_header(path: Path) -> FastHeader | Excluded:

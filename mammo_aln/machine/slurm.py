@@ -8,19 +8,19 @@ import shutil
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
+from mammo_aln.machine.signals import WARNINGS
 from mammo_aln.progress import Progress
 from mammo_aln.settings import ClusterConfig
 
 POLL_S = 5.0
 TASK_WAITS_S = 60.0
-WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
-"""What SLURM sends before a job's time is up; submitit asks it for the second."""
 COMMANDS = ("sbatch", "squeue", "srun", "scontrol")
 
 
@@ -89,6 +89,20 @@ def submit(
     except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
         raise InputError(f"SLURM refuses the jobs: {' '.join(str(error).split())[-500:]}") from error
     return [job.job_id for job in jobs]
+
+
+class RequeuedJob(ABC):
+    """A call that submitit pickles and makes once more when the job is requeued: its state is on disk."""
+
+    @abstractmethod
+    def __call__(self) -> object:
+        """Do the work, or what is left of it."""
+
+    def checkpoint(self) -> Any:
+        """Answer submitit, which asks for what it is to run next."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
 
 
 def requeue(warning: str) -> None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import yaml
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv, write_text
+from mammo_aln.machine.pool import results_of
 from mammo_aln.phantom.breast import DrawnView, Findings, View, draw_appearance, draw_view
 from mammo_aln.phantom.findings import Box, draw_marker
 from mammo_aln.phantom.plan import center_sizes, plan_patients
@@ -171,24 +170,10 @@ def _write_image(task: ImageTask, folder: Path) -> dict[str, Box]:
     return {name: (plane.columns - box[2], box[1], plane.columns - box[0], box[3]) for name, box in drawn.boxes.items()}
 
 
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
-
-
 def _draw_all(tasks: list[ImageTask], folder: Path, workers: int | None) -> list[dict[str, Box]]:
-    count = min(workers or os.cpu_count() or 1, len(tasks))
-    folders = [folder] * len(tasks)
-    if count == 1:
-        threads = cv2.getNumThreads()
-        _one_thread()
-        try:
-            return list(track(map(_write_image, tasks, folders), total=len(tasks), what="phantom", unit="images"))
-        finally:
-            cv2.setNumThreads(threads)
-    # Fresh processes: a fork would copy the locks of whatever threads the caller runs.
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
-        drawn = pool.map(_write_image, tasks, folders, chunksize=4)
-        return list(track(drawn, total=len(tasks), what="phantom", unit="images"))
+    drawn = results_of(partial(_write_image, folder=folder), tasks, workers)
+    boxes = track(drawn, total=len(tasks), what="phantom", unit="images")
+    return [boxes_of_image for _, boxes_of_image in sorted(boxes, key=itemgetter(0))]
 
 
 def _write_tables(

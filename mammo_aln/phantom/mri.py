@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.fft import fftfreq, irfftn, rfftfreq, rfftn
 
 from mammo_aln.files import write_csv, write_text
+from mammo_aln.machine.pool import results_of
 from mammo_aln.phantom import mri_truth
 from mammo_aln.phantom.mammography import CLINICAL, folder_whole
 from mammo_aln.phantom.plan import center_sizes, draw_labels
@@ -72,13 +71,9 @@ def write_mri_phantom(
     table = _plan(center_sizes(patients, centers, external_patients), seed, strength)
     rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     with folder_whole(Path(out)) as folder:
-        count = min(workers or os.cpu_count() or 1, len(rows))
         tasks = [(folder, seed, number, row) for number, row in enumerate(rows)]
-        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
-            listed = pool.map(_write_patient, tasks, chunksize=8) if count > 1 else map(_write_patient, tasks)
-            volumes = [
-                row for some in track(listed, total=len(rows), what="MRI phantom", unit="patient") for row in some
-            ]
+        written = track(results_of(_write_patient, tasks, workers), total=len(rows), what="MRI phantom", unit="patient")
+        volumes = [row for _, volumes_of_patient in sorted(written, key=itemgetter(0)) for row in volumes_of_patient]
         _write_tables(folder, table, volumes, strength)
     return Path(out)
 

@@ -1,7 +1,7 @@
 """The training of one cell on several devices: `python -m mammo_aln.sweeps.apart DIR RUN_ID`.
 
-Lightning starts the other ranks by this same command. Its exit code is 0, `INPUT` for wrong input, `HELD` where another
-process trains the run, or `AGAIN` where a signal ended it and its step is saved; anything else is a crash.
+Lightning starts the other ranks by this same command. Its exit code is that of `train`, or `HELD` where another process
+trains the run; anything else is a crash.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-INPUT, HELD, AGAIN = 2, 3, 75
+from mammo_aln.errors import ExitCode, InputError, Requeue
 
 
 def main(out: Path, run_id: str) -> int:
     """Train the cell; returns the exit code."""
-    from mammo_aln.errors import InputError, Requeue
     from mammo_aln.runs.lock import RunIsHeld
     from mammo_aln.sweeps.plan import read_plan
     from mammo_aln.training.train import train_run
@@ -25,14 +24,14 @@ def main(out: Path, run_id: str) -> int:
         train_run(plan.cohort, plan.runs, settings, store=plan.store, planned=run_id)
     except RunIsHeld as error:
         print(error, file=sys.stderr)
-        return HELD
+        return ExitCode.HELD
     except InputError as error:
         print(error, file=sys.stderr)
-        return INPUT
+        return ExitCode.WRONG_INPUT
     except Requeue as stopped:
         print(stopped, file=sys.stderr)
-        return AGAIN
-    return 0
+        return ExitCode.AGAIN
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,20 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mammo_aln.errors import InputError, Requeue
+from mammo_aln.errors import ExitCode, InputError, Requeue
 from mammo_aln.files import write_json
+from mammo_aln.machine.signals import die_with_parent
 from mammo_aln.runs.lock import RunIsHeld, is_held, is_locked
 from mammo_aln.runs.record import now, read_state
 from mammo_aln.settings import reads_images
-from mammo_aln.sweeps import apart
 from mammo_aln.sweeps.plan import Cell, Plan
 
 LAST_LINES = 20
 LESS_MEMORY = "less memory: --data.batch_size=8, --model.grad_checkpointing=true, or fewer --slots"
 SAVE_S = 15.0
 """How long a training on several devices may take to save its step once it was asked to leave."""
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None)  # opened here: between fork and exec nothing may be loaded
 STOPPED = "stopped before its end"
 State = Literal["not_started", "running", "completed", "failed"]
 
@@ -191,7 +187,7 @@ def _train_apart(plan: Plan, cell: Cell) -> None:
 
     words = [sys.executable, "-m", "mammo_aln.sweeps.apart", str(plan.out), cell.run_id]
     with STOP.watched():
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=2, preexec_fn=_die_with_parent)
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=2, preexec_fn=die_with_parent)
         try:
             code = process.wait()
         except BaseException:
@@ -202,20 +198,14 @@ def _train_apart(plan: Plan, cell: Cell) -> None:
                 process.kill()
                 process.wait()
             raise
-    if code == apart.HELD:
+    if code == ExitCode.HELD:
         raise RunIsHeld(f"{plan.runs / cell.run_id}: another process is training this run")
-    if code == apart.AGAIN:
+    if code == ExitCode.AGAIN:
         raise Requeue("stopped by a signal")
-    if code == apart.INPUT:
+    if code == ExitCode.WRONG_INPUT:
         raise InputError((last_lines(log_of(plan, cell)) or ("wrong input",))[-1])
     if code:
         raise RuntimeError(f"the training ended with exit code {code}")
-
-
-def _die_with_parent() -> None:
-    """Have Linux kill this process when the one that started it is gone, however that ended."""
-    if sys.platform == "linux":
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def exhausted(tries: Sequence[Failure], before: int, retries: int) -> bool:

@@ -9,11 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mammo_aln.errors import Requeue
 from mammo_aln.files import write_json
-from mammo_aln.machine.slurm import POLL_S, queued, requeue, require_slurm, submit
+from mammo_aln.machine.slurm import POLL_S, RequeuedJob, queued, requeue, require_slurm, submit
 from mammo_aln.progress import say
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import read_state
@@ -25,7 +24,7 @@ HELD_S = 120.0
 """How long a job waits for a cell that another process holds: a requeued job's former self may still be leaving."""
 
 
-class CellJob:
+class CellJob(RequeuedJob):
     """One cell as a job; submitit pickles it, and asks `checkpoint` what to run when the job is requeued."""
 
     def __init__(self, out: Path, run_id: str) -> None:
@@ -48,12 +47,6 @@ class CellJob:
             requeue(STOP.signal_name)
             raise
         return result
-
-    def checkpoint(self) -> Any:
-        """The same call again: the run's last.ckpt is the state."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
 
 
 @dataclass

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import mammo_aln
-from mammo_aln.errors import InputError
+from mammo_aln.errors import ExitCode, InputError
 from mammo_aln.files import make_folder
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import TrainerConfig
-from mammo_aln.sweeps.apart import AGAIN
 from mammo_aln.sweeps.cell import Failure, claim_of, exhausted, failures, last_lines, log_of, record_failure
 from mammo_aln.sweeps.plan import Cell, Plan
 
@@ -147,7 +146,7 @@ class Pool:
             selector.unregister(process.stdout)
             code = _leave(process)
             slot.process = None
-            if code == AGAIN and cell is not None:
+            if code == ExitCode.AGAIN and cell is not None:
                 say(f"{cell.name}: stopped by a signal, its step saved; it goes on")
                 answer = "held"
             elif answer == "" and cell is not None:
@@ -222,7 +221,9 @@ def _death(code: int, lines: tuple[str, ...]) -> Failure:
     return Failure(f"its process died: {how}", lines)
 
 
-def slots_here(trainer: TrainerConfig, asked: int | None, cells: int, memory_gb: float, free_gb: float) -> list[Slot]:
+def slots_here(
+    trainer: TrainerConfig, asked: int | None, cells: int, memory_gb: float, free_gb: float, cores: int
+) -> list[Slot]:
     """Slots of this machine: one per GPU (or group of `trainer.devices`), else shares of the CPU cores.
 
     Args:
@@ -231,6 +232,7 @@ def slots_here(trainer: TrainerConfig, asked: int | None, cells: int, memory_gb:
         cells: number of cells; more slots have no use.
         memory_gb: memory that one slot needs.
         free_gb: memory there is.
+        cores: cores there are.
     """
     gpus = [] if trainer.accelerator == "cpu" else _gpus()
     if gpus and trainer.devices > len(gpus):
@@ -243,7 +245,6 @@ def slots_here(trainer: TrainerConfig, asked: int | None, cells: int, memory_gb:
         count = min(asked or len(groups), cells)
         seen: list[dict[str, Any]] = [{"CUDA_VISIBLE_DEVICES": ",".join(groups[n % len(groups)])} for n in range(count)]
     else:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         fitting = max(1, int(free_gb / memory_gb)) if memory_gb else cores
         count = min(asked or min(cores, fitting), cells)
         # Not shared out by `count`: the number of threads shapes the last bits of a result, and a resumed sweep, with

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
+from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.memory import free_memory_gb
+from mammo_aln.machine.signals import handled, interrupt
 from mammo_aln.machine.slurm import require_slurm
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
@@ -116,7 +116,11 @@ def run_sweep(
     )
     train = partial(train_cells, executor=executor, slots=slots, retries=retries, cluster=cluster)
     if definition.search is not None:
-        batch = cluster.max_jobs if executor == "slurm" else slots or len(slots_here(TrainerConfig(), None, 1000, 0, 0))
+        batch = (
+            cluster.max_jobs
+            if executor == "slurm"
+            else slots or len(slots_here(TrainerConfig(), None, 1000, 0, 0, usable_cores()))
+        )
         planner = Planner(cohort, store, here=executor == "local")
         search = plan_search(definition, begins, planner, out, command, train, batch)
         plan = search.plan
@@ -129,7 +133,7 @@ def run_sweep(
         work = partial(train, plan, plan.cells)
     done = sum(read_state(plan.runs / cell.run_id)["state"] == "completed" for cell in plan.cells)
     say(f"{len(plan.cells)} cells, {done} of them completed already; board: {plan.out / 'board.html'}")
-    with sigterm_as_ctrl_c():
+    with handled([signal.SIGTERM], interrupt):
         try:
             work()
         except KeyboardInterrupt:
@@ -189,7 +193,8 @@ def train_cells(
         return
     make_folder(plan.out / "claims")
     trainer = waiting[0].typed_settings().trainer
-    pool = Pool(plan, slots_here(trainer, slots, len(waiting), PROCESS_GB, free_memory_gb()), retries, watch)
+    here = slots_here(trainer, slots, len(waiting), PROCESS_GB, free_memory_gb(), usable_cores())
+    pool = Pool(plan, here, retries, watch)
     say(f"{len(waiting)} cells to train in {len(pool.slots)} slot(s)")
     pool.run(waiting)
 
@@ -207,17 +212,3 @@ def conclude(plan: Plan) -> int | Path:
             say(f"  fix: {failure.fix}; then: {resume_command(plan, row)}")
     say(summary(found))
     return 1 if failed else plan.out
-
-
-@contextmanager
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    """A polite end (SIGTERM: a job's time is up, a container stops) leaves as orderly as Ctrl-C."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt("stopped by a signal")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

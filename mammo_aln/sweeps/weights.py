@@ -6,10 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mammo_aln.errors import InputError, Requeue
-from mammo_aln.machine.slurm import POLL_S, await_jobs, requeue, submit
+from mammo_aln.machine.slurm import POLL_S, RequeuedJob, await_jobs, requeue, submit
 from mammo_aln.progress import say
 from mammo_aln.runs.lock import RunIsHeld
 from mammo_aln.settings import ClusterConfig, PretrainSettings
@@ -21,7 +20,7 @@ SHARED = ("pixels", "crop", "data", "trainer", "log")
 """Sections that a pre-training takes over from the cells; of `model` it takes the backbone."""
 
 
-class PretrainJob:
+class PretrainJob(RequeuedJob):
     """A pre-training, here or as a SLURM job; requeued, it goes on from its last checkpoint."""
 
     def __init__(self, cohort: Path, out: Path, settings: PretrainSettings, store: Path | None) -> None:
@@ -51,12 +50,6 @@ class PretrainJob:
 
         made = finished_weights(self.cohort, self.out, self.settings, store=self.store)
         return str(made) if made is not None else None
-
-    def checkpoint(self) -> Any:
-        """The same call again."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
 
 
 def with_weights(

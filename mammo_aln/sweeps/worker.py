@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
 import sys
 import threading
 from pathlib import Path
+
+from mammo_aln.errors import ExitCode
+from mammo_aln.machine.signals import kill_own_group
 
 
 def main(out: Path) -> None:
@@ -45,7 +47,7 @@ def main(out: Path) -> None:
         try:
             answers.write(train_cell(plan, cell, cohorts) + "\n")
         except Requeue:
-            sys.exit(75)
+            sys.exit(ExitCode.AGAIN)
         answers.flush()
 
 
@@ -53,9 +55,7 @@ def _listen(asked: queue.Queue[str]) -> None:
     for line in sys.stdin:
         asked.put(line.strip())
     # The sweep is gone; a run is whole on disk at any instant. Ranks that this process has started go with it.
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+    kill_own_group()
 
 
 if __name__ == "__main__":

@@ -13,9 +13,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from mammo_aln.errors import Requeue
-from mammo_aln.machine.slurm import WARNINGS
+from mammo_aln.machine.signals import LEAVE, handled
 
-SIGNALS = (signal.SIGTERM, *WARNINGS)
 STEPS_BETWEEN_TALKS = 8
 """Ranks agree on stopping at every so many steps: asking the others costs a little at each."""
 
@@ -38,15 +37,12 @@ class StopRequest:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.getsignal(number) for number in SIGNALS}
         owner, self._owner, self.signal_name = self._owner, os.getpid(), ""
-        self.handle()
         try:
-            yield
+            with handled(LEAVE, self._on_signal):
+                yield
         finally:
             self._owner = owner
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     @contextmanager
     def at_steps(self) -> Iterator[None]:
@@ -60,7 +56,7 @@ class StopRequest:
     def handle(self) -> None:
         """Take the signals over (again): Lightning puts a handler of its own in front when its trainer starts."""
         if self._owner == os.getpid() and threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in LEAVE:
                 signal.signal(number, self._on_signal)
 
     def agreed(self, trainer: pl.Trainer, batch_idx: int | None = None) -> bool:

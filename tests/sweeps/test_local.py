@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mammo_aln.machine.cores import usable_cores
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.sweeps.board import resume_command
 from mammo_aln.sweeps.cell import claim_of
@@ -23,6 +24,7 @@ from mammo_aln.sweeps.plan import read_plan
 from mammo_aln.sweeps.run import Watch, run_sweep
 from mammo_aln.sweeps.table import rows
 from mammo_aln.training.train import train_run
+from tests.support.processes import started
 from tests.support.sweep_files import on_threads, sweep, tiny_sweep, untimed_cells, words
 
 
@@ -71,7 +73,7 @@ def test_a_warm_process_trains_what_a_fresh_one_does(
 ) -> None:
     plan = read_plan(undisturbed)
     last = plan.cells[-1]
-    with on_threads(len(os.sched_getaffinity(0))):  # the one slot had all cores
+    with on_threads(usable_cores()):  # the one slot had all cores
         run = train_run(phantom, tmp_path, last.typed_settings(), store=store)
     assert (run / "predictions.csv").read_bytes() == (plan.runs / last.run_id / "predictions.csv").read_bytes()
 
@@ -86,11 +88,9 @@ def test_cells_csv_holds_what_the_design_says(undisturbed: Path) -> None:
     assert "2 of 2 cells completed" in page
 
 
-def test_threads_of_a_slot_do_not_depend_on_what_is_left_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-
+def test_threads_of_a_slot_do_not_depend_on_what_is_left_to_do() -> None:
     def threads(asked: int | None, cells: int, free_gb: float = 100.0) -> set[str]:
-        slots = slots_here(TrainerConfig(accelerator="cpu"), asked, cells, 1.0, free_gb)
+        slots = slots_here(TrainerConfig(accelerator="cpu"), asked, cells, 1.0, free_gb, cores=8)
         return {slot.environment["OMP_NUM_THREADS"] for slot in slots}
 
     assert threads(2, 20) == threads(2, 1) == {"4"}
@@ -202,7 +202,7 @@ def test_two_commands_on_one_folder_train_no_cell_twice(
 def test_a_stopped_sweep_says_how_to_go_on(sent: signal.Signals, phantom: Path, store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = words(tiny_sweep(tmp_path, epochs=500), "--cohort", phantom, "--out", out, "--store", store, "--slots=1")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = started(command)
     wait_for(lambda: list(out.glob("runs/*/checkpoints/last.ckpt")), process)
     shown = sweep("status", "--out", out)
     assert "running" in shown.stderr

@@ -231,8 +231,8 @@ def test_a_training_apart_that_saved_its_step_is_to_be_started_again(planned, mo
 
 
 def test_a_training_apart_dies_with_its_slot(tmp_path: Path) -> None:
-    code = "import os, subprocess, sys; from mammo_aln.sweeps.cell import _die_with_parent\n"
-    code += "child = subprocess.Popen(['sleep', '60'], preexec_fn=_die_with_parent, stdout=subprocess.DEVNULL)\n"
+    code = "import os, subprocess, sys; from mammo_aln.machine.signals import die_with_parent\n"
+    code += "child = subprocess.Popen(['sleep', '60'], preexec_fn=die_with_parent, stdout=subprocess.DEVNULL)\n"
     code += "print(child.pid, flush=True); os.kill(os.getpid(), 9)"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
     stat = Path(f"/proc/{int(done.stdout)}/stat")

@@ -21,6 +21,7 @@ from mammo_aln.model.optim import binary_loss
 from mammo_aln.runs.record import write_settings
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.train import train_run
+from tests.support.processes import default_signals
 from tests.support.tiny_settings import tiny_settings
 
 
@@ -57,6 +58,7 @@ def as_slurm_tasks(command: list[str]) -> list[subprocess.Popen]:
                 "SLURM_NODEID": "0",
             },
             stdout=subprocess.PIPE,
+            preexec_fn=default_signals,
             stderr=subprocess.PIPE,
             text=True,
         )

@@ -36,6 +36,7 @@ from mammo_aln.settings import (
 from mammo_aln.training.pretraining.data import PretrainData, draw_pair
 from mammo_aln.training.pretraining.pretrain import pretrain_run
 from mammo_aln.training.train import train_run
+from tests.support.processes import default_signals
 from tests.support.run_folders import linked_copy, untimed
 from tests.support.tiny_settings import TINY, tiny_settings
 
@@ -211,7 +212,7 @@ def test_a_stop_in_the_middle_loses_nothing(
         str(store),
     ]
     words += ["--config", str(pretrained.parent / "config.yaml")]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=default_signals)
     last = tmp_path / pretrained.parent.name / "checkpoints" / "last.ckpt"
     while not last.exists() and process.poll() is None:
         time.sleep(0.01)

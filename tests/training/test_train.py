@@ -23,6 +23,7 @@ from mammo_aln.runs.record import read_settings
 from mammo_aln.settings import BACKBONES, STRATEGIES, LogConfig
 from mammo_aln.training.callbacks import RunRecorder
 from mammo_aln.training.train import train_run
+from tests.support.processes import started
 from tests.support.run_folders import linked_copy, same_run
 from tests.support.tiny_settings import tiny_settings
 
@@ -163,7 +164,7 @@ def test_a_training_that_is_stopped_says_so_and_keeps_others_off_while_it_runs(
 ) -> None:
     words = [sys.executable, "-m", "mammo_aln", "train", str(phantom), "--out", str(tmp_path), "--store", str(store)]
     words += ["--config", str(three_epochs / "config.yaml"), "--trainer.max_epochs=500"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = started(words)
     while not (found := list(tmp_path.glob("*/checkpoints/last.ckpt"))) and process.poll() is None:
         time.sleep(0.02)
     run = found[0].parents[1]

@@ -15,10 +15,10 @@ from mammo_aln import __version__
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_csv, write_json, write_text
+from mammo_aln.machine.pool import results_of
 from mammo_aln.progress import Progress, say
 from mammo_aln.radiomics.extraction.cases import CALCULATION_VERSION, Case, crop_cases, listed, volume_cases
 from mammo_aln.radiomics.extraction.features import radiomic_features
-from mammo_aln.radiomics.extraction.pool import results_of
 from mammo_aln.radiomics.extraction.regions import Region, load_regions
 from mammo_aln.radiomics.extraction.table import PROVENANCE_COLUMNS, Cell, feature_table, provenance_table
 from mammo_aln.runs.identity import file_digest

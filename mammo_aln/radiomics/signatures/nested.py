@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from mammo_aln.evaluation.statistics.discrimination import auc
+from mammo_aln.machine.cores import usable_cores
 from mammo_aln.progress import Progress
 from mammo_aln.radiomics.signatures.learn import Floats, Learnt, Recipe, dealt
 from mammo_aln.settings import FitConfig
@@ -101,7 +101,7 @@ def learn_and_judge(
                 tasks.append(delayed(_judge_fold)(recipe, rows[name], inside, out, settings, inner_seed))
                 places.append((name, repeat, out))
     progress = Progress(total=len(tasks), what="nested cross-validation", unit="fold")
-    run = Parallel(n_jobs=workers or os.cpu_count() or 1, return_as="generator")
+    run = Parallel(n_jobs=workers or usable_cores(), return_as="generator")
     done = []
     with threadpool_limits(1):  # as in the processes that joblib starts; small matrices gain nothing from more
         for result in run(tasks):

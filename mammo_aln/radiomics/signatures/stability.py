@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,8 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
+
+from mammo_aln.machine.cores import usable_cores
 
 SAMPLES_AT_ONCE = 10
 
@@ -93,7 +94,7 @@ def resampled_selections(
             rows = np.concatenate([rows_of[number] for number in rng.integers(0, names.size, names.size)])
         samples.append(rows)
     found = np.zeros((resamples, table.shape[1]), dtype=np.int8)
-    run = Parallel(n_jobs=workers or os.cpu_count() or 1, return_as="generator", batch_size=SAMPLES_AT_ONCE)
+    run = Parallel(n_jobs=workers or usable_cores(), return_as="generator", batch_size=SAMPLES_AT_ONCE)
     with threadpool_limits(1):  # as in the processes that joblib starts
         for sample, kept in enumerate(run(delayed(_kept)(fixed, ready, labels, rows) for rows in samples)):
             found[sample, [place[name] for name in kept]] = 1

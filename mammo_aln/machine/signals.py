@@ -1,0 +1,67 @@
+"""Signals: handlers for a while, and processes that end with the one that started them."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+"""Sent by SLURM before a job's time is up; submitit asks it for the second."""
+LEAVE = (signal.SIGTERM, *WARNINGS)
+"""Sent by a scheduler that wants a process to save its work and leave."""
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)  # opened here: between fork and exec nothing may be loaded
+
+
+@contextmanager
+def handled(numbers: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle signals in this block, and as before behind it; only the main thread may."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Handle a signal as Ctrl-C is: a polite end (a job's time is up, a container stops) leaves in as good order."""
+    raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
+
+
+def die_with_parent() -> None:
+    """Have Linux kill this process when the one that started it is gone, however that ended (a Popen's preexec_fn)."""
+    if sys.platform == "linux":
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_with_parent() -> None:
+    """Have this process of a pool end at once when the process that started it has gone, by kill -9 too.
+
+    Ctrl-C ends it without a traceback; the process that started it says what stopped.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def wait_and_end() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait_and_end, daemon=True).start()
+
+
+def kill_own_group() -> None:
+    """End this process at once, with every process of its group where it leads one."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)

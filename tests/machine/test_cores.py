@@ -1,0 +1,56 @@
+"""Cores that a process may use: its affinity, and the quota of its control groups (cgroup-v1, cgroup-v2.rst)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mammo_aln.machine.cores import usable_cores
+
+AFFINITY = len(os.sched_getaffinity(0))
+needs_two = pytest.mark.skipif(AFFINITY < 2, reason="a quota below the affinity needs two cores")
+
+
+def written(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+@needs_two
+def test_the_tightest_quota_above_a_job_counts_in_version_2(tmp_path: Path) -> None:
+    written(tmp_path / "slurm/job_7/step_0", cpu__max="max 100000\n")
+    lines = ["0::/slurm/job_7/step_0"]
+    assert usable_cores(lines, tmp_path) == AFFINITY
+    written(tmp_path / "slurm/job_7", cpu__max="100000 100000\n")
+    assert usable_cores(lines, tmp_path) == 1
+    written(tmp_path / "slurm/job_7", cpu__max="150000 100000\n")  # the half core is used, not thrown away
+    assert usable_cores(lines, tmp_path) == 2
+
+
+@needs_two
+def test_version_1_names_its_mount_by_one_controller_or_by_several(tmp_path: Path) -> None:
+    lines = ["8:pids:/x", "4:cpu,cpuacct:/docker/7", "1:name=systemd:/x"]
+    written(tmp_path / "a/cpu/docker/7", **{"cpu__cfs_quota_us": "100000\n", "cpu__cfs_period_us": "100000\n"})
+    assert usable_cores(lines, tmp_path / "a") == 1
+    written(tmp_path / "b/cpu,cpuacct", **{"cpu__cfs_quota_us": "50000\n", "cpu__cfs_period_us": "50000\n"})
+    assert usable_cores(lines, tmp_path / "b") == 1  # a container: its own group is the mount's root
+    written(tmp_path / "b/cpu,cpuacct", **{"cpu__cfs_quota_us": "-1\n", "cpu__cfs_period_us": "50000\n"})
+    assert usable_cores(lines, tmp_path / "b") == AFFINITY
+
+
+def test_a_quota_above_the_affinity_adds_no_core_and_one_below_a_core_leaves_one(tmp_path: Path) -> None:
+    written(tmp_path, cpu__max=f"{1000 * 100000} 100000\n")
+    assert usable_cores(["0::/"], tmp_path) == AFFINITY
+    written(tmp_path, cpu__max="20000 100000\n")
+    assert usable_cores(["0::/"], tmp_path) == 1
+
+
+def test_a_process_bound_to_one_core_has_one() -> None:
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    code += "from mammo_aln.machine.cores import usable_cores; print(usable_cores())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
