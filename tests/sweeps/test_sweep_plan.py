@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mammo_aln.errors import InputError
+from mammo_aln.errors import ExitCode, InputError
 from mammo_aln.model.backbones import Backbone
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import write_state
@@ -220,9 +220,9 @@ def test_a_training_apart_that_saved_its_step_is_to_be_started_again(planned, mo
 
     plan = planned()
     monkeypatch.setattr(train, "train_run", stopped)
-    assert apart.main(plan.out, plan.cells[0].run_id) == apart.AGAIN
+    assert apart.main(plan.out, plan.cells[0].run_id) == ExitCode.AGAIN
     started = subprocess.Popen
-    again = [sys.executable, "-c", f"raise SystemExit({apart.AGAIN})"]
+    again = [sys.executable, "-c", f"raise SystemExit({ExitCode.AGAIN})"]
     monkeypatch.setattr(subprocess, "Popen", lambda words, **more: started(again, **more))
     plan = planned(over={"trainer": {"devices": 2}})
     with pytest.raises(Requeue):
