@@ -10,7 +10,6 @@ import numpy as np
 from mammo_aln.phantom.findings import (
     Box,
     Outline,
-    add_at,
     hilum_outline,
     islands,
     lesion_outline,
@@ -180,7 +179,7 @@ def _add_benign(image: Image, plane: Plane, look: Appearance, middle_mm: float, 
     x_mm = look.depth_mm * rng.uniform(0.15, 0.65)
     y_mm = middle_mm + float(rng.choice([-1.0, 1.0])) * rng.uniform(0.5, 0.85) * look.half_height_mm
     patch = patch_around(plane, x_mm, y_mm, 1.6 * outline.half_length_mm)
-    add_at(image, patch, np.float32(rng.uniform(0.05, 0.20)) * outline.fill(patch, 0.12))
+    image[patch.rows, patch.columns] += np.float32(rng.uniform(0.05, 0.20)) * outline.fill(patch, 0.12)
 
 
 def _add_lesion(
@@ -194,11 +193,12 @@ def _add_lesion(
     if findings.spiculated:
         mask = np.maximum(mask, 0.9 * spicules(patch, outline, rng))
     mask = np.maximum(mask, islands(patch, outline, look.dense_mm, ISLAND_REACH_MM, rng))
-    contrast = look.lesion_contrast
     # A solid mass displaces the parenchyma that it grows in: half of its texture is gone.
     here = image[patch.rows, patch.columns]
     level = np.float32(look.fat + 0.5 * look.gland)
-    image[patch.rows, patch.columns] = here + mask * (np.float32(contrast) - np.float32(0.5) * (here - level))
+    image[patch.rows, patch.columns] = here + mask * (
+        np.float32(look.lesion_contrast) - np.float32(0.5) * (here - level)
+    )
     return _box_px(outline.box_mm(), x_mm, y_mm, plane)
 
 

@@ -1,4 +1,4 @@
-"""What is looked for: the lesion (size, margin) and the axillary node (short axis, hilum), as masks in millimetres."""
+"""Outlines of the lesion (size, margin) and the axillary node (short axis, hilum), filled as masks in millimetres."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Patch:
 
 
 def _between(offsets_mm: Image, low_mm: float, high_mm: float) -> slice:
-    return slice(*(int(place) for place in np.searchsorted(offsets_mm, (low_mm, high_mm))))
+    return slice(*(int(edge) for edge in np.searchsorted(offsets_mm, (low_mm, high_mm))))
 
 
 def patch_around(plane: Plane, x_mm: float, y_mm: float, reach_mm: float) -> Patch:
-    """The part of the plane within `reach_mm` of a point, along each axis."""
+    """Cut out the plane within `reach_mm` of a point, along each axis."""
     x, y = plane.axes()
     columns = _span(x_mm, reach_mm, plane.spacing_mm, plane.columns)
     rows = _span(y_mm, reach_mm, plane.spacing_mm, plane.rows)
@@ -146,8 +146,8 @@ def islands(patch: Patch, outline: Outline, dense_mm: float, reach_mm: float, rn
         angle, level, soft = rng.uniform(0, 2 * np.pi), np.float32(rng.uniform(0.7, 1.1)), rng.uniform(0.10, 0.25)
         around = patch.moved(away * np.cos(angle), away * np.sin(angle))
         rows, columns = around.touched(np.zeros(1, complex), 2.4 * half)
-        part = Patch(rows, columns, around.x_mm[:, columns], around.y_mm[rows])
-        np.maximum(total[rows, columns], level * island.fill(part, soft), out=total[rows, columns])
+        near = Patch(rows, columns, around.x_mm[:, columns], around.y_mm[rows])
+        np.maximum(total[rows, columns], level * island.fill(near, soft), out=total[rows, columns])
         left_mm2 -= np.pi * half**2 * island.aspect
     return total
 
@@ -166,11 +166,6 @@ def hilum_outline(node: Outline, rng: np.random.Generator) -> tuple[Outline, flo
     return hilum, float(np.cos(side) * shift), float(np.sin(side) * shift)
 
 
-def add_at(image: Image, patch: Patch, values: Image) -> None:
-    """Add values to the patch's part of the image, in place."""
-    image[patch.rows, patch.columns] += values
-
-
 def draw_marker(image: Image, text: str, x_px: int, y_px: int, height_px: int) -> None:
     """Burn a side label into air, in place, as far right as `x_px` and the border let it."""
     face = cv2.FONT_HERSHEY_DUPLEX
@@ -179,5 +174,5 @@ def draw_marker(image: Image, text: str, x_px: int, y_px: int, height_px: int) -
     label = np.zeros((height + 2 * below, width + 8), np.uint8)
     cv2.putText(label, text, (4, height + below // 2), face, scale, 255, 2, cv2.LINE_AA)
     y, x = max(y_px, 0), max(min(x_px, image.shape[1] - label.shape[1]), 0)
-    place = image[y : y + label.shape[0], x : x + label.shape[1]]
-    np.maximum(place, label[: place.shape[0], : place.shape[1]].astype(np.float32) / 255.0, out=place)
+    corner = image[y : y + label.shape[0], x : x + label.shape[1]]
+    np.maximum(corner, label[: corner.shape[0], : corner.shape[1]].astype(np.float32) / 255.0, out=corner)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +41,7 @@ WRITTEN_VIEWS: tuple[View, ...] = ("CC", "MLO")
 FIELD_MM = (120.0, 180.0)
 """Width and height of the field of view in the plane of the breast."""
 FACTORS = ("size_mm", "spiculated", "node_short_mm", "hilum_lost", "er", "her2", "ct", "age")
-CLINICAL: dict[str, dict[str, Any]] = {
+CLINICAL: dict[str, dict[str, str | list[str]]] = {
     "age": {"kind": "continuous", "unit": "years", "known_at": "baseline"},
     "er": {"kind": "categorical", "levels": list(LEVELS["er"]), "known_at": "baseline"},
     "her2": {"kind": "categorical", "levels": list(LEVELS["her2"]), "known_at": "baseline"},
@@ -114,13 +113,20 @@ def folder_whole(out: Path) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not an empty folder: name another")
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
-        yield part
-        part.chmod(0o755)
-        part.replace(out)
+        yield unfinished
+        unfinished.chmod(0o755)
+        unfinished.replace(out)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def declare(folder: Path, name: str) -> None:
+    """Write the cohort's declaration: its name, label and clinical features."""
+    label = {"column": "aln_status", "meaning": "1 = residual nodal metastasis after NAT, 0 = ypN0"}
+    declaration = {"name": name, "label": label, "clinical": CLINICAL}
+    write_text(folder / "cohort.yaml", yaml.safe_dump(declaration, sort_keys=False))
 
 
 def plan_images(table: pd.DataFrame, seed: int, full_size: bool) -> list[ImageTask]:
@@ -145,8 +151,8 @@ def plan_images(table: pd.DataFrame, seed: int, full_size: bool) -> list[ImageTa
 def draw_image(task: ImageTask) -> tuple[DrawnView, Plane, Exposure]:
     """Draw one image, chest wall on the left; a patient's images share an appearance and nothing else."""
     look = draw_appearance(task.size_mm, np.random.default_rng([task.seed, 1, task.patient_number]))
-    place = ["L_CC", "L_MLO", "R_CC", "R_MLO"].index(f"{task.who.laterality}_{task.who.view}")
-    rng = np.random.default_rng([task.seed, 2, task.patient_number, place])
+    position = ["L_CC", "L_MLO", "R_CC", "R_MLO"].index(f"{task.who.laterality}_{task.who.view}")
+    rng = np.random.default_rng([task.seed, 2, task.patient_number, position])
     exposure = Exposure.draw(task.vendor, rng)
     spacing_mm = breast_spacing_mm(task.vendor, exposure, task.full_size)
     plane = Plane(round(FIELD_MM[1] / spacing_mm), round(FIELD_MM[0] / spacing_mm), spacing_mm)
@@ -179,64 +185,46 @@ def _draw_all(tasks: list[ImageTask], folder: Path, workers: int | None) -> list
 def _write_tables(
     folder: Path, table: pd.DataFrame, tasks: list[ImageTask], boxes: list[dict[str, Box]], seed: int
 ) -> None:
-    declaration = {
-        # Other patients bear the same numbers in a phantom of another seed or size: by their names cohorts differ.
-        "name": f"phantom-{len(table)}-{seed}",
-        "label": {"column": "aln_status", "meaning": "1 = residual nodal metastasis after NAT, 0 = ypN0"},
-        "clinical": CLINICAL,
-    }
-    write_text(folder / "cohort.yaml", yaml.safe_dump(declaration, sort_keys=False))
+    # Other patients bear the same numbers in a phantom of another seed or size: by their names cohorts differ.
+    declare(folder, f"phantom-{len(table)}-{seed}")
     patients = table[["patient_id", "center", "side", "aln_status", "split"]].copy()
     for feature in CLINICAL:
         patients[feature] = table[feature].astype(object).where(table[f"{feature}_recorded"], "")
     # Labels to pre-train on. Not declared as clinical features: they can never be inputs.
     patients = patients.join(read_lesions(table, np.random.default_rng([seed, 3])))
     write_csv(folder / "patients.csv", patients)
-    images = [
-        {
-            "image_id": task.who.image_id,
-            "patient_id": task.who.patient_id,
-            "path": task.path,
-            "laterality": task.who.laterality,
-            "view": task.who.view,
-        }
-        for task in tasks
-    ]
-    write_csv(folder / "images.csv", pd.DataFrame(images))
+    images = [(task.who.image_id, task.who.patient_id, task.path, task.who.laterality, task.who.view) for task in tasks]
+    columns = ["image_id", "patient_id", "path", "laterality", "view"]
+    write_csv(folder / "images.csv", pd.DataFrame(images, columns=columns))
     regions = [
-        {
-            "image_id": task.who.image_id,
-            "region": region,
-            **dict(zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True)),
-        }
+        (task.who.image_id, region, *box)
         for task, drawn in zip(tasks, boxes, strict=True)
         for region, box in drawn.items()
     ]
-    write_csv(folder / "regions.csv", pd.DataFrame(regions).round(3))
+    columns = ["image_id", "region", "x_min", "y_min", "x_max", "y_max"]
+    write_csv(folder / "regions.csv", pd.DataFrame(regions, columns=columns).round(3))
 
 
 def bayes_table(table: pd.DataFrame, truth: Truth) -> pd.DataFrame:
     """Bayes AUC of every subset of the inputs, per centre and for `all`: columns center, inputs, bayes_auc."""
     intercepts = dict(zip(table["center"], table["intercept"].astype(float), strict=True))
     mixes = {center: {intercept: 1.0} for center, intercept in intercepts.items()}
-    mixes["all"] = {one: float((table["intercept"] == one).mean()) for one in sorted(set(intercepts.values()))}
+    mixes["all"] = {value: float((table["intercept"] == value).mean()) for value in sorted(set(intercepts.values()))}
     rows = [
-        {"center": center, "inputs": "+".join(subset), "bayes_auc": truth.bayes_auc(subset, mix)}
-        for center, mix in mixes.items()
-        for subset in SUBSETS
+        (center, "+".join(subset), truth.bayes_auc(subset, mix)) for center, mix in mixes.items() for subset in SUBSETS
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["center", "inputs", "bayes_auc"])
 
 
 def _write_truth(folder: Path, table: pd.DataFrame, truth: Truth) -> None:
     bayes = bayes_table(table, truth)
     write_csv(folder / "bayes_auc.csv", bayes)
-    known = table[["patient_id", "center", "split", "aln_status", "probability"]].copy()
+    truth_table = table[["patient_id", "center", "split", "aln_status", "probability"]].copy()
     intercept = table["intercept"].to_numpy(float)
     for subset in SUBSETS:
-        known[f"probability_{'+'.join(subset)}"] = truth.posterior(subset, table, intercept)
+        truth_table[f"probability_{'+'.join(subset)}"] = truth.posterior(subset, table, intercept)
     wide = bayes.pivot(index="center", columns="inputs", values="bayes_auc")
     for subset in SUBSETS:
         inputs = "+".join(subset)
-        known[f"bayes_auc_{inputs}"] = table["center"].map(wide[inputs])
-    write_csv(folder / "truth.csv", pd.concat([known, table[list(FACTORS)]], axis=1))
+        truth_table[f"bayes_auc_{inputs}"] = table["center"].map(wide[inputs])
+    write_csv(folder / "truth.csv", pd.concat([truth_table, table[list(FACTORS)]], axis=1))

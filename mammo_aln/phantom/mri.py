@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import SimpleITK as sitk
-import yaml
 from numpy.typing import NDArray
 from scipy.fft import fftfreq, irfftn, rfftfreq, rfftn
 
-from mammo_aln.files import write_csv, write_text
+from mammo_aln.files import write_csv
 from mammo_aln.machine.pool import results_of
 from mammo_aln.phantom import mri_truth
-from mammo_aln.phantom.mammography import CLINICAL, folder_whole
-from mammo_aln.phantom.plan import center_sizes, draw_labels
+from mammo_aln.phantom.mammography import CLINICAL, declare, folder_whole
+from mammo_aln.phantom.plan import center_sizes, draw_labels, enrol
 from mammo_aln.phantom.truth import Floats
 from mammo_aln.progress import track
 
 Labels = NDArray[np.uint8]
+VolumeRow = tuple[str, str, str, str, str, str, int]
+VOLUME_COLUMNS = ["patient_id", "timepoint", "sequence", "image_path", "mask_path", "region", "mask_label"]
 SHAPE = (24, 48, 48)
 SPACING_MM = (2.5, 1.5, 1.5)
 """Slices, rows, columns."""
@@ -36,6 +38,18 @@ REGIONS = {"lesion": 1, "node": 2}
 LESION_AT, NODE_AT = (0.5, 0.55, 0.42), (0.5, 0.22, 0.78)
 TEXTURE_SHARE = 0.5
 """Standard deviation of the lesion's texture as a share of its contrast, before response changes it."""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient to draw: the factors that the scans show, and the seed of all else."""
+
+    patient_id: str
+    center: str
+    center_index: int
+    non_response: float
+    handedness: float
+    seed: tuple[int, int, int]
 
 
 def write_mri_phantom(
@@ -69,26 +83,22 @@ def write_mri_phantom(
     """
     strength = 0.0 if shuffle_labels else 1.0
     table = _plan(center_sizes(patients, centers, external_patients), seed, strength)
-    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    shown = table[["patient_id", "center", "center_index", "non_response", "handedness"]]
+    scanned = [Patient(*row, seed=(seed, 1, number)) for number, row in enumerate(shown.itertuples(index=False))]
     with folder_whole(Path(out)) as folder:
-        tasks = [(folder, seed, number, row) for number, row in enumerate(rows)]
-        written = track(results_of(_write_patient, tasks, workers), total=len(rows), what="MRI phantom", unit="patient")
-        volumes = [row for _, volumes_of_patient in sorted(written, key=itemgetter(0)) for row in volumes_of_patient]
+        written = results_of(partial(_write_patient, folder=folder), scanned, workers)
+        rows = sorted(track(written, total=patients, what="MRI phantom", unit="patient"), key=itemgetter(0))
+        volumes = [row for _, of_patient in rows for row in of_patient]
         _write_tables(folder, table, volumes, strength)
     return Path(out)
 
 
 def _plan(sizes: list[int], seed: int, strength: float) -> pd.DataFrame:
     rng = np.random.default_rng([seed, 0])
-    names = [f"center_{chr(ord('a') + place)}" for place in range(len(sizes))]
-    centers = np.repeat(names, sizes)
-    table = mri_truth.draw_factors([str(center) for center in centers], rng)
-    numbers = np.concatenate([np.arange(1, size + 1) for size in sizes])
-    codes = [f"{center[-1].upper()}{number:04d}" for center, number in zip(centers, numbers, strict=True)]
-    table.insert(0, "patient_id", codes)
-    table["center_index"] = np.repeat(np.arange(len(sizes)), sizes)
+    table = enrol(sizes)
+    table = table.join(mri_truth.draw_factors(table["center"], rng).drop(columns="center"))
     table["probability"] = mri_truth.probability(table, strength)
-    external = (table["center"] == names[-1]).to_numpy(bool)
+    external = table["external"].to_numpy(bool)
     table["aln_status"] = draw_labels(table["probability"].to_numpy(float), external, rng)
     table["split"] = np.where(external, "external_test", "train")
     return table
@@ -102,14 +112,14 @@ def oblique_noise(rng: np.random.Generator, handed: float) -> Floats:
         handed: -1 all along one diagonal, 1 all along the other, 0 both alike; the opposite value is the mirror image.
     """
     z, y, x = np.meshgrid(fftfreq(SHAPE[0]), fftfreq(SHAPE[1]), rfftfreq(SHAPE[2]), indexing="ij", sparse=True)
-    parts = []
+    grains = []
     for sign in (1.0, -1.0):
         across, along = (x + sign * y) / np.sqrt(2.0), (x - sign * y) / np.sqrt(2.0)
         # a band of wavelengths around 5 pixels across the grain, long along it
         gain = np.exp(-((np.abs(across) - 0.2) ** 2) / (2 * 0.05**2) - along**2 / (2 * 0.04**2) - z**2 / (2 * 0.2**2))
         noise = irfftn(rfftn(rng.normal(size=SHAPE)) * gain, SHAPE)
-        parts.append(noise / noise.std())
-    return np.asarray(np.sqrt((1 + handed) / 2) * parts[0] + np.sqrt((1 - handed) / 2) * parts[1])
+        grains.append(noise / noise.std())
+    return np.asarray(np.sqrt((1 + handed) / 2) * grains[0] + np.sqrt((1 - handed) / 2) * grains[1])
 
 
 def _smooth_noise(rng: np.random.Generator, width: float) -> Floats:
@@ -122,34 +132,34 @@ def _ellipsoid(rng: np.random.Generator, centre: tuple[float, ...], axes: Floats
     """Distance from the centre in units of the surface's, for a lobulated ellipsoid: inside is below 1."""
     grid = np.meshgrid(*(np.arange(side) for side in SHAPE), indexing="ij", sparse=True)
     away = [
-        (place - share * side) * step / axis
-        for place, share, side, step, axis in zip(grid, centre, SHAPE, SPACING_MM, axes, strict=True)
+        (index - share * side) * step / axis
+        for index, share, side, step, axis in zip(grid, centre, SHAPE, SPACING_MM, axes, strict=True)
     ]
-    return np.asarray(np.sqrt(sum(one**2 for one in away)) * (1.0 + 0.05 * _smooth_noise(rng, 3.0)))
+    return np.asarray(np.sqrt(sum(axis**2 for axis in away)) * (1.0 + 0.05 * _smooth_noise(rng, 3.0)))
 
 
-def draw_scans(factors: dict[str, Any], rng: np.random.Generator) -> dict[str, tuple[dict[str, Floats], Labels]]:
+def draw_scans(patient: Patient, rng: np.random.Generator) -> dict[str, tuple[dict[str, Floats], Labels]]:
     """Both scans of a patient: time point -> (sequence -> intensities, labels 0, 1 lesion, 2 node)."""
     lesion_mm, node_mm = float(np.clip(rng.normal(13.0, 2.5), 8, 19)), float(np.clip(rng.normal(7.0, 1.2), 4.5, 10))
     lesion_axes, node_axes = (radius * np.exp(rng.normal(0.0, 0.12, 3)) for radius in (lesion_mm, node_mm))
     heterogeneity = float(np.exp(rng.normal(0.0, 0.15)))
-    handed = float(np.tanh(factors["handedness"]))
-    scanner = float(np.exp(0.25 * factors["center_index"]))
+    handed = float(np.tanh(patient.handedness))
+    scanner = float(np.exp(0.25 * patient.center_index))
     scans = {}
     for timepoint in TIMEPOINTS:
         # of non-response, size shows one half and texture the other, each with noise of its own
         after = timepoint == "post"
-        kept = np.exp(0.16 * factors["non_response"] - 0.35 + rng.normal(0.0, 0.03)) if after else 1.0
-        faded = np.exp(0.20 * factors["non_response"] - 0.2 + rng.normal(0.0, 0.06)) if after else 1.0
+        kept = np.exp(0.16 * patient.non_response - 0.35 + rng.normal(0.0, 0.03)) if after else 1.0
+        faded = np.exp(0.20 * patient.non_response - 0.2 + rng.normal(0.0, 0.06)) if after else 1.0
         inside = _ellipsoid(rng, LESION_AT, np.maximum(lesion_axes * kept, 4.0))
         node = _ellipsoid(rng, NODE_AT, np.maximum(node_axes * kept * float(np.exp(rng.normal(0.0, 0.08))), 3.5))
         labels = np.where(inside < 1, 1, np.where(node < 1, 2, 0)).astype(np.uint8)
         texture = oblique_noise(rng, handed)
         scans[timepoint] = (
             {
-                name: _intensities(rng, tissue, lesion, of_node, inside, node, heterogeneity * faded * texture)
+                name: _intensities(rng, contrast, inside, node, heterogeneity * faded * texture)
                 * (1.0 if name == "adc" else scanner * float(np.exp(rng.normal(0.0, 0.1))))
-                for name, (tissue, lesion, of_node) in SEQUENCES.items()
+                for name, contrast in SEQUENCES.items()
             },
             labels,
         )
@@ -157,14 +167,10 @@ def draw_scans(factors: dict[str, Any], rng: np.random.Generator) -> dict[str, t
 
 
 def _intensities(
-    rng: np.random.Generator,
-    tissue: float,
-    lesion: float,
-    of_node: float,
-    inside: Floats,
-    node: Floats,
-    texture: Floats,
+    rng: np.random.Generator, contrast: tuple[float, float, float], inside: Floats, node: Floats, texture: Floats
 ) -> Floats:
+    tissue, lesion, of_node = contrast
+
     def soft(distance: Floats) -> Floats:
         return np.asarray(np.clip((1.0 - distance) / 0.15 + 0.5, 0.0, 1.0))
 
@@ -177,29 +183,18 @@ def _intensities(
     )
 
 
-def _write_patient(task: tuple[Path, int, int, dict[str, Any]]) -> list[dict[str, Any]]:
+def _write_patient(patient: Patient, folder: Path) -> list[VolumeRow]:
     """Draw and write one patient's scans; rows of volumes.csv."""
-    folder, seed, number, row = task
-    ending = ("nii.gz", "nrrd")[row["center_index"] % 2]
-    rows = []
-    for timepoint, (sequences, labels) in draw_scans(row, np.random.default_rng([seed, 1, number])).items():
-        place = f"mri/{row['center']}/{row['patient_id']}/{timepoint}"
-        (folder / place).mkdir(parents=True)
-        _write(folder / f"{place}/mask.{ending}", labels)
+    ending = ("nii.gz", "nrrd")[patient.center_index % 2]
+    rows: list[VolumeRow] = []
+    for timepoint, (sequences, labels) in draw_scans(patient, np.random.default_rng(patient.seed)).items():
+        scan = f"mri/{patient.center}/{patient.patient_id}/{timepoint}"
+        (folder / scan).mkdir(parents=True)
+        _write(folder / f"{scan}/mask.{ending}", labels)
         for sequence, intensities in sequences.items():
-            _write(folder / f"{place}/{sequence}.{ending}", np.clip(np.rint(intensities), 0, 32767).astype(np.int16))
-            rows += [
-                {
-                    "patient_id": row["patient_id"],
-                    "timepoint": timepoint,
-                    "sequence": sequence,
-                    "image_path": f"{place}/{sequence}.{ending}",
-                    "mask_path": f"{place}/mask.{ending}",
-                    "region": region,
-                    "mask_label": label,
-                }
-                for region, label in REGIONS.items()
-            ]
+            _write(folder / f"{scan}/{sequence}.{ending}", np.clip(np.rint(intensities), 0, 32767).astype(np.int16))
+            paths = f"{scan}/{sequence}.{ending}", f"{scan}/mask.{ending}"
+            rows += [(patient.patient_id, timepoint, sequence, *paths, *region) for region in REGIONS.items()]
     return rows
 
 
@@ -209,21 +204,16 @@ def _write(path: Path, array: np.ndarray) -> None:
     sitk.WriteImage(image, str(path), useCompression=True)
 
 
-def _write_tables(folder: Path, table: pd.DataFrame, volumes: list[dict[str, Any]], strength: float) -> None:
-    declaration = {
-        "name": "mri_phantom",
-        "label": {"column": "aln_status", "meaning": "1 = residual nodal metastasis after NAT, 0 = ypN0"},
-        "clinical": CLINICAL,
-    }
-    write_text(folder / "cohort.yaml", yaml.safe_dump(declaration, sort_keys=False))
+def _write_tables(folder: Path, table: pd.DataFrame, volumes: list[VolumeRow], strength: float) -> None:
+    declare(folder, "mri_phantom")
     write_csv(folder / "patients.csv", table[["patient_id", "center", "aln_status", "split", *CLINICAL]])
-    write_csv(folder / "volumes.csv", pd.DataFrame(volumes))
-    known = table[["patient_id", "center", "split", "aln_status", "probability"]].copy()
+    write_csv(folder / "volumes.csv", pd.DataFrame(volumes, columns=VOLUME_COLUMNS))
+    truth = table[["patient_id", "center", "split", "aln_status", "probability"]].copy()
     best = {"+".join(subset): mri_truth.bayes_auc(subset, strength) for subset in mri_truth.SUBSETS}
     for subset in mri_truth.SUBSETS:
-        known[f"probability_{'+'.join(subset)}"] = mri_truth.posterior(subset, table, strength)
+        truth[f"probability_{'+'.join(subset)}"] = mri_truth.posterior(subset, table, strength)
     for inputs, auc in best.items():
-        known[f"bayes_auc_{inputs}"] = auc
+        truth[f"bayes_auc_{inputs}"] = auc
     factors = table[["non_response", "handedness", *CLINICAL]]
-    write_csv(folder / "truth.csv", pd.concat([known, factors], axis=1))
+    write_csv(folder / "truth.csv", pd.concat([truth, factors], axis=1))
     write_csv(folder / "bayes_auc.csv", pd.DataFrame({"inputs": list(best), "bayes_auc": list(best.values())}))

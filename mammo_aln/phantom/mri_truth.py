@@ -10,14 +10,14 @@ sees its sign. So the signals complement each other by construction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 from scipy.stats import norm
 
-from mammo_aln.phantom.truth import LEVELS, Floats, expectation, weighted_auc
+from mammo_aln.phantom.truth import Floats, clinical_logit, clinical_values, draw_clinical, expectation, weighted_auc
 
 MODELS = ("clinical", "radiomics", "deep")
 SUBSETS: tuple[tuple[str, ...], ...] = tuple(subset for count in (1, 2, 3) for subset in combinations(MODELS, count))
@@ -31,10 +31,7 @@ def draw_factors(centers: Sequence[str], rng: np.random.Generator) -> pd.DataFra
     """Draw every factor of every patient, each independent of all others."""
     count = len(centers)
     table = pd.DataFrame({"center": list(centers)})
-    for feature, levels in LEVELS.items():
-        shares = [share for share, _ in levels.values()]
-        table[feature] = rng.choice(np.array(list(levels), dtype=object), size=count, p=shares)
-    table["age"] = np.round(np.clip(rng.normal(52.0, 11.0, count), 25, 85)).astype(int)
+    draw_clinical(table, rng)
     table["non_response"] = rng.normal(size=count)
     table["handedness"] = rng.normal(size=count)
     return table
@@ -42,9 +39,8 @@ def draw_factors(centers: Sequence[str], rng: np.random.Generator) -> pd.DataFra
 
 def contributions(factors: pd.DataFrame, strength: float) -> dict[str, Floats]:
     """Each part of each patient's logit, shape (patients,)."""
-    levels = [factors[name].map({level: pair[1] for level, pair in known.items()}) for name, known in LEVELS.items()]
     return {
-        "clinical": strength * STRENGTH["clinical"] * np.sum([one.to_numpy(float) for one in levels], axis=0),
+        "clinical": strength * STRENGTH["clinical"] * clinical_logit(factors),
         "radiomics": strength * STRENGTH["radiomics"] * factors["non_response"].to_numpy(float),
         "deep": strength * STRENGTH["deep"] * factors["handedness"].to_numpy(float),
     }
@@ -54,9 +50,7 @@ def _values(strength: float) -> dict[str, tuple[Floats, Floats]]:
     """Per part: the contributions it can take and their probabilities."""
     normal = norm.ppf((np.arange(SLICES) + 0.5) / SLICES)
     even = np.full(SLICES, 1.0 / SLICES)
-    states = list(product(*(known.values() for known in LEVELS.values())))
-    clinical = np.array([sum(logit for _, logit in state) for state in states])
-    share = np.array([np.prod([share for share, _ in state]) for state in states])
+    clinical, share = clinical_values()
     return {
         "clinical": (strength * STRENGTH["clinical"] * clinical, share),
         "radiomics": (strength * STRENGTH["radiomics"] * normal, even),
@@ -67,18 +61,18 @@ def _values(strength: float) -> dict[str, tuple[Floats, Floats]]:
 def posterior(subset: Sequence[str], factors: pd.DataFrame, strength: float) -> Floats:
     """p(residual disease | the parts in `subset`) of each patient."""
     parts, values = contributions(factors, strength), _values(strength)
-    known = np.asarray(INTERCEPT + sum(parts[name] for name in subset))
-    return np.asarray(expectation([values[name] for name in MODELS if name not in subset])(known))
+    seen = np.asarray(INTERCEPT + sum(parts[name] for name in subset))
+    return np.asarray(expectation([values[name] for name in MODELS if name not in subset])(seen))
 
 
 def bayes_auc(subset: Sequence[str], strength: float) -> float:
     """The best AUC that any model can reach from the parts in `subset`."""
     values = _values(strength)
-    known, share = np.full(1, INTERCEPT), np.ones(1)
+    seen, share = np.full(1, INTERCEPT), np.ones(1)
     for name in subset:
-        known = np.add.outer(known, values[name][0]).ravel()
+        seen = np.add.outer(seen, values[name][0]).ravel()
         share = np.multiply.outer(share, values[name][1]).ravel()
-    return weighted_auc(expectation([values[name] for name in MODELS if name not in subset])(known), share)
+    return weighted_auc(expectation([values[name] for name in MODELS if name not in subset])(seen), share)
 
 
 def probability(factors: pd.DataFrame, strength: float) -> Floats:

@@ -1,4 +1,4 @@
-"""Who is in the cohort: centres, factors, labels and splits, drawn before any image."""
+"""The cohort's patients: centres, factors, labels and splits, drawn before any image."""
 
 from __future__ import annotations
 
@@ -36,7 +36,22 @@ def center_sizes(patients: int, centers: int, external_patients: int | None) -> 
             f" {least_internal}; change patients, centers or external_patients"
         )
     each, more = divmod(internal, centers - 1)
-    return [each + (place < more) for place in range(centers - 1)] + [external]
+    return [each + (center < more) for center in range(centers - 1)] + [external]
+
+
+def enrol(sizes: list[int]) -> pd.DataFrame:
+    """Number the patients of each centre: columns `patient_id`, `center`, `center_index` and `external`."""
+    index = np.repeat(np.arange(len(sizes)), sizes)
+    letters = [chr(ord("a") + center) for center in index]
+    numbers = np.concatenate([np.arange(1, size + 1) for size in sizes])
+    return pd.DataFrame(
+        {
+            "patient_id": [f"{letter.upper()}{number:04d}" for letter, number in zip(letters, numbers, strict=True)],
+            "center": [f"center_{letter}" for letter in letters],
+            "center_index": index,
+            "external": index == len(sizes) - 1,
+        }
+    )
 
 
 def plan_patients(sizes: list[int], seed: int, truth: Truth, internal_test: bool) -> pd.DataFrame:
@@ -47,19 +62,13 @@ def plan_patients(sizes: list[int], seed: int, truth: Truth, internal_test: bool
         `other_breast`, `split`.
     """
     rng = np.random.default_rng([seed, 0])
-    names = [f"center_{chr(ord('a') + place)}" for place in range(len(sizes))]
-    centers = np.repeat(names, sizes)
-    table = draw_factors([str(center) for center in centers], rng)
-    numbers = np.concatenate([np.arange(1, size + 1) for size in sizes])
-    table.insert(
-        0, "patient_id", [f"{center[-1].upper()}{number:04d}" for center, number in zip(centers, numbers, strict=True)]
-    )
-    table["center_index"] = np.repeat(np.arange(len(sizes)), sizes)
+    table = enrol(sizes)
+    table = table.join(draw_factors(table["center"], rng).drop(columns="center"))
     table["intercept"] = np.array(CENTER_INTERCEPTS)[table["center_index"] % len(CENTER_INTERCEPTS)]
     table["probability"] = truth.probability(table, table["intercept"].to_numpy(float))
     table["side"] = np.where(rng.random(len(table)) < 0.5, "L", "R")
     table["other_breast"] = rng.random(len(table)) < OTHER_BREAST_SHARE
-    external = (table["center"] == names[-1]).to_numpy(bool)
+    external = table["external"].to_numpy(bool)
     table["aln_status"] = draw_labels(table["probability"].to_numpy(float), external, rng)
     table["split"] = _draw_splits(table, external, SHARES[internal_test], rng)
     return table
@@ -86,8 +95,8 @@ def _draw_splits(
     for status in (0, 1):
         dealt = dict.fromkeys(shares, 0)
         mine = [row for row in order if not external[row] and table["aln_status"].iat[row] == status]
-        for place, row in enumerate(mine, start=1):
-            split = max(shares, key=lambda name: shares[name] * place - dealt[name])
+        for turn, row in enumerate(mine, start=1):
+            split = max(shares, key=lambda name: shares[name] * turn - dealt[name])
             dealt[split] += 1
             splits[row] = split
     return splits

@@ -1,4 +1,4 @@
-"""What a radiologist's report says of each phantom lesion: margin and BI-RADS category, with a reader's errors."""
+"""A radiologist's report of each phantom lesion: margin and BI-RADS category, with a reader's errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BIRADS_CUTS = (-0.8, 0.0, 0.8)
 
 
 def read_lesions(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Columns `margin` and `birads` beside the patients table; empty where the report says nothing.
+    """Draw the columns `margin` and `birads` of the patients table; empty where the report says nothing.
 
     BI-RADS rises with size and spiculation as suspicion does, and with the reader's mood; it does not know the outcome.
 

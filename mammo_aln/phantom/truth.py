@@ -86,10 +86,7 @@ def draw_factors(centers: Sequence[str], rng: np.random.Generator) -> pd.DataFra
     table["spiculated"] = rng.integers(0, 2, count)
     table["node_short_mm"] = NODE_SHORT_AXIS_MM.at(rng.random(count), rng.random(count) < 0.5)
     table["hilum_lost"] = rng.integers(0, 2, count)
-    for feature, levels in LEVELS.items():
-        shares = [share for share, _ in levels.values()]
-        table[feature] = rng.choice(np.array(list(levels), dtype=object), size=count, p=shares)
-    table["age"] = np.round(np.clip(rng.normal(52.0, 11.0, count), 25, 85)).astype(int)
+    draw_clinical(table, rng)
     for feature, share in MISSING_SHARE.items():
         table[f"{feature}_recorded"] = rng.random(count) >= share
     one_view = rng.random(count) < ONE_VIEW_SHARE
@@ -97,6 +94,29 @@ def draw_factors(centers: Sequence[str], rng: np.random.Generator) -> pd.DataFra
     table["has_mlo"] = ~(one_view & lacks_mlo)
     table["has_cc"] = ~(one_view & ~lacks_mlo)
     return table
+
+
+def draw_clinical(table: pd.DataFrame, rng: np.random.Generator) -> None:
+    """Draw each patient's clinical features into the table."""
+    for feature, levels in LEVELS.items():
+        shares = [share for share, _ in levels.values()]
+        table[feature] = rng.choice(np.array(list(levels), dtype=object), size=len(table), p=shares)
+    table["age"] = np.round(np.clip(rng.normal(52.0, 11.0, len(table)), 25, 85)).astype(int)
+
+
+def clinical_logit(factors: pd.DataFrame) -> Floats:
+    """Sum the contributions of each patient's levels, shape (patients,)."""
+    logits = [
+        factors[name].map({level: logit for level, (_, logit) in levels.items()}) for name, levels in LEVELS.items()
+    ]
+    return np.asarray(np.sum([column.to_numpy(float) for column in logits], axis=0))
+
+
+def clinical_values() -> tuple[Floats, Floats]:
+    """Enumerate the combinations of levels: their contributions and their probabilities, each of shape (values,)."""
+    states = list(product(*(levels.values() for levels in LEVELS.values())))
+    contributions = np.array([sum(logit for _, logit in state) for state in states])
+    return contributions, np.array([np.prod([share for share, _ in state]) for state in states])
 
 
 def _region_values(lengths: TwoGroups, logit: Callable[[Floats, Floats], Floats]) -> Floats:
@@ -123,11 +143,7 @@ class Truth:
         """Per input: the contributions it can take, and their probabilities; each of shape (values,)."""
         primary = _region_values(LESION_SIZE_MM, primary_logit)
         auxiliary = _region_values(NODE_SHORT_AXIS_MM, auxiliary_logit)
-        pairs = [
-            [LEVELS[name][level] for name, level in zip(LEVELS, state, strict=True)] for state in _clinical_states()
-        ]
-        clinical = np.array([sum(logit for _, logit in row) for row in pairs])
-        share = np.array([np.prod([share for share, _ in row]) for row in pairs])
+        clinical, share = clinical_values()
         return {
             "primary": (primary * self.strength, np.full(primary.size, 1.0 / primary.size)),
             "auxiliary": (auxiliary * self.strength, np.full(auxiliary.size, 1.0 / auxiliary.size)),
@@ -139,13 +155,10 @@ class Truth:
         numbers = {
             name: factors[name].to_numpy(float) for name in ("size_mm", "spiculated", "node_short_mm", "hilum_lost")
         }
-        logits = [
-            factors[name].map({level: pair[1] for level, pair in levels.items()}) for name, levels in LEVELS.items()
-        ]
         return {
             "primary": primary_logit(numbers["size_mm"], numbers["spiculated"]) * self.strength,
             "auxiliary": auxiliary_logit(numbers["node_short_mm"], numbers["hilum_lost"]) * self.strength,
-            "clinical": np.sum([one.to_numpy(float) for one in logits], axis=0) * self.strength,
+            "clinical": clinical_logit(factors) * self.strength,
         }
 
     def probability(self, factors: pd.DataFrame, intercept: Floats) -> Floats:
@@ -166,14 +179,14 @@ class Truth:
             return np.where(
                 seen, self.posterior(subset, everyone, intercept), self.posterior(without, everyone, intercept)
             )
-        known = intercept + sum(parts[name] for name in subset if name != "clinical")
+        seen_logit = intercept + sum(parts[name] for name in subset if name != "clinical")
         values = self.values()
         if "clinical" in subset:
             logits, weights = values["clinical"][0], clinical_weights(factors)
         else:
             logits, weights = np.zeros(1), np.ones((len(factors), 1))
         expected = expectation([values[name] for name in INPUTS if name not in subset])
-        return np.asarray((weights * expected(known[:, None] + logits[None, :])).sum(axis=1))
+        return np.asarray((weights * expected(seen_logit[:, None] + logits[None, :])).sum(axis=1))
 
     def states(self, subset: Sequence[str]) -> dict[str, tuple[Floats, Floats]]:
         """Per input: the probability of each state that can be observed, and the values behind it (states, values)."""
@@ -193,7 +206,7 @@ class Truth:
     def bayes_auc(self, subset: Sequence[str], intercepts: Mapping[float, float]) -> float:
         """Bayes AUC of a subset of the inputs over centres, given as intercept -> share of the patients."""
         values, states = self.values(), self.states(subset)
-        known = (
+        logits = (
             values["primary"][0][:, None, None]
             + values["auxiliary"][0][None, :, None]
             + values["clinical"][0][None, None, :]
@@ -201,7 +214,7 @@ class Truth:
         behind = [states[name][1] for name in INPUTS]
         share = np.einsum("i,j,k->ijk", *(states[name][0] for name in INPUTS)).ravel()
         posteriors = [
-            np.einsum("abc,ia,jb,kc->ijk", expit(known + intercept), *behind, optimize=True).ravel()
+            np.einsum("abc,ia,jb,kc->ijk", expit(logits + intercept), *behind, optimize=True).ravel()
             for intercept in intercepts
         ]
         return weighted_auc(
@@ -212,10 +225,9 @@ class Truth:
 def clinical_weights(factors: pd.DataFrame) -> Floats:
     """Probability of every combination of levels given the values that are recorded, shape (patients, combinations)."""
     states = np.array(_clinical_states(), dtype=object)
-    shares = [np.prod([LEVELS[name][level][0] for name, level in zip(LEVELS, state, strict=True)]) for state in states]
-    weights = np.tile(np.array(shares), (len(factors), 1))
-    for place, name in enumerate(LEVELS):
-        same = factors[name].to_numpy(object)[:, None] == states[None, :, place]
+    weights = np.tile(clinical_values()[1], (len(factors), 1))
+    for column, name in enumerate(LEVELS):
+        same = factors[name].to_numpy(object)[:, None] == states[None, :, column]
         weights *= same | ~factors[f"{name}_recorded"].to_numpy(bool)[:, None]
     return weights / weights.sum(axis=1, keepdims=True)
 
@@ -228,23 +240,23 @@ def _clinical_observations(share: Floats) -> tuple[Floats, Floats]:
         chance = np.prod([1.0 - lost if seen else lost for lost, seen in zip(missing, recorded, strict=True)])
         shown = [tuple(level if seen else "" for level, seen in zip(state, recorded, strict=True)) for state in states]
         for observed in dict.fromkeys(shown):
-            behind = share * np.array([one == observed for one in shown])
+            behind = share * np.array([state == observed for state in shown])
             chances.append(chance * behind.sum())
             rows.append(behind / behind.sum())
     return np.array(chances), np.stack(rows)
 
 
 def expectation(unseen: Sequence[tuple[Floats, Floats]]) -> Callable[[Floats], Floats]:
-    """E[sigmoid(t + unseen parts)] as a function of t, tabulated; the interpolation errs by less than 1e-6."""
+    """Tabulate E[sigmoid(t + unseen parts)] as a function of t; the interpolation errs by less than 1e-6."""
     if not unseen:
-        return lambda known: np.asarray(expit(known))
+        return lambda seen: np.asarray(expit(seen))
     grid = np.linspace(-30.0, 30.0, 12001)
     table = expit(grid)
     for values, share in unseen:
         table = np.sum(
             [weight * np.interp(grid + value, grid, table) for value, weight in zip(values, share, strict=True)], axis=0
         )
-    return lambda known: np.interp(known, grid, table)
+    return lambda seen: np.interp(seen, grid, table)
 
 
 def weighted_auc(probability: Floats, share: Floats) -> float:
@@ -254,8 +266,8 @@ def weighted_auc(probability: Floats, share: Floats) -> float:
         probability: p(y = 1) of each state, shape (states,).
         share: probability of each state, shape (states,).
     """
-    levels, place = np.unique(np.round(probability, 12), return_inverse=True)
-    positive = np.bincount(place, share * probability, levels.size)
-    negative = np.bincount(place, share * (1.0 - probability), levels.size)
+    levels, level = np.unique(np.round(probability, 12), return_inverse=True)
+    positive = np.bincount(level, share * probability, levels.size)
+    negative = np.bincount(level, share * (1.0 - probability), levels.size)
     below = np.cumsum(negative) - negative
     return float((positive * (below + negative / 2.0)).sum() / (positive.sum() * negative.sum()))

@@ -1,4 +1,4 @@
-"""How one vendor stores a view: spacing tags, window, polarity, bits, transfer syntax, and the DICOM file around it."""
+"""Four vendors' ways to store a view: spacing tags, window, polarity, bits, transfer syntax; the file around it."""
 
 from __future__ import annotations
 
@@ -57,26 +57,15 @@ class Vendor:
     voi: Voi
     inverted: bool
     syntax: UID
-    always_left: bool
-    gamma: float
+    always_left: bool = False
+    gamma: float = 1.0
 
 
 VENDORS: tuple[Vendor, ...] = (
-    Vendor(
-        "Phantom Alder",
-        0.175,
-        "magnification_factor",
-        (1.0, 1.2),
-        12,
-        "linear",
-        False,
-        ExplicitVRLittleEndian,
-        False,
-        1.0,
-    ),
+    Vendor("Phantom Alder", 0.175, "magnification_factor", (1.0, 1.2), 12, "linear", False, ExplicitVRLittleEndian),
     Vendor("Phantom Birch", 0.16, "calibrated", (1.08, 1.08), 14, "lut", True, JPEGLSLossless, False, 0.92),
     Vendor("Phantom Cedar", 0.19, "distances", (1.06, 1.06), 12, "sigmoid", False, JPEG2000Lossless, True, 1.08),
-    Vendor("Phantom Douglas", 0.145, "recalculated", (1.05, 1.05), 12, "linear", True, JPEGLosslessSV1, False, 1.0),
+    Vendor("Phantom Douglas", 0.145, "recalculated", (1.05, 1.05), 12, "linear", True, JPEGLosslessSV1),
 )
 """Taken in turn by the centres."""
 FULL_SIZE_SHRINK = 0.45
@@ -97,7 +86,7 @@ ENCODERS: dict[UID, Callable[[Stored, int], bytes | bytearray]] = {
 
 @dataclass(frozen=True)
 class Exposure:
-    """What is drawn anew for every image of a vendor: its magnification, and the stored values of dark and bright."""
+    """The magnification of one image, and the stored values of dark and bright; drawn anew for every image."""
 
     magnification: float
     dark: float
@@ -136,7 +125,7 @@ class Identity:
 
 
 def chest_wall_left(vendor: Vendor, laterality: str) -> bool:
-    """Whether the stored matrix has the chest wall on its left."""
+    """Tell if the stored matrix has the chest wall on its left."""
     return vendor.always_left or laterality == "L"
 
 
@@ -226,7 +215,7 @@ def _write_exam(data: Dataset, vendor: Vendor, who: Identity) -> None:
 
 
 def _write_spacing(data: Dataset, vendor: Vendor, exposure: Exposure, full_size: bool) -> None:
-    """Four ways in which vendors tell the plane of the breast, all of them seen in practice."""
+    """Write the plane of the breast in one of four ways, all of them seen in practice."""
     detector = detector_spacing_mm(vendor, full_size)
     breast = breast_spacing_mm(vendor, exposure, full_size)
     data.ImagerPixelSpacing = [detector, detector]
