@@ -158,15 +158,18 @@ def write_mammogram(
     path: Path, stored: Stored, vendor: Vendor, exposure: Exposure, who: Identity, full_size: bool
 ) -> None:
     """Write one Digital Mammography X-Ray Image For Presentation."""
+    kind = DigitalMammographyXRayImageStorageForPresentation
+    instance = generate_uid(entropy_srcs=["instance", who.center, who.image_id])
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["instance", who.center, who.image_id])
-    meta.TransferSyntaxUID = vendor.syntax
+    _tag(meta, MediaStorageSOPClassUID=kind, MediaStorageSOPInstanceUID=instance, TransferSyntaxUID=vendor.syntax)
     data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    data.SOPClassUID = meta.MediaStorageSOPClassUID
-    data.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    data.StudyInstanceUID = generate_uid(entropy_srcs=["study", who.center, who.patient_id])
-    data.SeriesInstanceUID = generate_uid(entropy_srcs=["series", who.center, who.image_id])
+    _tag(
+        data,
+        SOPClassUID=kind,
+        SOPInstanceUID=instance,
+        StudyInstanceUID=generate_uid(entropy_srcs=["study", who.center, who.patient_id]),
+        SeriesInstanceUID=generate_uid(entropy_srcs=["series", who.center, who.image_id]),
+    )
     _write_exam(data, vendor, who)
     _write_spacing(data, vendor, exposure, full_size)
     _write_voi(data, vendor, exposure)
@@ -174,74 +177,66 @@ def write_mammogram(
     data.save_as(path, enforce_file_format=True)
 
 
+def _tag(data: Dataset, **values: object) -> Dataset:
+    for keyword, value in values.items():
+        setattr(data, keyword, value)
+    return data
+
+
 def _write_exam(data: Dataset, vendor: Vendor, who: Identity) -> None:
     left = chest_wall_left(vendor, who.laterality)
     other = "R" if who.laterality == "L" else "L"
     towards = {"CC": other, "MLO": f"F{other}"}[who.view]
-    for keyword, value in {
-        "PatientName": "",
-        "PatientID": who.patient_id,
-        "PatientBirthDate": "",
-        "PatientSex": "F",
-        "StudyDate": "20200101",
-        "StudyTime": "120000",
-        "AccessionNumber": "",
-        "StudyID": "1",
-        "SeriesNumber": 1,
-        "InstanceNumber": 1,
-        "ReferringPhysicianName": "",
-        "Manufacturer": vendor.name,
-        "ManufacturerModelName": "Synthetic",
-        "Modality": "MG",
-        "PresentationIntentType": "FOR PRESENTATION",
-        "ImageType": ["DERIVED", "PRIMARY"],
-        "BodyPartExamined": "BREAST",
-        "ImageLaterality": who.laterality,
-        "ViewPosition": who.view,
-        "PatientOrientation": ["A" if left else "P", towards],
-        "OrganExposed": "BREAST",
-        "BurnedInAnnotation": "YES",
-        "BreastImplantPresent": "NO",
-        "PixelIntensityRelationship": "LOG",
-        "PixelIntensityRelationshipSign": -1 if vendor.inverted else 1,
-        "LossyImageCompression": "00",
-    }.items():
-        setattr(data, keyword, value)
-    view = Dataset()
+    _tag(data, PatientName="", PatientID=who.patient_id, PatientBirthDate="", PatientSex="F")
+    _tag(data, StudyDate="20200101", StudyTime="120000", StudyID="1", AccessionNumber="", ReferringPhysicianName="")
+    _tag(data, Modality="MG", PresentationIntentType="FOR PRESENTATION", SeriesNumber=1, InstanceNumber=1)
+    _tag(data, Manufacturer=vendor.name, ManufacturerModelName="Synthetic")
+    _tag(data, ImageType=["DERIVED", "PRIMARY"], BurnedInAnnotation="YES", LossyImageCompression="00")
+    _tag(data, PixelIntensityRelationship="LOG", PixelIntensityRelationshipSign=-1 if vendor.inverted else 1)
+    _tag(data, BodyPartExamined="BREAST", OrganExposed="BREAST", BreastImplantPresent="NO")
+    _tag(
+        data, ImageLaterality=who.laterality, ViewPosition=who.view, PatientOrientation=["A" if left else "P", towards]
+    )
     code, meaning = {"CC": ("399162004", "cranio-caudal"), "MLO": ("399368009", "medio-lateral oblique")}[who.view]
-    view.CodeValue, view.CodingSchemeDesignator, view.CodeMeaning = code, "SCT", meaning
-    view.ViewModifierCodeSequence = Sequence([])
-    data.ViewCodeSequence = Sequence([view])
+    plain = Sequence([])
+    view = _tag(
+        Dataset(), CodeValue=code, CodingSchemeDesignator="SCT", CodeMeaning=meaning, ViewModifierCodeSequence=plain
+    )
+    _tag(data, ViewCodeSequence=Sequence([view]))
 
 
 def _write_spacing(data: Dataset, vendor: Vendor, exposure: Exposure, full_size: bool) -> None:
     """Write the plane of the breast in one of four ways, all of them seen in practice."""
     detector = detector_spacing_mm(vendor, full_size)
     breast = breast_spacing_mm(vendor, exposure, full_size)
-    data.ImagerPixelSpacing = [detector, detector]
+    _tag(data, ImagerPixelSpacing=[detector, detector])
     if vendor.geometry == "magnification_factor":
-        data.EstimatedRadiographicMagnificationFactor = exposure.magnification
+        _tag(data, EstimatedRadiographicMagnificationFactor=exposure.magnification)
     elif vendor.geometry == "distances":
-        data.DistanceSourceToDetector = DETECTOR_DISTANCE_MM
-        data.DistanceSourceToPatient = round(DETECTOR_DISTANCE_MM / exposure.magnification, 6)
+        patient = round(DETECTOR_DISTANCE_MM / exposure.magnification, 6)
+        _tag(data, DistanceSourceToDetector=DETECTOR_DISTANCE_MM, DistanceSourceToPatient=patient)
     else:
-        data.PixelSpacing = [breast, breast]
+        _tag(data, PixelSpacing=[breast, breast])
     if vendor.geometry == "calibrated":
-        data.PixelSpacingCalibrationType = "GEOMETRY"
-        data.PixelSpacingCalibrationDescription = "plane of the breast"
+        plane = "plane of the breast"
+        _tag(data, PixelSpacingCalibrationType="GEOMETRY", PixelSpacingCalibrationDescription=plane)
 
 
 def _write_voi(data: Dataset, vendor: Vendor, exposure: Exposure) -> None:
     dark, bright = exposure.dark, exposure.bright
     if vendor.voi == "lut":
-        data.VOILUTSequence = Sequence([_square_lut(vendor, exposure)])
+        _tag(data, VOILUTSequence=Sequence([_square_lut(vendor, exposure)]))
         return
     width = bright - dark
     if vendor.voi == "sigmoid":
         width *= 2.0 / np.log(1.0 / SIGMOID_REACH - 1.0)
-    data.WindowCenter, data.WindowWidth = (dark + bright) / 2.0, round(float(width), 3)
-    data.VOILUTFunction = vendor.voi.upper()
-    data.WindowCenterWidthExplanation = "NORMAL"
+    _tag(
+        data,
+        WindowCenter=(dark + bright) / 2.0,
+        WindowWidth=round(float(width), 3),
+        VOILUTFunction=vendor.voi.upper(),
+        WindowCenterWidthExplanation="NORMAL",
+    )
 
 
 def _square_lut(vendor: Vendor, exposure: Exposure) -> Dataset:
@@ -249,25 +244,19 @@ def _square_lut(vendor: Vendor, exposure: Exposure) -> Dataset:
     first, last = int(exposure.dark), int(exposure.bright)
     shade = np.linspace(0.0, 1.0, last - first + 1)
     shown = 1.0 - (1.0 - shade) ** 2 if vendor.inverted else shade**2
-    lut = Dataset()
-    lut.LUTDescriptor = [shade.size, first, 16]
-    lut.LUTExplanation = "NORMAL"
-    lut.LUTData = np.rint(shown * 65535.0).astype("<u2").tobytes()
+    entries = np.rint(shown * 65535.0).astype("<u2").tobytes()
+    lut = _tag(Dataset(), LUTDescriptor=[shade.size, first, 16], LUTExplanation="NORMAL", LUTData=entries)
     lut["LUTData"].VR = "OW"
     return lut
 
 
 def _write_pixels(data: FileDataset, stored: Stored, vendor: Vendor) -> None:
-    data.SamplesPerPixel = 1
-    data.PhotometricInterpretation = "MONOCHROME1" if vendor.inverted else "MONOCHROME2"
-    data.Rows, data.Columns = stored.shape
-    data.BitsAllocated, data.BitsStored, data.HighBit = 16, vendor.bits, vendor.bits - 1
-    data.PixelRepresentation = 0
-    data.RescaleIntercept, data.RescaleSlope, data.RescaleType = 0, 1, "US"
-    data.PresentationLUTShape = "INVERSE" if vendor.inverted else "IDENTITY"
+    interpretation, shape = ("MONOCHROME1", "INVERSE") if vendor.inverted else ("MONOCHROME2", "IDENTITY")
+    _tag(data, SamplesPerPixel=1, PhotometricInterpretation=interpretation, PresentationLUTShape=shape)
+    _tag(data, Rows=stored.shape[0], Columns=stored.shape[1], PixelRepresentation=0)
+    _tag(data, BitsAllocated=16, BitsStored=vendor.bits, HighBit=vendor.bits - 1)
+    _tag(data, RescaleIntercept=0, RescaleSlope=1, RescaleType="US")
     encode = ENCODERS.get(vendor.syntax)
-    if encode is None:
-        data.PixelData = stored.astype("<u2").tobytes()
-    else:
-        data.PixelData = encapsulate([bytes(encode(np.ascontiguousarray(stored), vendor.bits))])
-    data["PixelData"].VR = "OW" if encode is None else "OB"
+    pixels = encapsulate([bytes(encode(np.ascontiguousarray(stored), vendor.bits))]) if encode else stored.tobytes()
+    _tag(data, PixelData=pixels)
+    data["PixelData"].VR = "OB" if encode else "OW"
