@@ -257,6 +257,10 @@ def _write_pixels(data: FileDataset, stored: Stored, vendor: Vendor) -> None:
     _tag(data, BitsAllocated=16, BitsStored=vendor.bits, HighBit=vendor.bits - 1)
     _tag(data, RescaleIntercept=0, RescaleSlope=1, RescaleType="US")
     encode = ENCODERS.get(vendor.syntax)
-    pixels = encapsulate([bytes(encode(np.ascontiguousarray(stored), vendor.bits))]) if encode else stored.tobytes()
+    pixels = (
+        encapsulate([bytes(encode(np.ascontiguousarray(stored), vendor.bits))])
+        if encode
+        else stored.astype("<u2").tobytes()
+    )
     _tag(data, PixelData=pixels)
     data["PixelData"].VR = "OB" if encode else "OW"
