@@ -97,7 +97,7 @@ class Pool:
         with selectors.DefaultSelector() as selector:
             try:
                 while True:
-                    waiting = [cell for cell in waiting if not self._is_over(cell)]
+                    waiting = [cell for cell in waiting if not self.is_over(cell)]
                     self._fill(waiting, selector)
                     if not waiting and not any(slot.cell for slot in self.slots):
                         return
@@ -111,7 +111,8 @@ class Pool:
         """Tell; whoever looks at the cells must not ask for the locks of those that this very process has claimed."""
         self.changed(ended, frozenset(slot.cell.run_id for slot in self.slots if slot.cell is not None))
 
-    def _is_over(self, cell: Cell) -> bool:
+    def is_over(self, cell: Cell) -> bool:
+        """Tell if another command has completed the cell or failed on it for good."""
         if read_state(self.plan.runs / cell.run_id)["state"] == "completed":
             self._changed(cell)  # another command did it
             return True

@@ -97,16 +97,17 @@ def with_weights(
             result.append(point)
             continue
         settings = _settings(point, block)
-        _refuse_outcome(point, settings)
+        refuse_outcome(point, settings)
         if repr(settings) not in made:
             say(f"pre-training {settings.model.backbone} for the cells that ask for it")
             job = PretrainJob(source.absolute(), (out / "pretrain").absolute(), settings, crops and crops.absolute())
-            made[repr(settings)] = job() if cluster is None else _made_by_slurm(job, out.absolute() / "slurm", cluster)
+            logs = out.absolute() / "slurm"
+            made[repr(settings)] = job() if cluster is None else weights_by_slurm(job, logs, cluster)
         result.append(_filled(point, made[repr(settings)]))
     return result
 
 
-def _refuse_outcome(point: Point, settings: PretrainSettings) -> None:
+def refuse_outcome(point: Point, settings: PretrainSettings) -> None:
     """One pre-training serves all folds, so that it has seen each fold's validation patients: never their outcome."""
     outcome = {"aln_status", "patients.aln_status"} & {label.partition(":")[0] for label in settings.pretrain.labels}
     if outcome and int(point.settings.get("data", {}).get("folds", 0)):
@@ -116,7 +117,7 @@ def _refuse_outcome(point: Point, settings: PretrainSettings) -> None:
         )
 
 
-def _made_by_slurm(job: PretrainJob, folder: Path, cluster: ClusterConfig) -> str:
+def weights_by_slurm(job: PretrainJob, folder: Path, cluster: ClusterConfig) -> str:
     """Have a SLURM job make the weights, unless they are there; this machine trains nothing.
 
     Raises:

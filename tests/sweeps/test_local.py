@@ -119,7 +119,7 @@ def test_the_board_lets_go_of_no_claim(undisturbed: Path) -> None:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout == "True\n"
 
     assert is_claimed()
-    assert pool._is_over(done.cells[0])  # draws the board
+    assert pool.is_over(done.cells[0])  # draws the board
     assert is_claimed()
     slot.free()
 

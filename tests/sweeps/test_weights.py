@@ -42,7 +42,7 @@ def test_a_job_without_weights_is_told_and_nothing_is_trained_where_it_was_submi
     (tmp_path / "7_0_0_log.err").write_text("srun: error: out of memory\n")
     job = PretrainJob(tmp_path, tmp_path / "pretrain", ON_GPUS, None)
     with pytest.raises(InputError, match=r"job 7_0 ended without weights: srun: error: out of memory"):
-        weights._made_by_slurm(job, tmp_path, ClusterConfig())
+        weights.weights_by_slurm(job, tmp_path, ClusterConfig())
     assert submitted == [{"nodes": 2, "tasks_per_node": 4, "gpus_per_node": 4}]
 
 
@@ -50,7 +50,7 @@ def test_weights_that_are_there_need_no_job(
     submitted: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretrain, "finished_weights", lambda *_, **__: tmp_path / "pretrained.safetensors")
-    made = weights._made_by_slurm(PretrainJob(tmp_path, tmp_path, ON_GPUS, None), tmp_path, ClusterConfig())
+    made = weights.weights_by_slurm(PretrainJob(tmp_path, tmp_path, ON_GPUS, None), tmp_path, ClusterConfig())
     assert made == str(tmp_path / "pretrained.safetensors")
     assert submitted == []
 
@@ -63,7 +63,7 @@ def test_a_pre_training_on_the_outcome_is_refused_beside_folds(label: str, folds
     settings = replace(PretrainSettings(), pretrain=replace(PretrainSettings().pretrain, labels=(label,)))
     point = Point({}, {}, {"data": {"folds": folds}})
     with pytest.raises(InputError, match="validate on folds") if refused else nullcontext():
-        weights._refuse_outcome(point, settings)
+        weights.refuse_outcome(point, settings)
 
 
 def test_a_second_command_waits_for_the_pre_training_of_the_first(
