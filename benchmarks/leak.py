@@ -1,4 +1,4 @@
-"""What selection outside the folds does to noise: nested AUC against a leaking one, into docs/radiomics.md.
+"""What selection outside the folds does to noise: nested AUC against a leaking one, into docs/explanation/radiomics.md.
 
     python -m benchmarks leak [TABLES]     # by default 5 tables
 
@@ -64,7 +64,7 @@ def main() -> None:
         holds = int(((found[:, place, 1] <= 0.5) & (found[:, place, 2] >= 0.5)).sum())
         mean = found[:, place, 0].mean()
         lines.append(f"| {name} | {value:.3f} ({low:.3f} to {high:.3f}) | {mean:.3f} | {holds} of {tables} |")
-    page = ROOT / "docs" / "radiomics.md"
+    page = ROOT / "docs" / "explanation" / "radiomics.md"
     block = "\n".join([BEGIN, *lines, END])
     text = re.sub(f"{BEGIN}.*?{END}", lambda _: block, page.read_text(encoding="utf-8"), flags=re.S)
     page.write_text(text, encoding="utf-8")

@@ -25,6 +25,6 @@ def test_numbers_become_ranges_and_digests_are_counted() -> None:
 
 
 def test_the_documentation_names_every_fallback() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "pixels.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "pixels.md").read_text(encoding="utf-8")
     missing = [code for code in {**FALLBACK_CODES, **CROP_CODES} if f"| `{code}` |" not in page]
     assert not missing

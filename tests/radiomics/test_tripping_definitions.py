@@ -1,4 +1,4 @@
-"""Definitions 9, 14 and 15 of docs/evaluation.md, and what the R cases at hand do not reach."""
+"""Definitions 9, 14 and 15 of docs/explanation/evaluation.md, and what the R cases at hand do not reach."""
 
 from __future__ import annotations
 
