@@ -66,7 +66,7 @@ Further columns are kept: clinical features (declared in `cohort.yaml`) and labe
 | `kind` | `continuous`, `ordinal` or `categorical` |
 | `levels` | allowed values; needed, and in order, for an ordinal feature |
 | `unit` | of a continuous feature |
-| `known_at` | `baseline`; `post_nat`, refused as input without `data.allow_post_nat=true`; `post_surgery`, always refused |
+| `known_at` | `baseline`; `post_nat`, refused without `data.allow_post_nat=true`; `post_surgery`, always refused |
 """
 SECTIONS: dict[str, Any] = {
     **{name: kind for name, kind in get_type_hints(Settings).items() if is_dataclass(kind)},

@@ -88,17 +88,8 @@ class Beginnings:
     def _predictions(self, out: Path) -> None:
         if not (self.folder / "runs").exists():
             self._runs(self.folder / "runs")
-        words = (
-            "--cohort",
-            "COHORT",
-            "--split",
-            "external_test",
-            "--out",
-            out,
-            "--ledger",
-            self.folder / "ledger.jsonl",
-        )
-        self._verb("predict", "--run", self.folder / "runs" / "RUN_ID", *words)
+        words = ("--split", "external_test", "--out", out, "--ledger", self.folder / "ledger.jsonl")
+        self._verb("predict", "--run", self.folder / "runs" / "RUN_ID", "--cohort", "COHORT", *words)
 
     def _volumes(self, out: Path) -> None:
         self._verb("phantom", "--modality", "mri", "--patients", 24, "--centers", 2, "--out", out)

@@ -1,4 +1,4 @@
-"""Fill in the tables that `index` began, as a person would: python fill_tables.py COHORT (truth beside it in PHANTOM)."""
+"""Fill in the tables that `index` began, as a person would: `python fill_tables.py COHORT`; PHANTOM holds the truth."""
 
 from __future__ import annotations
 

@@ -33,6 +33,10 @@ class Block:
     replace: dict[str, str] = field(default_factory=dict)
     not_run: str = ""
 
+    @property
+    def runs(self) -> bool:
+        return self.language in ("bash", "python") and not self.not_run
+
     def runnable(self) -> str:
         """The code with what the comment declares replaced; a replacement that replaces nothing is a fault."""
         code = self.code

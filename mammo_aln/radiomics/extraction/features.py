@@ -1,8 +1,8 @@
 """Radiomic features of a region: the one door to feature computation, a function of (array, mask, spacing_mm).
 
 The matrices and formulas behind it are this package's own numpy. The libraries that install with plain pip were
-measured first (`docs/explanation/features.md`): none reproduces all of IBSI's values, and all take longer. The tests hold this
-door to IBSI's own table and to a second implementation.
+measured first (`docs/explanation/features.md`): none reproduces all of IBSI's values, and all take longer. The tests
+hold this door to IBSI's own table and to a second implementation.
 """
 
 from __future__ import annotations
