@@ -98,6 +98,11 @@ def test_four_signatures_and_their_analysis_are_written(fitted, cohort):
     assert all(entry["delong_p_holm"]["family"] == 6 for entry in entries)
     assert (fitted / "evaluation" / "report.html").is_file()
     assert len(list((fitted / "figures").glob("*nomogram*.svg"))) == 1
+    optimism = pd.read_csv(fitted / "evaluation" / "optimism_nomogram.csv", index_col="index")
+    assert optimism["original"]["slope"] == pytest.approx(1.0, abs=1e-6)  # a fit of its own predictions
+    assert optimism["corrected"]["slope"] < 1.0
+    assert 0.5 < optimism["corrected"]["auc"] < optimism["original"]["auc"] < 1.0
+    assert f"<td>{optimism['corrected']['auc']:.3g}</td>" in (fitted / "evaluation" / "report.html").read_text()
     assert len((cohort / "openings.jsonl").read_text().splitlines()) == 1
 
 
@@ -135,7 +140,7 @@ def test_test_rows_cannot_influence_what_is_learnt(cohort, tmp_path):
         learnt.append((recipe.learn(rows.table, rows.labels, rows.groups, QUICK, 0), rows.table))
     (first, table), (second, _) = learnt
     assert np.array_equal(first.score(table), second.score(table))
-    assert (first.threshold, first.calibration) == (second.threshold, second.calibration)
+    assert first.frozen == second.frozen
 
 
 def test_without_a_split_every_patient_is_scored_out_of_fold(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""How much a logistic model flatters itself: Harrell's bootstrap of its optimism (rms::validate)."""
+"""Optimism of a logistic model judged on its own data: Harrell's bootstrap (rms::validate)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mammo_aln.evaluation.statistics.discrimination import auc
 from mammo_aln.evaluation.statistics.logistic import fit_either, independent_columns
 
 Floats = NDArray[np.float64]
-INDICES = ("dxy", "slope", "brier")
+INDICES = ("auc", "slope", "brier")
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Optimism:
 def _indices(eta: Floats, labels: Floats) -> Floats:
     design = np.column_stack([np.ones(eta.size), eta])
     slope = fit_either(design, labels, ("intercept", "slope")).beta[1] if np.ptp(eta) > 0 else np.nan
-    return np.array([2 * auc(eta, labels) - 1, slope, np.mean((expit(eta) - labels) ** 2)])
+    return np.array([auc(eta, labels), slope, np.mean((expit(eta) - labels) ** 2)])
 
 
 def bootstrap_optimism(
     design: ArrayLike, labels: ArrayLike, *, resamples: int = 400, seed: int = 0
 ) -> dict[str, Optimism]:
-    """Somers' Dxy, calibration slope and Brier score of a logistic model, corrected for optimism.
+    """AUC, calibration slope and Brier score of a logistic model, corrected for optimism.
 
     Args:
         design: shape (n, k), with its intercept.
@@ -50,18 +50,18 @@ def bootstrap_optimism(
     def fitted(rows: NDArray[np.int64]) -> Floats:
         kept = independent_columns(x[rows])
         beta = np.zeros(x.shape[1])
-        beta[kept] = fit_either(x[rows][:, kept], y[rows], [str(place) for place in kept]).beta
+        beta[kept] = fit_either(x[rows][:, kept], y[rows], [str(column) for column in kept]).beta
         return beta
 
     original = _indices(x @ fitted(np.arange(y.size)), y)
-    found = np.empty((2, resamples, len(INDICES)))
-    for place in range(resamples):
+    judged = np.empty((2, resamples, len(INDICES)))
+    for resample in range(resamples):
         rows = rng.integers(0, y.size, y.size)
         while not 0 < y[rows].sum() < y.size:
             rows = rng.integers(0, y.size, y.size)
         beta = fitted(rows)
-        found[:, place] = _indices(x[rows] @ beta, y[rows]), _indices(x @ beta, y)
-    training, test = np.nanmean(found, axis=1)
+        judged[:, resample] = _indices(x[rows] @ beta, y[rows]), _indices(x @ beta, y)
+    training, test = np.nanmean(judged, axis=1)
     return {
         name: Optimism(float(o), float(a), float(b), float(a - b), float(o - (a - b)), resamples)
         for name, o, a, b in zip(INDICES, original, training, test, strict=True)

@@ -60,7 +60,7 @@ CLASSIFIERS: dict[str, Callable[[int], Any]] = {
 
 
 def score_scale(name: str) -> str:
-    """What a classifier's score is before calibration: a support vector machine's margin is no log-odds."""
+    """Name the scale of a classifier's uncalibrated score: a support vector machine's margin is no log-odds."""
     return "margin" if name.endswith("_svm") else "log-odds"
 
 

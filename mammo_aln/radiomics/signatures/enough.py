@@ -1,4 +1,4 @@
-"""Is there enough to learn from? What folds or a filter would lack is refused before any work begins."""
+"""Refusals before any work begins: too few patients for the folds, features without values, too few repeats."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def refuse_few(rows: Mapping[str, Rows], settings: FitConfig) -> None:
     def left(fewest: int, folds: int) -> int:
         return fewest - math.ceil(fewest / folds)
 
-    for name, part in rows.items():
-        fewest = rarer_patients(part.labels, part.groups)
+    for name, training in rows.items():
+        fewest = rarer_patients(training.labels, training.groups)
         if fewest < settings.folds or left(fewest, settings.folds) < LEAST_INNER:
             most = max((folds for folds in range(2, fewest + 1) if left(fewest, folds) >= LEAST_INNER), default=0)
-            told = f"set fit.folds to {most}" if most else "that is too few to cross-validate"
+            remedy = f"set fit.folds to {most}" if most else "that is too few to cross-validate"
             raise InputError(
                 f"{name}: the rarer outcome has {fewest} training patients, too few for"
-                f" fit.folds={settings.folds}; {told}"
+                f" fit.folds={settings.folds}; {remedy}"
             )
 
 
@@ -59,7 +59,7 @@ def refuse_unfilled(rows: Mapping[str, Rows], names: Names) -> None:
 def refuse_few_repeats(
     rows: Mapping[str, Rows], names: Names, repeats: Sequence[pd.DataFrame], settings: FitConfig
 ) -> None:
-    """Refuse repeated measurements of too few training patients for an ICC; tell where folds may lack them.
+    """Refuse repeated measurements of too few training patients for an ICC; say where folds may lack them.
 
     Raises:
         InputError: fewer than five training rows have a feature in all tables.
@@ -71,7 +71,7 @@ def refuse_few_repeats(
     }
     for name, count in counts.items():
         if count == 0 < max(counts.values()):
-            say(f"--repeats: hold no {name} features of training patients, whose agreement is not judged")
+            say(f"--repeats: no {name} features of training patients in the tables; the ICC filter leaves them alone")
         elif count < LEAST_FOR_ICC:
             raise InputError(
                 f"--repeats: {count} training patients have {name} features in all tables; the ICC filter needs at"
@@ -87,4 +87,4 @@ def refuse_few_repeats(
 def _repeated(table: pd.DataFrame, repeats: Sequence[pd.DataFrame]) -> int:
     """Rows that have a feature in the table and all its repeats."""
     tables = [table, *(again.reindex(index=table.index, columns=table.columns) for again in repeats)]
-    return int(np.logical_and.reduce([one.notna().to_numpy() for one in tables]).any(axis=1).sum())
+    return int(np.logical_and.reduce([table.notna().to_numpy() for table in tables]).any(axis=1).sum())

@@ -25,8 +25,9 @@ KEYS = ("patient_id", "side")
 def read_features(path: str | Path, patients: pd.DataFrame) -> pd.DataFrame:
     """Read a feature table and bring it to the cohort's treated axillae.
 
-    Columns that begin with neither prefix are left aside, and told; so are patients that only one table holds. Without
-    a column `side`, both axillae of a patient get the same features. An empty cell, NA, NaN or nan is a missing value.
+    Columns that begin with neither prefix are left aside with a message; so are patients that only one table holds.
+    Without a column `side`, both axillae of a patient get the same features. An empty cell, NA, NaN or nan is a missing
+    value.
 
     Args:
         path: CSV file with `patient_id`, optionally `side`, and the features.
@@ -70,29 +71,29 @@ def _framed(cells: pd.Series, table: pd.DataFrame, names: list[str]) -> pd.DataF
 
 
 def _faults(table: pd.DataFrame, values: pd.DataFrame, keys: list[str], names: list[str], file: str) -> list[BadCell]:
-    found = [
+    faults = [
         BadCell(file, int(row), "patient_id", "", "an identifier") for row in table.index[table["patient_id"].isna()]
     ]
     if "side" in keys:
         strange = table["side"].notna() & ~table["side"].isin(["L", "R"])
-        found += [
+        faults += [
             BadCell(file, int(row), "side", table.at[row, "side"], "L, R or empty") for row in table.index[strange]
         ]
     twice = table.duplicated(keys, keep="first") & table["patient_id"].notna()
-    found += [
+    faults += [
         BadCell(file, int(row), "patient_id", table.at[row, "patient_id"], "each patient (and side) once")
         for row in table.index[twice]
     ]
     bad = table[names].notna().to_numpy() & ~np.isfinite(values.to_numpy())
-    found += [
+    faults += [
         BadCell(file, int(table.index[row]), names[column], table[names[column]].iloc[row], "a finite number or empty")
         for row, column in np.argwhere(bad)
     ]
-    found = sorted(found, key=lambda fault: (fault.row or 0, fault.column))
-    if len(found) > MOST_CELLS_NAMED:
-        more = BadCell(file, None, "further faults", len(found) - MOST_CELLS_NAMED, "none")
-        return [*found[:MOST_CELLS_NAMED], more]
-    return found
+    faults = sorted(faults, key=lambda fault: (fault.row or 0, fault.column))
+    if len(faults) > MOST_CELLS_NAMED:
+        more = BadCell(file, None, "further faults", len(faults) - MOST_CELLS_NAMED, "none")
+        return [*faults[:MOST_CELLS_NAMED], more]
+    return faults
 
 
 def _for_units(values: pd.DataFrame, keys: list[str], patients: pd.DataFrame, file: str) -> pd.DataFrame:
@@ -107,7 +108,7 @@ def _for_units(values: pd.DataFrame, keys: list[str], patients: pd.DataFrame, fi
     strangers = set(values["patient_id"]) - set(patients["patient_id"])
     without = len(units) - len(joined)
     if strangers or without:
-        say(f"{file}: {without} rows of patients.csv have no features; {len(strangers)} patients are not there")
+        say(f"{file}: {without} rows of patients.csv have no features; {len(strangers)} patients are not in that table")
     table = joined.set_index("unit_id").drop(columns=keys)
     gaps = int(table.isna().to_numpy().sum())
     if gaps:

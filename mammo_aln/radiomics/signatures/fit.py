@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ from mammo_aln.radiomics.signatures.feature_table import features_content, read_
 from mammo_aln.radiomics.signatures.learn import Clinical, Fused, Recipe, Selected
 from mammo_aln.radiomics.signatures.nested import Rows, learn_and_judge, seed_of
 from mammo_aln.radiomics.signatures.published import write_analysis
-from mammo_aln.radiomics.signatures.signatures import Signature, write_signature
+from mammo_aln.radiomics.signatures.signatures import FitFacts, Signature, write_signature
 from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import environment, read_state, write_state
 from mammo_aln.runs.seal import labelled_rows, record_opening, require_writable
@@ -37,7 +36,7 @@ CROSS_VALIDATED = "cv"
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a fit reads.
+    """Tables that a fit reads.
 
     Args:
         cohort: the cohort; `patients` is indexed by unit and holds the eligible rows alone.
@@ -97,21 +96,20 @@ def read_inputs(cohort_folder: Path, features: Path | None, repeats: Sequence[Pa
 
 
 def recipes_of(inputs: Inputs, settings: FitConfig) -> dict[str, Recipe]:
-    """How each signature whose inputs are there is made."""
-    found: dict[str, Recipe] = {}
+    """Recipes of all signatures whose inputs are there."""
+    recipes: dict[str, Recipe] = {}
     centers = inputs.patients["center"]
     clinical = Clinical(tuple(inputs.cohort.clinical.values()))
     for name, columns in inputs.names.items():
-        found[name] = clinical if name == "clinical" else Selected(columns, inputs.repeats, centers)
-    if "dlr" in found:
-        parts = (
-            {"image": found["dlr"]} if settings.fusion == "feature" else {n: found[n] for n in ("radiomics", "deep")}
-        )
-        if settings.dlr_clinical and "clinical" in found:
-            parts["clinical"] = clinical
-        if len(parts) > 1:
-            found["dlr"] = Fused(parts)
-    return found
+        recipes[name] = clinical if name == "clinical" else Selected(columns, inputs.repeats, centers)
+    if "dlr" in recipes:
+        images = ("radiomics", "deep") if settings.fusion == "score" else ("dlr",)
+        members = {"image" if name == "dlr" else name: recipes[name] for name in images}
+        if settings.dlr_clinical and "clinical" in recipes:
+            members["clinical"] = clinical
+        if len(members) > 1:
+            recipes["dlr"] = Fused(members)
+    return recipes
 
 
 def identity(inputs: Inputs, settings: FitConfig, seed: int) -> str:
@@ -165,7 +163,7 @@ def fit_signatures(
     ledger: Path | None = None,
     workers: int | None = None,
 ) -> Path:
-    """Fit and judge every signature whose inputs are there; see DESIGN, commands.
+    """Fit and judge every signature whose inputs are there.
 
     With a column `split`, `train` is learnt from and the other splits are predicted; without one every patient gets the
     out-of-fold score of a repeated nested cross-validation (split `cv`). A fit that is done is not done again.
@@ -195,22 +193,20 @@ def fit_signatures(
         plain = {"fit": asdict(settings), "seed": seed}
         write_text(out / "config.yaml", yaml.safe_dump(json_ready(plain), sort_keys=False))
         write_json(out / "environment.json", environment())
-        _tell(rows, split)
+        _announce(rows, split)
         learnt, nested = learn_and_judge(
             recipes, rows, settings, repeats=1 if split else settings.repeats, seed=seed, workers=workers
         )
         opened = {
             name: record_opening(inputs.cohort, run_id, name, n, run=out, ledger=ledger) for name, n in tested.items()
         }
-        made = []
+        written = []
         for name in recipes:
             signature = Signature(name, inputs.names[name], rows[name], learnt[name], nested[name])
-            facts = _facts(inputs, name, settings, run_id, opened, split)
-            rows_to_predict = _to_predict(inputs, name, split)
-            made.append(
-                write_signature(out / name, signature, rows_to_predict, facts, settings, seed=seed, workers=workers)
-            )
-        write_analysis(out, made, inputs.cohort.patients, settings, seed=seed_of(seed, 3))
+            facts = replace(_facts(inputs, name, settings, run_id, split), splits=opened)
+            predicted = _to_predict(inputs, name, split)
+            written.append(write_signature(out / name, signature, predicted, facts, seed=seed, workers=workers))
+        write_analysis(out, written, inputs.cohort.patients, settings, seed=seed_of(seed, 3))
         write_state(out, "completed")
     return out
 
@@ -221,9 +217,9 @@ def _refuse_other_fit(out: Path, run_id: str) -> None:
         raise InputError(f"{out}: holds another fit ({there}; this one is {run_id}); choose another folder")
 
 
-def _tell(rows: dict[str, Rows], split: bool) -> None:
-    for name, part in rows.items():
-        n, positive = part.labels.size, int(part.labels.sum())
+def _announce(rows: dict[str, Rows], split: bool) -> None:
+    for name, training in rows.items():
+        n, positive = training.labels.size, int(training.labels.sum())
         where = "training rows" if split else "rows, cross-validated"
         say(f"{name}: {n} {where}, {positive} with residual disease")
 
@@ -232,29 +228,25 @@ def _to_predict(inputs: Inputs, name: str, split: bool) -> pd.DataFrame:
     """Rows of the predictions file with the table's columns; those without a split have `cv` and an outcome."""
     patients = inputs.patients[usable(inputs, name)]
     if split:
-        known = patients["aln_status"].notna() | (patients["split"] != "train")
-        patients = patients[known & patients["split"].notna()]
+        usable_rows = patients["aln_status"].notna() | (patients["split"] != "train")
+        patients = patients[usable_rows & patients["split"].notna()]
     else:
         patients = patients[patients["aln_status"].notna()].assign(split=CROSS_VALIDATED)
     kept = ["unit_id", "patient_id", "side", "center", "split", "aln_status"]
     return patients[kept].join(inputs.table.loc[patients.index].drop(columns=kept, errors="ignore"))
 
 
-def _facts(
-    inputs: Inputs, name: str, settings: FitConfig, run_id: str, opened: dict[str, Any], split: bool
-) -> dict[str, Any]:
+def _facts(inputs: Inputs, name: str, settings: FitConfig, run_id: str, split: bool) -> FitFacts:
     everyone = inputs.cohort.patients if split else inputs.cohort.patients.assign(split=CROSS_VALIDATED)
     splits = list(dict.fromkeys(everyone["split"].dropna()))
-    notes = (
-        [f"{inputs.late} features of images taken after NAT were left out (fit.allow_post_nat)"] if inputs.late else []
+    late = f"{inputs.late} features of images taken after NAT were left out (fit.allow_post_nat)"
+    return FitFacts(
+        run_id=f"{run_id}-{name}",
+        fit_id=run_id,
+        signature=name,
+        cohort=inputs.cohort.name,
+        splits={},
+        cohort_flow=cohort_flow(everyone, splits, _to_predict(inputs, name, split)),
+        fit=settings,
+        notes=(late,) if inputs.late else (),
     )
-    return {
-        "run_id": f"{run_id}-{name}",
-        "fit_id": run_id,
-        "signature": name,
-        "cohort": inputs.cohort.name,
-        "splits": opened,
-        "cohort_flow": cohort_flow(everyone, splits, _to_predict(inputs, name, split)),
-        "settings": {"model": {"inputs": [name], "backbone": "none (table of features)"}, "fit": asdict(settings)},
-        "notes": notes,
-    }

@@ -1,4 +1,4 @@
-"""A signature is learnt: inner folds choose the classifier and fit calibration and threshold; then all rows fit it.
+"""Learn a signature: inner folds choose the classifier and fit calibration and threshold; then all rows fit it.
 
 Nothing here sees a row that is to be judged: calibration and threshold come from inner out-of-fold scores of training
 patients, and each inner fold repeats selection and fitting from the start.
@@ -7,7 +7,7 @@ patients, and each inner fold repeats selection and fitting from the start.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,39 +30,60 @@ FROM_INNER = {"split": "train", "rows": "inner out-of-fold scores of training pa
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """What inner folds fixed: the calibration of scores, and the threshold on calibrated scores, each with its rule."""
+
+    calibration: dict[str, Any]
+    threshold: dict[str, Any]
+
+    @classmethod
+    def of(cls, logit: Floats, labels: Floats) -> Frozen:
+        """Fit both on inner out-of-fold log-odds."""
+        calibration = fit_temperature(logit, labels, "platt") | FROM_INNER
+        threshold = choose_threshold(apply_calibration(logit, calibration), labels, "youden") | FROM_INNER
+        return cls(calibration, threshold)
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The signatures whose scores are joined, and the weight of each one's log-odds."""
+
+    members: Mapping[str, Learnt]
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Learnt:
     """A fitted signature.
 
     Args:
         predict: rows of the feature table -> log-odds before calibration.
         out_of_fold: inner out-of-fold log-odds of the training rows.
-        calibration: as `evaluation.calibration.fit_temperature` gives it.
-        threshold: on the calibrated score, with its rule.
+        frozen: calibration and threshold.
         inner_auc: classifier -> mean AUC over inner folds.
         chosen: the classifier.
         rivals: classifier -> log-odds of each classifier fitted on all training rows.
-        model: the fitted pipeline, or the parts of a fusion.
+        model: the fitted pipeline, clinical model or fusion.
     """
 
     predict: Callable[[pd.DataFrame], Floats]
     out_of_fold: Floats
-    calibration: dict[str, Any]
-    threshold: dict[str, Any]
+    frozen: Frozen
     inner_auc: dict[str, float]
     chosen: str
     rivals: Mapping[str, Callable[[pd.DataFrame], Floats]]
-    model: Any
+    model: Pipeline | ClinicalLogistic | Fusion
 
     def score(self, table: pd.DataFrame) -> Floats:
         """Calibrated probability of residual disease."""
-        return apply_calibration(self.predict(table), self.calibration)
+        return apply_calibration(self.predict(table), self.frozen.calibration)
 
 
 class Recipe(Protocol):
-    """How a signature is made of a table that holds clinical and image features."""
+    """A way to learn a signature from a table that holds clinical and image features."""
 
     def learn(self, table: pd.DataFrame, labels: Floats, groups: np.ndarray, settings: FitConfig, seed: int) -> Learnt:
-        """Fit on all rows, inner folds deciding what is to be decided."""
+        """Fit on all rows; inner folds choose the classifier and fit calibration and threshold."""
         ...
 
 
@@ -102,18 +123,9 @@ def simplest_of_the_best(areas: Mapping[str, Floats]) -> str:
     Args:
         areas: classifier, in the order of simplicity -> its AUC in every inner fold.
     """
-    best = max(areas, key=lambda name: float(areas[name].mean()))
-    least = (
-        areas[best].mean() - areas[best].std(ddof=1) / np.sqrt(areas[best].size) if areas[best].size > 1 else -np.inf
-    )
-    return next(name for name, found in areas.items() if found.mean() >= least)
-
-
-def _frozen(logit: Floats, labels: Floats) -> tuple[dict[str, Any], dict[str, Any]]:
-    calibration = fit_temperature(logit, labels, "platt") | FROM_INNER
-    scores = apply_calibration(logit, calibration)
-    threshold = choose_threshold(scores, labels, "youden") | FROM_INNER
-    return calibration, threshold
+    best = max(areas.values(), key=lambda area: float(area.mean()))
+    least = best.mean() - best.std(ddof=1) / np.sqrt(best.size) if best.size > 1 else -np.inf
+    return next(name for name, area in areas.items() if area.mean() >= least)
 
 
 @dataclass(frozen=True)
@@ -139,12 +151,12 @@ class Selected:
         folds = inner_dealt(labels, groups, settings, seed)
         held_out = {name: np.full(labels.size, np.nan) for name in names}
         for inside, out in folds:
-            found = clone(selection).fit(x.iloc[inside], labels[inside])
-            z, z_out = (found.transform(x.iloc[rows]).to_numpy() for rows in (inside, out))
+            fitted_inside = clone(selection).fit(x.iloc[inside], labels[inside])
+            z, z_out = (fitted_inside.transform(x.iloc[rows]).to_numpy() for rows in (inside, out))
             for name in names:
                 held_out[name][out] = log_odds(CLASSIFIERS[name](seed).fit(z, labels[inside]), z_out)
         areas = {name: _fold_aucs(logit, labels, folds) for name, logit in held_out.items()}
-        inner = {name: float(found.mean()) for name, found in areas.items()}
+        inner = {name: float(area.mean()) for name, area in areas.items()}
         chosen = simplest_of_the_best(areas)
         selection = selection.fit(x, labels)
         z = selection.transform(x).to_numpy()
@@ -153,10 +165,10 @@ class Selected:
         def predictor(name: str) -> Callable[[pd.DataFrame], Floats]:
             return lambda rows: log_odds(fitted[name], selection.transform(rows[list(self.columns)]).to_numpy())
 
-        calibration, threshold = _frozen(held_out[chosen], labels)
+        frozen = Frozen.of(held_out[chosen], labels)
         model = Pipeline([*selection.steps, ("classifier", fitted[chosen])])
         rivals = {name: predictor(name) for name in names}
-        return Learnt(rivals[chosen], held_out[chosen], calibration, threshold, inner, chosen, rivals, model)
+        return Learnt(rivals[chosen], held_out[chosen], frozen, inner, chosen, rivals, model)
 
 
 @dataclass(frozen=True)
@@ -171,36 +183,36 @@ class Clinical:
         folds = inner_dealt(labels, groups, settings, seed)
         held_out = np.full(labels.size, np.nan)
         for inside, out in folds:
-            part = clone(estimator).fit(table.iloc[inside], labels[inside])
-            held_out[out] = part.decision_function(table.iloc[out])
-        calibration, threshold = _frozen(held_out, labels)
+            fitted_inside = clone(estimator).fit(table.iloc[inside], labels[inside])
+            held_out[out] = fitted_inside.decision_function(table.iloc[out])
+        frozen = Frozen.of(held_out, labels)
         fitted = clone(estimator).fit(table, labels)
         predict = fitted.decision_function
         inner = {"logistic": float(_fold_aucs(held_out, labels, folds).mean())}
-        return Learnt(predict, held_out, calibration, threshold, inner, "logistic", {"logistic": predict}, fitted)
+        return Learnt(predict, held_out, frozen, inner, "logistic", {"logistic": predict}, fitted)
 
 
 @dataclass(frozen=True)
 class Fused:
-    """Score-level fusion: a logistic regression of the parts' log-odds, learnt on their inner out-of-fold values."""
+    """Score-level fusion: a logistic regression of members' log-odds, learnt on their inner out-of-fold values."""
 
-    parts: Mapping[str, Recipe] = field(default_factory=dict)
+    members: Mapping[str, Recipe]
 
     def learn(self, table: pd.DataFrame, labels: Floats, groups: np.ndarray, settings: FitConfig, seed: int) -> Learnt:
         """See `Recipe`."""
-        learnt = {name: part.learn(table, labels, groups, settings, seed) for name, part in self.parts.items()}
+        learnt = {name: member.learn(table, labels, groups, settings, seed) for name, member in self.members.items()}
 
         def logits(rows: pd.DataFrame) -> Floats:
-            return np.column_stack([part.predict(rows) for part in learnt.values()])
+            return np.column_stack([member.predict(rows) for member in learnt.values()])
 
-        seen = np.column_stack([part.out_of_fold for part in learnt.values()])
+        seen = np.column_stack([member.out_of_fold for member in learnt.values()])
         centre, scale = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-9)
         folds = inner_dealt(labels, groups, settings, seed + 1)
         held_out = np.full(labels.size, np.nan)
         scaled = (seen - centre) / scale
         for inside, out in folds:
             held_out[out] = log_odds(CLASSIFIERS["logistic"](seed).fit(scaled[inside], labels[inside]), scaled[out])
-        calibration, threshold = _frozen(held_out, labels)
+        frozen = Frozen.of(held_out, labels)
         joint = CLASSIFIERS["logistic"](seed).fit(scaled, labels)
 
         def predict(rows: pd.DataFrame) -> Floats:
@@ -208,5 +220,4 @@ class Fused:
 
         weights = dict(zip(learnt, (joint.coef_[0] / scale).tolist(), strict=True))
         inner = {"score fusion": float(_fold_aucs(held_out, labels, folds).mean())}
-        model = {"parts": learnt, "weights": weights}
-        return Learnt(predict, held_out, calibration, threshold, inner, "score fusion", {}, model)
+        return Learnt(predict, held_out, frozen, inner, "score fusion", {}, Fusion(learnt, weights))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,13 +28,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Nested:
-    """What outer folds say of one signature.
+    """Judgement of one signature by outer folds.
 
     Args:
         logit: mean over repeats of each row's out-of-fold log-odds, shape (n,).
         score: the same of its calibrated score.
         threshold: median of the folds' thresholds.
-        chosen: how often each classifier was chosen.
+        chosen: number of folds that chose each classifier.
         auc: classifier -> out-of-fold AUC, mean over repeats; `procedure` is the whole, choice included.
     """
 
@@ -46,23 +45,40 @@ class Nested:
     auc: dict[str, float]
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """One outer fold's held-out rows as its signature scores them.
+
+    Args:
+        rows: their positions.
+        logit: log-odds.
+        score: calibrated probability.
+        threshold: frozen by the inner folds.
+        chosen: the classifier.
+        rivals: log-odds by classifier.
+    """
+
+    rows: np.ndarray
+    logit: Floats
+    score: Floats
+    threshold: float
+    chosen: str
+    rivals: Mapping[str, Floats]
+
+
 def seed_of(seed: int, *path: int) -> int:
-    """An independent seed per place in the procedure."""
+    """An independent seed for each step of the procedure."""
     return int(np.random.SeedSequence([seed, *path]).generate_state(1)[0] % (2**31))
 
 
 def _judge_fold(
     recipe: Recipe, rows: Rows, inside: np.ndarray, out: np.ndarray, settings: FitConfig, seed: int
-) -> dict[str, Any]:
+) -> HeldOut:
     learnt = recipe.learn(rows.table.iloc[inside], rows.labels[inside], rows.groups[inside], settings, seed)
     table = rows.table.iloc[out]
-    return {
-        "logit": learnt.predict(table),
-        "score": learnt.score(table),
-        "threshold": learnt.threshold["value"],
-        "chosen": learnt.chosen,
-        "rivals": {name: predict(table) for name, predict in learnt.rivals.items()},
-    }
+    rivals = {name: predict(table) for name, predict in learnt.rivals.items()}
+    threshold = learnt.frozen.threshold["value"]
+    return HeldOut(out, learnt.predict(table), learnt.score(table), threshold, learnt.chosen, rivals)
 
 
 def _learn_all(recipe: Recipe, rows: Rows, settings: FitConfig, seed: int) -> Learnt:
@@ -83,23 +99,23 @@ def learn_and_judge(
     Signatures of the same patients share their outer folds.
 
     Args:
-        recipes: signature -> how it is made.
+        recipes: signature -> its recipe.
         rows: signature -> its training rows.
         settings: of the fit.
         repeats: repetitions of the outer folds.
         seed: everything is drawn from it.
         workers: processes; by default one per core.
     """
-    tasks, places = [], []
+    tasks, owners = [], []
     for name, recipe in recipes.items():
         tasks.append(delayed(_learn_all)(recipe, rows[name], settings, seed_of(seed, 0)))
-        places.append((name, -1, np.empty(0, int)))
+        owners.append((name, -1))
         for repeat in range(repeats):
             outer = dealt(rows[name].labels, rows[name].groups, settings.folds, seed_of(seed, 1, repeat))
             for fold, (inside, out) in enumerate(outer):
                 inner_seed = seed_of(seed, 2, repeat, fold)
                 tasks.append(delayed(_judge_fold)(recipe, rows[name], inside, out, settings, inner_seed))
-                places.append((name, repeat, out))
+                owners.append((name, repeat))
     progress = Progress(total=len(tasks), what="nested cross-validation", unit="fold")
     run = Parallel(n_jobs=workers or usable_cores(), return_as="generator")
     done = []
@@ -108,27 +124,30 @@ def learn_and_judge(
             done.append(result)
             progress.advance()
     progress.end()
-    learnt = {name: found for (name, repeat, _), found in zip(places, done, strict=True) if repeat < 0}
-    parts: dict[str, list[tuple[int, np.ndarray, dict[str, Any]]]] = {name: [] for name in recipes}
-    for (name, repeat, out), found in zip(places, done, strict=True):
-        if repeat >= 0:
-            parts[name].append((repeat, out, found))
-    return learnt, {name: _pooled(found, rows[name].labels, repeats) for name, found in parts.items()}
+    learnt: dict[str, Learnt] = {}
+    held_out: dict[str, list[tuple[int, HeldOut]]] = {name: [] for name in recipes}
+    for (name, repeat), result in zip(owners, done, strict=True):
+        if isinstance(result, Learnt):
+            learnt[name] = result
+        else:
+            held_out[name].append((repeat, result))
+    return learnt, {name: _pooled(folds, rows[name].labels, repeats) for name, folds in held_out.items()}
 
 
-def _pooled(parts: list[tuple[int, np.ndarray, dict[str, Any]]], labels: Floats, repeats: int) -> Nested:
+def _pooled(folds: list[tuple[int, HeldOut]], labels: Floats, repeats: int) -> Nested:
     logit, score = np.zeros((repeats, labels.size)), np.zeros((repeats, labels.size))
     by_fold: dict[str, list[tuple[float, int]]] = {}
     chosen: dict[str, int] = {}
-    for repeat, out, found in parts:
-        logit[repeat, out], score[repeat, out] = found["logit"], found["score"]
-        chosen[found["chosen"]] = chosen.get(found["chosen"], 0) + 1
+    for repeat, fold in folds:
+        out = fold.rows
+        logit[repeat, out], score[repeat, out] = fold.logit, fold.score
+        chosen[fold.chosen] = chosen.get(fold.chosen, 0) + 1
         if 0 < labels[out].sum() < out.size:
-            for name, values in {**found["rivals"], "procedure": found["logit"]}.items():
+            for name, values in {**fold.rivals, "procedure": fold.logit}.items():
                 by_fold.setdefault(name, []).append((auc(values, labels[out]), out.size))
-    areas = {
-        name: float(np.average([area for area, _ in found], weights=[size for _, size in found]))
-        for name, found in by_fold.items()
+    mean_auc = {
+        name: float(np.average([area for area, _ in areas], weights=[size for _, size in areas]))
+        for name, areas in by_fold.items()
     }
-    threshold = float(np.median([found["threshold"] for *_, found in parts]))
-    return Nested(logit.mean(axis=0), score.mean(axis=0), threshold, chosen, areas)
+    threshold = float(np.median([fold.threshold for _, fold in folds]))
+    return Nested(logit.mean(axis=0), score.mean(axis=0), threshold, chosen, mean_auc)

@@ -17,7 +17,9 @@ Floats = NDArray[np.float64]
 TICKS = 10
 PROBABILITIES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 MOST_DISCRETE = 10
-"""A number with at most this many distinct values gets those as its ticks."""
+"""A number with at most this many distinct values, all of them round, gets those as its ticks."""
+ROUND = 2
+"""Decimals of a round number."""
 NO_EFFECT = 1e-9
 """Log-odds over a variable's whole axis; where none does more there is nothing to give points for."""
 
@@ -91,8 +93,9 @@ def _ticks(term: Term, values: pd.Series, ordinal: bool) -> tuple[float, ...] | 
         return term.levels
     numbers = pd.to_numeric(values).to_numpy(float)
     distinct = np.unique(numbers)
-    few = ordinal or distinct.size <= MOST_DISCRETE  # between an ordinal's places there is nothing
-    return tuple(distinct if few else pretty(float(numbers.min()), float(numbers.max())))
+    few = distinct.size <= MOST_DISCRETE and np.array_equal(distinct, np.round(distinct, ROUND))
+    # between an ordinal's levels there is nothing
+    return tuple(distinct if ordinal or few else pretty(float(numbers.min()), float(numbers.max())))
 
 
 def build_nomogram(
@@ -112,8 +115,8 @@ def build_nomogram(
         model: the logistic model.
         table: rows that it was fitted on; they set the limits of the axes.
         inverse: from linear predictor to probability.
-        probabilities: wanted ticks.
-        ordinals: variables whose numbers are the places of levels.
+        probabilities: ticks of the probability.
+        ordinals: variables whose numbers are ranks of levels.
 
     Returns:
         The layout; None where no variable has an effect.
@@ -134,8 +137,8 @@ def build_nomogram(
     predictor = model.linear_predictor(table)
     lp = pretty(float(predictor.min()), float(predictor.max()))
     fine = np.linspace(lp[0], lp[-1], 1000)
-    place = np.interp(probabilities, inverse(fine), fine, left=np.nan, right=np.nan)
-    inside = np.isfinite(place)
+    predictors = np.interp(probabilities, inverse(fine), fine, left=np.nan, right=np.nan)
+    inside = np.isfinite(predictors)
     lp_points = scale * (lp - at_zero)
     return Nomogram(
         axes=axes,
@@ -143,5 +146,5 @@ def build_nomogram(
         lp=lp,
         lp_points=lp_points,
         probability=np.asarray(probabilities)[inside],
-        probability_points=scale * (place[inside] - at_zero),
+        probability_points=scale * (predictors[inside] - at_zero),
     )

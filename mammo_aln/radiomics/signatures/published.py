@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import logit
+from sklearn.pipeline import Pipeline
 
 from mammo_aln import __version__
 from mammo_aln.evaluation.compare import comparison_table
@@ -18,33 +20,60 @@ from mammo_aln.evaluation.evaluate import evaluate_files
 from mammo_aln.evaluation.report.page import PAGES
 from mammo_aln.evaluation.report.pairwise import auc_table, compare_all, together
 from mammo_aln.evaluation.report.plots import Picture, figure_text, spoken
+from mammo_aln.evaluation.statistics.optimism import bootstrap_optimism
 from mammo_aln.files import write_csv, write_json, write_text, written_whole
 from mammo_aln.progress import track
 from mammo_aln.radiomics.signatures import figures
 from mammo_aln.radiomics.signatures.classifiers import score_scale
 from mammo_aln.radiomics.signatures.clinical_model import Model, Term, fit_terms, odds_ratio_report
 from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic
+from mammo_aln.radiomics.signatures.labels import label, term_labels
 from mammo_aln.radiomics.signatures.nomogram import build_nomogram
-from mammo_aln.radiomics.signatures.signatures import Written
+from mammo_aln.radiomics.signatures.signatures import Signature, SignatureFacts, Written
 from mammo_aln.settings import FitConfig
 
 IMAGE_FIRST = ("dlr", "radiomics", "deep")
+MOST_OPTIMISM_RESAMPLES = 400
+LOGIT_LIMIT = 5.0
+HEADINGS = {
+    **{"ci_low": "95 % from", "ci_high": "to", "p_wald": "p (Wald)", "p_likelihood_ratio": "p (likelihood ratio)"},
+    **{"vif": "VIF", "inner_auc": "inner AUC", "nested_auc": "nested AUC"},
+}
+
+
+@dataclass(frozen=True)
+class JointModel:
+    """The logistic model behind the nomogram, fitted on training patients.
+
+    Args:
+        name: the signatures in it.
+        model: the fit.
+        table: its rows, a column per variable.
+        levels: names of ordinal features' levels.
+        odds: its odds ratios; None where the clinical signature's own table holds them.
+    """
+
+    name: str
+    model: Model
+    table: pd.DataFrame
+    levels: Mapping[str, Sequence[str]]
+    odds: pd.DataFrame | None
 
 
 def write_analysis(
-    out: Path, made: Sequence[Written], patients: pd.DataFrame, settings: FitConfig, *, seed: int
+    out: Path, signatures: Sequence[Written], patients: pd.DataFrame, settings: FitConfig, *, seed: int
 ) -> None:
     """Write OUT/evaluation (a report per signature, comparisons, one page) and OUT/figures.
 
     Args:
         out: folder of the fit.
-        made: the signatures as written.
+        signatures: as written.
         patients: the cohort's patients, for subgroups and baseline tables.
         settings: of the fit.
         seed: of the resampling.
     """
     folder, resamples = out / "evaluation", settings.bootstrap_resamples
-    files = {one.signature.name: one.folder / "predictions.csv" for one in made}
+    files = {written.signature.name: written.folder / "predictions.csv" for written in signatures}
     metrics: dict[str, dict[str, Any]] = {}
     for name, path in track(files.items(), total=len(files), what="evaluation", unit="signature"):
         evaluate_files([path], folder / name, cohort_patients=patients, resamples=resamples, seed=seed)
@@ -54,25 +83,43 @@ def write_analysis(
     write_json(folder / "comparisons.json", entries)
     if entries:
         write_csv(folder / "comparisons.csv", comparison_table(entries))
-    curves = together(files, metrics)
-    parts, odds = _of_signatures(made)
-    for place, shown in enumerate([*curves, *parts]):
-        _save(out / "figures" / f"{place:02d}_{_file_name(shown.title)}.svg", shown)
+    joint = _joint_model({written.signature.name: written.signature for written in signatures})
+    odds = {
+        written.signature.name: written.tables["odds_ratios"]
+        for written in signatures
+        if "odds_ratios" in written.tables
+    }
+    if joint is not None and joint.odds is not None:
+        odds["nomogram"] = joint.odds
     for name, table in odds.items():
         write_csv(folder / f"odds_ratios_{name}.csv", table)
-    facts = {one.signature.name: json.loads((one.folder / "predictions.json").read_text("utf-8")) for one in made}
+    layout = joint and build_nomogram(joint.model, joint.table, ordinals=joint.levels)
+    drawn = [picture for written in signatures for picture in _pictures(written)]
+    optimism = None
+    if joint and layout:
+        drawn.append(figures.nomogram(layout, f"Nomogram, {joint.name}", joint.levels))
+        few = min(resamples, MOST_OPTIMISM_RESAMPLES)
+        judged = bootstrap_optimism(joint.model.design, joint.model.labels, resamples=few, seed=seed)
+        optimism = pd.DataFrame([{"index": name, **asdict(index)} for name, index in judged.items()])
+        write_csv(folder / "optimism_nomogram.csv", optimism)
+    curves = together(files, metrics)
+    for number, picture in enumerate([*curves, *drawn]):
+        _save(out / "figures" / f"{number:02d}_{_file_name(picture.title)}.svg", picture)
     page = PAGES.get_template("signatures.html.j2").render(
         version=__version__,
         names=list(files),
-        how=_how(made),
-        notes=list(dict.fromkeys(note for found in facts.values() for note in found.get("notes", []))),
+        procedure=_procedure(signatures),
+        notes=list(dict.fromkeys(note for written in signatures for note in written.notes)),
         aucs=auc_table(metrics),
-        about={name: _about(found["signature_facts"]) for name, found in facts.items()},
+        facts={written.signature.name: written.facts for written in signatures},
+        stability={written.signature.name: _stability(written.facts) for written in signatures},
         entries=entries,
-        gaps=[(name, gap) for name, found in metrics.items() for gap in found["auc_gap"]],
-        figures={"curves": curves, "signatures": parts},
-        odds={name: _rounded(table) for name, table in odds.items()},
-        classifiers=_rounded(_classifiers(made)),
+        gaps=[(name, gap) for name, of_signature in metrics.items() for gap in of_signature["auc_gap"]],
+        figures={"curves": curves, "signatures": drawn},
+        odds={name: _odds_for_page(table) for name, table in odds.items()},
+        optimism=None if optimism is None else _optimism_for_page(optimism),
+        joint=joint and joint.name,
+        classifiers=_rounded(_classifiers(signatures)),
         text=figure_text,
         spoken=spoken,
         resamples=resamples,
@@ -80,69 +127,49 @@ def write_analysis(
     write_text(folder / "report.html", page)
 
 
-def _how(made: Sequence[Written]) -> str:
-    if any(set(one.predictions["split"]) == {"cv"} for one in made):
+def _procedure(signatures: Sequence[Written]) -> str:
+    if any(set(written.predictions["split"]) == {"cv"} for written in signatures):
         return "Every patient was scored by models that did not see them (repeated nested cross-validation)."
     return (
         "Signatures were learnt on the training split; selection, classifier, calibration and threshold from it alone."
     )
 
 
-def _about(found: dict[str, Any]) -> dict[str, Any]:
-    stability = found.get("stability")
-    if stability and isinstance(stability["nogueira"], float):
-        stability = {"value": stability["nogueira"], "ci_low": stability["ci_low"], "ci_high": stability["ci_high"]}
-    else:
-        stability = None
-    return {
-        "classifier": found["classifier"],
-        "features": found.get("features"),
-        "stability": stability,
-        "nested_auc": found["nested_auc"],
-    }
+def _stability(facts: SignatureFacts) -> dict[str, float] | None:
+    """The index with its limits as `figure_text` takes it; None where no selection varied."""
+    index = facts.stability
+    if index is None or not np.isfinite(index.nogueira):
+        return None
+    return {"value": index.nogueira, "ci_low": index.ci_low, "ci_high": index.ci_high}
 
 
-def _of_signatures(made: Sequence[Written]) -> tuple[list[Picture], dict[str, pd.DataFrame]]:
-    shown: list[Picture] = []
-    odds: dict[str, pd.DataFrame] = {}
-    for one in made:
-        name, tables = one.signature.name, one.tables
-        if "odds_ratios" in tables:
-            odds[name] = tables["odds_ratios"]
-            if (tables["odds_ratios"]["model"] == "multivariable").any():
-                shown.append(figures.odds_forest(tables["odds_ratios"], f"Odds ratios, {name}"))
-        if len(tables["classifiers"]) > 1:
-            shown.append(figures.classifier_bars(tables["classifiers"], f"Classifiers, {name}"))
-        if "lasso" in tables:
-            at = one.signature.learnt.model.named_steps["lasso"].at_
-            shown.append(figures.lasso_curve(tables["lasso"], at, f"LASSO, {name}"))
-        if "stability" in tables and len(tables["stability"]):
-            facts = json.loads((one.folder / "predictions.json").read_text("utf-8"))["signature_facts"]["stability"]
-            index = float(facts["nogueira"])
-            shown.append(figures.frequencies(tables["stability"], f"Stability of the selection, {name}", index))
-        if "shap" in tables:
-            shown.append(
-                figures.beeswarm(
-                    tables["shap"], f"Shapley values, {name}", scale=score_scale(one.signature.learnt.chosen)
-                )
-            )
-    joint = _nomogram(made)
-    if joint is not None:
-        picture, table = joint
-        if picture is not None:
-            shown.append(picture)
-        if table is not None:
-            odds["nomogram"] = table
-    return shown, odds
+def _pictures(written: Written) -> list[Picture]:
+    """Figures of one signature."""
+    name, tables, learnt = written.signature.name, written.tables, written.signature.learnt
+    pictures = []
+    if "odds_ratios" in tables and (tables["odds_ratios"]["model"] == "multivariable").any():
+        pictures.append(figures.odds_forest(tables["odds_ratios"], f"Odds ratios, {name}"))
+    if len(tables["classifiers"]) > 1:
+        pictures.append(figures.classifier_bars(tables["classifiers"], f"Classifiers, {name}"))
+    if isinstance(learnt.model, Pipeline):
+        at = learnt.model.named_steps["lasso"].at_
+        pictures.append(figures.lasso_curve(tables["lasso"], at, f"LASSO, {name}"))
+        stability = written.facts.stability
+        if stability is not None and len(tables["stability"]):
+            title = f"Stability of the selection, {name}"
+            pictures.append(figures.frequencies(tables["stability"], title, stability.nogueira))
+        scale = score_scale(learnt.chosen)
+        pictures.append(figures.beeswarm(tables["shap"], f"Shapley values, {name}", scale=scale))
+    return pictures
 
 
-def _nomogram(made: Sequence[Written]) -> tuple[Picture | None, pd.DataFrame | None] | None:
+def _joint_model(signatures: Mapping[str, Signature]) -> JointModel | None:
     """Clinical features and the strongest image signature in one logistic model of the training patients.
 
-    The signature enters by its out-of-fold log-odds: its scores of patients it was fitted on would outweigh the rest.
+    The image signature enters by its out-of-fold log-odds: its scores of patients it was fitted on would outweigh the
+    rest. None without clinical features.
     """
-    by_name = {one.signature.name: one.signature for one in made}
-    clinical = by_name.get("clinical")
+    clinical = signatures.get("clinical")
     if clinical is None:
         return None
     model = clinical.learnt.model
@@ -150,45 +177,56 @@ def _nomogram(made: Sequence[Written]) -> tuple[Picture | None, pd.DataFrame | N
     rows = clinical.rows
     table, terms = model.table_.encode(rows.table), list(model.model_.terms)
     levels = {feature.name: feature.levels for feature in model.features if feature.kind == "ordinal"}
-    image = next((by_name[name] for name in IMAGE_FIRST if name in by_name), None)
-    labels = pd.Series(rows.labels, index=rows.table.index)
+    image = next((signatures[name] for name in IMAGE_FIRST if name in signatures), None)
     if image is None:
-        if not terms:
-            return None
-        return _drawn(model.model_, table, "Nomogram, clinical", levels), None
-    column = f"{image.name} score"
+        return JointModel("clinical", model.model_, table, levels, None) if terms else None
     # calibrated in each outer fold, so that folds which chose different classifiers share one scale
-    scores = pd.Series(np.clip(logit(np.clip(image.nested.score, 1e-12, 1 - 1e-12)), -5, 5), image.rows.table.index)
+    log_odds = np.clip(logit(np.clip(image.nested.score, 1e-12, 1 - 1e-12)), -LOGIT_LIMIT, LOGIT_LIMIT)
+    scores = pd.Series(log_odds, image.rows.table.index)
     common = table.index.intersection(scores.index)
+    column = f"{image.name} score"
     table = table.loc[common].assign(**{column: scores.loc[common]})
-    joint = fit_terms(table, labels.loc[common].to_numpy(), [*terms, Term(column)])
-    title = f"Nomogram, clinical and {image.name}"
+    labels = pd.Series(rows.labels, index=rows.table.index).loc[common].to_numpy()
+    terms.append(Term(column))
     observed = model.table_.observed(rows.table.loc[common])
-    report = odds_ratio_report(table, labels.loc[common].to_numpy(), [*terms, Term(column)], observed=observed)
-    return _drawn(joint, table, title, levels), report
+    odds = odds_ratio_report(table, labels, terms, observed=observed)
+    return JointModel(f"clinical and {image.name}", fit_terms(table, labels, terms), table, levels, odds)
 
 
-def _drawn(model: Model, table: pd.DataFrame, title: str, levels: Mapping[str, Sequence[str]]) -> Picture | None:
-    layout = build_nomogram(model, table, ordinals=levels)
-    return None if layout is None else figures.nomogram(layout, title, levels)
+def _classifiers(signatures: Sequence[Written]) -> pd.DataFrame:
+    tables = [written.tables["classifiers"].assign(signature=written.signature.name) for written in signatures]
+    columns = ["signature", "classifier", "inner_auc", "nested_auc", "chosen", "chosen_in_outer_folds"]
+    table = pd.concat(tables, ignore_index=True)[columns]
+    return table.assign(classifier=table["classifier"].map(label)).rename(columns=HEADINGS)
 
 
-def _classifiers(made: Sequence[Written]) -> pd.DataFrame:
-    return pd.concat(
-        [one.tables["classifiers"].assign(signature=one.signature.name) for one in made], ignore_index=True
-    )[["signature", "classifier", "inner_auc", "nested_auc", "chosen", "chosen_in_outer_folds"]]
+def _odds_for_page(table: pd.DataFrame) -> pd.DataFrame:
+    """Odds ratios with levels named against their variable, without what only a program reads."""
+    named = table.assign(term=term_labels(table)).drop(columns=["variable", "beta", "se", "wald_low", "wald_high"])
+    return _rounded(named.rename(columns=HEADINGS))
+
+
+def _optimism_for_page(table: pd.DataFrame) -> pd.DataFrame:
+    names = {"auc": "AUC", "slope": "calibration slope", "brier": "Brier score"}
+    columns = {"index": "index", "original": "on its own patients", "optimism": "optimism", "corrected": "corrected"}
+    return _rounded(table.assign(index=table["index"].map(names))[list(columns)].rename(columns=columns))
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """For the page: numbers with three digits, a dash where there is none."""
-    shown = table.drop(columns=[name for name in ("beta", "se", "wald_low", "wald_high") if name in table])
-    return shown.map(lambda cell: f"{cell:.3g}" if isinstance(cell, float) else cell).replace("nan", "–")
+    """For the page: numbers with three digits, yes and no, a dash where there is none."""
+
+    def shown(cell: object) -> object:
+        if isinstance(cell, bool | np.bool_):
+            return "yes" if cell else "no"
+        return f"{cell:.3g}" if isinstance(cell, float) else cell
+
+    return table.map(shown).replace("nan", "–")
 
 
 def _file_name(title: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in title.lower()).strip("_")
 
 
-def _save(path: Path, shown: Picture) -> None:
-    with written_whole(path) as part:
-        part.write_bytes(base64.b64decode(shown.uri.split(",", 1)[1]))
+def _save(path: Path, picture: Picture) -> None:
+    with written_whole(path) as file:
+        file.write_bytes(base64.b64decode(picture.uri.split(",", 1)[1]))

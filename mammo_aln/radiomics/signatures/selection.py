@@ -1,4 +1,4 @@
-"""Which features stay: steps of one scikit-learn pipeline, every one of them fitted on training patients alone.
+"""Selection of features: steps of one scikit-learn pipeline, every one of them fitted on training patients alone.
 
 Tables are DataFrames, one row per treated axilla (index: unit), one column per feature. Where a step would drop every
 feature it keeps the most promising one and says so in `last_resort_`: a model of nothing could not be fitted.
@@ -7,6 +7,7 @@ feature it keeps the most promising one and says so in `last_resort_`: a model o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -55,9 +56,9 @@ class MedianImputer(TransformerMixin, BaseEstimator):
     def fit(self, table: pd.DataFrame, labels: np.ndarray | None = None) -> Self:
         """Learn the medians."""
         values = table.to_numpy(float)
-        known = ~np.isnan(values).all(axis=0)
+        measured = ~np.isnan(values).all(axis=0)
         median = np.zeros(table.shape[1])
-        median[known] = np.nanmedian(values[:, known], axis=0)
+        median[measured] = np.nanmedian(values[:, measured], axis=0)
         self.median_ = pd.Series(median, index=table.columns)
         return self
 
@@ -74,8 +75,8 @@ class VarianceFilter(ColumnFilter):
         """Look at the training values."""
         values = np.sort(table.to_numpy(float), axis=0)
         mask = np.count_nonzero(np.diff(values, axis=0), axis=0) >= DISTINCT_SHARE * len(values)
-        for place in np.flatnonzero(~mask):
-            mask[place] = _varies(values[:, place])
+        for column in np.flatnonzero(~mask):
+            mask[column] = _varies(values[:, column])
         return self._keep(table, mask)
 
 
@@ -130,7 +131,7 @@ class RepeatFilter(ColumnFilter):
     def fit(self, table: pd.DataFrame, labels: np.ndarray | None = None) -> Self:
         """Measure agreement; a column that five rows do not have in all tables is dropped, as nothing speaks for it."""
         tables = [repeat.reindex(index=table.index, columns=table.columns) for repeat in self.repeats]
-        values = np.stack([part.to_numpy(float) for part in (table, *tables)], axis=-1)
+        values = np.stack([measured.to_numpy(float) for measured in (table, *tables)], axis=-1)
         whole = np.isfinite(values).all(axis=2)  # (rows, columns)
         icc = np.full(table.shape[1], np.nan)
         self.skipped_ = int(whole.any(axis=1).sum()) < LEAST_FOR_ICC
@@ -184,10 +185,10 @@ class RedundancyFilter(ColumnFilter):
         alike = np.abs(rho, out=rho) >= self.limit  # NaN, beside a constant column, is like nothing
         mask = np.zeros(table.shape[1], dtype=bool)
         blocked = np.zeros_like(mask)
-        for place in np.argsort(np.where(np.isnan(p), 2.0, p), kind="stable"):
-            if not blocked[place]:
-                mask[place] = True
-                blocked |= alike[place]
+        for column in np.argsort(np.where(np.isnan(p), 2.0, p), kind="stable"):
+            if not blocked[column]:
+                mask[column] = True
+                blocked |= alike[column]
         return self._keep(table, mask)
 
 
@@ -247,10 +248,10 @@ def _dealt(units: pd.Index, labels: np.ndarray, folds: int, seed: int) -> np.nda
     bilateral = np.unique(patients).size < patients.size
     kind = StratifiedGroupKFold if bilateral else StratifiedKFold
     dealt = np.zeros(labels.size, dtype=int)
-    parts = kind(folds, shuffle=True, random_state=seed).split(
+    splits = kind(folds, shuffle=True, random_state=seed).split(
         np.zeros((labels.size, 1)), labels, patients if bilateral else None
     )
-    for number, (_, out) in enumerate(parts):
+    for number, (_, out) in enumerate(splits):
         dealt[out] = number
     return dealt
 
@@ -282,11 +283,25 @@ def selection_steps(
     ]
 
 
-def selection_counts(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """How many features each fitted filter left, first to last."""
+@dataclass(frozen=True)
+class StepCount:
+    """Features that one fitted filter kept and dropped; see `ColumnFilter` and `RepeatFilter`."""
+
+    step: str
+    kept: int
+    dropped: int
+    last_resort: bool
+    skipped: bool = False
+
+    def to_json(self) -> dict[str, str | int | bool]:
+        """The object that is stored; `skipped` only where the step was."""
+        return {name: value for name, value in asdict(self).items() if name != "skipped" or value}
+
+
+def selection_counts(pipeline: Pipeline) -> list[StepCount]:
+    """Count the features that each fitted filter left, first to last."""
     return [
-        {"step": name, "kept": len(step.kept_), "dropped": step.dropped_, "last_resort": step.last_resort_}
-        | ({"skipped": True} if getattr(step, "skipped_", False) else {})
+        StepCount(name, len(step.kept_), step.dropped_, step.last_resort_, getattr(step, "skipped_", False))
         for name, step in pipeline.steps
         if isinstance(step, ColumnFilter)
     ]

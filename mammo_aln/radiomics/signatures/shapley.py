@@ -1,4 +1,4 @@
-"""What each selected feature adds to a patient's log-odds: Shapley values, exact where the model is linear.
+"""Shapley values: what each selected feature adds to a patient's log-odds, exact where the model is linear.
 
 Values are interventional: a feature that is left out is drawn from the background (training) rows. For a linear model
 that is `coefficient * (value - background mean)` (Lundberg and Lee 2017); for others it is estimated from orders of
@@ -46,8 +46,8 @@ def sampled_shapley(
         drawn = reference[rng.integers(0, len(reference), n)]
         for walk in (order, order[::-1]):
             stages = np.repeat(drawn[None], k + 1, axis=0)
-            for place, feature in enumerate(walk):
-                stages[place + 1 :, :, feature] = x[:, feature]
+            for step, feature in enumerate(walk):
+                stages[step + 1 :, :, feature] = x[:, feature]
             level = predict(stages.reshape(-1, k)).reshape(k + 1, n)
             values[:, walk] += np.diff(level, axis=0).T
     return values / (2 * orders)

@@ -1,9 +1,9 @@
-"""What a fitted signature leaves on disk: predictions with their facts, the features it chose, their stability."""
+"""Files of a fitted signature: predictions with their facts, the features it chose, their stability."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from mammo_aln.progress import say
 from mammo_aln.radiomics.signatures.classifiers import Floats, log_odds
 from mammo_aln.radiomics.signatures.clinical_model import odds_ratio_report
 from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic
-from mammo_aln.radiomics.signatures.learn import Learnt
+from mammo_aln.radiomics.signatures.learn import Frozen, Fusion, Learnt
 from mammo_aln.radiomics.signatures.nested import Nested, Rows, seed_of
-from mammo_aln.radiomics.signatures.selection import selection_counts
+from mammo_aln.radiomics.signatures.selection import StepCount, selection_counts
 from mammo_aln.radiomics.signatures.shapley import linear_shapley, sampled_shapley
 from mammo_aln.radiomics.signatures.stability import nogueira, resampled_selections
 from mammo_aln.settings import FitConfig
+
+SHAPLEY_ORDERS = 16
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,65 @@ class Signature:
 
 
 @dataclass(frozen=True)
+class FitFacts:
+    """Facts of the fit that predictions.json states of each signature.
+
+    Args:
+        run_id: of the signature.
+        fit_id: of the fit.
+        signature: its name.
+        cohort: the cohort's name.
+        splits: each test split's opening.
+        cohort_flow: steps from the patients' table to the scored rows.
+        fit: the settings.
+        notes: what a reader must know.
+    """
+
+    run_id: str
+    fit_id: str
+    signature: str
+    cohort: str
+    splits: dict[str, Any]
+    cohort_flow: list[dict[str, Any]]
+    fit: FitConfig
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that is stored."""
+        model = {"inputs": [self.signature], "backbone": "none (table of features)"}
+        shared = {name: value for name, value in vars(self).items() if name not in ("fit", "notes")}
+        return {**shared, "settings": {"model": model, "fit": asdict(self.fit)}, "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class SelectionStability:
+    """Nogueira's index of the selection with its 95 % limits, over resamples that keep so many features on average."""
+
+    nogueira: float
+    ci_low: float
+    ci_high: float
+    resamples: int
+    mean_features: float
+
+
+@dataclass(frozen=True)
+class SignatureFacts:
+    """What a signature is made of: its classifier, its nested AUC, and of a selection the counts and the stability."""
+
+    classifier: str
+    nested_auc: float | None
+    steps: tuple[StepCount, ...] = ()
+    features: int | None = None
+    stability: SelectionStability | None = None
+    fusion_weights: Mapping[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that is stored; what the signature does not have is left out."""
+        stored = asdict(self) | {"steps": [step.to_json() for step in self.steps] or None}
+        return {name: value for name, value in stored.items() if name == "nested_auc" or value is not None}
+
+
+@dataclass(frozen=True)
 class Written:
     """A signature's folder, its predictions as a table, and what figures need.
 
@@ -44,32 +105,34 @@ class Written:
         folder: where it was written.
         predictions: rows of predictions.csv, indexed by unit.
         tables: name -> table, as written beside the predictions.
+        facts: what it is made of.
+        notes: of predictions.json.
     """
 
     signature: Signature
     folder: Path
     predictions: pd.DataFrame
     tables: Mapping[str, pd.DataFrame]
+    facts: SignatureFacts
+    notes: tuple[str, ...]
 
 
 def write_signature(
     folder: Path,
     signature: Signature,
     rows: pd.DataFrame,
-    facts: dict[str, Any],
-    settings: FitConfig,
+    facts: FitFacts,
     *,
     seed: int,
     workers: int | None = None,
 ) -> Written:
-    """Write predictions.csv and .json, and the tables that tell how the signature is made.
+    """Write predictions.csv and .json, and the tables that show how the signature is made.
 
     Args:
-        folder: to be made.
+        folder: to be created.
         signature: the fitted signature.
         rows: patients to predict, with `patient_id`, `side`, `center`, `split`, `aln_status` and the features.
-        facts: what predictions.json says beside threshold and calibration.
-        settings: of the fit.
+        facts: of the fit.
         seed: of resampling.
         workers: processes of the resampling; by default one per core.
     """
@@ -78,60 +141,61 @@ def write_signature(
     if cross_validated:
         # training rows and predicted rows are the same patients in the same order
         logit, score = nested.logit, nested.score
-        threshold = {"value": nested.threshold, "rule": "youden, median of the outer folds", "split": "cv"}
-        calibration = {"method": "platt", "split": "cv", "note": "fitted in each outer fold; scores are their mean"}
+        frozen = Frozen(
+            {"method": "platt", "split": "cv", "note": "fitted in each outer fold; scores are their mean"},
+            {"value": nested.threshold, "rule": "youden, median of the outer folds", "split": "cv"},
+        )
     else:
-        logit, score = learnt.predict(rows), learnt.score(rows)
-        threshold, calibration = learnt.threshold, learnt.calibration
-    table = _prediction_table(rows, facts["run_id"], score, logit)
+        logit, score, frozen = learnt.predict(rows), learnt.score(rows), learnt.frozen
+    table = _prediction_table(rows, facts.run_id, score, logit)
     tables = {"classifiers": _classifiers(learnt, nested)}
-    about: dict[str, Any] = {"classifier": learnt.chosen, "nested_auc": nested.auc.get("procedure")}
+    about = SignatureFacts(learnt.chosen, nested.auc.get("procedure"))
     if isinstance(learnt.model, Pipeline):
-        found, more = _selection_tables(signature, learnt.model, settings, seed, workers)
-        tables, about = tables | found, about | more
+        stability = _stability(signature, learnt.model, facts.fit, seed, workers)
+        about = _selection_facts(about, learnt.model, stability)
+        tables |= _selection_tables(learnt.model, stability)
         tables["shap"] = _shapley(learnt.model, signature, rows, seed)
-    if isinstance(learnt.model, ClinicalLogistic):
+    elif isinstance(learnt.model, ClinicalLogistic):
         tables["odds_ratios"] = odds_ratios(learnt.model, signature)
-    if isinstance(learnt.model, dict):
-        about["fusion_weights"] = learnt.model["weights"]
+    else:
+        about = SignatureFacts(about.classifier, about.nested_auc, fusion_weights=learnt.model.weights)
     unseen = strangers(learnt.model, rows)
     for note in unseen:
         say(f"{signature.name}: {note}")
-    facts = facts | {"notes": [*facts.get("notes", []), *unseen]}
+    notes = (*facts.notes, *unseen)
     card = {"classifier": learnt.chosen, "signature": signature.name, "training_rows": int(signature.rows.labels.size)}
-    write_json(
-        folder / "predictions.json",
-        {
-            "schema_version": 1,
-            **facts,
-            "threshold": threshold,
-            "calibration": calibration,
-            "model_card": card,
-            "signature_facts": about,
-        },
-    )
+    stored = {
+        "schema_version": 1,
+        **facts.to_json(),
+        "notes": list(notes),
+        "threshold": frozen.threshold,
+        "calibration": frozen.calibration,
+        "model_card": card,
+        "signature_facts": about.to_json(),
+    }
+    write_json(folder / "predictions.json", stored)
     if not cross_validated:
-        tables["cross_validated"] = _out_of_fold(rows, signature, facts["run_id"])
-    for name, part in tables.items():
-        write_csv(folder / f"{name}.csv", part)
+        tables["cross_validated"] = _out_of_fold(rows, signature, facts.run_id)
+    for name, content in tables.items():
+        write_csv(folder / f"{name}.csv", content)
     write_csv(folder / "predictions.csv", table)
-    return Written(signature, folder, table.set_axis(rows.index, axis=0), tables)
+    return Written(signature, folder, table.set_axis(rows.index, axis=0), tables, about, notes)
 
 
-def strangers(model: Any, rows: pd.DataFrame) -> list[str]:
-    """What rows to predict hold that training did not, per split: levels of clinical features, centres of ComBat."""
-    if isinstance(model, dict):
-        return [note for part in model["parts"].values() for note in strangers(part.model, rows)]
+def strangers(model: Pipeline | ClinicalLogistic | Fusion, rows: pd.DataFrame) -> list[str]:
+    """Name, per split, what training lacked of the rows to predict: levels of clinical features, ComBat's centres."""
+    if isinstance(model, Fusion):
+        return [note for member in model.members.values() for note in strangers(member.model, rows)]
     notes = []
-    for split, part in rows.groupby("split", sort=False):
+    for split, patients in rows.groupby("split", sort=False):
         if isinstance(model, ClinicalLogistic):
             notes += [
                 f"{count} patients of {split} have a level of {name} that training does not hold; it counts as the"
                 " commonest"
-                for name, count in model.table_.unknown(part).items()
+                for name, count in model.table_.unknown(patients).items()
             ]
         elif "combat" in model.named_steps:
-            count = model.named_steps["combat"].strangers(part.index)
+            count = model.named_steps["combat"].strangers(patients.index)
             notes += [f"{count} patients of {split} are of centres unknown to ComBat; unchanged"] if count else []
     return notes
 
@@ -165,47 +229,50 @@ def _classifiers(learnt: Learnt, nested: Nested) -> pd.DataFrame:
     return table.sort_values("inner_auc", ascending=False, kind="stable")
 
 
-def _selection_tables(
+def _stability(
     signature: Signature, model: Pipeline, settings: FitConfig, seed: int, workers: int | None
-) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
-    selection, rows = model[:-1], signature.rows
-    lasso = model.named_steps["lasso"]
-    p_values = model.named_steps["rank_test"].p_values_
+) -> pd.DataFrame | None:
+    """Features kept on resampled patients, as `resampled_selections` gives them; None where none are asked for."""
+    if not settings.stability_resamples:
+        return None
+    rows = signature.rows
+    return resampled_selections(
+        model[:-1],
+        rows.table[list(signature.columns)],
+        rows.labels,
+        rows.groups,
+        resamples=settings.stability_resamples,
+        seed=seed_of(seed, 4),
+        workers=workers,
+    )
+
+
+def _selection_facts(about: SignatureFacts, model: Pipeline, drawn: pd.DataFrame | None) -> SignatureFacts:
+    stability = None
+    if drawn is not None:
+        index, mean_features = nogueira(drawn.to_numpy()), float(drawn.sum(axis=1).mean())
+        stability = SelectionStability(index.value, index.low, index.high, len(drawn), mean_features)
+    steps = tuple(selection_counts(model[:-1]))
+    return SignatureFacts(about.classifier, about.nested_auc, steps, len(model.named_steps["lasso"].kept_), stability)
+
+
+def _selection_tables(model: Pipeline, drawn: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
+    lasso, classifier = model.named_steps["lasso"], model.named_steps["classifier"]
     coefficient = dict(zip(lasso.names_, lasso.path_.coefficients[lasso.at_], strict=True))
     table = pd.DataFrame({"feature": lasso.kept_})
-    table["p_mann_whitney"] = table["feature"].map(p_values)
+    table["p_mann_whitney"] = table["feature"].map(model.named_steps["rank_test"].p_values_)
     table["lasso_coefficient"] = table["feature"].map(coefficient)
-    classifier = model.named_steps["classifier"]
     if hasattr(classifier, "coef_"):
         table["classifier_coefficient"] = np.ravel(classifier.coef_)
-    about: dict[str, Any] = {"steps": selection_counts(selection), "features": len(lasso.kept_)}
     tables = {"selection": table, "lasso": lasso.curve_}
-    if settings.stability_resamples:
-        features = rows.table[list(signature.columns)]
-        drawn = resampled_selections(
-            selection,
-            features,
-            rows.labels,
-            rows.groups,
-            resamples=settings.stability_resamples,
-            seed=seed_of(seed, 4),
-            workers=workers,
-        )
+    if drawn is not None:
         frequency = drawn.mean()
-        index = nogueira(drawn.to_numpy())
-        about["stability"] = {
-            "nogueira": index.value,
-            "ci_low": index.low,
-            "ci_high": index.high,
-            "resamples": settings.stability_resamples,
-            "mean_features": float(drawn.sum(axis=1).mean()),
-        }
         table["selection_frequency"] = table["feature"].map(frequency)
-        chosen = frequency[frequency > 0].sort_values(ascending=False, kind="stable")
+        ever = frequency[frequency > 0].sort_values(ascending=False, kind="stable")
         tables["stability"] = pd.DataFrame(
-            {"feature": chosen.index, "frequency": chosen.to_numpy(), "selected": chosen.index.isin(lasso.kept_)}
+            {"feature": ever.index, "frequency": ever.to_numpy(), "selected": ever.index.isin(lasso.kept_)}
         )
-    return tables, about
+    return tables
 
 
 def _shapley(model: Pipeline, signature: Signature, rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -218,7 +285,7 @@ def _shapley(model: Pipeline, signature: Signature, rows: pd.DataFrame, seed: in
         values, method = linear_shapley(np.ravel(classifier.coef_), explained, background), "exact (linear)"
     else:
         values = sampled_shapley(
-            lambda z: log_odds(classifier, z), explained, background, orders=16, seed=seed_of(seed, 5)
+            lambda z: log_odds(classifier, z), explained, background, orders=SHAPLEY_ORDERS, seed=seed_of(seed, 5)
         )
         method = "sampled orders"
     names = list(explained.columns)

@@ -1,4 +1,4 @@
-"""How stable a selection is: frequencies over resampled patients, and the index of Nogueira et al."""
+"""Stability of a selection: frequencies over resampled patients, and the index of Nogueira et al."""
 
 from __future__ import annotations
 
@@ -47,10 +47,9 @@ def nogueira(chosen: ArrayLike, level: float = 0.95) -> Stability:
     if m < 2 or chance <= 0:
         return Stability(math.nan, math.nan, math.nan, math.nan)
     value = 1.0 - m / (m - 1) * float(np.mean(share * (1 - share))) / chance
-    # each set's contribution
-    part = z @ share / d - size * mean / d**2 + value / 2 * (2 * size * mean / d**2 - size / d - mean / d + 1)
-    part = part / chance
-    variance = 4.0 / m**2 * float(np.sum((part - part.mean()) ** 2))
+    influence = z @ share / d - size * mean / d**2 + value / 2 * (2 * size * mean / d**2 - size / d - mean / d + 1)
+    influence = influence / chance  # of each set
+    variance = 4.0 / m**2 * float(np.sum((influence - influence.mean()) ** 2))
     half = float(stats.norm.ppf(0.5 + level / 2)) * math.sqrt(variance)
     return Stability(value, value - half, min(1.0, value + half), variance)
 
@@ -65,7 +64,7 @@ def resampled_selections(
     seed: int,
     workers: int | None = None,
 ) -> pd.DataFrame:
-    """Features that the selection keeps on bootstrap samples of patients, as a (resamples, columns) table of 0 and 1.
+    """Repeat the selection on bootstrap samples of patients: a (resamples, columns) table of 1 (kept) and 0.
 
     The steps that look at the outcome are repeated (rank test, redundancy, LASSO); those before them are kept as fitted
     on all rows, and the LASSO keeps the share of its largest penalty that cross-validation chose there.
@@ -85,7 +84,7 @@ def resampled_selections(
     ready = pipeline[:first].transform(table)
     fixed = clone(pipeline[first:])
     fixed.set_params(lasso__penalty_share=pipeline.named_steps["lasso"].penalty_share_)
-    place = {name: number for number, name in enumerate(table.columns)}
+    column_of = {name: number for number, name in enumerate(table.columns)}
     rows_of = [np.flatnonzero(member == number) for number in range(names.size)]
     samples = []
     for _ in range(resamples):
@@ -93,12 +92,12 @@ def resampled_selections(
         while not 1 < labels[rows].sum() < rows.size - 1:
             rows = np.concatenate([rows_of[number] for number in rng.integers(0, names.size, names.size)])
         samples.append(rows)
-    found = np.zeros((resamples, table.shape[1]), dtype=np.int8)
+    kept = np.zeros((resamples, table.shape[1]), dtype=np.int8)
     run = Parallel(n_jobs=workers or usable_cores(), return_as="generator", batch_size=SAMPLES_AT_ONCE)
     with threadpool_limits(1):  # as in the processes that joblib starts
-        for sample, kept in enumerate(run(delayed(_kept)(fixed, ready, labels, rows) for rows in samples)):
-            found[sample, [place[name] for name in kept]] = 1
-    return pd.DataFrame(found, columns=table.columns)
+        for sample, names_kept in enumerate(run(delayed(_kept)(fixed, ready, labels, rows) for rows in samples)):
+            kept[sample, [column_of[name] for name in names_kept]] = 1
+    return pd.DataFrame(kept, columns=table.columns)
 
 
 def _kept(selection: Pipeline, table: pd.DataFrame, labels: np.ndarray, rows: np.ndarray) -> list[str]:
