@@ -1,0 +1,1 @@
+"""Measurements that docs/benchmarks.md reports: `python -m benchmarks` lists them."""

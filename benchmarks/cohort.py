@@ -72,8 +72,8 @@ def write_bench_cohort(
         dataset.PatientID = name
         dataset.save_as(dicom / f"{name}.dcm", enforce_file_format=True)
         patients.append({"patient_id": name, "center": "center_a", "aln_status": number % 2})
-        place = {"path": f"dicom/{name}.dcm", "laterality": side, "view": "MLO"}
-        listed.append({"image_id": name, "patient_id": name, **place})
+        location = {"path": f"dicom/{name}.dcm", "laterality": side, "view": "MLO"}
+        listed.append({"image_id": name, "patient_id": name, **location})
         for region, box in boxes.items():
             edges = dict(zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True))
             regions.append({"image_id": name, "region": region, **edges})
@@ -82,3 +82,22 @@ def write_bench_cohort(
     pd.DataFrame(regions).to_csv(folder / "regions.csv", index=False)
     (folder / "cohort.yaml").write_text(yaml.safe_dump({"name": folder.name}))
     return folder
+
+
+def build_store(
+    cohort: Path,
+    store: Path,
+    *,
+    strategy: str,
+    size_px: int = 256,
+    auxiliary: tuple[str, ...] = ("axilla",),
+    outcome: bool = True,
+    workers: int | None = None,
+) -> None:
+    """Build the crops of a cohort that the store lacks."""
+    from mammo_aln.cohort.tables import read_cohort
+    from mammo_aln.crops.build import build_crops
+    from mammo_aln.settings import CropConfig, PixelConfig
+
+    crop = CropConfig(strategy=strategy, size_px=size_px, auxiliary=auxiliary)
+    build_crops(read_cohort(cohort, outcome=outcome), PixelConfig(), crop, store=store, workers=workers)

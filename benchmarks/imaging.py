@@ -1,273 +1,293 @@
-"""The pixel path beside its floor and its peers, each pair measured in one run: build, memory, index, reading, growth.
-
-python -m benchmarks imaging [ROW ...] [--folder DIR]
-
-ROW: build memory index read growth (all by default). Takes about 15 minutes on two cores and 6 GB of disk in the folder
-(a temporary one by default). The peer of `read` needs `pip install monai`.
-"""
+"""The pixel path beside its floor and its peers, each pair measured in one run."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import multiprocessing
-import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.cohort import SYNTAXES, write_bench_cohort
+from benchmarks.cohort import SYNTAXES, build_store, write_bench_cohort
 from benchmarks.imaging_peers import monai_dataset, only_decode, pydicom_decoders_only, pydicom_throughout
-from benchmarks.notes import machine, replace_section
-from mammo_aln.machine.signals import end_with_parent
+from benchmarks.page import ROOT, Section, table
+from benchmarks.rounds import Times, clocked, in_turn
+from mammo_aln.machine.pool import results_of
 
 PROCESSES = 2
 ROWS, COLUMNS = 4096, 3328
-IMAGES, PEER_IMAGES = 64, 32
-ROUNDS = 3
-HEADERS = 20_000
-CROPS, READS = 2_000, 20_000
-GROWTH = (100, 1_000, 10_000)
 IMAGE_BYTES = 2 * ROWS * COLUMNS
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Wall time of one call in seconds."""
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
+@contextlib.contextmanager
+def work_folder(parent: Path | None) -> Iterator[Path]:
+    """A temporary folder, on the disk of `parent` where one is named."""
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        yield Path(folder)
 
 
-def medians(rounds: int, **works: Callable[[], object]) -> dict[str, float]:
-    """Median wall time of each work, the works taking turns so that a drifting machine favours none."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            times[name].append(timed(work))
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
+def in_two_processes(work: Callable[[Path], object], paths: Sequence[Path]) -> None:
+    """Run a peer's work as ours runs: in spawned processes, one file a task."""
+    for _ in results_of(work, paths, PROCESSES, few=0):
+        pass
 
 
-def in_two_processes(function: Callable[[Path], object], paths: Iterable[Path]) -> None:
-    """The peers' pool, like ours: spawned, one file a task."""
-    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), end_with_parent) as pool:
-        for _ in pool.map(function, paths):
-            pass
+def build_anew(cohort: Path, strategy: str) -> None:
+    """Build into an empty store."""
+    shutil.rmtree(cohort / ".crops", ignore_errors=True)
+    build_store(cohort, cohort / ".crops", strategy=strategy, workers=PROCESSES)
 
 
-def build_here(cohort: Path, strategy: str, workers: int = PROCESSES) -> None:
-    """Our build into an empty store."""
-    from mammo_aln.cohort.tables import read_cohort
-    from mammo_aln.crops.build import build_crops
-    from mammo_aln.settings import CropConfig, PixelConfig
-
-    store = cohort / ".crops"
-    shutil.rmtree(store, ignore_errors=True)
-    build_crops(read_cohort(cohort), PixelConfig(), CropConfig(strategy=strategy), store=store, workers=workers)
-
-
-def bench_build(folder: Path) -> list[str]:
-    """All four crops of two regions."""
-    cohort = write_bench_cohort(folder / "build", ROWS, COLUMNS, IMAGES)
-    paths = sorted((cohort / "dicom").iterdir())
-    for path in paths:  # into the page cache
-        path.read_bytes()
-    two = medians(ROUNDS, ours=lambda: build_here(cohort, "all"), floor=lambda: in_two_processes(only_decode, paths))
-    few = paths[:PEER_IMAGES]  # whole turns of the four syntaxes; a peer takes a second and more an image
-    peers = {
-        name: timed(lambda work=work: in_two_processes(work, few)) / len(few)
-        for name, work in (("voi", pydicom_throughout), ("decoders", pydicom_decoders_only))
-    }
-    ours, floor = (two[name] / IMAGES for name in ("ours", "floor"))
-    shutil.rmtree(cohort)
-    return [
-        f"{IMAGES} MLO views of {ROWS} x {COLUMNS}, 12 bit, {', '.join(SYNTAXES)} in equal parts, files in the page "
-        f"cache; eight crops (four strategies x primary, axilla) an image; {PROCESSES} processes; ours and floor: "
-        f"median of {ROUNDS} rounds in turn; the peers: one pass over {PEER_IMAGES} of the files; starting "
-        "the processes counts.",
-        "",
-        "| build | ms an image | images/s | ours is |",
-        "|---|---|---|---|",
-        f"| ours, into the store | {1e3 * ours:.0f} | {1 / ours:.1f} | |",
-        f"| floor: read and decode with imagecodecs, nothing else | {1e3 * floor:.0f} | {1 / floor:.1f} "
-        f"| {ours / floor:.2f}x its time (at most 1.3) |",
-        f"| pydicom's decoders and VOI, one pass per strategy | {1e3 * peers['voi']:.0f} | {1 / peers['voi']:.1f} "
-        f"| {peers['voi'] / ours:.1f}x faster (at least 6) |",
-        f"| pydicom's decoders alone, the rest ours, one pass per strategy | {1e3 * peers['decoders']:.0f} "
-        f"| {1 / peers['decoders']:.1f} | {peers['decoders'] / ours:.1f}x faster |",
-    ]
+def measured_apart(function: str, *words: object) -> list[float]:
+    """Numbers that a function of this module prints in a process of its own."""
+    code = f"import sys; from benchmarks.imaging import {function}; {function}(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, *map(str, words)]
+    shown = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
+    return [float(number) for number in shown.split()]
 
 
 def status_mb(field: str, process: int | str | None = "self") -> float:
-    """A line of a process's status file (VmRSS, VmHWM) in MB; of this one by default."""
+    """A line of a process's status file (VmRSS, VmHWM) in MB."""
     line = next(line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def worker_memory(idle: Path, busy: Path) -> None:
-    """In a process of its own: what a pool's worker holds after small images, and its peak over large ones."""
-    from mammo_aln.cohort.tables import read_cohort
-    from mammo_aln.crops import parallel
-    from mammo_aln.crops.job import CropJob
-    from mammo_aln.crops.regions import linked_groups, plan_crops
-    from mammo_aln.crops.store.held import Held
-    from mammo_aln.settings import CropConfig, PixelConfig
+def build(images: int = 64, peer_images: int = 32, rounds: int = 3, folder: Path | None = None) -> Section:
+    """Building all four crops of two regions, against bare decoding and pydicom.
 
-    crop = CropConfig(strategy="all")
-    parallel.begin(CropJob(PixelConfig(), crop, busy / ".crops"))
-    for group in linked_groups(plan_crops(read_cohort(idle), crop).images):
-        assert not parallel.work(parallel.Step(group, Held())).failures
-    groups = linked_groups(plan_crops(read_cohort(busy), crop).images)
+    Args:
+        images: large mammograms.
+        peer_images: as many of them for pydicom, which takes a second and more an image.
+        rounds: rounds in turn.
+        folder: where the temporary files lie.
+    """
+    with work_folder(folder) as root:
+        cohort = write_bench_cohort(root / "build", ROWS, COLUMNS, images)
+        paths = sorted((cohort / "dicom").iterdir())
+        for path in paths:  # into the page cache
+            path.read_bytes()
+        few = paths[:peer_images]  # whole turns of the four syntaxes
+        ours, floor = in_turn(
+            rounds,
+            partial(clocked, partial(build_anew, cohort, "all")),
+            partial(clocked, partial(in_two_processes, only_decode, paths)),
+            warm_up=False,
+        )
+        voi, decoders = in_turn(
+            1,
+            *(
+                partial(clocked, partial(in_two_processes, work, few))
+                for work in (pydicom_throughout, pydicom_decoders_only)
+            ),
+            warm_up=False,
+        )
+    ours, floor, voi, decoders = ours.each(images), floor.each(images), voi.each(len(few)), decoders.each(len(few))
+
+    def row(name: str, times: Times, compared: str = "") -> list[str]:
+        return [name, times.words(1e-3, 0), f"{1 / times.median:.1f}", compared]
+
+    rows = [
+        row("ours, into the store", ours),
+        row(
+            "floor: read and decode with imagecodecs, nothing else",
+            floor,
+            f"{ours.median / floor.median:.2f}x its time (at most 1.3)",
+        ),
+        row(
+            "pydicom's decoders and VOI, one pass per strategy",
+            voi,
+            f"{voi.median / ours.median:.1f}x faster (at least 6)",
+        ),
+        row(
+            "pydicom's decoders alone, the rest ours, one pass per strategy",
+            decoders,
+            f"{decoders.median / ours.median:.1f}x faster",
+        ),
+    ]
+    about = (
+        f"{images} MLO views of {ROWS} x {COLUMNS}, 12 bit, {', '.join(SYNTAXES)} in equal parts, files in the page "
+        f"cache; eight crops (four strategies x primary, axilla) an image; {PROCESSES} processes; ours and floor: "
+        f"median (range) of {rounds} rounds in turn; the peers: one pass over {len(few)} of the files; starting the "
+        "processes counts"
+    )
+    return Section("Pixel path: building crops", about, table(["build", "ms an image", "images/s", "ours is"], rows))
+
+
+def memory(images: int = 24, folder: Path | None = None) -> Section:
+    """Peak memory of one process that builds crops, above itself idle.
+
+    Args:
+        images: large mammograms of each syntax.
+        folder: where the temporary files lie.
+    """
+    mixes = {**{name: (name,) for name in SYNTAXES}, "all four in turn": tuple(SYNTAXES)}
+    rows = []
+    with work_folder(folder) as root:
+        idle = write_bench_cohort(root / "idle", 256, 208, 16)
+        for name, syntaxes in mixes.items():
+            busy = write_bench_cohort(root / "busy", ROWS, COLUMNS, images, syntaxes)
+            (megabytes,) = measured_apart("print_peak", idle, busy)
+            rows.append([name, f"{megabytes:.0f}", f"{megabytes * 1e6 / IMAGE_BYTES:.2f}"])
+            shutil.rmtree(busy)
+    header = ["files", "peak above idle, MB", f"in uncompressed images ({IMAGE_BYTES / 1e6:.1f} MB; under 4)"]
+    return Section("Pixel path: memory of a worker", f"{images} images, one process", table(header, rows))
+
+
+def print_peak(idle: str, busy: str) -> None:
+    """Print the peak over large images, in MB above what the process holds after small ones."""
+    build_store(Path(idle), Path(busy) / ".crops", strategy="all", workers=1)
     before = status_mb("VmRSS")
-    for group in groups:
-        assert not parallel.work(parallel.Step(group, Held())).failures
+    build_store(Path(busy), Path(busy) / ".crops", strategy="all", workers=1)
     print(status_mb("VmHWM") - before)
 
 
-def bench_memory(folder: Path) -> list[str]:
-    """Peak of one worker, above itself idle."""
-    idle = write_bench_cohort(folder / "idle", 256, 208, 16)
-    lines = ["| files | peak of a worker above idle, MB | in uncompressed images (27.3 MB; under 4) |", "|---|---|---|"]
-    for name, syntaxes in {**{name: (name,) for name in SYNTAXES}, "all four in turn": tuple(SYNTAXES)}.items():
-        busy = write_bench_cohort(folder / "busy", ROWS, COLUMNS, 24, syntaxes)
-        words = [sys.executable, __file__, "--worker-memory", str(idle), str(busy)]
-        megabytes = float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-        lines.append(f"| {name} | {megabytes:.0f} | {megabytes * 1e6 / IMAGE_BYTES:.2f} |")
-        shutil.rmtree(busy)
-    return lines
+def index(headers: int = 20_000, rounds: int = 3, folder: Path | None = None) -> Section:
+    """`index` of many headers, against pydicom.
 
-
-def bench_index(folder: Path) -> list[str]:
-    """`index` of many headers."""
+    Args:
+        headers: files.
+        rounds: rounds in turn.
+        folder: where the temporary files lie.
+    """
     import pydicom
 
     from mammo_aln.cohort.index import index_folder
 
-    few = write_bench_cohort(folder / "few", 64, 52, 4, ("raw",))
-    dicom = folder / "headers"
-    dicom.mkdir()
-    sources = sorted((few / "dicom").iterdir())
-    originals = [(path.read_bytes(), pydicom.dcmread(path).SOPInstanceUID.encode()) for path in sources]
-    for number in range(HEADERS):
-        whole, uid = originals[number % len(originals)]
-        (dicom / f"{number:06d}.dcm").write_bytes(whole.replace(uid, uid[:-6] + f"{number:06d}".encode()))
-    paths = sorted(dicom.iterdir())
+    with work_folder(folder) as root:
+        sources = sorted((write_bench_cohort(root / "few", 64, 52, 4, ("raw",)) / "dicom").iterdir())
+        originals = [(path.read_bytes(), pydicom.dcmread(path).SOPInstanceUID.encode()) for path in sources]
+        dicom = root / "headers"
+        dicom.mkdir()
+        for number in range(headers):
+            whole, uid = originals[number % len(originals)]
+            (dicom / f"{number:06d}.dcm").write_bytes(whole.replace(uid, uid[:-6] + f"{number:06d}".encode()))
+        paths = sorted(dicom.iterdir())
 
-    def peer() -> None:
-        for path in paths:
-            pydicom.dcmread(path, stop_before_pixels=True)
+        def peer() -> None:
+            for path in paths:
+                pydicom.dcmread(path, stop_before_pixels=True)
 
-    def ours() -> None:
-        shutil.rmtree(folder / "indexed", ignore_errors=True)
-        index_folder(dicom, folder / "indexed")
+        def ours() -> None:
+            shutil.rmtree(root / "indexed", ignore_errors=True)
+            index_folder(dicom, root / "indexed")
 
-    two = medians(ROUNDS, ours=ours, peer=peer)
-    return [
-        f"{HEADERS} headers, files in the page cache, median of {ROUNDS} rounds in turn.",
-        "",
-        "| | seconds | headers/s |",
-        "|---|---|---|",
-        f"| `index`, tables written | {two['ours']:.1f} | {HEADERS / two['ours']:.0f} |",
-        "| pydicom `dcmread(stop_before_pixels=True)`, one process "
-        f"| {two['peer']:.1f} | {HEADERS / two['peer']:.0f} |",
-        "",
-        f"{two['peer'] / two['ours']:.1f}x faster (at least 4).",
+        times = in_turn(rounds, partial(clocked, ours), partial(clocked, peer), warm_up=False)
+    names = ("`index`, tables written", "pydicom `dcmread(stop_before_pixels=True)`, one process")
+    rows = [
+        [name, seconds.words(), f"{headers / seconds.median:.0f}"] for name, seconds in zip(names, times, strict=True)
     ]
+    return Section(
+        "Pixel path: indexing headers",
+        f"{headers} headers, files in the page cache, median (range) of {rounds} rounds in turn",
+        [
+            *table(["", "seconds", "headers/s"], rows),
+            "",
+            f"{times[1].median / times[0].median:.1f}x faster (at least 4).",
+        ],
+    )
 
 
-def bench_read(folder: Path) -> list[str]:
-    """Random access to stored crops as float tensors."""
+def read(crops: int = 2_000, reads: int = 20_000, rounds: int = 7, folder: Path | None = None) -> Section:
+    """Random reads of stored crops as float tensors, against memory and MONAI.
+
+    Args:
+        crops: crops of 256 x 256.
+        reads: random reads a round.
+        rounds: rounds in turn.
+        folder: where the temporary files lie.
+    """
     import torch
 
-    from mammo_aln.crops.store.records import CropRecord
     from mammo_aln.crops.store.store import CropStore, SegmentWriter, display_values
-    from mammo_aln.crops.window import Window
 
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 65536, (CROPS, 256, 256), dtype=np.uint16)
-    writer = SegmentWriter(folder / "store")
-    for number, picture in enumerate(pictures):
-        record = CropRecord(str(number), "", "whole_breast", Window(0, 0, 256, 256), None, 1.0, 0.0, (), 256)
-        writer.append([], [(record, picture)])
-    writer.close()
-    store = CropStore(folder / "store")
-    order = rng.integers(0, CROPS, READS)
-    keys = [str(number) for number in order]
-
-    def from_store() -> None:
-        for key in keys:
-            torch.from_numpy(store.read_values(key))
-
-    def from_memory() -> None:
-        for number in order:
-            torch.from_numpy(display_values(pictures[number]))
-
+    pictures = rng.integers(0, 65536, (crops, 256, 256), dtype=np.uint16)
+    order = rng.integers(0, crops, reads)
     torch.set_num_threads(1)
-    from_store()
-    two = medians(7, ours=from_store, floor=from_memory)
-    lines = [
-        f"{READS} random reads among {CROPS} crops of 256 x 256 as float32 tensors, one process, median of 7 rounds in "
-        "turn.",
-        "",
-        "| | microseconds a crop | ours is |",
-        "|---|---|---|",
-        f"| crop store, memory-mapped | {two['ours'] / READS * 1e6:.1f} | |",
-        f"| same conversion from an array in memory | {two['floor'] / READS * 1e6:.1f} "
-        f"| {two['ours'] / two['floor']:.2f}x its time (at most 1.4) |",
-    ]
-    if find_spec("monai") is None:
-        return [*lines, "| MONAI `PersistentDataset` | not run: `pip install monai` | |"]
-    files = []
-    for number, picture in enumerate(pictures):
-        files.append({"image": folder / f"{number}.npy"})
-        np.save(files[-1]["image"], picture)
-    cached = monai_dataset(files, folder / "monai")
-    for number in range(CROPS):
-        cached[number]
-    some = order[: READS // 10]
+    with work_folder(folder) as root:
+        writer = SegmentWriter(root / "store")
+        for number, picture in enumerate(pictures):
+            writer.append([], [({"kind": "crop", "key": str(number)}, picture)])
+        writer.close()
+        store = CropStore(root / "store")
 
-    def from_monai() -> None:
-        for number in some:
-            cached[int(number)]
+        def from_store() -> None:
+            for number in order:
+                torch.from_numpy(store.read_values(str(number)))
 
-    peer = medians(3, peer=from_monai)["peer"] / len(some)
-    return [
-        *lines,
-        f"| MONAI `PersistentDataset`, filled, dictionary transforms | {peer * 1e6:.0f} "
-        f"| {peer / (two['ours'] / READS):.0f}x faster (at least 12) |",
-    ]
+        def from_memory() -> None:
+            for number in order:
+                torch.from_numpy(display_values(pictures[number]))
 
-
-def bench_growth(folder: Path) -> list[str]:
-    """Time and memory as the cohort grows."""
-    lines = [
-        "| images (512 x 416) | seconds | ms an image | peak of this process, MB | of a worker, MB |",
-        "|---|---|---|---|---|",
-    ]
-    for images in GROWTH:
-        cohort = write_bench_cohort(folder / f"growth{images}", 512, 416, images)
-        words = [sys.executable, __file__, "--build", str(cohort)]
-        seconds, own, worker = map(
-            float, subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+        ours, floor = (
+            times.each(reads) for times in in_turn(rounds, partial(clocked, from_store), partial(clocked, from_memory))
         )
-        lines.append(f"| {images} | {seconds:.1f} | {seconds / images * 1e3:.2f} | {own:.0f} | {worker:.0f} |")
-        shutil.rmtree(cohort)
-    return ["fixed_5cm of primary and axilla, two processes, their start included.", "", *lines]
+        rows = [
+            ["crop store, memory-mapped", ours.words(1e-6), ""],
+            [
+                "same conversion from an array in memory",
+                floor.words(1e-6),
+                f"{ours.median / floor.median:.2f}x its time (at most 1.4)",
+            ],
+            ["MONAI `PersistentDataset`", "not run: `pip install monai`", ""],
+        ]
+        if find_spec("monai") is not None:
+            files = [{"image": root / f"{number}.npy"} for number in range(crops)]
+            for file, picture in zip(files, pictures, strict=True):
+                np.save(file["image"], picture)
+            cached = monai_dataset(files, root / "monai")
+            some = order[: reads // 10]
+
+            def from_monai() -> None:
+                for number in some:
+                    cached[int(number)]
+
+            for number in range(crops):
+                cached[number]
+            peer = in_turn(3, partial(clocked, from_monai), warm_up=False)[0].each(len(some))
+            rows[-1] = [
+                "MONAI `PersistentDataset`, filled, dictionary transforms",
+                peer.words(1e-6, 0),
+                f"{peer.median / ours.median:.0f}x faster (at least 12)",
+            ]
+    about = (
+        f"{reads} random reads among {crops} crops of 256 x 256 as float32 tensors, one process, median (range) of "
+        f"{rounds} rounds in turn"
+    )
+    return Section("Pixel path: reading crops", about, table(["", "microseconds a crop", "ours is"], rows))
 
 
-def build_measured(cohort: Path) -> None:
-    """In a process of its own: seconds, own peak and the largest worker's peak.
+def growth(images: tuple[int, ...] = (100, 1_000, 10_000), folder: Path | None = None) -> Section:
+    """Time and memory of building as the cohort grows.
 
-    Workers are asked while they live: what the system tells of ended children counts their parent's size, too.
+    Args:
+        images: sizes of the cohorts.
+        folder: where the temporary files lie.
+    """
+    rows = []
+    with work_folder(folder) as root:
+        for count in images:
+            cohort = write_bench_cohort(root / f"growth{count}", 512, 416, count)
+            seconds, own, worker = measured_apart("print_growth", cohort)
+            rows.append([count, f"{seconds:.1f}", f"{seconds / count * 1e3:.2f}", f"{own:.0f}", f"{worker:.0f}"])
+            shutil.rmtree(cohort)
+    header = ["images (512 x 416)", "seconds", "ms an image", "peak of this process, MB", "of a worker, MB"]
+    about = "fixed_5cm of primary and axilla, two processes, their start included"
+    return Section("Pixel path: growth", about, table(header, rows))
+
+
+def print_growth(cohort: str) -> None:
+    """Print seconds, own peak and the largest worker's peak.
+
+    Workers are asked while they live: the system's account of ended children counts their parent's size, too.
     """
     peak_mb = 0.0
     ended = threading.Event()
@@ -281,44 +301,7 @@ def build_measured(cohort: Path) -> None:
 
     watching = threading.Thread(target=watch)
     watching.start()
-    seconds = timed(lambda: build_here(cohort, "fixed_5cm"))
+    seconds = clocked(partial(build_anew, Path(cohort), "fixed_5cm"))
     ended.set()
     watching.join()
     print(seconds, status_mb("VmHWM"), peak_mb)
-
-
-BENCHES = {
-    "build": (bench_build, "Pixel path: building crops"),
-    "memory": (bench_memory, "Pixel path: memory of a worker"),
-    "index": (bench_index, "Pixel path: indexing headers"),
-    "read": (bench_read, "Pixel path: reading crops"),
-    "growth": (bench_growth, "Pixel path: growth"),
-}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rows", nargs="*", choices=[*BENCHES, []], help="which (all by default)")
-    parser.add_argument("--folder", type=Path, help="where files are made (a temporary folder by default)")
-    parser.add_argument("--worker-memory", nargs=2, type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.worker_memory:
-        worker_memory(*given.worker_memory)
-        return
-    if given.build:
-        build_measured(given.build)
-        return
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    notes = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
-    for row in given.rows or BENCHES:
-        bench, title = BENCHES[row]
-        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            lines = bench(Path(folder))
-        text = "\n".join([f"`python -m benchmarks imaging {row}`. {machine()}.", "", *lines])
-        print(text, flush=True)
-        replace_section(notes, title, text)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What the pixel path is measured against: bare decoding, and pydicom with one pass over the file per strategy."""
+"""Peers of the pixel path: bare decoding, and pydicom with one pass over the file per strategy."""
 
 from __future__ import annotations
 

@@ -1,29 +1,27 @@
-"""Radiomics: seconds per region against the libraries that install with plain pip, and the IBSI table.
-
-Writes two sections of docs/benchmarks.md. Every library computes first order, shape, GLCM, GLRLM, GLSZM and NGTDM (and
-GLDZM, NGLDM where it has them), 32 grey levels, one process, one thread; the best of several runs in one go.
-"""
+"""Radiomics: seconds per region against other libraries, and conformity to IBSI."""
 
 from __future__ import annotations
 
 import csv
 import importlib.util
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from threadpoolctl import threadpool_limits
 
-from benchmarks.notes import machine, replace_section
+from benchmarks.page import ROOT, Section, table
+from benchmarks.rounds import in_turn
 from mammo_aln.radiomics.extraction.features import radiomic_features
 from mammo_aln.settings import RadiomicsConfig
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "benchmarks.md"
+REFERENCE = ROOT.parent / "shared/data/ibsi/ibsi_1_reference_values_digital_phantom.csv"
 Case = tuple[np.ndarray, np.ndarray, tuple[float, ...]]
 
 
@@ -59,7 +57,7 @@ def by_mirp(case: Case) -> Callable[[], int]:
     families = ["statistics", "cm", "rlm", "szm", "dzm", "ngtdm", "ngldm"]
 
     def run() -> int:
-        table = mirp.extract_features(
+        features = mirp.extract_features(
             image=image,
             mask=region.astype(int),
             by_slice=flat,
@@ -69,7 +67,7 @@ def by_mirp(case: Case) -> Callable[[], int]:
             base_discretisation_n_bins=32,
             base_feature_families=families,
         )[0]
-        return sum(name.split("_")[0] in ("stat", "cm", "rlm", "szm", "dzm", "ngt", "ngl") for name in table.columns)
+        return sum(name.split("_")[0] in ("stat", "cm", "rlm", "szm", "dzm", "ngt", "ngl") for name in features.columns)
 
     return run
 
@@ -80,8 +78,8 @@ def by_flash(case: Case) -> Callable[[], int]:
 
     array, mask, spacing = case
     image, region = sitk.GetImageFromArray(array), sitk.GetImageFromArray(mask.astype(np.uint8))
-    for one in (image, region):
-        one.SetSpacing(tuple(spacing)[::-1])
+    for volume in (image, region):
+        volume.SetSpacing(tuple(spacing)[::-1])
     extractor = featureextractor.RadiomicsFeatureExtractor(binCount=32, backend="cpu")
     extractor.disableAllFeatures()
     shape = "shape2D" if array.ndim == 2 else "shape"
@@ -96,75 +94,70 @@ PEERS: dict[str, tuple[str, Callable[[Case], Callable[[], int]]]] = {
 }
 
 
-def best_of(run: Callable[[], int], runs: int = 5, most_s: float = 60.0) -> tuple[float, int]:
-    """Fewest seconds of CPU of a call after one to warm up, and how many features it gave."""
-    count = run()
-    times: list[float] = []
-    begun = time.monotonic()
-    while len(times) < runs and (not times or time.monotonic() - begun < most_s):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return min(times), count
+def cpu_seconds(work: Callable[[], int]) -> float:
+    """Seconds of processor time of one call."""
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
 
 
-def speed() -> str:
-    peers = {name: make for name, (module, make) in PEERS.items() if importlib.util.find_spec(module)}
-    lines = [
-        "| region | ours | ours + LoG + wavelet | " + " | ".join(peers) + " | ours / fastest peer |",
-        "|---" * (4 + len(peers)) + "|",
-    ]
-    for title, case in cases().items():
-        own, many = best_of(ours(case, ("original",))), best_of(ours(case, ("original", "log", "wavelet")))
-        found: dict[str, tuple[float, int]] = {}
-        for name, make in peers.items():
-            print(f"{title}: {name}", file=sys.stderr)
-            found[name] = best_of(make(case))
-        cells = [f"{seconds:.3f} s ({count} features)" for seconds, count in (own, many, *found.values())]
-        ratio = f"{own[0] / min(seconds for seconds, _ in found.values()):.2f}" if found else "-"
-        lines.append(f"| {title} | " + " | ".join(cells) + f" | {ratio} |")
+def speed(rounds: int = 3) -> Section:
+    """CPU seconds per region against mirp and flash-radiomics, the libraries that install with plain pip.
+
+    Every library computes first order, shape, GLCM, GLRLM, GLSZM and NGTDM (and GLDZM, NGLDM where it has them) with 32
+    grey levels in one process and one thread.
+
+    Args:
+        rounds: rounds in which the libraries take turns.
+    """
+    logging.disable(logging.INFO)
+    peers = {name: peer for name, (module, peer) in PEERS.items() if importlib.util.find_spec(module)}
+    rows = []
+    with threadpool_limits(1):
+        for title, case in cases().items():
+            works = [ours(case, ("original",)), ours(case, ("original", "log", "wavelet"))]
+            works += [peer(case) for peer in peers.values()]
+            times = in_turn(rounds, *(partial(cpu_seconds, work) for work in works))
+            cells = [f"{used.words(digits=3)}: {work()} features" for used, work in zip(times, works, strict=True)]
+            fastest = min((used.median for used in times[2:]), default=math.nan)
+            rows.append([title, *cells, f"{times[0].median / fastest:.2f}"])
+            print(rows[-1], file=sys.stderr)
     absent = [name for name in PEERS if name not in peers]
-    note = f" Not installed here: {', '.join(absent)}." if absent else ""
-    return (
-        f"`python -m benchmarks radiomics`: CPU seconds, best of 5 in one run, one thread.{note} {machine()}.\n\n"
-        + "\n".join(lines)
+    note = f"; not installed here: {', '.join(absent)}" if absent else ""
+    return Section(
+        "Radiomics: seconds per region",
+        f"CPU seconds, median (range) of {rounds} rounds, one thread{note}",
+        table(["region", "ours", "ours + LoG + wavelet", *peers, "ours / fastest peer"], rows),
     )
 
 
-def conformity(table: Path) -> str:
-    from tests.support.ibsi import computed, three_digits
+def conformity(reference: Path = REFERENCE) -> Section:
+    """IBSI-1's digital phantom: values within tolerance, by family and strength of consensus.
 
-    with table.open(encoding="utf-8-sig", newline="") as stream:
+    Args:
+        reference: IBSI's table of reference values.
+    """
+    from tests.radiomics.test_ibsi import computed, three_digits
+
+    with reference.open(encoding="utf-8-sig", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["reference value"]]
     counts: dict[tuple[str, str], list[int]] = {}
-    found = computed()
+    values = computed()
     for row in rows:
-        reference = float(row["reference value"])
-        right = abs(three_digits(found[row["tag"]]) - reference) <= float(row["tolerance"]) + 1e-9 * abs(reference)
+        expected = float(row["reference value"])
+        right = abs(three_digits(values[row["tag"]]) - expected) <= float(row["tolerance"]) + 1e-9 * abs(expected)
         cell = counts.setdefault((row["family"].split(" (")[0], row["consensus"]), [0, 0])
         cell[0] += right
         cell[1] += 1
     levels = {"≥ 10": "very strong", "6-9": "strong", "3-5": "moderate"}
-    lines = ["| family | " + " | ".join(levels.values()) + " |", "|---" * (1 + len(levels)) + "|"]
+    shown = []
     for family in dict.fromkeys(name for name, _ in counts):
         cells = [counts.get((family, level)) for level in levels]
-        lines.append(f"| {family} | " + " | ".join(f"{c[0]}/{c[1]}" if c else "" for c in cells) + " |")
-    total = [sum(cell[place] for cell in counts.values()) for place in (0, 1)]
-    return (
-        f"IBSI-1 digital phantom, all aggregations (2D, 2.5D, 3D; averaged and merged): {total[0]} of {total[1]} values"
-        " within tolerance, by strength of consensus. The CT images of configurations A to E are not at hand.\n\n"
-        + "\n".join(lines)
+        shown.append([family, *(f"{cell[0]}/{cell[1]}" if cell else "" for cell in cells)])
+    right, total = (sum(cell[index] for cell in counts.values()) for index in (0, 1))
+    return Section(
+        "Radiomics: IBSI",
+        f"all aggregations (2D, 2.5D, 3D; averaged and merged): {right} of {total} values within tolerance, by "
+        "strength of consensus; the CT images of configurations A to E are not at hand",
+        table(["family", *levels.values()], shown),
     )
-
-
-def main() -> None:
-    logging.disable(logging.INFO)
-    with threadpool_limits(1):
-        replace_section(PAGE, "Radiomics: seconds per region", speed())
-    table = ROOT.parent / "shared/data/ibsi/ibsi_1_reference_values_digital_phantom.csv"
-    if table.is_file():
-        replace_section(PAGE, "Radiomics: IBSI", conformity(table))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,46 +1,33 @@
-"""How long `mammo-aln --help` takes, beside a bare interpreter's start (the floor): median of 21 runs each.
-
-python -m benchmarks start
-"""
+"""Start of the command line beside a bare interpreter's."""
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
-from benchmarks.notes import machine, replace_section
-
-RUNS = 21
-
-
-def median_s(*words: str) -> float:
-    seconds = []
-    for _ in range(RUNS):
-        begun = time.perf_counter()
-        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-        seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds)
+from benchmarks.page import Section, table
+from benchmarks.rounds import clocked, in_turn
 
 
-def main() -> None:
+def command_line(rounds: int = 21) -> Section:
+    """Seconds of `mammo-aln --help`, beside a bare interpreter's start (the floor).
+
+    Args:
+        rounds: starts of each command.
+    """
     program = str(Path(sys.executable).with_name("mammo-aln"))
-    rows = {
+    commands = {
         "bare interpreter": (sys.executable, "-c", "pass"),
         "`mammo-aln --help`": (program, "--help"),
         "`mammo-aln train --help`": (program, "train", "--help"),
     }
-    times = {name: median_s(*words) for name, words in rows.items()}
-    floor = times["bare interpreter"]
-    lines = [f"`python -m benchmarks start`: median of {RUNS} runs. {machine()}.", ""]
-    lines += ["| command | seconds | ratio to the floor |", "|---|---|---|"]
-    lines += [f"| {name} | {seconds:.3f} | {seconds / floor:.1f} |" for name, seconds in times.items()]
-    text = "\n".join(lines)
-    print(text)
-    replace_section(Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md", "Start of the command line", text)
-
-
-if __name__ == "__main__":
-    main()
+    runs = [partial(subprocess.run, words, check=True, stdout=subprocess.DEVNULL) for words in commands.values()]
+    times = in_turn(rounds, *(partial(clocked, run) for run in runs))
+    rows = [
+        [name, seconds.words(digits=3), f"{seconds.median / times[0].median:.1f}"]
+        for name, seconds in zip(commands, times, strict=True)
+    ]
+    about = f"median (range) of {rounds} rounds"
+    return Section("Start of the command line", about, table(["command", "seconds", "ratio to the floor"], rows))

@@ -1,221 +1,240 @@
-"""Do sweeps finish, and what do they show? Every measure on the phantom, in docs/benchmarks.md.
-
-Grid: 4 crops x 5 small backbones in two CPU slots: all cells from one command, wall time against half the sum of the
-cells' own training times; the same sweep killed with kill -9 ten times at random moments; a second command on one
-folder; an added backbone; a bad weights file; too little memory. Ladder: the four steps with pre-training, DeLong's p
-per split.
-
-    python -m benchmarks sweep                    # both
-    python -m benchmarks sweep --part grid        # or one
-"""
+"""Sweeps on the phantom: whether they finish whatever happens to them, and what the ladder shows."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import resource
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 import yaml
 
-from benchmarks.notes import machine, replace_section
+from benchmarks.page import OUT, ROOT, Section, table
+from benchmarks.trainings import write_cohort
 
-ROOT = Path(__file__).resolve().parents[1]
 BACKBONES = ("swinv2", "convnextv2", "efficientnetv2", "resnet50", "densenet121")
-MEMORY_GB = 6
 CROPS = ("whole_breast", "lesion_box", "lesion_margin", "fixed_5cm")
+MEMORY_GB = 6
 
 
-def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--out", type=Path, default=ROOT / "out" / "sweep")
-    words.add_argument("--part", choices=("grid", "ladder", "both"), default="both")
-    words.add_argument("--patients", type=int, default=200, help="phantom of the grid")
-    words.add_argument("--wall-epochs", type=int, default=40, help="of the grid's cells where wall time is measured")
-    words.add_argument("--epochs", type=int, default=8, help="of the grid's cells elsewhere")
-    words.add_argument("--size-px", type=int, default=64, help="of the grid's crops")
-    words.add_argument("--kills", type=int, default=10)
-    words.add_argument("--ladder-patients", type=int, default=1000)
-    words.add_argument("--ladder-external", type=int, default=400)
-    words.add_argument("--ladder-epochs", type=int, default=24)
-    words.add_argument("--ladder-size-px", type=int, default=96)
-    words.add_argument("--ladder-seeds", type=int, default=3)
-    words.add_argument("--dry", action="store_true", help="print the tables, do not write docs/benchmarks.md")
-    given = words.parse_args()
-    if given.out.exists():
-        sys.exit(f"{given.out} is there already: these measures need a folder of their own")
-    given.out.mkdir(parents=True)
-    page = ROOT / "docs" / "benchmarks.md"
-    for part, title, measure in (
-        ("grid", "Sweeps: crop x backbone", measure_grid),
-        ("ladder", "Sweeps: the ladder", measure_ladder),
-    ):
-        if given.part not in (part, "both"):
-            continue
-        text = measure(given)
-        print(text, flush=True)
-        if not given.dry:
-            replace_section(page, title, text)
+@dataclass(frozen=True)
+class Bench:
+    """Sweeps that share a cohort and a store of crops."""
+
+    out: Path
+    cohort: Path
+
+    def start(
+        self, file: Path, name: str, stderr: int | None = None, memory_gb: int | None = None
+    ) -> subprocess.Popen[str]:
+        """Start the sweep of a file in two slots; its log lies beside its folder unless `stderr` says otherwise."""
+        out = self.out / name
+        command = sweep("run", file, "--cohort", self.cohort, "--out", out, "--store", self.out / "store", "--slots=2")
+        with (self.out / f"{name}.log").open("a") as log:
+            errors: int | IO[str] = log if stderr is None else stderr
+            limit = partial(_limit_memory, memory_gb) if memory_gb else None
+            return subprocess.Popen(
+                command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors, text=True, preexec_fn=limit
+            )
+
+    def timed(self, file: Path, name: str) -> tuple[float, int]:
+        """Seconds and exit code of a sweep."""
+        begun = time.perf_counter()
+        code = self.start(file, name).wait()
+        return time.perf_counter() - begun, code
+
+    def failure(self, file: Path, name: str, begins: tuple[str, ...], memory_gb: int | None = None) -> str:
+        """States of the cells, exit code, and the lines on standard error that begin so."""
+        process = self.start(file, name, subprocess.PIPE, memory_gb)
+        _, errors = process.communicate()
+        lines = " ".join(line for line in errors.splitlines() if line.startswith(begins))
+        states = ", ".join(cells(self.out / name)["state"])
+        return f"{states}; exit code {process.returncode}; `{lines.replace(f'{self.out}/', '')}`"
 
 
-def measure_grid(given: argparse.Namespace) -> str:
-    cohort = phantom(given.out / "cohort", given.patients, given.patients // 4)
-    store = given.out / "store"
+def grid(
+    patients: int = 200,
+    wall_epochs: int = 40,
+    epochs: int = 8,
+    size_px: int = 64,
+    kills: int = 10,
+    out: Path = OUT / "sweep-grid",
+) -> Section:
+    """Crop x backbone in two slots: wall time, kill -9, two commands, one backbone more, bad weights, little memory.
+
+    Args:
+        patients: phantom patients.
+        wall_epochs: epochs of the cells whose wall time is measured.
+        epochs: epochs of the other cells.
+        size_px: side of a crop.
+        kills: times that the sweep is killed.
+        out: folder of its own, which must not exist.
+    """
+    bench = prepare(out, patients, patients // 4)
     small = [f"configs/backbones/{name}_small.yaml" for name in BACKBONES]
+    trainer = {"max_epochs": epochs, "accelerator": "cpu"}
     base: dict[str, Any] = {
-        "crop": {"size_px": given.size_px},
+        "crop": {"size_px": size_px},
         "model": {"inputs": ["primary"]},
         "data": {"batch_size": 16, "num_workers": 0},
-        "trainer": {"max_epochs": given.epochs, "accelerator": "cpu"},
+        "trainer": trainer,
         "log": {"wandb": "disabled"},
     }
-    four = write(given.out / "four.yaml", {**base, "grid": {"crop.strategy": list(CROPS), "config": small[:4]}})
-    five = write(given.out / "five.yaml", {**base, "grid": {"crop.strategy": list(CROPS), "config": small}})
-    rows = []
+    all_cells = {"crop.strategy": list(CROPS), "config": small}
+    five = write(out / "five.yaml", {**base, "grid": all_cells})
+    four = write(out / "four.yaml", {**base, "grid": {**all_cells, "config": small[:4]}})
+    long = write(out / "long.yaml", {**base, "trainer": {**trainer, "max_epochs": wall_epochs}, "grid": all_cells})
+    undisturbed_s, _ = bench.timed(five, "undisturbed")
+    one_epoch = {**base, "base": small[3], "trainer": {**trainer, "max_epochs": 1}}
+    bad = out / "bad.safetensors"
+    bad.write_bytes(b"no weights")
+    faulty = write(out / "faulty.yaml", {**one_epoch, "grid": {"model.pretrained": [False, str(bad)]}})
+    large = {**one_epoch, "crop": {"size_px": 512}, "grid": {"data.batch_size": [2, 256]}}
+    hungry = write(out / "hungry.yaml", large)
+    rows = [
+        [f"4 x 5 cells of {wall_epochs} epochs, two slots, one command, no crop built before", wall_time(bench, long)],
+        kill_and_repeat(bench, five, kills, undisturbed_s),
+        ["two commands on one folder, 16 cells", two_commands(bench, four)],
+        ["the same folder with one backbone more", one_backbone_more(bench, five)],
+        ["a bad weights file in one of two cells", bench.failure(faulty, "faulty", ("FAILED",))],
+        [
+            f"memory of each process limited to {MEMORY_GB} GB, a batch too large for it in one of two cells",
+            bench.failure(hungry, "hungry", ("FAILED", "  fix:"), MEMORY_GB),
+        ],
+        ["choice by validation", chosen(out / "undisturbed")],
+    ]
+    about = f"{patients} phantom patients, {size_px} px, small backbones, primary input; {epochs} epochs but for row 1"
+    return Section("Sweeps: crop x backbone", about, table(["measure", "shown"], rows))
 
-    first = given.out / "long"
-    longer = {**base["trainer"], "max_epochs": given.wall_epochs}
-    grid = {"crop.strategy": list(CROPS), "config": small}
-    seconds, done = timed(
-        write(given.out / "long.yaml", {**base, "trainer": longer, "grid": grid}), cohort, store, first
-    )
-    table = cells(first)
-    own_s = pd.read_csv(first / "cells.csv")["training_s"].sum()
-    wall_s = working_seconds(first)
-    completed = int((table["state"] == "completed").sum())
-    rows.append(
-        f"| 4 x 5 cells of {given.wall_epochs} epochs, two slots, one command, no crop built before "
-        f"| {completed} of 20 completed, exit code {done}; from the first cell's start to the last one's end "
-        f"{wall_s:.0f} s, the cells' own training {own_s:.0f} s: "
-        f"{wall_s / (own_s / 2):.2f}x of half of it; the whole command, with checks and crops, {seconds:.0f} s: "
-        f"{seconds / (own_s / 2):.2f}x |"
+
+def prepare(out: Path, patients: int, external: int) -> Bench:
+    if out.exists():
+        sys.exit(f"{out} is there already: these measures need a folder of their own (--out)")
+    out.mkdir(parents=True)
+    cohort = write_cohort(out / "cohort", patients=patients, external=external, internal_test=True)
+    return Bench(out, cohort)
+
+
+def wall_time(bench: Bench, file: Path) -> str:
+    seconds, code = bench.timed(file, "long")
+    out = bench.out / "long"
+    own_s = pd.read_csv(out / "cells.csv")["training_s"].sum()
+    wall_s = working_seconds(out)
+    completed = int((cells(out)["state"] == "completed").sum())
+    return (
+        f"{completed} of 20 completed, exit code {code}; from the first cell's start to the last one's end "
+        f"{wall_s:.0f} s, the cells' own training {own_s:.0f} s: {wall_s / (own_s / 2):.2f}x of half of it; "
+        f"the whole command, with checks and crops, {seconds:.0f} s: {seconds / (own_s / 2):.2f}x"
     )
 
-    first = given.out / "undisturbed"
-    seconds, _ = timed(five, cohort, store, first)
-    table = cells(first)
-    killed, rng, kills, at = given.out / "killed", random.Random(0), 0, []
-    for _ in range(given.kills):
-        process = start(five, cohort, store, killed)
-        moment = rng.uniform(5.0, max(10.0, seconds / 4))
+
+def kill_and_repeat(bench: Bench, file: Path, kills: int, undisturbed_s: float) -> list[str]:
+    rng, moments = random.Random(0), []
+    for _ in range(kills):
+        process = bench.start(file, "killed")
+        moment = rng.uniform(5.0, max(10.0, undisturbed_s / 4))
         try:
             process.wait(moment)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            kills += 1
-            at.append(round(moment))
-    _, done = timed(five, cohort, store, killed)
-    same = cells(killed).equals(table)
-    rows.append(
-        f"| kill -9 of the sweep at random moments (after {', '.join(map(str, at))} s), then the same command "
-        f"| {kills} kills, exit code {done}; final table {'equal' if same else 'NOT EQUAL'} to the undisturbed one |"
-    )
+            moments.append(round(moment))
+    _, code = bench.timed(file, "killed")
+    same = cells(bench.out / "killed").equals(cells(bench.out / "undisturbed"))
+    return [
+        f"kill -9 of the sweep at random moments (after {', '.join(map(str, moments))} s), then the same command",
+        f"{len(moments)} kills, exit code {code}; final table {equal(same)} to the undisturbed one",
+    ]
 
-    shared = given.out / "shared"
-    both = [start(four, cohort, store, shared) for _ in range(2)]  # as many threads a cell as in the undisturbed one
+
+def two_commands(bench: Bench, file: Path) -> str:
+    both = [bench.start(file, "shared") for _ in range(2)]  # as many threads a cell as in the undisturbed one
     codes = [process.wait() for process in both]
-    attempts = [json.loads(path.read_text())["attempts"] for path in shared.glob("runs/*/state.json")]
-    rows.append(
-        f"| two commands on one folder, 16 cells | exit codes {codes}; {len(attempts)} cells, "
-        f"{sum(count > 1 for count in attempts)} trained twice |"
-    )
+    attempts = [json.loads(path.read_text())["attempts"] for path in (bench.out / "shared").glob("runs/*/state.json")]
+    return f"exit codes {codes}; {len(attempts)} cells, {sum(count > 1 for count in attempts)} trained twice"
 
+
+def one_backbone_more(bench: Bench, file: Path) -> str:
+    shared = bench.out / "shared"
     before = {path.parent.name: path.stat().st_mtime_ns for path in shared.glob("runs/*/state.json")}
-    _, done = timed(five, cohort, store, shared)
+    _, code = bench.timed(file, "shared")
     after = {path.parent.name: path.stat().st_mtime_ns for path in shared.glob("runs/*/state.json")}
     touched = sum(after[name] != moment for name, moment in before.items())
-    rows.append(
-        f"| the same folder with one backbone more | exit code {done}; {len(after) - len(before)} new cells trained, "
-        f"{touched} of the {len(before)} former ones touched; table "
-        f"{'equal' if same_cells(shared, first) else 'NOT EQUAL'} to the undisturbed one |"
+    same = same_cells(shared, bench.out / "undisturbed")
+    return (
+        f"exit code {code}; {len(after) - len(before)} new cells trained, {touched} of the {len(before)} former ones "
+        f"touched; table {equal(same)} to the undisturbed one"
     )
 
-    bad = given.out / "bad.safetensors"
-    bad.write_bytes(b"no weights")
-    one_epoch = {**base["trainer"], "max_epochs": 1}
-    two = {"base": small[3], "grid": {"model.pretrained": [False, str(bad)]}, "trainer": one_epoch}
-    faulty = write(given.out / "faulty.yaml", {**base, **two})
-    process = start(faulty, cohort, store, given.out / "faulty", told=subprocess.PIPE)
-    _, told = process.communicate()
-    line = next((one for one in told.splitlines() if one.startswith("FAILED")), "").replace(str(given.out) + "/", "")
-    states = ", ".join(cells(given.out / "faulty")["state"])
-    rows.append(f"| a bad weights file in one of two cells | {states}; exit code {process.returncode}; `{line}` |")
 
-    large = {**base, "crop": {"size_px": 512}, "trainer": one_epoch, "base": small[3]}
-    hungry = write(given.out / "hungry.yaml", {**large, "grid": {"data.batch_size": [2, 256]}})
-    process = start(hungry, cohort, store, given.out / "hungry", told=subprocess.PIPE, memory_gb=MEMORY_GB)
-    _, told = process.communicate()
-    said = [one for one in told.splitlines() if one.startswith(("FAILED", "  fix:"))]
-    states = ", ".join(cells(given.out / "hungry")["state"])
-    rows.append(
-        f"| memory of each process limited to {MEMORY_GB} GB, a batch too large for it in one of two cells | {states}; "
-        f"exit code {process.returncode}; `{' '.join(said).replace(str(given.out) + '/', '')}` |"
+def chosen(out: Path) -> str:
+    subprocess.run(sweep("collect", "--out", out), check=True, stdout=subprocess.DEVNULL)
+    choice = json.loads((out / "choice.json").read_text())
+    alike = sum(configuration["verdict"].startswith("not") for configuration in choice["configurations"])
+    return (
+        f"{choice['chosen']}: AUC {choice['val_auc']:.3f}; {alike} of 19 others not distinguishable; optimism of the "
+        f"best of 20: {choice['optimism']:.3f}"
     )
 
-    subprocess.run(sweep("collect", "--out", first), check=True, stdout=subprocess.DEVNULL)
-    choice = json.loads((first / "choice.json").read_text())
-    alike = sum(one["verdict"].startswith("not") for one in choice["configurations"])
-    rows.append(
-        f"| choice by validation | {choice['chosen']}: AUC {choice['val_auc']:.3f}; {alike} of 19 others not "
-        f"distinguishable; optimism of the best of 20: {choice['optimism']:.3f} |"
-    )
-    head = (
-        f"`python -m benchmarks sweep --part grid`: {given.patients} phantom patients, {given.size_px} px, small "
-        f"backbones, primary input; but for the first row, {given.epochs} epochs. {machine()}."
-    )
-    return "\n".join([head, "", "| measure | shown |", "|---|---|", *rows])
+
+def equal(same: bool) -> str:
+    return "equal" if same else "NOT EQUAL"
 
 
-def measure_ladder(given: argparse.Namespace) -> str:
-    cohort = phantom(given.out / "ladder_cohort", given.ladder_patients, given.ladder_external)
+def ladder(
+    patients: int = 1000,
+    external: int = 400,
+    epochs: int = 24,
+    size_px: int = 96,
+    seeds: int = 3,
+    out: Path = OUT / "sweep-ladder",
+) -> Section:
+    """The ladder's four steps with pre-training by one command: AUC and DeLong's p per split.
+
+    Args:
+        patients: phantom patients in all.
+        external: patients of the external centre.
+        epochs: epochs of each cell.
+        size_px: side of a crop.
+        seeds: trainings of each step.
+        out: folder of its own, which must not exist.
+    """
+    bench = prepare(out, patients, external)
     shipped = yaml.safe_load((ROOT / "configs" / "sweeps" / "ladder.yaml").read_text(encoding="utf-8"))
     small: dict[str, Any] = {
         "base": "configs/backbones/resnet50_small.yaml",
-        "crop": {"strategy": "fixed_5cm", "size_px": given.ladder_size_px, "auxiliary": ["axilla"]},
+        "crop": {"strategy": "fixed_5cm", "size_px": size_px, "auxiliary": ["axilla"]},
         "model": {},
         "data": {"batch_size": 16, "num_workers": 0},
-        "trainer": {"max_epochs": given.ladder_epochs, "accelerator": "cpu"},
+        "trainer": {"max_epochs": epochs, "accelerator": "cpu"},
         "log": {"wandb": "disabled"},
-        "seeds": given.ladder_seeds,
+        "seeds": seeds,
     }
-    file = write(given.out / "ladder.yaml", {**shipped, **small})
-    out = given.out / "ladder"
-    seconds, done = timed(file, cohort, given.out / "ladder_store", out)
-    table = pd.read_csv(out / "test" / "ladder.csv")
-    splits = list(dict.fromkeys(table["split"]))
-    steps = list(dict.fromkeys(table["step"]))
-    lines = [
-        f"`python -m benchmarks sweep --part ladder`: configs/sweeps/ladder.yaml with resnet50_small, "
-        f"{given.ladder_size_px} px, {given.ladder_epochs} epochs, {given.ladder_seeds} seeds as one model, "
-        f"on {given.ladder_patients} phantom patients, {given.ladder_external} external; one command, "
-        f"exit code {done}, {seconds / 60:.0f} min. AUC (95 %), p (DeLong) against the step before. {machine()}.",
-        "",
-        "| step | " + " | ".join(split.replace("_", " ") for split in splits) + " |",
-        "|---" * (len(splits) + 1) + "|",
-    ]
-    for step in steps:
-        found = table[table["step"] == step].set_index("split")
-        lines.append(f"| {step.replace('_', ' ')} | " + " | ".join(figure(found.loc[split]) for split in splits) + " |")
-    return "\n".join(lines)
+    seconds, code = bench.timed(write(out / "ladder.yaml", {**shipped, **small}), "ladder")
+    steps = pd.read_csv(out / "ladder" / "test" / "ladder.csv")
+    splits = list(dict.fromkeys(steps["split"]))
+    rows = []
+    for step in dict.fromkeys(steps["step"]):
+        by_split = steps[steps["step"] == step].set_index("split")
+        rows.append([step.replace("_", " "), *(figure(by_split.loc[split]) for split in splits)])
+    about = (
+        f"configs/sweeps/ladder.yaml with resnet50_small, {size_px} px, {epochs} epochs, {seeds} seeds as one model, "
+        f"on {patients} phantom patients, {external} external; one command, exit code {code}, {seconds / 60:.0f} min; "
+        "AUC (95 %), p (DeLong) against the step before"
+    )
+    return Section("Sweeps: the ladder", about, table(["step", *(split.replace("_", " ") for split in splits)], rows))
 
 
 def figure(row: pd.Series) -> str:
     text = f"{row['auc']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
     return text if pd.isna(row["delong_p"]) else f"{text}, p = {row['delong_p']:.2g}"
-
-
-def phantom(folder: Path, patients: int, external: int) -> Path:
-    from mammo_aln.phantom.mammography import write_phantom
-
-    return write_phantom(folder, patients=patients, centers=3, seed=0, external_patients=external)
 
 
 def write(path: Path, content: dict[str, Any]) -> Path:
@@ -227,29 +246,8 @@ def sweep(*words: object) -> list[str]:
     return [sys.executable, "-m", "mammo_aln", "sweep", *map(str, words)]
 
 
-def start(
-    file: Path, cohort: Path, store: Path, out: Path, *more: str, told: Any = None, memory_gb: int | None = None
-) -> subprocess.Popen[str]:
-    command = sweep("run", file, "--cohort", cohort, "--out", out, "--store", store, *(more or ("--slots=2",)))
-    with (out.parent / f"{out.name}.log").open("a") as log:
-        return subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=told or log,
-            text=True,
-            preexec_fn=partial(_limit_memory, memory_gb) if memory_gb else None,
-        )
-
-
 def _limit_memory(most_gb: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (most_gb * 10**9,) * 2)
-
-
-def timed(file: Path, cohort: Path, store: Path, out: Path) -> tuple[float, int]:
-    begun = time.perf_counter()
-    code = start(file, cohort, store, out).wait()
-    return time.perf_counter() - begun, code
 
 
 def working_seconds(out: Path) -> float:
@@ -263,14 +261,10 @@ def _birth(log: Path) -> float:
 
 
 def cells(out: Path) -> pd.DataFrame:
-    table = pd.read_csv(out / "cells.csv", dtype=str)
-    return table[[name for name in table if not name.endswith("_s")]]
+    rows = pd.read_csv(out / "cells.csv", dtype=str)
+    return rows[[name for name in rows if not name.endswith("_s")]]
 
 
-def same_cells(one: Path, other: Path) -> bool:
-    tables = [cells(path).sort_values("run_id").reset_index(drop=True) for path in (one, other)]
+def same_cells(first: Path, second: Path) -> bool:
+    tables = [cells(path).sort_values("run_id").reset_index(drop=True) for path in (first, second)]
     return tables[0].equals(tables[1])
-
-
-if __name__ == "__main__":
-    main()

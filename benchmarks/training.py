@@ -1,21 +1,9 @@
-"""How fast is learning, each peer measured in the same run? Writes a section of docs/benchmarks.md.
-
-    python -m benchmarks training --out out/bench_training
-
-Rows: `train`'s step against a bare PyTorch loop; the loader against the sum of its parts and against MONAI; SwinV2
-against timm's; on a CUDA machine also a full-size training with its data wait, and SwinV2 in bf16. Peers take turns
-within every round, and what is reported is the median over rounds, so that a slow minute hits both. MONAI is optional
-(`pip install "mammo-aln[bench]"`); without it its row says so.
-"""
+"""Speed of learning, each peer measured in the same run."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -30,7 +18,9 @@ import timm
 import torch
 import yaml
 
-from benchmarks.notes import machine, replace_section
+from benchmarks.page import OUT, ROOT, Section, table
+from benchmarks.rounds import Times, clocked, in_turn
+from benchmarks.trainings import write_cohort
 from mammo_aln.model.backbones import Backbone
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.optim import WeightAverage, binary_loss, learning_rate_factor, parameter_groups
@@ -40,53 +30,7 @@ from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.train import train_run
 
-ROOT = Path(__file__).resolve().parents[1]
-TITLE = "Training speed"
-
-
-def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--out", type=Path, default=ROOT / "out" / "bench_training")
-    words.add_argument("--patients", type=int, default=60, help="phantom patients behind the loader's rows")
-    words.add_argument("--rounds", type=int, default=5)
-    words.add_argument("--threads", type=int, default=os.cpu_count())
-    words.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
-    words.add_argument("--dry", action="store_true", help="print the table, do not write docs/benchmarks.md")
-    given = words.parse_args()
-    torch.set_num_threads(given.threads)
-    begun = time.perf_counter()
-    rows = [row for name in given.only for row in PARTS[name](given)]
-    lines = [
-        f"`python -m benchmarks training`: medians of {given.rounds} rounds, peers in turn; "
-        f"{given.threads} threads. {machine()}; {(time.perf_counter() - begun) / 60:.0f} min in all.",
-        "",
-        "| measure | ours | peer | ratio | goal |",
-        "|---|---|---|---|---|",
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
-    text = "\n".join(lines)
-    print(text)
-    if not given.dry:
-        replace_section(ROOT / "docs" / "benchmarks.md", TITLE, text)
-
-
-def seconds_in_turn(rounds: int, *tasks: Callable[[], float]) -> list[float]:
-    """Median of each task's own figure over rounds in which every task runs once; the first round warms up."""
-    taken = [[task() for task in tasks] for _ in range(rounds + 1)][1:]
-    return [statistics.median(times) for times in zip(*taken, strict=True)]
-
-
-def timed(task: Callable[[], Any], times: int = 1) -> float:
-    """Wall-clock seconds per call."""
-    begun = time.perf_counter()
-    for _ in range(times):
-        task()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return (time.perf_counter() - begun) / times
-
-
-# --- a step -----------------------------------------------------------------------------------------------------------
+HEADER = ("measure", "ours", "peer", "ratio", "goal")
 
 
 class FixedBatches(pl.LightningDataModule):
@@ -117,12 +61,29 @@ def random_batch(units: int, size_px: int, seed: int) -> dict[str, torch.Tensor]
     }
 
 
-def step_rows(given: argparse.Namespace) -> list[list[str]]:
-    cases = [("resnet50_small", 96, 16, 20), ("swinv2", 256, 4, 2)]
-    return [row for case in cases for row in step_case(given, *case)]
+def step(
+    backbones: tuple[str, ...] = ("resnet50_small", "swinv2"),
+    sizes_px: tuple[int, ...] = (96, 256),
+    patients: tuple[int, ...] = (16, 4),
+    steps: tuple[int, ...] = (20, 2),
+    rounds: int = 3,
+) -> Section:
+    """`train`'s step on a CPU against a bare PyTorch loop.
+
+    Args:
+        backbones: names of files in configs/backbones.
+        sizes_px: crop side of each.
+        patients: patients (two crops each) of a batch of each.
+        steps: steps of an epoch of each.
+        rounds: rounds in turn.
+    """
+    cases = zip(backbones, sizes_px, patients, steps, strict=True)
+    rows = [row for case in cases for row in step_rows(*case, rounds)]
+    about = f"medians (range) of {rounds} rounds, peers in turn; {torch.get_num_threads()} threads"
+    return Section("Training speed: a step", about, table(HEADER, rows))
 
 
-def step_case(given: argparse.Namespace, name: str, size_px: int, units: int, steps: int) -> list[list[str]]:
+def step_rows(name: str, size_px: int, units: int, steps: int, rounds: int) -> list[list[str]]:
     model = yaml.safe_load((ROOT / "configs" / "backbones" / f"{name}.yaml").read_text(encoding="utf-8"))["model"]
     settings = Settings(
         crop=CropConfig(size_px=size_px),
@@ -160,40 +121,35 @@ def step_case(given: argparse.Namespace, name: str, size_px: int, units: int, st
                     average.update(network)
 
         epoch()
-        return timed(epoch) / steps
+        return clocked(epoch) / steps
 
-    trained, same, less = seconds_in_turn(given.rounds, ours, partial(bare, True), partial(bare, False))
-    what = f"`train` step, {name}, {size_px} px, {units} patients (2 crops each), 32-true, CPU"
-    return [
-        [
-            f"{what}: against a bare loop with the same weight average",
-            ms(trained),
-            ms(same),
-            ratio(trained, same),
-            "at most 1.03",
-        ],
-        [f"{what}: against a bare loop without any", ms(trained), ms(less), ratio(trained, less), ""],
-    ]
+    trained, same, less = in_turn(rounds, ours, partial(bare, True), partial(bare, False))
+    case = f"`train` step, {name}, {size_px} px, {units} patients (2 crops each), 32-true, CPU"
+
+    def row(peer: str, times: Times, goal: str = "") -> list[str]:
+        shown = trained.words(1e-3, suffix=" ms"), times.words(1e-3, suffix=" ms")
+        return [f"{case}: against a bare loop {peer}", *shown, ratio(trained, times), goal]
+
+    return [row("with the same weight average", same, "at most 1.03"), row("without any", less)]
 
 
 # --- the loader -------------------------------------------------------------------------------------------------------
 
 
-def phantom(given: argparse.Namespace, patients: int) -> Path:
-    from mammo_aln.phantom.mammography import write_phantom
+def loader(patients: int = 60, rounds: int = 3, out: Path = OUT / "training") -> Section:
+    """The loader with one worker against the sum of its parts, and against MONAI where it is installed.
 
-    folder = given.out / f"cohort{patients}"
-    return folder if folder.exists() else write_phantom(folder, patients=patients, centers=3, seed=0)
-
-
-def loader_rows(given: argparse.Namespace) -> list[list[str]]:
+    Args:
+        patients: phantom patients.
+        rounds: rounds in turn.
+        out: folder of the phantom and its crops.
+    """
     crop, data = CropConfig(size_px=256), DataConfig(batch_size=8, num_workers=1)
-    module = MammoDataModule(
-        phantom(given, given.patients), crop, inputs=("primary", "auxiliary"), data=data, store=given.out / "store"
-    )
+    cohort = write_cohort(out / f"cohort{patients}", patients=patients, external=patients // 3, internal_test=True)
+    module = MammoDataModule(cohort, crop, inputs=("primary", "auxiliary"), data=data, store=out / "store")
     module.prepare_data()
     module.setup()
-    loader = module.train_dataloader()
+    batches = module.train_dataloader()
     epochs = iter(range(1_000_000))
     passes = 4  # several epochs a round: one is over too soon to be timed
 
@@ -219,17 +175,29 @@ def loader_rows(given: argparse.Namespace) -> list[list[str]]:
 
     peer = monai_loader([store.read(key).copy() for key in keys], data, crop) if find_spec("monai") else None
     torch.set_num_threads(1)  # as a loader process has
-    tasks = [partial(through, loader), parts, *([partial(through, peer)] if peer is not None else [])]
-    mine, sum_of_parts, *others = seconds_in_turn(given.rounds, *tasks)
-    torch.set_num_threads(given.threads)
-    what = "loader, one worker, fixed_5cm, 256 px"
-    against = f"{what}: against MONAI (CacheDataset in memory, same kinds of transforms)"
-    told, times = (rate(others[0]), f"{others[0] / mine:.1f} times as fast") if others else ("not run, no monai", "")
-    parts_told = [rate(mine), rate(sum_of_parts), ratio(mine, sum_of_parts), "at most 1.2"]
-    return [
-        [f"{what}: against store read + albumentations alone", *parts_told],
-        [against, rate(mine), told, times, "at least 5 times"],
+    works = [partial(through, batches), parts, *([partial(through, peer)] if peer is not None else [])]
+    ours, sum_of_parts, *others = in_turn(rounds, *works)
+    against = "against MONAI (CacheDataset in memory, same kinds of transforms)"
+    monai = ["not run, no monai", ""]
+    if others:
+        monai = [rate(others[0]), f"{others[0].median / ours.median:.1f} times as fast"]
+    rows = [
+        [
+            "against store read + albumentations alone",
+            rate(ours),
+            rate(sum_of_parts),
+            ratio(ours, sum_of_parts),
+            "at most 1.2",
+        ],
+        [against, rate(ours), *monai, "at least 5 times"],
     ]
+    about = f"one worker, fixed_5cm, 256 px; medians (range) of {rounds} rounds, peers in turn"
+    return Section("Training speed: the loader", about, table(HEADER, rows))
+
+
+def rate(times: Times) -> str:
+    low, high = times.range
+    return f"{1 / times.median:.0f} crops/s ({1 / high:.0f} to {1 / low:.0f})"
 
 
 def monai_loader(crops: list[np.ndarray], data: DataConfig, crop: CropConfig) -> Any:
@@ -276,24 +244,31 @@ def monai_loader(crops: list[np.ndarray], data: DataConfig, crop: CropConfig) ->
 # --- SwinV2 -----------------------------------------------------------------------------------------------------------
 
 
-def swin_rows(given: argparse.Namespace) -> list[list[str]]:
-    rows = swin_case(given, "cpu", torch.float32, 4)
+def swin(crops: int = 4, gpu_crops: int = 64, rounds: int = 3) -> Section:
+    """SwinV2 tiny against timm's own module, same weights: training step and inference.
+
+    Args:
+        crops: crops of a batch on the CPU.
+        gpu_crops: crops of a batch on a GPU, in bf16.
+        rounds: rounds in turn.
+    """
+    rows = swin_case("cpu", torch.float32, crops, rounds)
     if torch.cuda.is_available():
-        return rows + swin_case(given, "cuda", torch.bfloat16, 64)
-    return [
-        *rows,
-        ["SwinV2 against timm's, bf16, H100 or H200", "not run, no GPU", "", "", "2.0 and 2.5 times as fast"],
-    ]
+        rows += swin_case("cuda", torch.bfloat16, gpu_crops, rounds)
+    else:
+        rows.append(["bf16, H100 or H200", "not run, no GPU", "", "", "2.0 and 2.5 times as fast"])
+    about = f"256 px; medians (range) of {rounds} rounds, peers in turn; {torch.get_num_threads()} threads"
+    return Section("Training speed: SwinV2 against timm's", about, table(HEADER, rows))
 
 
-def swin_case(given: argparse.Namespace, device: str, dtype: torch.dtype, count: int) -> list[list[str]]:
-    """timm's own module and ours, same weights: a training step (forward, backward) and a forward in evaluation."""
+def swin_case(device: str, dtype: torch.dtype, count: int, rounds: int) -> list[list[str]]:
+    """Time a training step (forward, backward) and a forward in evaluation of both modules."""
     ours = Backbone("swinv2", {}, 256).to(device)
     peer = timm.create_model("swinv2_tiny_window8_256", in_chans=1, num_classes=0, img_size=256).to(device)
     peer.load_state_dict(ours.body.state_dict())
     crops = torch.rand(count, 1, 256, 256, device=device)
     casts = partial(torch.autocast, device, dtype=dtype, enabled=dtype != torch.float32)
-    times = 1 if device == "cpu" else 20
+    calls = 1 if device == "cpu" else 20
 
     def training(network: torch.nn.Module) -> float:
         network.train()
@@ -303,7 +278,7 @@ def swin_case(given: argparse.Namespace, device: str, dtype: torch.dtype, count:
                 out = network(crops)
             out.float().square().mean().backward()
 
-        return timed(step, times)
+        return clocked(step, calls)
 
     def inference(network: torch.nn.Module) -> float:
         network.eval()
@@ -314,56 +289,48 @@ def swin_case(given: argparse.Namespace, device: str, dtype: torch.dtype, count:
                 network(crops)
 
         step()
-        return timed(step, times)
+        return clocked(step, calls)
 
     rows = []
-    for what, task, goal in (("training step", training, "2.0"), ("inference", inference, "2.5")):
-        mine, theirs = seconds_in_turn(given.rounds, partial(task, ours), partial(task, peer))
+    for name, work, goal in (("training step", training, "2.0"), ("inference", inference, "2.5")):
+        mine, theirs = in_turn(rounds, partial(work, ours), partial(work, peer))
         goal = "at least 1" if device == "cpu" else f"at least {goal}"
-        where = "CPU, float32" if device == "cpu" else f"{torch.cuda.get_device_name(0)}, bf16"
-        rows.append([f"SwinV2 tiny, 256 px, {count} crops, {what}, {where}: against timm's", ms(mine), ms(theirs),
-                     f"{theirs / mine:.2f} times as fast", f"{goal} times as fast"])  # fmt: skip
+        machine = "CPU, float32" if device == "cpu" else f"{torch.cuda.get_device_name(0)}, bf16"
+        shown = mine.words(1e-3, suffix=" ms"), theirs.words(1e-3, suffix=" ms")
+        faster = f"{theirs.median / mine.median:.2f} times as fast"
+        rows.append([f"{count} crops, {name}, {machine}", *shown, faster, f"{goal} times as fast"])
     return rows
 
 
 # --- a whole training on a GPU ----------------------------------------------------------------------------------------
 
 
-def gpu_rows(given: argparse.Namespace) -> list[list[str]]:
-    what = "`mammo-aln train` at full size (swinv2 tiny, fixed_5cm, 256 px, bf16, 8 workers, one GPU)"
+def gpu(patients: int = 600, out: Path = OUT / "training") -> Section:
+    """A whole training at full size on one GPU: patients per second and the share of waiting for data.
+
+    Args:
+        patients: phantom patients.
+        out: folder of the phantom, its crops and the run.
+    """
+    command = "`mammo-aln train COHORT --config configs/gpu.yaml --model.backbone=swinv2`"
+    about = f"{command}: fixed_5cm, 256 px, bf16, 8 workers"
+    title = "Training speed: a whole training on a GPU"
     if not torch.cuda.is_available():
-        return [[what, "not run, no GPU", "", "", "data wait under 2 %"]]
+        return Section(title, about, ["Not run, no GPU; data wait under 2 % is the goal."])
     settings = Settings(
         model=ModelConfig(backbone="swinv2", inputs=("primary", "auxiliary", "clinical")),
         data=DataConfig(batch_size=32, num_workers=8),
         trainer=TrainerConfig(max_epochs=12, accelerator="gpu", precision="bf16-mixed"),
         log=LogConfig(wandb="disabled"),
     )
-    run = train_run(phantom(given, 600), given.out / "runs", settings, store=given.out / "store")
+    cohort = write_cohort(out / f"cohort{patients}", patients=patients, external=patients // 3, internal_test=True)
+    run = train_run(cohort, out / "runs", settings, store=out / "store")
     # The first epochs start the loader processes and let cuDNN choose its kernels.
     epochs = pd.read_csv(run / "metrics.csv").iloc[2:]
     wait = 100 * epochs["data_wait_s"].sum() / epochs["train_s"].sum()
-    found = (
-        f"{epochs['train_patients_per_s'].median():.0f} patients/s, {epochs['gpu_memory_gb'].max():.1f} GB, "
-        f"{wait:.1f} % of the time waiting for data"
-    )
-    command = "`mammo-aln train COHORT --config configs/gpu.yaml --model.backbone=swinv2`"
-    return [[f"{what}: {command}", found, "", "", "data wait under 2 %"]]
+    row = [f"{epochs['train_patients_per_s'].median():.0f}", f"{epochs['gpu_memory_gb'].max():.1f}", f"{wait:.1f} %"]
+    return Section(title, about, table(["patients/s", "GPU memory, GB", "data wait (under 2 %)"], [row]))
 
 
-def ms(seconds: float) -> str:
-    return f"{1000 * seconds:.1f} ms"
-
-
-def rate(seconds: float) -> str:
-    return f"{1 / seconds:.0f} crops/s"
-
-
-def ratio(ours: float, peer: float) -> str:
-    return f"{ours / peer:.3f}"
-
-
-PARTS = {"step": step_rows, "loader": loader_rows, "swin": swin_rows, "gpu": gpu_rows}
-
-if __name__ == "__main__":
-    main()
+def ratio(ours: Times, peer: Times) -> str:
+    return f"{ours.median / peer.median:.3f}"

@@ -1,11 +1,34 @@
-"""Where benchmark results go: a section of docs/benchmarks.md per benchmark, with the machine's description."""
+"""Sections of docs/benchmarks.md: one per benchmark, with the machine's description."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from mammo_aln.machine.cores import usable_cores
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+OUT = ROOT / "out" / "benchmarks"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A benchmark's result: the heading, one sentence on its conditions, and the lines below it."""
+
+    title: str
+    about: str
+    lines: Sequence[str]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Lay out a Markdown table."""
+    cells = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(map(str, row)) + " |" for row in cells]
 
 
 def machine() -> str:
@@ -19,7 +42,7 @@ def machine() -> str:
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
     return (
-        f"{os.cpu_count()} cores of {cpu}, {memory_gb:.0f} GB, {gpu}, Python {platform.python_version()}, "
+        f"{usable_cores()} cores of {cpu}, {memory_gb:.0f} GB, {gpu}, Python {platform.python_version()}, "
         f"torch {torch.__version__}"
     )
 
