@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -62,12 +63,12 @@ def main(words: Sequence[str]) -> int:
     parser = ArgumentParser(prog=f"python -m benchmarks {name}", description=purpose(name))
     parser.add_argument("--dry", type=bool, default=False, help="print the section, do not write it to the page")
     parser.add_function_arguments(bench)
-    settings = parser.instantiate_classes(parser.parse_args(options)).as_dict()
+    settings = parser.instantiate(parser.parse_args(options)).as_dict()
     dry = settings.pop("dry")
     begun = time.perf_counter()
     section = bench(**settings)
     minutes = (time.perf_counter() - begun) / 60
-    command = " ".join(["python -m benchmarks", name, *(word for word in options if not word.startswith("--out"))])
+    command = re.sub(r" --(dry|folder|(plan\.)?out)[= ]\S+", "", " ".join(["python -m benchmarks", *words]))
     text = f"`{command}`: {section.about}. {machine()}; {minutes:.0f} min.\n\n" + "\n".join(section.lines)
     print(f"## {section.title}\n\n{text}")
     if not dry:

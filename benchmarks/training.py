@@ -21,6 +21,7 @@ import yaml
 from benchmarks.page import OUT, ROOT, Section, table
 from benchmarks.rounds import Times, clocked, in_turn
 from benchmarks.trainings import write_cohort
+from mammo_aln.machine.cores import usable_cores
 from mammo_aln.model.backbones import Backbone
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.optim import WeightAverage, binary_loss, learning_rate_factor, parameter_groups
@@ -77,6 +78,7 @@ def step(
         steps: steps of an epoch of each.
         rounds: rounds in turn.
     """
+    torch.set_num_threads(usable_cores())
     cases = zip(backbones, sizes_px, patients, steps, strict=True)
     rows = [row for case in cases for row in step_rows(*case, rounds)]
     about = f"medians (range) of {rounds} rounds, peers in turn; {torch.get_num_threads()} threads"
@@ -252,6 +254,7 @@ def swin(crops: int = 4, gpu_crops: int = 64, rounds: int = 3) -> Section:
         gpu_crops: crops of a batch on a GPU, in bf16.
         rounds: rounds in turn.
     """
+    torch.set_num_threads(usable_cores())
     rows = swin_case("cpu", torch.float32, crops, rounds)
     if torch.cuda.is_available():
         rows += swin_case("cuda", torch.bfloat16, gpu_crops, rounds)
