@@ -206,7 +206,9 @@ def read(crops: int = 2_000, reads: int = 20_000, rounds: int = 7, folder: Path 
     """
     import torch
 
+    from mammo_aln.crops.store.records import CropRecord
     from mammo_aln.crops.store.store import CropStore, SegmentWriter, display_values
+    from mammo_aln.crops.window import Window
 
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 65536, (crops, 256, 256), dtype=np.uint16)
@@ -215,7 +217,8 @@ def read(crops: int = 2_000, reads: int = 20_000, rounds: int = 7, folder: Path 
     with work_folder(folder) as root:
         writer = SegmentWriter(root / "store")
         for number, picture in enumerate(pictures):
-            writer.append([], [({"kind": "crop", "key": str(number)}, picture)])
+            record = CropRecord(str(number), "", "whole_breast", Window(0, 0, 256, 256), None, 1.0, 0.0, (), 256)
+            writer.append([], [(record, picture)])
         writer.close()
         store = CropStore(root / "store")
 
