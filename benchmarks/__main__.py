@@ -35,6 +35,7 @@ BENCHMARKS = {
     "evaluation": "evaluation.evaluation",
     "radiomics": "radiomics.speed",
     "ibsi": "radiomics.conformity",
+    "lasso": "lasso.lasso",
     "leak": "leak.leak",
     "dlr": "dlr.dlr",
     "ispy": "ispy.ispy",

@@ -1,25 +1,12 @@
-"""Seconds of a LASSO path: the package's solver against scikit-learn's, at equal accuracy.
-
-    python -m benchmarks lasso
-
-144 patients, 2,000 correlated features, 40 penalties down to 0.03 of the largest: what `radiomics fit` solves once a
-fold. Each solver gets the loosest tolerance of its ladder at which every penalty of the path lies within 1e-6
-(relative) of the lowest objective that any solver reached, and violates the conditions of optimality (KKT) by at most
-1e-5 of the largest penalty. Three rounds of all solvers in turn; the section of docs/benchmarks.md states median and
-range.
-"""
+"""The package's LASSO path against scikit-learn's solvers, at equal accuracy."""
 
 from __future__ import annotations
-
-import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +15,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, enet_path
 from threadpoolctl import threadpool_limits
 
-from benchmarks.notes import machine, replace_section
+from benchmarks.page import Section, table
+from benchmarks.rounds import clocked, in_turn
 from mammo_aln.radiomics.signatures.lasso import default_ladder, largest_penalty, lasso_path
 
 Floats = NDArray[np.float64]
 Solutions = list[tuple[float, Floats]]
 N, P, STEPS, LOWEST = 144, 2000, 40, 0.03
-OBJECTIVE, KKT, ROUNDS = 1e-6, 1e-5, 3
+OBJECTIVE, KKT = 1e-6, 1e-5
 LIMIT_S = 180.0
 """A path that takes longer is given up."""
 
@@ -174,42 +162,35 @@ def loosest(question: Question, rival: Rival, lowest: Floats) -> tuple[float, fl
     return None
 
 
-def main() -> None:
+def lasso(rounds: int = 3) -> Section:
+    """Seconds of a LASSO path: the package's solver against scikit-learn's, at equal accuracy.
+
+    144 patients, 2,000 correlated features, 40 penalties down to 0.03 of the largest: what `radiomics fit` solves once a
+    fold. Each solver gets the loosest tolerance of its ladder at which every penalty of the path lies within 1e-6
+    (relative) of the lowest objective that any solver reached, and violates the conditions of optimality (KKT) by at
+    most 1e-5 of the largest penalty.
+
+    Args:
+        rounds: rounds of all solvers in turn.
+    """
     warnings.simplefilter("ignore", ConvergenceWarning)
     question = drawn()
     with threadpool_limits(1):
         tight = [of_package(question, 1e-10), of_coordinate_descent(question, 1e-12)]
         lowest = np.min([judged(question, solutions)[0] for solutions in tight], axis=0)
-        settled = {rival.name: loosest(question, rival, lowest) for rival in RIVALS}
-        seconds: dict[str, list[float]] = {name: [] for name, setting in settled.items() if setting}
-        for _ in range(ROUNDS):
-            for rival in RIVALS:
-                if rival.name in seconds:
-                    begun = time.perf_counter()
-                    rival.solve(question, settled[rival.name][0])
-                    seconds[rival.name].append(time.perf_counter() - begun)
-    ours = float(np.median(seconds[RIVALS[0].name]))
-    lines = [
-        f"`python -m benchmarks lasso`: n = {N}, p = {P:,}, {STEPS} penalties to {LOWEST} of the largest; one thread;"
-        f" median (range) of {ROUNDS} runs. {machine()}.",
-        "",
-        "| solver | tolerance | excess of the objective | KKT violation | seconds a path | times ours |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, setting in settled.items():
+        settled = {rival: loosest(question, rival, lowest) for rival in RIVALS}
+        running = {rival: setting for rival, setting in settled.items() if setting}
+        works = [partial(clocked, partial(rival.solve, question, setting[0])) for rival, setting in running.items()]
+        times = dict(zip(running, in_turn(rounds, *works, warm_up=False), strict=True))
+    rows = []
+    for rival, setting in settled.items():
         if setting is None:
-            lines.append(f"| {name} | none of its ladder reached both in {LIMIT_S:g} s a path | | | | |")
+            rows.append([rival.name, f"none of its ladder reached both in {LIMIT_S:g} s a path", "", "", "", ""])
             continue
-        times = seconds[name]
         tolerance, excess, violation = setting
-        lines.append(
-            f"| {name} | {tolerance:g} | {excess:.0e} | {violation:.0e} | {np.median(times):.2f}"
-            f" ({min(times):.2f} to {max(times):.2f}) | {np.median(times) / ours:.1f} |"
-        )
-    text = "\n".join(lines)
-    print(text)
-    replace_section(Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md", "Radiomics: the LASSO path", text)
-
-
-if __name__ == "__main__":
-    main()
+        ratio = times[rival].median / times[RIVALS[0]].median
+        accuracy = [f"{tolerance:g}", f"{excess:.0e}", f"{violation:.0e}"]
+        rows.append([rival.name, *accuracy, times[rival].words(digits=2), f"{ratio:.1f}"])
+    header = ["solver", "tolerance", "excess of the objective", "KKT violation", "seconds a path", "times ours"]
+    about = f"n = {N}, p = {P:,}, {STEPS} penalties to {LOWEST} of the largest; one thread; median (range) of {rounds} rounds"
+    return Section("Radiomics: the LASSO path", about, table(header, rows))
