@@ -165,8 +165,8 @@ def loosest(question: Question, rival: Rival, lowest: Floats) -> tuple[float, fl
 def lasso(rounds: int = 3) -> Section:
     """Seconds of a LASSO path: the package's solver against scikit-learn's, at equal accuracy.
 
-    144 patients, 2,000 correlated features, 40 penalties down to 0.03 of the largest: what `radiomics fit` solves once a
-    fold. Each solver gets the loosest tolerance of its ladder at which every penalty of the path lies within 1e-6
+    144 patients, 2,000 correlated features, 40 penalties down to 0.03 of the largest: what `radiomics fit` solves once
+    a fold. Each solver gets the loosest tolerance of its ladder at which every penalty of the path lies within 1e-6
     (relative) of the lowest objective that any solver reached, and violates the conditions of optimality (KKT) by at
     most 1e-5 of the largest penalty.
 
@@ -192,5 +192,5 @@ def lasso(rounds: int = 3) -> Section:
         accuracy = [f"{tolerance:g}", f"{excess:.0e}", f"{violation:.0e}"]
         rows.append([rival.name, *accuracy, times[rival].words(digits=2), f"{ratio:.1f}"])
     header = ["solver", "tolerance", "excess of the objective", "KKT violation", "seconds a path", "times ours"]
-    about = f"n = {N}, p = {P:,}, {STEPS} penalties to {LOWEST} of the largest; one thread; median (range) of {rounds} rounds"
+    about = f"n = {N}, p = {P:,}, {STEPS} penalties to {LOWEST} of the largest; one thread; median (range) of {rounds}"
     return Section("Radiomics: the LASSO path", about, table(header, rows))
