@@ -137,7 +137,7 @@ def conformity(reference: Path = REFERENCE) -> Section:
     Args:
         reference: IBSI's table of reference values.
     """
-    from tests.radiomics.test_ibsi import computed, three_digits
+    from tests.support.ibsi import computed, three_digits
 
     with reference.open(encoding="utf-8-sig", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["reference value"]]

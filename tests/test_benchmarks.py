@@ -1,0 +1,45 @@
+"""The runner of the benchmarks: each name is a function whose parameters are options; sections take their place."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from jsonargparse import ArgumentParser
+
+from benchmarks.__main__ import BENCHMARKS, main, purpose
+from benchmarks.page import Section, replace_section, table
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_each_name_is_a_function_with_defaults_that_gives_a_section(name: str) -> None:
+    module, function = BENCHMARKS[name].split(".")
+    bench = getattr(import_module(f"benchmarks.{module}"), function)
+    parser = ArgumentParser()
+    parser.add_function_arguments(bench)
+    parser.parse_args([])
+    assert bench.__annotations__["return"] == Section.__name__
+    assert purpose(name).endswith(".")
+
+
+def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nosuch"]) == 2
+    assert "no benchmark is named nosuch" in capsys.readouterr().err
+
+
+def test_the_list_names_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"  {name} " in listed for name in BENCHMARKS)
+
+
+def test_a_section_is_replaced_where_it_stands(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    for title, text in (("One", "first"), ("Two", "second"), ("One", "third")):
+        replace_section(page, title, text)
+    assert page.read_text() == "# Benchmarks\n\n## One\n\nthird\n\n## Two\n\nsecond\n"
+
+
+def test_a_table_is_markdown() -> None:
+    assert table(["a", "b"], [[1, "x"]]) == ["| a | b |", "| --- | --- |", "| 1 | x |"]
