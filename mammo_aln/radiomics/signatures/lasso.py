@@ -2,8 +2,8 @@
 
 Objective: `-(1/n) log-likelihood + lambda * sum |beta_j|` over columns scaled to mean 0 and population SD 1, the
 intercept free. Coefficients come back on the columns' own scale. Friedman, Hastie and Tibshirani 2010 (J Stat Softw
-33:1); strong rules: Tibshirani et al. 2012 (JRSS B 74:245). `benchmarks/lasso.py` measures it against scikit-learn's
-solvers.
+33:1); strong rules: Tibshirani et al. 2012 (JRSS B 74:245). `python -m benchmarks lasso` measures it against
+scikit-learn's solvers.
 """
 
 from __future__ import annotations
