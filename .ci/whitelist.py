@@ -42,7 +42,11 @@ _.full_state_update
 _.classes_
 _.n_neighbors
 
-# The public surface of Python
+# Held to its truth by a test: the anatomy's own doubt of the muscle's edge
+_.pectoral_confidence
+
+# The public surface: Python, exit codes
+_.PROBLEMS
 _.for_data
 
 # Named in a string: pydicom's plugin loads it
@@ -54,6 +58,10 @@ _.pixel_spacing_mm
 _.spacing_source
 _.spacing_row_mm  # crops.csv
 _.spacing_column_mm
+_.fit_id  # predictions.json of a signature
+_.fusion_weights
+_.dropped
+_.last_resort
 _.delong_p  # choice.json
 _.bootstrap_p
 _.bootstrap_p_holm

@@ -57,7 +57,7 @@ class SpawnPool(ProcessPoolExecutor):
         with _script_hidden(), _environment(self._environment):
             return super().submit(fn, *args, **kwargs)
 
-    def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
+    def __exit__(self, exc_type: object, *_: object) -> None:
         """Wait for what runs; what is queued is not begun where an exception (Ctrl-C) leaves the block."""
         self.shutdown(wait=True, cancel_futures=exc_type is not None)
 
