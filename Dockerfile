@@ -1,5 +1,7 @@
 # CUDA comes with PyTorch's own wheels; the host brings the driver (docker run --gpus all --shm-size=8g ...).
 FROM python:3.12-slim
+# LightGBM's wheel links the system's OpenMP.
+RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 1000 aln
 WORKDIR /home/aln/mammo_aln
 COPY --chown=aln pyproject.toml README.md LICENSE ./
