@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import IntEnum
 
 
@@ -16,6 +17,12 @@ class ExitCode(IntEnum):
     HELD = 3  # of a sweep's process: another one trains the run
     AGAIN = 75  # EX_TEMPFAIL: a scheduler's signal stopped a training, which goes on when it is started again
     INTERRUPTED = 130  # Ctrl-C
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """`; did you mean NAME?` for the name that is most like a word, or nothing where none is."""
+    likely = get_close_matches(word, list(names), n=1)
+    return f"; did you mean {likely[0]}?" if likely else ""
 
 
 class InputError(Exception):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import statistics
 import subprocess
 import sys
 import time
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
+import yaml
 
 from mammo_aln.cli import VERBS, main
+from mammo_aln.settings import Settings
+from mammo_aln.settings.parse import settings_from
+from mammo_aln.settings.shipped import defaults_as_yaml, find_config
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +47,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     [
         (["train", "x", "--out", "y", "--crop.strategy=circle"], ["crop.strategy", "fixed_5cm", "circle"]),
         (["train", "x", "--out", "y", "--crop.sized_px=3"], ["crop.sized_px", "unknown key", "crop.size_px"]),
-        (["train", "x", "--out", "y", "--crop.size_px=big"], ["crop.size_px", "int", "big"]),
+        (["train", "x", "--out", "y", "--crop.size_px=big"], ["crop.size_px", "whole number", "big"]),
         (["train", "x", "--out", "y", "--model.inputs=[primary,mri]"], ["model.inputs", "auxiliary", "mri"]),
         (["train", "x", "--out", "y", "--config", "nowhere.yaml"], ["nowhere.yaml", "no such file"]),
         (["train", "x"], ["--out"]),
@@ -60,6 +61,14 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["train", "x", "--out", "y", "--trainer.max_epochs=0"], ["trainer.max_epochs", "1 or more"]),
         (["train", "x", "--out", "y", "--optim.lr=0", "--data.batch_size=0"], ["optim.lr", "data.batch_size"]),
         (["train", "x", "--cohort=z", "--out", "y"], ["--cohort", "twice", "'x'"]),
+        (["train", "x", "--out", "y", "--crop.strategy=fixd_5cm"], ["did you mean fixed_5cm?"]),
+        (["train", "x", "--out", "y", "--modle.backbone=resnet50"], ["did you mean model.backbone?"]),
+        (["train", "x", "--out", "y", "--strtegy=fixed_5cm"], ["did you mean crop.strategy?"]),
+        (["train", "x", "--out", "y", "--zzz.zzz=1"], ["zzz.zzz", "allowed: cohort, crop, data"]),
+        (["train", "x", "--out", "y", "--print_shtab=bash"], ["print_shtab: unknown key"]),
+        (["train", "x", "--out", "y", "--model.inputs=primry"], ["did you mean primary?"]),
+        (["crop", "x", "--workers=many"], ["workers", "a whole number or null", "many"]),
+        (["train", "x", "--out", "y", "--crop=3"], ["--crop.KEY=VALUE"]),
     ],
 )
 def test_wrong_words_get_one_line_and_exit_code_2(
@@ -107,19 +116,6 @@ def test_what_a_library_prints_stays_off_standard_output(
     assert "greets" in captured.err
 
 
-def test_every_limit_names_a_setting() -> None:
-    from mammo_aln import verbs
-    from mammo_aln.settings import ClusterConfig, PretrainSettings
-    from mammo_aln.settings.limits import LIMITS
-
-    kinds = get_type_hints(PretrainSettings) | {"cluster": ClusterConfig}
-    for verb, _, _ in VERBS.values():
-        kinds |= get_type_hints(getattr(verbs, verb))
-    known = {f"{name}.{f.name}" for name, kind in kinds.items() if is_dataclass(kind) for f in fields(kind)}
-    known |= {name for verb, _, _ in VERBS.values() for name in inspect.signature(getattr(verbs, verb)).parameters}
-    assert set(LIMITS) <= known
-
-
 def test_unknown_key_in_a_file_is_refused(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.yaml").write_text("crop: {size_px: 64}\n")
     (tmp_path / "b.yaml").write_text("crop: {sise_px: 64}\n")
@@ -127,6 +123,42 @@ def test_unknown_key_in_a_file_is_refused(tmp_path, capsys: pytest.CaptureFixtur
     error = capsys.readouterr().err
     assert "sise_px" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("crop: 3\n", "crop: expected settings"),
+        ("modle: {inputs: [primary]}\n", "did you mean model.inputs?"),
+        ("model: {inputs: primary}\n", "expected a list, got primary; write [primary]"),
+        ("model: [a\n", "no readable YAML"),
+        ("- a\n", "expected settings, got list"),
+    ],
+)
+def test_a_file_that_is_wrong_gets_one_line(
+    text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    assert main(["train", "x", "--out", str(tmp_path / "y"), f"--config={tmp_path}/a.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("word", "inputs"), [("primary", ["primary"]), ("primary,clinical", ["primary", "clinical"])])
+def test_a_name_alone_is_a_list_of_that_name(word: str, inputs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "x", "--out", "y", f"--model.inputs={word}", "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["inputs"] == inputs
+
+
+def test_base_yaml_holds_every_default_and_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    text = find_config("base.yaml").read_text(encoding="utf-8")
+    assert text == defaults_as_yaml(Settings()), "make it anew: python -m mammo_aln.settings.shipped"
+    assert settings_from(Settings, yaml.safe_load(text), "base.yaml") == Settings()
+    assert main(["train", "x", "--out", "y", "--print_config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert yaml.safe_load(text) == {name: printed[name] for name in yaml.safe_load(text)}
+    assert "# peak learning rate." in text
 
 
 def test_later_config_wins_and_flags_win_over_files(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from mammo_aln.settings.learning import (
     PretrainSettings,
     Settings,
     TrainerConfig,
+    TrainingSettings,
     reads_images,
 )
 from mammo_aln.settings.signatures import FitConfig, RadiomicsConfig
@@ -35,5 +36,6 @@ __all__ = [
     "Settings",
     "Strategy",
     "TrainerConfig",
+    "TrainingSettings",
     "reads_images",
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from mammo_aln.settings.limits import FROM_0, FROM_1
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,10 @@ class ClusterConfig:
 
     partition: str | None = None
     account: str | None = None
-    time_min: int = 1440
-    mem_gb: int | None = None
-    cpus_per_task: int | None = None
-    gpus_per_node: int | None = None
-    max_jobs: int = 64
-    requeues: int = 20
+    time_min: Annotated[int, FROM_1] = 1440
+    mem_gb: Annotated[int | None, FROM_1] = None
+    cpus_per_task: Annotated[int | None, FROM_1] = None
+    gpus_per_node: Annotated[int | None, FROM_0] = None
+    max_jobs: Annotated[int, FROM_1] = 64
+    requeues: Annotated[int, FROM_0] = 20
     extra: dict[str, Any] = field(default_factory=dict)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from mammo_aln.settings.limits import ABOVE_0, FROM_0, FROM_1, PERCENTILE, Limit
 
 Strategy = Literal["whole_breast", "lesion_box", "lesion_margin", "fixed_5cm"]
 STRATEGIES: tuple[Strategy, ...] = ("whole_breast", "lesion_box", "lesion_margin", "fixed_5cm")
@@ -22,9 +24,9 @@ class PixelConfig:
     """
 
     voi: Literal["file", "full_range", "percentile"] = "file"
-    percentile_low: float = 1.0
-    percentile_high: float = 99.0
-    max_pixels: int = 200_000_000
+    percentile_low: Annotated[float, PERCENTILE] = 1.0
+    percentile_high: Annotated[float, PERCENTILE] = 99.0
+    max_pixels: Annotated[int, FROM_1] = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ class CropConfig:
     """
 
     strategy: Literal["whole_breast", "lesion_box", "lesion_margin", "fixed_5cm", "all"] = "fixed_5cm"
-    size_px: int = 256
-    size_mm: float = 50.0
-    margin: float = 0.25
+    size_px: Annotated[int, Limit("8 or more", lambda x: x >= 8)] = 256
+    size_mm: Annotated[float, ABOVE_0] = 50.0
+    margin: Annotated[float, FROM_0] = 0.25
     auxiliary: tuple[str, ...] = ("axilla",)
     auxiliary_strategy: Strategy = "fixed_5cm"
-    auxiliary_size_mm: float = 50.0
-    peritumoral_scale: float = 1.6
+    auxiliary_size_mm: Annotated[float, ABOVE_0] = 50.0
+    peritumoral_scale: Annotated[float, ABOVE_0] = 1.6

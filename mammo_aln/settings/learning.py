@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from mammo_aln.settings.images import CropConfig, PixelConfig
+from mammo_aln.settings.limits import ABOVE_0, ABOVE_0_TO_1, BELOW_1, FROM_0, FROM_1, SHARE, Limit
 
 BACKBONES = ("swinv2", "convnextv2", "efficientnetv2", "resnet50", "densenet121")
 INPUTS = ("primary", "auxiliary", "clinical")
@@ -46,11 +47,11 @@ class ModelConfig:
     inputs: tuple[Literal["primary", "auxiliary", "clinical"], ...] = ("primary", "auxiliary", "clinical")
     fusion: Literal["concat", "gated", "attention"] = "concat"
     shared_backbone: bool = False
-    embed_dim: int = 64
-    drop_rate: float = 0.1
-    modality_dropout: float = 0.1
-    drop_path_rate: float = 0.0
-    freeze_epochs: int = 0
+    embed_dim: Annotated[int, FROM_1] = 64
+    drop_rate: Annotated[float, BELOW_1] = 0.1
+    modality_dropout: Annotated[float, BELOW_1] = 0.1
+    drop_path_rate: Annotated[float, BELOW_1] = 0.0
+    freeze_epochs: Annotated[int, FROM_0] = 0
     grad_checkpointing: bool = False
 
 
@@ -72,16 +73,16 @@ class OptimConfig:
             loaded.
     """
 
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    warmup_fraction: float = 0.1
-    ema_decay: float = 0.98
-    label_smoothing: float = 0.0
+    lr: Annotated[float, ABOVE_0] = 1e-3
+    weight_decay: Annotated[float, FROM_0] = 0.05
+    warmup_fraction: Annotated[float, SHARE] = 0.1
+    ema_decay: Annotated[float, BELOW_1] = 0.98
+    label_smoothing: Annotated[float, BELOW_1] = 0.0
     class_weight: Literal["none", "balanced"] = "none"
     loss: Literal["bce", "focal"] = "bce"
-    focal_gamma: float = 2.0
-    gradient_clip_norm: float = 1.0
-    layer_decay: float = 0.8
+    focal_gamma: Annotated[float, FROM_0] = 2.0
+    gradient_clip_norm: Annotated[float, FROM_0] = 1.0
+    layer_decay: Annotated[float, ABOVE_0_TO_1] = 0.8
 
 
 @dataclass(frozen=True)
@@ -104,16 +105,16 @@ class DataConfig:
         fold_seed: draws the folds; runs that shall be pooled share it, whatever their `seed`.
     """
 
-    batch_size: int = 16
-    num_workers: int = 0
+    batch_size: Annotated[int, FROM_1] = 16
+    num_workers: Annotated[int, FROM_0] = 0
     augment: bool = True
-    augment_strength: float = 1.0
-    max_shift_mm: float = 4.0
-    test_time_copies: int = 0
+    augment_strength: Annotated[float, Limit("a number from 0 to 3", lambda x: 0 <= x <= 3)] = 1.0
+    max_shift_mm: Annotated[float, FROM_0] = 4.0
+    test_time_copies: Annotated[int, Limit("0 to 8", lambda x: 0 <= x <= 8)] = 0
     allow_post_nat: bool = False
-    folds: int = 0
-    fold: int = 0
-    fold_seed: int = 0
+    folds: Annotated[int, Limit("0 (the split column), or 2 or more", lambda x: x == 0 or x >= 2)] = 0
+    fold: Annotated[int, FROM_0] = 0
+    fold_seed: Annotated[int, FROM_0] = 0
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,11 @@ class TrainerConfig:
         compile: translate the backbones with torch.compile: minutes at the start, then faster steps on a GPU.
     """
 
-    max_epochs: int = 40
-    patience: int = 0
+    max_epochs: Annotated[int, FROM_1] = 40
+    patience: Annotated[int, FROM_0] = 0
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = 1
-    num_nodes: int = 1
+    devices: Annotated[int, FROM_1] = 1
+    num_nodes: Annotated[int, FROM_1] = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     compile: bool = False
 
@@ -153,8 +154,18 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """All settings of a run."""
+class TrainingSettings:
+    """All settings of a training but its seed, which a sweep deals out.
+
+    Args:
+        pixels: how DICOM values become display values.
+        crop: which window of the image the network sees.
+        model: the network.
+        optim: optimiser and loss.
+        data: loading and augmentation.
+        trainer: length and hardware.
+        log: Weights & Biases mirror.
+    """
 
     pixels: PixelConfig = PixelConfig()
     crop: CropConfig = CropConfig()
@@ -163,7 +174,17 @@ class Settings:
     data: DataConfig = DataConfig()
     trainer: TrainerConfig = TrainerConfig()
     log: LogConfig = LogConfig()
-    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Settings(TrainingSettings):
+    """All settings of a run.
+
+    Args:
+        seed: draws initial weights, order and augmentation.
+    """
+
+    seed: Annotated[int, FROM_0] = 0
 
 
 @dataclass(frozen=True)
@@ -187,16 +208,21 @@ class PretrainConfig:
 
     mode: Literal["supervised", "contrastive", "both"] = "supervised"
     labels: tuple[str, ...] = ()
-    val_share: float = 0.1
-    style_strength: float = 1.0
-    cross_view_share: float = 0.5
-    temperature: float = 0.2
-    projection_dim: int = 64
-    contrastive_weight: float = 0.5
+    val_share: Annotated[float, Limit("a number above 0 and below 1", lambda x: 0 < x < 1)] = 0.1
+    style_strength: Annotated[float, SHARE] = 1.0
+    cross_view_share: Annotated[float, SHARE] = 0.5
+    temperature: Annotated[float, ABOVE_0] = 0.2
+    projection_dim: Annotated[int, FROM_1] = 64
+    contrastive_weight: Annotated[float, ABOVE_0] = 0.5
 
 
 @dataclass(frozen=True)
 class PretrainSettings(Settings):
-    """All settings of a pre-training."""
+    """All settings of a pre-training: of the model the backbone alone, and its seed also draws who validates.
 
+    Args:
+        pretrain: labels to learn, contrastive learning, style randomisation.
+    """
+
+    model: ModelConfig = field(default_factory=lambda: ModelConfig(inputs=("primary",)))
     pretrain: PretrainConfig = PretrainConfig()

@@ -1,17 +1,37 @@
-"""Configuration files that come with the product, found by name."""
+"""Configuration files that come with the product; `python -m mammo_aln.settings.shipped` writes one of them.
+
+`configs/base.yaml` holds every setting of a training with its default and its help, made from the dataclasses.
+"""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from mammo_aln.errors import InputError
+from mammo_aln.files import json_ready, write_text
+from mammo_aln.settings import Settings
 
 CONFIG_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 """Where they lie: inside an installed package, or beside a checkout."""
+HEAD = """\
+# Every setting of `mammo-aln train` with its default: copy it, keep the lines that you change, and give it as
+# `--config MINE.yaml`; later files and flags win. Made by `python -m mammo_aln.settings.shipped`.
+"""
 
 
-def find_config(name: str, told_as: str = "--config ") -> Path:
-    """The file as named, or the shipped configuration of that name (`configs/NAME` or `NAME`)."""
+def find_config(name: str, option: str = "--config ") -> Path:
+    """Find the file as named, or the shipped configuration of that name (`configs/NAME` or `NAME`).
+
+    Args:
+        name: of the file.
+        option: where it was named, for the message.
+    """
     candidates = [Path(name), *(folder / Path(name) for folder in CONFIG_FOLDERS)]
     parts = Path(name).parts
     if parts and parts[0] == "configs":
@@ -19,4 +39,52 @@ def find_config(name: str, told_as: str = "--config ") -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise InputError(f"{told_as}{name}: no such file, here or among the shipped configurations")
+    raise InputError(f"{option}{name}: no such file, here or among the shipped configurations")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read the settings of a YAML file, as nested plain values."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name} is no readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path.name}: expected settings, got {type(content).__name__}")
+    return content
+
+
+def defaults_as_yaml(settings: Settings) -> str:
+    """Write settings as YAML, each with its help as a comment."""
+    return HEAD + "\n".join(_lines(settings)) + "\n"
+
+
+def _lines(settings: object, indent: str = "") -> Iterator[str]:
+    """Yield a dataclass's values as lines of YAML, help before each."""
+    helps = field_helps(type(settings))
+    for field in fields(settings):  # type: ignore[arg-type]  # a dataclass, whichever
+        value = getattr(settings, field.name)
+        yield from textwrap.wrap(
+            helps.get(field.name, ""), 118, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+        )
+        if is_dataclass(value):
+            yield f"{indent}{field.name}:"
+            yield from _lines(value, indent + "  ")
+        else:
+            text = yaml.safe_dump(json_ready(value), default_flow_style=True, width=1000)
+            text = text.removesuffix("...\n").strip()  # the mark of a document's end, behind a lone value
+            yield f"{indent}{field.name}: {text}"
+
+
+def field_helps(kind: type) -> dict[str, str]:
+    """Read the help of each field from the docstrings of a dataclass and those above it."""
+    from docstring_parser import parse_from_object  # the parser of the command line's help needs it too
+
+    helps: dict[str, str] = {}
+    for owner in reversed(kind.__mro__[:-1]):
+        entries = parse_from_object(owner).params
+        helps |= {entry.arg_name: " ".join((entry.description or "").split()) for entry in entries}
+    return helps
+
+
+if __name__ == "__main__":
+    write_text(CONFIG_FOLDERS[1] / "base.yaml", defaults_as_yaml(Settings()))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from mammo_aln.settings.limits import ABOVE_0_TO_1, FROM_0, FROM_1, FROM_2, SHARE, Limit
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class RadiomicsConfig:
     filters: tuple[Literal["original", "log", "wavelet"], ...] = ("original", "log", "wavelet")
     log_sigma_mm: tuple[float, ...] = (2.0,)
     wavelet: str = "coif1"
-    bins: int = 32
-    bin_width: float = 0.0
+    bins: Annotated[int, FROM_2] = 32
+    bin_width: Annotated[float, FROM_0] = 0.0
     aggregation: Literal["avg", "comb"] = "avg"
     spacing_mm: tuple[float, ...] = ()
     resample_masks: bool = False
@@ -66,9 +68,9 @@ class RadiomicsConfig:
     deep_regions: tuple[str, ...] = ("lesion", "primary")
     deep_pretrained: bool | str = False
     deep_slices: Literal["2d", "2.5d"] = "2.5d"
-    deep_size_px: int = 96
+    deep_size_px: Annotated[int, Limit("64 or more", lambda x: x >= 64)] = 96
     deep_runs: tuple[str, ...] = ()
-    seed: int = 0
+    seed: Annotated[int, FROM_0] = 0
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,12 @@ class FitConfig:
         bootstrap_resamples: of every interval and test in the evaluation.
     """
 
-    alpha: float = 0.05
+    alpha: Annotated[float, ABOVE_0_TO_1] = 0.05
     fdr: bool = False
-    rho_max: float = 0.9
+    rho_max: Annotated[float, ABOVE_0_TO_1] = 0.9
     lasso_rule: Literal["min", "1se"] = "min"
-    lasso_folds: int = 10
-    icc_min: float = 0.75
+    lasso_folds: Annotated[int, Limit("3 or more", lambda x: x >= 3)] = 10
+    icc_min: Annotated[float, SHARE] = 0.75
     combat: bool = False
     classifier: Literal[
         "auto",
@@ -118,9 +120,9 @@ class FitConfig:
     clinical: Literal["all", "backward_aic"] = "all"
     fusion: Literal["feature", "score"] = "feature"
     dlr_clinical: bool = False
-    folds: int = 5
-    inner_folds: int = 5
-    repeats: int = 3
-    stability_resamples: int = 200
+    folds: Annotated[int, FROM_2] = 5
+    inner_folds: Annotated[int, FROM_2] = 5
+    repeats: Annotated[int, FROM_1] = 3
+    stability_resamples: Annotated[int, FROM_0] = 200
     allow_post_nat: bool = False
-    bootstrap_resamples: int = 2000
+    bootstrap_resamples: Annotated[int, FROM_2] = 2000

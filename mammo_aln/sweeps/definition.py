@@ -22,11 +22,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from mammo_aln.errors import InputError
 from mammo_aln.settings import Settings
-from mammo_aln.settings.shipped import find_config
+from mammo_aln.settings.shipped import find_config, read_yaml
 
 Nested = dict[str, Any]
 SECTIONS = tuple(one.name for one in fields(Settings))
@@ -102,14 +100,14 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Sequence[int]
         InputError: no such file, no mapping, an unknown key, or a list that is none.
     """
     path = find_config(str(file), "")
-    text = _yaml(path)
+    text = read_yaml(path)
     unknown = sorted(set(text) - set(OWN_KEYS) - set(SECTIONS))
     if unknown:
         raise InputError(f"{path.name}: {unknown[0]}: unknown key; allowed: {', '.join((*OWN_KEYS, *SECTIONS))}")
     base: Nested = {}
     named = text.get("base") or []
     for name in [named] if isinstance(named, str) else named:
-        base = merged(base, _yaml(find_config(str(name), f"{path.name}, base: ")))
+        base = merged(base, read_yaml(find_config(str(name), f"{path.name}, base: ")))
     base = merged(base, {key: text[key] for key in text if key in SECTIONS})
     over = over or {}
     axes = [_without_overridden(axis, over) for axis in _axes(path.name, text.get("grid") or {})]
@@ -189,7 +187,7 @@ def _axes(where: str, grid: Any) -> list[Axis]:
             raise InputError(f"{where}: grid: {key}: expected a list of values, got {values!r}")
         if key == "config":
             files = [find_config(str(name), f"{where}, grid: config: ") for name in values]
-            choices = [Choice(file.stem, _yaml(file)) for file in files]
+            choices = [Choice(file.stem, read_yaml(file)) for file in files]
         elif key.partition(".")[0] in SECTIONS:
             choices = [Choice(label_of(value), nested(key, value)) for value in values]
         else:
@@ -227,13 +225,3 @@ def _count(where: str, key: Literal["seeds", "folds"], value: Any) -> int:
     if type(value) is not int or value < 0 or (key == "folds" and value == 1):
         raise InputError(f"{where}: {key}: expected a count{' or a list of seeds' * (key == 'seeds')}, got {value!r}")
     return value
-
-
-def _yaml(path: Path) -> Nested:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name} is no readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path.name}: expected settings, got {type(content).__name__}")
-    return content

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
+from mammo_aln.settings.limits import FROM_0, FROM_1, SHARE
 
 
-def index(dicom_dir: Path, out: Path, workers: int | None = None) -> Path:
+def index(dicom_dir: Path, out: Path, workers: Annotated[int | None, FROM_1] = None) -> Path:
     """List a DICOM folder's mammograms in OUT/images.csv; other files go to OUT/exclusions.csv with the reason.
 
     Args:
@@ -49,7 +51,7 @@ def split(
     external_center: str | None = None,
     val_share: float = 0.2,
     internal_test_share: float = 0.0,
-    seed: int = 0,
+    seed: Annotated[int, FROM_0] = 0,
     overwrite: bool = False,
 ) -> Path:
     """Write the column split of patients.csv: by patient, stratified by status and centre.
@@ -79,10 +81,10 @@ def crop_images(
     store: Path | None = None,
     proof: Path | None = None,
     export: Path | None = None,
-    audit: float = 0.0,
+    audit: Annotated[float, SHARE] = 0.0,
     shard: str | None = None,
-    workers: int | None = None,
-    slurm: int | None = None,
+    workers: Annotated[int | None, FROM_1] = None,
+    slurm: Annotated[int | None, FROM_1] = None,
     cluster: ClusterConfig = ClusterConfig(),
     crop: CropConfig = CropConfig(),
     pixels: PixelConfig = PixelConfig(),

@@ -1,8 +1,11 @@
-"""What predictions are worth, and against whom. A verb's flags are its function's parameters."""
+"""Predictions judged, and compared. A verb's flags are its function's parameters."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from mammo_aln.settings.limits import FROM_0, FROM_2
 
 
 def evaluate(
@@ -10,8 +13,8 @@ def evaluate(
     out: Path,
     run: Path | None = None,
     cohort: Path | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
+    resamples: Annotated[int, FROM_2] = 2000,
+    seed: Annotated[int, FROM_0] = 0,
 ) -> Path:
     """Judge predictions: metrics.json, roc.csv, calibration.csv, decision_curve.csv and report.html in OUT.
 
@@ -45,7 +48,7 @@ def evaluate(
     )
 
 
-def compare(files: list[Path], out: Path, resamples: int = 2000) -> Path:
+def compare(files: list[Path], out: Path, resamples: Annotated[int, FROM_2] = 2000) -> Path:
     """Compare models on the same patients: comparisons.json in OUT.
 
     Args:

@@ -3,89 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from mammo_aln.settings import (
-    CropConfig,
-    DataConfig,
-    LogConfig,
-    ModelConfig,
-    OptimConfig,
-    PixelConfig,
-    PretrainConfig,
-    PretrainSettings,
-    Settings,
-    TrainerConfig,
-)
+from mammo_aln.settings import PretrainSettings, Settings
+from mammo_aln.settings.limits import FROM_0
 
 
-def pretrain_backbone(
-    cohort: Path,
-    out: Path,
-    store: Path | None = None,
-    pixels: PixelConfig = PixelConfig(),
-    crop: CropConfig = CropConfig(),
-    model: ModelConfig = ModelConfig(inputs=("primary",)),
-    optim: OptimConfig = OptimConfig(),
-    data: DataConfig = DataConfig(),
-    trainer: TrainerConfig = TrainerConfig(),
-    log: LogConfig = LogConfig(),
-    pretrain: PretrainConfig = PretrainConfig(),
-    seed: int = 0,
-) -> Path:
+def pretrain_backbone(cohort: Path, out: Path, settings: PretrainSettings, store: Path | None = None) -> Path:
     """Pre-train a backbone into OUT/RUN_ID/pretrained.safetensors, for `train --model.pretrained`.
 
     Args:
         cohort: cohort folder; outcome, regions and split are optional, patients of a test split are never read.
+            crop.strategy=whole_breast needs no box.
         out: folder of runs.
+        settings: of the pre-training.
         store: crop store; by default .crops in the cohort folder.
-        pixels: how DICOM values become display values.
-        crop: which window of the image the network sees; whole_breast needs no box.
-        model: the backbone; fusion and the clinical branch play no part.
-        optim: optimiser and loss.
-        data: loading and augmentation.
-        trainer: length and hardware.
-        log: Weights & Biases mirror.
-        pretrain: labels to learn, contrastive learning, style randomisation.
-        seed: draws initial weights, order, augmentation, and who validates where no split column tells.
     """
     from mammo_aln.training.pretraining.pretrain import pretrain_run
 
-    settings = PretrainSettings(pixels, crop, model, optim, data, trainer, log, seed, pretrain)
     return pretrain_run(cohort, out, settings, store=store)
 
 
-def train(
-    cohort: Path,
-    out: Path,
-    store: Path | None = None,
-    pixels: PixelConfig = PixelConfig(),
-    crop: CropConfig = CropConfig(),
-    model: ModelConfig = ModelConfig(),
-    optim: OptimConfig = OptimConfig(),
-    data: DataConfig = DataConfig(),
-    trainer: TrainerConfig = TrainerConfig(),
-    log: LogConfig = LogConfig(),
-    seed: int = 0,
-) -> Path:
+def train(cohort: Path, out: Path, settings: Settings, store: Path | None = None) -> Path:
     """Train one model into OUT/RUN_ID; the same command goes on where it stopped and does nothing where it is done.
 
     Args:
         cohort: cohort folder whose patients.csv has a column split.
         out: folder of runs.
+        settings: of the training.
         store: crop store; by default .crops in the cohort folder.
-        pixels: how DICOM values become display values.
-        crop: which window of the image the network sees.
-        model: the network.
-        optim: optimiser and loss.
-        data: loading and augmentation.
-        trainer: length and hardware.
-        log: Weights & Biases mirror.
-        seed: draws initial weights, order and augmentation.
     """
     from mammo_aln.training.train import train_run
 
-    return train_run(cohort, out, Settings(pixels, crop, model, optim, data, trainer, log, seed), store=store)
+    return train_run(cohort, out, settings, store=store)
 
 
 def predict(
@@ -118,8 +68,8 @@ def explain(
     out: Path,
     split: Literal["train", "val", "internal_test", "external_test"] | None = None,
     patients: list[str] | None = None,
-    drawn: int = 12,
-    seed: int = 0,
+    drawn: Annotated[int, FROM_0] = 12,
+    seed: Annotated[int, FROM_0] = 0,
     store: Path | None = None,
 ) -> Path:
     """Why a run says what it says: heat maps, the share of each input, and how far the score follows a moved box.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from mammo_aln.settings import CropConfig, FitConfig, PixelConfig, RadiomicsConfig
+from mammo_aln.settings.limits import FROM_0, FROM_1
 
 
 def radiomics_extract(
     cohort: Path,
     out: Path,
     store: Path | None = None,
-    workers: int | None = None,
+    workers: Annotated[int | None, FROM_1] = None,
     radiomics: RadiomicsConfig = RadiomicsConfig(),
     pixels: PixelConfig = PixelConfig(),
     crop: CropConfig = CropConfig(),
@@ -38,9 +40,9 @@ def radiomics_fit(
     features: Path | None = None,
     repeats: list[Path] | None = None,
     fit: FitConfig = FitConfig(),
-    seed: int = 0,
+    seed: Annotated[int, FROM_0] = 0,
     ledger: Path | None = None,
-    workers: int | None = None,
+    workers: Annotated[int | None, FROM_1] = None,
 ) -> Path:
     """Learn and judge the clinical, radiomics, deep and DLR signatures: predictions per signature, OUT/evaluation.
 

@@ -1,12 +1,19 @@
-"""What one runs first: demo, doctor, cohorts with a known truth. A verb's flags are its function's parameters."""
+"""First steps: demo, doctor, cohorts with a known truth. A verb's flags are its function's parameters."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from mammo_aln.settings.limits import FROM_0, FROM_1
 
 
-def demo(out: Path = Path("out/demo"), patients: int = 300, seed: int = 0, max_epochs: int = 24) -> Path:
+def demo(
+    out: Path = Path("out/demo"),
+    patients: Annotated[int, FROM_1] = 300,
+    seed: Annotated[int, FROM_0] = 0,
+    max_epochs: Annotated[int, FROM_1] = 24,
+) -> Path:
     """The whole road on a phantom cohort: crops, training, external-centre test, report.
 
     Args:
@@ -33,14 +40,14 @@ def doctor(cohort: Path | None = None) -> int:
 
 def phantom(
     out: Path,
-    patients: int = 300,
-    centers: int = 3,
-    seed: int = 0,
+    patients: Annotated[int, FROM_1] = 300,
+    centers: Annotated[int, FROM_1] = 3,
+    seed: Annotated[int, FROM_0] = 0,
     external_patients: int | None = None,
     modality: Literal["mammography", "mri"] = "mammography",
     full_size: bool = False,
     shuffle_labels: bool = False,
-    workers: int | None = None,
+    workers: Annotated[int | None, FROM_1] = None,
 ) -> Path:
     """Write a synthetic multi-centre cohort whose truth is known (truth.csv, bayes_auc.csv).
 

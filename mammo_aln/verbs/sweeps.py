@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from mammo_aln.settings import (
-    ClusterConfig,
-    CropConfig,
-    DataConfig,
-    LogConfig,
-    ModelConfig,
-    OptimConfig,
-    PixelConfig,
-    Settings,
-    TrainerConfig,
-)
+from mammo_aln.settings import ClusterConfig, TrainingSettings
+from mammo_aln.settings.limits import FROM_0, FROM_1, FROM_2
 
 
 def sweep_run(
     sweep: Path,
     cohort: Path,
     out: Path,
+    settings: TrainingSettings,
     given: dict[str, Any],
     store: Path | None = None,
     executor: Literal["local", "slurm"] = "local",
-    slots: int | None = None,
-    retries: int = 2,
+    slots: Annotated[int | None, FROM_1] = None,
+    retries: Annotated[int, FROM_0] = 2,
     seeds: list[int] | None = None,
     pretrained: Path | None = None,
     wandb_sweep: Path | None = None,
     cluster: ClusterConfig = ClusterConfig(),
-    pixels: PixelConfig = PixelConfig(),
-    crop: CropConfig = CropConfig(),
-    model: ModelConfig = ModelConfig(),
-    optim: OptimConfig = OptimConfig(),
-    data: DataConfig = DataConfig(),
-    trainer: TrainerConfig = TrainerConfig(),
-    log: LogConfig = LogConfig(),
 ) -> int | Path:
     """Train every cell of a sweep in OUT/runs; again: goes on. Exit code 1 if a cell failed for good.
 
@@ -45,7 +30,8 @@ def sweep_run(
         sweep: YAML file: settings, `grid:`, `steps:`, `seeds:`, `folds:`; or the name of a shipped one.
         cohort: cohort folder.
         out: folder of the sweep; several commands on one folder share its cells.
-        given: settings that were given here; they win over the file's.
+        settings: of every cell, with defaults.
+        given: those settings that were given here, as nested plain values; they win over the file's.
         store: crop store; by default .crops in the cohort folder.
         executor: `local` uses this machine's GPUs or CPU cores, `slurm` submits a job array.
         slots: cells that train at once on this machine; by default one per GPU, or per CPU core that memory allows.
@@ -54,19 +40,12 @@ def sweep_run(
         pretrained: weights for the cells whose file says `model.pretrained: sweep`.
         wandb_sweep: write the equivalent W&B sweep to this file instead of training anything.
         cluster: what a SLURM job asks for.
-        pixels: how DICOM values become display values.
-        crop: which window of the image the network sees.
-        model: the network.
-        optim: optimiser and loss.
-        data: loading and augmentation.
-        trainer: length and hardware.
-        log: Weights & Biases mirror.
     """
     import shlex
     import sys
     from dataclasses import fields
 
-    names = {field.name for field in fields(Settings)}
+    names = {field.name for field in fields(settings)}
     over = {name: value for name, value in given.items() if name in names}
     if wandb_sweep is not None:
         from mammo_aln.sweeps.definition import read_definition
@@ -108,7 +87,7 @@ def sweep_status(out: Path) -> Path:
     return write_board(plan, found, live=any(row.standing.state == "running" for row in found))
 
 
-def sweep_collect(out: Path, test: bool = False, resamples: int = 2000) -> Path:
+def sweep_collect(out: Path, test: bool = False, resamples: Annotated[int, FROM_2] = 2000) -> Path:
     """Write OUT/cells.csv and the choice by validation alone (choice.html); with --test, then open the test splits.
 
     Args:

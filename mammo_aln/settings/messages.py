@@ -1,0 +1,92 @@
+"""One plain line for whatever is wrong with a setting: its name, what was expected, what was given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+
+from mammo_aln.errors import InputError, did_you_mean
+
+SHOWN = 12
+"""So many names are listed in a message; more are left to --help."""
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "tuple": "a list",
+    "dict": "a mapping, e.g. {KEY: VALUE}",
+    "NoneType": "null",
+    "str": "a word",
+}
+
+
+def unknown_key(key: str, flags: Collection[str]) -> str:
+    """Word the message on a key that is none of the flags: the one that was probably meant, or those there are."""
+    section, _, name = key.rpartition(".")
+    siblings = [flag for flag in flags if flag.rpartition(".")[0] == section]
+    named = {flag.rpartition(".")[2]: flag for flag in (flags if not section else siblings)}
+    likely = get_close_matches(name, named, n=1)
+    meant = f"; did you mean {named[likely[0]]}?" if likely else did_you_mean(key, flags)
+    if meant:
+        return f"{key}: unknown key{meant}"
+    allowed = sorted(siblings or {flag.partition(".")[0] for flag in flags})
+    more = f", and {len(allowed) - SHOWN} more (see --help)" if len(allowed) > SHOWN else ""
+    return f"{key}: unknown key; allowed: {', '.join(allowed[:SHOWN])}{more}"
+
+
+def refuse_unknown_keys(plain: Mapping[str, object], flags: Collection[str]) -> None:
+    """Check the names of nested settings as they stand in a YAML file.
+
+    Raises:
+        InputError: names the first key that is no flag, or a section that holds no settings.
+    """
+    sections = {flag.partition(".")[0] for flag in flags if "." in flag}
+    for section, values in plain.items():
+        if section in flags or section == "config":
+            continue
+        if section not in sections:
+            key = f"{section}.{next(iter(values))}" if isinstance(values, Mapping) and values else str(section)
+            raise InputError(unknown_key(key, flags))
+        if not isinstance(values, Mapping):
+            raise InputError(f"{section}: expected settings (KEY: VALUE), got {values!r}")
+        for key in values:
+            if f"{section}.{key}" not in flags:
+                raise InputError(unknown_key(f"{section}.{key}", flags))
+
+
+def plain_message(message: str, positional: str = "") -> str:
+    """Put the parser's message into one line."""
+    text = " ".join(message.split())
+    if missing := re.search(r"the following arguments are required: (.+)", text):
+        names = ", ".join(f"--{name.strip()}" for name in missing.group(1).split(","))
+        return f"missing {names}" + (f" (or {positional.upper()} as first word)" if positional in names else "")
+    text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
+    text = re.sub(r"Expected a typing\.Literal\[([^\]]*)\]\.?", _one_of, text)
+    text = re.sub(r"Expected a <class '(\w+)'>\.?", lambda hit: f"expected {_kind(hit.group(1))},", text)
+    text = re.sub(
+        r"Does not validate against any of the Union subtypes Subtypes: \[(.*?)\] Errors: .*?Given value type: \S+ \S+",
+        _any_of,
+        text,
+    )
+    text = re.sub(r",? (Got|Given) value:", ", got", text)
+    if wrong := re.search(r"expected one of (.+), got ([\w.:-]+)$", text):
+        text += did_you_mean(wrong.group(2), wrong.group(1).split(", "))
+    if name := re.search(r"expected a list, got (\w+)$", text):
+        text += f"; write [{name.group(1)}]"
+    return text
+
+
+def _kind(name: str) -> str:
+    return KINDS.get(name, name)
+
+
+def _one_of(hit: re.Match[str]) -> str:
+    return "expected one of " + hit.group(1).replace("'", "")
+
+
+def _any_of(hit: re.Match[str]) -> str:
+    literal = re.search(r"Literal\[([^\]]*)\]", hit.group(1))
+    kinds = [_kind(name) for name in re.findall(r"<class '(?:\w+\.)*(\w+)'>", hit.group(1))]
+    kinds = ([literal.group(1).replace("'", "")] if literal else []) + kinds
+    return "expected " + " or ".join(kinds)
