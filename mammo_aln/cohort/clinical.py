@@ -72,6 +72,11 @@ class ClinicalEncoder:
         """Names of the encoded columns, in order."""
         return tuple(name for fitted in self._fitted for name in _column_names(fitted))
 
+    @property
+    def feature_of_column(self) -> tuple[str, ...]:
+        """Name of the feature behind each encoded column."""
+        return tuple(fitted.feature.name for fitted in self._fitted for _ in _column_names(fitted))
+
     def encode(self, patients: pd.DataFrame) -> np.ndarray:
         """Encode patients.
 

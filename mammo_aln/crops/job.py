@@ -1,4 +1,4 @@
-"""What a build of crops is asked for."""
+"""Settings of a build of crops."""
 
 from __future__ import annotations
 

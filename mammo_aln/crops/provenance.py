@@ -1,4 +1,4 @@
-"""How an image became crops, for a reader: its recipe card, and what was missing, odd or guessed on the way.
+"""The way from image to crops, for a reader: recipe cards, and what was missing, odd or guessed.
 
 Images that took the same steps share a card. Every code by which an image or a crop says that something was missing,
 odd or guessed has its words here, and is counted per centre in the fallback ledger.

@@ -1,4 +1,4 @@
-"""Grad-CAM for convolutional and transformer backbones: which places of a crop moved the score, and in which direction.
+"""Grad-CAM for convolutional and transformer backbones: where in a crop the score was moved, and in which direction.
 
 Selvaraju et al. 2017, Grad-CAM, equations 1 and 2: alpha_k = mean over the cells of d y / d A_k, map = ReLU(sum over k
 of alpha_k A_k), with A the feature maps of one layer and y the output of a class. Here y is the logit of residual
@@ -63,14 +63,14 @@ def spatial_layer(backbone: Backbone, size_px: int) -> SpatialLayer:
     Raises:
         InputError: no layer keeps a square map.
     """
-    found = _layers(backbone, size_px)
-    if not found:
+    layers = _layers(backbone, size_px)
+    if not layers:
         raise InputError(
             f"a heat map needs a layer whose output is a square map, and {type(backbone.body).__name__} has none; "
             "with --drawn 0 the rest is explained all the same"
         )
-    fine = [layer for layer in found if layer.cells >= FEWEST_CELLS]
-    return fine[-1] if fine else max(found, key=lambda layer: layer.cells)
+    fine = [layer for layer in layers if layer.cells >= FEWEST_CELLS]
+    return fine[-1] if fine else max(layers, key=lambda layer: layer.cells)
 
 
 def _layers(backbone: Backbone, size_px: int) -> list[SpatialLayer]:
@@ -137,7 +137,7 @@ def layers_of(network: AxillaryNetwork, size_px: int) -> dict[str, SpatialLayer]
 
 
 def grad_cam(
-    network: AxillaryNetwork, batch: dict[str, Tensor], layers: dict[str, SpatialLayer]
+    network: AxillaryNetwork, batch: dict[str, Tensor], layers: Mapping[str, SpatialLayer]
 ) -> NDArray[np.float64]:
     """Signed Grad-CAM of every crop of a batch.
 

@@ -5,19 +5,20 @@ Patients are running numbers and images are `L CC`, `L MLO`, ...; no picture hol
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from mammo_aln.crops.proof.sheet import draw_bar, outlined, typeface
-from mammo_aln.crops.regions import plan_crops
+from mammo_aln.crops.regions import ImagePlan, plan_crops
 from mammo_aln.crops.window import Window, resample
 from mammo_aln.dicom.orientation import Orientation
-from mammo_aln.explain.attribution import grad_cam, layers_of
+from mammo_aln.explain.attribution import SpatialLayer, grad_cam, layers_of
 from mammo_aln.explain.mapping import on_crop, on_view
 from mammo_aln.files import written_whole
 from mammo_aln.inference.frozen import FrozenRun
@@ -41,6 +42,15 @@ class HeatPicture:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A patient whose heat maps are drawn: running number, split, and index there."""
+
+    number: int
+    split: str
+    index: int
+
+
+@dataclass(frozen=True)
 class _Crop:
     """One crop of a patient with its map, in the order of the batch."""
 
@@ -59,89 +69,79 @@ def overlaid(grey: NDArray[np.float32], heat: NDArray[np.float64]) -> Image.Imag
         grey: (rows, columns) in [0, 1].
         heat: (rows, columns) in [-1, 1]; above 0 orange, below 0 blue, the stronger the less transparent; NaN: nothing.
     """
-    known = np.nan_to_num(heat, nan=0.0)
-    alpha = STRONGEST * np.clip(np.abs(known), 0.0, 1.0)[..., None]
-    colour = np.where(known[..., None] > 0, np.array(DISEASE, float), np.array(CLEAR, float))
+    filled = np.nan_to_num(heat, nan=0.0)[..., None]
+    alpha = STRONGEST * np.clip(np.abs(filled), 0.0, 1.0)
+    colour = np.where(filled > 0, np.array(DISEASE, float), np.array(CLEAR, float))
     base = np.clip(grey, 0.0, 1.0)[..., None] * 255.0
     return Image.fromarray(np.rint((1.0 - alpha) * base + alpha * colour).astype(np.uint8), "RGB")
 
 
-def draw_patients(frozen: FrozenRun, wanted: list[tuple[int, str, int]], out: Path) -> list[HeatPicture]:
-    """Draw the heat maps of some patients, one at a time.
-
-    Args:
-        frozen: the run.
-        wanted: per patient its running number, its split and its place there.
-        out: folder of the PNGs.
-
-    Returns:
-        the pictures, in the order of `wanted`.
-    """
-    network = frozen.module.scoring_network
-    layers = layers_of(network, frozen.data.crop.size_px)
-    made: list[HeatPicture] = []
-    for number, split, place in track(wanted, total=len(wanted), what="heat maps", unit="patient"):
-        made += _draw_patient(frozen, layers, number, split, place, out)
-    return made
+def draw_patients(frozen: FrozenRun, patients: Sequence[Drawn], out: Path) -> list[HeatPicture]:
+    """Draw the heat maps of some patients into a folder, one at a time; pictures keep the patients' order."""
+    layers = layers_of(frozen.module.scoring_network, frozen.data.crop.size_px)
+    plans = {image.image_id: image for image in plan_crops(frozen.data.cohort, frozen.data.crop).images}
+    return [
+        picture
+        for patient in track(patients, total=len(patients), what="heat maps", unit="patient")
+        for picture in _draw_patient(frozen, layers, plans, patient, out)
+    ]
 
 
 def _draw_patient(
-    frozen: FrozenRun, layers: dict[str, Any], number: int, split: str, place: int, out: Path
-) -> list[HeatPicture]:
-    data = frozen.data
-    loader = data.loader(split, alone=True)
-    batch = loader.packed([loader.dataset[(0, place)]])
+    frozen: FrozenRun, layers: Mapping[str, SpatialLayer], plans: Mapping[str, ImagePlan], patient: Drawn, out: Path
+) -> Iterator[HeatPicture]:
+    loader = frozen.data.loader(patient.split, alone=True)
+    batch = loader.packed([loader.dataset[(0, patient.index)]])
     if not len(batch["crops"]):
-        return []
+        return
     maps = grad_cam(frozen.module.scoring_network, frozen.to_device(batch), layers)
-    crops = _crops(frozen, batch, maps, split, place)
     # One scale for all crops of a patient: what hardly counts stays pale.
     strongest = float(np.nanmax(np.abs(maps))) or 1.0
     by_image: dict[str, list[_Crop]] = {}
-    for crop in crops:
+    for crop in _crops(frozen, batch, maps, patient):
         by_image.setdefault(crop.image_id, []).append(crop)
-    plans = {image.image_id: image for image in plan_crops(data.cohort, data.crop).images}
-    pictures: list[HeatPicture] = []
-    for nth, (image_id, mine) in enumerate(by_image.items(), start=1):
+    for nth, (image_id, crops) in enumerate(by_image.items(), start=1):
         display = plans[image_id].read(frozen.settings.pixels)
         mark = f"{display.laterality or '?'} {display.view or '?'}"
         spacing = display.spacing
         pixel_mm = (spacing.row_mm, spacing.column_mm) if spacing else None
-        view = draw_view(display.pixels, display.orientation, pixel_mm, mark, mine, strongest)
-        named = f"patient {number}, view {mark}"
-        stem = f"patient_{number:03d}_view_{nth}"
-        titles = ", ".join(crop.title for crop in mine)
-        pictures.append(
-            _save(view, out / f"{stem}.png", number, f"Whole view of {named}, with the heat of its crops: {titles}.")
-        )
-        for order, crop in enumerate(mine, start=1):
-            told = f"Crop {crop.title} of {named}: without and with its heat map."
-            pictures.append(_save(draw_crop(crop, strongest), out / f"{stem}_crop_{order}.png", number, told))
-    return pictures
+        view = draw_view(display.pixels, display.orientation, pixel_mm, mark, crops, strongest)
+        named = f"patient {patient.number}, view {mark}"
+        stem = f"patient_{patient.number:03d}_view_{nth}"
+        titles = ", ".join(crop.title for crop in crops)
+        alt = f"Whole view of {named}, with the heat of its crops: {titles}."
+        yield _save(view, out / f"{stem}.png", patient.number, alt)
+        for order, crop in enumerate(crops, start=1):
+            alt = f"Crop {crop.title} of {named}: without and with its heat map."
+            yield _save(draw_crop(crop, strongest), out / f"{stem}_crop_{order}.png", patient.number, alt)
 
 
 def _save(picture: Image.Image, path: Path, number: int, alt: str) -> HeatPicture:
-    with written_whole(path) as part:
-        picture.save(part, format="PNG")
+    with written_whole(path) as unfinished:
+        picture.save(unfinished, format="PNG")
     return HeatPicture(path, number, alt)
 
 
-def _crops(frozen: FrozenRun, batch: dict[str, Any], maps: NDArray[np.float64], split: str, place: int) -> list[_Crop]:
+def _crops(
+    frozen: FrozenRun, batch: Mapping[str, Tensor], maps: NDArray[np.float64], patient: Drawn
+) -> Iterator[_Crop]:
     data = frozen.data
-    units, unit_id = data.units(split), data.patients(split)["unit_id"].iloc[place]
-    table = data.crop_set.table
+    units, unit_id = data.units(patient.split), data.patients(patient.split)["unit_id"].iloc[patient.index]
+    table, store = data.crop_set.table, data.crop_set.open_store()
     rows = {(row["region"], row["key"]): row for row in table[table["unit_id"] == unit_id].to_dict("records")}
-    store = data.crop_set.open_store()
-    found = []
-    for nth, key in enumerate(units.keys[units.first[place] : units.first[place + 1]].tolist()):
+    first, last = units.first[patient.index : patient.index + 2]
+    for nth, key in enumerate(units.keys[first:last].tolist()):
         region = data.regions[int(batch["region"][nth])]
         row, record = rows[region, key], store.crop(key)
-        side_mm = store.image(record.image).side_mm(record.window)
         title = region.replace("_", " ") + (f" {row['ordinal']}" if row["ordinal"] > 1 else "")
-        found.append(
-            _Crop(str(row["image_id"]), title, batch["crops"][nth, 0].cpu().numpy(), record.window, side_mm, maps[nth])
+        yield _Crop(
+            str(row["image_id"]),
+            title,
+            batch["crops"][nth, 0].cpu().numpy(),
+            record.window,
+            store.image(record.image).side_mm(record.window),
+            maps[nth],
         )
-    return found
 
 
 def draw_view(
@@ -170,9 +170,9 @@ def draw_view(
     grey = orientation.apply(resample(pixels, Window(0, 0, columns, rows), *grid))
     heat = np.full(grid, np.nan)
     for crop in crops:
-        mine = on_view(crop.cells / strongest, crop.window, orientation, (rows, columns), grid)
+        placed = on_view(crop.cells / strongest, crop.window, orientation, (rows, columns), grid)
         # Where windows overlap the stronger map is shown.
-        heat = np.where(np.nan_to_num(np.abs(mine), nan=-1.0) > np.nan_to_num(np.abs(heat), nan=-1.0), mine, heat)
+        heat = np.where(np.nan_to_num(np.abs(placed), nan=-1.0) > np.nan_to_num(np.abs(heat), nan=-1.0), placed, heat)
     picture = overlaid(grey, heat)
     pen = ImageDraw.Draw(picture)
     for crop in crops:
@@ -196,8 +196,8 @@ def draw_crop(crop: _Crop, strongest: float) -> Image.Image:
     plain = overlaid(crop.pixels, np.full((size, size), np.nan))
     hot = overlaid(crop.pixels, on_crop(crop.cells / strongest, size))
     picture = Image.new("RGB", (2 * CROP_PX + 8, CROP_PX), (255, 255, 255))
-    for nth, part in enumerate((plain, hot)):
-        picture.paste(part.resize((CROP_PX, CROP_PX), Image.Resampling.BILINEAR), (nth * (CROP_PX + 8), 0))
+    for nth, half in enumerate((plain, hot)):
+        picture.paste(half.resize((CROP_PX, CROP_PX), Image.Resampling.BILINEAR), (nth * (CROP_PX + 8), 0))
     pen = ImageDraw.Draw(picture)
     outlined(pen, (8, 6), crop.title, typeface(22, bold=True))
     if crop.side_mm is None:

@@ -20,8 +20,8 @@ from mammo_aln import __version__
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.errors import InputError
 from mammo_aln.explain.attribution import FEWEST_CELLS, layers_of
-from mammo_aln.explain.contributions import Contributions, explain_split, shapley_values
-from mammo_aln.explain.heatmaps import draw_patients
+from mammo_aln.explain.contributions import Contributions, explain_split
+from mammo_aln.explain.heatmaps import Drawn, draw_patients
 from mammo_aln.explain.page import write_page
 from mammo_aln.explain.robustness import SHIFT_MM, SIZE_SHARE, jitter_split
 from mammo_aln.explain.summaries import RESAMPLES, jitter_table, summarise_jitter, summarise_shares
@@ -38,17 +38,28 @@ NEVER_HIDDEN = (
     "input, and where all had it they are untrained. Read the shares with that in mind."
 )
 
+FEATURES = (
+    "Owen values: the features form one union among the inputs, so their values sum to the Shapley value of the "
+    "clinical input. A hidden feature is encoded as a missing one; a feature that a patient lacks has the value 0."
+)
+
 
 @dataclass(frozen=True)
 class SplitExplained:
-    """What was found in one split; rows of `patients` are in the order of the contributions."""
+    """One split; rows of `patients` are in the order of the contributions.
 
+    Attributes:
+        split: its name.
+        numbers: running numbers over all splits: they stand for patients wherever no identifier may.
+        patients: rows of the cohort's table.
+        contributions: shares of inputs and features.
+        jitter: rows of `jitter_table`.
+    """
+
+    split: str
+    numbers: NDArray[np.int64]
     patients: pd.DataFrame
     contributions: Contributions
-    shapley_logit: NDArray[np.float64]
-    shapley_score: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    none_score: NDArray[np.float64]
     jitter: pd.DataFrame
 
 
@@ -87,76 +98,56 @@ def explain_run(
     frozen = open_run(run, cohort_folder, split=split, patients=patients, store=store)
     reads_images = frozen.data.reads_images
     wants_maps = reads_images and (patients is not None or drawn > 0)
-    if wants_maps:
-        layers = layers_of(frozen.module.scoring_network, frozen.data.crop.size_px)  # refuses before any work
-    splits = [name for name in frozen.data.splits if len(frozen.data.patients(name))]
-    explained = {name: _explain(frozen, name) for name in splits}
+    # Refuses before any work.
+    layers = layers_of(frozen.module.scoring_network, frozen.data.crop.size_px) if wants_maps else {}
+    explained: list[SplitExplained] = []
+    for name in frozen.data.splits:
+        if len(frozen.data.patients(name)):
+            explained.append(_explain(frozen, name, first=1 + sum(len(done.numbers) for done in explained)))
     make_folder(out)
-    numbers = _numbered(explained)
-    chosen = _to_draw(explained, numbers, None if patients is not None else drawn) if wants_maps else []
+    chosen = _to_draw(explained, None if patients is not None else drawn) if wants_maps else []
     _clear(out / "attribution")
     pictures = draw_patients(frozen, chosen, out / "attribution") if chosen else []
     tables = {
-        "explained_predictions": _prediction_rows(frozen, explained, numbers),
-        "contributions": _contribution_rows(explained, numbers),
-        "jitter": _jitter_rows(explained, numbers),
+        "explained_predictions": pd.concat([_predictions(frozen, done) for done in explained], ignore_index=True),
+        "contributions": pd.concat([_contributions(done) for done in explained], ignore_index=True),
+        "jitter": _jitter(explained),
     }
     about = _about(frozen, explained, seed)
     about["attribution"] = {
         "method": "Grad-CAM (Selvaraju et al. 2017), signed: above 0 towards residual disease, below 0 towards ypN0",
         "fewest_cells": FEWEST_CELLS,
-        "layers": {name: {"module": one.name, "cells": one.cells} for name, one in layers.items()}
-        if wants_maps
-        else {},
-        "pictures": [{"file": f"attribution/{one.path.name}", "number": one.number} for one in pictures],
+        "layers": {name: {"module": layer.name, "cells": layer.cells} for name, layer in layers.items()},
+        "pictures": [{"file": f"attribution/{picture.path.name}", "number": picture.number} for picture in pictures],
         "reason": None if pictures else ("no heat map was asked for" if reads_images else "the run reads no image"),
     }
     for name, table in tables.items():
         write_csv(out / f"{name}.csv", table)
     write_json(out / "explain.json", about)
-    return write_page(out / "explain.html", json_ready(about), tables, _swarms(explained), pictures)
+    swarms = {done.split: done.contributions for done in explained}
+    return write_page(out / "explain.html", json_ready(about), tables, swarms, pictures)
 
 
-def _explain(frozen: FrozenRun, split: str) -> SplitExplained:
-    contributions = explain_split(frozen, split)
-    scores = frozen.scores(contributions.subset_logits)
-    patients = frozen.data.patients(split)
+def _explain(frozen: FrozenRun, split: str, first: int) -> SplitExplained:
+    contributions, patients = explain_split(frozen, split), frozen.data.patients(split)
     moved = jitter_split(frozen, split)
     moved = moved.assign(score=frozen.scores(moved["logit"].to_numpy(float)))
-    return SplitExplained(
-        patients,
-        contributions,
-        shapley_values(contributions.subset_logits),
-        shapley_values(scores),
-        scores[-1],
-        scores[0],
-        jitter_table(moved, scores[-1], frozen.threshold),
-    )
+    jitter = jitter_table(moved, contributions.scores, frozen.threshold)
+    return SplitExplained(split, np.arange(first, first + len(patients)), patients, contributions, jitter)
 
 
-def _numbered(explained: dict[str, SplitExplained]) -> dict[str, NDArray[np.int64]]:
-    """Running numbers from 1 over all splits: what stands for a patient wherever no identifier may."""
-    numbers, first = {}, 1
-    for split, found in explained.items():
-        numbers[split] = np.arange(first, first + len(found.patients))
-        first += len(found.patients)
-    return numbers
-
-
-def _to_draw(
-    explained: dict[str, SplitExplained], numbers: dict[str, NDArray[np.int64]], drawn: int | None
-) -> list[tuple[int, str, int]]:
-    """Patients whose maps are drawn, from the highest score down: all, or `drawn` of them evenly over the order."""
+def _to_draw(explained: Sequence[SplitExplained], drawn: int | None) -> list[Drawn]:
+    """Choose the patients whose maps are drawn, from the highest score down: all, or `drawn` of them evenly."""
     every = [
-        (float(found.scores[place]), int(numbers[split][place]), split, place)
-        for split, found in explained.items()
-        for place in range(len(found.patients))
+        (-float(score), Drawn(int(number), done.split, index))
+        for done in explained
+        for index, (number, score) in enumerate(zip(done.numbers, done.contributions.scores, strict=True))
     ]
-    every.sort(key=lambda one: (-one[0], one[1]))
+    every.sort(key=lambda item: (item[0], item[1].number))
     if drawn is not None and drawn < len(every):
         picked = np.unique(np.round(np.linspace(0, len(every) - 1, drawn)).astype(int))
-        every = [every[place] for place in picked]
-    return [(number, split, place) for _, number, split, place in every]
+        every = [every[nth] for nth in picked]
+    return [patient for _, patient in every]
 
 
 def _clear(folder: Path) -> None:
@@ -165,67 +156,54 @@ def _clear(folder: Path) -> None:
         old.unlink()
 
 
-def _prediction_rows(
-    frozen: FrozenRun, explained: dict[str, SplitExplained], numbers: dict[str, NDArray[np.int64]]
-) -> pd.DataFrame:
-    parts = []
-    for split, found in explained.items():
-        sides = ["side"] if "side" in found.patients and found.patients["side"].notna().any() else []
-        part = found.patients[["patient_id", *sides, "center", "split"]].copy()
-        part.insert(0, "number", numbers[split])
-        part.insert(1, "run_id", frozen.run_id)
-        part["score"], part["logit"] = found.scores, found.contributions.logits
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+def _predictions(frozen: FrozenRun, done: SplitExplained) -> pd.DataFrame:
+    sides = ["side"] if "side" in done.patients and done.patients["side"].notna().any() else []
+    rows = done.patients[["patient_id", *sides, "center", "split"]].copy()
+    rows.insert(0, "number", done.numbers)
+    rows.insert(1, "run_id", frozen.run_id)
+    return rows.assign(score=done.contributions.scores, logit=done.contributions.logits)
 
 
-def _contribution_rows(explained: dict[str, SplitExplained], numbers: dict[str, NDArray[np.int64]]) -> pd.DataFrame:
-    parts = []
-    for split, found in explained.items():
-        part = pd.DataFrame({"number": numbers[split], "center": found.patients["center"], "split": split})
-        part["score"], part["score_none"] = found.scores, found.none_score
-        part["logit"], part["logit_none"] = found.contributions.logits, found.contributions.subset_logits[0]
-        for place, name in enumerate(found.contributions.inputs):
-            part[f"present_{name}"] = found.contributions.present[:, place]
-            part[f"shapley_logit_{name}"] = found.shapley_logit[place]
-            part[f"shapley_score_{name}"] = found.shapley_score[place]
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+def _contributions(done: SplitExplained) -> pd.DataFrame:
+    shares = done.contributions
+    rows = pd.DataFrame({"number": done.numbers, "center": done.patients["center"], "split": done.split})
+    rows["score"], rows["score_none"] = shares.scores, shares.scores_none
+    rows["logit"], rows["logit_none"] = shares.logits, shares.logits_none
+    for nth, name in enumerate(shares.inputs.names):
+        rows[f"present_{name}"] = shares.inputs.present[:, nth]
+        rows[f"shapley_logit_{name}"] = shares.inputs.logit[nth]
+        rows[f"shapley_score_{name}"] = shares.inputs.score[nth]
+    if shares.features is not None:
+        for nth, name in enumerate(shares.features.names):
+            rows[f"shapley_logit_clinical_{name}"] = shares.features.logit[nth]
+            rows[f"shapley_score_clinical_{name}"] = shares.features.score[nth]
+    return rows
 
 
-def _jitter_rows(explained: dict[str, SplitExplained], numbers: dict[str, NDArray[np.int64]]) -> pd.DataFrame:
-    parts = []
-    for split, found in explained.items():
-        part = found.jitter.copy()
-        place = part.pop("index").to_numpy(int)
-        part.insert(0, "number", numbers[split][place])
-        part.insert(1, "split", split)
-        parts.append(part)
-    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+def _jitter(explained: Sequence[SplitExplained]) -> pd.DataFrame:
+    tables = []
+    for done in explained:
+        rows = done.jitter.copy()
+        numbers = done.numbers[rows.pop("index").to_numpy(int)]
+        rows.insert(0, "number", numbers)
+        rows.insert(1, "split", done.split)
+        tables.append(rows)
+    return pd.concat([rows for rows in tables if len(rows)] or tables[:1], ignore_index=True)
 
 
-def _swarms(explained: dict[str, SplitExplained]) -> dict[str, tuple[Sequence[str], Any, Any]]:
-    return {
-        split: (found.contributions.inputs, found.shapley_logit, found.contributions.present)
-        for split, found in explained.items()
-    }
-
-
-def _about(frozen: FrozenRun, explained: dict[str, SplitExplained], seed: int) -> dict[str, Any]:
+def _about(frozen: FrozenRun, explained: Sequence[SplitExplained], seed: int) -> dict[str, Any]:
     """`explain.json`, but for the pictures."""
-    who = {split: found.patients["patient_id"].tolist() for split, found in explained.items()}
     recipe = json.dumps(json_ready(frozen.data.recipe), sort_keys=True).encode()
-    shares = {
-        split: summarise_shares(
-            found.contributions.inputs, found.contributions.present, found.shapley_logit, who[split], seed=seed
-        )
-        for split, found in explained.items()
-    }
-    jitter = {
-        split: summarise_jitter(found.jitter, [who[split][place] for place in found.jitter["index"]], seed=seed)
-        for split, found in explained.items()
-        if len(found.jitter)
-    }
+    shares, features, jitter = {}, {}, {}
+    for done in explained:
+        who = done.patients["patient_id"].tolist()
+        shares[done.split] = summarise_shares(done.contributions.inputs, who, seed=seed)
+        if done.contributions.features is not None:
+            features[done.split] = summarise_shares(done.contributions.features, who, seed=seed)
+        if len(done.jitter):
+            jitter[done.split] = summarise_jitter(
+                done.jitter, [who[index] for index in done.jitter["index"]], seed=seed
+            )
     notes = [ABSENT] + ([NEVER_HIDDEN] if frozen.settings.model.modality_dropout == 0 else [])
     for note in notes[1:]:
         say(note)
@@ -240,11 +218,12 @@ def _about(frozen: FrozenRun, explained: dict[str, SplitExplained], seed: int) -
         "recipe_sha256": hashlib.sha256(recipe).hexdigest() if frozen.data.reads_images else None,
         "threshold": frozen.about["threshold"],
         "calibration": frozen.about["calibration"],
-        "inputs": list(next(iter(explained.values())).contributions.inputs),
-        "splits": {split: {"n": len(found.patients)} for split, found in explained.items()},
+        "inputs": list(explained[0].contributions.inputs.names),
+        "splits": {done.split: {"n": len(done.patients)} for done in explained},
         "seed": seed,
         "resamples": RESAMPLES,
         "contributions": {"scale": "logit before calibration", "absent": notes, "splits": shares},
+        "clinical_features": {"method": FEATURES, "splits": features},
         "jitter": {
             "shift_mm": SHIFT_MM,
             "size_share": SIZE_SHARE,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mammo_aln.crops.regions import PRIMARY
 from mammo_aln.evaluation.statistics.operating import wilson
 from mammo_aln.evaluation.statistics.resampling import percentile_interval
+from mammo_aln.explain.contributions import Shares
 from mammo_aln.explain.robustness import MOVES
 
 RESAMPLES = 2000
@@ -36,10 +37,10 @@ def resampled_means(values: Floats, patients: Sequence[Any], *, resamples: int =
     rng = np.random.default_rng(seed)
     means = np.empty((resamples, values.shape[1]))
     for first in range(0, resamples, BLOCK):
-        part = means[first : first + BLOCK]
-        drawn = np.stack([np.bincount(rng.integers(0, count, count), minlength=count) for _ in part])
+        block = means[first : first + BLOCK]
+        drawn = np.stack([np.bincount(rng.integers(0, count, count), minlength=count) for _ in block])
         weights = drawn[:, member].astype(np.float64)
-        part[:] = weights @ values / weights.sum(axis=1, keepdims=True)
+        block[:] = weights @ values / weights.sum(axis=1, keepdims=True)
     return means
 
 
@@ -49,40 +50,34 @@ def with_interval(value: float, samples: Floats) -> dict[str, Any]:
     return {"value": float(value), "ci_low": low, "ci_high": high, "method": "percentile bootstrap over patients"}
 
 
-def summarise_shares(
-    inputs: Sequence[str], present: NDArray[np.bool_], shapley: Floats, patients: Sequence[Any], *, seed: int = 0
-) -> list[dict[str, Any]]:
-    """Each input's part in a split.
+def summarise_shares(shares: Shares, patients: Sequence[str], *, seed: int = 0) -> list[dict[str, Any]]:
+    """Summarise each input, or clinical feature, over the patients of a split.
 
     Args:
-        inputs: names.
-        present: (rows, inputs), which inputs a row has.
-        shapley: (inputs, rows) Shapley values of the logit.
+        shares: of one split.
         patients: who each row is of.
         seed: of the bootstrap.
 
     Returns:
-        per input: `input`, `n_present`, `mean_absolute` (mean of |phi|), `share` (of the sum of these means over the
-        inputs; null where no input moves anything), `mean` (mean of phi).
+        per input: `input`, `n_present`, `mean_absolute` (mean of |phi| of the logit), `share` (of the sum of these
+        means over the inputs; null where no input moves anything), `mean` (mean of phi).
     """
-    size, count = np.abs(shapley).T, len(inputs)
-    means = resampled_means(np.concatenate([size, shapley.T], axis=1), patients, seed=seed)
+    size, count = np.abs(shares.logit).T, len(shares.names)
+    means = resampled_means(np.concatenate([size, shares.logit.T], axis=1), patients, seed=seed)
     total, totals = size.mean(axis=0).sum(), means[:, :count].sum(axis=1)
-    rows = []
-    for place, name in enumerate(inputs):
-        share: dict[str, Any] = {"value": None, "reason": "no input moves the score"}
-        if total > 0 and (totals > 0).all():
-            share = with_interval(size[:, place].mean() / total, means[:, place] / totals)
-        rows.append(
-            {
-                "input": name,
-                "n_present": int(present[:, place].sum()),
-                "mean_absolute": with_interval(size[:, place].mean(), means[:, place]),
-                "share": share,
-                "mean": with_interval(shapley[place].mean(), means[:, count + place]),
-            }
-        )
-    return rows
+    moved = total > 0 and (totals > 0).all()
+    return [
+        {
+            "input": name,
+            "n_present": int(shares.present[:, nth].sum()),
+            "mean_absolute": with_interval(size[:, nth].mean(), means[:, nth]),
+            "share": with_interval(size[:, nth].mean() / total, means[:, nth] / totals)
+            if moved
+            else {"value": None, "reason": "no input moves the score"},
+            "mean": with_interval(shares.logit[nth].mean(), means[:, count + nth]),
+        }
+        for nth, name in enumerate(shares.names)
+    ]
 
 
 def jitter_table(moved: pd.DataFrame, scores: Floats, threshold: float) -> pd.DataFrame:
@@ -105,13 +100,13 @@ def jitter_table(moved: pd.DataFrame, scores: Floats, threshold: float) -> pd.Da
     after = wide.to_numpy(float)
     every = np.concatenate([drawn[:, None], after], axis=1)
     change = np.abs(after - drawn[:, None])
-    known = ~np.isnan(after)
+    possible = ~np.isnan(after)
     called = (after >= threshold) != (drawn >= threshold)[:, None]
     table = wide.rename(columns={name: f"score_{name}" for name in names}).reset_index()
     table.insert(2, "score", drawn)
     table["sd"] = np.nanstd(every, axis=1)
-    table["max"] = np.where(known, change, 0.0).max(axis=1)
-    table["flips"] = (called & known).any(axis=1)
+    table["max"] = np.where(possible, change, 0.0).max(axis=1)
+    table["flips"] = (called & possible).any(axis=1)
     table["left_out"] = reasons.reindex(wide.index).fillna("").to_numpy() if len(boxes) else ""
     table.columns.name = None
     return table
@@ -129,25 +124,30 @@ def summarise_jitter(table: pd.DataFrame, patients: Sequence[Any], *, seed: int 
         per box, the primary one first: `box`, `n`, means over patients `sd`, `max`, `flips` (share of patients, with
         Wilson's interval), `moves` (move -> mean |change|), `left_out` (reason -> patients).
     """
-    found = []
+    summaries = []
     for box in sorted(set(table["box"]), key=lambda name: (name != PRIMARY, name)):
-        mine = (table["box"] == box).to_numpy()
-        rows, who = table[mine], np.asarray(patients, dtype=str)[mine]
+        of_box = (table["box"] == box).to_numpy()
+        rows, who = table[of_box], np.asarray(patients, dtype=str)[of_box]
         figures = rows[["sd", "max"]].to_numpy(float)
         means = resampled_means(figures, who, seed=seed)
-        entry: dict[str, Any] = {"box": box, "n": len(rows)}
-        for place, name in enumerate(("sd", "max")):
-            entry[name] = with_interval(figures[:, place].mean(), means[:, place])
         flips = int(rows["flips"].sum())
         low, high = wilson(flips, len(rows))
-        entry["flips"] = {"value": flips / len(rows), "ci_low": low, "ci_high": high, "method": "Wilson"}
-        entry["moves"] = {}
+        moves = {}
         for move in MOVES:
             change = np.abs(rows[f"score_{move.name}"] - rows["score"]).to_numpy(float)
-            known = ~np.isnan(change)
-            if known.any():
-                samples = resampled_means(change[known, None], who[known], seed=seed)[:, 0]
-                entry["moves"][move.name] = with_interval(change[known].mean(), samples)
-        entry["left_out"] = rows.loc[rows["left_out"] != "", "left_out"].value_counts().to_dict()
-        found.append(entry)
-    return found
+            possible = ~np.isnan(change)
+            if possible.any():
+                samples = resampled_means(change[possible, None], who[possible], seed=seed)[:, 0]
+                moves[move.name] = with_interval(change[possible].mean(), samples)
+        summaries.append(
+            {
+                "box": box,
+                "n": len(rows),
+                "sd": with_interval(figures[:, 0].mean(), means[:, 0]),
+                "max": with_interval(figures[:, 1].mean(), means[:, 1]),
+                "flips": {"value": flips / len(rows), "ci_low": low, "ci_high": high, "method": "Wilson"},
+                "moves": moves,
+                "left_out": rows.loc[rows["left_out"] != "", "left_out"].value_counts().to_dict(),
+            }
+        )
+    return summaries

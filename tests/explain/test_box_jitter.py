@@ -14,6 +14,7 @@ from mammo_aln.crops.regions import CropRequest
 from mammo_aln.dicom.orientation import Orientation
 from mammo_aln.dicom.read import read_image
 from mammo_aln.errors import InputError
+from mammo_aln.explain.contributions import Shares
 from mammo_aln.explain.robustness import MOVES, drawn_box, jitter_split, moved_box
 from mammo_aln.explain.summaries import jitter_table, resampled_means, summarise_jitter, summarise_shares
 from mammo_aln.inference.frozen import FrozenRun
@@ -175,8 +176,9 @@ def test_bootstrap_draws_whole_patients() -> None:
 
 def test_shares_sum_to_one_and_nothing_has_no_share() -> None:
     shapley = np.array([[1.0, -1.0, 2.0, 0.0], [0.5, 0.5, -0.5, 0.5], [0.0, 0.0, 0.0, 0.0]])
-    rows = summarise_shares(("a", "b", "c"), np.ones((4, 3), bool), shapley, list("wxyz"))
+    rows = summarise_shares(Shares(("a", "b", "c"), np.ones((4, 3), bool), shapley, shapley), list("wxyz"))
     assert [row["share"]["value"] for row in rows] == pytest.approx([2 / 3, 1 / 3, 0.0])
     assert rows[0]["share"]["ci_low"] < 2 / 3 < rows[0]["share"]["ci_high"]
-    nothing = summarise_shares(("a",), np.ones((4, 1), bool), np.zeros((1, 4)), list("wxyz"))
+    still = np.zeros((1, 4))
+    nothing = summarise_shares(Shares(("a",), np.ones((4, 1), bool), still, still), list("wxyz"))
     assert nothing[0]["share"] == {"value": None, "reason": "no input moves the score"}

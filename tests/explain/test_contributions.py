@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from mammo_aln.explain.contributions import shapley_values, subset_outputs
+from mammo_aln.explain.clinical import FeatureGame
+from mammo_aln.explain.games import owen_values, shapley_values, subset_outputs
 from mammo_aln.model.network import AxillaryNetwork
 from mammo_aln.settings import ModelConfig
 from tests.support.tiny_settings import TINY
@@ -109,3 +110,51 @@ def test_every_subset_is_what_the_network_says_of_a_patient_who_has_just_that(
     if "axilla" in names:
         assert found[names.index("axilla"), 1] == 0.0  # what a patient lacks moves nothing
     assert np.abs(found).max() > 0
+
+
+@pytest.mark.parametrize(("others", "members"), [(0, 3), (1, 2), (2, 3), (3, 1)])
+def test_members_of_a_union_have_the_mean_over_orders_in_which_they_arrive_together(others: int, members: int) -> None:
+    values = np.random.default_rng(others).normal(size=(2**others, 2**members, 5))
+    expected = np.zeros((members, 5))
+    union = "union"
+    orders = list(
+        itertools.product(itertools.permutations([*range(others), union]), itertools.permutations(range(members)))
+    )
+    for arrivals, inside in orders:
+        before = sum(1 << player for player in arrivals[: arrivals.index(union)])
+        there = 0
+        for member in inside:
+            expected[member] += (values[before, there | 1 << member] - values[before, there]) / len(orders)
+            there |= 1 << member
+    shares = owen_values(values)
+    assert np.allclose(shares, expected, atol=1e-12)
+    # Efficiency: the members share what the union has as one player.
+    as_one = np.concatenate([values[:, 0], values[:, -1]])  # the union is the last player
+    assert np.allclose(shares.sum(axis=0), shapley_values(as_one)[-1], atol=1e-12)
+
+
+@pytest.mark.parametrize("fusion", ["concat", "gated", "attention"])
+def test_features_share_what_the_clinical_input_has(fusion: str) -> None:
+    """Three columns: feature 0 has the first, feature 1 the others; patient 1 lacks feature 1, patient 2 has none."""
+    net = network(fusion, ("primary", "clinical"))
+    whole = batch([(0, 0, 0), (1, 0, 1), (2, 0, 0)], 3) | {"index": torch.tensor([0, 1, 2])}
+    missing = np.array([0.1, 0.0, 1.0], np.float32)
+    whole["clinical"][1, 1:], whole["clinical"][2] = torch.from_numpy(missing[1:]), torch.from_numpy(missing)
+    known = np.array([[True, True], [True, False], [True, True]])
+    game = FeatureGame(("size", "grade"), known, np.array([0, 1, 1]), missing)
+    slots = net.slot_inputs
+    images = [slot for slot, name in enumerate(slots) if name == "primary"]
+    with torch.no_grad():
+        tokens, present = net.tokens(whole)
+        inputs = subset_outputs(tokens, present, [images, [len(slots) - 1]], net.fuse).double().numpy()
+        outputs = game.outputs(net, whole, tokens, present, [images]).double().numpy()
+        first_alone = net(
+            whole | {"clinical": torch.cat([whole["clinical"][:, :1], torch.tensor([[0.0, 1.0]] * 3)], 1)}
+        )
+    assert np.allclose(outputs[1, 1], first_alone.numpy(), atol=1e-5)  # the network's word on such a patient
+    assert np.allclose(outputs[:, 0], inputs[:2], atol=1e-6)
+    shares = owen_values(outputs)
+    assert np.allclose(shares.sum(axis=0), shapley_values(inputs)[1], atol=1e-6)
+    assert shares[1, 1] == 0.0
+    assert shares[0, 2] == pytest.approx(shares[1, 2])
+    assert np.abs(shares[:, 0]).min() > 0

@@ -97,6 +97,9 @@ def test_contributions_add_up(page: Path, scale: str) -> None:
     table = pd.read_csv(page.parent / "contributions.csv")
     parts = table[[f"shapley_{scale}_{name}" for name in ("primary", "axilla", "clinical")]]
     assert np.allclose(parts.sum(axis=1), table[scale] - table[f"{scale}_none"], atol=1e-6)
+    features = [name for name in table if name.startswith(f"shapley_{scale}_clinical_")]
+    assert len(features) >= 4
+    assert np.allclose(table[features].sum(axis=1), table[f"shapley_{scale}_clinical"], atol=1e-6)
     absent = ~table["present_axilla"]
     assert (table.loc[absent, f"shapley_{scale}_axilla"] == 0).all()
     about = json.loads((page.parent / "explain.json").read_text())
