@@ -1,4 +1,4 @@
-"""Records that a store already holds of some images: looked up by the one process that reads it, sent to those that fill it.
+"""Records that a store holds of some images: looked up by the one process that reads it, sent to those that fill it.
 
 Workers never read the store themselves, so that their memory does not grow with it.
 """
