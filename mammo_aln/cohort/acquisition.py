@@ -48,10 +48,12 @@ def acquisition_of(cohort: Cohort, image_ids: Collection[str] | None = None) -> 
 
 def _described(header: FastHeader, stated_mm: float) -> dict[str, object]:
     spacing, _ = breast_spacing(header, stated_mm)
+    function = (header.text("VOILUTFunction") or "LINEAR").lower()
+    window = f"window, {function}" if header.text("WindowWidth") else "none"
     return {
-        "vendor": " ".join(name for name in (header.manufacturer, header.model) if name) or np.nan,
+        "vendor": f"{header.text('Manufacturer')} {header.text('ManufacturerModelName')}".strip() or np.nan,
         "pixel spacing, mm": np.nan if spacing is None else spacing.row_mm,
-        "VOI": header.voi,
+        "VOI": "lookup table" if header.fields.get("VOILUTSequence") else window,
         "polarity": header.photometric or np.nan,
         "bits stored": str(header.bits_stored) if header.bits_stored else np.nan,
         "magnified view": "yes" if (header.magnification or 1.0) > MAGNIFIED_FROM else "no",

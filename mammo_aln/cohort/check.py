@@ -212,7 +212,7 @@ def _copies(cohort: Cohort, paths: dict[str, Path], headers: list[FastHeader | E
     instances: dict[str, list[str]] = {}
     for image, header in zip(paths, headers, strict=True):
         if isinstance(header, FastHeader):
-            instances.setdefault(header.sop_instance or image, []).append(image)
+            instances.setdefault(header.text("SOPInstanceUID") or image, []).append(image)
     readable = [image for images in instances.values() for image in images]
     copies = {tuple(group): "identical files" for group in identical_files({image: paths[image] for image in readable})}
     for images in instances.values():

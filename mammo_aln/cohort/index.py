@@ -185,9 +185,8 @@ def _rows(
             reason = f"the same SOPInstanceUID as {listed[image_id]}, which images.csv lists as {image_id}"
             excluded.append((relative, reason))
             continue
-        columns = mammogram._asdict()
-        columns |= {"flags": "; ".join(mammogram.flags), "image_id": image_id, "path": path}
-        rows.append(columns | {"patient_id": name_of[group]})
+        row = {"image_id": image_id, "patient_id": name_of[group], "path": path, "flags": "; ".join(mammogram.flags)}
+        rows.append(mammogram.cells | row)
     return pd.DataFrame(rows, columns=list(COLUMNS)).replace("", np.nan)
 
 

@@ -13,27 +13,13 @@ from mammo_aln.dicom.spacing import breast_spacing, pair_text
 
 
 class SurveyedImage(NamedTuple):
-    """One mammogram: whose it is (never written), then its columns of `images.csv`."""
+    """One mammogram: whose it is (never written), its flags, and its cells in `images.csv`."""
 
     sop_instance: str
     patient: str
     study: str
     flags: tuple[str, ...]
-    laterality: str
-    view: str
-    manufacturer: str
-    model: str
-    rows: int
-    columns: int
-    imager_pixel_spacing_mm: str
-    pixel_spacing_mm: str
-    magnification: str
-    breast_spacing_mm: str
-    spacing_source: str
-    photometric: str
-    transfer_syntax: str
-    bits_stored: int
-    presentation_intent: str
+    cells: dict[str, str]
 
 
 def survey(path: Path) -> SurveyedImage | Excluded:
@@ -45,24 +31,27 @@ def survey(path: Path) -> SurveyedImage | Excluded:
     if isinstance(verdict, Excluded):
         return verdict
     spacing = breast_spacing(header)[0]
+    cells = {
+        "laterality": verdict.laterality,
+        "view": verdict.view,
+        "manufacturer": header.text("Manufacturer"),
+        "model": header.text("ManufacturerModelName"),
+        "rows": str(header.rows),
+        "columns": str(header.columns),
+        "imager_pixel_spacing_mm": pair_text(header.imager_spacing),
+        "pixel_spacing_mm": pair_text(header.pixel_spacing),
+        "magnification": "" if header.magnification is None else str(header.magnification),
+        "breast_spacing_mm": "" if spacing is None else pair_text((spacing.row_mm, spacing.column_mm)),
+        "spacing_source": "" if spacing is None else spacing.source,
+        "photometric": header.photometric,
+        "transfer_syntax": header.transfer_syntax,
+        "bits_stored": str(header.bits_stored),
+        "presentation_intent": header.text("PresentationIntentType"),
+    }
     return SurveyedImage(
-        header.sop_instance,
-        intern(header.patient),
-        header.study,
+        header.text("SOPInstanceUID"),
+        intern(header.text("PatientID")),
+        header.text("StudyInstanceUID"),
         tuple(map(intern, verdict.flags)),
-        intern(verdict.laterality),
-        intern(verdict.view),
-        intern(header.manufacturer),
-        intern(header.model),
-        header.rows,
-        header.columns,
-        intern(pair_text(header.imager_spacing)),
-        intern(pair_text(header.pixel_spacing)),
-        "" if header.magnification is None else intern(str(header.magnification)),
-        "" if spacing is None else intern(pair_text((spacing.row_mm, spacing.column_mm))),
-        "" if spacing is None else spacing.source,
-        intern(header.photometric),
-        intern(header.transfer_syntax),
-        header.bits_stored,
-        intern(header.presentation_intent),
+        {name: intern(cell) for name, cell in cells.items()},
     )

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from mammo_aln.dicom.image_tags import ImageTags, read_image_tags, sides_stated
-from mammo_aln.dicom.tags import Level, TagReader
+from mammo_aln.dicom.image_tags import ImageTags, read_image_tags
+from mammo_aln.dicom.tags import TagReader
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.pool import SpawnPool
 
@@ -103,32 +103,25 @@ _SHORT = struct.Struct("<H").unpack_from
 
 @dataclass(frozen=True)
 class FastHeader(ImageTags):
-    """What cohorts know of an image beside the shared tags, as text; empty where the file says nothing.
+    """What cohorts know of an image beside the shared tags.
 
     Attributes:
-        sides: sides that the tags state, in the order in which they are believed.
-        stated_view: the view in the file's own words.
-        region_code: code of AnatomicRegionSequence.
-        voi: `lookup table`, `window, FUNCTION` or `none`.
-        patient: PatientID, which like `study` and `sop_instance` tells files apart and is never written.
+        fields: text and items of the tags in `KEYWORDS`. PatientID, StudyInstanceUID and SOPInstanceUID tell files
+            apart and are never written.
     """
 
-    sides: tuple[str, ...]
-    stated_view: str
-    region_code: str
-    voi: str
-    sop_instance: str
-    patient: str
-    study: str
-    presentation_intent: str
-    manufacturer: str
-    model: str
-    study_description: str
-    series_description: str
-    body_part: str
-    organ_exposed: str
-    positioner: str
-    quality_control: str
+    fields: Fields
+
+    def text(self, keyword: str) -> str:
+        """A tag's text as it stands; empty where the file says nothing."""
+        return TagReader(self.fields).text(keyword)
+
+    def code(self, sequence: str, *keywords: str) -> str:
+        """The first of these texts that the first item of a sequence of codes holds."""
+        tags = TagReader(self.fields)
+        return next(
+            (text for item in tags.items(sequence)[:1] for word in keywords if (text := tags.text(word, item))), ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,29 +311,4 @@ def _dataset_fields(dataset: Dataset) -> Fields:
 
 def _header(fields: Fields) -> FastHeader:
     tags = TagReader(fields)
-    none: list[Level] = [{}]
-    view, region = ((tags.items(f"{name}Sequence") or none)[0] for name in ("ViewCode", "AnatomicRegion"))
-    voi = "none"
-    if tags.items("VOILUTSequence"):
-        voi = "lookup table"
-    elif tags.text("WindowWidth"):
-        voi = f"window, {(tags.text('VOILUTFunction') or 'LINEAR').lower()}"
-    return FastHeader(
-        **vars(read_image_tags(tags, tags.text("TransferSyntaxUID"))),
-        sides=tuple(sides_stated(tags)),
-        stated_view=tags.text("CodeMeaning", view) or tags.text("CodeValue", view),
-        region_code=tags.text("CodeValue", region),
-        voi=voi,
-        sop_instance=tags.text("SOPInstanceUID"),
-        patient=tags.text("PatientID"),
-        study=tags.text("StudyInstanceUID"),
-        presentation_intent=tags.text("PresentationIntentType"),
-        manufacturer=tags.text("Manufacturer"),
-        model=tags.text("ManufacturerModelName"),
-        study_description=tags.text("StudyDescription"),
-        series_description=tags.text("SeriesDescription"),
-        body_part=tags.text("BodyPartExamined"),
-        organ_exposed=tags.text("OrganExposed"),
-        positioner=tags.text("PositionerType"),
-        quality_control=tags.text("QualityControlImage"),
-    )
+    return FastHeader(**vars(read_image_tags(tags, tags.text("TransferSyntaxUID"))), fields=fields)

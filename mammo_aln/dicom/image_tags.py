@@ -16,7 +16,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class ImageTags:
-    """Tags of one image. Lengths in millimetres; spacings are (row, column); None and "" = absent or broken."""
+    """Tags of one image. Lengths in millimetres; spacings are (row, column); None and "" = absent or broken.
+
+    `sides` are those that the tags state, in the order in which they are believed (`L`, `R`, `B`, or what else stands
+    there); `laterality` is the first `L` or `R` of them, else the side that the view's text names.
+    """
 
     rows: int
     columns: int
@@ -31,6 +35,7 @@ class ImageTags:
     image_type: tuple[str, ...]
     kind: Kind
     for_processing: bool
+    sides: tuple[str, ...]
     laterality: str | None
     view: str | None
     view_modifiers: tuple[str, ...]
@@ -49,6 +54,8 @@ def read_image_tags(tags: TagReader, transfer_syntax: str) -> ImageTags:
     image_type = tuple(str(value).strip().upper() for value in tags.several("ImageType"))
     descriptions = [tags.word(name) for name in ("SeriesDescription", "AcquisitionDeviceProcessingDescription")]
     view, side_of_view, modifiers = _view(tags)
+    anatomy = [tags.word("FrameLaterality", level) for level in tags.levels("FrameAnatomySequence")[1:]]
+    sides = tuple(filter(None, [tags.word("ImageLaterality"), *anatomy, tags.word("Laterality")]))
     measures = tags.levels("PixelMeasuresSequence")
     geometry = [*tags.levels("XRay3DAcquisitionSequence"), *tags.items("XRay3DAcquisitionSequence")]
 
@@ -69,7 +76,8 @@ def read_image_tags(tags: TagReader, transfer_syntax: str) -> ImageTags:
         image_type=image_type,
         kind=kind_of(sop_class, image_type, descriptions, frames),
         for_processing=tags.word("PresentationIntentType") == "FOR PROCESSING" or sop_class in FOR_PROCESSING_CLASSES,
-        laterality=next((side for side in (*sides_stated(tags), side_of_view) if side in SIDES), None),
+        sides=sides,
+        laterality=next((side for side in (*sides, side_of_view) if side in SIDES), None),
         view=view or None,
         view_modifiers=tuple(sorted(modifiers)),
         pixel_spacing=first_stated([tags.pair("PixelSpacing", level) for level in measures]),
@@ -79,13 +87,6 @@ def read_image_tags(tags: TagReader, transfer_syntax: str) -> ImageTags:
         source_to_detector_mm=length("DistanceSourceToDetector"),
         source_to_patient_mm=length("DistanceSourceToPatient"),
     )
-
-
-def sides_stated(tags: TagReader) -> list[str]:
-    """Sides that the tags state, in the order in which they are believed: `L`, `R`, `B`, or what else stands there."""
-    anatomy = tags.levels("FrameAnatomySequence")[1:]
-    stated = [tags.word("ImageLaterality"), *(tags.word("FrameLaterality", level) for level in anatomy)]
-    return [side for side in (*stated, tags.word("Laterality")) if side]
 
 
 def _view(tags: TagReader) -> tuple[str, str, set[str]]:

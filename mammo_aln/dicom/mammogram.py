@@ -56,7 +56,7 @@ def judge(header: FastHeader) -> Mammogram | Excluded:
     reason = _unsuitable(header)
     if reason:
         return Excluded(reason)
-    view = header.view or header.stated_view
+    view = header.view or header.code("ViewCodeSequence", "CodeMeaning", "CodeValue")
     if view not in (*SCREENING_VIEWS, ""):
         return Excluded(f"view {view} is neither CC nor MLO")
     if header.sides[:1] == ("B",):
@@ -76,7 +76,7 @@ def _unsuitable(header: FastHeader) -> str:
         return f"{header.frames} frames; only single 2D mammograms are read"
     if header.samples > 1:
         return "colour image"
-    if header.quality_control == "YES":
+    if header.text("QualityControlImage") == "YES":
         return "quality-control image"
     words = " ".join(header.image_type)
     return next((f"{word.lower()} image" for word in NOT_SCREENING if word in words), "")
@@ -87,12 +87,12 @@ def _evidence(header: FastHeader) -> str:
         return "mammography modality or SOP class"
     if header.modality not in OTHER_MODALITIES:
         return ""
-    described = f"{header.study_description} {header.series_description}".lower()
+    described = f"{header.text('StudyDescription')} {header.text('SeriesDescription')}".lower()
     signs = {
-        "BodyPartExamined": "BREAST" in header.body_part.upper(),
-        "OrganExposed": "BREAST" in header.organ_exposed.upper(),
-        "AnatomicRegionSequence": header.region_code in BREAST_CODES,
-        "PositionerType": header.positioner.startswith("MAMMO"),
+        "BodyPartExamined": "BREAST" in header.text("BodyPartExamined").upper(),
+        "OrganExposed": "BREAST" in header.text("OrganExposed").upper(),
+        "AnatomicRegionSequence": header.code("AnatomicRegionSequence", "CodeValue") in BREAST_CODES,
+        "PositionerType": header.text("PositionerType").startswith("MAMMO"),
         "its description": "mammo" in described,
     }
     return next((name for name, says_breast in signs.items() if says_breast), "")

@@ -8,12 +8,11 @@ both. This module imports little: a pool's processes read headers with it.
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 Pair = tuple[float, float]
 
 
-@runtime_checkable
 class Level(Protocol):
     """One level of a header, its top or an item of a sequence: pydicom's data set, or a dict by keyword."""
 
@@ -45,7 +44,9 @@ class TagReader:
             return []
         if isinstance(value, str):
             return value.split("\\")
-        return list(value) if not isinstance(value, bytes | Level) and hasattr(value, "__iter__") else [value]
+        # a level iterates over its tags, too
+        is_one = isinstance(value, bytes) or hasattr(value, "get") or not hasattr(value, "__iter__")
+        return [value] if is_one else list(value)
 
     def numbers(self, keyword: str, level: Level | None = None, *, count: int | None = None) -> tuple[float, ...]:
         """Finite numbers; none of them, and the tag broken, where one is not a number or their count is not `count`."""
@@ -91,7 +92,7 @@ class TagReader:
 
     def items(self, keyword: str, level: Level | None = None) -> list[Level]:
         """Items of a sequence."""
-        return [item for item in self.several(keyword, level) if isinstance(item, Level)]
+        return [item for item in self.several(keyword, level) if hasattr(item, "get")]
 
     def levels(self, group: str) -> list[Level]:
         """Levels where a functional group's tag may stand: the top, the shared group, the first frame's group."""
