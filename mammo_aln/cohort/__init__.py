@@ -1,1 +1,1 @@
-"""Who: the cohort's tables, their checks, splits and clinical features. Knows no pixels."""
+"""Patients: the cohort's tables, their checks, splits and clinical features. Knows no pixels."""

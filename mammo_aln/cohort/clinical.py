@@ -17,7 +17,7 @@ from mammo_aln.progress import say
 
 @dataclass(frozen=True)
 class _Fitted:
-    """What training taught about one feature: its values' median, mean and SD (ranks where ordinal), and its levels."""
+    """One feature as learnt from training: its values' median, mean and SD (ranks where ordinal), and its levels."""
 
     feature: ClinicalFeature
     median: float
@@ -32,21 +32,19 @@ class ClinicalEncoder:
 
     - continuous: the training median where missing, then (value - mean) / SD of the imputed training values (a constant
       feature gives 0);
-    - ordinal: the level's place (0, 1, ...) in `levels`, then as continuous;
+    - ordinal: the level's rank (0, 1, ...) in `levels`, then as continuous;
     - categorical: one column per level, the declared ones, else those seen in training; missing or unknown: all zeros;
     - missingness: a feature that misses a value in any training patient gets one more column, `NAME_missing`, 1 where
       missing. A feature complete in training gets none, as its weight could not be learnt: a value missing later is
       imputed.
 
     Args:
-        features: the features, in the order of the columns.
         allow_post_nat: accept features known only after NAT.
-        fitted: what `fit` learnt.
+        fitted: the features as `fit` learnt them, in the order of the columns.
     """
 
-    def __init__(self, features: Sequence[ClinicalFeature], allow_post_nat: bool, fitted: Sequence[_Fitted]) -> None:
-        refuse_late(features, allow_post_nat=allow_post_nat)
-        self._features = tuple(features)
+    def __init__(self, allow_post_nat: bool, fitted: Sequence[_Fitted]) -> None:
+        refuse_late([item.feature for item in fitted], allow_post_nat=allow_post_nat)
         self._allow_post_nat = allow_post_nat
         self._fitted = tuple(fitted)
 
@@ -65,7 +63,7 @@ class ClinicalEncoder:
             InputError: a feature is known too late, or has no value in any training patient.
         """
         refuse_late(list(features.values()), allow_post_nat=allow_post_nat)
-        return cls(list(features.values()), allow_post_nat, [_learn(item, training) for item in features.values()])
+        return cls(allow_post_nat, [_learn(item, training) for item in features.values()])
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -93,8 +91,8 @@ class ClinicalEncoder:
         encoded = np.concatenate(blocks, axis=1) if blocks else np.empty((len(patients), 0))
         unknown = {name: count for name, count in self.unknown_levels(patients).items() if count}
         if unknown:
-            told = ", ".join(f"{name} ({count})" for name, count in unknown.items())
-            say(f"clinical levels that no training patient has, encoded as zeros (patients): {told}")
+            counts = ", ".join(f"{name} ({count})" for name, count in unknown.items())
+            say(f"clinical levels that no training patient has, encoded as zeros (patients): {counts}")
         return encoded.astype(np.float32)
 
     def unknown_levels(self, patients: pd.DataFrame) -> dict[str, int]:
@@ -121,7 +119,7 @@ class ClinicalEncoder:
             _Fitted(**{**item, "levels": tuple(item["levels"]), "feature": _feature_from(item["feature"])})
             for item in state["features"]
         ]
-        return cls([item.feature for item in fitted], state["allow_post_nat"], fitted)
+        return cls(state["allow_post_nat"], fitted)
 
 
 def refuse_late(
@@ -159,7 +157,7 @@ def _column(patients: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _numeric(feature: ClinicalFeature, patients: pd.DataFrame) -> pd.Series:
-    """Values of a continuous feature, or places of an ordinal one's levels; NaN = missing."""
+    """Values of a continuous feature, or ranks of an ordinal one's levels; NaN = missing."""
     values = _column(patients, feature.name)
     if feature.kind == "continuous":
         # another cohort may not have declared the feature: its cells are then text
@@ -170,12 +168,12 @@ def _numeric(feature: ClinicalFeature, patients: pd.DataFrame) -> pd.Series:
                 f"clinical feature {feature.name} = {strange.iloc[0]!r}: expected a finite number or empty"
             )
         return numeric
-    places = values.map({level: float(place) for place, level in enumerate(feature.levels)})
-    strange = values[values.notna() & places.isna()]
+    ranks = values.map({level: float(rank) for rank, level in enumerate(feature.levels)})
+    strange = values[values.notna() & ranks.isna()]
     if len(strange):
         expected = f"one of its levels {', '.join(feature.levels)}"
         raise InputError(f"clinical feature {feature.name} = {strange.iloc[0]!r}: expected {expected}")
-    return places.astype(float)
+    return ranks.astype(float)
 
 
 def _learn(feature: ClinicalFeature, training: pd.DataFrame) -> _Fitted:

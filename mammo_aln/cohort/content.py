@@ -1,4 +1,4 @@
-"""What a cohort says, as one hash: the part of a run's identity that its data make."""
+"""A cohort's content as one hash: its data's part of a run's identity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REGIONS = ("image_id", "region", *BOX)
 
 
 def cohort_content(cohort: Cohort) -> str:
-    """SHA-256 (hex) of all that shapes a result.
+    """Hash (SHA-256, hex) all of a cohort that shapes a result.
 
     In: identifiers, centres, outcomes, eligibility, split, declared clinical features with their values, each image's
     side, view and stated spacing, and the regions. Out: the cohort's name, file paths and times, the order of rows and

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
-from mammo_aln.cohort.reading import read_text_yaml
+from mammo_aln.cohort.reading import Yaml, read_text_yaml
 from mammo_aln.errors import BadCell
 
 DECLARATION_FILE = "cohort.yaml"
@@ -37,7 +37,11 @@ class ClinicalFeature:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What `cohort.yaml` says, or its defaults."""
+    """Content of `cohort.yaml`, or its defaults.
+
+    By AJCC 8, nodes with isolated tumour cells alone are ypN0(i+): N stage 0, yet no pathological complete response.
+    `aln_status` counts them as the table says, 0 or 1; `label_meaning` is the place to state which.
+    """
 
     name: str
     dicom_root: Path
@@ -71,20 +75,20 @@ def _fault(key: str, value: object, expected: str) -> BadCell:
     return BadCell(DECLARATION_FILE, None, key, value, expected)
 
 
-def _refuse_unknown(content: Mapping[str, Any], allowed: tuple[str, ...], prefix: str, faults: list[BadCell]) -> None:
+def _refuse_unknown(content: Mapping[str, Yaml], allowed: tuple[str, ...], prefix: str, faults: list[BadCell]) -> None:
     unknown = [key for key in content if key not in allowed]
     faults.extend(_fault(f"{prefix}{key}", content[key], f"only the keys {', '.join(allowed)}") for key in unknown)
 
 
-def _mapping(content: Mapping[str, Any], key: str, what: str, faults: list[BadCell]) -> dict[str, Any]:
+def _mapping(content: Mapping[str, Yaml], key: str, content_words: str, faults: list[BadCell]) -> dict[str, Yaml]:
     value = content.get(key) or {}
     if isinstance(value, dict):
         return value
-    faults.append(_fault(key, value, f"a mapping ({what})"))
+    faults.append(_fault(key, value, f"a mapping ({content_words})"))
     return {}
 
 
-def _text(content: Mapping[str, Any], key: str, prefix: str, faults: list[BadCell]) -> str | None:
+def _text(content: Mapping[str, Yaml], key: str, prefix: str, faults: list[BadCell]) -> str | None:
     value = content.get(key) or None
     if value is None or isinstance(value, str):
         return value

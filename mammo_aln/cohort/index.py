@@ -220,7 +220,9 @@ def _write_where_missing(out: Path, dicom_dir: Path, images: pd.DataFrame) -> No
     if not (out / "patients.csv").is_file():
         patients = pd.DataFrame({"patient_id": sorted(images["patient_id"].dropna().unique())})
         write_csv(out / "patients.csv", patients.assign(center="", aln_status=""))
-        say("patients.csv: fill in center and aln_status; a patient_id taken from a folder's name must not identify")
+        say(
+            "patients.csv: fill in center and aln_status; no folder name that became a patient_id may identify a person"
+        )
 
 
 def _report(

@@ -149,25 +149,24 @@ def _as_bad_cell(file: str, case: Mapping[Hashable, Any], shown_as: Mapping[str,
     return BadCell(file, row, shown_as.get(column, column), "" if pd.isna(value) else value, expected)
 
 
+def row_faults(
+    file: str, table: pd.DataFrame, faulty: pd.Series, column: str, expected: str | pd.Series
+) -> list[BadCell]:
+    """A fault in `column` for each faulty row; what is expected may differ by row."""
+    words = expected if isinstance(expected, pd.Series) else pd.Series(expected, table.index)
+    cells = table[column].fillna("")
+    return [BadCell(file, int(row), column, cells[row], words[row]) for row in table.index[faulty]]
+
+
 def box_faults(file: str, regions: pd.DataFrame) -> list[BadCell]:
     """Boxes that are empty, lie before the image's first pixel, or stand twice."""
     faults = []
     box = regions[list(BOX)].apply(numbers)
     for low, high in (("x_min", "x_max"), ("y_min", "y_max")):
-        bad = (box[low] >= box[high]) & np.isfinite(box[low]) & np.isfinite(box[high])
-        faults += [
-            BadCell(file, int(row), high, regions.at[row, high], f"more than {low} = {regions.at[row, low]!s}")
-            for row in regions.index[bad]
-        ]
-        outside = (box[high] <= 0) & ~bad & np.isfinite(box[high])
-        faults += [
-            BadCell(file, int(row), high, regions.at[row, high], "more than 0; the region lies outside its image")
-            for row in regions.index[outside]
-        ]
+        empty = (box[low] >= box[high]) & np.isfinite(box[low]) & np.isfinite(box[high])
+        faults += row_faults(file, regions, empty, high, f"more than {low} = " + regions[low])
+        outside = (box[high] <= 0) & ~empty & np.isfinite(box[high])
+        faults += row_faults(file, regions, outside, high, "more than 0; the region lies outside its image")
     key = pd.concat([regions[["image_id", "region"]], box], axis=1)
     twice = key.duplicated(keep="first") & key.notna().all(axis=1)
-    faults += [
-        BadCell(file, int(row), "region", regions.at[row, "region"], "each box once; it stands in a row above")
-        for row in regions.index[twice]
-    ]
-    return faults
+    return faults + row_faults(file, regions, twice, "region", "each box once; it stands in a row above")

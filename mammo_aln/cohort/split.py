@@ -45,14 +45,14 @@ def split_cohort(
     shares = _shares(val_share, internal_test_share)
     cohort = read_cohort(root, need=("patients",))
     if "split" in cohort.patients and not overwrite:
-        raise InputError(f"{cohort.root / 'patients.csv'} has a split column; set overwrite to true to replace it")
+        raise InputError(f"{cohort.root / 'patients.csv'} has a split column already; --overwrite replaces it")
     eligible = cohort.patients[cohort.patients["eligible"]]
     split = assign_splits(eligible, shares, seed=seed, external_center=external_center)
     _say_counts(eligible, split)
     path = cohort.root / "patients.csv"
     table = read_text_table(path, [])
     if table is None:
-        raise InputError(f"{path} changed while it was split")
+        raise InputError(f"{path} changed while it was split; run `mammo-aln split` again")
     by_patient = dict(zip(eligible["patient_id"], split, strict=True))
     write_csv(path, table.assign(split=table["patient_id"].map(by_patient)))
     return path
@@ -124,7 +124,7 @@ def with_fold(cohort: Cohort, folds: int, fold: int, seed: int) -> Cohort:
     """
     if not folds:
         if fold:
-            raise InputError(f"data.fold = {fold}: without data.folds there is no such fold")
+            raise InputError(f"data.fold = {fold}: expected 0, or data.folds to be set to the number of folds")
         return cohort
     if not 0 <= fold < folds:
         raise InputError(f"data.fold = {fold}: expected 0 to {folds - 1} with data.folds = {folds}")
@@ -162,14 +162,14 @@ def _people(patients: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _deal(count: int, shares: Mapping[str, float]) -> list[str]:
-    """Deal `count` places out so that every run of neighbours (a stratum) gets nearly the shares."""
+    """Deal `count` patients out so that every run of neighbours (a stratum) gets nearly the shares."""
     names = list(shares)
     share = np.array([shares[name] for name in names])
     given = np.zeros(len(names))
     dealt = []
-    for place in range(1, count + 1):
+    for number in range(1, count + 1):
         # rounding, so that equal debts are settled in the order of the names on every machine
-        owed = np.round(share * place - given, 9)
+        owed = np.round(share * number - given, 9)
         chosen = int(owed.argmax())
         given[chosen] += 1
         dealt.append(names[chosen])
@@ -193,5 +193,5 @@ def _refuse_one_class(status: pd.Series, split: pd.Series, expected: list[str]) 
 
 def _say_counts(patients: pd.DataFrame, split: pd.Series) -> None:
     for name, rows in patients.groupby(split):
-        positive, known = int((rows["aln_status"] == 1).sum()), int(rows["aln_status"].notna().sum())
-        say(f"{name}: {rows['patient_id'].nunique()} patients, {positive} of {known} known outcomes positive")
+        positive, labelled = int((rows["aln_status"] == 1).sum()), int(rows["aln_status"].notna().sum())
+        say(f"{name}: {rows['patient_id'].nunique()} patients, {positive} of {labelled} known outcomes positive")

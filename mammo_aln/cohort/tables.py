@@ -19,6 +19,7 @@ from mammo_aln.cohort.schemas import (
     numbers,
     patients_schema,
     regions_schema,
+    row_faults,
     schema_faults,
 )
 from mammo_aln.cohort.volumes import typed_volumes, volume_faults, volumes_schema
@@ -174,23 +175,17 @@ def _patient_faults(patients: pd.DataFrame, declared: Declaration) -> list[BadCe
         return faults
     several = patients["patient_id"].duplicated(keep=False) & patients["patient_id"].notna()
     if "side" in patients:
-        faults += [
-            BadCell("patients.csv", int(row), "side", "", "L or R, as this patient has several rows")
-            for row in patients.index[several & patients["side"].isna()]
-        ]
+        no_side = several & patients["side"].isna()
+        faults += row_faults("patients.csv", patients, no_side, "side", "L or R, as this patient has several rows")
     for name in {"center", "split"} & set(patients.columns):
         cells = patients[name]
         first = cells.groupby(patients["patient_id"]).transform("first")
-        faults += [
-            BadCell("patients.csv", int(row), name, cells[row], f"{first[row]}, as in this patient's other row")
-            for row in patients.index[several & cells.notna() & (cells != first)]
-        ]
+        differs = several & cells.notna() & (cells != first)
+        faults += row_faults("patients.csv", patients, differs, name, first + ", as in this patient's other row")
     if "split" in patients:
         used = ~patients["eligible"].str.lower().map(YES_NO).eq(False) if "eligible" in patients else True
-        faults += [
-            BadCell("patients.csv", int(row), "split", "", "a split, as other patients have one")
-            for row in patients.index[patients["split"].isna() & used]
-        ]
+        unsplit = patients["split"].isna() & used
+        faults += row_faults("patients.csv", patients, unsplit, "split", "a split, as other patients have one")
     return faults
 
 

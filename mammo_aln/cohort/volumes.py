@@ -8,7 +8,7 @@ import pandas as pd
 from pandera.pandas import Column, DataFrameSchema
 
 from mammo_aln.cohort.reading import split_numbers
-from mammo_aln.cohort.schemas import known, numbers, one_of, word_check
+from mammo_aln.cohort.schemas import known, numbers, one_of, row_faults, word_check
 from mammo_aln.errors import BadCell
 
 VOLUME_COLUMNS = ("patient_id", "timepoint", "sequence", "image_path", "mask_path")
@@ -32,8 +32,7 @@ def volumes_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
     low, high = SPACING_LIMITS_MM
 
     def three_lengths(cells: pd.Series) -> pd.Series:
-        parts = cells.map(split_numbers)
-        return parts.map(lambda some: len(some) == 3 and all(low <= one <= high for one in some))
+        return cells.map(split_numbers).map(lambda mm: len(mm) == 3 and low <= min(mm) <= max(mm) <= high)
 
     return DataFrameSchema(
         {
@@ -58,24 +57,13 @@ def volume_faults(volumes: pd.DataFrame) -> list[BadCell]:
     if not set(VOLUME_COLUMNS) <= set(volumes.columns):
         return []
     typed = typed_volumes(volumes)
-    twice = typed[typed.duplicated(KEY)]
-    expected = "each patient, time point, sequence and region once; it stands in a row above"
-    faults = [
-        BadCell("volumes.csv", int(row), "patient_id", typed.at[row, "patient_id"], expected) for row in twice.index
-    ]
+    twice = "each patient, time point, sequence and region once; it stands in a row above"
+    faults = row_faults("volumes.csv", typed, typed.duplicated(KEY), "patient_id", twice)
     stated = typed.groupby(["patient_id", "timepoint", "sequence"])[["image_path", "spacing_mm"]].transform("first")
     for column in ("image_path", "spacing_mm"):
         differs = typed[column].fillna("") != stated[column].fillna("")
-        faults += [
-            BadCell(
-                "volumes.csv",
-                int(row),
-                column,
-                typed.at[row, column],
-                f"{stated.at[row, column]!s}, as for this image's other region",
-            )
-            for row in typed.index[differs]
-        ]
+        other = stated[column].astype(str) + ", as for this image's other region"
+        faults += row_faults("volumes.csv", typed, differs, column, other)
     return faults
 
 

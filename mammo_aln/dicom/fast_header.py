@@ -103,7 +103,7 @@ _SHORT = struct.Struct("<H").unpack_from
 
 @dataclass(frozen=True)
 class FastHeader(ImageTags):
-    """What cohorts know of an image beside the shared tags.
+    """The shared tags of an image, and the text of those that cohorts need beside them.
 
     Attributes:
         fields: text and items of the tags in `KEYWORDS`. PatientID, StudyInstanceUID and SOPInstanceUID tell files

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mammo_aln.cli import main
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.twins import identical_files
 from mammo_aln.errors import InputError
@@ -169,3 +170,31 @@ def test_the_treated_side_is_looked_at(cohort, capsys):
     said = capsys.readouterr().err
     assert "no image of the treated side R (1: patient p0)" in said
     assert "a primary region on a side that patients.csv does not treat (1: image i0)" in said
+
+
+def test_like_faults_are_one_line_for_every_verb(cohort, capsys):
+    rows = "".join(f"q{number},,\n" for number in range(57))
+    (cohort / "patients.csv").write_text(f"patient_id,center,aln_status\n{rows}")
+    (cohort / "images.csv").unlink()
+    (cohort / "regions.csv").unlink()
+    line = "patients.csv: center is empty in 57 rows (2-58): expected a value"
+    assert check_cohort(cohort) == [line]
+    said = capsys.readouterr().err
+    assert "57 faults in the tables" in said
+    assert said.count("\n") == 2
+    assert main(["split", str(cohort)]) == 2
+    assert capsys.readouterr().err == f"mammo-aln split: 57 faults in the tables:\n  {line}\n"
+
+
+def test_features_that_no_model_may_read_are_told(cohort, capsys):
+    patients = pd.read_csv(cohort / "patients.csv").assign(pcr_breast=[0, 1] * 4, size_after=range(8))
+    patients.to_csv(cohort / "patients.csv", index=False)
+    (cohort / "cohort.yaml").write_text(
+        "clinical:\n  pcr_breast: {kind: categorical, known_at: post_surgery}\n"
+        "  size_after: {kind: continuous, known_at: post_nat}\n"
+    )
+    (problem,) = check_cohort(cohort)
+    assert problem.startswith("clinical feature pcr_breast: known_at is post_surgery")
+    assert "flag: known_at is post_nat: an input only with data.allow_post_nat" in capsys.readouterr().err
+    assert check_cohort(cohort, clinical_inputs=False) == []
+    assert "flag: known_at is post_surgery" in capsys.readouterr().err

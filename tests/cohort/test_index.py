@@ -184,3 +184,13 @@ def test_a_moved_file_does_not_become_a_second_row(dicoms, tmp_path):
     (row,) = table(out, "exclusions").to_dict("records")
     assert row["path"] == "007/moved.dcm"
     assert "the same SOPInstanceUID as 007/study/LCC.dcm" in row["reason"]
+
+
+def test_the_summary_counts_the_reasons_that_it_does_not_show(dicoms, tmp_path, capsys):
+    for number, view in enumerate(["ML", "LM", "LMO", "XCCL", "FB", "SIO", "AT", "AT"]):
+        save(mammogram(ViewPosition=view, InstanceNumber=number), dicoms / f"{number}.dcm")
+    index_folder(dicoms, tmp_path / "cohort")
+    said = capsys.readouterr().err
+    assert said.count("  excluded: ") == 6
+    assert "  excluded: 2 x view AT is neither CC nor MLO" in said
+    assert "  excluded: and 2 others, see exclusions.csv" in said

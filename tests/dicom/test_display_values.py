@@ -319,7 +319,7 @@ def test_the_recipe_alone_reproduces_the_pixels(tmp_path: Path, method: str, pho
     )
     image = show(path, PixelConfig(voi=method))
     np.testing.assert_allclose(image.pixels, interpret(image.recipe, pixels), atol=1e-6)
-    again = PixelRecipe.from_json(image.recipe.to_json())
+    again = PixelRecipe(tuple((step["name"], step["parameters"]) for step in json.loads(image.recipe.to_json())))
     assert again == image.recipe
     assert again.digest() == image.recipe.digest() != PixelRecipe().digest()
 

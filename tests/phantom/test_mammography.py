@@ -23,7 +23,7 @@ PATIENTS = 24
 
 
 def breast_spacing(header: pydicom.Dataset) -> float:
-    """The plane of the breast, from the tags alone and in the order that DESIGN section 4 gives."""
+    """The plane of the breast from the tags alone: a calibrated PixelSpacing, else the detector's, demagnified."""
     detector = float(header.ImagerPixelSpacing[0])
     if "PixelSpacing" in header and ("PixelSpacingCalibrationType" in header or header.PixelSpacing[0] != detector):
         return float(header.PixelSpacing[0])

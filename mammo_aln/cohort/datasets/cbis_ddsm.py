@@ -21,10 +21,12 @@ def cbis_ddsm_tables(train: list[pd.DataFrame], test: list[pd.DataFrame]) -> Coh
     Raises:
         InputError: a column is missing.
     """
-    parts = [table.assign(official=name) for name, tables in (("train", train), ("test", test)) for table in tables]
-    for part in parts:
-        need_columns(part, COLUMNS, "case description table")
-    rows = pd.concat([part.rename(columns={"breast density": "breast_density"}) for part in parts], ignore_index=True)
+    official = [table.assign(official=name) for name, tables in (("train", train), ("test", test)) for table in tables]
+    for table in official:
+        need_columns(table, COLUMNS, "case description table")
+    # the calcification tables spell it with a blank
+    named = [table.rename(columns={"breast density": "breast_density"}) for table in official]
+    rows = pd.concat(named, ignore_index=True)
     path = rows["image file path"].str.strip()  # some end with a line break
     in_test = set(rows.loc[rows["official"] == "test", "patient_id"])
     rows = rows.assign(

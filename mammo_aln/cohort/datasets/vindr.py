@@ -77,10 +77,10 @@ def vindr_tables(findings: pd.DataFrame) -> CohortTables:
 
 def _region(categories: str) -> str:
     try:
-        found = [str(item) for item in ast.literal_eval(categories)]
+        findings = [str(item) for item in ast.literal_eval(categories)]
     except (ValueError, SyntaxError):
-        found = []
-    if not found:
+        findings = []
+    if not findings:
         raise InputError(f"finding_annotations.csv: finding_categories = {categories!r}: expected a list of findings")
-    named = {REGION_OF.get(item, item.lower().replace(" ", "_")) for item in found}
+    named = {REGION_OF.get(item, item.lower().replace(" ", "_")) for item in findings}
     return "primary" if "primary" in named else "axilla" if named == {"axilla"} else sorted(named - {"axilla"})[0]
