@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -106,11 +107,9 @@ class ClinicalEncoder:
 
     def to_state(self) -> dict[str, Any]:
         """Plain dict, list, str and numbers, for checkpoints that load with `weights_only=True`."""
-        plain = [asdict(fitted) for fitted in self._fitted]
-        for item in plain:
-            item["levels"] = list(item["levels"])
-            item["feature"]["levels"] = list(item["feature"]["levels"])
-        return {"allow_post_nat": self._allow_post_nat, "features": plain}
+        # through JSON, which has lists for tuples
+        features = json.loads(json.dumps([asdict(fitted) for fitted in self._fitted]))
+        return {"allow_post_nat": self._allow_post_nat, "features": features}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> ClinicalEncoder:

@@ -124,7 +124,7 @@ def with_fold(cohort: Cohort, folds: int, fold: int, seed: int) -> Cohort:
     """
     if not folds:
         if fold:
-            raise InputError(f"data.fold = {fold}: expected 0, or data.folds to be set to the number of folds")
+            raise InputError(f"data.fold = {fold}: expected 0 without data.folds, the number of folds")
         return cohort
     if not 0 <= fold < folds:
         raise InputError(f"data.fold = {fold}: expected 0 to {folds - 1} with data.folds = {folds}")

@@ -32,29 +32,9 @@ def ispy_tables(ispy2: pd.DataFrame, predictors: pd.DataFrame, outcomes: pd.Data
     need_columns(ispy2, ["pid", "age", "HR", "HER2pos", "pCR"], "I-SPY 2 metadata")
     need_columns(predictors, ["SUBJECTID", "age", "HR Pos", "Her2MostPos"], "I-SPY 1, sheet predictors")
     need_columns(outcomes, ["SUBJECTID", "PCR"], "I-SPY 1, sheet outcomes")
-    second = pd.DataFrame(
-        {
-            "patient_id": "ISPY2-" + ispy2["pid"].astype(str),
-            "center": "ISPY2",
-            "split": "train",
-            "aln_status": _residual(ispy2["pCR"]),
-            "age": ispy2["age"],
-            "hr": ispy2["HR"].map(SIGN),
-            "her2": ispy2["HER2pos"].map(SIGN),
-        }
-    )
+    second = _trial("ISPY2", "train", ispy2, ["pid", "pCR", "age", "HR", "HER2pos"])
     both = predictors.merge(outcomes, on="SUBJECTID", validate="one_to_one", suffixes=("", "_outcome"))
-    first = pd.DataFrame(
-        {
-            "patient_id": "ISPY1-" + both["SUBJECTID"].astype(str),
-            "center": "ISPY1",
-            "split": "external_test",
-            "aln_status": _residual(both["PCR"]),
-            "age": both["age"],
-            "hr": both["HR Pos"].map(SIGN),
-            "her2": both["Her2MostPos"].map(SIGN),
-        }
-    )
+    first = _trial("ISPY1", "external_test", both, ["SUBJECTID", "PCR", "age", "HR Pos", "Her2MostPos"])
     declaration: dict[str, object] = {
         "name": "I-SPY 2 to I-SPY 1",
         "label": {"column": "aln_status", "meaning": "1 = residual invasive disease in breast or nodes, 0 = pCR"},
@@ -63,6 +43,18 @@ def ispy_tables(ispy2: pd.DataFrame, predictors: pd.DataFrame, outcomes: pd.Data
     return CohortTables(declaration, pd.concat([second, first], ignore_index=True))
 
 
-def _residual(response: pd.Series) -> pd.Series:
-    """1 where there was no complete response; empty where it is unknown."""
-    return (1 - response).astype("Int64")
+def _trial(name: str, split: str, rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Patients of one trial; `columns` hold identifier, response, age, hormone receptors and HER2."""
+    identifier, response, age, hr, her2 = (rows[column] for column in columns)
+    return pd.DataFrame(
+        {
+            "patient_id": f"{name}-" + identifier.astype(str),
+            "center": name,
+            "split": split,
+            # 1 where there was no complete response; empty where it is unknown
+            "aln_status": (1 - response).astype("Int64"),
+            "age": age,
+            "hr": hr.map(SIGN),
+            "her2": her2.map(SIGN),
+        }
+    )
