@@ -178,9 +178,11 @@ def chosen(out: Path) -> str:
     subprocess.run(sweep("collect", "--out", out), check=True, stdout=subprocess.DEVNULL)
     choice = json.loads((out / "choice.json").read_text())
     alike = sum(configuration["verdict"].startswith("not") for configuration in choice["configurations"])
+    auc, optimism = ("unknown" if choice[key] is None else f"{choice[key]:.3f}" for key in ("val_auc", "optimism"))
+    others = len(choice["configurations"])
     return (
-        f"{choice['chosen']}: AUC {choice['val_auc']:.3f}; {alike} of 19 others not distinguishable; optimism of the "
-        f"best of 20: {choice['optimism']:.3f}"
+        f"{choice['chosen']}: AUC {auc}; {alike} of {others - 1} others not distinguishable; optimism of the best of "
+        f"{others}: {optimism}"
     )
 
 
