@@ -14,11 +14,11 @@ import mammo_aln
 
 PACKAGE = Path(mammo_aln.__file__).parent
 SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
-MOST_LINES = 31_300
+MOST_LINES = 31_900
 MOST_FILES = 20
-MOST_BARE_DICTS = 175
-MOST_VAGUE_NAMES = 310
-MOST_QUESTIONS = 90
+MOST_BARE_DICTS = 165
+MOST_VAGUE_NAMES = 246
+MOST_QUESTIONS = 76
 VAGUE = {"told", "found", "made", "wanted", "place", "part"}
 QUESTION = re.compile(r"(What|Whether|How|Which)\b")
 
