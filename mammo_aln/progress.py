@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -61,3 +61,9 @@ def track(items: Iterable[Item], *, total: int, what: str, unit: str = "it") -> 
 def say(text: str) -> None:
     """One line to standard error; standard output is kept for what a command made."""
     print(text, file=sys.stderr, flush=True)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Pad the cells of lines to columns, two blanks apart."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -191,3 +192,47 @@ def test_shipped_configurations_are_accepted(capsys: pytest.CaptureFixture[str])
     for name in names:
         assert main(["train", "x", "--out", "y", "--config", str(name), "--print_config"]) == 0, name
         capsys.readouterr()
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    for words in ("", "train --help", "completion bash"):
+        command = f"set -o pipefail; {sys.executable} -m mammo_aln {words} | head -n 1"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    # the pipe is closed before the first word
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        closed = subprocess.run([sys.executable, "-m", "mammo_aln"], stdout=gone, stderr=subprocess.PIPE, check=False)
+    assert (closed.returncode, closed.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(("word", "meant"), [("trian", "train"), ("radomics", "radiomics"), ("evalute", "evaluate")])
+def test_an_unknown_verb_is_told_what_was_meant(word: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 2
+    assert capsys.readouterr().err == f"mammo-aln: unknown verb {word!r}; did you mean {meant}?\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["tr"], {"train"}),
+        (["sweep", "st"], {"status"}),
+        (["sweep", "status", "--o"], {"--out="}),
+        (["radiomics", "fit", "c", "--fit.classif"], {"--fit.classifier="}),
+        (["train", "c", "--crop.size_"], {"--crop.size_px=", "--crop.size_mm="}),
+        (["train", "c", "--crop.strategy", "=", "fi"], {"fixed_5cm"}),
+        (["train", "c", "--trainer.accelerator", "="], {"auto", "cpu", "gpu"}),
+        (["phantom", "--modality", "mr"], {"mri"}),
+        (["train", "c", "--model.inputs=cl"], {"--model.inputs=clinical"}),  # as zsh, which does not cut at =, asks
+        (["train", "some_"], set()),  # a file's name
+    ],
+)
+def test_bash_completes_verbs_flags_and_choices(words: list[str], expected: set[str], tmp_path: Path) -> None:
+    script = tmp_path / "completion.bash"
+    script.write_text(run("completion", "bash").stdout)
+    ask = f"source {script}; complete -p mammo-aln >&2; COMP_WORDS=(mammo-aln {' '.join(words)})\n"
+    ask += f"COMP_CWORD={len(words)}; _mammo_aln; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
+    assert "complete -o default -F _mammo_aln mammo-aln" in done.stderr
+    assert set(done.stdout.split()) == expected

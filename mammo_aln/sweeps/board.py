@@ -16,6 +16,7 @@ import numpy as np
 from mammo_aln import __version__
 from mammo_aln.evaluation.report.page import page_environment
 from mammo_aln.files import write_text
+from mammo_aln.progress import aligned
 from mammo_aln.runs.record import now
 from mammo_aln.sweeps.plan import Plan
 from mammo_aln.sweeps.table import Row, counts, seconds_left
@@ -58,13 +59,11 @@ def status_table(plan: Plan, found: Sequence[Row]) -> str:
         lines.append(
             [row.cell.name, state, area_text(row), done, duration(row.training_s), duration(left), row.cell.run_id]
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    told = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    told.append(summary(found))
+    text = [*aligned(lines), summary(found)]
     for row in found:
         if row.standing.state == "failed" and row.standing.failure is not None:
-            told += [f"{row.cell.name}: {row.standing.failure.error}", f"  resume: {resume_command(plan, row)}"]
-    return "\n".join(told)
+            text += [f"{row.cell.name}: {row.standing.failure.error}", f"  resume: {resume_command(plan, row)}"]
+    return "\n".join(text)
 
 
 def summary(found: Sequence[Row]) -> str:

@@ -2,14 +2,15 @@
 
 from mammo_aln.verbs.cohorts import check, crop_images, import_dataset, index, split
 from mammo_aln.verbs.judging import compare, evaluate
-from mammo_aln.verbs.learning import explain, predict, pretrain_backbone, train
+from mammo_aln.verbs.learning import explain, list_runs, predict, pretrain_backbone, train
 from mammo_aln.verbs.radiomics import radiomics_extract, radiomics_fit
-from mammo_aln.verbs.start import demo, doctor, phantom
+from mammo_aln.verbs.start import completion, demo, doctor, phantom
 from mammo_aln.verbs.sweeps import sweep_collect, sweep_run, sweep_status
 
 __all__ = [
     "check",
     "compare",
+    "completion",
     "crop_images",
     "demo",
     "doctor",
@@ -17,6 +18,7 @@ __all__ = [
     "explain",
     "import_dataset",
     "index",
+    "list_runs",
     "phantom",
     "predict",
     "pretrain_backbone",

@@ -38,6 +38,23 @@ def train(cohort: Path, out: Path, settings: Settings, store: Path | None = None
     return train_run(cohort, out, settings, store=store)
 
 
+def list_runs(folder: Path, format: Literal["table", "csv"] = "table") -> str | int:
+    """List the runs of a folder, or of a sweep's folder: settings, state, epochs and best validation AUC.
+
+    Args:
+        folder: folder of runs, as `train --out` names it.
+        format: a table to read, or CSV.
+    """
+    from mammo_aln.progress import say
+    from mammo_aln.runs.listing import listed_runs, runs_as_csv, runs_as_table
+
+    runs = listed_runs(folder)
+    if not runs:
+        say(f"no runs in {folder}")
+        return 0
+    return runs_as_table(runs) if format == "table" else runs_as_csv(runs)
+
+
 def predict(
     run: list[Path],
     cohort: Path,

@@ -86,3 +86,14 @@ def phantom(
         shuffle_labels=shuffle_labels,
         workers=workers,
     )
+
+
+def completion(shell: Literal["bash", "zsh"]) -> str:
+    """Print a script that completes verbs, flags and their choices; load it by `source <(mammo-aln completion bash)`.
+
+    Args:
+        shell: which shell reads it.
+    """
+    from mammo_aln.verbs.completion import completion_script
+
+    return completion_script(shell)

@@ -1,0 +1,126 @@
+"""Runs of a folder, one line each: which is which, how far it came, and how well it validated."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import yaml
+
+from mammo_aln.errors import InputError
+from mammo_aln.progress import aligned
+from mammo_aln.runs.lock import is_held
+
+DEPTHS = ("config.yaml", "*/config.yaml", "*/*/config.yaml")
+"""A run's own folder, a folder of runs, and a sweep's folder."""
+
+LEFT = ("KeyboardInterrupt", "Requeue")
+"""Recorded as the error of a run that was stopped in good order."""
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run as it stands.
+
+    Attributes:
+        run_id: name of its folder.
+        state: `completed`, `running`, `stopped` (it goes on when started again), `failed` or `not_started`.
+        backbone: of its network.
+        crop: strategy of its primary crop.
+        inputs: joined by `+`.
+        seed: of the training.
+        epochs: done.
+        max_epochs: planned.
+        val_auc: best of all epochs; empty where none was judged.
+        started: when, UTC.
+        folder: where it lies.
+    """
+
+    run_id: str
+    state: str
+    backbone: str
+    crop: str
+    inputs: str
+    seed: int
+    epochs: int
+    max_epochs: int
+    val_auc: float | None
+    started: str
+    folder: str
+
+
+def listed_runs(folder: Path) -> list[ListedRun]:
+    """List the runs of a folder, of a sweep's folder too, in the order in which they were started.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    runs = [path.parent for depth in DEPTHS for path in folder.glob(depth) if (path.parent / "state.json").is_file()]
+    return sorted(map(_listed, runs), key=lambda run: (run.started, run.run_id))
+
+
+def _listed(run: Path) -> ListedRun:
+    try:
+        settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        record = json.loads((run / "state.json").read_text(encoding="utf-8"))
+        model, inputs = settings["model"], settings["model"]["inputs"]
+        values = _val_aucs(run / "metrics.csv")
+        return ListedRun(
+            run.name,
+            _state(run, record["state"], record.get("error")),
+            model["backbone"],
+            settings["crop"]["strategy"] if {"primary", "auxiliary"} & set(inputs) else "",
+            "+".join(inputs),
+            settings["seed"],
+            len(values),
+            settings["trainer"]["max_epochs"],
+            max((value for value in values if not math.isnan(value)), default=None),
+            str(record.get("started", "")),
+            str(run),
+        )
+    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{run}: its config.yaml, state.json or metrics.csv cannot be read ({error})") from error
+
+
+def _state(run: Path, state: str, error: object) -> str:
+    """Tell a run that is trained now from one whose process is gone."""
+    if is_held(run):
+        return "running"
+    return "stopped" if state == "running" or str(error).startswith(LEFT) else state
+
+
+def _val_aucs(metrics: Path) -> list[float]:
+    if not metrics.is_file():
+        return []
+    with metrics.open(encoding="utf-8", newline="") as stream:
+        return [float(row.get("val_auc") or "nan") for row in csv.DictReader(stream)]
+
+
+def runs_as_table(runs: Sequence[ListedRun]) -> str:
+    """Lay runs out in columns to be read."""
+    head = ["run", "state", "backbone", "crop", "inputs", "seed", "epochs", "val AUC", "started (UTC)"]
+    lines = [
+        (
+            *(run.run_id, run.state, run.backbone, run.crop or "–", run.inputs, str(run.seed)),
+            *(f"{run.epochs}/{run.max_epochs}", "–" if run.val_auc is None else f"{run.val_auc:.3f}"),
+            run.started[:16].replace("T", " "),
+        )
+        for run in runs
+    ]
+    return "\n".join(aligned([head, *lines]))
+
+
+def runs_as_csv(runs: Sequence[ListedRun]) -> str:
+    """Write runs as CSV, every digit kept."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, [field.name for field in fields(ListedRun)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(run) for run in runs)
+    return text.getvalue().rstrip("\n")

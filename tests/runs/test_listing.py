@@ -1,0 +1,85 @@
+"""The verb `runs`: what stands in a folder of runs, as a person or a program reads it."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mammo_aln.cli import main
+from mammo_aln.runs.listing import listed_runs
+from mammo_aln.runs.record import write_settings, write_state
+from mammo_aln.settings import ModelConfig, Settings, TrainerConfig
+
+HOLD = "import fcntl, sys; f = open(sys.argv[1], 'a+'); fcntl.lockf(f, fcntl.LOCK_EX); print(); sys.stdin.read()"
+
+
+def write_run(folder: Path, state: str, aucs: list[str], model: ModelConfig = ModelConfig(), **more: str) -> Path:
+    folder.mkdir(parents=True)
+    write_settings(folder, replace(Settings(), model=model, seed=7, trainer=TrainerConfig(max_epochs=5)))
+    write_state(folder, state, **more)
+    rows = "".join(f"{epoch},{value}\n" for epoch, value in enumerate(aucs))
+    (folder / "metrics.csv").write_text("epoch,val_auc\n" + rows)
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    folder = tmp_path / "sweep" / "runs"
+    write_run(folder / "bbb", "completed", ["0.5", "0.8125", "0.75"], started="2026-02-01T10:00:00+00:00")
+    clinical = ModelConfig(backbone="resnet50", inputs=("clinical",))
+    write_run(folder / "aaa", "running", ["0.5", ""], clinical, started="2026-02-03T10:00:00+00:00")
+    write_run(folder / "ccc", "failed", [], started="2026-02-02T10:00:00+00:00", error="KeyboardInterrupt: ")
+    return folder
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_runs_stand_in_the_order_of_their_start(runs: Path, above: bool) -> None:
+    listed = listed_runs(runs.parent if above else runs)
+    assert [(run.run_id, run.state, run.val_auc, run.epochs) for run in listed] == [
+        ("bbb", "completed", 0.8125, 3),
+        ("ccc", "stopped", None, 0),
+        ("aaa", "stopped", 0.5, 2),  # its process is gone: nobody holds its lock
+    ]
+    assert [(run.crop, run.inputs, run.seed, run.max_epochs) for run in listed] == [
+        ("fixed_5cm", "primary+auxiliary+clinical", 7, 5),
+        ("fixed_5cm", "primary+auxiliary+clinical", 7, 5),
+        ("", "clinical", 7, 5),
+    ]
+
+
+def test_a_run_whose_lock_is_held_is_running(runs: Path) -> None:
+    words = [sys.executable, "-c", HOLD, str(runs / "aaa" / ".lock")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        states = {run.run_id: run.state for run in listed_runs(runs)}
+        holder.communicate()
+    assert states == {"aaa": "running", "bbb": "completed", "ccc": "stopped"}
+
+
+def test_the_verb_prints_a_table_or_csv(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", str(runs)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["run", "bbb", "ccc", "aaa"]
+    assert "0.812" in lines[1]
+    assert main(["runs", str(runs), "--format=csv"]) == 0
+    table = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["val_auc"] for row in table] == ["0.8125", "", "0.5"]
+    assert table[0]["folder"] == str(runs / "bbb")
+
+
+def test_a_folder_without_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", f"no runs in {tmp_path}\n")
+    assert main(["runs", str(tmp_path / "nowhere")]) == 2
+    broken = write_run(tmp_path / "x", "completed", ["high"])
+    assert main(["runs", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert str(broken) in error
+    assert "'high'" in error
