@@ -65,3 +65,15 @@ _.last_resort
 _.delong_p  # choice.json
 _.bootstrap_p
 _.bootstrap_p_holm
+
+# Read by a page's template
+_.aucs
+
+# Fields of a statistic's result that R's cases hold beside those that pages print
+_.null_loglik
+_.p_greater
+_.up_events
+_.down_events
+_.up_nonevents
+_.down_nonevents
+_.statistic_corrected
