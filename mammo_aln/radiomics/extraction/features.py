@@ -51,18 +51,15 @@ def radiomic_features(
     wide = _near(array.shape, mask, spacing_mm, settings)
     array, mask = array[wide].astype(np.float64), mask[wide]
     box = bounding_box(mask)
-    found: dict[str, float] = {}
+    features: dict[str, float] = {}
     for number, (name, image) in enumerate(filtered_images(array, spacing_mm, settings)):
-        families = settings.families if number == 0 else [one for one in settings.families if one not in ONCE]
-        of_volume = [one for one in families if one in ONCE]
-        if of_volume:
-            found |= {f"shape_{tag}": value for tag, value in _once(array, mask, spacing_mm, of_volume).items()}
+        if number == 0 and (once := [family for family in settings.families if family in ONCE]):
+            features |= {f"shape_{tag}": value for tag, value in _once(array, mask, spacing_mm, once).items()}
         levels = discretise(image[box][mask[box]], settings)
-        values = region_features(
-            image[box], mask[box], levels, [one for one in families if one not in ONCE], aggregation=aggregation
-        )
-        found |= {f"{name}_{tag}": value for tag, value in values.items()}
-    return {name: value if name in SIZES else float("nan") for name, value in found.items()} if small else found
+        families = [family for family in settings.families if family not in ONCE]
+        values = region_features(image[box], mask[box], levels, families, aggregation=aggregation)
+        features |= {f"{name}_{tag}": value for tag, value in values.items()}
+    return {name: value if name in SIZES else float("nan") for name, value in features.items()} if small else features
 
 
 def _near(
@@ -86,16 +83,16 @@ def _once(array: Floats, mask: Mask, spacing_mm: tuple[float, ...], families: Co
     box = bounding_box(mask)
     inside, region = array[box], mask[box]
     values = inside[region]
-    found: dict[str, float] = {}
+    features: dict[str, float] = {}
     if "morph" in families and array.shape[0] == 1:
-        found |= {f"morph_{tag}": v for tag, v in shape.planar_morphology(values, region[0], spacing_mm[1:]).items()}
+        features |= {f"morph_{tag}": v for tag, v in shape.planar_morphology(values, region[0], spacing_mm[1:]).items()}
     elif "morph" in families:
-        found |= {f"morph_{tag}": v for tag, v in shape.morphology(values, region, region, spacing_mm).items()}
+        features |= {f"morph_{tag}": v for tag, v in shape.morphology(values, region, region, spacing_mm).items()}
     if "spatial" in families:
-        found |= {f"morph_{tag}": v for tag, v in shape.autocorrelation(inside, region, spacing_mm).items()}
+        features |= {f"morph_{tag}": v for tag, v in shape.autocorrelation(inside, region, spacing_mm).items()}
     if "loc" in families:
-        found |= {f"loc_{tag}": value for tag, value in intensity.local_peaks(array, mask, spacing_mm).items()}
-    return found
+        features |= {f"loc_{tag}": value for tag, value in intensity.local_peaks(array, mask, spacing_mm).items()}
+    return features
 
 
 def discretise(values: Floats, settings: RadiomicsConfig) -> Ints:
@@ -128,20 +125,20 @@ def region_features(
     """
     inside = mask if intensity_mask is None else intensity_mask
     values = array[inside]
-    found: dict[str, float] = {}
+    features: dict[str, float] = {}
     if "stat" in families:
-        found |= {f"stat_{tag}": value for tag, value in intensity.statistics(values).items()}
+        features |= {f"stat_{tag}": value for tag, value in intensity.statistics(values).items()}
     if "ih" in families:
-        found |= {f"ih_{tag}": value for tag, value in intensity.histogram(levels, int(levels.max())).items()}
+        features |= {f"ih_{tag}": value for tag, value in intensity.histogram(levels, int(levels.max())).items()}
     if "ivh" in families:
-        found |= {f"ivh_{tag}": v for tag, v in intensity.volume_histogram(values, definite=definite).items()}
-    wanted = [family for family in TEXTURES if family in families]
-    if wanted:
-        placed = np.zeros(mask.shape, dtype=np.int64)
-        placed[inside] = levels
-        for family, of_matrices in _texture_features(Roi.of(placed, inside), mask, wanted, aggregation):
-            found |= {f"{family}_{tag}": _mean(values) for tag, values in of_matrices.items()}
-    return found
+        features |= {f"ivh_{tag}": v for tag, v in intensity.volume_histogram(values, definite=definite).items()}
+    texture_families = [family for family in TEXTURES if family in families]
+    if texture_families:
+        grid = np.zeros(mask.shape, dtype=np.int64)
+        grid[inside] = levels
+        for family, of_matrices in _texture_features(Roi.of(grid, inside), mask, texture_families, aggregation):
+            features |= {f"{family}_{tag}": _mean(values) for tag, values in of_matrices.items()}
+    return features
 
 
 def _mean(values: Floats) -> float:

@@ -40,10 +40,10 @@ def laplacian_of_gaussian(array: Floats, spacing_mm: Spacing, sigma_mm: float, a
     """
     result = np.zeros(array.shape)
     for axis in axes:
-        part = np.asarray(array, dtype=float)
+        smooth = np.asarray(array, dtype=float)
         for other in axes:
-            part = gaussian_filter1d(part, sigma_mm / spacing_mm[other], other, order=2 if other == axis else 0)
-        result += part * (sigma_mm / spacing_mm[axis]) ** 2
+            smooth = gaussian_filter1d(smooth, sigma_mm / spacing_mm[other], other, order=2 if other == axis else 0)
+        result += smooth * (sigma_mm / spacing_mm[axis]) ** 2
     return result
 
 
@@ -57,7 +57,7 @@ def wavelet_bands(array: Floats, wavelet: str, axes: list[int]) -> Iterator[tupl
     bands = {"": np.asarray(array, dtype=float)}
     for axis in axes:
         bands = {
-            name + letter: correlate1d(part, taps[letter], axis, mode="reflect")
-            for (name, part), letter in product(bands.items(), "LH")
+            name + letter: correlate1d(band, taps[letter], axis, mode="reflect")
+            for (name, band), letter in product(bands.items(), "LH")
         }
-    yield from ((f"wavelet_{name}", part) for name, part in bands.items())
+    yield from ((f"wavelet_{name}", band) for name, band in bands.items())

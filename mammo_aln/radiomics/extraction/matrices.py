@@ -22,7 +22,7 @@ Plane = Literal["2D", "3D"]
 
 
 def _groups(roi: Roi, plane: Plane) -> tuple[Ints, int]:
-    """Which matrix each voxel counts in, and how many there are."""
+    """Number the matrix that each voxel counts in, and the matrices."""
     if plane == "3D":
         return np.zeros(roi.at.size, dtype=np.int64), 1
     return roi.slices, int(roi.padded.shape[0] - 2)
@@ -37,13 +37,13 @@ def co_occurrence(roi: Roi, plane: Plane) -> Floats:
     """Symmetric counts of neighbouring level pairs at distance 1: (slices, directions, levels, levels)."""
     group, groups = _groups(roi, plane)
     flat = roi.padded.ravel()
-    found = []
+    counts = []
     for offset in directions(plane):
         other = flat[roi.at + roi.step(offset)]
         pair = other > 0
-        one = _counted((group[pair], roi.levels[pair] - 1, other[pair] - 1), (groups, roi.count, roi.count))
-        found.append(one + one.swapaxes(1, 2))
-    return np.stack(found, axis=1)
+        pairs = _counted((group[pair], roi.levels[pair] - 1, other[pair] - 1), (groups, roi.count, roi.count))
+        counts.append(pairs + pairs.swapaxes(1, 2))
+    return np.stack(counts, axis=1)
 
 
 def run_length(roi: Roi, plane: Plane) -> Floats:
@@ -58,10 +58,10 @@ def run_length(roi: Roi, plane: Plane) -> Floats:
         goes_on[roi.at] = flat[roi.at + step] == roi.levels
         first = np.flatnonzero(~follows)
         length = np.ones(first.size, dtype=np.int64)
-        place, alive = roi.at[first], np.arange(first.size)
+        position, alive = roi.at[first], np.arange(first.size)
         while alive.size:
-            still = goes_on[place]
-            alive, place = alive[still], place[still] + step
+            still = goes_on[position]
+            alive, position = alive[still], position[still] + step
             length[alive] += 1
         runs.append((first, length))
     longest = max(int(length.max()) for _, length in runs)
@@ -102,10 +102,10 @@ def size_and_distance_zones(roi: Roi, plane: Plane, mask: Mask) -> tuple[Floats,
     distance = _edge_distance(mask, plane).ravel()[roi.at].astype(np.int64)
     nearest = np.full(first.size, np.iinfo(np.int64).max)
     np.minimum.at(nearest, zone, distance)
-    place, level = group[first], roi.levels[first] - 1
+    matrix, level = group[first], roi.levels[first] - 1
     return (
-        _counted((place, level, size - 1), (groups, roi.count, int(size.max()))),
-        _counted((place, level, nearest - 1), (groups, roi.count, int(nearest.max()))),
+        _counted((matrix, level, size - 1), (groups, roi.count, int(size.max()))),
+        _counted((matrix, level, nearest - 1), (groups, roi.count, int(nearest.max()))),
     )
 
 
@@ -113,7 +113,7 @@ def _edge_distance(mask: Mask, plane: Plane) -> NDArray[np.int32]:
     padded = np.pad(mask, 1)
     if plane == "3D":
         return distance_transform_cdt(padded, metric="taxicab")
-    return np.stack([distance_transform_cdt(one, metric="taxicab") for one in padded])
+    return np.stack([distance_transform_cdt(plane_mask, metric="taxicab") for plane_mask in padded])
 
 
 def neighbourhood(roi: Roi, plane: Plane) -> tuple[Floats, Floats]:

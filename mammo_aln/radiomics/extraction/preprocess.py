@@ -32,8 +32,8 @@ def prepare(volume: Volume, sequence: str, settings: RadiomicsConfig) -> Volume:
 
 def target_mm(settings: RadiomicsConfig) -> tuple[float, float, float]:
     """Spacing to resample to: three numbers, or one for all axes."""
-    wanted = settings.spacing_mm * 3 if len(settings.spacing_mm) == 1 else settings.spacing_mm
-    return wanted[0], wanted[1], wanted[2]
+    sides = settings.spacing_mm * 3 if len(settings.spacing_mm) == 1 else settings.spacing_mm
+    return sides[0], sides[1], sides[2]
 
 
 def without_bias(array: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> NDArray[np.float32]:
@@ -41,8 +41,8 @@ def without_bias(array: NDArray[np.float32], spacing_mm: tuple[float, ...]) -> N
     positive = array - min(float(array.min()), 0.0) + 1.0
     tissue = positive > AIR_SHARE * float(np.percentile(positive, PERCENTILES[1]))
     image, foreground = sitk.GetImageFromArray(positive), sitk.GetImageFromArray(tissue.astype(np.uint8))
-    for one in (image, foreground):
-        one.SetSpacing(tuple(spacing_mm)[::-1])
+    for grid in (image, foreground):
+        grid.SetSpacing(tuple(spacing_mm)[::-1])
     shrink = [min(N4_SHRINK, max(side // 8, 1)) for side in image.GetSize()]
     corrector = sitk.N4BiasFieldCorrectionImageFilter()
     try:

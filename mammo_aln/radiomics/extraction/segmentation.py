@@ -37,7 +37,7 @@ def read_segmentation(path: Path, segment: int = 0) -> tuple[sitk.Image, tuple[f
             f"{path}: Modality is {data.get('Modality')!r}; expected SEG (or a folder with an image series)"
         )
     if "PerFrameFunctionalGroupsSequence" not in data:
-        raise InputError(f"{path}: PerFrameFunctionalGroupsSequence is missing; expected the place of every frame")
+        raise InputError(f"{path}: PerFrameFunctionalGroupsSequence is missing; expected the position of every frame")
     frames = np.atleast_3d(data.pixel_array) if int(data.get("NumberOfFrames", 1)) > 1 else data.pixel_array[None]
     if data.get("SegmentationType") == "FRACTIONAL":
         frames = frames >= HALF * float(data.get("MaximumFractionalValue", 255))
@@ -51,11 +51,11 @@ def read_segmentation(path: Path, segment: int = 0) -> tuple[sitk.Image, tuple[f
         dtype=float,
     )
     along = positions @ normal
-    places, step = frame_slices(along, measures, path)
-    volume = np.zeros((int(places.max()) + 1, *frames.shape[1:]), dtype=np.uint8)
-    for frame, place, number in zip(frames, places, numbers, strict=True):
+    levels, step = frame_slices(along, measures, path)
+    volume = np.zeros((int(levels.max()) + 1, *frames.shape[1:]), dtype=np.uint8)
+    for frame, level, number in zip(frames, levels, numbers, strict=True):
         if not segment or number == segment:
-            volume[place] |= (frame > 0).astype(np.uint8)
+            volume[level] |= (frame > 0).astype(np.uint8)
     mask = sitk.GetImageFromArray(volume)
     row_mm, column_mm = (float(value) for value in measures.PixelSpacing)
     mask.SetSpacing((column_mm, row_mm, step))

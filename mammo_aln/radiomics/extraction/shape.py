@@ -135,7 +135,7 @@ def autocorrelation(array: Floats, mask: Mask, spacing_mm: Spacing) -> dict[str,
     distance.flat[0] = np.inf
     kernel = rfftn(1.0 / distance)
     inside = tuple(slice(0, side) for side in mask.shape)
-    near_z, near_one = (irfftn(rfftn(part, shape) * kernel, shape)[inside] for part in (z, mask.astype(float)))
+    near_z, near_one = (irfftn(rfftn(field, shape) * kernel, shape)[inside] for field in (z, mask.astype(float)))
     weights, square = float(near_one[mask].sum()), float((z**2).sum())
     if not weights or not square:
         return {"moran_i": np.nan, "geary_c": np.nan}

@@ -114,10 +114,10 @@ def emphasis_features(family: str, counts: Floats, voxels: Floats) -> Features:
         extent @ j**2 - (extent @ j) ** 2,
         _entropy(p, (1, 2)),
     ]
-    found = dict(zip(EMPHASES[family].split(), values, strict=True))
+    features = dict(zip(EMPHASES[family].split(), values, strict=True))
     if family == "ngl":
-        found["dc_energy"] = (p**2).sum(axis=(1, 2))
-    return found
+        features["dc_energy"] = (p**2).sum(axis=(1, 2))
+    return features
 
 
 def grey_tone_features(tones: Floats) -> Features:
@@ -138,11 +138,11 @@ def grey_tone_features(tones: Floats) -> Features:
         coarse, busy = (p * s).sum(axis=1), np.where(both, weighted, 0.0).sum(axis=(1, 2))
         complexity = np.where(both, np.abs(gap) * mixed / sum_p, 0.0).sum(axis=(1, 2)) / total
         strength = np.where(both, sum_p * gap**2, 0.0).sum(axis=(1, 2))
-        found = {
+        features = {
             "coarseness": np.where(coarse > 0, 1.0 / coarse, 1e6),
             "contrast": np.where(levels > 1, pairs / (levels * (levels - 1)) * s.sum(axis=1) / total, 0.0),
             "busyness": np.where((levels > 1) & (busy > 0), coarse / busy, 0.0),
             "complexity": complexity,
             "strength": np.where(s.sum(axis=1) > 0, strength / s.sum(axis=1), 0.0),
         }
-    return {name: np.where(total > 0, value, np.nan) for name, value in found.items()}
+    return {name: np.where(total > 0, value, np.nan) for name, value in features.items()}

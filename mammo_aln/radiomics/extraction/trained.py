@@ -32,8 +32,8 @@ def run_features(runs: Sequence[Path], cohort: Cohort, store: Path | None = None
     if len(members) > 1 and not ensemble_of(members).out_of_fold:
         raise InputError("radiomics.deep_runs: several runs must be folds of one dealing (data.folds, data.fold)")
     stated = with_split(cohort)
-    known = cohort.patients[WHO].astype(str).itertuples(index=False, name=None)
-    untouched = {who: [member for member in members if who not in _trained(member)] for who in set(known)}
+    identities = cohort.patients[WHO].astype(str).itertuples(index=False, name=None)
+    untouched = {who: [member for member in members if who not in _trained(member)] for who in set(identities)}
     seen = sorted(who[0] for who, allowed in untouched.items() if not allowed)
     if seen:
         names = ", ".join(member.run_id for member in members)
@@ -77,5 +77,5 @@ def _scored(member: Member, cohort: Cohort, store: Path | None) -> pd.DataFrame:
                 values = torch.cat([network.fuse(tokens, present)[:, None], fused], dim=1).float().numpy()
                 rows.append(pd.DataFrame(values, index=patients["unit_id"].iloc[batch["index"].numpy()]))
     table = pd.concat(rows).astype(np.float64)
-    table.columns = pd.Index(["deep_run_logit", *(f"deep_run_{place:04d}" for place in range(table.shape[1] - 1))])
+    table.columns = pd.Index(["deep_run_logit", *(f"deep_run_{number:04d}" for number in range(table.shape[1] - 1))])
     return table.rename_axis("unit_id")

@@ -73,11 +73,11 @@ def read_volume(
     else:
         mask, labels = _region(_read(mask_path), label)
     if stated_spacing_mm:
-        for one in (image, mask):
-            if not np.allclose(one.GetSpacing(), stated_spacing_mm, rtol=SPACING_TOLERANCE):
+        for grid in (image, mask):
+            if not np.allclose(grid.GetSpacing(), stated_spacing_mm, rtol=SPACING_TOLERANCE):
                 if "spacing_stated" not in notes:
                     notes.append("spacing_stated")
-                one.SetSpacing(stated_spacing_mm)
+                grid.SetSpacing(stated_spacing_mm)
     else:
         _refuse_lost_spacing(image, image_path)
     mask, how = _on_grid_of(image, mask, image_path, mask_path, resample_mask)
@@ -114,7 +114,7 @@ def is_dicom_file(path: Path) -> bool:
 
 def _lone_segmentation(path: Path) -> Path:
     """The SEG of a folder that holds that file alone; any other path as it is."""
-    files = [one for one in path.iterdir() if one.is_file()] if path.is_dir() else []
+    files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else []
     if len(files) != 1 or not is_dicom_file(files[0]):
         return path
     head = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=["Modality"], force=True)
@@ -162,9 +162,9 @@ def _read_series(folder: Path) -> sitk.Image:
 
 def _refuse_uneven_slices(folder: Path, files: tuple[str, ...]) -> None:
     """A missing or doubled slice would silently change every length along the slices."""
-    wanted = ["ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber"]
-    heads = [pydicom.dcmread(name, stop_before_pixels=True, specific_tags=wanted) for name in files]
-    if len(heads) < 3 or not all(name in head for head in heads for name in wanted[:2]):
+    tags = ["ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber"]
+    heads = [pydicom.dcmread(name, stop_before_pixels=True, specific_tags=tags) for name in files]
+    if len(heads) < 3 or not all(name in head for head in heads for name in tags[:2]):
         return
     direction = np.asarray(heads[0].ImageOrientationPatient, dtype=float)
     normal = np.cross(direction[:3], direction[3:])
@@ -213,30 +213,30 @@ def _on_grid_of(
 
 def grid_differences(image: sitk.Image, mask: sitk.Image) -> list[str]:
     """In what two grids differ, with both values (image, mask); empty where they agree within tolerance."""
-    found = []
+    differences = []
     if image.GetSize() != mask.GetSize():
-        found.append(f"size {image.GetSize()} against {mask.GetSize()}")
+        differences.append(f"size {image.GetSize()} against {mask.GetSize()}")
     if not np.allclose(image.GetSpacing(), mask.GetSpacing(), rtol=SPACING_TOLERANCE, atol=0.0):
-        found.append(f"spacing {_shown(image.GetSpacing())} against {_shown(mask.GetSpacing())} mm")
+        differences.append(f"spacing {_shown(image.GetSpacing())} against {_shown(mask.GetSpacing())} mm")
     if not np.allclose(image.GetOrigin(), mask.GetOrigin(), rtol=0.0, atol=POSITION_TOLERANCE_MM):
-        found.append(f"origin {_shown(image.GetOrigin())} against {_shown(mask.GetOrigin())} mm")
+        differences.append(f"origin {_shown(image.GetOrigin())} against {_shown(mask.GetOrigin())} mm")
     if not np.allclose(image.GetDirection(), mask.GetDirection(), rtol=0.0, atol=DIRECTION_TOLERANCE):
-        found.append(f"direction {_shown(image.GetDirection())} against {_shown(mask.GetDirection())}")
-    return found
+        differences.append(f"direction {_shown(image.GetDirection())} against {_shown(mask.GetDirection())}")
+    return differences
 
 
 def _same_lattice(image: sitk.Image, mask: sitk.Image) -> bool:
-    """Whether every voxel of the mask is one of the image's, as first and last corner show."""
+    """Check by first and last corner that every voxel of the mask is one of the image's."""
     if not np.allclose(image.GetDirection(), mask.GetDirection(), rtol=0.0, atol=DIRECTION_TOLERANCE):
         return False
     corners = ((0, 0, 0), tuple(side - 1 for side in mask.GetSize()))
-    places = [
+    ends = [
         np.asarray(image.TransformPhysicalPointToContinuousIndex(mask.TransformIndexToPhysicalPoint(corner)))
         for corner in corners
     ]
-    spans = np.rint(places[1] - places[0]) == np.asarray(mask.GetSize()) - 1
-    whole = all(np.abs(place - np.rint(place)).max() < 0.05 for place in places)
-    inside = (np.rint(places[0]) >= 0).all() and (np.rint(places[1]) < np.asarray(image.GetSize())).all()
+    spans = np.rint(ends[1] - ends[0]) == np.asarray(mask.GetSize()) - 1
+    whole = all(np.abs(corner - np.rint(corner)).max() < 0.05 for corner in ends)
+    inside = (np.rint(ends[0]) >= 0).all() and (np.rint(ends[1]) < np.asarray(image.GetSize())).all()
     return bool(spans.all() and whole and inside)
 
 

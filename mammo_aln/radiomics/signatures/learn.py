@@ -31,7 +31,7 @@ FROM_INNER = {"split": "train", "rows": "inner out-of-fold scores of training pa
 
 @dataclass(frozen=True)
 class Frozen:
-    """What inner folds fixed: the calibration of scores, and the threshold on calibrated scores, each with its rule."""
+    """Calibration of scores and threshold on calibrated scores as inner folds fixed them, each with its rule."""
 
     calibration: dict[str, Any]
     threshold: dict[str, Any]

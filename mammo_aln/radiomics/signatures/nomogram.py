@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,8 +102,6 @@ def build_nomogram(
     model: Model,
     table: pd.DataFrame,
     *,
-    inverse: Callable[[Floats], Floats] = expit,
-    probabilities: Sequence[float] = PROBABILITIES,
     ordinals: Collection[str] = (),
 ) -> Nomogram | None:
     """Lay out the nomogram of a fitted model over the values in its training table.
@@ -114,8 +112,6 @@ def build_nomogram(
     Args:
         model: the logistic model.
         table: rows that it was fitted on; they set the limits of the axes.
-        inverse: from linear predictor to probability.
-        probabilities: ticks of the probability.
         ordinals: variables whose numbers are ranks of levels.
 
     Returns:
@@ -137,7 +133,7 @@ def build_nomogram(
     predictor = model.linear_predictor(table)
     lp = pretty(float(predictor.min()), float(predictor.max()))
     fine = np.linspace(lp[0], lp[-1], 1000)
-    predictors = np.interp(probabilities, inverse(fine), fine, left=np.nan, right=np.nan)
+    predictors = np.interp(PROBABILITIES, expit(fine), fine, left=np.nan, right=np.nan)
     inside = np.isfinite(predictors)
     lp_points = scale * (lp - at_zero)
     return Nomogram(
@@ -145,6 +141,6 @@ def build_nomogram(
         total=pretty(0.0, 100.0 if len(axes) == 1 else float(lp_points.max())),
         lp=lp,
         lp_points=lp_points,
-        probability=np.asarray(probabilities)[inside],
+        probability=np.asarray(PROBABILITIES)[inside],
         probability_points=scale * (predictors[inside] - at_zero),
     )

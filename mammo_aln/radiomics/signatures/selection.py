@@ -7,7 +7,6 @@ feature it keeps the most promising one and says so in `last_resort_`: a model o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -22,6 +21,7 @@ from mammo_aln.radiomics.signatures.combat import ComBat
 from mammo_aln.radiomics.signatures.lasso import cross_validate, default_ladder, largest_penalty, lasso_path
 from mammo_aln.settings import FitConfig
 
+StepCount = dict[str, str | int | bool]
 COMMONEST_TO_NEXT, DISTINCT_SHARE = 19.0, 0.10
 """Near-zero variance (Kuhn's caret): commonest value 19 times as frequent as the next, under 10 % distinct values."""
 LEAST_FOR_ICC = 5
@@ -283,25 +283,11 @@ def selection_steps(
     ]
 
 
-@dataclass(frozen=True)
-class StepCount:
-    """Features that one fitted filter kept and dropped; see `ColumnFilter` and `RepeatFilter`."""
-
-    step: str
-    kept: int
-    dropped: int
-    last_resort: bool
-    skipped: bool = False
-
-    def to_json(self) -> dict[str, str | int | bool]:
-        """The object that is stored; `skipped` only where the step was."""
-        return {name: value for name, value in asdict(self).items() if name != "skipped" or value}
-
-
 def selection_counts(pipeline: Pipeline) -> list[StepCount]:
-    """Count the features that each fitted filter left, first to last."""
+    """Count the features that each fitted filter kept and dropped, first to last, as predictions.json states them."""
     return [
-        StepCount(name, len(step.kept_), step.dropped_, step.last_resort_, getattr(step, "skipped_", False))
+        {"step": name, "kept": len(step.kept_), "dropped": step.dropped_, "last_resort": step.last_resort_}
+        | ({"skipped": True} if getattr(step, "skipped_", False) else {})
         for name, step in pipeline.steps
         if isinstance(step, ColumnFilter)
     ]

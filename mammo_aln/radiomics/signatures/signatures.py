@@ -64,8 +64,16 @@ class FitFacts:
     def to_json(self) -> dict[str, Any]:
         """The object that is stored."""
         model = {"inputs": [self.signature], "backbone": "none (table of features)"}
-        shared = {name: value for name, value in vars(self).items() if name not in ("fit", "notes")}
-        return {**shared, "settings": {"model": model, "fit": asdict(self.fit)}, "notes": list(self.notes)}
+        return {
+            "run_id": self.run_id,
+            "fit_id": self.fit_id,
+            "signature": self.signature,
+            "cohort": self.cohort,
+            "splits": self.splits,
+            "cohort_flow": self.cohort_flow,
+            "settings": {"model": model, "fit": asdict(self.fit)},
+            "notes": list(self.notes),
+        }
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class SelectionStability:
 
 @dataclass(frozen=True)
 class SignatureFacts:
-    """What a signature is made of: its classifier, its nested AUC, and of a selection the counts and the stability."""
+    """Composition of a signature; counts and stability are a selection's, weights a fusion's."""
 
     classifier: str
     nested_auc: float | None
@@ -92,7 +100,14 @@ class SignatureFacts:
 
     def to_json(self) -> dict[str, Any]:
         """The object that is stored; what the signature does not have is left out."""
-        stored = asdict(self) | {"steps": [step.to_json() for step in self.steps] or None}
+        stored = {
+            "classifier": self.classifier,
+            "nested_auc": self.nested_auc,
+            "steps": list(self.steps) or None,
+            "features": self.features,
+            "stability": self.stability and asdict(self.stability),
+            "fusion_weights": self.fusion_weights,
+        }
         return {name: value for name, value in stored.items() if name == "nested_auc" or value is not None}
 
 

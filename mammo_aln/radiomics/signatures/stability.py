@@ -29,7 +29,7 @@ class Stability:
     variance: float
 
 
-def nogueira(chosen: ArrayLike, level: float = 0.95) -> Stability:
+def nogueira(chosen: ArrayLike) -> Stability:
     """Stability of feature sets of any sizes (Nogueira, Sechidis and Brown 2018, JMLR 18(174)).
 
     `1 - mean_f(s_f^2) / (k/d (1 - k/d))`, where s_f^2 = M/(M-1) p_f (1 - p_f) is the variance of feature f's selection
@@ -37,7 +37,6 @@ def nogueira(chosen: ArrayLike, level: float = 0.95) -> Stability:
 
     Args:
         chosen: shape (M, d), true where set i holds feature f.
-        level: of the asymptotic limits.
     """
     z = np.asarray(chosen, dtype=float)
     m, d = z.shape
@@ -50,7 +49,7 @@ def nogueira(chosen: ArrayLike, level: float = 0.95) -> Stability:
     influence = z @ share / d - size * mean / d**2 + value / 2 * (2 * size * mean / d**2 - size / d - mean / d + 1)
     influence = influence / chance  # of each set
     variance = 4.0 / m**2 * float(np.sum((influence - influence.mean()) ** 2))
-    half = float(stats.norm.ppf(0.5 + level / 2)) * math.sqrt(variance)
+    half = float(stats.norm.ppf(0.975)) * math.sqrt(variance)
     return Stability(value, value - half, min(1.0, value + half), variance)
 
 
