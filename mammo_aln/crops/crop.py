@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.crops.audit import audit_crops
 from mammo_aln.crops.build import build_crops
 from mammo_aln.crops.export import export_crops
+from mammo_aln.crops.job import CropJob
 from mammo_aln.crops.proof.proof import write_proof
 from mammo_aln.errors import InputError
 from mammo_aln.machine.slurm import RequeuedJob, await_jobs, submit
@@ -53,7 +52,8 @@ def crop_cohort(
     """
     cohort = read_cohort(cohort_folder, need=NEEDED, outcome=False)
     if slurm:
-        _build_on_slurm(cohort, pixels, crop, store, workers, slurm, cluster)
+        job = CropJob(pixels, crop, (store or cohort.root / ".crops").absolute())
+        _build_on_slurm(cohort, job, workers, slurm, cluster)
     crops = build_crops(cohort, pixels, crop, store=store, workers=workers, shard=shard)
     cropped = crops.table["image_id"].nunique()
     say(f"{len(crops.table)} crops of {cropped} images; {len(crops.exclusions)} exclusions")
@@ -80,48 +80,27 @@ def crop_cohort(
 class ShardJob(RequeuedJob):
     """One part of a cohort's crops as a SLURM job; requeued, it makes what is missing."""
 
-    def __init__(self, *settings: Any, shard: tuple[int, int]) -> None:
-        self.settings, self.shard = settings, shard
+    def __init__(self, cohort_folder: Path, job: CropJob, workers: int | None, shard: tuple[int, int]) -> None:
+        self.cohort_folder, self.job, self.workers, self.shard = cohort_folder, job, workers, shard
 
     def __call__(self) -> int:
         """Build the part; returns its number of crops."""
-        cohort_folder, pixels, crop, store, workers = self.settings
-        cores = os.environ.get("SLURM_CPUS_ON_NODE")
-        count = workers or (int(cores) if cores else None)
-        crops = build_crops(
-            read_cohort(cohort_folder, need=NEEDED, outcome=False),
-            pixels,
-            crop,
-            store=store,
-            workers=count,
-            shard=self.shard,
-        )
+        cohort, job = read_cohort(self.cohort_folder, need=NEEDED, outcome=False), self.job
+        crops = build_crops(cohort, job.pixels, job.crop, store=job.store, workers=self.workers, shard=self.shard)
         return len(crops.table)
 
 
-def _build_on_slurm(
-    cohort: Cohort,
-    pixels: PixelConfig,
-    crop: CropConfig,
-    store: Path | None,
-    workers: int | None,
-    jobs: int,
-    cluster: ClusterConfig,
-) -> None:
-    """Parts in parallel on one store; what a lost job left out is made by the caller's own pass over all images."""
-    place = (store or cohort.root / ".crops").absolute()
-    shards = [
-        ShardJob(cohort.root.absolute(), pixels, crop, place, workers, shard=(number, jobs))
-        for number in range(1, jobs + 1)
-    ]
-    ids = submit(shards, place / "slurm", "mammo-aln-crop", cluster)
+def _build_on_slurm(cohort: Cohort, job: CropJob, workers: int | None, jobs: int, cluster: ClusterConfig) -> None:
+    """Build parts in parallel on one store; what a lost job left out the caller's own pass over all images makes."""
+    shards = [ShardJob(cohort.root.absolute(), job, workers, (number, jobs)) for number in range(1, jobs + 1)]
+    ids = submit(shards, job.store / "slurm", "mammo-aln-crop", cluster)
     say(f"{jobs} jobs submitted: {ids[0]} to {ids[-1]}")
     await_jobs(ids, "crop jobs")
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """`3/16` as (3, 16); `InputError` for anything else."""
-    number, slash, parts = text.partition("/")
-    if not (slash and number.isdecimal() and parts.isdecimal()):
+    """Read `3/16` as (3, 16); `InputError` for anything else."""
+    number, slash, shards = text.partition("/")
+    if not (slash and number.isdecimal() and shards.isdecimal()):
         raise InputError(f"--shard {text}: expected K/N, e.g. 3/16")
-    return int(number), int(parts)
+    return int(number), int(shards)

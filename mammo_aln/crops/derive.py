@@ -59,12 +59,6 @@ def take_contents(group: Sequence[ImagePlan], held: Held, writer: SegmentWriter)
 def derive_group(group: Sequence[ImagePlan], job: CropJob, held: Held, writer: SegmentWriter) -> dict[str, str]:
     """Make the missing crops of images that belong together (a lesion and its mirror in the other breast).
 
-    Args:
-        group: the images.
-        job: settings of the build.
-        held: what the store holds of this group.
-        writer: takes what is made.
-
     Returns:
         image_id -> why it failed.
     """
@@ -115,13 +109,7 @@ def derive(
 ) -> ImageRecord:
     """Decode one image, cut its crops and append all to the store; a crop that cannot be cut is recorded as refused.
 
-    Args:
-        image: the image.
-        keys: of the image, and of those that it mirrors.
-        requests: the crops, each under its key.
-        images: records of the images that it mirrors, by image key.
-        job: settings of the build.
-        writer: takes what is made.
+    `requests` are the crops, each under its key; `images` holds, by key, those that the image mirrors.
 
     Raises:
         InputError: the file cannot be read as an image.

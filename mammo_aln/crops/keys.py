@@ -52,7 +52,7 @@ def _image_key(content: str, image: ImagePlan, pixels: PixelConfig) -> str:
 
 def _crop_key(request: CropRequest, own_image: str, mirrored_image: str | None, crop: CropConfig) -> str:
     """Identity of one crop: its image and only those settings that shape this crop."""
-    shaping: dict[str, Any] = {"strategy": request.strategy, "size_px": crop.size_px}
+    shaping: Any = {"strategy": request.strategy, "size_px": crop.size_px}
     if request.strategy == "fixed_5cm":
         shaping["size_mm"] = request.size_mm
     if request.strategy == "lesion_margin":

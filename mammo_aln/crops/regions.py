@@ -114,6 +114,16 @@ class _Unit:
     crop: CropConfig
     side_known: bool
 
+    def ask(self, image: ImagePlan, region: str, ordinal: int, strategy: str, box: Box | None) -> CropRequest:
+        """Request one crop of an image."""
+        size_mm = self.crop.size_mm if region == PRIMARY else self.crop.auxiliary_size_mm
+        return CropRequest(self.unit_id, self.patient_id, image.image_id, region, ordinal, strategy, box, size_mm)
+
+    def strategies(self, region: str) -> tuple[str, ...]:
+        """Strategies that a region is cropped by."""
+        chosen = self.crop.strategy if region == PRIMARY else self.crop.auxiliary_strategy
+        return STRATEGIES if self.crop.strategy == "all" else (chosen,)
+
 
 _Requests = tuple[list[CropRequest], list[Exclusion]]
 
@@ -240,28 +250,15 @@ def _unit(unit_id: str, patient_id: str, side: str | None, images: list[ImagePla
     )
 
 
-def _strategies(strategy: str) -> tuple[str, ...]:
-    return STRATEGIES if strategy == "all" else (strategy,)
-
-
-def _auxiliary_strategies(unit: _Unit) -> tuple[str, ...]:
-    return STRATEGIES if unit.crop.strategy == "all" else (unit.crop.auxiliary_strategy,)
-
-
-def _boxed(
-    unit: _Unit, region: str, lesions: Iterable[tuple[ImagePlan, Box]], strategies: Iterable[str], size_mm: float
-) -> Iterator[CropRequest]:
+def _boxed(unit: _Unit, region: str, lesions: Iterable[tuple[ImagePlan, Box]]) -> Iterator[CropRequest]:
     """Requests for boxes, numbered within each image; a second whole breast of an image would be the first again, so
     that only `all` names it."""
-    strategies = tuple(strategies)
     count: dict[str, int] = defaultdict(int)
     for image, box in lesions:
         count[image.image_id] += 1
-        for strategy in strategies:
-            if strategy == "whole_breast" and count[image.image_id] > 1 and unit.crop.strategy != "all":
-                continue
-            ordinal = count[image.image_id]
-            yield CropRequest(unit.unit_id, unit.patient_id, image.image_id, region, ordinal, strategy, box, size_mm)
+        for strategy in unit.strategies(region):
+            if strategy != "whole_breast" or count[image.image_id] == 1 or unit.crop.strategy == "all":
+                yield unit.ask(image, region, count[image.image_id], strategy, box)
 
 
 def _missing(unit: _Unit, region: str, reason: str, image_id: str = "") -> _Requests:
@@ -269,27 +266,24 @@ def _missing(unit: _Unit, region: str, reason: str, image_id: str = "") -> _Requ
 
 
 def _primary(unit: _Unit) -> _Requests:
-    strategies = _strategies(unit.crop.strategy)
+    strategies = unit.strategies(PRIMARY)
     if unit.lesions:
-        return list(_boxed(unit, PRIMARY, unit.lesions, strategies, unit.crop.size_mm)), []
+        return list(_boxed(unit, PRIMARY, unit.lesions)), []
     if not unit.treated:
         unknown = "the treated side is unknown: patients.csv gives no side and regions.csv no primary box"
         return _missing(unit, PRIMARY, "no image of the treated side" if unit.side_known else unknown)
-    without_box = [
-        CropRequest(unit.unit_id, unit.patient_id, image.image_id, PRIMARY, 1, "whole_breast", None, unit.crop.size_mm)
-        for image in unit.treated
-        if "whole_breast" in strategies
-    ]
+    whole = [unit.ask(image, PRIMARY, 1, "whole_breast", None) for image in unit.treated]
     needing = [strategy for strategy in strategies if strategy != "whole_breast"]
     reason = f"no primary box in regions.csv, which {', '.join(needing)} needs"
-    return without_box, _missing(unit, PRIMARY, reason)[1] if needing else []
+    missing = _missing(unit, PRIMARY, reason)[1] if needing else []
+    return whole if "whole_breast" in strategies else [], missing
 
 
 def _named(unit: _Unit, name: str) -> _Requests:
     boxed = [(image, box) for image in unit.treated for box in image.boxes.get(name, ())]
     if not boxed:
         return _missing(unit, name, f"no box named {name} in regions.csv")
-    return list(_boxed(unit, name, boxed, _auxiliary_strategies(unit), unit.crop.auxiliary_size_mm)), []
+    return list(_boxed(unit, name, boxed)), []
 
 
 def _axilla(unit: _Unit, name: str) -> _Requests:
@@ -299,34 +293,21 @@ def _axilla(unit: _Unit, name: str) -> _Requests:
     oblique = [image for image in unit.treated if image.view == "MLO"]
     if not oblique:
         return _missing(unit, name, "no box named axilla and no MLO view of the treated side")
-    return [
-        CropRequest(
-            unit.unit_id,
-            unit.patient_id,
-            image.image_id,
-            name,
-            1,
-            strategy,
-            None,
-            unit.crop.auxiliary_size_mm,
-            estimate="axilla",
-        )
-        for image in oblique
-        for strategy in _auxiliary_strategies(unit)
-    ], []
+    strategies = unit.strategies(name)
+    requests = [unit.ask(image, name, 1, strategy, None) for image in oblique for strategy in strategies]
+    return [replace(request, estimate="axilla") for request in requests], []
 
 
 def _other_view(unit: _Unit, name: str) -> _Requests:
     if not unit.spare_lesions:
         return _missing(unit, name, "no primary box on a second view")
-    strategies = _auxiliary_strategies(unit)
-    return list(_boxed(unit, name, unit.spare_lesions, strategies, unit.crop.auxiliary_size_mm)), []
+    return list(_boxed(unit, name, unit.spare_lesions)), []
 
 
 def _peritumoral(unit: _Unit, name: str) -> _Requests:
     if not unit.lesions:
         return _missing(unit, name, "no primary box in regions.csv")
-    boxed = _boxed(unit, name, unit.lesions, _auxiliary_strategies(unit), unit.crop.auxiliary_size_mm)
+    boxed = _boxed(unit, name, unit.lesions)
     return [replace(request, scale=unit.crop.peritumoral_scale) for request in boxed], []
 
 
@@ -336,7 +317,7 @@ def _contralateral(unit: _Unit, name: str) -> _Requests:
     requests: list[CropRequest] = []
     exclusions: list[Exclusion] = []
     numbers: dict[str, dict[tuple[str, int], int]] = defaultdict(dict)  # per mirror image, of each lesion
-    for request in _boxed(unit, name, unit.lesions, _auxiliary_strategies(unit), unit.crop.auxiliary_size_mm):
+    for request in _boxed(unit, name, unit.lesions):
         lesion_image = next(image for image, _ in unit.lesions if image.image_id == request.image_id)
         mirrors = [image for image in unit.other if image.view == lesion_image.view and image.view]
         if not mirrors or request.box is None:

@@ -56,10 +56,6 @@ def spatial_layer(backbone: Backbone, size_px: int) -> SpatialLayer:
     convolution), on which the output depends almost linearly. A map that the output does not depend on, as that of the
     last block of a network that reads its class token, is passed over.
 
-    Args:
-        backbone: any backbone.
-        size_px: side of the crops.
-
     Raises:
         InputError: no layer keeps a square map.
     """

@@ -66,9 +66,7 @@ class FeatureGame:
 
         Args:
             network: in evaluation mode.
-            batch: packed batch of B patients.
-            tokens: of the batch, (B, slots, width).
-            present: bool (B, slots).
+            batch: packed batch of B patients, whose tokens and their presence `network.tokens` gave.
             others: the slots of each input but the clinical one, whose slot is the last.
 
         Returns:

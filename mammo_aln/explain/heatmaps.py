@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from mammo_aln.crops.proof.sheet import draw_bar, outlined, typeface
+from mammo_aln.crops.proof.thumbnail import Thumbnail
 from mammo_aln.crops.regions import ImagePlan, plan_crops
-from mammo_aln.crops.window import Window, resample
-from mammo_aln.dicom.orientation import Orientation
+from mammo_aln.crops.window import Window
 from mammo_aln.explain.attribution import SpatialLayer, grad_cam, layers_of
 from mammo_aln.explain.mapping import on_crop, on_view
 from mammo_aln.files import written_whole
@@ -101,16 +101,12 @@ def _draw_patient(
     for crop in _crops(frozen, batch, maps, patient):
         by_image.setdefault(crop.image_id, []).append(crop)
     for nth, (image_id, crops) in enumerate(by_image.items(), start=1):
-        display = plans[image_id].read(frozen.settings.pixels)
-        mark = f"{display.laterality or '?'} {display.view or '?'}"
-        spacing = display.spacing
-        pixel_mm = (spacing.row_mm, spacing.column_mm) if spacing else None
-        view = draw_view(display.pixels, display.orientation, pixel_mm, mark, crops, strongest)
-        named = f"patient {patient.number}, view {mark}"
+        view = Thumbnail.of(plans[image_id].read(frozen.settings.pixels), VIEW_HEIGHT_PX)
+        named = f"patient {patient.number}, view {view.mark}"
         stem = f"patient_{patient.number:03d}_view_{nth}"
         titles = ", ".join(crop.title for crop in crops)
         alt = f"Whole view of {named}, with the heat of its crops: {titles}."
-        yield _save(view, out / f"{stem}.png", patient.number, alt)
+        yield _save(draw_view(view, crops, strongest), out / f"{stem}.png", patient.number, alt)
         for order, crop in enumerate(crops, start=1):
             alt = f"Crop {crop.title} of {named}: without and with its heat map."
             yield _save(draw_crop(crop, strongest), out / f"{stem}_crop_{order}.png", patient.number, alt)
@@ -144,49 +140,31 @@ def _crops(
         )
 
 
-def draw_view(
-    pixels: NDArray[np.float32],
-    orientation: Orientation,
-    pixel_mm: tuple[float, float] | None,
-    mark: str,
-    crops: list[_Crop],
-    strongest: float,
-) -> Image.Image:
-    """A whole view, chest wall left, with the heat of its crops, their windows, its mark and a 5 cm scale bar.
+def draw_view(view: Thumbnail, crops: list[_Crop], strongest: float) -> Image.Image:
+    """Draw a whole view with the heat of its crops, their windows, its mark and a 5 cm scale bar.
 
-    Args:
-        pixels: display values of the stored matrix.
-        orientation: of the image.
-        pixel_mm: (row_mm, column_mm), or None where unknown.
-        mark: laterality and view.
-        crops: crops cut from this image.
-        strongest: the value of a map that is drawn full.
+    The value `strongest` of a map is drawn full.
     """
-    rows, columns = pixels.shape
-    row_mm, column_mm = pixel_mm or (1.0, 1.0)
-    scale = VIEW_HEIGHT_PX / (rows * row_mm)
-    width = max(1, round(columns * column_mm * scale))
-    grid = (VIEW_HEIGHT_PX, width)
-    grey = orientation.apply(resample(pixels, Window(0, 0, columns, rows), *grid))
-    heat = np.full(grid, np.nan)
+    display, (height, width) = view.display, view.pixels.shape
+    rows, columns = display.pixels.shape
+    heat = np.full((height, width), np.nan)
     for crop in crops:
-        placed = on_view(crop.cells / strongest, crop.window, orientation, (rows, columns), grid)
+        cells = crop.cells / strongest
+        placed = on_view(cells, crop.window, display.orientation, (rows, columns), (height, width))
         # Where windows overlap the stronger map is shown.
         heat = np.where(np.nan_to_num(np.abs(placed), nan=-1.0) > np.nan_to_num(np.abs(heat), nan=-1.0), placed, heat)
-    picture = overlaid(grey, heat)
+    picture = overlaid(view.pixels, heat)
     pen = ImageDraw.Draw(picture)
     for crop in crops:
-        x_min, y_min, x_max, y_max = orientation.box_to_oriented(crop.window.box, (rows, columns))
-        across, down = width / columns, VIEW_HEIGHT_PX / rows
-        left, top = round(x_min * across), round(y_min * down)
-        pen.rectangle([left, top, round(x_max * across) - 1, round(y_max * down) - 1], outline=FRAME, width=2)
+        left, top, right, bottom = map(round, view.place(crop.window.box))
+        pen.rectangle([left, top, right - 1, bottom - 1], outline=FRAME, width=2)
         outlined(pen, (max(left, 0) + 5, max(top, 0) + 3), crop.title, typeface(17))
     big = typeface(24, bold=True)
-    outlined(pen, (width - 10 - pen.textlength(mark, font=big), 8), mark, big)
-    if pixel_mm is None:
-        outlined(pen, (8, VIEW_HEIGHT_PX - 28), "no scale: spacing unknown", typeface(17))
+    outlined(pen, (width - 10 - pen.textlength(view.mark, font=big), 8), view.mark, big)
+    if view.five_cm_px is None:
+        outlined(pen, (8, height - 28), "no scale: spacing unknown", typeface(17))
     else:
-        draw_bar(pen, width - 12, VIEW_HEIGHT_PX - 14, 50.0 * scale, "5 cm")
+        draw_bar(pen, width - 12, height - 14, view.five_cm_px, "5 cm")
     return picture
 
 

@@ -53,11 +53,6 @@ def with_interval(value: float, samples: Floats) -> dict[str, Any]:
 def summarise_shares(shares: Shares, patients: Sequence[str], *, seed: int = 0) -> list[dict[str, Any]]:
     """Summarise each input, or clinical feature, over the patients of a split.
 
-    Args:
-        shares: of one split.
-        patients: who each row is of.
-        seed: of the bootstrap.
-
     Returns:
         per input: `input`, `n_present`, `mean_absolute` (mean of |phi| of the logit), `share` (of the sum of these
         means over the inputs; null where no input moves anything), `mean` (mean of phi).

@@ -63,6 +63,7 @@ def test_rows_tell_what_is_wrong_in_words(cohort, tmp_path, monkeypatch):
     told = {name: " / ".join(words for _, words in row.lines) for name, row in by_image.items()}
     assert "less than half of the box lies on the breast" in told["off"]
     assert "no crop: fixed 5cm" in told["bare"]
+    assert by_image["off"].lines[1] == ("plain", "patient 1, R MLO")
     assert "Doe" not in " ".join(told.values())
     good = by_image["good"]
     assert good.view.mark == "L CC"

@@ -395,3 +395,11 @@ def test_the_whole_breast_needs_no_boxes_and_no_outcome(tmp_path):
     words = ["crop", str(root), "--crop.size_px=32", "--crop.strategy=whole_breast", "--crop.auxiliary=[]"]
     assert main([*words, "--max-pixels", "1000000"]) == 0
     assert len(set(keys_in_journals(root / ".crops"))) == 2
+
+
+def test_images_that_no_crop_is_asked_of_are_counted(tmp_path, capsys):
+    root = small_cohort(tmp_path / "c", 3).root
+    regions = (root / "regions.csv").read_text().splitlines()
+    (root / "regions.csv").write_text("\n".join(regions[:-2]) + "\n")
+    assert main(["crop", str(root), "--crop.size_px=32", "--crop.auxiliary=[]"]) == 0
+    assert "not used: 2 of the 3 images in images.csv" in capsys.readouterr().err

@@ -11,13 +11,11 @@ import pandas as pd
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.build import CropSet, build_crops
 from mammo_aln.crops.proof.sheet import Drawn, Row, Tile, View, draw_sheet
+from mammo_aln.crops.proof.thumbnail import Thumbnail
 from mammo_aln.crops.provenance import CROP_CODES, in_words
 from mammo_aln.crops.regions import PRIMARY, ImagePlan, plan_crops
 from mammo_aln.crops.store.records import ImageRecord
 from mammo_aln.crops.store.store import CropStore
-from mammo_aln.crops.window import Window, resample
-from mammo_aln.dicom.orientation import Box
-from mammo_aln.dicom.read import DisplayImage
 from mammo_aln.files import write_csv, written_whole
 from mammo_aln.progress import say, track
 from mammo_aln.settings import STRATEGIES
@@ -128,7 +126,7 @@ def _row(lesion: _Lesion, plan: ImagePlan, crops: CropSet, store: CropStore) -> 
         _tile("auxiliary", region, key, image, store) for region, key in zip(shown["region"], shown["key"], strict=True)
     ]
     lines = _lines(lesion, pd.concat([primary, auxiliary]), image, tiles)
-    return Row(_view(plan.read(crops.job.pixels), image, tiles), tiles, lines)
+    return Row(_view(Thumbnail.of(plan.read(crops.job.pixels), VIEW_HEIGHT_PX), tiles), tiles, lines)
 
 
 def _tile(colour: str, name: str, key: str | None, image: ImageRecord, store: CropStore) -> Tile:
@@ -139,27 +137,11 @@ def _tile(colour: str, name: str, key: str | None, image: ImageRecord, store: Cr
     return Tile(colour, title, (store.read(key) >> 8).astype(np.uint8), window.box, image.side_mm(window))
 
 
-def _view(display: DisplayImage, image: ImageRecord, tiles: list[Tile]) -> View:
-    """Draw the whole image, chest wall left, with every tile's window in the thumbnail's pixels."""
-    rows, columns = display.pixels.shape
-    spacing = display.spacing
-    row_mm, column_mm = (spacing.row_mm, spacing.column_mm) if spacing else (1.0, 1.0)
-    scale = VIEW_HEIGHT_PX / (rows * row_mm)
-    width = max(1, round(columns * column_mm * scale))
-    thumbnail = display.orientation.apply(resample(display.pixels, Window(0, 0, columns, rows), VIEW_HEIGHT_PX, width))
-
-    def on_thumbnail(box: Box) -> Box:
-        x_min, y_min, x_max, y_max = display.orientation.box_to_oriented(box, (rows, columns))
-        across, down = width / columns, VIEW_HEIGHT_PX / rows
-        return (x_min * across, y_min * down, x_max * across, y_max * down)
-
-    drawn = [Drawn(tile.colour, on_thumbnail(tile.window)) for tile in tiles if tile.window is not None]
-    grey = np.rint(np.clip(thumbnail, 0.0, 1.0) * 255.0).astype(np.uint8)
-    return View(grey, _mark(image), tuple(drawn), 50.0 * scale if spacing else None)
-
-
-def _mark(image: ImageRecord) -> str:
-    return f"{image.laterality or '?'} {image.view or '?'}"
+def _view(thumbnail: Thumbnail, tiles: list[Tile]) -> View:
+    """Draw the whole image with every tile's window."""
+    drawn = tuple(Drawn(tile.colour, thumbnail.place(tile.window)) for tile in tiles if tile.window is not None)
+    grey = np.rint(np.clip(thumbnail.pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return View(grey, thumbnail.mark, drawn, thumbnail.five_cm_px)
 
 
 def _lines(lesion: _Lesion, rows: pd.DataFrame, image: ImageRecord, tiles: list[Tile]) -> tuple[tuple[str, str], ...]:
@@ -173,7 +155,10 @@ def _lines(lesion: _Lesion, rows: pd.DataFrame, image: ImageRecord, tiles: list[
     numbered = f", lesion {lesion.ordinal}" if lesion.ordinal > 1 else ""
     mirrored = [name for name, so in (("left-right", turned.flip_horizontal), ("up-down", turned.flip_vertical)) if so]
     shown = f"turned {' and '.join(mirrored)} for display" if mirrored else "shown as stored"
-    lines = [("head", f"{lesion.image_id}{numbered}"), ("plain", f"patient {lesion.patient}, {_mark(image)}")]
+    lines = [
+        ("head", f"{lesion.image_id}{numbered}"),
+        ("plain", f"patient {lesion.patient}, {image.laterality or '?'} {image.view or '?'}"),
+    ]
     lines += [("plain", millimetres), ("plain", shown)]
     codes: dict[str, list[str]] = {}
     for region, strategy, fallbacks in rows[["region", "strategy", "fallbacks"]].itertuples(index=False):

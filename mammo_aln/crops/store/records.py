@@ -24,7 +24,7 @@ class ContentRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The journal's entry."""
-        return {"kind": "content", "key": self.key, "sha256": self.sha256}
+        return {"kind": "content", **vars(self)}
 
     @classmethod
     def from_json(cls, entry: Any) -> ContentRecord:
@@ -65,14 +65,10 @@ class ImageRecord:
         """The journal's entry."""
         return {
             "kind": "image",
-            "key": self.key,
-            "shape": list(self.shape),
+            **vars(self),
             "spacing": None if self.spacing is None else asdict(self.spacing),
             "orientation": asdict(self.orientation),
-            "laterality": self.laterality,
-            "view": self.view,
             "recipe": {"digest": self.recipe.digest(), "steps": self.recipe.cards()},
-            "fallbacks": list(self.fallbacks),
             "anatomy": self.anatomy.to_json(),
         }
 
@@ -120,18 +116,7 @@ class CropRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The journal's entry."""
-        return {
-            "kind": "crop",
-            "key": self.key,
-            "image": self.image,
-            "strategy": self.strategy,
-            "window": list(self.window.box),
-            "box": None if self.box is None else list(self.box),
-            "confidence": self.confidence,
-            "padding_share": self.padding_share,
-            "flags": list(self.flags),
-            "size_px": self.size_px,
-        }
+        return {"kind": "crop", **vars(self), "window": self.window.box}
 
     @classmethod
     def from_json(cls, entry: Any) -> CropRecord:
@@ -160,7 +145,7 @@ class RefusedCrop:
 
     def to_json(self) -> dict[str, Any]:
         """The journal's entry."""
-        return {"kind": "refused", **asdict(self)}
+        return {"kind": "refused", **vars(self)}
 
     @classmethod
     def from_json(cls, entry: Any) -> RefusedCrop:

@@ -179,7 +179,7 @@ def _checked(line: bytes) -> Any:
     return json.loads(body)
 
 
-def _line(entry: dict[str, Any]) -> bytes:
+def _line(entry: Any) -> bytes:
     body = json.dumps(entry, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     return _LINE_START % zlib.crc32(body) + body + _LINE_END
 
