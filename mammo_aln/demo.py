@@ -19,13 +19,12 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
     """Make a phantom cohort, train on its internal centres, test on the external one; returns the report's path."""
     import torch
 
-    from mammo_aln.cohort.acquisition import acquisition_of
     from mammo_aln.cohort.tables import read_cohort
     from mammo_aln.crops.crop import crop_cohort
-    from mammo_aln.crops.sources import source_images
     from mammo_aln.evaluation.evaluate import evaluate_files
     from mammo_aln.inference.predict import predict_cohort
     from mammo_aln.phantom.mammography import write_phantom
+    from mammo_aln.training.baseline import cohort_table
     from mammo_aln.training.train import train_run
 
     folder = _fresh(out)
@@ -44,13 +43,11 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
     step("opening the external centre with frozen weights, threshold and calibration")
     predictions = predict_cohort(run, cohort, folder / "external_test.csv", split="external_test")
     step("judging")
-    judged = read_cohort(cohort)
     report = evaluate_files(
         [predictions],
         folder / "evaluation",
         run=run,
-        cohort_patients=judged.patients,
-        acquisition=acquisition_of(judged, source_images(judged, settings.crop, settings.model.inputs)),
+        cohorts=[cohort_table(read_cohort(cohort), settings)],
         resamples=2000,
         seed=seed,
     )

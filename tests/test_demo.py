@@ -12,7 +12,7 @@ def test_the_auc_is_told_with_its_interval_or_with_the_reason(tmp_path) -> None:
     for labels in ("0011", "0001", "1111"):
         rows = [f"p{i},{label},0.{i + 1}" for i, label in enumerate(labels)]
         (tmp_path / "p.csv").write_text("\n".join(["patient_id,aln_status,score", *rows]))
-        metrics = judge(read_predictions([tmp_path / "p.csv"]), resamples=20)
+        metrics = judge(read_predictions([tmp_path / "p.csv"]), resamples=20).to_json()
         told.append(auc_in_words(metrics["splits"]["all"]["auc"]))
     assert told[0].startswith("AUC 1.000 (95 % CI 1.000 to 1.000, DeLong")
     assert told[1] == "AUC 1.000 (no interval: an interval needs at least two patients of each outcome)"

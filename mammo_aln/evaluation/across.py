@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mammo_aln.errors import InputError
-from mammo_aln.evaluation.baseline import features_of, is_continuous
-from mammo_aln.evaluation.predictions import Predictions
-from mammo_aln.evaluation.samples import LEARNT_FROM, Metric, Sample, unknown
-from mammo_aln.evaluation.statistics.discrimination import auc, auc_variance, logit_interval, repeated
+from mammo_aln.evaluation.baseline import is_continuous
+from mammo_aln.evaluation.metric import Figures, Metric, unknown, with_interval
+from mammo_aln.evaluation.samples import Sample, patients_of
+from mammo_aln.evaluation.statistics.discrimination import Interval, auc, auc_variance, logit_interval, repeated
 from mammo_aln.evaluation.statistics.operating import PROPORTIONS, count, wilson
-from mammo_aln.progress import say
 
 LEAST_OF_A_CLASS = 5  # a subgroup's AUC from fewer patients of one outcome says nothing
+MOST_GROUPS = 8
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,27 @@ class Heterogeneity:
     high: float
 
 
-Part = tuple[np.ndarray, np.ndarray] | tuple[np.ndarray, np.ndarray, np.ndarray | None]
-"""Scores, labels and, where patients have several rows, the patient of each row."""
+class Group(NamedTuple):
+    """Scores and outcomes of one group and, where patients have several rows, the patient of each row."""
+
+    scores: np.ndarray
+    labels: np.ndarray
+    clusters: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """One level of a feature in one split: its figures, and the test of interaction between the feature's levels."""
+
+    feature: str
+    level: str
+    interaction: Metric
+    figures: Figures
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of `subgroups` in metrics.json."""
+        head = {"feature": self.feature, "level": self.level, "interaction": self.interaction.to_json()}
+        return head | {name: metric.to_json() for name, metric in self.figures.items()}
 
 
 def logit_auc(scores: np.ndarray, labels: np.ndarray, clusters: np.ndarray | None = None) -> tuple[float, float]:
@@ -50,71 +68,40 @@ def logit_auc(scores: np.ndarray, labels: np.ndarray, clusters: np.ndarray | Non
     return math.log(area / (1 - area)), auc_variance(scores, labels, clusters) / (area * (1 - area)) ** 2
 
 
-def heterogeneity(parts: Sequence[Part]) -> Heterogeneity | None:
-    """Do independent groups of patients share one AUC? None with fewer than two usable groups.
+def heterogeneity(groups: Sequence[Group]) -> Heterogeneity | None:
+    """Test that independent groups of patients share one AUC; None with fewer than two usable groups.
 
     With two groups this is the interaction test of a subgroup factor: the difference of the logits over its standard
     error. Random effects after DerSimonian and Laird.
-
-    Args:
-        parts: (scores, labels), or (scores, labels, clusters), of each group.
     """
-    found = np.array([logit_auc(*part) for part in parts])
-    found = found[np.isfinite(found).all(axis=1) & (found[:, 1] > 0)] if len(found) else found
-    if len(found) < 2:
+    logits = np.array([logit_auc(*group) for group in groups])
+    logits = logits[np.isfinite(logits).all(axis=1) & (logits[:, 1] > 0)] if len(logits) else logits
+    if len(logits) < 2:
         return None
-    value, weight = found[:, 0], 1 / found[:, 1]
+    value, weight = logits[:, 0], 1 / logits[:, 1]
     fixed = float(weight @ value / weight.sum())
-    q, df = float(weight @ (value - fixed) ** 2), len(found) - 1
+    q, df = float(weight @ (value - fixed) ** 2), len(logits) - 1
     tau2 = max(0.0, (q - df) / (weight.sum() - float(weight @ weight) / weight.sum()))
-    weight = 1 / (found[:, 1] + tau2)
+    weight = 1 / (logits[:, 1] + tau2)
     mean, half = float(weight @ value / weight.sum()), stats.norm.ppf(0.975) / math.sqrt(weight.sum())
     pooled, low, high = (1 / (1 + math.exp(-x)) for x in (mean, mean - half, mean + half))
     i2 = max(0.0, (q - df) / q) if q > 0 else 0.0
     return Heterogeneity(q, df, float(stats.chi2.sf(q, df)), i2, float(tau2), pooled, low, high)
 
 
-def heterogeneity_metric(parts: Sequence[Part], what: str) -> Metric:
-    """The same as an object with `value` (Q)."""
-    found = heterogeneity(parts)
-    if found is None:
-        return unknown(f"fewer than two {what} with enough patients of both outcomes")
-    pooled = {"value": found.pooled, "ci_low": found.low, "ci_high": found.high, "method": "DerSimonian-Laird, logit"}
-    return {
-        "value": found.q,
-        "df": found.df,
-        "p_value": found.p_value,
-        "i2": found.i2,
-        "tau2": found.tau2,
-        "auc": pooled,
-    }
+def heterogeneity_metric(groups: Sequence[Group], name: str) -> Metric:
+    """Cochran's Q of the groups (`centres`, `groups`), with the pooled AUC beside it."""
+    test = heterogeneity(groups)
+    if test is None:
+        return unknown(f"fewer than two {name} with enough patients of both outcomes")
+    pooled = with_interval(Interval(test.pooled, test.low, test.high, "DerSimonian-Laird, logit"))
+    return Metric(test.q, {"df": test.df, "p_value": test.p_value, "i2": test.i2, "tau2": test.tau2, "auc": pooled})
 
 
 def between_centres(samples: Mapping[str, Sample]) -> Metric:
     """Heterogeneity of the AUC between the centres."""
-    usable = [(s.scores, s.labels, s.clusters) for s in samples.values() if s.one_class is None]
+    usable = [Group(s.scores, s.labels, s.clusters) for s in samples.values() if s.one_class is None]
     return heterogeneity_metric(usable, "centres")
-
-
-def joined(predictions: Predictions, patients: pd.DataFrame) -> pd.DataFrame:
-    """Prediction rows with the patients' features beside them (prefix `feature:`).
-
-    Raises:
-        InputError: a predicted patient is not in the table, which is then another cohort's.
-    """
-    table = predictions.table
-    keys = ["patient_id"]
-    if "side" in patients and (patients["side"].fillna("") != "").any() and (table["side"] != "").all():
-        keys.append("side")
-    beside = patients.drop_duplicates(keys).set_index(keys)
-    known = table.set_index(keys).index.isin(beside.index)
-    if not known.any():
-        raise InputError("no predicted patient stands in the cohort's patients table: it is another cohort's")
-    if not known.all():
-        say(f"{int((~known).sum())} of {known.size} predicted patients are not in the patients table: left out there")
-    features = features_of(patients)
-    wide = beside[features].add_prefix("feature:")
-    return table[known].merge(wide, left_on=keys, right_index=True, how="left")
 
 
 def levels_of(column: pd.Series) -> dict[str, pd.Series]:
@@ -127,76 +114,60 @@ def levels_of(column: pd.Series) -> dict[str, pd.Series]:
     return {level: text == level for level in sorted(set(text) - {""})}
 
 
-def subgroup_rows(rows: pd.DataFrame, threshold: float | None) -> list[dict[str, Any]]:
-    """Each feature's groups in one split: AUC, proportions at the frozen threshold, and the interaction test.
+def subgroups(rows: pd.DataFrame, features: Sequence[str], threshold: float | None) -> list[Subgroup]:
+    """Levels of each feature in one split: AUC, proportions at the frozen threshold, and the interaction test.
 
     Args:
-        rows: labelled rows with `feature:` columns.
+        rows: labelled rows with the columns `features`.
+        features: clinical features, and the vendor of the images.
         threshold: frozen threshold, or None.
     """
-    result = []
-    for column in [name for name in rows if str(name).startswith("feature:")]:
-        groups = {name: rows[chosen.to_numpy()] for name, chosen in levels_of(rows[column]).items()}
-        groups = {name: part for name, part in groups.items() if len(part)}
-        if not 2 <= len(groups) <= 8:
+    listed = []
+    for feature in features:
+        members = {level: rows[chosen.to_numpy()] for level, chosen in levels_of(rows[feature]).items()}
+        groups = {level: _group(chosen) for level, chosen in members.items() if len(chosen)}
+        if not 2 <= len(groups) <= MOST_GROUPS:
             continue
-        parts = {name: _part(rows) for name, rows in groups.items()}
-        test = heterogeneity_metric([part for part in parts.values() if _enough(part[1])], "groups")
-        feature = str(column).removeprefix("feature:")
-        for name, (scores, labels, clusters) in parts.items():
-            numbers = {
-                "n": {"value": labels.size},
-                "n_positive": {"value": int(labels.sum())},
-                "auc": _auc(scores, labels, clusters),
+        test = heterogeneity_metric([group for group in groups.values() if _enough(group.labels)], "groups")
+        for level, group in groups.items():
+            figures = {
+                "n": Metric(group.labels.size),
+                "n_positive": Metric(int(group.labels.sum())),
+                "auc": _auc(group),
+                **_proportions(group, threshold),
             }
-            numbers |= _proportions(scores, labels, threshold)
-            result.append({"feature": feature, "level": name, "interaction": test, **numbers})
-    return result
+            listed.append(Subgroup(feature, level, test, figures))
+    return listed
 
 
-def _part(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    who = repeated((rows["center"] + "\n" + rows["patient_id"]).to_numpy()) if "center" in rows else None
-    return rows["score"].to_numpy(float), rows["aln_status"].to_numpy(float), who
+def _group(rows: pd.DataFrame) -> Group:
+    clusters = repeated(patients_of(rows).to_numpy()) if "patient_id" in rows else None
+    return Group(rows["score"].to_numpy(float), rows["aln_status"].to_numpy(float), clusters)
 
 
 def _enough(labels: np.ndarray) -> bool:
     return min(labels.sum(), (1 - labels).sum()) >= LEAST_OF_A_CLASS
 
 
-def _auc(scores: np.ndarray, labels: np.ndarray, clusters: np.ndarray | None) -> Metric:
-    if not _enough(labels):
+def _auc(group: Group) -> Metric:
+    if not _enough(group.labels):
         return unknown(f"fewer than {LEAST_OF_A_CLASS} patients of one outcome")
-    area = auc(scores, labels)
+    area = auc(group.scores, group.labels)
     if not 0 < area < 1:
-        return {"value": area}
-    variance = auc_variance(scores, labels, clusters)
+        return Metric(area)
+    variance = auc_variance(*group)
     if np.isnan(variance):
         return unknown("fewer than two patients of one outcome")
-    low, high = logit_interval(area, variance)
-    method = "DeLong on the logit scale" if clusters is None else "Obuchowski, patients as clusters, on the logit scale"
-    return {"value": area, "ci_low": low, "ci_high": high, "method": method}
+    method = "DeLong" if group.clusters is None else "Obuchowski, patients as clusters,"
+    return with_interval(Interval(area, *logit_interval(area, variance), f"{method} on the logit scale"))
 
 
-def _proportions(scores: np.ndarray, labels: np.ndarray, threshold: float | None) -> dict[str, Metric]:
+def _proportions(group: Group, threshold: float | None) -> Figures:
     if threshold is None:
         return {}
-    table = count(scores, labels, threshold)
-    found: dict[str, Metric] = {}
+    table = count(group.scores, group.labels, threshold)
+    figures: Figures = {}
     for name in PROPORTIONS[:2]:
         x, n = table.proportion(name)
-        low, high = wilson(x, n)
-        known = (
-            {"value": x / n, "ci_low": low, "ci_high": high, "method": "Wilson"} if n else unknown("no such patient")
-        )
-        found[name] = known
-    return found
-
-
-def subgroups(
-    predictions: Predictions, patients: pd.DataFrame, threshold: float | None
-) -> dict[str, list[dict[str, Any]]]:
-    """Subgroups of every split that the run did not learn from (of every split, where there is no such)."""
-    rows = joined(predictions, patients)
-    rows = rows[rows["aln_status"].notna()]
-    names = [name for name in predictions.splits() if name not in LEARNT_FROM] or predictions.splits()
-    return {name: subgroup_rows(rows[rows["split"] == name], threshold) for name in names}
+        figures[name] = with_interval(Interval(x / n, *wilson(x, n), "Wilson")) if n else unknown("no such patient")
+    return figures

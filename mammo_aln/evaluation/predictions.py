@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,25 +21,44 @@ MOST_CELLS_NAMED = 50
 
 
 @dataclass(frozen=True)
+class FlowStep:
+    """One step of the cohort's flow: the number of treated axillae left, and of those left out by reason."""
+
+    step: str
+    n: int
+    excluded: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Flow of the files that were read from one table of patients: its steps, and the splits that came of it."""
+
+    steps: tuple[FlowStep, ...]
+    splits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Predictions:
     """Rows of one model and what is known of the run.
 
     Args:
         table: `patient_id`, `center`, `side`, `split` (text), `aln_status` (1, 0 or NaN), `score`, in the files' order.
-        facts: the JSON beside the files (threshold, recipe, fallbacks, cohort flow, ...); the first file wins.
+        facts: the JSON beside the files (threshold, recipe, fallbacks, ...); the first file wins.
         sources: names of the files read.
         has_center: the files name centres.
+        flow: cohort flow of each source.
     """
 
     table: pd.DataFrame
     facts: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     has_center: bool = False
+    flow: tuple[Branch, ...] = ()
 
     def splits(self) -> list[str]:
-        """Names of the splits: the known ones in their natural order, then the others as they came."""
-        found = list(dict.fromkeys(self.table["split"]))
-        return [name for name in SPLIT_ORDER if name in found] + [name for name in found if name not in SPLIT_ORDER]
+        """Names of the splits: the usual ones in their natural order, then the others as they came."""
+        names = list(dict.fromkeys(self.table["split"]))
+        return [name for name in SPLIT_ORDER if name in names] + [name for name in names if name not in SPLIT_ORDER]
 
 
 def _number(text: str) -> float:
@@ -148,33 +167,46 @@ def read_predictions(files: Sequence[Path], run: Path | None = None) -> Predicti
     if run is not None:
         paths.append(Path(run) / "predictions.csv")
     unique = list({path.resolve(): path for path in paths}.values())
-    tables = [read_table(path) for path in unique]
-    facts = [(path.name, found) for path in unique if (found := read_facts(path))]
-    table = pd.concat(
-        [part.assign(file=path.name, given=path.resolve() in given) for path, part in zip(unique, tables, strict=True)],
-        ignore_index=True,
-    )
-    _refuse_mixed_runs(table, facts)
+    rows = [
+        read_table(path).assign(file=path.name, source=number, given=path.resolve() in given)
+        for number, path in enumerate(unique)
+    ]
+    beside = [read_facts(path) for path in unique]
+    table = pd.concat(rows, ignore_index=True)
+    _refuse_mixed_runs(table, dict(zip(unique, beside, strict=True)))
     table = table[table["given"] | ~table.duplicated([*KEY, "split"], keep=False)].reset_index(drop=True)
     _refuse_repeats(table)
-    merged: dict[str, Any] = {}
-    for _, found in reversed(facts):
-        merged |= found | {"splits": {**merged.get("splits", {}), **(found.get("splits") or {})}}
+    facts: dict[str, Any] = {}
+    for stated in reversed([stated for stated in beside if stated]):
+        facts |= stated | {"splits": {**facts.get("splits", {}), **(stated.get("splits") or {})}}
     has_center = bool((table["center"] != "").all())
     columns = ["patient_id", "center", "side", "split", "aln_status", "score"]
-    return Predictions(table[columns], merged, tuple(path.name for path in unique), has_center)
+    sources = tuple(path.name for path in unique)
+    return Predictions(table[columns], facts, sources, has_center, _flow(table, beside))
 
 
-def _refuse_mixed_runs(table: pd.DataFrame, facts: Sequence[tuple[str, dict[str, Any]]]) -> None:
+def _flow(table: pd.DataFrame, beside: Sequence[Mapping[str, Any]]) -> tuple[Branch, ...]:
+    """One branch per source; files that state the same steps came from one table and share a branch."""
+    splits: dict[tuple[FlowStep, ...], list[str]] = {}
+    for number, facts in enumerate(beside):
+        steps = tuple(
+            FlowStep(step.get("step", ""), step.get("n", ""), tuple((step.get("excluded") or {}).items()))
+            for step in facts.get("cohort_flow") or []
+        )
+        splits.setdefault(steps, []).extend(table.loc[table["source"] == number, "split"].unique())
+    return tuple(Branch(steps, tuple(dict.fromkeys(names))) for steps, names in splits.items() if names)
+
+
+def _refuse_mixed_runs(table: pd.DataFrame, beside: Mapping[Path, Mapping[str, Any]]) -> None:
     runs = sorted(set(table["run_id"]) - {""})
     if len(runs) > 1:
         raise InputError(
             f"the files come from different runs ({', '.join(runs)}); judge each run by itself, or use compare"
         )
-    values = {name: found["threshold"]["value"] for name, found in facts if found.get("threshold")}
-    if len(set(values.values())) > 1:
-        told = ", ".join(f"{name}: {value:g}" for name, value in values.items())
-        raise InputError(f"the files' frozen thresholds differ ({told}): they are not of one model")
+    thresholds = {path: facts["threshold"]["value"] for path, facts in beside.items() if facts.get("threshold")}
+    if len(set(thresholds.values())) > 1:
+        shown = ", ".join(f"{path.name}: {value:g}" for path, value in thresholds.items())
+        raise InputError(f"the files' frozen thresholds differ ({shown}), so they are not of one model; use compare")
 
 
 def _refuse_repeats(table: pd.DataFrame) -> None:

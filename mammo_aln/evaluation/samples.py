@@ -1,23 +1,30 @@
-"""Rows that are judged together, and how a figure is written down: an object with `value`, or why there is none."""
+"""Rows that are judged together: scores, outcomes and patients as arrays."""
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mammo_aln.evaluation.statistics import discrimination as disc
 
-Metric = dict[str, Any]
 LEARNT_FROM = ("train", "val")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Labelled rows that are judged together."""
+    """Labelled rows that are judged together.
+
+    Attributes:
+        name: of the split, or `center:` and the centre.
+        scores: shape (n,).
+        labels: shape (n,), 1 = residual nodal disease.
+        patients: shape (n,), the patient of each row.
+        n_unlabelled: rows left out because their outcome is unknown.
+        seen: the model was fitted on these rows.
+    """
 
     name: str
     scores: disc.Floats
@@ -48,23 +55,17 @@ class Sample:
         return f"{outside} of {self.scores.size} scores lie outside [0, 1]: judged for discrimination alone"
 
 
-def unknown(reason: str) -> Metric:
-    """A figure that cannot be known."""
-    return {"value": None, "reason": reason}
-
-
-def with_interval(interval: disc.Interval, **more: Any) -> Metric:
-    """A figure with its limits."""
-    known = {"value": interval.value, "ci_low": interval.low, "ci_high": interval.high, "method": interval.method}
-    return known | more
-
-
 def sample_of(rows: pd.DataFrame, name: str, *, seen: bool = False) -> Sample:
     """Labelled rows of a predictions table as arrays."""
-    known = rows[rows["aln_status"].notna()]
-    who = (known["center"] + "\n" + known["patient_id"]).to_numpy()
-    scores, labels = known["score"].to_numpy(float), known["aln_status"].to_numpy(float)
-    return Sample(name, scores, labels, who, len(rows) - len(known), seen)
+    labelled = rows[rows["aln_status"].notna()]
+    patients = patients_of(labelled).to_numpy()
+    scores, labels = labelled["score"].to_numpy(float), labelled["aln_status"].to_numpy(float)
+    return Sample(name, scores, labels, patients, len(rows) - len(labelled), seen)
+
+
+def patients_of(rows: pd.DataFrame) -> pd.Series:
+    """The patient of each row: two centres may use one number."""
+    return rows["center"] + "\n" + rows["patient_id"] if "center" in rows else rows["patient_id"]
 
 
 def seed_of(seed: int, name: str) -> int:

@@ -26,6 +26,7 @@ from mammo_aln.sweeps.cell import is_unfinished
 from mammo_aln.sweeps.choice import Fold, Ranking, aligned, rank
 from mammo_aln.sweeps.plan import Plan, read_plan
 from mammo_aln.sweeps.table import Row, counts, rows, write_cells
+from mammo_aln.training.baseline import cohort_table
 
 RESAMPLES = 2000
 
@@ -240,7 +241,7 @@ def open_tests(plan: Plan, complete: Sequence[Configuration], chosen: Configurat
         page = compare_files(files[0], files[1:], folder, resamples=resamples)
     else:
         cohort: Cohort = read_cohort(plan.cohort, need=("patients",))
-        page = evaluate_files(files, folder, run=None, cohort_patients=cohort.patients, resamples=resamples, seed=0)
+        page = evaluate_files(files, folder, run=None, cohorts=[cohort_table(cohort)], resamples=resamples, seed=0)
     say(f"test splits opened with {len(files)} model(s): {page}")
     return page
 

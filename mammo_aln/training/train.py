@@ -18,6 +18,7 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.runs.seal import frozen_digests
 from mammo_aln.settings import Settings
 from mammo_aln.training.attempt import carry_out
+from mammo_aln.training.baseline import store_baseline
 from mammo_aln.training.build import build_model
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.units import cohort_flow, require_both_classes
@@ -146,4 +147,5 @@ def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -
         "settings": shaping_settings(settings),
     }
     write_predictions(run / "predictions.csv", table, about)
+    store_baseline(run, data.whole_cohort, scored, settings)
     return {"frozen": frozen_digests(run)}

@@ -1,4 +1,4 @@
-"""Predictions judged, and compared. A verb's flags are its function's parameters."""
+"""Judge predictions, and compare them. A verb's flags are its function's parameters."""
 
 from __future__ import annotations
 
@@ -12,44 +12,35 @@ def evaluate(
     files: list[Path],
     out: Path,
     run: Path | None = None,
-    cohort: Path | None = None,
+    cohort: list[Path] | None = None,
     resamples: Annotated[int, FROM_2] = 2000,
     seed: Annotated[int, FROM_0] = 0,
 ) -> Path:
-    """Judge predictions: metrics.json, roc.csv, calibration.csv, decision_curve.csv and report.html in OUT.
+    """Judge predictions: metrics.json, roc.csv, calibration.csv, decision_curve.csv, figures and report.html in OUT.
 
     Args:
         files: predictions, joined by split.
         out: folder for the evaluation.
-        run: run directory: adds its training and validation predictions, threshold and recipe.
-        cohort: cohort folder: adds subgroups, baseline table and centre shift (clinical features, and headers of the
-            images that the run reads; without a run, of those that the default crops are cut from).
+        run: run directory: adds its training and validation predictions, threshold, recipe and training baseline.
+        cohort: cohort folders (give it several times): add subgroups, baseline table and centre shift (features that
+            cohort.yaml declares as known at baseline, and headers of the images that the run reads; without a run, of
+            those that the default crops are cut from).
         resamples: bootstrap resamples.
         seed: draws the resamples.
     """
-    from mammo_aln.cohort.acquisition import acquisition_of
     from mammo_aln.cohort.tables import read_cohort
-    from mammo_aln.crops.sources import source_images
     from mammo_aln.evaluation.evaluate import evaluate_files
     from mammo_aln.runs.record import read_settings
     from mammo_aln.settings import Settings
+    from mammo_aln.training.baseline import cohort_table
 
-    judged = read_cohort(cohort, need=("patients",)) if cohort else None
     settings = read_settings(run) if run and (run / "config.yaml").is_file() else Settings()
-    sources = source_images(judged, settings.crop, settings.model.inputs) if judged else []
-    return evaluate_files(
-        files,
-        out,
-        run=run,
-        cohort_patients=judged.patients if judged else None,
-        acquisition=acquisition_of(judged, sources) if judged else None,
-        resamples=resamples,
-        seed=seed,
-    )
+    cohorts = [cohort_table(read_cohort(folder, need=("patients",)), settings) for folder in cohort or []]
+    return evaluate_files(files, out, run=run, cohorts=cohorts, resamples=resamples, seed=seed)
 
 
 def compare(files: list[Path], out: Path, resamples: Annotated[int, FROM_2] = 2000) -> Path:
-    """Compare models on the same patients: comparisons.json in OUT.
+    """Compare models on the same patients: comparisons.json, its table, figures and page in OUT.
 
     Args:
         files: predictions; the first is the reference.

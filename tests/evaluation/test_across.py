@@ -18,6 +18,16 @@ def drawn(n: int, shift: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=n) + shift * labels, labels
 
 
+def subgroup_rows(rows: pd.DataFrame, threshold: float | None) -> list[dict]:
+    """Entries of `subgroups` in metrics.json."""
+    features = [name for name in rows if name not in ("score", "aln_status")]
+    return [row.to_json() for row in across.subgroups(rows, features, threshold)]
+
+
+def difference(first: pd.Series, second: pd.Series) -> float:
+    return baseline.standardised_difference(baseline.Summary.of(first), baseline.Summary.of(second))
+
+
 def test_heterogeneity_of_two_groups_is_the_z_test_of_their_difference():
     parts = [drawn(200, 1.0, 0), drawn(150, 0.3, 1)]
     found = across.heterogeneity(parts)
@@ -40,22 +50,22 @@ def test_alike_centres_have_no_heterogeneity_and_different_ones_have():
 
 def test_subgroups_hold_every_known_patient_once():
     scores, labels = drawn(120, 1.0, 2)
-    rows = pd.DataFrame({"score": scores, "aln_status": labels, "feature:er": ["neg", "pos", ""] * 40})
-    rows["feature:age"] = [str(30 + i % 40) for i in range(120)]
-    found = across.subgroup_rows(rows, 0.0)
+    rows = pd.DataFrame({"score": scores, "aln_status": labels, "er": ["neg", "pos", ""] * 40})
+    rows["age"] = [str(30 + i % 40) for i in range(120)]
+    found = subgroup_rows(rows, 0.0)
     er = [row for row in found if row["feature"] == "er"]
     assert [row["level"] for row in er] == ["neg", "pos"]
     assert sum(row["n"]["value"] for row in er) == 80
     assert sum(row["n"]["value"] for row in found if row["feature"] == "age") == 120
-    chosen = (rows["feature:er"] == "neg").to_numpy()
+    chosen = (rows["er"] == "neg").to_numpy()
     assert er[0]["auc"]["value"] == pytest.approx(auc(scores[chosen], labels[chosen]))
     assert er[0]["interaction"]["df"] == 1
 
 
 def test_a_group_with_few_of_one_outcome_has_no_auc():
     scores, labels = drawn(60, 1.0, 3)
-    rows = pd.DataFrame({"score": scores, "aln_status": labels, "feature:ct": ["T1"] * 54 + ["T4"] * 6})
-    found = {row["level"]: row for row in across.subgroup_rows(rows, None)}
+    rows = pd.DataFrame({"score": scores, "aln_status": labels, "ct": ["T1"] * 54 + ["T4"] * 6})
+    found = {row["level"]: row for row in subgroup_rows(rows, None)}
     assert found["T1"]["auc"]["value"] is not None
     assert "fewer than 5" in found["T4"]["auc"]["reason"]
     assert found["T4"]["interaction"]["value"] is None
@@ -63,10 +73,10 @@ def test_a_group_with_few_of_one_outcome_has_no_auc():
 
 def test_standardised_differences_by_hand():
     a, b = pd.Series([1.0, 2, 3, 4]), pd.Series([3.0, 4, 5, 6])
-    assert baseline.standardised_difference(a, b) == pytest.approx(-2 / math.sqrt(5 / 3))
+    assert difference(a, b) == pytest.approx(-2 / math.sqrt(5 / 3))
     a, b = pd.Series([1.0, 0, 0, 0, np.nan]), pd.Series([1.0, 1, 0, 0])
-    assert baseline.standardised_difference(a, b) == pytest.approx(-0.25 / math.sqrt((0.1875 + 0.25) / 2))
-    assert math.isnan(baseline.standardised_difference(pd.Series([1.0]), b))
+    assert difference(a, b) == pytest.approx(-0.25 / math.sqrt((0.1875 + 0.25) / 2))
+    assert math.isnan(difference(pd.Series([1.0]), b))
 
 
 def test_baseline_table_counts_missing_and_leaves_identifiers_out():
@@ -80,7 +90,7 @@ def test_baseline_table_counts_missing_and_leaves_identifiers_out():
             "note": [f"free text {i}" for i in range(20)],
         }
     )
-    found = baseline.baseline_table(table, "split").set_index(["feature", "level"])
+    found = baseline.Baseline.of(table, "split").table().set_index(["feature", "level"])
     assert set(found.index.get_level_values(0)) == {"patients", "residual disease", "grade", "age"}
     assert found.loc[("grade", "1"), "train"] == "3 (33.3 %)"
     assert found.loc[("grade", "1"), "missing"] == "25.0 %"

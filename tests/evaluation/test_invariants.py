@@ -58,7 +58,6 @@ def test_bootstrap_agrees_with_its_closed_form_and_with_naive_resampling(sample,
     assert drawn.mean() == pytest.approx(discrimination.auc(scores, labels), abs=5 * exact / np.sqrt(4000) + 1e-12)
     joint = resampling.bootstrap_auc_joint(scores, labels, resamples=4000, seed=seed)[0]
     assert joint.std() == pytest.approx(exact, rel=0.12, abs=1e-9)
-    assert resampling.exact_bootstrap_sd_difference(scores, np.zeros(len(scores)), labels) == pytest.approx(exact)
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
+from mammo_aln.evaluation import judge as judging
 from mammo_aln.evaluation.evaluate import evaluate_files
-from mammo_aln.evaluation.judge import comparable_centers, judge
+from mammo_aln.evaluation.judge import comparable_centers
 from mammo_aln.evaluation.predictions import Predictions, read_predictions
 
 CONTRACT = {
@@ -16,6 +17,11 @@ CONTRACT = {
     *("specificity", "ppv", "npv", "accuracy", "f1", "brier", "brier_scaled", "log_loss", "ece", "calibration_slope"),
     *("calibration_intercept", "calibration_in_the_large", "hosmer_lemeshow"),
 }
+
+
+def judge(rows: Predictions, **options) -> dict:
+    """The content of metrics.json."""
+    return judging.judge(rows, **options).to_json()
 
 
 def predictions(scores, labels, facts=None, split="external_test", **columns) -> Predictions:

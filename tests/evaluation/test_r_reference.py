@@ -13,8 +13,6 @@ from scipy import stats
 
 from mammo_aln.evaluation.statistics import calibration, discrimination, operating, resampling, smoothing, utility
 from mammo_aln.evaluation.statistics import tests as compare
-from mammo_aln.evaluation.statistics.likelihood import likelihood_indices
-from mammo_aln.evaluation.statistics.venkatraman import venkatraman_paired, venkatraman_unpaired
 from tests.support.r_reference import FAMILIES, FOLDER, all_same, load, number, same
 
 
@@ -56,20 +54,16 @@ def test_roc_operating_points(name):
         highest = max(reference["youden_best"], key=lambda row: number(row["threshold"]))
         same(chosen["value"], highest["threshold"])
         same(chosen["sensitivity"] + chosen["specificity"], highest["youden"])
-        best = discrimination.best_points(scores, labels)
-        for place, row in enumerate(reference["youden_best"]):
-            same(best.threshold[place], row["threshold"])
-            same(best.sensitivity[place], row["sensitivity"])
-            same(best.specificity[place], row["specificity"])
-            table = operating.count(scores, labels, best.threshold[place])
+        for row in reference["youden_best"]:
+            table = operating.count(scores, labels, number(row["threshold"]))
             assert (table.tp, table.tn, table.fp, table.fn) == (row["tp"], row["tn"], row["fp"], row["fn"])
-        assert best.threshold.size == len(reference["youden_best"])
-        corner = discrimination.best_points(scores, labels, "closest_topleft")
-        assert corner.threshold.size == len(reference["closest_topleft_best"])
-        for place, row in enumerate(reference["closest_topleft_best"]):
-            same(corner.threshold[place], row["threshold"])
-            same(corner.sensitivity[place], row["sensitivity"])
-            same(corner.specificity[place], row["specificity"])
+            same(table.tp / (table.tp + table.fn), row["sensitivity"])
+            same(table.tn / (table.tn + table.fp), row["specificity"])
+        corner = discrimination.choose_threshold(scores, labels, "closest_topleft")
+        highest = max(reference["closest_topleft_best"], key=lambda row: number(row["threshold"]))
+        same(corner["value"], highest["threshold"])
+        same(corner["sensitivity"], highest["sensitivity"])
+        same(corner["specificity"], highest["specificity"])
         for row in reference["target_sensitivity"]:
             target = discrimination.choose_threshold(scores, labels, "target_sensitivity", row["target_sensitivity"])
             same(target["value"], row["threshold"])
@@ -77,10 +71,9 @@ def test_roc_operating_points(name):
             same(target["specificity"], row["specificity"])
         partial = reference["partial_auc"]
         all_same(
-            discrimination.partial_auc(scores, labels, limit=0.8),
+            discrimination.partial_auc(scores, labels, specificity=0.8),
             (partial["spec_1_to_0.8"], partial["spec_1_to_0.8_mcclish"]),
         )
-        same(discrimination.partial_auc(scores, labels, limit=0.9, focus="sensitivity")[0], partial["sens_1_to_0.9"])
         points = discrimination.roc_points(scores, labels)
         assert points.threshold.size == reference["n_roc_points"]
         for place, row in enumerate(reference.get("roc_points", [])):
@@ -102,20 +95,12 @@ def test_roc_pairs(name):
         same(discrimination.auc(first, data["y"]), reference["auc1"])
         same(discrimination.auc(second, data["y"]), reference["auc2"])
         all_same((test.low, test.high), expected["diff_ci95"])
-        _, covariance = discrimination.delong_covariance(np.stack([first, second]), data["y"])
-        same(covariance[0, 1], expected["cov"])
         boot = reference["bootstrap_paired"]
-        exact = resampling.exact_bootstrap_sd_difference(first, second, data["y"])
-        same(exact, boot["sd_diff_exact_infinite_B"])
         drawn = compare.paired_bootstrap(first, second, data["y"], resamples=4000, seed=3)
         for statistic in (boot["D"], boot["D_exact_infinite_B"]):
             assert drawn.statistic == pytest.approx(number(statistic), rel=boot["D_rel_tolerance"])
         same(drawn.p_value, float(2 * stats.norm.sf(abs(drawn.statistic))))
         assert drawn.p_value == pytest.approx(boot["p"], rel=0.3, abs=0.005)
-        if "venkatraman_paired" in reference:
-            curves, expected = venkatraman_paired(first, second, data["y"], seed=4), reference["venkatraman_paired"]
-            same(curves.statistic, expected["E"])
-            assert abs(curves.p_value - expected["p"]) <= expected["p_abs_tolerance"]
 
 
 @pytest.mark.parametrize("name", FAMILIES["auc_unpaired"])
@@ -135,14 +120,11 @@ def test_auc_unpaired(name):
     sd = math.hypot(*(resampling.exact_bootstrap_sd(part["s"], part["y"]) for part in parts))
     same(sd, boot["sd_diff_exact_infinite_B"])
     same(2 * stats.norm.sf(abs(test.difference / sd)), boot["p_exact_infinite_B"], 1e-5)
-    drawn = compare.unpaired_bootstrap(*arguments, resamples=4000, seed=5)
+    drawn = compare.unpaired_bootstrap(*arguments, resamples=4000, seeds=(5, 6))
     for statistic in (boot["D"], boot["B2000"]["D"], boot["D_exact_infinite_B"]):
         assert drawn.statistic == pytest.approx(statistic, rel=boot["D_rel_tolerance"])
     for p in (boot["p"], boot["B2000"]["p"]):
         assert drawn.p_value == pytest.approx(p, rel=0.3, abs=0.005)
-    curves, drawn_r = venkatraman_unpaired(*arguments, seed=4), reference["venkatraman_unpaired"]
-    same(curves.statistic, drawn_r["E"])
-    assert abs(curves.p_value - drawn_r["p"]) <= drawn_r["p_abs_tolerance"]
     same(test.se, expected["se_diff"])
     for part, key in zip(parts, ("auc1", "auc2"), strict=True):
         same(discrimination.auc(part["s"], part["y"]), reference[key])
@@ -167,19 +149,11 @@ def counts_agree(table: operating.Counts, reference) -> None:
 
 
 EPI_PROPORTIONS = {
-    "ap": "called_positive",
-    "tp": "prevalence",
     "se": "sensitivity",
     "sp": "specificity",
     "diag.ac": "accuracy",
     "pv.pos": "ppv",
     "pv.neg": "npv",
-    "p.rout": "called_negative",
-    "p.rin": "called_positive",
-    "p.tpdn": "false_positive_share",
-    "p.tndp": "false_negative_share",
-    "p.dntp": "wrong_among_called_positive",
-    "p.dptn": "wrong_among_called_negative",
 }
 EPI_RATIOS = {"lr.pos": "lr_positive", "lr.neg": "lr_negative", "diag.or": "diagnostic_odds_ratio"}
 
@@ -192,10 +166,6 @@ def epi_agrees(table: operating.Counts, reference, interval) -> None:
     for key, name in EPI_RATIOS.items():
         one = found[name]
         all_same((one.value, one.low, one.high), [reference[key][end] for end in ("est", "lower", "upper")])
-    youden = operating.youden_index(table, interval)
-    limits = (youden.value, youden.low, youden.high)
-    all_same(limits, [reference["youden"][end] for end in ("est", "lower", "upper")])
-    all_same([1 / limit for limit in limits], [reference["nndx"][end] for end in ("est", "upper", "lower")])
 
 
 @pytest.mark.parametrize("name", FAMILIES["frozen_threshold"])
@@ -207,8 +177,9 @@ def test_frozen_threshold(name, rule):
     kind, target = ("youden", None) if rule == "youden" else ("target_sensitivity", 0.90)
     frozen = discrimination.choose_threshold(parts["val"]["s"], parts["val"]["y"], kind, target)["value"]
     same(frozen, reference["val_midpoint_threshold"])
-    best = discrimination.best_points(parts["val"]["s"], parts["val"]["y"])
-    assert best.threshold.size == results["youden_ties_on_val"]
+    points = discrimination.roc_points(parts["val"]["s"], parts["val"]["y"])
+    gain = points.sensitivity + points.specificity
+    assert np.isclose(gain, gain.max(), rtol=0, atol=1e-12).sum() == results["youden_ties_on_val"]
     for split, part in parts.items():
         counts_agree(operating.count(part["s"], part["y"], frozen), reference[split])
         same(frozen, reference[split]["threshold"])
@@ -236,8 +207,6 @@ def test_calibration(name):
         same(found.value, reference[key]["est"], 1e-5)
         same(found.se, reference[key]["se"], 1e-5)
         all_same((found.low, found.high), reference[key]["ci95_wald"], 1e-5)
-    same(calibration.departure_p(slope, 1.0), reference["slope"]["p_vs_1"], 1e-5)
-    same(calibration.observed_expected(p, y), reference["observed_expected_ratio"])
     same(calibration.brier(p, y), reference["brier"])
     same(calibration.brier_scaled(p, y), reference["brier_scaled"])
     inside = (p > 0) & (p < 1)
@@ -260,19 +229,7 @@ def test_calibration(name):
     all_same(np.interp(lowess["grid"], *smoothing.lowess(p, y)), lowess["fit"])
     rms = reference["val_prob"]
     all_same(smoothing.smoothed_errors(p, y), (rms["Eavg"], rms["E90"], rms["Emax"]))
-    found = likelihood_indices(p, y)
-    names = {
-        "R2": found.r2,
-        "D": found.d,
-        "D:Chi-sq": found.d_chi2,
-        "U": found.u,
-        "U:Chi-sq": found.u_chi2,
-        "Q": found.q,
-    }
-    for key, value in (names | {"S:z": found.spiegelhalter_z, "Brier": calibration.brier(p, y)}).items():
-        same(value, rms[key])
-    for key, value in {"U:p": found.u_p_value, "S:p": found.spiegelhalter_p}.items():
-        same(value, rms[key], 1e-5)
+    same(calibration.brier(p, y), rms["Brier"])
     same(slope.value, rms["Slope"], 1e-5)
     same(intercept.value, rms["Intercept"], 1e-5)
     loess = reference["loess"]
@@ -298,10 +255,6 @@ def test_decision_curve(name):
 def test_reclassification(name):
     results, data = load(name)
     events = int((data["y"] == 1).sum())
-    all_same(
-        compare.mean_changes(data["p1"], data["p2"], data["y"]),
-        (results["continuous"]["improveSens"], results["continuous"]["improveSpec"]),
-    )
     for kind, cutoffs in (("continuous", None), ("categorical", results["cutoffs"])):
         found, reference = compare.net_reclassification(data["p1"], data["p2"], data["y"], cutoffs), results[kind]
         assert (reference["n"], reference["na"], reference["nb"]) == (len(data), events, len(data) - events)

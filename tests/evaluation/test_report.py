@@ -15,8 +15,11 @@ import pandas as pd
 import pytest
 
 from mammo_aln.errors import InputError
+from mammo_aln.evaluation.cohorts import CohortTable
 from mammo_aln.evaluation.compare import compare_files
 from mammo_aln.evaluation.evaluate import evaluate_files
+from mammo_aln.evaluation.judge import Judgement
+from mammo_aln.evaluation.metric import Metric, unknown
 from mammo_aln.evaluation.report import checklists, plots
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -55,7 +58,9 @@ def patients(files) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def report(files, patients, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("evaluation")
-    return evaluate_files([files["test"]], out, run=files["run"], cohort_patients=patients, resamples=200)
+    return evaluate_files(
+        [files["test"]], out, run=files["run"], cohorts=[CohortTable("phantom", patients)], resamples=200
+    )
 
 
 def browser(pages: list[Path], tmp_path: Path) -> tuple[dict, str]:
@@ -88,7 +93,7 @@ def test_pages_in_a_browser(report, files, tmp_path):
         assert page["images"] > 0, width
         assert page["broken"] == page["silent"] == 0, width
     assert "CONSOLE" not in log
-    assert found["1280"]["images"] == 17  # 2 ROC, 4 splits x 3, 3 forest plots
+    assert found["1280"]["images"] == 18  # 2 ROC, precision-recall, 4 splits x 3, 3 forest plots
 
 
 def test_the_page_asks_nothing_of_any_server(report):
@@ -186,7 +191,9 @@ def test_nothing_is_written_for_a_bad_table(tmp_path):
 
 def test_patients_of_another_cohort_are_refused(files, patients, tmp_path):
     with pytest.raises(InputError, match="another cohort"):
-        evaluate_files([files["test"]], tmp_path / "out", cohort_patients=patients.assign(patient_id="x"), resamples=50)
+        evaluate_files(
+            [files["test"]], tmp_path / "out", cohorts=[CohortTable("x", patients.assign(patient_id="x"))], resamples=50
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -195,9 +202,9 @@ def test_checklists_are_whole_and_honest():
     assert numbers == [str(i) for i in range(1, 45)]
     assert {re.match(r"\d+", number).group() for number, *_ in checklists.TRIPOD_AI} == {str(i) for i in range(1, 28)}
     keys = {key for _, _, key in (*checklists.TRIPOD_AI, *checklists.CLAIM_2024)} - {""}
-    bare = {"n": {"value": 3}, "n_positive": {"value": 1}, "threshold": {"value": None}}
-    metrics = {"splits": {"all": bare}, "centers": {}, "heterogeneity": {"value": None}}
-    known = checklists.answers({}, metrics)
+    bare = {"n": Metric(3), "n_positive": Metric(1), "threshold": unknown("none")}
+    judgement = Judgement(["p.csv"], {"all": bare}, {}, [], [])
+    known = checklists.answers({}, judgement, unknown("one centre"), None)
     assert set(known) < keys
     assert {"threshold", "baseline", "external", "model", "flow"}.isdisjoint(known)
 
@@ -212,9 +219,8 @@ def test_the_vendor_of_the_images_is_a_subgroup_and_stands_in_the_centre_profile
     rows = pd.read_csv(files["all"], dtype={"patient_id": str})
     patients = rows[["patient_id", "center", "aln_status"]].assign(age=np.arange(len(rows)) % 40 + 30)
     acquisition = rows[["patient_id"]].assign(vendor=["one", "two"] * (len(rows) // 2), VOI="none")
-    page = evaluate_files(
-        [files["all"]], tmp_path, cohort_patients=patients, acquisition=acquisition.iloc[::-1], resamples=50
-    )
+    cohort = CohortTable("phantom", patients, acquisition=acquisition.iloc[::-1])
+    page = evaluate_files([files["all"]], tmp_path, cohorts=[cohort], resamples=50)
     found = json.loads((tmp_path / "metrics.json").read_text())["subgroups"]["external_test"]
     vendors = {row["level"]: row for row in found if row["feature"] == "vendor"}
     external = rows[(rows["split"] == "external_test") & rows["aln_status"].notna()]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from mammo_aln.evaluation.shift import centre_profile, centre_shift
+from mammo_aln.evaluation import shift
+from mammo_aln.evaluation.baseline import Baseline
+from mammo_aln.evaluation.cohorts import CohortTable
 
 
 def patients(n: int = 240) -> pd.DataFrame:
@@ -25,6 +29,18 @@ def patients(n: int = 240) -> pd.DataFrame:
 def acquisition(table: pd.DataFrame, vendor: list[str]) -> pd.DataFrame:
     spacing = np.random.default_rng(2).choice([0.05, 0.07, 0.1, 0.08, 0.085, 0.09, 0.094], len(table))
     return pd.DataFrame({"patient_id": table["patient_id"], "vendor": vendor, "pixel spacing, mm": spacing})
+
+
+def centre_shift(table: pd.DataFrame, images: pd.DataFrame | None = None) -> list[dict]:
+    """Rows of `centre_shift` in metrics.json."""
+    cohort = CohortTable("phantom", table, acquisition=images)
+    return [dataclasses.asdict(row) for row in shift.centre_shift(cohort.described(), cohort.image_columns)]
+
+
+def centre_profile(table: pd.DataFrame, images: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The table by centre."""
+    rows = CohortTable("phantom", table, acquisition=images).described()
+    return Baseline.of(rows.sort_values("center", kind="stable"), "center").table()
 
 
 def test_alike_centres_are_not_told_apart_and_a_scanner_is_seen() -> None:

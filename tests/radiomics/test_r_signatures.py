@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 from scipy.special import expit
 
 from mammo_aln.evaluation.statistics import agreement, logistic, ranks
 from mammo_aln.evaluation.statistics.discrimination import auc
 from mammo_aln.evaluation.statistics.optimism import bootstrap_optimism
+from mammo_aln.evaluation.statistics.tests import holm
 from mammo_aln.radiomics.signatures import clinical_model, lasso
 from mammo_aln.radiomics.signatures.nomogram import build_nomogram
 
@@ -48,38 +48,17 @@ def test_rank_tests(name):
     y = data["y"]
     for row in results["features"]:
         x = data[row["feature"]]
-        found = ranks.mann_whitney(x, y)
-        same(found.u, row["U_pos"])
-        same(found.p_value, row["p_default"], 1e-5)
-        same(found.p_corrected, row["p_normal_cc"], 1e-5)
-        same(found.p_plain, row["p_normal_nocc"], 1e-5)
-        same(ranks.exact_rank_sum_p(x, y), row["p_exact_coin"], 1e-5)
-        assert found.tied == row["has_ties"]
-        assert found.exact == ("exact" in row["default_method"])
-        same(stats.ttest_ind(x[y == 1], x[y == 0], equal_var=False).pvalue, row["t_test_welch_p"], 1e-5)
+        u, corrected, plain = (column[0] for column in ranks.rank_sum_tests(x.to_numpy()[:, None], y))
+        same(u, row["U_pos"])
+        same(corrected, row["p_normal_cc"], 1e-5)
+        same(plain, row["p_normal_nocc"], 1e-5)
+    adjusted = results["p_adjust_of_p_normal_cc"]
     p = [row["p_normal_cc"] for row in results["features"]]
-    for method, expected in results["p_adjust_of_p_normal_cc"].items():
-        same(ranks.adjusted(p, method), expected)
+    same(ranks.benjamini_hochberg(p), adjusted["BH"])
+    same(holm(p), adjusted["holm"])
     order = results["spearman_order"]
     same(ranks.spearman_matrix(data[order]), results["spearman_matrix"])
-    rho, p_rho = ranks.spearman_test(data[order[0]], data[order[1]])
-    same(rho, results["spearman_test_first_two"]["rho"])
-    same(p_rho, results["spearman_test_first_two"]["p"], 1e-5)
-
-
-@pytest.mark.parametrize("name", FAMILIES["mann_whitney_spearman_holm"])
-def test_a_feature_cut_in_two(name):
-    results, data = load(name)
-    x, y = data[results["spearman_order"][0]], data["y"]
-    found, reference = ranks.two_by_two(x > x.median(), y), results["dichotomised_first_feature"]
-    assert found.table.tolist() == reference["table_rows_bin_cols_y"]
-    same(found.fisher_p, reference["fisher_p"], 1e-5)
-    same(found.chi2_corrected_p, reference["chisq_cc_p"], 1e-5)
-    same(found.chi2_p, reference["chisq_p"], 1e-5)
-    # R stops its root search for the odds ratio at 1e-4 (uniroot's default)
-    same(found.odds_ratio, reference["fisher_or_cmle"], 1e-4)
-    same(stats.kruskal(x[y == 1], x[y == 0]).pvalue, results["kruskal_first_p"], 1e-5)
-    same(stats.shapiro(x).pvalue, results["shapiro_first_p"], 1e-5)
+    same(ranks.spearman_matrix(data[order[:2]])[0, 1], results["spearman_test_first_two"]["rho"])
 
 
 @pytest.mark.parametrize("name", FAMILIES["lasso_glmnet"])
@@ -158,7 +137,7 @@ def test_odds_ratios(name):
     whole, expected = model_of(results, data, variables), results["multivariable"]
     terms_agree(whole, expected["terms"])
     fit = whole.fit
-    for found, key in ((fit.loglik, "loglik"), (fit.aic, "aic"), (fit.bic, "bic"), (fit.deviance, "deviance")):
+    for found, key in ((fit.loglik, "loglik"), (fit.aic, "aic"), (fit.deviance, "deviance")):
         same(found, expected[key])
     same(-2 * fit.null_loglik, expected["null_deviance"])
     fitted = 1 / (1 + np.exp(-whole.linear_predictor(data)))
@@ -221,22 +200,14 @@ def test_optimism(name):
 def test_agreement(name):
     results, data = load(name)
     ratings = data.drop(columns="subject").to_numpy()
-    found = agreement.icc(ratings)
-    for row in results["icc"]:
-        one = found[row["type"]]
-        same(one.value, row["icc"])
-        same(one.f, row["F"])
-        assert (one.df1, one.df2) == (row["df1"], row["df2"])
-        same(one.p_value, row["p"], 1e-5)
-        same((one.low, one.high), row["ci95"])
-    same(found["ICC2"].value, results["psy_icc"]["agreement"])
-    same(found["ICC3"].value, results["psy_icc"]["consistency"])
+    (row,) = (row for row in results["icc"] if row["type"] == "ICC2")
+    icc = agreement.icc_interval(ratings)
+    same(icc.value, row["icc"])
+    same((icc.low, icc.high), row["ci95"])
+    same(icc.value, results["psy_icc"]["agreement"])
     same(agreement.icc_agreement(ratings), results["psy_icc"]["agreement"])
-    limits, expected = agreement.bland_altman(ratings[:, 0], ratings[:, 1]), results["bland_altman_first_two"]
-    same((limits.bias, limits.sd, limits.low, limits.high), [expected["bias"], expected["sd"], *expected["loa"]])
     if results["cohen_kappa_first_two"]:
-        kappa, expected = agreement.cohen_kappa(ratings[:, 0], ratings[:, 1]), results["cohen_kappa_first_two"]
-        same(
-            (kappa.value, kappa.weighted, kappa.variance),
-            [expected["kappa"], expected["weighted_quadratic"], expected["var"]],
-        )
+        first, second, expected = ratings[:, 0], ratings[:, 1], results["cohen_kappa_first_two"]
+        kappa = agreement.cohen_kappa(first, second)
+        same((kappa.value, kappa.se**2), [expected["kappa"], expected["var"]])
+        same(agreement.weighted_kappa(first, second), expected["weighted_quadratic"])

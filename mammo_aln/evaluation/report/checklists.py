@@ -8,6 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mammo_aln.evaluation.judge import Judgement
+from mammo_aln.evaluation.metric import Metric
+from mammo_aln.evaluation.people import People
+from mammo_aln.evaluation.report.plots import spoken
+from mammo_aln.evaluation.report.words import plain
+from mammo_aln.evaluation.samples import LEARNT_FROM
+
 AUTHOR = "author"
 
 # item, what it asks, key of the answer ("" = only the author can know)
@@ -53,7 +60,7 @@ TRIPOD_AI = (
     ("19", "Patient and public involvement", ""),
     ("20a", "Flow of participants and numbers with the outcome", "flow"),
     ("20b", "Characteristics of participants, missing values, by centre or split", "baseline"),
-    ("20c", "Distribution of predictors, development against evaluation", "baseline"),
+    ("20c", "Distribution of predictors, development against evaluation", "predictor_shift"),
     ("21", "Numbers of participants and outcomes in each analysis", "partitions"),
     ("22", "Full model, so that others can predict and evaluate", "software"),
     ("23a", "Performance with confidence intervals, also in subgroups", "performance"),
@@ -114,51 +121,67 @@ CLAIM_2024 = (
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    return "; ".join(f"{key}: {value}" for key, value in values.items())
+    return "; ".join(f"{key.replace('_', ' ')}: {plain(value)}" for key, value in values.items())
 
 
-def answers(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, str]:
-    """What the run's files and the figures answer, by key; a key without an answer is absent."""
-    sizes = {name: f"{m['n']['value']} ({m['n_positive']['value']} positive)" for name, m in metrics["splits"].items()}
-    settings, card = facts.get("settings") or {}, facts.get("model_card") or {}
-    threshold = next(iter(metrics["splits"].values()))["threshold"]
-    found: dict[str, Any] = {
+def answers(
+    facts: Mapping[str, Any], judgement: Judgement, heterogeneity: Metric, people: People | None
+) -> dict[str, str]:
+    """Answers of the run's files and the figures, by key; a key without an answer is absent."""
+    sizes = {
+        name: f"{figures['n'].value} ({figures['n_positive'].value} positive)"
+        for name, figures in judgement.splits.items()
+    }
+    settings, card, recipe = (facts.get(name) or {} for name in ("settings", "model_card", "recipe"))
+    model, threshold = settings.get("model") or {}, judgement.threshold
+    shift = people.shift if people else ()
+    stated: dict[str, object] = {
         "intended_use": card.get("intended_use"),
         "objective": card.get("objective"),
         "outcome": "aln_status: 1 = residual nodal metastasis after neoadjuvant therapy (ypN+), 0 = ypN0",
-        "centers": ", ".join(metrics["centers"]),
+        "centers": ", ".join(judgement.centers),
         "flow": facts.get("cohort_flow") and "section Patients",
-        "preprocessing": (facts.get("recipe") or {}).get("cards") and "section From file to pixels",
-        "crops": _listed(settings.get("crop") or (facts.get("recipe") or {}).get("crop") or {}),
+        "preprocessing": recipe.get("cards") and "section From file to pixels",
+        "crops": _listed(settings.get("crop") or recipe.get("crop") or {}),
         "fallbacks": facts.get("fallbacks") and "fallback ledger, section From file to pixels",
-        "predictors": settings.get("model") and f"inputs {settings['model'].get('inputs')}",
-        "model": _listed(settings.get("model") or {}),
+        "predictors": model and f"inputs: {plain(model.get('inputs'))}",
+        "model": _listed(model),
         "training": _listed((settings.get("optim") or {}) | (settings.get("trainer") or {})),
         "software": _listed(facts.get("environment") or {}),
-        "missing": metrics.get("baseline") and "shares in the baseline table",
-        "baseline": metrics.get("baseline") and "baseline table, section Patients",
-        "shift": metrics.get("centre_shift") and "centre shift, section Across people and places",
-        "acquisition": any(row["features"] == "image acquisition" for row in metrics.get("centre_shift", []))
+        "missing": people and "shares in the baseline table",
+        "baseline": people and "baseline table, section Patients",
+        "predictor_shift": _development_against_evaluation(people),
+        "shift": shift and "centre shift, section Across people and places",
+        "acquisition": any(row.features == "image acquisition" for row in shift)
         and "vendor, spacing, VOI by centre, section Across people and places",
-        "subgroups": metrics.get("subgroups") and "subgroups, section Across people and places",
-        "heterogeneity": metrics["heterogeneity"]["value"] is not None and "section Across people and places",
+        "subgroups": people and people.subgroups and "subgroups, section Across people and places",
+        "heterogeneity": heterogeneity.value is not None and "section Across people and places",
         "partitions": _listed(sizes),
         "disjoint": "patient: a patient in two splits is refused",
         "deidentified": "tables are pseudonymised; reports hold no patient identifiers",
         "measures": "section Methods",
         "predictions": "score = calibrated probability, read from prediction files; section Methods",
         "calibration": facts.get("calibration") and _listed(facts["calibration"]),
-        "threshold": threshold["value"] is not None and f"{threshold['value']:.4g} ({threshold['rule']})",
+        "threshold": threshold.value is not None and f"{threshold.value:.4g} ({threshold.details['rule']})",
         "performance": "section All figures",
-        "internal": metrics["splits"].get("internal_test") and f"n = {sizes['internal_test']}",
-        "external": metrics["splits"].get("external_test") and f"n = {sizes['external_test']}",
+        "internal": "internal_test" in sizes and f"n = {sizes['internal_test']}",
+        "external": "external_test" in sizes and f"n = {sizes['external_test']}",
     }
-    return {key: str(value) for key, value in found.items() if value}
+    return {key: str(value) for key, value in stated.items() if value}
 
 
-def filled(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, list[tuple[str, str, str]]]:
+def _development_against_evaluation(people: People | None) -> str:
+    """Answer only where the baseline table holds patients the run learnt from and others."""
+    groups = set(people.by_split.rows) if people else set()
+    learnt_from = groups & {spoken(name) for name in LEARNT_FROM}
+    return "baseline table by split, section Patients" if learnt_from and groups - learnt_from else ""
+
+
+def filled(
+    facts: Mapping[str, Any], judgement: Judgement, heterogeneity: Metric, people: People | None
+) -> dict[str, list[tuple[str, str, str]]]:
     """Both lists with each item's answer, or `author`."""
-    known = answers(facts, metrics)
+    known = answers(facts, judgement, heterogeneity, people)
     lists = {
         "TRIPOD+AI (BMJ 2024;385:e078378)": TRIPOD_AI,
         "CLAIM 2024 (Radiol Artif Intell 2024;6:e240300)": CLAIM_2024,

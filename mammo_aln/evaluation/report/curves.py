@@ -1,10 +1,11 @@
-"""The tables behind the figures, as they are written beside the report: ROC, calibration and decision curves.
+"""Tables behind the figures, written beside the report: ROC, precision-recall, calibration and decision curves.
 
 Rows of a split have an empty `center`, rows of a centre an empty `split`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,33 +20,59 @@ from mammo_aln.evaluation.statistics.operating import wilson
 from mammo_aln.evaluation.statistics.smoothing import calibration_curve
 from mammo_aln.evaluation.statistics.utility import decision_curve
 
-Place = tuple[str, str]
+SplitOrCenter = tuple[str, str]
+"""(split, "") or ("", centre)."""
 SMOOTH_FROM = 20  # fewer patients than this make no smooth curve
+LEAST_OF_A_GROUP = 5  # patients in one group of a calibration curve
 COLUMNS = {
     "roc": ["split", "center", "threshold", "sensitivity", "specificity"],
+    "precision_recall": ["split", "center", "threshold", "sensitivity", "ppv"],
     "calibration": ["split", "center", "kind", "low", "high", "n", "mean_score", "observed", "ci_low", "ci_high"],
     "decision_curve": ["split", "center", "threshold", "model", "ci_low", "ci_high", "treat_all", "treat_none"],
 }
 
 
-def places(predictions: Predictions) -> dict[Place, Sample]:
-    """Every split and every centre under its (split, center) name."""
-    found = {(name, ""): sample for name, sample in split_samples(predictions).items()}
-    return found | {("", name): sample for name, (_, sample) in center_samples(predictions).items()}
+def samples_of(predictions: Predictions) -> dict[SplitOrCenter, Sample]:
+    """Labelled rows of every split and every centre."""
+    splits = {(name, ""): sample for name, sample in split_samples(predictions).items()}
+    return splits | {("", name): sample for name, (_, sample) in center_samples(predictions).items()}
+
+
+def _written(threshold: float) -> str | float:
+    return {math.inf: "Inf", -math.inf: "-Inf"}.get(threshold, threshold)
 
 
 def roc_rows(sample: Sample) -> pd.DataFrame:
     """Operating points; `Inf` and `-Inf` are thresholds too."""
     points = roc_points(sample.scores, sample.labels)
-    threshold = [{np.inf: "Inf", -np.inf: "-Inf"}.get(float(value), float(value)) for value in points.threshold]
+    threshold = [_written(float(value)) for value in points.threshold]
     return pd.DataFrame(
         {"threshold": threshold, "sensitivity": points.sensitivity, "specificity": points.specificity}, dtype=object
     )
 
 
+def precision_recall_rows(sample: Sample) -> pd.DataFrame:
+    """Positive predictive value at every operating point that calls someone positive, thresholds descending."""
+    points = roc_points(sample.scores, sample.labels)
+    n_positive = sample.labels.sum()
+    positives = np.rint(points.sensitivity * n_positive)
+    called = positives + np.rint((1 - points.specificity) * (sample.labels.size - n_positive))
+    some = called > 0
+    rows = {
+        "threshold": [_written(float(value)) for value in points.threshold[some]],
+        "sensitivity": points.sensitivity[some],
+        "ppv": positives[some] / called[some],
+    }
+    return pd.DataFrame(rows, dtype=object).iloc[::-1]
+
+
 def calibration_rows(sample: Sample) -> pd.DataFrame:
-    """Ten groups of equal size (`bin`, Wilson limits) and, from 20 patients on, the smoothed curve (`smooth`)."""
-    bins = bin_scores(sample.scores, sample.labels, by="quantile")
+    """Groups of equal size (`bin`, Wilson limits) and, from 20 patients on, the smoothed curve (`smooth`).
+
+    Ten groups; fewer where these would hold fewer than five patients each.
+    """
+    number = max(1, min(10, sample.labels.size // LEAST_OF_A_GROUP))
+    bins = bin_scores(sample.scores, sample.labels, number, by="quantile")
     limits = [wilson(round(share * n), int(n)) for share, n in zip(bins.observed, bins.n, strict=True)]
     grouped = pd.DataFrame(
         {
@@ -83,18 +110,18 @@ def decision_rows(sample: Sample) -> pd.DataFrame:
     )
 
 
-def curve_tables(samples: Mapping[Place, Sample]) -> dict[str, pd.DataFrame]:
-    """The three tables; a split or centre that a curve cannot be drawn for has no rows in it."""
-    made: dict[str, list[pd.DataFrame]] = {name: [] for name in COLUMNS}
+def curve_tables(samples: Mapping[SplitOrCenter, Sample]) -> dict[str, pd.DataFrame]:
+    """The four tables; a split or centre that a curve cannot be drawn for has no rows in it."""
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in COLUMNS}
     for (split, center), sample in samples.items():
         if sample.one_class:
             continue
-        rows = {"roc": roc_rows(sample)}
+        rows = {"roc": roc_rows(sample), "precision_recall": precision_recall_rows(sample)}
         if not sample.not_probabilities:
             rows |= {"calibration": calibration_rows(sample), "decision_curve": decision_rows(sample)}
         for name, table in rows.items():
-            made[name].append(table.assign(split=split, center=center))
+            tables[name].append(table.assign(split=split, center=center))
     return {
-        name: pd.concat(parts, ignore_index=True)[COLUMNS[name]] if parts else pd.DataFrame(columns=COLUMNS[name])
-        for name, parts in made.items()
+        name: pd.concat(rows, ignore_index=True)[COLUMNS[name]] if rows else pd.DataFrame(columns=COLUMNS[name])
+        for name, rows in tables.items()
     }

@@ -1,25 +1,37 @@
-"""Several models of the same patients, every pair of them compared: DeLong with Holm over all pairs of a split."""
+"""Several models of the same patients: every pair compared, and their curves laid over each other."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
 
-from mammo_aln.evaluation.compare import CUTOFFS, add_holm, compare_pair, paired_rows
-from mammo_aln.evaluation.judge import Metric, frozen_threshold, split_samples
-from mammo_aln.evaluation.predictions import Predictions, read_predictions
+from mammo_aln.evaluation.judge import frozen_threshold, split_samples
+from mammo_aln.evaluation.metric import Figures, Metric
+from mammo_aln.evaluation.pairs import Pair, compare_models
+from mammo_aln.evaluation.predictions import read_predictions
 from mammo_aln.evaluation.report import plots
 from mammo_aln.evaluation.report.curves import curve_tables
 from mammo_aln.evaluation.report.plots import COLOURS, STYLE, Picture, canvas, picture, spoken
+from mammo_aln.evaluation.samples import Sample
 
 
-def compare_all(files: Mapping[str, Path], *, resamples: int = 2000) -> list[dict[str, Any]]:
-    """Every pair of models in every split they share: the entries of `comparisons.json`, other minus reference.
+@dataclass(frozen=True)
+class ModelAucs:
+    """AUC of one model with its limits, one per split."""
+
+    model: str
+    splits: list[str]
+    aucs: list[Metric]
+
+
+def compare_all(files: Mapping[str, Path], *, resamples: int = 2000) -> list[Pair]:
+    """Compare every pair of models in every split they share; Holm's correction runs over all pairs of a split.
 
     Args:
         files: name of each model -> its predictions file; of a pair, the earlier one is the reference.
@@ -29,17 +41,8 @@ def compare_all(files: Mapping[str, Path], *, resamples: int = 2000) -> list[dic
         InputError: a table is wrong, or two files share no patient of a split or contradict each other's outcomes.
     """
     models = {name: read_predictions([path]) for name, path in files.items()}
-    thresholds = {name: frozen_threshold(found) for name, found in models.items()}
-    entries: list[dict[str, Any]] = []
-    for first, second in itertools.combinations(models, 2):
-        for split in models[first].splits():
-            if split not in models[second].splits():
-                continue
-            rows = paired_rows(models[first], models[second], split, (first, second))
-            found = compare_pair(rows, (thresholds[first], thresholds[second]), CUTOFFS, resamples)
-            entries.append({"reference": first, "other": second, "split": split, "n": {"value": len(rows)}, **found})
-    add_holm(entries)
-    return entries
+    thresholds = {name: frozen_threshold(model) for name, model in models.items()}
+    return compare_models(models, list(itertools.combinations(models, 2)), thresholds, resamples=resamples)
 
 
 def together(files: Mapping[str, Path], metrics: Mapping[str, Mapping[str, Any]]) -> list[Picture]:
@@ -49,23 +52,36 @@ def together(files: Mapping[str, Path], metrics: Mapping[str, Mapping[str, Any]]
         files: name of each model -> its predictions file.
         metrics: name of each model -> its `metrics.json`.
     """
-    models = {name: read_predictions([path]) for name, path in files.items()}
-    splits = list(dict.fromkeys(split for found in models.values() for split in found.splits()))
-    made = []
-    for split in splits:
-        judged = {name: metrics[name]["splits"][split] for name in models if split in metrics[name]["splits"]}
-        tables = {name: _curves(models[name], split) for name in judged}
-        roc = {name: found["roc"] for name, found in tables.items() if len(found["roc"])}
+    samples = {name: split_samples(read_predictions([path])) for name, path in files.items()}
+    return overlays(samples, {name: _figures(stored) for name, stored in metrics.items()})
+
+
+def _figures(stored: Mapping[str, Any]) -> dict[str, Figures]:
+    """Figures of each split in a metrics.json."""
+    return {
+        split: {name: Metric.from_json(metric) for name, metric in figures.items()}
+        for split, figures in stored["splits"].items()
+    }
+
+
+def overlays(samples: Mapping[str, Mapping[str, Sample]], judged: Mapping[str, Mapping[str, Figures]]) -> list[Picture]:
+    """ROC and decision curves of all models in one figure per split.
+
+    Args:
+        samples: name of each model -> split -> its labelled rows.
+        judged: name of each model -> split -> its figures.
+    """
+    pictures = []
+    for split in dict.fromkeys(split for splits in samples.values() for split in splits):
+        figures = {name: judged[name][split] for name in samples if split in samples[name] and split in judged[name]}
+        tables = {name: curve_tables({(split, ""): samples[name][split]}) for name in figures}
+        roc = {name: curves["roc"] for name, curves in tables.items() if len(curves["roc"])}
         if roc:
-            made.append(plots.roc(roc, {name: judged[name] for name in roc}, f"model, {spoken(split)}"))
-        decisions = {name: found["decision_curve"] for name, found in tables.items() if len(found["decision_curve"])}
+            pictures.append(plots.roc(roc, {name: figures[name] for name in roc}, f"model, {spoken(split)}"))
+        decisions = {name: curves["decision_curve"] for name, curves in tables.items() if len(curves["decision_curve"])}
         if decisions:
-            made.append(_decision_curves(split, decisions))
-    return made
-
-
-def _curves(found: Predictions, split: str) -> dict[str, pd.DataFrame]:
-    return curve_tables({(split, ""): split_samples(found)[split]})
+            pictures.append(_decision_curves(split, decisions))
+    return pictures
 
 
 @mpl.rc_context(STYLE)
@@ -75,12 +91,13 @@ def _decision_curves(split: str, curves: Mapping[str, pd.DataFrame]) -> Picture:
     axes.plot(first["threshold"] * 100, first["treat_all"] * 100, color="#777777", lw=1.5, label="operate on all")
     axes.plot(first["threshold"] * 100, first["treat_none"] * 100, color="#222222", lw=1.5, ls="--", label="on none")
     top = float(first["treat_all"].max()) * 100
-    told = []
-    for place, (name, rows) in enumerate(curves.items()):
+    sentences = []
+    for number, (name, rows) in enumerate(curves.items()):
         data = rows.drop(columns=["split", "center"]).astype(float)
-        axes.plot(data["threshold"] * 100, data["model"] * 100, lw=2, color=COLOURS[place % len(COLOURS)], label=name)
+        shade = COLOURS[number % len(COLOURS)]
+        axes.plot(data["threshold"] * 100, data["model"] * 100, lw=2, color=shade, label=name)
         top = max(top, float(data["model"].max()) * 100)
-        told.append(f"{name}: {plots.useful_range(data)}")
+        sentences.append(f"{name}: {plots.useful_range(data)}")
     axes.set(
         xlabel="threshold probability at which one would operate (%)",
         ylabel="net benefit (true positives per 100 patients)",
@@ -90,20 +107,18 @@ def _decision_curves(split: str, curves: Mapping[str, pd.DataFrame]) -> Picture:
     )
     axes.legend(loc="upper right")
     title = f"Decision curves by model, {spoken(split)}"
-    return picture(figure, title, f"{title}. {'; '.join(told)}.")
+    return picture(figure, title, f"{title}. {'; '.join(sentences)}.")
 
 
-def auc_table(metrics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row per model: its AUC with limits in each split."""
-    splits = list(dict.fromkeys(split for found in metrics.values() for split in found["splits"]))
-    unknown: Metric = {"value": None}
+def auc_table(metrics: Mapping[str, Mapping[str, Any]]) -> list[ModelAucs]:
+    """AUC of each model with its limits in each split.
+
+    Args:
+        metrics: name of each model -> its `metrics.json`.
+    """
+    judged = {name: _figures(stored) for name, stored in metrics.items()}
+    splits = list(dict.fromkeys(split for figures in judged.values() for split in figures))
     return [
-        {
-            "model": name,
-            "aucs": [
-                plots.safer_auc(found["splits"][split]) if split in found["splits"] else unknown for split in splits
-            ],
-            "splits": splits,
-        }
-        for name, found in metrics.items()
+        ModelAucs(name, splits, [plots.safer_auc(figures[s]) if s in figures else Metric(None) for s in splits])
+        for name, figures in judged.items()
     ]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -13,9 +16,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from mammo_aln.evaluation.metric import Figures, Metric
 from mammo_aln.evaluation.statistics.discrimination import Floats
+from mammo_aln.files import written_whole
 
 STYLE: Any = {
     "font.size": 11,
@@ -33,20 +39,33 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8
 OF_SPLIT = {"train": "#7A7A7A", "val": "#E69F00", "internal_test": "#009E73", "external_test": "#D55E00"}
 POSITIVE, NEGATIVE, MODEL = "#D55E00", "#0072B2", "#0072B2"
 DASHES = ("-", "--", "-.", ":")
+_TIGHT: Any = {"bbox_inches": "tight", "pad_inches": 0.06}
+_SQUARE, _LEFT, _LEGEND_LINE = 4.3, 0.85, 0.24  # inches: side of square axes, margin beside them, a legend's line
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image for the page: a data URI, and the text read where it cannot be seen."""
+    """An image for the page: a data URI, the text read where it cannot be seen, and the figure it was made of."""
 
     title: str
     uri: str
     alt: str
+    figure: Figure | None = field(default=None, repr=False, compare=False)
+
+    def write(self, folder: Path) -> None:
+        """Save the figure as SVG and PDF, named by its title; the same figure gives the same bytes."""
+        if self.figure is None:
+            return
+        stem = re.sub(r"\W+", "_", self.title.lower()).strip("_")
+        with written_whole(folder / f"{stem}.svg") as path:
+            path.write_bytes(base64.b64decode(self.uri.partition(",")[2]))
+        with written_whole(folder / f"{stem}.pdf") as path, mpl.rc_context(STYLE):
+            self.figure.savefig(path, format="pdf", metadata={"CreationDate": None}, **_TIGHT)
 
 
-def colour(name: str, place: int) -> str:
+def colour(name: str, number: int) -> str:
     """The colour of a split or centre, the same in every figure."""
-    return OF_SPLIT.get(name, COLOURS[place % len(COLOURS)])
+    return OF_SPLIT.get(name, COLOURS[number % len(COLOURS)])
 
 
 def spoken(name: str) -> str:
@@ -57,8 +76,8 @@ def spoken(name: str) -> str:
 def picture(figure: Figure, title: str, alt: str) -> Picture:
     """Freeze a figure as an SVG data URI with no date in it."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.06)
-    return Picture(title, "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode(), alt)
+    figure.savefig(buffer, format="svg", metadata={"Date": None}, **_TIGHT)
+    return Picture(title, "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode(), alt, figure)
 
 
 def canvas(width: float = 5.2, height: float = 4.6) -> tuple[Figure, Axes]:
@@ -67,63 +86,124 @@ def canvas(width: float = 5.2, height: float = 4.6) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def figure_text(metric: Mapping[str, Any], digits: int = 2) -> str:
+def number_text(value: float, digits: int) -> str:
+    """A number as people write it: `∞` for infinite, a dash for none."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("inf", "∞")
+
+
+def figure_text(figure: Metric | Mapping[str, Any], digits: int = 2) -> str:
     """`0.81 (0.72 to 0.87)`, or a dash where the figure is unknown."""
-    value = metric.get("value")
-    if value is None:
+    metric = figure if isinstance(figure, Metric) else Metric.from_json(figure)
+    if metric.value is None:
         return "–"
-    if metric.get("ci_low") is None:
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} ({metric['ci_low']:.{digits}f} to {metric['ci_high']:.{digits}f})"
+    text = number_text(float(metric.value), digits)
+    if metric.limits is None:
+        return text
+    low, high = (number_text(float(limit), digits) for limit in metric.limits)
+    return f"{text} ({low} to {high})"
 
 
-def safer_auc(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+def safer_auc(figures: Figures) -> Metric:
     """The AUC with the limits the report prints: exact at 0 or 1, else on the logit scale, else DeLong's."""
     for name in ("auc_clustered", "auc_exact", "auc_logit"):
-        if metrics.get(name, {}).get("value") is not None:
-            return metrics[name]
-    return metrics["auc"]
+        if name in figures and figures[name].value is not None:
+            return figures[name]
+    return figures["auc"]
+
+
+def square(lines: int) -> tuple[Figure, Axes]:
+    """A figure whose axes are a square of fixed size above `lines` lines of legend: such figures are of equal size."""
+    below = 0.75 + _LEGEND_LINE * (lines + 1)
+    width, height = _LEFT + _SQUARE + 0.2, below + _SQUARE + 0.4
+    figure = Figure(figsize=(width, height))
+    # A frame without ink, so that cutting the margins cuts figures of one size alike.
+    figure.add_artist(Rectangle((0, 0), 1, 1, transform=figure.transFigure, fill=False, lw=0))
+    return figure, figure.add_axes((_LEFT / width, below / height, _SQUARE / width, _SQUARE / height))
+
+
+def _legend_below(figure: Figure, title: str) -> None:
+    figure.legend(title=title, loc="lower left", bbox_to_anchor=(0.02, 0.0), alignment="left", borderaxespad=0.2)
+
+
+def _lines(number: int) -> dict[str, Any]:
+    return {"ls": DASHES[(number // len(COLOURS)) % len(DASHES)]}
 
 
 @mpl.rc_context(STYLE)
-def roc(curves: Mapping[str, pd.DataFrame], judged: Mapping[str, Mapping[str, Any]], by: str) -> Picture:
-    """ROC curves of splits or centres in one figure, the frozen threshold marked on each.
+def roc(curves: Mapping[str, pd.DataFrame], judged: Mapping[str, Figures], by: str, lines: int = 0) -> Picture:
+    """ROC curves of splits, centres or models in one figure, the frozen threshold marked on each.
 
     Args:
         curves: name -> rows of roc.csv.
-        judged: name -> its metrics.
-        by: `split` or `centre`, for the title.
+        judged: name -> its figures.
+        by: `split`, `centre` or `model`, for the title.
+        lines: lines kept for the legend, where figures beside each other are to be of equal size.
     """
-    figure, axes = canvas(5.4, 5.4 + 0.26 * len(curves))
+    figure, axes = square(max(lines, len(curves)))
     axes.plot([0, 1], [0, 1], color="#999999", lw=1, ls=(0, (4, 4)))
-    spokens = []
-    for place, (name, rows) in enumerate(curves.items()):
-        metrics = judged[name]
-        label = f"{spoken(name)}: {figure_text(safer_auc(metrics))}"
-        style: Any = {"color": colour(name, place), "ls": DASHES[(place // len(COLOURS)) % len(DASHES)]}
-        axes.plot(1 - rows["specificity"].astype(float), rows["sensitivity"].astype(float), lw=2, label=label, **style)
-        if metrics["sensitivity"]["value"] is not None and metrics["specificity"]["value"] is not None:
-            point = (1 - metrics["specificity"]["value"], metrics["sensitivity"]["value"])
-            axes.plot(*point, "o", ms=8, mfc="white", mew=2, color=style["color"], zorder=5)
-        n, n_positive = metrics["n"]["value"], metrics["n_positive"]["value"]
-        spokens.append(
-            f"{spoken(name)} (n = {n}, {n_positive} with residual disease): AUC {figure_text(safer_auc(metrics))}"
-        )
+    sentences = []
+    for number, (name, rows) in enumerate(curves.items()):
+        figures = judged[name]
+        area = figure_text(safer_auc(figures))
+        style = {"color": colour(name, number), **_lines(number)}
+        false_positive, sensitivity = 1 - rows["specificity"].astype(float), rows["sensitivity"].astype(float)
+        axes.plot(false_positive, sensitivity, lw=2, label=f"{spoken(name)}: {area}", **style)
+        at = [figures[key].value for key in ("specificity", "sensitivity")]
+        if None not in at:
+            axes.plot(1 - at[0], at[1], "o", ms=8, mfc="white", mew=2, color=style["color"], zorder=5)
+        n, n_positive = figures["n"].value, figures["n_positive"].value
+        sentences.append(f"{spoken(name)} (n = {n}, {n_positive} with residual disease): AUC {area}")
     axes.set(
         xlabel="1 − specificity (ypN0 patients called positive)",
         ylabel="sensitivity (patients with residual disease found)",
         xlim=(-0.01, 1.01),
         ylim=(-0.01, 1.01),
-        aspect="equal",
         title=f"by {by}",
     )
-    figure.legend(title="AUC (95 % interval)", loc="outside lower center", alignment="left")
+    _legend_below(figure, "AUC (95 % interval)")
     title = f"ROC curves by {by}"
-    return picture(figure, title, f"{title}. {'; '.join(spokens)}. Circles mark the frozen threshold.")
+    return picture(figure, title, f"{title}. {'; '.join(sentences)}. Circles mark the frozen threshold.")
 
 
 @mpl.rc_context(STYLE)
-def calibration(name: str, rows: pd.DataFrame, scores: Floats, metrics: Mapping[str, Any]) -> Picture:
+def precision_recall(curves: Mapping[str, pd.DataFrame], judged: Mapping[str, Figures], lines: int = 0) -> Picture:
+    """Precision over sensitivity of every split, its prevalence as a thin line: what a call of no skill reaches.
+
+    Args:
+        curves: name -> rows of precision_recall.csv.
+        judged: name -> its figures.
+        lines: lines kept for the legend.
+    """
+    figure, axes = square(max(lines, len(curves)))
+    sentences = []
+    for number, (name, rows) in enumerate(curves.items()):
+        figures = judged[name]
+        share = figures["n_positive"].value / figures["n"].value
+        area = figure_text(figures["average_precision"])
+        shade = colour(name, number)
+        recall, precision = rows["sensitivity"].astype(float), rows["ppv"].astype(float)
+        axes.step(recall, precision, where="pre", lw=2, color=shade, label=f"{spoken(name)}: {area}", **_lines(number))
+        axes.axhline(share, color=shade, lw=1, ls=(0, (2, 3)))
+        at = [figures[key].value for key in ("sensitivity", "ppv")]
+        if None not in at:
+            axes.plot(*at, "o", ms=8, mfc="white", mew=2, color=shade, zorder=5)
+        sentences.append(f"{spoken(name)}: average precision {area}, prevalence {share:.2f}")
+    axes.set(
+        xlabel="sensitivity (patients with residual disease found)",
+        ylabel="positive predictive value",
+        xlim=(-0.01, 1.01),
+        ylim=(-0.01, 1.01),
+        title="precision and recall",
+    )
+    _legend_below(figure, "average precision (95 % interval)")
+    text = f"Precision-recall curves by split. {'; '.join(sentences)}."
+    return picture(
+        figure, "Precision-recall curves", f"{text} Dotted lines: prevalence. Circles: the frozen threshold."
+    )
+
+
+@mpl.rc_context(STYLE)
+def calibration(name: str, rows: pd.DataFrame, scores: Floats, figures: Figures) -> Picture:
     """Predicted against observed share, with the spread of scores below."""
     figure = Figure(figsize=(5.0, 5.4), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[5, 1])
@@ -135,20 +215,18 @@ def calibration(name: str, rows: pd.DataFrame, scores: Floats, metrics: Mapping[
         axes.plot(x, smooth["observed"].to_numpy(float), color=MODEL, lw=2, label="smoothed")
     mean, seen = bins["mean_score"].to_numpy(float), bins["observed"].to_numpy(float)
     reach = np.abs(np.vstack([seen - bins["ci_low"].to_numpy(float), bins["ci_high"].to_numpy(float) - seen]))
-    axes.errorbar(
-        mean, seen, yerr=reach, fmt="o", color="#333333", ms=4.5, lw=1, capsize=2, label="tenths of the patients"
-    )
+    groups = "tenths of the patients" if len(bins) == 10 else f"{len(bins)} groups of patients"
+    axes.errorbar(mean, seen, yerr=reach, fmt="o", color="#333333", ms=4.5, lw=1, capsize=2, label=groups)
     axes.set(ylabel="observed share with residual disease", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02), title=spoken(name))
     axes.legend(loc="upper left", frameon=True, framealpha=0.85, edgecolor="none")
     below.hist(scores, bins=np.linspace(0, 1, 41), color="#888888")
     below.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
     below.set(xlabel="predicted probability of residual disease", ylabel="patients")
     below.grid(visible=False)
-    slope, offset = figure_text(metrics["calibration_slope"]), figure_text(metrics["calibration_in_the_large"])
+    slope, offset = figure_text(figures["calibration_slope"]), figure_text(figures["calibration_in_the_large"])
     alt = f"Calibration, {spoken(name)}: slope {slope} (ideal 1), calibration in the large {offset} (ideal 0), "
-    return picture(
-        figure, f"Calibration, {spoken(name)}", alt + f"expected calibration error {figure_text(metrics['ece'], 3)}."
-    )
+    alt += f"expected calibration error {figure_text(figures['ece'], 3)}."
+    return picture(figure, f"Calibration, {spoken(name)}", alt)
 
 
 @mpl.rc_context(STYLE)
@@ -181,13 +259,13 @@ def useful_range(data: pd.DataFrame) -> str:
     if not edges.size:
         return "the model beats neither operating on all nor on none at any threshold"
     begin, end = max(zip(edges[::2], edges[1::2], strict=True), key=lambda run: run[1] - run[0])
-    low, high = (100 * float(data["threshold"].iloc[place]) for place in (begin, end - 1))
+    low, high = (100 * float(data["threshold"].iloc[row]) for row in (begin, end - 1))
     return f"the model beats operating on all and on none at thresholds from {low:.0f} % to {high:.0f} %"
 
 
 @mpl.rc_context(STYLE)
 def distribution(name: str, scores: Floats, labels: Floats, threshold: float | None) -> Picture:
-    """How scores spread in the two outcomes, mirrored, with the frozen threshold."""
+    """Spread of the scores in the two outcomes, mirrored, with the frozen threshold."""
     figure, axes = canvas(5.2, 4.2)
     low, high = (0.0, 1.0) if scores.min() >= 0 and scores.max() <= 1 else (float(scores.min()), float(scores.max()))
     edges = np.linspace(low, high if high > low else low + 1, 31)
@@ -218,17 +296,16 @@ def distribution(name: str, scores: Floats, labels: Floats, threshold: float | N
 
 
 @mpl.rc_context(STYLE)
-def forest(title: str, rows: Sequence[tuple[str, Mapping[str, Any], str]], axis: str, line: float) -> Picture:
-    """Estimates with intervals, one per row: (label, metric, text on the right); `line` is the reference."""
+def forest(title: str, rows: Sequence[tuple[str, Metric, str]], axis: str, line: float) -> Picture:
+    """Estimates with intervals, one per row: (label, figure, text on the right); `line` is the reference."""
     figure, axes = canvas(5.6, 1.2 + 0.34 * len(rows))
-    known = [row for row in rows if row[1].get("value") is not None]
-    for place, (_, metric, _) in enumerate(rows):
-        if metric.get("value") is None:
-            axes.text(line, place, "too few patients", va="center", ha="center", fontsize=9, color="#777777")
+    for height, (_, metric, _) in enumerate(rows):
+        if metric.value is None:
+            axes.text(line, height, "too few patients", va="center", ha="center", fontsize=9, color="#777777")
             continue
-        if metric.get("ci_low") is not None:
-            axes.plot([metric["ci_low"], metric["ci_high"]], [place, place], color=MODEL, lw=1.8)
-        axes.plot(metric["value"], place, "s", color=MODEL, ms=6)
+        if metric.limits is not None:
+            axes.plot(metric.limits, [height, height], color=MODEL, lw=1.8)
+        axes.plot(metric.value, height, "s", color=MODEL, ms=6)
     axes.axvline(line, color="#999999", lw=1, ls=(0, (4, 4)))
     axes.set_yticks(range(len(rows)), [label for label, *_ in rows])
     axes.set(xlabel=axis, ylim=(len(rows) - 0.4, -0.6), title=title)
@@ -237,6 +314,5 @@ def forest(title: str, rows: Sequence[tuple[str, Mapping[str, Any], str]], axis:
     right.set_yticks(range(len(rows)), [text for *_, text in rows])
     right.spines["right"].set_visible(False)
     right.tick_params(length=0)
-    return picture(
-        figure, title, f"{title}. " + "; ".join(f"{label}: {figure_text(metric)}" for label, metric, _ in known) + "."
-    )
+    listed = "; ".join(f"{label}: {figure_text(metric)}" for label, metric, _ in rows if metric.value is not None)
+    return picture(figure, title, f"{title}. {listed}.")

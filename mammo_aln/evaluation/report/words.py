@@ -1,111 +1,165 @@
-"""Sentences of the report: the headline, the methods paragraph and the model card."""
+"""Sentences of the report: the headline, the head of the page, the methods paragraph and the model card."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from mammo_aln import __version__
+from mammo_aln.evaluation.judge import Judgement
+from mammo_aln.evaluation.metric import Figures, Metric
+from mammo_aln.evaluation.people import People
 from mammo_aln.evaluation.report.plots import figure_text, safer_auc, spoken
 from mammo_aln.evaluation.samples import LEARNT_FROM
 
+INPUTS = {"primary": "the main crop", "auxiliary": "further crops", "clinical": "clinical features"}
 
-def tested(metrics: Mapping[str, Any]) -> dict[str, Any]:
+
+def plain(value: object) -> str:
+    """A setting or parameter as people write it: lists joined, numbers rounded, ranges as `from to`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value in ("", [], {}):
+        return "none"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        if set(value) == {"min", "max"}:
+            return f"{plain(value['min'])} to {plain(value['max'])}"
+        return ", ".join(f"{str(key).replace('_', ' ')} {plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(item) for item in value)
+    return str(value)
+
+
+def about(facts: Mapping[str, Any], trained: str) -> list[tuple[str, str]]:
+    """Head of the page: run, day of its training, cohort, model and crop, as far as the files state them."""
+    settings = facts.get("settings") or {}
+    model, crop = settings.get("model") or {}, settings.get("crop") or {}
+    stated = {
+        "run": facts.get("run_id"),
+        "trained": trained,
+        "cohort": facts.get("cohort"),
+        "model": model.get("backbone"),
+        "reads": ", ".join(INPUTS.get(name, name) for name in sorted(model.get("inputs") or [], key=_input_order)),
+        "crop": f"{crop['strategy']}, {crop.get('size_px', '?')} px" if crop.get("strategy") else "",
+    }
+    return [(name, str(value)) for name, value in stated.items() if value]
+
+
+def _input_order(name: str) -> int:
+    return [*INPUTS, name].index(name)
+
+
+def tested(judgement: Judgement) -> dict[str, Figures]:
     """Splits that the run did not learn from, or all where there is no such."""
-    return {name: found for name, found in metrics["splits"].items() if name not in LEARNT_FROM} or metrics["splits"]
+    return {name: figures for name, figures in judgement.splits.items() if name not in LEARNT_FROM} or judgement.splits
 
 
-def headline(metrics: Mapping[str, Any]) -> list[str]:
+def counted(figures: Figures) -> str:
+    """`40 patients`, or `12 axillae of 11 patients` where a patient has both sides."""
+    n = figures["n"].value
+    return f"{n} axillae of {figures['n_patients'].value} patients" if "n_patients" in figures else f"{n} patients"
+
+
+def headline(judgement: Judgement) -> list[str]:
     """The answer, in a sentence per tested split."""
     sentences = []
-    for name, found in tested(metrics).items():
-        n, n_positive = found["n"]["value"], found["n_positive"]["value"]
-        text = f"{spoken(name)}: {n} patients, {n_positive} with residual disease"
-        area = safer_auc(found)
-        if area["value"] is None:
-            sentences.append(f"{text}; the AUC is unknown ({area['reason']}).")
+    for name, figures in tested(judgement).items():
+        text = f"{spoken(name)}: {counted(figures)}, {figures['n_positive'].value} with residual disease"
+        area = safer_auc(figures)
+        if area.value is None:
+            sentences.append(f"{text}; the AUC is unknown ({area.reason}).")
             continue
         text += f"; AUC {figure_text(area)}"
-        if found["sensitivity"]["value"] is not None and found["specificity"]["value"] is not None:
-            both = (figure_text(found[key]) for key in ("sensitivity", "specificity"))
+        if figures["sensitivity"].value is not None and figures["specificity"].value is not None:
+            both = (figure_text(figures[key]) for key in ("sensitivity", "specificity"))
             text += "; at the frozen threshold sensitivity {}, specificity {}".format(*both)
         sentences.append(text + ".")
     return sentences
 
 
 def openings(facts: Mapping[str, Any]) -> list[str]:
-    """How often each labelled test split had been looked at, by whom, and whether that was declared beforehand."""
+    """Openings of each labelled test split: how many, by which runs, and whether they were declared beforehand."""
     sentences = []
-    for name, told in (facts.get("splits") or {}).items():
-        count = told.get("opened")
+    for name, opening in (facts.get("splits") or {}).items():
+        count = opening.get("opened")
         if count is None:
             continue
         text = f"The labelled split {spoken(name)} has been opened {count} time{'s' if count != 1 else ''}"
-        before = told.get("runs_before")
+        before = opening.get("runs_before")
         if before is not None:
             others = {0: "no other run had opened it before", 1: "1 other run had opened it before"}
-            text += f", this one on {told['time'][:10]} included; "
+            text += f", this one on {opening['time'][:10]} included; "
             text += others.get(before, f"{before} other runs had opened it before")
-            own = told["by_this_run"]
+            own = opening["by_this_run"]
             text += f", this run {'never' if own == 1 else 'once' if own == 2 else f'{own - 1} times'}"
-            text += (
-                f". It was declared beforehand, on {told['plan_time'][:10]}: {told['plan_what']} (plan {told['plan']})"
-                if told["declared"]
-                else ". It belongs to no plan declared beforehand"
-            )
-            if told["contents"] > 1:
-                text += f". The cohort's tables were in {told['contents']} different states at these openings"
+            if opening["declared"]:
+                plan = f"{opening['plan_what']} (plan {opening['plan']})"
+                text += f". It was declared beforehand, on {opening['plan_time'][:10]}: {plan}"
+            else:
+                text += ". It belongs to no plan declared beforehand"
+            if opening["contents"] > 1:
+                text += f". The cohort's tables were in {opening['contents']} different states at these openings"
         sentences.append(text + ".")
     return sentences
 
 
-def methods(facts: Mapping[str, Any], metrics: Mapping[str, Any], resamples: int, version: str) -> str:
+def methods(
+    facts: Mapping[str, Any], judgement: Judgement, heterogeneity: Metric, people: People | None, resamples: int
+) -> str:
     """A paragraph for a paper's statistics section, of what was done here and nothing else."""
-    splits = metrics["splits"]
+    splits = judgement.splits
     sizes = ", ".join(
-        f"{spoken(name)} (n = {m['n']['value']}, {m['n_positive']['value']} positive)" for name, m in splits.items()
+        f"{spoken(name)} (n = {figures['n'].value}, {figures['n_positive'].value} positive)"
+        for name, figures in splits.items()
     )
-    parts = [
+    sentences = [
         "The unit of analysis was the patient (each treated axilla); the positive class was residual nodal disease "
         f"after neoadjuvant therapy (ypN+). Patients with a known outcome: {sizes}.",
         "Discrimination was measured by the area under the ROC curve (AUC) with DeLong's variance and 95 % limits on "
         f"the logit scale, and by a stratified percentile bootstrap ({resamples} resamples).",
     ]
-    if any("auc_clustered" in found for found in splits.values()):
-        parts.append("Where a patient had several rows, patients were taken as clusters (Obuchowski's variance).")
-    threshold = next(iter(splits.values()))["threshold"]
-    if threshold["value"] is not None:
-        where = f" on the {spoken(threshold['split'])} split" if threshold.get("split") else ""
-        parts.append(
-            f"The threshold ({threshold['value']:.4g}, rule {threshold['rule']}) was fixed{where} before any test "
+    if any("auc_clustered" in figures for figures in splits.values()):
+        sentences.append("Where a patient had several rows, patients were taken as clusters (Obuchowski's variance).")
+    threshold = judgement.threshold
+    if threshold.value is not None:
+        where = _on_split(threshold.details)
+        sentences.append(
+            f"The threshold ({threshold.value:.4g}, rule {threshold.details['rule']}) was fixed{where} before any test "
             "outcome was seen; proportions carry Wilson's 95 % limits."
         )
     fitted = facts.get("calibration") or {}
     if fitted.get("method") not in (None, "none"):
-        where = f" on the {spoken(fitted['split'])} split" if fitted.get("split") else ""
-        parts.append(f"Probabilities were calibrated by {fitted['method']} scaling fitted{where} and then left alone.")
-    if any(found["brier"]["value"] is not None for found in splits.values()):
-        parts.append(
+        how = f"{fitted['method']} scaling fitted{_on_split(fitted)}"
+        sentences.append(f"Probabilities were calibrated by {how} and then left alone.")
+    if any(figures["brier"].value is not None for figures in splits.values()):
+        sentences.append(
             "Calibration was described by slope and intercept of a logistic fit on the logit of the score, calibration "
             "in the large, Brier score (raw and scaled), expected calibration error (10 bins of equal width), the "
             "integrated calibration index (lowess) and the Hosmer-Lemeshow test (10 groups); usefulness by "
             "decision curves."
         )
-    if any(gap["difference"] is not None for gap in metrics["auc_gap"]):
-        parts.append(
+    if any(gap.delong is not None for gap in judgement.gaps):
+        sentences.append(
             "The fall of the AUC from training to each other split was tested by unpaired DeLong (Student's t, Welch's "
             f"degrees of freedom) and by a bootstrap ({resamples} resamples per split)."
         )
-    if metrics.get("subgroups"):
-        parts.append(
+    if people and people.subgroups:
+        sentences.append(
             "Subgroup AUCs were compared by an interaction test on the logit scale; continuous features were cut at "
             "their median."
         )
-    if metrics["heterogeneity"]["value"] is not None:
-        parts.append("Heterogeneity between centres was judged by Cochran's Q and I2 of logit AUCs.")
-    return " ".join([*parts, f"Computed with mammo_aln {version}."])
+    if heterogeneity.value is not None:
+        sentences.append("Heterogeneity between centres was judged by Cochran's Q and I2 of logit AUCs.")
+    return " ".join([*sentences, f"Computed with mammo_aln {__version__}."])
 
 
-def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _on_split(stated: Mapping[str, Any]) -> str:
+    return f" on the {spoken(stated['split'])} split" if stated.get("split") else ""
+
+
+def model_card(facts: Mapping[str, Any], judgement: Judgement) -> list[tuple[str, str]]:
     """Lines of the model card: what the run's files say, what was measured, and what only the author can add."""
     card, settings = dict(facts.get("model_card") or {}), facts.get("settings") or {}
     model = settings.get("model") or {}
@@ -118,7 +172,7 @@ def model_card(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tup
         ("Intended use", str(card.pop("intended_use", "author"))),
         ("Inputs", ", ".join(model["inputs"]) if model.get("inputs") else "not recorded"),
         ("Network", str(model.get("backbone", "not recorded"))),
-        ("Measured", " ".join(headline(metrics))),
+        ("Measured", " ".join(headline(judgement))),
         ("Not for", str(card.pop("not_for", "decisions on its own; patients unlike those of the centres above"))),
     ]
-    return lines + [(str(key).replace("_", " ").capitalize(), str(value)) for key, value in card.items()]
+    return lines + [(str(key).replace("_", " ").capitalize(), plain(value)) for key, value in card.items()]

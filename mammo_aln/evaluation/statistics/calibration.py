@@ -113,16 +113,6 @@ def in_the_large(scores: ArrayLike, labels: ArrayLike) -> Interval:
     return _wald(float(beta[0]), float(covariance[0, 0]), "Wald, logistic fit with the logit as offset")
 
 
-def departure_p(found: Interval, ideal: float) -> float:
-    """Two-sided Wald p-value that a slope (ideal 1) or intercept (ideal 0) is the ideal one."""
-    return float(2 * stats.norm.sf(abs((found.value - ideal) / found.se)))
-
-
-def observed_expected(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Observed over expected number of positives (ideal 1; above 1 = risk underestimated on average)."""
-    return float(np.sum(np.asarray(labels, dtype=float)) / np.sum(np.asarray(scores, dtype=float)))
-
-
 def quantile_type7(values: Floats, shares: Floats) -> Floats:
     """R's default quantile with R's rounding, so that a score that is itself a quantile falls into R's group."""
     ordered = np.sort(values)

@@ -95,14 +95,6 @@ def delong_variance(scores: ArrayLike, labels: ArrayLike) -> float:
     return auc_variance(scores, labels)
 
 
-def delong_covariance(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
-    """AUCs (k,) and their covariance matrix (k, k) for k scores of the same patients, `scores` of shape (k, n)."""
-    rows = [placements(*checked(row, labels)) for row in np.atleast_2d(np.asarray(scores, dtype=np.float64))]
-    v10, v01 = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
-    covariance = np.atleast_2d(np.cov(v10)) / v10.shape[1] + np.atleast_2d(np.cov(v01)) / v01.shape[1]
-    return v10.mean(axis=1), covariance
-
-
 def clustered_variance(scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> float:
     """Variance of the AUC where rows of one patient depend on each other (Obuchowski 1997, Biometrics 53:567).
 
@@ -211,33 +203,19 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     return float((found / positive.sum() * np.cumsum(found) / called).sum())
 
 
-def partial_auc(
-    scores: ArrayLike, labels: ArrayLike, *, limit: float, focus: Literal["specificity", "sensitivity"] = "specificity"
-) -> tuple[float, float]:
-    """Area where `focus` lies between `limit` and 1, raw and after McClish's correction (0.5 = chance, 1 = perfect)."""
+def partial_auc(scores: ArrayLike, labels: ArrayLike, *, specificity: float) -> tuple[float, float]:
+    """Area from a specificity to 1, raw and after McClish's correction (0.5 = chance, 1 = perfect)."""
     points = roc_points(scores, labels)
-    curves = {"specificity": points.sensitivity, "sensitivity": points.specificity}
-    axes = {"specificity": 1.0 - points.specificity, "sensitivity": 1.0 - points.sensitivity}
-    x, y = axes[focus], curves[focus]
+    x, y = 1.0 - points.specificity, points.sensitivity
     order = np.lexsort((y, x))
     x, y = x[order], y[order]
-    width = 1.0 - limit
+    width = 1.0 - specificity
     inside = x < width
     below, above = np.flatnonzero(inside)[-1], np.flatnonzero(~inside)[0]
     edge = y[below] + (y[above] - y[below]) * (width - x[below]) / (x[above] - x[below])
     area = float(np.trapezoid(np.append(y[inside], edge), np.append(x[inside], width)))
     chance = width * width / 2.0
     return area, 0.5 * (1.0 + (area - chance) / (width - chance))
-
-
-def best_points(
-    scores: ArrayLike, labels: ArrayLike, rule: Literal["youden", "closest_topleft"] = "youden"
-) -> RocPoints:
-    """All operating points that share the best value of a rule, thresholds ascending (pROC's `coords(r, "best")`)."""
-    points = roc_points(scores, labels)
-    gain = _gain(points, rule)
-    best = gain >= gain.max() - SLACK
-    return RocPoints(points.threshold[best], points.sensitivity[best], points.specificity[best])
 
 
 def _gain(points: RocPoints, rule: str) -> Floats:

@@ -68,11 +68,6 @@ class Logistic:
         return -2.0 * self.loglik + 2.0 * self.beta.size
 
     @property
-    def bic(self) -> float:
-        """Schwarz's criterion."""
-        return -2.0 * self.loglik + math.log(self.n) * self.beta.size
-
-    @property
     def deviance(self) -> float:
         """-2 log-likelihood."""
         return -2.0 * self.loglik

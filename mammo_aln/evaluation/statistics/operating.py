@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +12,6 @@ from scipy import stats
 from mammo_aln.evaluation.statistics.discrimination import Interval
 
 PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
-FURTHER_PROPORTIONS = (
-    "prevalence",
-    "called_positive",
-    "called_negative",
-    "false_positive_share",
-    "false_negative_share",
-    "wrong_among_called_positive",
-    "wrong_among_called_negative",
-)
 
 
 @dataclass(frozen=True)
@@ -34,16 +24,9 @@ class Counts:
     tn: int
 
     def proportion(self, name: str) -> tuple[int, int]:
-        """Numerator and denominator of one of `PROPORTIONS` or `FURTHER_PROPORTIONS`."""
+        """Numerator and denominator of one of `PROPORTIONS`."""
         n = self.tp + self.fp + self.fn + self.tn
         return {
-            "prevalence": (self.tp + self.fn, n),
-            "called_positive": (self.tp + self.fp, n),
-            "called_negative": (self.fn + self.tn, n),
-            "false_positive_share": (self.fp, self.fp + self.tn),
-            "false_negative_share": (self.fn, self.tp + self.fn),
-            "wrong_among_called_positive": (self.fp, self.tp + self.fp),
-            "wrong_among_called_negative": (self.fn, self.fn + self.tn),
             "sensitivity": (self.tp, self.tp + self.fn),
             "specificity": (self.tn, self.tn + self.fp),
             "ppv": (self.tp, self.tp + self.fp),
@@ -105,13 +88,6 @@ def summary_numbers(table: Counts) -> dict[str, float]:
         "lr_negative": ratio(1 - sensitivity if fn else 0.0, specificity),
         "diagnostic_odds_ratio": ratio(tp * tn, fp * fn),
     }
-
-
-def youden_index(table: Counts, interval: Callable[[int, int], tuple[float, float]] = wilson) -> Interval:
-    """Youden's J with limits from those of sensitivity and specificity (as epiR; wider than 95 % by construction)."""
-    (a, m), (b, n) = table.proportion("sensitivity"), table.proportion("specificity")
-    (low1, high1), (low2, high2) = interval(a, m), interval(b, n)
-    return Interval(ratio(a, m) + ratio(b, n) - 1, low1 + low2 - 1, high1 + high2 - 1, "sum of two intervals")
 
 
 def ratio_intervals(table: Counts, level: float = 0.95) -> dict[str, Interval]:

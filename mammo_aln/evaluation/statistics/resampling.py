@@ -166,22 +166,3 @@ def exact_bootstrap_sd(scores: ArrayLike, labels: ArrayLike) -> float:
         np.bincount(group[positive], minlength=size).astype(float) @ np.bincount(group[~positive], minlength=size)
     )
     return math.sqrt(_exact_variance(v10 * n, v01 * m, total - 0.25 * ties, total))
-
-
-def exact_bootstrap_sd_difference(first: ArrayLike, second: ArrayLike, labels: ArrayLike) -> float:
-    """The same for the difference of two AUCs of the same patients; O(m n) time, one block of rows in memory."""
-    a, positive = checked(first, labels)
-    b, _ = checked(second, labels)
-    m, n = int(positive.sum()), int((~positive).sum())
-    rows, columns, squares = np.zeros(m), np.zeros(n), 0.0
-    step = max(1, 4 * BLOCK_CELLS // n)
-    for begin in range(0, m, step):
-        part = slice(begin, begin + step)
-        kernel = 0.5 * (
-            np.sign(a[positive][part, None] - a[~positive][None])
-            - np.sign(b[positive][part, None] - b[~positive][None])
-        )
-        rows[part] = kernel.sum(axis=1)
-        columns += kernel.sum(axis=0)
-        squares += float((kernel * kernel).sum())
-    return math.sqrt(_exact_variance(rows, columns, squares, float(rows.sum())))

@@ -23,7 +23,7 @@ from mammo_aln.evaluation.statistics.discrimination import (
     variance_of_components,
 )
 from mammo_aln.evaluation.statistics.operating import ratio
-from mammo_aln.evaluation.statistics.resampling import bootstrap_auc_joint
+from mammo_aln.evaluation.statistics.resampling import bootstrap_auc_joint, percentile_interval
 
 Z = float(stats.norm.ppf(0.975))
 
@@ -124,18 +124,27 @@ def unpaired_bootstrap(
     labels2: ArrayLike,
     *,
     resamples: int = 2000,
-    seed: int = 0,
+    seeds: tuple[int, int] = (0, 1),
     clusters1: ArrayLike | None = None,
     clusters2: ArrayLike | None = None,
 ) -> Test:
-    """Stratified bootstrap test of AUC(1) - AUC(2) of different patients, independent resamples (of whole patients)."""
-    seeds = np.random.SeedSequence(seed).generate_state(2)
-    parts = ((scores1, labels1, clusters1), (scores2, labels2, clusters2))
+    """Stratified bootstrap test of AUC(1) - AUC(2) of different patients, independent resamples (of whole patients).
+
+    The rule is pROC's, as for `paired_bootstrap`; each sample has its own seed, so that it is drawn alike beside any
+    other.
+    """
     first, second = (
-        bootstrap_auc_joint(scores, labels, resamples=resamples, seed=int(one), clusters=clusters)[0]
-        for (scores, labels, clusters), one in zip(parts, seeds, strict=True)
+        bootstrap_auc_joint(scores, labels, resamples=resamples, seed=seed, clusters=clusters)[0]
+        for scores, labels, clusters, seed in (
+            (scores1, labels1, clusters1, seeds[0]),
+            (scores2, labels2, clusters2, seeds[1]),
+        )
     )
-    return _bootstrap_test(auc(scores1, labels1) - auc(scores2, labels2), first - second)
+    difference, drawn = auc(scores1, labels1) - auc(scores2, labels2), first - second
+    sd = float(drawn.std(ddof=1))
+    d = _statistic(difference, sd)
+    low, high = percentile_interval(drawn)
+    return Test(difference, low, high, d, float(2 * stats.norm.sf(abs(d))), sd)
 
 
 @dataclass(frozen=True)
@@ -187,13 +196,6 @@ def integrated_discrimination(first: ArrayLike, second: ArrayLike, labels: Array
     change = b - a
     value = float(change[positive].mean() - change[~positive].mean())
     return _test(value, math.sqrt(sum(float(change[g].var(ddof=1)) / int(g.sum()) for g in (positive, ~positive))))
-
-
-def mean_changes(first: ArrayLike, second: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
-    """The two parts of the IDI: how far the mean score rises among events, and falls among non-events."""
-    a, positive = checked(first, labels)
-    b, _ = checked(second, labels)
-    return float((b - a)[positive].mean()), float((a - b)[~positive].mean())
 
 
 @dataclass(frozen=True)

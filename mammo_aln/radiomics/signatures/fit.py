@@ -29,6 +29,7 @@ from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import environment, read_state, write_state
 from mammo_aln.runs.seal import labelled_rows, record_opening, require_writable
 from mammo_aln.settings import FitConfig
+from mammo_aln.training.baseline import cohort_table
 from mammo_aln.training.data.units import cohort_flow
 
 CROSS_VALIDATED = "cv"
@@ -206,7 +207,7 @@ def fit_signatures(
             facts = replace(_facts(inputs, name, settings, run_id, split), splits=opened)
             predicted = _to_predict(inputs, name, split)
             written.append(write_signature(out / name, signature, predicted, facts, seed=seed, workers=workers))
-        write_analysis(out, written, inputs.cohort.patients, settings, seed=seed_of(seed, 3))
+        write_analysis(out, written, cohort_table(inputs.cohort), settings, seed=seed_of(seed, 3))
         write_state(out, "completed")
     return out
 

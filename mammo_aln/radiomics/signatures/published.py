@@ -15,8 +15,9 @@ from scipy.special import logit
 from sklearn.pipeline import Pipeline
 
 from mammo_aln import __version__
-from mammo_aln.evaluation.compare import comparison_table
+from mammo_aln.evaluation.cohorts import CohortTable
 from mammo_aln.evaluation.evaluate import evaluate_files
+from mammo_aln.evaluation.pairs import comparison_table
 from mammo_aln.evaluation.report.page import PAGES
 from mammo_aln.evaluation.report.pairwise import auc_table, compare_all, together
 from mammo_aln.evaluation.report.plots import Picture, figure_text, spoken
@@ -61,14 +62,14 @@ class JointModel:
 
 
 def write_analysis(
-    out: Path, signatures: Sequence[Written], patients: pd.DataFrame, settings: FitConfig, *, seed: int
+    out: Path, signatures: Sequence[Written], cohort: CohortTable, settings: FitConfig, *, seed: int
 ) -> None:
     """Write OUT/evaluation (a report per signature, comparisons, one page) and OUT/figures.
 
     Args:
         out: folder of the fit.
         signatures: as written.
-        patients: the cohort's patients, for subgroups and baseline tables.
+        cohort: tables of the patients, for subgroups and baseline tables.
         settings: of the fit.
         seed: of the resampling.
     """
@@ -76,13 +77,13 @@ def write_analysis(
     files = {written.signature.name: written.folder / "predictions.csv" for written in signatures}
     metrics: dict[str, dict[str, Any]] = {}
     for name, path in track(files.items(), total=len(files), what="evaluation", unit="signature"):
-        evaluate_files([path], folder / name, cohort_patients=patients, resamples=resamples, seed=seed)
+        evaluate_files([path], folder / name, cohorts=[cohort], resamples=resamples, seed=seed)
         metrics[name] = json.loads((folder / name / "metrics.json").read_text(encoding="utf-8"))
-    entries = compare_all(files, resamples=resamples)
+    pairs = compare_all(files, resamples=resamples)
     write_json(folder / "metrics.json", {"schema_version": 1, "signatures": metrics})
-    write_json(folder / "comparisons.json", entries)
-    if entries:
-        write_csv(folder / "comparisons.csv", comparison_table(entries))
+    write_json(folder / "comparisons.json", [pair.to_json() for pair in pairs])
+    if pairs:
+        write_csv(folder / "comparisons.csv", comparison_table(pairs))
     joint = _joint_model({written.signature.name: written.signature for written in signatures})
     odds = {
         written.signature.name: written.tables["odds_ratios"]
@@ -113,7 +114,7 @@ def write_analysis(
         aucs=auc_table(metrics),
         facts={written.signature.name: written.facts for written in signatures},
         stability={written.signature.name: _stability(written.facts) for written in signatures},
-        entries=entries,
+        pairs=pairs,
         gaps=[(name, gap) for name, of_signature in metrics.items() for gap in of_signature["auc_gap"]],
         figures={"curves": curves, "signatures": drawn},
         odds={name: _odds_for_page(table) for name, table in odds.items()},

@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from mammo_aln.evaluation.statistics.agreement import icc_agreement
-from mammo_aln.evaluation.statistics.ranks import adjusted, rank_sum_tests, spearman_matrix
+from mammo_aln.evaluation.statistics.ranks import benjamini_hochberg, rank_sum_tests, spearman_matrix
 from mammo_aln.radiomics.signatures.combat import ComBat
 from mammo_aln.radiomics.signatures.lasso import cross_validate, default_ladder, largest_penalty, lasso_path
 from mammo_aln.settings import FitConfig
@@ -164,7 +164,7 @@ class RankTestFilter(ColumnFilter):
         p = rank_sum_tests(table.to_numpy(float), labels)[1]
         p = np.where(np.isnan(p), 1.0, p)
         self.p_values_ = pd.Series(p, index=table.columns)
-        tested = adjusted(p, "BH") if self.fdr else p
+        tested = benjamini_hochberg(p) if self.fdr else p
         return self._keep(table, tested < self.alpha, int(np.argmin(p)))
 
 
