@@ -14,7 +14,7 @@ import mammo_aln
 
 PACKAGE = Path(mammo_aln.__file__).parent
 SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
-MOST_LINES = 31_900
+MOST_LINES = 32_220
 MOST_FILES = 20
 MOST_BARE_DICTS = 165
 MOST_VAGUE_NAMES = 246

@@ -28,18 +28,16 @@ A_LADDER = 3  # files from which on each is set against the one before it, too
 
 
 def compare_files(
-    reference: Path, others: Sequence[Path], out: Path, *, cutoffs: Sequence[float] = CUTOFFS, resamples: int = 2000
+    reference: Path, others: Sequence[Path], out: Path, *, resamples: int = 2000, ladder: bool | None = None
 ) -> Path:
     """Compare models on the same patients: `comparisons.json`, its table, `figures/` and `comparisons.html`.
-
-    Three files or more are a ladder: `ladder.csv` sets each against the one before it.
 
     Args:
         reference: predictions that the others are measured against.
         others: one or more predictions of the same patients; a human reader's scores are one more such file.
         out: folder to write to.
-        cutoffs: risk cut-offs of the categorical NRI.
         resamples: bootstrap resamples of each model's own AUC.
+        ladder: set each file against the one before it, too (`ladder.csv`); by default, of three files or more.
 
     Returns:
         Path of the page. Holm's correction runs over the models compared with the reference in one split.
@@ -58,7 +56,7 @@ def compare_files(
         if not set(splits[first]) & set(splits[name]):
             raise InputError(f"{first} and {name} share no split ({splits[first]} against {splits[name]})")
     thresholds = {name: frozen_threshold(model) for name, model in models.items()}
-    pairs = compare_models(models, [(first, name) for name in rest], thresholds, cutoffs=cutoffs, resamples=resamples)
+    pairs = compare_models(models, [(first, name) for name in rest], thresholds, resamples=resamples)
     samples = {name: split_samples(model) for name, model in models.items()}
     judged = {
         name: {
@@ -72,9 +70,8 @@ def compare_files(
         for name, found in judged.items()
     }
     tables = {"comparisons": comparison_table(pairs)}
-    ladder = ladder_table(models, areas) if len(models) >= A_LADDER else None
-    if ladder is not None:
-        tables["ladder"] = ladder
+    if len(models) >= A_LADDER if ladder is None else ladder:
+        tables["ladder"] = ladder_table(models, areas)
     pictures = [_forest(pairs), *overlays(samples, judged)]
     page = PAGES.get_template("compare.html.j2").render(
         version=__version__,
@@ -86,8 +83,8 @@ def compare_files(
         text=figure_text,
         change=change_text,
         spoken=spoken,
-        cutoffs=cutoffs,
-        ladder=[] if ladder is None else ladder.to_dict("records"),
+        cutoffs=CUTOFFS,
+        ladder=tables["ladder"].to_dict("records") if "ladder" in tables else [],
         downloads={f"{name}.csv": csv_link(table) for name, table in tables.items()},
     )
     out = Path(out)

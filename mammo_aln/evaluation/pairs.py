@@ -122,9 +122,7 @@ def _reclassified(first: Floats, second: Floats, labels: Floats, cutoffs: Sequen
     return _of_test(change.total, "categorical", **among, cutoffs=list(cutoffs))
 
 
-def compare_pair(
-    rows: pd.DataFrame, thresholds: tuple[Metric, Metric], cutoffs: Sequence[float], resamples: int
-) -> Figures:
+def compare_pair(rows: pd.DataFrame, thresholds: tuple[Metric, Metric], resamples: int) -> Figures:
     """Every comparison of two score columns, other minus reference; the bootstrap draws patients, not rows."""
     first: Floats = rows["score_reference"].to_numpy(float)
     second: Floats = rows["score_other"].to_numpy(float)
@@ -147,7 +145,7 @@ def compare_pair(
         figures |= dict.fromkeys(RECLASSIFICATION, unknown(NO_PROBABILITIES))
     else:
         figures["nri_continuous"] = _reclassified(first, second, labels)
-        figures["nri_categorical"] = _reclassified(first, second, labels, cutoffs)
+        figures["nri_categorical"] = _reclassified(first, second, labels, CUTOFFS)
         figures["idi"] = _of_test(tests.integrated_discrimination(first, second, labels), "Pencina 2008")
     figures["mcnemar_p"] = _mcnemar(first, second, labels, thresholds)
     return figures | _agreement(first, second, thresholds)
@@ -199,7 +197,6 @@ def compare_models(
     pairs: Sequence[tuple[str, str]],
     thresholds: Mapping[str, Metric],
     *,
-    cutoffs: Sequence[float] = CUTOFFS,
     resamples: int = 2000,
 ) -> list[Pair]:
     """Compare pairs of models, (reference, other), in every split they share; p-values by Holm over each split."""
@@ -208,7 +205,7 @@ def compare_models(
         for split in models[first].splits():
             if split in models[second].splits():
                 rows = paired_rows(models[first], models[second], split, (first, second))
-                figures = compare_pair(rows, (thresholds[first], thresholds[second]), cutoffs, resamples)
+                figures = compare_pair(rows, (thresholds[first], thresholds[second]), resamples)
                 compared.append(Pair(first, second, split, len(rows), figures))
     return with_holm(compared)
 

@@ -84,7 +84,11 @@ def write_mri_phantom(
     strength = 0.0 if shuffle_labels else 1.0
     table = _plan(center_sizes(patients, centers, external_patients), seed, strength)
     shown = table[["patient_id", "center", "center_index", "non_response", "handedness"]]
-    scanned = [Patient(*row, seed=(seed, 1, number)) for number, row in enumerate(shown.itertuples(index=False))]
+    factors = shown.itertuples(index=False, name=None)
+    scanned = [
+        Patient(patient_id, center, center_index, non_response, handedness, (seed, 1, number))
+        for number, (patient_id, center, center_index, non_response, handedness) in enumerate(factors)
+    ]
     with folder_whole(Path(out)) as folder:
         written = results_of(partial(_write_patient, folder=folder), scanned, workers)
         rows = sorted(track(written, total=patients, what="MRI phantom", unit="patient"), key=itemgetter(0))
@@ -96,7 +100,7 @@ def write_mri_phantom(
 def _plan(sizes: list[int], seed: int, strength: float) -> pd.DataFrame:
     rng = np.random.default_rng([seed, 0])
     table = enrol(sizes)
-    table = table.join(mri_truth.draw_factors(table["center"], rng).drop(columns="center"))
+    table = table.join(mri_truth.draw_factors(table["center"].tolist(), rng).drop(columns="center"))
     table["probability"] = mri_truth.probability(table, strength)
     external = table["external"].to_numpy(bool)
     table["aln_status"] = draw_labels(table["probability"].to_numpy(float), external, rng)

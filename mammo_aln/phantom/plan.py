@@ -63,7 +63,7 @@ def plan_patients(sizes: list[int], seed: int, truth: Truth, internal_test: bool
     """
     rng = np.random.default_rng([seed, 0])
     table = enrol(sizes)
-    table = table.join(draw_factors(table["center"], rng).drop(columns="center"))
+    table = table.join(draw_factors(table["center"].tolist(), rng).drop(columns="center"))
     table["intercept"] = np.array(CENTER_INTERCEPTS)[table["center_index"] % len(CENTER_INTERCEPTS)]
     table["probability"] = truth.probability(table, table["intercept"].to_numpy(float))
     table["side"] = np.where(rng.random(len(table)) < 0.5, "L", "R")

@@ -238,7 +238,7 @@ def open_tests(plan: Plan, complete: Sequence[Configuration], chosen: Configurat
             predict_cohort(model, plan.cohort, path, store=plan.store, plan=plan.declared)
         files.append(path)
     if len(files) > 1:
-        page = compare_files(files[0], files[1:], folder, resamples=resamples)
+        page = compare_files(files[0], files[1:], folder, resamples=resamples, ladder=by_step or None)
     else:
         cohort: Cohort = read_cohort(plan.cohort, need=("patients",))
         page = evaluate_files(files, folder, run=None, cohorts=[cohort_table(cohort)], resamples=resamples, seed=0)
