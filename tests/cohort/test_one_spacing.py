@@ -83,6 +83,7 @@ def test_the_table_speaks_of_read_images_alone(cohort: Path) -> None:
     assert used.set_index("patient_id").loc["b", "pixel spacing, mm"] == 0.08
     assert set(used["polarity"]) == {"MONOCHROME2"}
     assert acquisition_of(read, []).empty
+    assert source_images(read, Settings().crop, ("clinical",)) == []
 
 
 def test_a_stated_spacing_wins_everywhere(cohort: Path) -> None:

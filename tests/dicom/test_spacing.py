@@ -124,6 +124,7 @@ def test_functional_groups_are_asked(tmp_path: Path, group: str, read: Callable[
         tmp_path / "a.dcm",
         breast(),
         ImagerPixelSpacing=None,
+        NumberOfFrames=1,
         XRay3DAcquisitionSequence=[acquisition],
         **{group: [item(PixelMeasuresSequence=[measures])]},
     )
