@@ -1,0 +1,6 @@
+"""What the computer has and allows: cores, memory, worker processes, signals, SLURM.
+
+>>> from mammo_aln.machine.cores import usable_cores
+>>> usable_cores() >= 1
+True
+"""

@@ -1,4 +1,9 @@
-"""Every setting, with its unit in its name; jsonargparse reads them from YAML files and the command line."""
+"""Every setting, with its unit in its name; jsonargparse reads them from YAML files and the command line.
+
+>>> from mammo_aln.settings import CropConfig, Settings
+>>> Settings(crop=CropConfig(strategy="lesion_margin")).crop.size_px
+256
+"""
 
 from mammo_aln.settings.cluster import ClusterConfig
 from mammo_aln.settings.images import STRATEGIES, CropConfig, PixelConfig, Strategy

@@ -1,4 +1,12 @@
-"""One function per verb. A verb's flags are its function's parameters; rooms are imported only when their verb runs."""
+"""One function per verb. A verb's flags are its function's parameters; rooms are imported only when their verb runs.
+
+Beside a cohort that `mammo-aln phantom --out COHORT` wrote:
+
+>>> from pathlib import Path
+>>> from mammo_aln import verbs
+>>> verbs.check(Path("COHORT"))
+0
+"""
 
 from mammo_aln.verbs.cohorts import check, crop_images, import_dataset, index, split
 from mammo_aln.verbs.judging import compare, evaluate

@@ -1,0 +1,1 @@
+"""Contact sheets: views with their windows, beside the crops."""

@@ -1,0 +1,1 @@
+"""Crops on disk: each once, keyed by content, safe for several writers."""

@@ -1,0 +1,1 @@
+"""Statistics as plain functions of scores and labels, held to R's numbers."""

@@ -1,0 +1,1 @@
+"""Signatures learnt from tables of features, selection repeated in every fold."""

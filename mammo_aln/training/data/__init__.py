@@ -1,0 +1,1 @@
+"""Crops and clinical features as batches."""

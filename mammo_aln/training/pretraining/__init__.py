@@ -1,0 +1,1 @@
+"""Starting weights from other labels, or from none."""
