@@ -14,7 +14,7 @@ from mammo_aln import verbs
 from mammo_aln.cli import VERBS
 from mammo_aln.cohort import schemas, volumes
 from mammo_aln.settings import ClusterConfig, FitConfig, PretrainConfig, RadiomicsConfig, Settings
-from mammo_aln.settings.limits import LIMITS
+from mammo_aln.settings.limits import limits_of
 
 NOTE = "<!-- Written by docs/generate.py; change the code, not this page. -->\n"
 SETTINGS_HEAD = """\
@@ -124,7 +124,7 @@ def settings_page() -> str:
         meanings = meanings_of(kind)
         hints = get_type_hints(kind)
         for field in fields(kind):
-            values = type_words(hints[field.name], limit_words(f"{section}.{field.name}"))
+            values = type_words(hints[field.name], limit_words(kind, field.name))
             lines.append(row(f"`{section}.{field.name}`", default_words(field), values, meanings.get(field.name, "")))
         lines.append("")
     return "\n".join(lines)
@@ -140,23 +140,35 @@ def verbs_page() -> str:
     ]
     for verb, (name, positional, _) in VERBS.items():
         function = getattr(verbs, name)
-        hints, meanings = get_type_hints(function), meanings_of(function)
+        hints = get_type_hints(function)
         usage = f"mammo-aln {verb}{f' {positional.upper()}' if positional else ''} [--option ...]"
         lines += [f"## {verb}", "", f"`{usage}`", "", first_sentences(function), ""]
-        parameters = [item for item in inspect.signature(function).parameters.values() if item.name != "given"]
-        flags = [item for item in parameters if not is_dataclass(hints[item.name])]
-        sections = [item.name for item in parameters if is_dataclass(hints[item.name])]
+        flags, sections = [], []
+        for item in inspect.signature(function).parameters.values():
+            hint = hints[item.name]
+            if item.name == "given":
+                continue
+            if is_dataclass(hint) and item.name not in SECTIONS:  # all settings of a training at once
+                sections += [field.name for field in fields(hint) if field.name in SECTIONS]
+                flags += [flag_row(hint, field.name, field.default) for field in fields(hint) if field.name == "seed"]
+            elif is_dataclass(hint):
+                sections.append(item.name)
+            else:
+                flags.append(flag_row(function, item.name, item.default))
         if flags:
-            lines += ["| option | default | values | meaning |", "|---|---|---|---|"]
-        for flag in flags:
-            default = "needed" if flag.default is inspect.Parameter.empty else code(flag.default)
-            values = type_words(hints[flag.name], limit_words(flag.name))
-            lines.append(row(f"`--{flag.name}`", default, values, meanings.get(flag.name, "")))
+            lines += ["| option | default | values | meaning |", "|---|---|---|---|", *flags]
         if sections:
             links = ", ".join(f"[{name}](settings.md#{name})" for name in sections)
             lines += ["", f"Settings: {links}."]
         lines.append("")
     return "\n".join(lines)
+
+
+def flag_row(owner: Any, name: str, default: object) -> str:
+    """Write the row of one flag."""
+    values = type_words(get_type_hints(owner)[name], limit_words(owner, name))
+    shown = "needed" if default in (inspect.Parameter.empty, MISSING) else code(default)
+    return row(f"`--{name}`", shown, values, meanings_of(owner).get(name, ""))
 
 
 def files_page() -> str:
@@ -196,15 +208,17 @@ def files_page() -> str:
     return "\n".join(lines)
 
 
-def limit_words(name: str) -> str:
-    """Say what numbers a setting may take; empty where it has no limit."""
-    return LIMITS[name][0] if name in LIMITS else ""
+def limit_words(owner: Any, name: str) -> str:
+    """Say what numbers a setting or flag may take, in words; empty where it has no limit."""
+    limits = limits_of(owner)
+    return limits[name].text if name in limits else ""
 
 
 def meanings_of(documented: Any) -> dict[str, str]:
-    """Give the words of a docstring's `Args:` by name."""
-    parsed = docstring_parser.parse(inspect.getdoc(documented) or "")
-    return {item.arg_name: " ".join((item.description or "").split()) for item in parsed.params}
+    """Give the words of a docstring's `Args:` by name, those of inherited fields too."""
+    owners = documented.__mro__[::-1] if isinstance(documented, type) else [documented]
+    parsed = [docstring_parser.parse(inspect.cleandoc(owner.__doc__ or "")) for owner in owners if owner is not object]
+    return {item.arg_name: " ".join((item.description or "").split()) for each in parsed for item in each.params}
 
 
 def first_sentences(documented: Any) -> str:
