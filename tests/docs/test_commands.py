@@ -42,11 +42,19 @@ def test_every_command_line_is_accepted(page: Page, tmp_path: Path, monkeypatch:
     for name in OWN_FILES:
         (tmp_path / name).write_text("{}")
     commands = [words for block in page.blocks if block.language == "bash" for words in command_lines(block.code)]
-    for words in [*commands, *inline_commands(page.path.read_text(encoding="utf-8"))]:
-        try:
-            accept(words)
-        except (AssertionError, InputError) as error:
-            pytest.fail(f"{page.name}: mammo-aln {' '.join(words)}\n{error}")
+    refused = [message for words in commands if (message := refusal(words))]
+    inline = [message for words in inline_commands(page.path.read_text("utf-8")) if (message := refusal(words))]
+    # A sentence may leave out what a command needs; it may not name what the command lacks.
+    assert not refused + [message for message in inline if "missing --" not in message]
+
+
+def refusal(words: list[str]) -> str:
+    """What the parser says against a command line; empty where it accepts."""
+    try:
+        accept(words)
+    except (AssertionError, InputError) as error:
+        return f"mammo-aln {' '.join(words)}: {error}"
+    return ""
 
 
 def test_a_command_that_the_parser_refuses_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
