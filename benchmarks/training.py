@@ -26,7 +26,7 @@ from mammo_aln.model.backbones import Backbone
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.optim import WeightAverage, binary_loss, learning_rate_factor, parameter_groups
 from mammo_aln.settings import CropConfig, DataConfig, LogConfig, ModelConfig, Settings, TrainerConfig
-from mammo_aln.training.data.augment import CropAugmentation
+from mammo_aln.training.data.augment import augmentation
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.train import train_run
@@ -164,7 +164,7 @@ def loader(patients: int = 60, rounds: int = 3, out: Path = OUT / "training") ->
         return (time.perf_counter() - begun) / counted
 
     units, store = module.units("train"), module.crop_set.open_store()
-    augment = CropAugmentation(crop, data)
+    augment = augmentation(crop, data)
     keys = [str(key) for key in units.keys]
 
     def parts() -> float:

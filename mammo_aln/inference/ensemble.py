@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,34 +19,37 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.errors import InputError
-from mammo_aln.model.weights import PRETRAINED_FILE
+from mammo_aln.model.origin import PRETRAINED_FILE
 from mammo_aln.runs.record import read_state
-from mammo_aln.training.scoring import fit_on_validation
+from mammo_aln.training.prediction_facts import OperatingPoint, PredictionFacts
 
 SHARED_SETTINGS = ("model.inputs", "pixels", "crop", "data.allow_post_nat")
 UNIT = ("patient_id", "side")
+SHOWN_RUNS = 8
 
 
 @dataclass(frozen=True)
 class Member:
-    """What a completed run froze.
+    """A completed run, as it was frozen.
 
     Args:
         run: its directory.
-        about: its predictions.json.
-        identity: what its run id was made from.
+        facts: its predictions.json.
+        cohort: digest of the cohort that it learnt from.
+        settings: its shaping settings.
         val: its validation rows, one per treated axilla: UNIT, `center`, `aln_status`, `logit`.
     """
 
     run: Path
-    about: dict[str, Any]
-    identity: dict[str, Any]
+    facts: PredictionFacts
+    cohort: str
+    settings: Mapping[str, Any]
     val: pd.DataFrame
 
     @property
     def run_id(self) -> str:
         """The run's id."""
-        return str(self.about["run_id"])
+        return self.facts.run_id
 
     @property
     def units(self) -> frozenset[tuple[str, str]]:
@@ -62,32 +65,56 @@ class Ensemble:
         run_id: hash of the members' ids; their order does not matter.
         out_of_fold: the members validate on different patients.
         val: validation rows with the ensemble's logit: UNIT, `center`, `aln_status`, `logit`.
-        calibration: fitted on `val`.
-        threshold: chosen on `val`.
+        operating: calibration and threshold, fitted on `val`.
         settings: the members' settings; where they differ, a list in the members' order.
     """
 
     run_id: str
     out_of_fold: bool
     val: pd.DataFrame
-    calibration: dict[str, Any]
-    threshold: dict[str, Any]
-    settings: dict[str, Any]
+    operating: OperatingPoint
+    settings: Mapping[str, Any]
 
 
 def read_member(run: Path) -> Member:
-    """A completed run's frozen facts; `InputError` where it is none."""
+    """Read a completed run's frozen facts; `InputError` where it is none."""
+    _refuse_no_run(run)
     if (run / PRETRAINED_FILE).is_file():
         raise InputError(f"{run}: a pre-training; `train --model.pretrained={run / PRETRAINED_FILE}` begins from it")
-    state = read_state(run)["state"]
+    state = read_state(run).state
     if state != "completed":
         raise InputError(f"{run}: its state is {state!r}; predictions need a completed run")
-    about = json.loads((run / "predictions.json").read_text(encoding="utf-8"))
     identity = json.loads((run / "environment.json").read_text(encoding="utf-8"))["identity"]
     rows = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str, "center": str, "side": str})
     rows = rows[rows["split"] == "val"]
     val = rows.assign(side=rows["side"].fillna("") if "side" in rows else "")
-    return Member(run, about, identity, val[[*UNIT, "center", "aln_status", "logit"]].reset_index(drop=True))
+    return Member(
+        run,
+        PredictionFacts.read(run / "predictions.csv"),
+        identity["cohort"],
+        identity["settings"],
+        val[[*UNIT, "center", "aln_status", "logit"]].reset_index(drop=True),
+    )
+
+
+def _refuse_no_run(run: Path) -> None:
+    """`InputError` where the path is no run directory; it names those that were near."""
+    if run.is_file():
+        raise InputError(f"--run {run}: a file; expected the run directory{_near(run.parent)}")
+    if not run.is_dir():
+        raise InputError(f"--run {run}: no such run{_near(run.parent)}")
+    if not (run / "state.json").is_file():
+        raise InputError(f"--run {run}: not a run directory (no state.json){_near(run)}")
+
+
+def _near(folder: Path) -> str:
+    """The runs in a folder, or the run that it lies in, in words for the end of a message."""
+    for above in (folder, *list(folder.parents)[:1]):
+        if (above / "state.json").is_file():
+            return f", {above}"
+    runs = sorted(path.parent.name for path in folder.glob("*/state.json")) if folder.is_dir() else []
+    shown = ", ".join(runs[:SHOWN_RUNS]) + (f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else "")
+    return f"; {folder} holds: {shown}" if runs else f"; {folder} holds no run"
 
 
 def ensemble_of(members: Sequence[Member]) -> Ensemble:
@@ -105,15 +132,13 @@ def ensemble_of(members: Sequence[Member]) -> Ensemble:
     _refuse_overlap(groups)
     val = pd.concat([_mean_logits(group) for group in groups.values()], ignore_index=True)
     val = val.sort_values(list(UNIT), ignore_index=True)
-    calibration, threshold = fit_on_validation(val)
     joined = "\n".join(sorted(member.run_id for member in members))
     return Ensemble(
         run_id=hashlib.sha256(joined.encode()).hexdigest()[:12],
         out_of_fold=len(groups) > 1,
         val=val,
-        calibration=calibration,
-        threshold=threshold,
-        settings=_merged([member.identity["settings"] for member in members]),
+        operating=OperatingPoint.on_validation(val),
+        settings=_merged([member.settings for member in members]),
     )
 
 
@@ -128,16 +153,16 @@ def mean_of_members(scored: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def _refuse_unlike(members: Sequence[Member]) -> None:
     first = members[0]
-    for place, other in enumerate(members[1:], start=1):
-        if other.run_id in {member.run_id for member in members[:place]}:
+    for number, other in enumerate(members[1:], start=1):
+        if other.run_id in {member.run_id for member in members[:number]}:
             raise InputError(f"--run {other.run}: run {other.run_id} is given twice")
         for name in SHARED_SETTINGS:
-            ours, theirs = (_setting(member.identity["settings"], name) for member in (first, other))
+            ours, theirs = (_setting(member.settings, name) for member in (first, other))
             if ours != theirs:
                 raise InputError(
                     f"--run: {first.run_id} has {name} = {ours}, {other.run_id} has {theirs}; not one input"
                 )
-        if other.identity["cohort"] != first.identity["cohort"]:
+        if other.cohort != first.cohort:
             raise InputError(
                 f"--run: {first.run_id} and {other.run_id} learnt from different cohorts; their validation rows can't "
                 "be pooled"
@@ -146,19 +171,19 @@ def _refuse_unlike(members: Sequence[Member]) -> None:
 
 def _refuse_overlap(groups: dict[frozenset[tuple[str, str]], list[Member]]) -> None:
     units = list(groups)
-    for place, one in enumerate(units):
-        for other in units[:place]:
-            shared = {patient for patient, _ in one} & {patient for patient, _ in other}
+    for number, later in enumerate(units):
+        for earlier in units[:number]:
+            shared = {patient for patient, _ in later} & {patient for patient, _ in earlier}
             if shared:
-                ids = [groups[found][0].run_id for found in (other, one)]
+                ids = [groups[group][0].run_id for group in (earlier, later)]
                 raise InputError(
                     f"--run: {ids[0]} and {ids[1]} share {len(shared)} validation patients, not all of them; members "
                     "must validate on the same patients, or be folds of one dealing (data.folds, data.fold_seed)"
                 )
     counts = {len(group) for group in groups.values()}
     if len(counts) > 1:
-        told = ", ".join(f"{len(group)} of the fold of {group[0].run_id}" for group in groups.values())
-        raise InputError(f"--run: every fold needs as many members as the others; here {told}")
+        folds = ", ".join(f"{len(group)} of the fold of {group[0].run_id}" for group in groups.values())
+        raise InputError(f"--run: every fold needs as many members as the others; here {folds}")
 
 
 def _mean_logits(group: Sequence[Member]) -> pd.DataFrame:
@@ -166,16 +191,16 @@ def _mean_logits(group: Sequence[Member]) -> pd.DataFrame:
     return tables[0].assign(logit=np.mean([table["logit"].to_numpy(float) for table in tables], axis=0))
 
 
-def _setting(settings: dict[str, Any], name: str) -> Any:
-    found: Any = settings
+def _setting(settings: Mapping[str, Any], name: str) -> Any:
+    value: Any = settings
     for key in name.split("."):
-        found = found.get(key) if isinstance(found, dict) else None
-    return found
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _merged(settings: Sequence[Any]) -> Any:
     """One value where all agree, else the list of them; dictionaries are gone through."""
-    if all(isinstance(one, dict) for one in settings):
-        keys = list(dict.fromkeys(key for one in settings for key in one))
-        return {key: _merged([one.get(key) for one in settings]) for key in keys}
-    return settings[0] if all(one == settings[0] for one in settings) else list(settings)
+    if all(isinstance(each, Mapping) for each in settings):
+        keys = list(dict.fromkeys(key for each in settings for key in each))
+        return {key: _merged([each.get(key) for each in settings]) for key in keys}
+    return settings[0] if all(each == settings[0] for each in settings) else list(settings)

@@ -26,6 +26,7 @@ from mammo_aln.training.data.augment import sized_by_region
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.test_time import TestTimeCopy
+from mammo_aln.training.prediction_facts import PredictionFacts
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -38,7 +39,7 @@ class FrozenRun:
         run_id: identity of the run.
         weights_sha256: of the checkpoint that predicts.
         settings: the run's settings.
-        about: the run's `predictions.json`: threshold, calibration, ...
+        facts: the run's `predictions.json`: threshold, calibration, ...
         module: the network, in evaluation mode, on `device`.
         data: the cohort's patients as the run reads them.
         device: where the network computes.
@@ -47,7 +48,7 @@ class FrozenRun:
     run_id: str
     weights_sha256: str
     settings: Settings
-    about: dict[str, Any]
+    facts: PredictionFacts
     module: AxillaryClassifier
     data: MammoDataModule
     device: torch.device
@@ -55,14 +56,14 @@ class FrozenRun:
     @property
     def threshold(self) -> float:
         """Frozen threshold of the score."""
-        return float(self.about["threshold"]["value"])
+        return float(self.facts.operating.threshold["value"])
 
     def scores(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Calibrated probabilities of logits of any shape; NaN stays NaN."""
         logits = np.asarray(logits, np.float64)
         scores = np.full(logits.shape, np.nan)
-        known = ~np.isnan(logits)
-        scores[known] = apply_calibration(logits[known], self.about["calibration"])
+        there = ~np.isnan(logits)
+        scores[there] = apply_calibration(logits[there], self.facts.operating.calibration)
         return scores
 
     def arithmetic(self) -> AbstractContextManager[Any]:
@@ -74,7 +75,7 @@ class FrozenRun:
 
     def to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The batch where the network computes."""
-        return {name: part.to(self.device) for name, part in batch.items()}
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def copies(self, batch: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         """A batch as loaded and the run's test-time copies of it; the mean of their logits is the prediction."""
@@ -88,7 +89,7 @@ class FrozenRun:
     def logits(self, batch: dict[str, Tensor]) -> NDArray[np.float64]:
         """Logits (B,) of a packed batch, as `predict` computes them."""
         with torch.inference_mode(), self.arithmetic():
-            every = [self.module(self.to_device(one)).float().cpu().numpy() for one in self.copies(batch)]
+            every = [self.module(self.to_device(copy)).float().cpu().numpy() for copy in self.copies(batch)]
         return np.stack(every).astype(np.float64).mean(axis=0)
 
 
@@ -115,11 +116,11 @@ def open_run(
     if patients is not None:
         data.cohort = _only(data.cohort, patients, splits)
     data.prepare_data()
-    if not any(len(data.patients(one)) for one in splits):
+    if not any(len(data.patients(name)) for name in splits):
         raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
     gpu = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"
     device = torch.device("cuda" if gpu else "cpu")
-    return FrozenRun(member.run_id, digests["weights"], settings, member.about, module.to(device), data, device)
+    return FrozenRun(member.run_id, digests["weights"], settings, member.facts, module.to(device), data, device)
 
 
 def _only(cohort: Cohort, patients: Sequence[str], splits: Sequence[str]) -> Cohort:

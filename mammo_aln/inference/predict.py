@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,10 @@ from mammo_aln.settings import Settings, TrainerConfig
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.units import cohort_flow
-from mammo_aln.training.leak_guard import Seen, refuse_seen_files, refuse_seen_patients
-from mammo_aln.training.scoring import predict_logits, prediction_table, write_predictions
-
-
-@dataclass(frozen=True)
-class Model:
-    """What scores a cohort: one run, or several as one; everything in it was frozen before."""
-
-    run_id: str
-    threshold: dict[str, Any]
-    calibration: dict[str, Any]
-    settings: dict[str, Any]
-    more: dict[str, Any]
+from mammo_aln.training.frozen_facts import FrozenFacts
+from mammo_aln.training.leak_guard import refuse_seen_files, refuse_seen_patients
+from mammo_aln.training.prediction_facts import PredictionFacts
+from mammo_aln.training.scoring import predict_logits, prediction_table
 
 
 def predict_cohort(
@@ -66,15 +57,16 @@ def predict_cohort(
     """
     if out.is_dir() or out.suffix == ".json":
         raise InputError(f"--out {out}: expected the name of a CSV file; its JSON gets the same name with .json")
-    members = [read_member(one) for one in ([run] if isinstance(run, Path) else run)]
+    members = [read_member(path) for path in ([run] if isinstance(run, Path) else run)]
     if not members:
         raise InputError("--run: at least one run directory is needed")
     digests = {member.run_id: require_unchanged(member.run) for member in members}
     ensemble = ensemble_of(members) if len(members) > 1 else None
-    model = _frozen_model(members, ensemble)
+    run_id = members[0].run_id if ensemble is None else ensemble.run_id
+    operating = members[0].facts.operating if ensemble is None else ensemble.operating
     cohort = with_split(read_for(read_settings(members[0].run).model.inputs, cohort_folder))
     pooled = None
-    if ensemble is not None and ensemble.out_of_fold and members[0].identity["cohort"] == cohort_content(cohort):
+    if ensemble is not None and ensemble.out_of_fold and members[0].cohort == cohort_content(cohort):
         splits = _outside_the_folds(cohort, split)
         pooled = _pooled_rows(ensemble, cohort) if split in (None, "val") else None
     else:
@@ -87,36 +79,28 @@ def predict_cohort(
     if pooled is not None:
         scored = pd.concat([pooled, scored], ignore_index=True)
     opened = {
-        name: record_opening(cohort, model.run_id, name, n, plan=plan, run=own, ledger=ledger)
+        name: record_opening(cohort, run_id, name, n, plan=plan, run=own, ledger=ledger)
         for name, n in labelled_rows(scored).items()
     }
     read = [*splits, *(["val"] if pooled is not None else [])]
-    about: dict[str, Any] = {
-        "run_id": model.run_id,
-        "frozen": digests if ensemble is not None else digests[model.run_id],
-        "splits": opened,
-        "cohort": cohort.name,
-        "threshold": model.threshold,
-        "calibration": model.calibration,
-        "recipe": data.recipe,
-        "fallbacks": data.fallbacks,
-        "cohort_flow": cohort_flow(cohort.patients, read, scored),
-        "settings": model.settings,
-        "absent_regions": sorted(set(data.regions) - {"primary", *data.crop.auxiliary}),
-        **model.more,
-    }
+    facts = PredictionFacts(
+        run_id=run_id,
+        frozen=digests if ensemble is not None else digests[run_id],
+        splits={name: vars(opening) for name, opening in opened.items()},
+        cohort=cohort.name,
+        operating=operating,
+        recipe=data.recipe,
+        fallbacks=data.fallbacks,
+        cohort_flow=cohort_flow(cohort.patients, read, scored),
+        settings=members[0].facts.settings if ensemble is None else ensemble.settings,
+        absent_regions=tuple(sorted(set(data.regions) - {"primary", *data.crop.auxiliary})),
+        members=None if ensemble is None else tuple(member.run_id for member in members),
+        out_of_fold=None if ensemble is None else ensemble.out_of_fold,
+    )
     if data.reads_images and len(data.crop_set.exclusions):
         write_csv(out.with_suffix(".exclusions.csv"), data.crop_set.exclusions)
-    write_predictions(out, prediction_table(scored, model.run_id, model.calibration), about)
+    facts.write(out, prediction_table(scored, run_id, operating))
     return out
-
-
-def _frozen_model(members: Sequence[Member], ensemble: Ensemble | None) -> Model:
-    if ensemble is None:
-        frozen = members[0].about
-        return Model(frozen["run_id"], frozen["threshold"], frozen["calibration"], frozen["settings"], {})
-    more = {"members": [member.run_id for member in members], "out_of_fold": ensemble.out_of_fold}
-    return Model(ensemble.run_id, ensemble.threshold, ensemble.calibration, ensemble.settings, more)
 
 
 def _score(
@@ -127,7 +111,7 @@ def _score(
     data = modules[0][1]
     if not splits:
         return cohort.patients.iloc[:0].assign(logit=0.0), data
-    if not any(len(data.patients(one)) for one in splits):
+    if not any(len(data.patients(name)) for name in splits):
         raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
     tables = []
     for member, (module, own) in zip(members, modules, strict=True):
@@ -145,22 +129,20 @@ def member_data(
         InputError: the run's pixels were made by other code.
     """
     best = member.run / "checkpoints" / "best.ckpt"
-    in_checkpoint = torch.load(best, map_location="cpu", weights_only=True)["mammo_aln"]
-    _refuse_other_pixels(member.run, in_checkpoint["recipe"])
+    frozen = FrozenFacts.of_checkpoint(best)
+    _refuse_other_pixels(member.run, frozen.recipe)
     module = AxillaryClassifier.load(best)
-    encoder = in_checkpoint["clinical_encoder"]
     data = MammoDataModule.from_settings(
         _folds_of(member, cohort),
         cohort,
         store,
         splits=splits or ("train", "val"),
         regions=module.hparams["regions"],
-        encoder=ClinicalEncoder.from_state(encoder) if encoder else None,
+        encoder=ClinicalEncoder.from_state(frozen.clinical_encoder) if frozen.clinical_encoder else None,
     )
-    seen = [Seen.from_state(state) for state in in_checkpoint.get("pretraining", [])]
-    refuse_seen_patients(seen, data.cohort)
-    if seen and data.reads_images:
-        refuse_seen_files(seen, data.cohort, data.crop_set.table, data.crop_set.open_store())
+    refuse_seen_patients(frozen.pretraining, data.cohort)
+    if frozen.pretraining and data.reads_images:
+        refuse_seen_files(frozen.pretraining, data.cohort, data.crop_set.table, data.crop_set.open_store())
     return module, data
 
 
@@ -170,7 +152,7 @@ def _outside_the_folds(cohort: Cohort, split: str | None) -> list[str]:
         raise InputError("--split train: each fold trained on other patients; `val` holds them all, scored out of fold")
     if split == "val":
         return []
-    return [one for one in chosen_splits(cohort, split) if one not in ("train", "val")]
+    return [name for name in chosen_splits(cohort, split) if name not in ("train", "val")]
 
 
 def _pooled_rows(ensemble: Ensemble, cohort: Cohort) -> pd.DataFrame:
@@ -185,7 +167,7 @@ def _pooled_rows(ensemble: Ensemble, cohort: Cohort) -> pd.DataFrame:
 def _folds_of(member: Member, cohort: Cohort) -> Settings:
     """A run's folds stand for `train` and `val` in its own cohort; another cohort keeps the split that it states."""
     settings = read_settings(member.run)
-    if not settings.data.folds or member.identity["cohort"] == cohort_content(cohort):
+    if not settings.data.folds or member.cohort == cohort_content(cohort):
         return settings
     return replace(settings, data=replace(settings.data, folds=0, fold=0))
 
@@ -198,7 +180,7 @@ def _on_this_machine(trainer: TrainerConfig) -> TrainerConfig:
     return replace(trainer, accelerator="cpu", precision=precision)
 
 
-def _refuse_other_pixels(run: Path, recipe: dict[str, Any]) -> None:
+def _refuse_other_pixels(run: Path, recipe: Mapping[str, Any]) -> None:
     made_by = recipe.get("pixel_path_version", PIXEL_PATH_VERSION)
     if made_by != PIXEL_PATH_VERSION:
         raise InputError(

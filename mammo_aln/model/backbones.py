@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import timm
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.swin_attention import fuse_attention, start_from_scratch
+from mammo_aln.model.timm_network import TimmNetwork
 from mammo_aln.model.weights import load_weights
 
 SWIN_WINDOWS = (8, 7, 6, 5, 4)
@@ -19,7 +21,7 @@ OFFERED_SIZES_PX = range(64, 1025, 4)
 
 @dataclass(frozen=True)
 class BackboneRule:
-    """What a named backbone is and asks for.
+    """A named backbone: its network in timm, and what that asks of its input.
 
     Args:
         timm_name: model of timm.
@@ -67,7 +69,7 @@ class Backbone(nn.Module):
     def __init__(
         self,
         name: str,
-        args: dict[str, Any],
+        args: Mapping[str, Any],
         size_px: int,
         *,
         pretrained: bool | str = False,
@@ -77,11 +79,12 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         rule = rule_of(name)
-        args = {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
-        args |= _drop_path_argument(args, drop_path_rate)
-        args |= _size_arguments(name, rule, args, size_px)
-        self.body = _create(name, rule.timm_name, args)
-        self.loaded = load_weights(self.body, rule.timm_name, args, pretrained, region_index)
+        network = TimmNetwork(
+            rule.timm_name, {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
+        )
+        network = _sized(name, rule, _with_drop_path(network, drop_path_rate), size_px)
+        self.body = _create(name, network)
+        self.loaded = load_weights(self.body, network, pretrained, region_index)
         if not self.loaded:
             start_from_scratch(self.body)
         fuse_attention(self.body)
@@ -138,7 +141,7 @@ def rule_of(name: str) -> BackboneRule:
 
 
 def fits_windows(size_px: int, window: int, stages: int, patch_px: int = 4) -> bool:
-    """Whether every SwinV2 stage's feature map splits into whole windows, or is one window, without padding."""
+    """True where every SwinV2 stage's feature map splits into whole windows, or is one window, without padding."""
     reduction = patch_px * 2 ** (stages - 1)
     if size_px % reduction:
         return False
@@ -146,8 +149,9 @@ def fits_windows(size_px: int, window: int, stages: int, patch_px: int = 4) -> b
     return all(side <= window or side % window == 0 for side in sides)
 
 
-def _size_arguments(name: str, rule: BackboneRule, args: dict[str, Any], size_px: int) -> dict[str, Any]:
-    """Arguments that follow from the crop's side; one InputError where the side does not fit."""
+def _sized(name: str, rule: BackboneRule, network: TimmNetwork, size_px: int) -> TimmNetwork:
+    """Add the arguments that follow from the crop's side; one InputError where the side does not fit."""
+    args = network.args
     stages = len(args.get("depths", (2, 2, 6, 2)))
     windows = [args["window_size"]] if isinstance(args.get("window_size"), int) else list(SWIN_WINDOWS)
     per_stage = rule.windows and not isinstance(args.get("window_size", 0), int)
@@ -166,30 +170,32 @@ def _size_arguments(name: str, rule: BackboneRule, args: dict[str, Any], size_px
             f"crop.size_px = {size_px} does not fit model.backbone = {name!r}{why}:"
             f" expected a size such as {', '.join(map(str, sorted(near)))}"
         )
-    found: dict[str, Any] = {"img_size": size_px} if rule.takes_size else {}
+    if rule.takes_size:
+        args = {**args, "img_size": size_px}
     if rule.windows and not per_stage:
-        found["window_size"] = fitting_window(size_px)
-    return found
+        args = {**args, "window_size": fitting_window(size_px)}
+    return replace(network, args=args)
 
 
-def _drop_path_argument(args: dict[str, Any], rate: float) -> dict[str, Any]:
+def _with_drop_path(network: TimmNetwork, rate: float) -> TimmNetwork:
     if rate == 0:
-        return {}
-    if "drop_path_rate" in args:
+        return network
+    if "drop_path_rate" in network.args:
         raise InputError(
-            f"model.drop_path_rate = {rate} and model.backbone_args drop_path_rate = {args['drop_path_rate']}: give one"
+            f"model.drop_path_rate = {rate} and model.backbone_args drop_path_rate ="
+            f" {network.args['drop_path_rate']}: give one"
         )
-    return {"drop_path_rate": rate}
+    return replace(network, args={**network.args, "drop_path_rate": rate})
 
 
-def _create(name: str, timm_name: str, args: dict[str, Any]) -> nn.Module:
+def _create(name: str, network: TimmNetwork) -> nn.Module:
     try:
-        return timm.create_model(timm_name, pretrained=False, in_chans=1, num_classes=0, **args)
+        return network.create()
     except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError, IndexError, KeyError) as error:
         if "unexpected keyword argument 'drop_path_rate'" in str(error):
             raise InputError(
-                f"drop_path_rate: {name} (timm {timm_name}) has no such branches to drop; use 0"
+                f"drop_path_rate: {name} (timm {network.name}) has no such branches to drop; use 0"
             ) from error
         raise InputError(
-            f"model.backbone_args = {args} do not fit model.backbone = {name!r} (timm {timm_name}): {error}"
+            f"model.backbone_args = {network.args} do not fit model.backbone = {name!r} (timm {network.name}): {error}"
         ) from error

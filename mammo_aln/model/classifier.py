@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities import dim_zero_cat
 
+from mammo_aln.errors import InputError
 from mammo_aln.model.learner import Learner, averaged, plain_settings
 from mammo_aln.model.network import AxillaryNetwork
 from mammo_aln.model.optim import binary_loss
+from mammo_aln.model.own_backbone import OWN_BACKBONE, Factory
 from mammo_aln.settings import ModelConfig, OptimConfig
 
 
@@ -63,7 +65,7 @@ class PatientScores(Metric):
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Logits and labels of the patients with a known label, ordered by index, without a sampler's duplicates."""
-        index, logit, label = (dim_zero_cat(part) for part in (self.index, self.logit, self.label))
+        index, logit, label = (dim_zero_cat(rows) for rows in (self.index, self.logit, self.label))
         order = torch.argsort(index, stable=True)
         index, logit, label = index[order], logit[order], label[order]
         first = torch.ones_like(index, dtype=torch.bool)
@@ -75,6 +77,18 @@ class PatientScores(Metric):
 class AxillaryClassifier(Learner):
     """Predicts residual nodal disease from packed batches of crops and clinical vectors.
 
+    A batch of B patients (treated axillae) with N crops in all, as any loader may give it, is a dict of tensors:
+
+    - `crops`: float32 (N, 1, S, S) in [0, 1], chest wall on the left;
+    - `unit`: int64 (N,), the patient that each crop belongs to, 0 to B - 1;
+    - `region`: int64 (N,), 0 = primary, then the auxiliary regions in the order of `regions`;
+    - `view`: int64 (N,), 0 = CC, 1 = MLO, 2 = other;
+    - `clinical`: float32 (B, columns), encoded and finite; (B, 0) where the model reads none;
+    - `label`: float32 (B,), 1 = residual disease, 0 = ypN0, NaN = unknown;
+    - `index`: int64 (B,), the patient's row in the split: each counts once in validation.
+
+    A patient may lack any crop. `Trainer.test` judges patients as validation does, by `val_loss` and `val_auc`.
+
     Args:
         model: settings of the network.
         optim: settings of the optimiser.
@@ -82,6 +96,7 @@ class AxillaryClassifier(Learner):
         clinical_columns: names of the encoded clinical columns.
         size_px: side of the crops in pixels.
         total_steps: optimiser steps that the schedule spans; the trainer's own count where None.
+        own_backbone: backbone of the user's own, a module or a call that makes one, in place of `model.backbone`.
 
     Raises:
         InputError: settings that don't go together, weights that don't fit.
@@ -92,26 +107,33 @@ class AxillaryClassifier(Learner):
 
     def __init__(
         self,
-        model: ModelConfig | dict[str, Any],
-        optim: OptimConfig | dict[str, Any],
+        model: ModelConfig | Mapping[str, Any],
+        optim: OptimConfig | Mapping[str, Any],
         regions: Sequence[str],
         clinical_columns: Sequence[str],
         size_px: int,
         total_steps: int | None = None,
+        own_backbone: nn.Module | Factory | None = None,
     ) -> None:
         super().__init__()
-        plain: dict[str, Any] = {
-            "model": plain_settings(model),
-            "optim": plain_settings(optim),
-            "regions": list(regions),
-            "clinical_columns": list(clinical_columns),
-            "size_px": int(size_px),
-            "total_steps": total_steps,
-        }
-        self.save_hyperparameters(plain)
-        self.model_config = ModelConfig(**plain["model"])
-        self.optim_config = OptimConfig(**plain["optim"])
-        self.network = AxillaryNetwork(self.model_config, regions, len(clinical_columns), size_px)
+        plain_model, plain_optim = plain_settings(model), plain_settings(optim)
+        if own_backbone is not None:
+            plain_model["backbone"] = OWN_BACKBONE
+        elif plain_model["backbone"] == OWN_BACKBONE:
+            raise InputError("this network has a backbone of the user's own: hand the module over as `own_backbone`")
+        self.save_hyperparameters(
+            {
+                "model": plain_model,
+                "optim": plain_optim,
+                "regions": list(regions),
+                "clinical_columns": list(clinical_columns),
+                "size_px": int(size_px),
+                "total_steps": total_steps,
+            }
+        )
+        self.model_config = ModelConfig(**plain_model)
+        self.optim_config = OptimConfig(**plain_optim)
+        self.network = AxillaryNetwork(self.model_config, regions, len(clinical_columns), size_px, own_backbone)
         self.average = averaged(self.network, self.optim_config)
         self.register_buffer("class_counts", torch.zeros(2))
         self.train_mean = WeightedMean()
@@ -120,24 +142,49 @@ class AxillaryClassifier(Learner):
         self.val_scores = PatientScores()
 
     @classmethod
-    def for_data(cls, data: Any, optim: OptimConfig = OptimConfig(), **model: Any) -> AxillaryClassifier:
+    def for_data(
+        cls,
+        data: Any,
+        optim: OptimConfig = OptimConfig(),
+        backbone: str | nn.Module | Factory = ModelConfig.backbone,
+        **model: Any,
+    ) -> AxillaryClassifier:
         """The network that fits a data module.
 
         Args:
             data: tells `inputs`, `regions`, `clinical_columns` and `crop.size_px`, as `MammoDataModule` does.
             optim: settings of the optimiser.
-            model: fields of `ModelConfig`, e.g. `backbone="resnet50"`.
+            backbone: a name as in `ModelConfig`; or an own `nn.Module` (each region gets a copy) or a call that makes
+                one, from crops (n, 1, h, w) to (n, features) or feature maps (n, features, h, w).
+            model: other fields of `ModelConfig`, e.g. `fusion="attention"`.
+
+        Raises:
+            InputError: the backbone is neither, or its output is no features.
         """
-        settings = ModelConfig(inputs=data.inputs, **model)
-        return cls(settings, optim, data.regions, data.clinical_columns, data.crop.size_px)
+        if not isinstance(backbone, str) and not callable(backbone):
+            raise InputError(
+                f"backbone: expected a name, a torch.nn.Module or a call that makes one, got {type(backbone).__name__}"
+            )
+        named = backbone if isinstance(backbone, str) else OWN_BACKBONE
+        settings = ModelConfig(backbone=named, inputs=data.inputs, **model)
+        own = None if isinstance(backbone, str) else backbone
+        return cls(settings, optim, data.regions, data.clinical_columns, data.crop.size_px, own_backbone=own)
 
     @classmethod
-    def load(cls, path: str | Path, *, map_location: str = "cpu") -> AxillaryClassifier:
-        """Read a checkpoint for prediction, in evaluation mode; files it began from are not needed."""
+    def load(
+        cls, path: str | Path, *, map_location: str = "cpu", own_backbone: nn.Module | Factory | None = None
+    ) -> AxillaryClassifier:
+        """Read a checkpoint for prediction, in evaluation mode; files it began from are not needed.
+
+        Args:
+            path: the checkpoint.
+            map_location: device of the weights.
+            own_backbone: the backbone of the user's own that the network was built with, if it was.
+        """
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
         settings = dict(checkpoint["hyper_parameters"])
         settings["model"] = {**settings["model"], "pretrained": False}
-        module = cls(**settings)
+        module = cls(**settings, own_backbone=own_backbone)
         module.load_state_dict(checkpoint["state_dict"])
         return module.eval()
 
@@ -186,7 +233,11 @@ class AxillaryClassifier(Learner):
         self.log("val_loss", loss, prog_bar=True)
         self.log("val_auc", auc_or_nan(logit, label), prog_bar=True)
 
-    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Each patient's index and logit (B,), on the CPU."""
         return {"index": batch["index"].cpu(), "logit": self(batch).cpu()}
 

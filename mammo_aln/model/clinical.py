@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
-class ClinicalEncoder(nn.Module):
+class ClinicalBranch(nn.Module):
     """A linear map plus a small network that starts at zero, so that it begins as logistic regression does.
 
     Args:

@@ -1,4 +1,4 @@
-"""How any network of ours learns: AdamW on a schedule, clipped gradients, averaged weights, loaded backbones frozen."""
+"""The learning of any network: AdamW on a schedule, clipped gradients, averaged weights, loaded backbones frozen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mammo_aln.settings import OptimConfig
 
 
 class Learner(pl.LightningModule):
-    """What the LightningModules share; each sets the attributes below.
+    """The LightningModule behind all others; each sets the attributes below.
 
     Attributes:
         network: what learns; it tells `frozen` and `loaded_backbones`.

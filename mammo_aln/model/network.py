@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import Backbone, LearningNetwork
-from mammo_aln.model.clinical import ClinicalEncoder
+from mammo_aln.model.clinical import ClinicalBranch
 from mammo_aln.model.fusion import FUSIONS, GroupPool, draw_hidden
+from mammo_aln.model.own_backbone import Factory, OwnBackbone
 from mammo_aln.settings import ModelConfig
 
 VIEW_KINDS = 3
@@ -45,7 +46,7 @@ class CropEncoder(nn.Module):
         width: width of the token.
     """
 
-    def __init__(self, backbone: Backbone, width: int) -> None:
+    def __init__(self, backbone: Backbone | OwnBackbone, width: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.norm = FeatureNorm(backbone.features)
@@ -66,12 +67,20 @@ class AxillaryNetwork(LearningNetwork):
         regions: names of the regions, the primary one first, as counted by `batch["region"]`.
         clinical_columns: width of the encoded clinical vector.
         size_px: side of the crops in pixels.
+        own_backbone: backbone of the user's own, in place of the one that `model` names.
 
     Raises:
         InputError: settings that don't go together.
     """
 
-    def __init__(self, model: ModelConfig, regions: Sequence[str], clinical_columns: int, size_px: int) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        regions: Sequence[str],
+        clinical_columns: int,
+        size_px: int,
+        own_backbone: nn.Module | Factory | None = None,
+    ) -> None:
         super().__init__()
         self.regions = _used_regions(model, regions)
         self.region_names = tuple(regions)
@@ -85,7 +94,9 @@ class AxillaryNetwork(LearningNetwork):
         names = ["shared"] if self.shared else [f"region_{index}" for index in self.regions]
         # Which regions each encoder sees.
         self.seen = dict(zip(names, [self.regions] if self.shared else [[i] for i in self.regions], strict=True))
-        self.encoders = nn.ModuleDict({name: crop_encoder(model, size_px, self.seen[name][0]) for name in names})
+        self.encoders = nn.ModuleDict(
+            {name: crop_encoder(model, size_px, self.seen[name][0], own_backbone) for name in names}
+        )
         image_slots = len(self.regions) * self.slots_per_region
         slots = image_slots + ("clinical" in model.inputs)
         if image_slots:
@@ -94,9 +105,7 @@ class AxillaryNetwork(LearningNetwork):
             nn.init.zeros_(self.view_embedding.weight)
             nn.init.zeros_(self.region_embedding.weight)
             self.pool = GroupPool(width)
-        self.clinical = (
-            ClinicalEncoder(clinical_columns, width, model.drop_rate) if "clinical" in model.inputs else None
-        )
+        self.clinical = ClinicalBranch(clinical_columns, width, model.drop_rate) if "clinical" in model.inputs else None
         self.missing = nn.Parameter(torch.zeros(slots, width))
         self.fusion = FUSIONS[model.fusion](slots, width, model.drop_rate)
 
@@ -109,18 +118,18 @@ class AxillaryNetwork(LearningNetwork):
 
     @property
     def slot_inputs(self) -> list[str]:
-        """What each slot of `tokens` holds: the name of a region, or `clinical`."""
+        """Names of the slots of `tokens`: a region, or `clinical`."""
         images = [self.region_names[index] for index in self.regions for _ in range(self.slots_per_region)]
         return images + (["clinical"] if self.clinical is not None else [])
 
     def tokens(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """One token per patient and slot (B, slots, width), and which of them the patient has (B, slots)."""
         patients = batch["clinical"].shape[0]
-        parts = [self._region_tokens(batch)] if self.regions else []
+        branches = [self._region_tokens(batch)] if self.regions else []
         if self.clinical is not None:
             token = self.clinical(batch["clinical"].float())
-            parts.append((token.unsqueeze(1), token.new_ones(patients, 1, dtype=torch.bool)))
-        return torch.cat([token for token, _ in parts], dim=1), torch.cat([there for _, there in parts], dim=1)
+            branches.append((token.unsqueeze(1), token.new_ones(patients, 1, dtype=torch.bool)))
+        return torch.cat([token for token, _ in branches], dim=1), torch.cat([there for _, there in branches], dim=1)
 
     def fuse(self, tokens: Tensor, present: Tensor) -> Tensor:
         """Logits (B,) of tokens (B, slots, width); a slot that is not `present` holds its learned missing token."""
@@ -130,12 +139,12 @@ class AxillaryNetwork(LearningNetwork):
         """One token per patient and slot (B, image slots, width), and whether the patient has a crop for it."""
         tokens, order = self._crop_tokens(batch)
         unit, region, view = batch["unit"][order], batch["region"][order], batch["view"][order]
-        place = torch.zeros_like(region)
+        column = torch.zeros_like(region)
         for position, index in enumerate(self.regions):
-            place = torch.where(region == index, position, place)
+            column = torch.where(region == index, position, column)
         tokens = tokens + self.view_embedding(view) + self.region_embedding(region)
         patients, slots = batch["clinical"].shape[0], len(self.regions) * self.slots_per_region
-        slot = place * self.slots_per_region + (view if self.slots_per_region > 1 else 0)
+        slot = column * self.slots_per_region + (view if self.slots_per_region > 1 else 0)
         pooled, present = self.pool(tokens, unit * slots + slot, patients * slots)
         return pooled.view(patients, slots, -1), present.view(patients, slots)
 
@@ -155,14 +164,14 @@ class AxillaryNetwork(LearningNetwork):
         return torch.cat(tokens), torch.cat(orders)
 
     def _crops_of(self, name: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Which crops an encoder sees, and the crops."""
+        """Numbers of the crops that an encoder sees, and those crops."""
         region, crops = batch["region"], batch["crops"]
         if len(self.seen[name]) == len(self.region_names):
             return torch.arange(len(region), device=region.device), crops  # to count them would wait for the GPU
-        wanted = torch.zeros_like(region, dtype=torch.bool)
+        seen = torch.zeros_like(region, dtype=torch.bool)
         for index in self.seen[name]:
-            wanted |= region == index
-        order = wanted.nonzero().squeeze(1)
+            seen |= region == index
+        order = seen.nonzero().squeeze(1)
         return order, crops[order]
 
     def _hidden_slots(self, present: Tensor) -> Tensor:
@@ -175,8 +184,12 @@ class AxillaryNetwork(LearningNetwork):
         return torch.cat((images, hidden[:, len(self.regions) :]), dim=1)
 
 
-def crop_encoder(model: ModelConfig, size_px: int, region_index: int = 0) -> CropEncoder:
+def crop_encoder(
+    model: ModelConfig, size_px: int, region_index: int = 0, own_backbone: nn.Module | Factory | None = None
+) -> CropEncoder:
     """The encoder that the settings describe, its backbone with the weights that it begins from."""
+    if own_backbone is not None:
+        return CropEncoder(OwnBackbone(own_backbone, size_px), model.embed_dim)
     backbone = Backbone(
         model.backbone,
         model.backbone_args,
@@ -195,5 +208,5 @@ def _used_regions(model: ModelConfig, regions: Sequence[str]) -> list[int]:
         raise InputError("model.inputs is empty: expected one or more of primary, auxiliary, clinical")
     if "auxiliary" in model.inputs and len(regions) < 2:
         raise InputError("model.inputs has auxiliary, but crop.auxiliary names no region")
-    wanted = {"primary": [0], "auxiliary": list(range(1, len(regions)))}
-    return [index for name, indices in wanted.items() if name in model.inputs for index in indices]
+    by_input = {"primary": [0], "auxiliary": list(range(1, len(regions)))}
+    return [index for name, indices in by_input.items() if name in model.inputs for index in indices]

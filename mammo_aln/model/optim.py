@@ -65,17 +65,17 @@ def parameter_groups(network: LearningNetwork, optim: OptimConfig) -> list[dict[
             rate = optim.lr * group["lr_scale"]
             groups.append({"params": group["params"], "weight_decay": group["weight_decay"], "lr": rate})
     rest = [(name, p) for name, p in network.named_parameters() if p.requires_grad and id(p) not in loaded]
-    for decay, wanted in ((optim.weight_decay, True), (0.0, False)):
-        params = [p for name, p in rest if decays(name, p) is wanted]
+    for decay, decaying in ((optim.weight_decay, True), (0.0, False)):
+        params = [p for name, p in rest if decays(name, p) is decaying]
         if params:
             groups.append({"params": params, "weight_decay": decay, "lr": optim.lr})
     return groups
 
 
 def decays(name: str, weight: Tensor) -> bool:
-    """Whether weight decay acts on a weight: matrices and kernels, not biases, scales, tokens or position biases."""
+    """True where weight decay acts on a weight: matrices and kernels, not biases, scales, tokens or position biases."""
     exempt = ("missing", "_embedding", "place", "logit_scale", "cpb_mlp", "relative_position_bias", "pos_embed")
-    return weight.ndim > 1 and not any(part in name for part in exempt)
+    return weight.ndim > 1 and not any(word in name for word in exempt)
 
 
 class WeightAverage(nn.Module):
@@ -117,7 +117,7 @@ class WeightAverage(nn.Module):
         n = self._updates
         share = 1.0 - min(self.decay, (1 + n) / (10 + n))
         if self._pairs is None:  # gathering them takes milliseconds
-            mine, theirs = (one.state_dict(keep_vars=True).values() for one in (self.network, network))
+            mine, theirs = (each.state_dict(keep_vars=True).values() for each in (self.network, network))
             self._pairs = list(zip(mine, theirs, strict=True))
         floats = [(mean, now) for mean, now in self._pairs if mean.is_floating_point()]
         torch._foreach_lerp_([mean for mean, _ in floats], [now for _, now in floats], share)

@@ -42,7 +42,7 @@ class FusedWindowAttention(WindowAttention):
         windows = 1 if mask is None else mask.shape[0]
         head_width = channels // self.num_heads
         qkv = F.linear(x, self.qkv.weight, bias).view(rows // windows, windows, tokens, 3, self.num_heads, head_width)
-        query, key, value = (part.flatten(1, 2) for part in qkv.permute(3, 0, 1, 4, 2, 5).unbind(0))
+        query, key, value = (each.flatten(1, 2) for each in qkv.permute(3, 0, 1, 4, 2, 5).unbind(0))
         scale = torch.clamp(self.logit_scale, max=MAX_LOGIT_SCALE).exp().repeat(windows, 1, 1)
         out = F.scaled_dot_product_attention(
             F.normalize(query, dim=-1) * scale,

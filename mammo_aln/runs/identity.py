@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mammo_aln import __version__
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready
-from mammo_aln.settings import PretrainSettings, Settings
+from mammo_aln.settings import DataConfig, PretrainSettings, Settings
 
 WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
     # settings that change where or how fast a run is computed, not what it computes
     "pixels": ("max_pixels",),
     "data": ("num_workers",),
     "trainer": ("accelerator", "devices", "num_nodes", "compile"),
-    "log": ("wandb", "project"),
+    "log": ("wandb", "project", "tracker"),
 }
 
 
@@ -49,6 +50,8 @@ def shaping_settings(settings: Settings) -> dict[str, Any]:
             plain["crop"].pop(key)
     if settings.optim.loss != "focal":
         plain["optim"].pop("focal_gamma")
+    if settings.data.augment_engine == DataConfig.augment_engine:
+        plain["data"].pop("augment_engine")  # younger than the first run ids
     if not settings.data.folds:
         for key in FOLDS_ONLY:
             plain["data"].pop(key)
@@ -60,22 +63,38 @@ def shaping_settings(settings: Settings) -> dict[str, Any]:
     return plain
 
 
-def run_identity(settings: Settings, cohort_content: str, crop_keys: list[str]) -> tuple[str, dict[str, Any]]:
-    """Run id (12 hex digits) and what it was made from.
+@dataclass(frozen=True)
+class RunIdentity:
+    """All that a run id is made from.
+
+    Args:
+        package_version: version of this package.
+        settings: see `shaping_settings`.
+        cohort: digest of the cohort's tables.
+        crops: digest of the content keys of every crop that the run may read.
+    """
+
+    package_version: str
+    settings: Mapping[str, Any]
+    cohort: str
+    crops: str
+
+    @property
+    def run_id(self) -> str:
+        """12 hex digits."""
+        return hashlib.sha256(json.dumps(vars(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_identity(settings: Settings, cohort_content: str, crop_keys: list[str]) -> RunIdentity:
+    """Identify a run.
 
     Args:
         settings: all settings.
         cohort_content: digest of the cohort's tables.
         crop_keys: content keys of every crop that the run may read; each covers file content, pixel recipe and window.
     """
-    identity = {
-        "package_version": __version__,
-        "settings": shaping_settings(settings),
-        "cohort": cohort_content,
-        "crops": hashlib.sha256("\n".join(sorted(crop_keys)).encode()).hexdigest(),
-    }
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    return digest[:12], identity
+    crops = hashlib.sha256("\n".join(sorted(crop_keys)).encode()).hexdigest()
+    return RunIdentity(__version__, shaping_settings(settings), cohort_content, crops)
 
 
 def file_digest(path: str | Path | bool) -> str:

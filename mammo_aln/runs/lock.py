@@ -36,7 +36,7 @@ def held_alone(run: Path) -> Iterator[None]:
             holder = lock.read().strip() or "another process"
             raise RunIsHeld(f"{run}: {holder} is training this run; wait for it, or stop it first") from error
         except OSError as error:
-            say(f"{run}: this disk keeps no locks ({error.strerror}); see to it that no other process trains this run")
+            say(f"{run}: this disk keeps no locks ({error.strerror}); make sure that no other process trains this run")
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()
@@ -45,20 +45,20 @@ def held_alone(run: Path) -> Iterator[None]:
 
 
 def is_held(run: Path) -> bool:
-    """Whether another process trains this run now."""
+    """Ask whether another process trains this run now."""
     return is_locked(run / ".lock")
 
 
 def is_locked(lock: Path) -> bool:
-    """Whether another process holds this POSIX lock; asks the system and never takes the lock itself.
+    """Ask the system whether another process holds this POSIX lock; the lock itself is never taken.
 
     A process that holds the lock must not ask: to close the file once more would free it.
     """
     try:
         with lock.open("rb+") as stream:
             # struct flock of 64-bit Linux: type, whence, start, length, pid
-            wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            found = fcntl.fcntl(stream, fcntl.F_GETLK, wanted)
+            request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            answer = fcntl.fcntl(stream, fcntl.F_GETLK, request)
     except OSError:
         return False  # no such run yet, or a disk that keeps no locks
-    return bool(struct.unpack("hhqqi4x", found)[0] != fcntl.F_UNLCK)
+    return bool(struct.unpack("hhqqi4x", answer)[0] != fcntl.F_UNLCK)

@@ -1,4 +1,4 @@
-"""What a run's directory records: settings, environment and state.
+"""A run's directory: settings, environment and state on record.
 
 `runs/<run_id>/`: config.yaml, environment.json, recipe.json, metrics.csv, checkpoints/{best,last}.ckpt,
 predictions.csv, predictions.json, exclusions.csv, state.json.
@@ -13,11 +13,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, Literal, cast, get_type_hints
 
 import yaml
 
@@ -38,6 +38,48 @@ RECORDED_PACKAGES = (
     "pandas",
     "scikit-learn",
 )
+
+
+StateName = Literal["not_started", "running", "completed", "failed", "stopped"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Progress of a run: state.json.
+
+    Args:
+        state: `stopped` by Ctrl-C or a signal, with what it did saved; `failed` by an error.
+        attempts: how often it was begun.
+        run_id: its id.
+        started: when it was begun first; this and other times are in UTC.
+        updated: when this was written.
+        ended: when it was completed.
+        error: what ended the last attempt, None where nothing did.
+        training_s: seconds of the attempt that completed it.
+        frozen: SHA-256 of weights, threshold, calibration and pixel recipe of a completed training.
+        pretrained: SHA-256 of the weights of a completed pre-training.
+    """
+
+    state: StateName = "not_started"
+    attempts: int = 0
+    run_id: str | None = None
+    started: str | None = None
+    updated: str | None = None
+    ended: str | None = None
+    error: str | None = None
+    training_s: float | None = None
+    frozen: Mapping[str, str] | None = None
+    pretrained: str | None = None
+
+    def to_json(self) -> Mapping[str, object]:
+        """As state.json holds it: fields that have no value yet are left out."""
+        kept = ("state", "attempts", *(("error",) if self.started is not None else ()))
+        return {name: value for name, value in vars(self).items() if value is not None or name in kept}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> State:
+        """Read what `to_json` wrote; fields of other versions are left aside."""
+        return cls(**{name: value for name, value in plain.items() if name in cls.__dataclass_fields__})
 
 
 def write_settings(run: Path, settings: Settings) -> None:
@@ -64,8 +106,8 @@ def read_settings(run: Path) -> Settings:
 def _refuse_unknown(path: Path, section: str, plain: Any, kind: Any) -> None:
     if not is_dataclass(kind):
         return
-    known = [f.name for f in fields(kind)]
-    strange = [f"{section}{key}" for key in plain if key not in known]
+    names = [f.name for f in fields(kind)]
+    strange = [f"{section}{key}" for key in plain if key not in names]
     if strange:
         raise InputError(f"{path}: unknown to this version ({__version__}): {', '.join(strange)}")
 
@@ -78,21 +120,32 @@ def _section(owner: type, name: str, value: Any) -> Any:
     return cast(Any, kind)(**{key: tuple(item) if key in tuples else item for key, item in value.items()})
 
 
-def environment() -> dict[str, Any]:
-    """Versions, machine and code revision; nothing that tells the user's folders."""
+@dataclass(frozen=True)
+class Environment:
+    """Versions, machine and code revision behind a result; nothing that tells the user's folders."""
+
+    package_version: str
+    code_revision: str
+    python: str
+    packages: Mapping[str, str]
+    platform: str
+    host: str
+    gpus: tuple[str, ...]
+
+
+def environment() -> Environment:
+    """Describe this process and its machine."""
     import torch
 
-    packages: Mapping[str, str] = {name: metadata.version(name) for name in RECORDED_PACKAGES}
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {
-        "package_version": __version__,
-        "code_revision": code_revision(),
-        "python": sys.version.split()[0],
-        "packages": dict(packages),
-        "platform": platform.platform(),
-        "host": hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8],
-        "gpus": gpus,
-    }
+    return Environment(
+        package_version=__version__,
+        code_revision=code_revision(),
+        python=sys.version.split()[0],
+        packages={name: metadata.version(name) for name in RECORDED_PACKAGES},
+        platform=platform.platform(),
+        host=hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8],
+        gpus=tuple(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())),
+    )
 
 
 def code_revision() -> str:
@@ -118,12 +171,12 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def read_state(run: Path) -> dict[str, Any]:
-    """state.json; `{"state": "not_started"}` where there is none."""
+def read_state(run: Path) -> State:
+    """state.json; `not_started` where there is none."""
     path = run / "state.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"state": "not_started", "attempts": 0}
+    return State.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else State()
 
 
-def write_state(run: Path, state: str, **more: Any) -> None:
-    """Record `not_started`, `running`, `completed` or `failed`, keeping what was recorded before."""
-    write_json(run / "state.json", {**read_state(run), "state": state, "updated": now(), **more})
+def write_state(run: Path, state: StateName, **changes: Any) -> None:
+    """Record a state and the fields of `State` that changed, keeping what was recorded before."""
+    write_json(run / "state.json", replace(read_state(run), state=state, updated=now(), **changes).to_json())

@@ -1,4 +1,4 @@
-"""What keeps a test honest: a run that cannot change unnoticed, plans declared beforehand, and a ledger of openings.
+"""The seal on a test: a run that cannot change unnoticed, plans declared beforehand, and a ledger of openings.
 
 A labelled test split is opened when a model's scores and its outcomes come together. Every opening is a line of
 `openings.jsonl` in the cohort folder, so that openings by all runs are seen together, and of the file of that name in
@@ -11,8 +11,9 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,13 +28,89 @@ from mammo_aln.runs.identity import file_digest
 from mammo_aln.runs.record import now, read_state
 
 LEDGER = "openings.jsonl"
-KEYS = {
-    "plan": {"plan", "time", "cohort", "cohort_name", "runs", "splits", "what", "openings"},
-    "opening": {"time", "run_id", "cohort", "cohort_name", "split", "plan"},
-}
 NOT_A_TEST = ("train", "val", "cv")
 WEIGHTS = "checkpoints/best.ckpt"
 FROZEN = ("threshold", "calibration", "recipe")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A line of the ledger: which runs may open which splits, written before any does.
+
+    Args:
+        time: of the declaration.
+        plan: its id.
+        cohort: digest of the cohort's tables then.
+        cohort_name: the cohort's name.
+        runs: run ids.
+        splits: labelled test splits.
+        what: the plan in words.
+        openings: how many openings of each split it announces.
+    """
+
+    time: str
+    plan: str
+    cohort: str
+    cohort_name: str
+    runs: list[str]
+    splits: list[str]
+    what: str
+    openings: int
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A line of the ledger: a run's scores and a split's outcomes came together; `plan` had announced it, or None."""
+
+    time: str
+    run_id: str
+    cohort: str
+    cohort_name: str
+    split: str
+    n_labelled: int | None = None
+    plan: str | None = None
+
+
+@dataclass(frozen=True)
+class CutOff:
+    """A line of the ledger that a crash left unfinished: it counts as an opening of every split, by no known run."""
+
+    run_id: None = None
+    plan: None = None
+    cohort: str = ""
+
+
+Entry = Plan | Opening | CutOff
+KINDS: dict[str, type[Plan] | type[Opening]] = {"plan": Plan, "opening": Opening}
+
+
+@dataclass(frozen=True)
+class OpeningRecord:
+    """One opening among the others: `splits[split]` of `predictions.json`.
+
+    Args:
+        opened: openings of this split so far, this one too.
+        runs_before: other runs that opened it earlier.
+        by_this_run: openings by this run, this one too.
+        n_labelled: labelled rows scored.
+        time: of this opening.
+        declared: announced by a plan that stood before.
+        plan: that plan's id.
+        plan_what: that plan in words.
+        plan_time: when it was declared.
+        contents: different states of the cohort among the openings.
+    """
+
+    opened: int
+    runs_before: int
+    by_this_run: int
+    n_labelled: int
+    time: str
+    declared: bool
+    plan: str | None
+    plan_what: str | None
+    plan_time: str | None
+    contents: int
 
 
 def _digest(value: Any) -> str:
@@ -53,11 +130,11 @@ def require_unchanged(run: Path) -> dict[str, str]:
         InputError: weights, threshold, calibration or recipe are others than those the training ended with, or the run
             was never frozen.
     """
-    frozen = read_state(run).get("frozen")
+    frozen = read_state(run).frozen
     if not frozen:
         raise InputError(f"{run}: its state.json names no frozen weights (a run of an older version?); train it again")
-    found = frozen_digests(run)
-    changed = [name for name in frozen if found[name] != frozen[name]]
+    digests = frozen_digests(run)
+    changed = [name for name in frozen if digests[name] != frozen[name]]
     if changed:
         files = ", ".join(sorted({WEIGHTS if name == "weights" else "predictions.json" for name in changed}))
         raise InputError(
@@ -68,12 +145,12 @@ def require_unchanged(run: Path) -> dict[str, str]:
 
 def labelled_rows(table: pd.DataFrame) -> dict[str, int]:
     """Number of labelled rows of each split that counts as a test (neither learnt from nor cross-validated)."""
-    known = table[table["aln_status"].notna() & ~table["split"].isin(NOT_A_TEST)]
-    return {str(split): len(rows) for split, rows in known.groupby("split", sort=True)}
+    labelled = table[table["aln_status"].notna() & ~table["split"].isin(NOT_A_TEST)]
+    return {str(split): len(rows) for split, rows in labelled.groupby("split", sort=True)}
 
 
 def ledger_of(cohort: Cohort, ledger: Path | None = None) -> Path:
-    """Where the cohort's openings are written: `ledger`, or `openings.jsonl` in the cohort folder."""
+    """File of the cohort's openings: `ledger`, or `openings.jsonl` in the cohort folder."""
     return cohort.root / LEDGER if ledger is None else Path(ledger)
 
 
@@ -96,31 +173,41 @@ def _held(path: Path) -> Iterator[TextIO]:
         yield stream
 
 
-def _append(stream: TextIO, entry: Mapping[str, Any]) -> None:
+def _append(stream: TextIO, entry: Plan | Opening) -> None:
     """One whole line on the disk; a line that a crash cut off before it is ended first."""
     stream.seek(0)
     text = stream.read()
-    stream.write(("\n" if text and not text.endswith("\n") else "") + json.dumps(json_ready(entry)) + "\n")
+    kind = next(kind for kind, form in KINDS.items() if isinstance(entry, form))
+    stream.write(("\n" if text and not text.endswith("\n") else "") + json.dumps({"kind": kind, **vars(entry)}) + "\n")
     stream.flush()
     os.fsync(stream.fileno())
 
 
-def _entries(stream: TextIO, path: Path) -> list[dict[str, Any]]:
+def _entries(stream: TextIO, path: Path) -> list[Entry]:
     stream.seek(0)
-    found = []
+    entries: list[Entry] = []
     for number, line in enumerate(stream.read().splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            entry = json.loads(line)
+            plain = json.loads(line)
         except json.JSONDecodeError:
             say(f"{path} line {number} was cut off by a crash: it counts as an opening of every split")
-            found.append({"kind": "cut off"})
+            entries.append(CutOff())
             continue
-        if not isinstance(entry, dict) or not KEYS.get(entry.get("kind", ""), {"?"}) <= set(entry):
+        entry = _entry(plain)
+        if entry is None:
             raise InputError(f"{path} line {number}: expected an opening or a plan, got {line[:60]!r}")
-        found.append(entry)
-    return found
+        entries.append(entry)
+    return entries
+
+
+def _entry(plain: Any) -> Plan | Opening | None:
+    """A line as what it says it is; None where fields are missing."""
+    form = KINDS.get(plain.get("kind", "")) if isinstance(plain, dict) else None
+    if form is None or any(field.name not in plain for field in fields(form) if field.default is MISSING):
+        return None
+    return form(**{field.name: plain[field.name] for field in fields(form) if field.name in plain})
 
 
 def require_writable(cohort: Cohort, ledger: Path | None = None, run: Path | None = None) -> None:
@@ -129,7 +216,7 @@ def require_writable(cohort: Cohort, ledger: Path | None = None, run: Path | Non
     Raises:
         InputError: a ledger cannot be written.
     """
-    for path in _places(cohort, ledger, run):
+    for path in _ledgers(cohort, ledger, run):
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise InputError(_cannot(path, "it cannot be written"))
 
@@ -141,12 +228,12 @@ def _cannot(path: Path, why: str | None) -> str:
     )
 
 
-def _places(cohort: Cohort, ledger: Path | None, run: Path | None) -> list[Path]:
+def _ledgers(cohort: Cohort, ledger: Path | None, run: Path | None) -> list[Path]:
     """The cohort's ledger first; the run's own copy beside it unless another place was named for read-only folders."""
     return [ledger_of(cohort, ledger), *([run / LEDGER] if run is not None and ledger is None else [])]
 
 
-def openings(cohort: Cohort, ledger: Path | None = None) -> list[dict[str, Any]]:
+def openings(cohort: Cohort, ledger: Path | None = None) -> list[Entry]:
     """Every line of the cohort's ledger that concerns this cohort, plans and openings, oldest first."""
     path = ledger_of(cohort, ledger)
     if not path.is_file():
@@ -155,9 +242,9 @@ def openings(cohort: Cohort, ledger: Path | None = None) -> list[dict[str, Any]]
         return _of_cohort(_entries(stream, path), cohort, cohort_content(cohort))
 
 
-def _of_cohort(entries: Sequence[dict[str, Any]], cohort: Cohort, content: str) -> list[dict[str, Any]]:
+def _of_cohort(entries: Sequence[Entry], cohort: Cohort, content: str) -> list[Entry]:
     """A changed label or split makes another content, not another cohort: the name holds the openings together."""
-    return [e for e in entries if e["kind"] == "cut off" or content == e["cohort"] or cohort.name == e["cohort_name"]]
+    return [e for e in entries if isinstance(e, CutOff) or content == e.cohort or cohort.name == e.cohort_name]
 
 
 def declare_plan(
@@ -185,14 +272,17 @@ def declare_plan(
     """
     content = cohort_content(cohort)
     announced = len(set(runs)) if openings is None else openings
-    plan = {"runs": sorted(set(runs)), "splits": sorted(set(splits)), "what": what, "openings": announced}
+    plan: dict[str, Any] = {
+        "runs": sorted(set(runs)),
+        "splits": sorted(set(splits)),
+        "what": what,
+        "openings": announced,
+    }
     identity = _digest(plan | {"cohort": content})[:12]
     path = ledger_of(cohort, ledger)
     with _held(path) as stream:
-        known = [e for e in _entries(stream, path) if e["kind"] == "plan" and e["plan"] == identity]
-        if not known:
-            about = {"kind": "plan", "time": now(), "plan": identity, "cohort": content, "cohort_name": cohort.name}
-            _append(stream, about | plan)
+        if not any(isinstance(e, Plan) and e.plan == identity for e in _entries(stream, path)):
+            _append(stream, Plan(time=now(), plan=identity, cohort=content, cohort_name=cohort.name, **plan))
     return identity
 
 
@@ -205,77 +295,63 @@ def record_opening(
     plan: str | None = None,
     run: Path | None = None,
     ledger: Path | None = None,
-) -> dict[str, Any]:
-    """Append one opening of a labelled test split, and tell how it stands among the others.
+) -> OpeningRecord:
+    """Append one opening of a labelled test split, and say how it stands among the others.
 
     Args:
         cohort: the cohort that is opened.
         run_id: the run that opens it.
         split: the split.
         n_labelled: labelled rows scored.
-        plan: id of a declared plan; where it is None, a plan that named this run and split beforehand is found.
+        plan: id of a declared plan; where it is None, a plan that named this run and split beforehand is looked up.
         run: run directory that keeps a copy of the line.
         ledger: file to keep instead of both folders' files.
-
-    Returns:
-        For `predictions.json` `splits[split]`: `opened` (openings of this split so far, this one too), `runs_before`
-        (other runs that opened it earlier), `by_this_run`, `declared` (announced by a plan that stood before), `plan`,
-        `plan_what`, `plan_time`, `time`, `n_labelled`, `contents` (different states of the cohort among the openings).
 
     Raises:
         InputError: the ledger cannot be written, or `plan` is not one that stands there for this run and split.
     """
     content = cohort_content(cohort)
-    first, *copies = _places(cohort, ledger, run)
+    first, *copies = _ledgers(cohort, ledger, run)
     with _held(first) as stream:
         entries = _of_cohort(_entries(stream, first), cohort, content)
-        before = [e for e in entries if e["kind"] == "cut off" or (e["kind"] == "opening" and e["split"] == split)]
+        before = [e for e in entries if isinstance(e, CutOff) or (isinstance(e, Opening) and e.split == split)]
         declared = _plan_for(entries, before, run_id, split, plan, first)
-        entry = {
-            "kind": "opening",
-            "time": now(),
-            "run_id": run_id,
-            "cohort": content,
-            "cohort_name": cohort.name,
-            "split": split,
-            "n_labelled": n_labelled,
-            "plan": declared and declared["plan"],
-        }
-        _append(stream, entry)
+        opening = Opening(now(), run_id, content, cohort.name, split, n_labelled, declared.plan if declared else None)
+        _append(stream, opening)
     for path in copies:
         with _held(path) as stream:
-            _append(stream, entry)
-    runs = [e.get("run_id") for e in before]
-    return {
-        "opened": len(before) + 1,
-        "runs_before": len(set(runs) - {run_id}),
-        "by_this_run": runs.count(run_id) + 1,
-        "n_labelled": n_labelled,
-        "time": entry["time"],
-        "declared": declared is not None,
-        "plan": entry["plan"],
-        "plan_what": declared and declared["what"],
-        "plan_time": declared and declared["time"],
-        "contents": len({e.get("cohort", "") for e in before} | {content}),
-    }
+            _append(stream, opening)
+    runs = [e.run_id for e in before]
+    return OpeningRecord(
+        opened=len(before) + 1,
+        runs_before=len(set(runs) - {run_id}),
+        by_this_run=runs.count(run_id) + 1,
+        n_labelled=n_labelled,
+        time=opening.time,
+        declared=declared is not None,
+        plan=opening.plan,
+        plan_what=declared.what if declared else None,
+        plan_time=declared.time if declared else None,
+        contents=len({e.cohort for e in before} | {content}),
+    )
 
 
 def _plan_for(
-    entries: Sequence[dict[str, Any]],
-    before: Sequence[dict[str, Any]],
+    entries: Sequence[Entry],
+    before: Sequence[Opening | CutOff],
     run_id: str,
     split: str,
     plan: str | None,
     path: Path,
-) -> dict[str, Any] | None:
+) -> Plan | None:
     """The plan that announced this opening, unless other runs have used up the openings that it announced."""
-    plans = [e for e in entries if e["kind"] == "plan" and run_id in e["runs"] and split in e["splits"]]
+    plans = [e for e in entries if isinstance(e, Plan) and run_id in e.runs and split in e.splits]
     if plan is not None:
-        plans = [e for e in plans if e["plan"] == plan]
+        plans = [e for e in plans if e.plan == plan]
         if not plans:
             raise InputError(f"{path}: no plan {plan} was declared there for run {run_id} and split {split}")
-    for found in plans:
-        under = {e.get("run_id") for e in before if e.get("plan") == found["plan"]}
-        if run_id in under or len(under) < found["openings"]:
-            return found
+    for declared in plans:
+        under = {e.run_id for e in before if e.plan == declared.plan}
+        if run_id in under or len(under) < declared.openings:
+            return declared
     return None

@@ -11,6 +11,7 @@ from mammo_aln.settings.limits import ABOVE_0, ABOVE_0_TO_1, BELOW_1, FROM_0, FR
 
 BACKBONES = ("swinv2", "convnextv2", "efficientnetv2", "resnet50", "densenet121")
 INPUTS = ("primary", "auxiliary", "clinical")
+TrackerName = Literal["wandb", "tensorboard", "mlflow", "csv"]
 IMAGE_INPUTS = ("primary", "auxiliary")
 
 
@@ -93,6 +94,7 @@ class DataConfig:
         batch_size: patients (treated axillae) per step.
         num_workers: loader processes; does not change any result.
         augment: geometric and intensity augmentation of training crops.
+        augment_engine: what computes it: `albumentations`, or `torchvision` with the same ranges and other draws.
         augment_strength: multiplies how far augmentation shifts, turns and changes grey values; scale stays within 5 %.
         max_shift_mm: largest random shift of a crop's content, in millimetres where the crop (primary or auxiliary) has
             a fixed size in millimetres.
@@ -108,6 +110,7 @@ class DataConfig:
     batch_size: Annotated[int, FROM_1] = 16
     num_workers: Annotated[int, FROM_0] = 0
     augment: bool = True
+    augment_engine: Literal["albumentations", "torchvision"] = "albumentations"
     augment_strength: Annotated[float, Limit("a number from 0 to 3", lambda x: 0 <= x <= 3)] = 1.0
     max_shift_mm: Annotated[float, FROM_0] = 4.0
     test_time_copies: Annotated[int, Limit("0 to 8", lambda x: 0 <= x <= 8)] = 0
@@ -142,15 +145,18 @@ class TrainerConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """Weights & Biases mirror; local files are the truth.
+    """Trackers that mirror a run; local files are the truth.
 
     Args:
         wandb: `offline` writes to the run directory, `online` uploads, `disabled` does neither.
-        project: name of the W&B project.
+        project: name of the W&B project or MLflow experiment.
+        tracker: any of `wandb`, `tensorboard`, `mlflow`, `csv`; `[]` for none. All but W&B online write into the run
+            directory, MLflow to the server that the environment variable MLFLOW_TRACKING_URI names, if any.
     """
 
     wandb: Literal["offline", "online", "disabled"] = "offline"
     project: str = "mammo-aln"
+    tracker: tuple[TrackerName, ...] = ("wandb",)
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,7 @@ class TrainingSettings:
         optim: optimiser and loss.
         data: loading and augmentation.
         trainer: length and hardware.
-        log: Weights & Biases mirror.
+        log: trackers that mirror the run.
     """
 
     pixels: PixelConfig = PixelConfig()

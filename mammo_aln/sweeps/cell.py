@@ -17,6 +17,7 @@ from mammo_aln.errors import ExitCode, InputError, Requeue
 from mammo_aln.files import write_json
 from mammo_aln.machine.signals import die_with_parent
 from mammo_aln.runs.lock import RunIsHeld, is_held, is_locked
+from mammo_aln.runs.record import State as RunState
 from mammo_aln.runs.record import now, read_state
 from mammo_aln.settings import reads_images
 from mammo_aln.sweeps.plan import Cell, Plan
@@ -57,7 +58,7 @@ class Standing:
     """Where a cell stands: its state, what it has recorded, and its last failure."""
 
     state: State
-    record: dict[str, Any]
+    record: RunState
     failure: Failure | None = None
 
 
@@ -111,7 +112,7 @@ def standing(plan: Plan, cell: Cell, *, own: bool = False) -> Standing:
     """
     run = plan.runs / cell.run_id
     record = read_state(run)
-    if record["state"] == "completed":
+    if record.state == "completed":
         return Standing("completed", record)
     tries = failures(plan, cell)
     last = tries[-1] if tries else None
@@ -121,7 +122,7 @@ def standing(plan: Plan, cell: Cell, *, own: bool = False) -> Standing:
         return Standing("failed", record, Failure(cell.fault, again=False))
     if last is not None:
         return Standing("failed", record, last)
-    if record["state"] in ("running", "failed"):
+    if record.state in ("running", "failed", "stopped"):
         # Killed, or stopped by Ctrl-C: nobody recorded a failure.
         return Standing("failed", record, Failure(STOPPED))
     return Standing("not_started", record)

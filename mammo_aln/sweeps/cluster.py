@@ -99,7 +99,7 @@ class Queue:
         there = queued()
         to_submit = []
         for cell in list(waiting):
-            if read_state(self.plan.runs / cell.run_id)["state"] == "completed":
+            if read_state(self.plan.runs / cell.run_id).state == "completed":
                 waiting.remove(cell)
                 self.changed(cell)
                 continue

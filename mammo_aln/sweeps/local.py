@@ -113,7 +113,7 @@ class Pool:
 
     def is_over(self, cell: Cell) -> bool:
         """Tell if another command has completed the cell or failed on it for good."""
-        if read_state(self.plan.runs / cell.run_id)["state"] == "completed":
+        if read_state(self.plan.runs / cell.run_id).state == "completed":
             self._changed(cell)  # another command did it
             return True
         return exhausted(failures(self.plan, cell), self.before[cell.run_id], self.retries)

@@ -131,11 +131,11 @@ class Planner:
         fault = None
         content = cohort_content(data.as_given)
         try:
-            run_id, _ = run_identity(settings, content, self._crop_keys(data))
+            run_id = run_identity(settings, content, self._crop_keys(data)).run_id
         except InputError as error:
             run_id, fault = stand_in_id(settings, content), str(error)
         cost = 0.0
-        if fault is None and read_state(runs / run_id)["state"] != "completed":
+        if fault is None and read_state(runs / run_id).state != "completed":
             network = self._network(settings, data)
             fault, cost = network.fault, network.step_s * settings.trainer.max_epochs
         fold = settings.data.fold if settings.data.folds else None
@@ -206,7 +206,7 @@ def plan_sweep(
         raise InputError(f"no cell can be trained: {faulty[0].name}: {faulty[0].fault}")
     for cell in faulty:
         say(f"{cell.name}: cannot be trained: {cell.fault}")
-    waiting = sum(read_state(out / "runs" / cell.run_id)["state"] != "completed" for cell in cells if not cell.fault)
+    waiting = sum(read_state(out / "runs" / cell.run_id).state != "completed" for cell in cells if not cell.fault)
     require_room(list(planner.networks.values()), waiting, out, slots)
     touched = dict.fromkeys(
         name for axis in definition.axes for choice in axis.choices for name in touched_settings(choice.settings)

@@ -131,7 +131,7 @@ def run_sweep(
         plan = freeze(replace(plan, command=command))
         plan = announce(plan, declare(plan))
         work = partial(train, plan, plan.cells)
-    done = sum(read_state(plan.runs / cell.run_id)["state"] == "completed" for cell in plan.cells)
+    done = sum(read_state(plan.runs / cell.run_id).state == "completed" for cell in plan.cells)
     say(f"{len(plan.cells)} cells, {done} of them completed already; board: {plan.out / 'board.html'}")
     with handled([signal.SIGTERM], interrupt):
         try:
@@ -182,7 +182,7 @@ def train_cells(
     cluster: ClusterConfig,
 ) -> None:
     """Have an executor train what is not completed of some cells."""
-    waiting = [cell for cell in cells if read_state(plan.runs / cell.run_id)["state"] != "completed" and not cell.fault]
+    waiting = [cell for cell in cells if read_state(plan.runs / cell.run_id).state != "completed" and not cell.fault]
     if not waiting:
         return
     watch = Watch(plan, len(plan.cells))

@@ -65,7 +65,8 @@ class Row:
     @property
     def training_s(self) -> float:
         """Seconds of the try that completed the cell, NaN before."""
-        return float(self.standing.record.get("training_s", math.nan))
+        seconds = self.standing.record.training_s
+        return math.nan if seconds is None else seconds
 
 
 def rows(plan: Plan, own: frozenset[str] = frozenset()) -> list[Row]:

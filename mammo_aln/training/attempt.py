@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_only
 
+from mammo_aln.errors import Requeue
 from mammo_aln.files import make_folder, write_json
+from mammo_aln.runs.identity import RunIdentity
 from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import environment, now, read_state, write_settings, write_state
 from mammo_aln.settings import Settings
 from mammo_aln.training.stopping import STOP
 
 
+def leads() -> bool:
+    """Ask whether this is the first process of a training, on one device or several."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of a run, as state.json records it: digests of a training's facts, or of a pre-training's weights."""
+
+    frozen: Mapping[str, str] | None = None
+    pretrained: str | None = None
+
+
 def carry_out(
     run: Path,
     settings: Settings,
-    identity: dict[str, Any],
+    identity: RunIdentity,
     *,
     fit: Callable[[], None],
-    finish: Callable[[], dict[str, Any]],
+    finish: Callable[[], Finished],
 ) -> Path:
     """Learn and finish a run under its lock, its settings, environment and state recorded; returns the run directory.
 
@@ -33,33 +48,35 @@ def carry_out(
         settings: all settings.
         identity: what the id was made from.
         fit: learns, on every process of a training on several devices.
-        finish: what follows the last epoch, on the first process alone; returns what state.json shall record of it.
+        finish: what follows the last epoch, on the first process alone; returns the digests of what it froze.
 
     Raises:
         InputError: another process trains this run.
     """
     make_folder(run)
     # Every process of a training on several devices comes through here; the first one keeps the records.
-    leads = getattr(rank_zero_only, "rank", 0) == 0
-    with STOP.watched(), held_alone(run) if leads else nullcontext():
-        if not leads:
+    with STOP.watched(), held_alone(run) if leads() else nullcontext():
+        if not leads():
             fit()
             return run
         before = read_state(run)
-        if before["state"] == "completed":
+        if before.state == "completed":
             return run
         write_settings(run, settings)
         write_json(
-            run / "environment.json", {**environment(), "threads": torch.get_num_threads(), "identity": identity}
+            run / "environment.json",
+            {**asdict(environment()), "threads": torch.get_num_threads(), "identity": vars(identity)},
         )
-        attempts, started = before.get("attempts", 0) + 1, before.get("started") or now()
+        attempts, started = before.attempts + 1, before.started or now()
         write_state(run, "running", run_id=run.name, attempts=attempts, started=started)
         begun = time.perf_counter()
         try:
             fit()
             ended = finish()
         except BaseException as error:
-            write_state(run, "failed", error=f"{type(error).__name__}: {error}"[:2000])
+            stopped = isinstance(error, KeyboardInterrupt | Requeue)
+            write_state(run, "stopped" if stopped else "failed", error=f"{type(error).__name__}: {error}"[:2000])
             raise
-        write_state(run, "completed", error=None, ended=now(), training_s=time.perf_counter() - begun, **ended)
+        seconds = time.perf_counter() - begun
+        write_state(run, "completed", error=None, ended=now(), training_s=seconds, **vars(ended))
     return run

@@ -1,4 +1,4 @@
-"""What happens around the epochs of a training: seeding, the metrics table, checkpoints that appear whole."""
+"""Around the epochs of a training: seeding, the metrics table, checkpoints that appear whole."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pytorch_lightning as pl
 import torch
 
 from mammo_aln.files import write_csv, written_whole
+from mammo_aln.model.origin import PRETRAINED_KEY
 from mammo_aln.progress import Progress
-from mammo_aln.training.stopping import STOP, place_in_training
+from mammo_aln.training.frozen_facts import FrozenFacts
+from mammo_aln.training.stopping import STOP, Position
 from mammo_aln.training.throughput import Throughput, in_words
 
 NOTE_EVERY_S = 1.0
@@ -52,15 +54,15 @@ class RunRecorder(pl.callbacks.Checkpoint):
     command goes on.
     """
 
-    def __init__(self, run: Path, throughput: Throughput, frozen: dict[str, Any]) -> None:
+    def __init__(self, run: Path, throughput: Throughput, frozen: FrozenFacts) -> None:
         self.run, self.throughput, self.frozen = run, throughput, frozen
         self.best_auc, self.best_epoch = -1.0, -1
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, float]] = []
         self._progress: Progress | None = None
         self._note = ""
         self._epoch_note = ""
         self._noted = 0.0
-        self._place: dict[str, Any] = {}
+        self._position: Position | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to tell how far the training has come, in steps: an epoch may take hours."""
@@ -81,7 +83,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
         if batch_idx + 1 < trainer.num_training_batches and STOP.agreed(trainer, batch_idx):
             # A data module that cannot begin within an epoch goes on from the end of the last one.
             if hasattr(getattr(trainer, "datamodule", None), "begin"):
-                self._place = place_in_training(trainer, epoch_done=False, batch_idx=batch_idx)
+                self._position = Position.after_step(trainer, batch_idx)
                 self._save(trainer, "last.ckpt")
             STOP.leave()
 
@@ -91,7 +93,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
             self._progress.end(self._note)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know."""
+        """All that a resumed run must know."""
         return {"best_auc": self.best_auc, "best_epoch": self.best_epoch, "rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -106,8 +108,8 @@ class RunRecorder(pl.callbacks.Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Put what is frozen beside the weights: run id, pixel recipe, clinical encoding."""
-        checkpoint["mammo_aln"] = self.frozen
-        checkpoint["place"] = self._place
+        checkpoint[PRETRAINED_KEY] = self.frozen.to_state()
+        checkpoint["place"] = vars(self._position) if self._position is not None else {}
         # Weights that a run began from are inside it; the path they came from is nobody's business.
         settings = checkpoint["hyper_parameters"]
         checkpoint["hyper_parameters"] = {**settings, "model": {**settings["model"], "pretrained": False}}
@@ -129,13 +131,15 @@ class RunRecorder(pl.callbacks.Checkpoint):
             self.best_auc, self.best_epoch = auc, trainer.current_epoch
         if trainer.is_global_zero:
             write_csv(self.run / "metrics.csv", pd.DataFrame(self.rows))
+            for logger in trainer.loggers:
+                logger.log_metrics({"lr": row["lr"]}, step=trainer.global_step)
             self._epoch_note = self._in_words(trainer, row)
             self._note = "; ".join(filter(None, (self._epoch_note, in_words(self.throughput.figures))))
-        self._place = place_in_training(trainer, epoch_done=True)
+        position = self._position = Position.after_epoch(trainer)
         if is_best:
             self._save(trainer, "best.ckpt")
         self._save(trainer, "last.ckpt")
-        if not self._place["done"] and STOP.agreed(trainer):
+        if not position.done and STOP.agreed(trainer):
             STOP.leave()
 
     def _save(self, trainer: pl.Trainer, name: str) -> None:
@@ -143,10 +147,10 @@ class RunRecorder(pl.callbacks.Checkpoint):
             # Every rank takes part in collecting the state; Lightning writes on rank 0.
             trainer.save_checkpoint(self.run / "checkpoints" / name)
             return
-        with written_whole(self.run / "checkpoints" / name) as part:
-            trainer.save_checkpoint(part)
+        with written_whole(self.run / "checkpoints" / name) as unfinished:
+            trainer.save_checkpoint(unfinished)
 
-    def _in_words(self, trainer: pl.Trainer, row: dict[str, Any]) -> str:
+    def _in_words(self, trainer: pl.Trainer, row: dict[str, float]) -> str:
         loss = row.get("train_loss", nan)
         judged = f"val_loss {row.get('val_loss', nan):.4f}"
         if "val_auc" in row:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 
 from mammo_aln.model.backbones import compile_backbones
 from mammo_aln.model.learner import Learner
 from mammo_aln.progress import say
 from mammo_aln.settings import Settings
 from mammo_aln.training.callbacks import RunRecorder, StepSeed
+from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.scoring import lightning_hushed
-from mammo_aln.training.stopping import STOP, StopAtStep
+from mammo_aln.training.stopping import STOP, Position, StopAtStep
 from mammo_aln.training.throughput import Throughput
-from mammo_aln.training.trackers import wandb_mirror
 
 
 def fit_module(
-    run: Path, data: pl.LightningDataModule, module: Learner, settings: Settings, frozen: dict[str, Any]
+    run: Path,
+    data: pl.LightningDataModule,
+    module: Learner,
+    settings: Settings,
+    frozen: FrozenFacts,
+    loggers: Sequence[Logger] = (),
 ) -> None:
     """Train a module from `last.ckpt`, or from its beginning where there is none.
 
@@ -29,7 +35,8 @@ def fit_module(
         data: batches that depend on seed and epoch alone.
         module: the network and how it learns.
         settings: all settings.
-        frozen: what each checkpoint holds beside the weights: plain dict, list, string, number.
+        frozen: what each checkpoint holds beside the weights.
+        loggers: mirrors of the metrics.
     """
     run_id = run.name
     if settings.trainer.compile:
@@ -47,12 +54,13 @@ def fit_module(
         )
     last = run / "checkpoints" / "last.ckpt"
     if last.is_file():
-        place = torch.load(last, map_location="cpu", weights_only=True, mmap=True).get("place") or {}
-        if place.get("done"):
+        plain = torch.load(last, map_location="cpu", weights_only=True, mmap=True).get("place")
+        position = Position(**plain) if plain else None
+        if position is not None and position.done:
             say(f"run {run_id}: {last.name} stands at the end of the training")
             return
-        if place and hasattr(data, "begin"):
-            data.begin = (place["epoch"], place["step"])
+        if position is not None and hasattr(data, "begin"):
+            data.begin = (position.epoch, position.step)
         say(f"run {run_id}: going on from {last.name}")
     with lightning_hushed():
         trainer = pl.Trainer(
@@ -62,7 +70,7 @@ def fit_module(
             num_nodes=settings.trainer.num_nodes,
             strategy="ddp" if settings.trainer.devices * settings.trainer.num_nodes > 1 else "auto",
             precision=settings.trainer.precision,
-            logger=wandb_mirror(run, run_id, settings),
+            logger=list(loggers),
             callbacks=callbacks,
             enable_checkpointing=True,
             enable_progress_bar=False,

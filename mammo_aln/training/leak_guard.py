@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,35 +12,12 @@ from mammo_aln.cohort.tables import Cohort, image_path
 from mammo_aln.crops.keys import file_key
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
+from mammo_aln.model.origin import Seen
 from mammo_aln.progress import say
 
 TESTS = ("internal_test", "external_test")
 DIGITS = 16
 SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Patients and image files that one pre-training or training learnt from.
-
-    Args:
-        salt: its run id.
-        patients: salted hashes of cohort name and patient_id.
-        files: salted hashes of the image files' content.
-    """
-
-    salt: str
-    patients: frozenset[str]
-    files: frozenset[str]
-
-    def to_state(self) -> dict[str, Any]:
-        """Plain dict for metadata and checkpoints."""
-        return {"salt": self.salt, "patients": sorted(self.patients), "files": sorted(self.files)}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Seen:
-        """What `to_state` wrote."""
-        return cls(str(state["salt"]), frozenset(state["patients"]), frozenset(state["files"]))
 
 
 def salted(salt: str, *parts: str) -> str:
@@ -67,18 +42,19 @@ def refuse_seen_patients(seen: Sequence[Seen], cohort: Cohort) -> None:
         InputError: patients of a test split were pre-trained on.
     """
     table = cohort.patients
-    known = [
-        any(salted(one.salt, cohort.name, patient) in one.patients for one in seen) for patient in table["patient_id"]
+    learnt = [
+        any(salted(each.salt, cohort.name, patient) in each.patients for each in seen)
+        for patient in table["patient_id"]
     ]
-    found = table[known]
-    tests = found[found["split"].isin(TESTS)]
+    seen_rows = table[learnt]
+    tests = seen_rows[seen_rows["split"].isin(TESTS)]
     if len(tests):
         raise InputError(
             f"{cohort.name}: {_rows(tests['patient_id'])} of {' and '.join(sorted(tests['split'].unique()))} were"
             " pre-trained on (same cohort name and patient_id): their test would be no test. Pre-train without them;"
             " or, if they are other people, give the two cohorts different names in cohort.yaml"
         )
-    validating = found[found["split"] == "val"]
+    validating = seen_rows[seen_rows["split"] == "val"]
     if len(validating):
         say(f"note: {_rows(validating['patient_id'])} of val were pre-trained on; validation may be too kind")
 
@@ -91,16 +67,15 @@ def refuse_seen_files(seen: Sequence[Seen], cohort: Cohort, crops: pd.DataFrame,
     """
     tests = set(cohort.patients.loc[cohort.patients["split"].isin(TESTS), "unit_id"])
     contents = _contents(cohort, crops.loc[crops["unit_id"].isin(tests), "image_id"], store) if seen else {}
-    found = [image for image, content in contents.items() if any(salted(s.salt, content) in s.files for s in seen)]
-    if found:
-        images = f"{len(found)} images ({', '.join(sorted(found)[:SHOWN])}{', ...' if len(found) > SHOWN else ''})"
+    learnt = [image for image, content in contents.items() if any(salted(s.salt, content) in s.files for s in seen)]
+    if learnt:
+        images = f"{len(learnt)} images ({', '.join(sorted(learnt)[:SHOWN])}{', ...' if len(learnt) > SHOWN else ''})"
         raise InputError(f"{cohort.name}: {images} of test patients were pre-trained on (same content)")
 
 
 def _contents(cohort: Cohort, image_ids: Iterable[str], store: CropStore) -> dict[str, str]:
     """SHA-256 of each image's file, as the crop store took it when it read the file."""
-    wanted = set(image_ids)
-    images = cohort.images[cohort.images["image_id"].isin(wanted)]
+    images = cohort.images[cohort.images["image_id"].isin(set(image_ids))]
     paths: dict[str, Path] = {str(row["image_id"]): image_path(cohort, row) for _, row in images.iterrows()}
     return {image: store.content(file_key(path)).sha256 for image, path in paths.items()}
 

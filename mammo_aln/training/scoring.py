@@ -1,4 +1,4 @@
-"""From a trained network to rows of predictions.csv, and what a reader must know of them in predictions.json."""
+"""From a trained network to rows of predictions.csv."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 
-from mammo_aln.evaluation.statistics.calibration import apply_calibration, fit_temperature
-from mammo_aln.evaluation.statistics.discrimination import choose_threshold
-from mammo_aln.files import write_csv, write_json
+from mammo_aln.evaluation.statistics.calibration import apply_calibration
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import Progress
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.training.data.datamodule import MammoDataModule
+from mammo_aln.training.prediction_facts import OperatingPoint
 
 HUSHED = (
     "does not have many workers",
@@ -49,14 +47,14 @@ class BatchProgress(pl.Callback):
 
 def predict_logits(module: AxillaryClassifier, data: MammoDataModule, trainer: TrainerConfig) -> pd.DataFrame:
     """Rows of the patients table of every split of `data`, in order, with a column `logit` (before calibration)."""
-    told = BatchProgress()
+    progress = BatchProgress()
     with lightning_hushed():
         runner = pl.Trainer(
             accelerator=trainer.accelerator,
             devices=1,
             precision=trainer.precision,
             logger=False,
-            callbacks=[told],
+            callbacks=[progress],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -73,7 +71,7 @@ def predict_logits(module: AxillaryClassifier, data: MammoDataModule, trainer: T
         logits = np.zeros((copies, len(patients)))
         for copy in range(copies):
             loader = data.loader(split, alone=True, copy=copy)
-            told.begin(f"scoring {split}" + (f", copy {copy}" if copy else ""), len(loader))
+            progress.begin(f"scoring {split}" + (f", copy {copy}" if copy else ""), len(loader))
             with lightning_hushed():
                 batches: Any = runner.predict(module, dataloaders=loader)
             index = np.concatenate([batch["index"].cpu().numpy() for batch in batches])
@@ -82,14 +80,6 @@ def predict_logits(module: AxillaryClassifier, data: MammoDataModule, trainer: T
             logits[copy] = np.concatenate([batch["logit"].float().cpu().numpy() for batch in batches])
         tables.append(patients.assign(logit=logits.mean(axis=0)))
     return pd.concat(tables, ignore_index=True)
-
-
-def fit_on_validation(val: pd.DataFrame) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Calibration and threshold that a model freezes, from the `logit` and `aln_status` of its validation rows."""
-    logit, label = val["logit"].to_numpy(float), val["aln_status"].to_numpy(int)
-    calibration = {**fit_temperature(logit, label), "split": "val"}
-    threshold = choose_threshold(apply_calibration(logit, calibration), label, rule="youden")
-    return calibration, {**threshold, "split": "val"}
 
 
 @contextmanager
@@ -109,7 +99,7 @@ def lightning_hushed() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def prediction_table(scored: pd.DataFrame, run_id: str, calibration: dict[str, Any]) -> pd.DataFrame:
+def prediction_table(scored: pd.DataFrame, run_id: str, operating: OperatingPoint) -> pd.DataFrame:
     """predictions.csv: one row per treated axilla; `score` is the calibrated probability of residual disease."""
     columns = [
         "patient_id",
@@ -120,12 +110,6 @@ def prediction_table(scored: pd.DataFrame, run_id: str, calibration: dict[str, A
     table = scored[columns].copy()
     table.insert(0, "run_id", run_id)
     table["aln_status"] = scored["aln_status"].astype("Int64")
-    table["score"] = apply_calibration(scored["logit"].to_numpy(float), calibration)
+    table["score"] = apply_calibration(scored["logit"].to_numpy(float), operating.calibration)
     table["logit"] = scored["logit"].to_numpy(float)
     return table
-
-
-def write_predictions(path: Path, table: pd.DataFrame, about: dict[str, Any]) -> None:
-    """Write PATH and, beside it, the same name with `.json`: threshold, calibration, recipe, fallbacks, cohort flow."""
-    write_json(path.with_suffix(".json"), {"schema_version": 1, **about})
-    write_csv(path, table)

@@ -7,8 +7,8 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
 import pytorch_lightning as pl
 
@@ -20,7 +20,7 @@ STEPS_BETWEEN_TALKS = 8
 
 
 class StopRequest:
-    """Whether a signal asked this process to leave; a process has one (`STOP`), as it has one handler per signal.
+    """A signal's request that this process leave; a process has one (`STOP`), as it has one handler per signal.
 
     Outside a training's steps the handler raises `Requeue` at once. Within them it only takes a note, so that a step
     is never cut in two; the callback that writes checkpoints asks for it.
@@ -60,7 +60,7 @@ class StopRequest:
                 signal.signal(number, self._on_signal)
 
     def agreed(self, trainer: pl.Trainer, batch_idx: int | None = None) -> bool:
-        """Whether to stop now: with several ranks as soon as one of them was asked, at the same step on all."""
+        """Decide to stop now: with several ranks as soon as one of them was asked, at the same step on all."""
         if trainer.world_size == 1:
             return bool(self.signal_name)
         if batch_idx is not None and (batch_idx + 1) % STEPS_BETWEEN_TALKS:
@@ -94,15 +94,21 @@ class StopAtStep(pl.Callback):
         STOP.handle()
 
 
-def place_in_training(trainer: pl.Trainer, *, epoch_done: bool, batch_idx: int = -1) -> dict[str, Any]:
-    """Where a checkpoint stands: the epoch and step that come next, and whether none does.
+@dataclass(frozen=True)
+class Position:
+    """The position of a checkpoint: the epoch and step that come next, unless the training is done."""
 
-    Args:
-        trainer: tells the epoch and whether early stopping ended the training.
-        epoch_done: the epoch is over, its validation included.
-        batch_idx: else the last step taken in it.
-    """
-    if not epoch_done:
-        return {"epoch": trainer.current_epoch, "step": batch_idx + 1, "done": False}
-    following = trainer.current_epoch + 1
-    return {"epoch": following, "step": 0, "done": trainer.should_stop or following == trainer.max_epochs}
+    epoch: int
+    step: int
+    done: bool
+
+    @classmethod
+    def after_step(cls, trainer: pl.Trainer, batch_idx: int) -> Position:
+        """Behind a step within an epoch."""
+        return cls(trainer.current_epoch, batch_idx + 1, done=False)
+
+    @classmethod
+    def after_epoch(cls, trainer: pl.Trainer) -> Position:
+        """Behind an epoch and its validation; early stopping or the last epoch ends the training."""
+        following = trainer.current_epoch + 1
+        return cls(following, 0, done=bool(trainer.should_stop or following == trainer.max_epochs))

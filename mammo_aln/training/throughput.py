@@ -1,4 +1,4 @@
-"""How fast a training goes: patients per second, share of the time spent waiting for data, GPU memory."""
+"""The pace of a training: patients per second, share of the time spent waiting for data, GPU memory."""
 
 from __future__ import annotations
 

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from pytorch_lightning.loggers import Logger
 
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
-from mammo_aln.files import json_ready, write_csv, write_json
+from mammo_aln.files import write_csv, write_json
 from mammo_aln.machine.hardware import require_hardware
 from mammo_aln.model.classifier import AxillaryClassifier
-from mammo_aln.model.weights import origin_of
+from mammo_aln.model.origin import Seen, origin_of
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import run_identity, shaping_settings
 from mammo_aln.runs.record import read_state
 from mammo_aln.runs.seal import frozen_digests
 from mammo_aln.settings import Settings
-from mammo_aln.training.attempt import carry_out
+from mammo_aln.training.attempt import Finished, carry_out, leads
 from mammo_aln.training.baseline import store_baseline
 from mammo_aln.training.build import build_model
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.units import cohort_flow, require_both_classes
 from mammo_aln.training.fit import fit_module
-from mammo_aln.training.leak_guard import Seen, refuse_seen_patients, seen_by
-from mammo_aln.training.scoring import (
-    fit_on_validation,
-    predict_logits,
-    prediction_table,
-    write_predictions,
-)
+from mammo_aln.training.frozen_facts import FrozenFacts
+from mammo_aln.training.leak_guard import refuse_seen_patients, seen_by
+from mammo_aln.training.prediction_facts import OperatingPoint, PredictionFacts
+from mammo_aln.training.scoring import predict_logits, prediction_table
 from mammo_aln.training.stopping import STOP
+from mammo_aln.training.summary import Summary, draw_augmented, draw_training
+from mammo_aln.training.trackers import Mirrored, log_final, open_trackers, require_trackers
 
 
 @STOP.watched()
@@ -59,6 +60,7 @@ def train_run(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, a file stands there")
     require_hardware(settings.trainer)
+    require_trackers(settings)
     data = MammoDataModule.from_settings(settings, cohort_folder, store)
     for split in ("train", "val"):
         require_both_classes(data.cohort.patients, split)
@@ -67,51 +69,53 @@ def train_run(
     module = build_model(settings, data)
     data.prepare_data()
     keys = data.crop_set.table["key"].tolist() if data.reads_images else []
-    run_id, identity = run_identity(settings, cohort_content(data.as_given), keys)
+    identity = run_identity(settings, cohort_content(data.as_given), keys)
+    run_id = identity.run_id
     if planned is not None and run_id != planned:
         raise InputError(
             f"planned as run {planned}, but the cohort's tables, its image files or the weights have changed since and "
             f"make it {run_id}; the same sweep command plans anew"
         )
     run = out / run_id
-    if read_state(run)["state"] == "completed":
+    if read_state(run).state == "completed":
         say(f"run {run_id} is completed already; nothing to train")
         return run
     data.setup("fit")
-    return carry_out(
+    loggers = open_trackers(Mirrored(run, settings, identity.cohort))
+    carry_out(
         run,
         settings,
         identity,
-        fit=lambda: _fit(run, data, module, settings),
-        finish=lambda: _freeze(run, run_id, data, settings),
+        fit=lambda: _fit(run, data, module, settings, loggers),
+        finish=lambda: _freeze(run, data, settings),
     )
+    if read_state(run).state == "completed" and leads():
+        summary = Summary.of_run(run)
+        log_final(loggers, summary.numbers())
+        say(summary.in_words(run))
+    return run
 
 
 def _refuse_leak(settings: Settings, data: MammoDataModule) -> None:
-    """See to it that no test patient was pre-trained on, and tell where the pre-training saw other crops."""
-    begun_from = origin_of(settings.model.pretrained)
-    if begun_from is None:
+    """Refuse test patients that were pre-trained on; say where the pre-training read other crops."""
+    origin = origin_of(settings.model.pretrained)
+    if origin is None:
         return
-    refuse_seen_patients([Seen.from_state(state) for state in begun_from["seen"]], data.whole_cohort)
-    then, here = (begun_from["crop"] or {}).get("strategy"), settings.crop.strategy
-    if then is not None and then != here:
-        say(f"note: pre-trained on crop.strategy={then}, this run reads {here}")
+    refuse_seen_patients(origin.seen, data.whole_cohort)
+    if origin.strategy not in (None, settings.crop.strategy):
+        say(f"note: pre-trained on crop.strategy={origin.strategy}, this run reads {settings.crop.strategy}")
 
 
-def _fit(run: Path, data: MammoDataModule, module: AxillaryClassifier, settings: Settings) -> None:
+def _fit(
+    run: Path, data: MammoDataModule, module: AxillaryClassifier, settings: Settings, loggers: Sequence[Logger]
+) -> None:
     encoder = data.fitted_encoder.to_state() if "clinical" in data.inputs else None
-    begun_from = origin_of(settings.model.pretrained)
-    frozen = json_ready(
-        {
-            "run_id": run.name,
-            "recipe": data.recipe,
-            "clinical_encoder": encoder,
-            "pretraining": begun_from["seen"] if begun_from else [],
-            "trained_on": [_trained_on(run.name, data).to_state()],
-        }
-    )
+    origin = origin_of(settings.model.pretrained)
+    frozen = FrozenFacts(run.name, data.recipe, origin.seen if origin else (), (_trained_on(run.name, data),), encoder)
     write_json(run / "recipe.json", data.recipe)
-    fit_module(run, data, module, settings, frozen)
+    if leads():
+        draw_augmented(run, data)
+    fit_module(run, data, module, settings, frozen, loggers)
 
 
 def _trained_on(run_id: str, data: MammoDataModule) -> Seen:
@@ -125,27 +129,26 @@ def _trained_on(run_id: str, data: MammoDataModule) -> Seen:
     )
 
 
-def _freeze(run: Path, run_id: str, data: MammoDataModule, settings: Settings) -> dict[str, Any]:
+def _freeze(run: Path, data: MammoDataModule, settings: Settings) -> Finished:
     """Fit calibration and threshold on validation, then write the predictions of `train` and `val`; their digests."""
     best = run / "checkpoints" / "best.ckpt"
     if not best.is_file():
         raise InputError(
-            f"run {run_id}: no epoch had a finite validation AUC; look at metrics.csv in the run directory"
+            f"run {run.name}: no epoch had a finite validation AUC; look at metrics.csv in the run directory"
         )
     scored = predict_logits(AxillaryClassifier.load(best), data, settings.trainer)
-    calibration, threshold = fit_on_validation(scored[scored["split"] == "val"])
-    table = prediction_table(scored, run_id, calibration)
+    operating = OperatingPoint.on_validation(scored[scored["split"] == "val"])
     if data.reads_images:
         write_csv(run / "exclusions.csv", data.crop_set.exclusions)
-    about = {
-        "run_id": run_id,
-        "threshold": threshold,
-        "calibration": calibration,
-        "recipe": data.recipe,
-        "fallbacks": data.fallbacks,
-        "cohort_flow": cohort_flow(data.whole_cohort.patients, data.splits, scored),
-        "settings": shaping_settings(settings),
-    }
-    write_predictions(run / "predictions.csv", table, about)
+    facts = PredictionFacts(
+        run_id=run.name,
+        operating=operating,
+        recipe=data.recipe,
+        fallbacks=data.fallbacks,
+        cohort_flow=cohort_flow(data.whole_cohort.patients, data.splits, scored),
+        settings=shaping_settings(settings),
+    )
+    facts.write(run / "predictions.csv", prediction_table(scored, run.name, operating))
     store_baseline(run, data.whole_cohort, scored, settings)
-    return {"frozen": frozen_digests(run)}
+    draw_training(run)
+    return Finished(frozen=frozen_digests(run))

@@ -40,13 +40,13 @@ def changed(section: str, **keys) -> Settings:
     ],
 )
 def test_only_settings_that_shape_the_result_change_the_id(settings: Settings, same: bool) -> None:
-    assert (run_identity(settings, "c", ["k"])[0] == run_identity(BASE, "c", ["k"])[0]) is same
+    assert (run_identity(settings, "c", ["k"]).run_id == run_identity(BASE, "c", ["k"]).run_id) is same
 
 
 def test_auxiliary_crops_do_not_enter_a_run_that_reads_none() -> None:
     primary = changed("model", inputs=("primary",))
     other = replace(primary, crop=replace(primary.crop, auxiliary=("peritumoral",), auxiliary_size_mm=30.0))
-    assert run_identity(primary, "c", [])[0] == run_identity(other, "c", [])[0]
+    assert run_identity(primary, "c", []).run_id == run_identity(other, "c", []).run_id
 
 
 def test_crops_do_not_enter_a_run_that_reads_no_image() -> None:
@@ -54,22 +54,21 @@ def test_crops_do_not_enter_a_run_that_reads_no_image() -> None:
     other = replace(
         clinical, crop=replace(clinical.crop, size_mm=30.0), pixels=replace(clinical.pixels, voi="percentile")
     )
-    assert run_identity(clinical, "c", [])[0] == run_identity(other, "c", [])[0]
+    assert run_identity(clinical, "c", []).run_id == run_identity(other, "c", []).run_id
 
 
 def test_cohort_and_crops_change_the_id_but_their_order_does_not() -> None:
-    ids = {
-        run_identity(BASE, content, keys)[0] for content, keys in [("c", ["a", "b"]), ("d", ["a", "b"]), ("c", ["a"])]
-    }
+    cases = [("c", ["a", "b"]), ("d", ["a", "b"]), ("c", ["a"])]
+    ids = {run_identity(BASE, content, keys).run_id for content, keys in cases}
     assert len(ids) == 3
-    assert run_identity(BASE, "c", ["b", "a"])[0] in ids
+    assert run_identity(BASE, "c", ["b", "a"]).run_id in ids
 
 
 def test_pretrained_weights_enter_by_content(tmp_path) -> None:
     for name, content in (("one.pt", b"1"), ("same.pt", b"1"), ("two.pt", b"2")):
         (tmp_path / name).write_bytes(content)
     ids = [
-        run_identity(changed("model", pretrained=str(tmp_path / n)), "c", [])[0]
+        run_identity(changed("model", pretrained=str(tmp_path / n)), "c", []).run_id
         for n in ("one.pt", "same.pt", "two.pt")
     ]
     assert ids[0] == ids[1] != ids[2]

@@ -16,6 +16,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.runs.record import write_state
 from mammo_aln.runs.seal import (
     LEDGER,
+    Plan,
     declare_plan,
     frozen_digests,
     labelled_rows,
@@ -37,11 +38,11 @@ def cohort(tmp_path: Path) -> Cohort:
 
 def test_openings_by_all_runs_are_counted_together(cohort: Cohort) -> None:
     told = [record_opening(cohort, run, "external_test", 6) for run in ("r1", "r2", "r1")]
-    assert [found["opened"] for found in told] == [1, 2, 3]
-    assert [found["runs_before"] for found in told] == [0, 1, 1]
-    assert [found["by_this_run"] for found in told] == [1, 1, 2]
-    assert not any(found["declared"] for found in told)
-    assert record_opening(cohort, "r1", "internal_test", 6)["opened"] == 1
+    assert [found.opened for found in told] == [1, 2, 3]
+    assert [found.runs_before for found in told] == [0, 1, 1]
+    assert [found.by_this_run for found in told] == [1, 1, 2]
+    assert not any(found.declared for found in told)
+    assert record_opening(cohort, "r1", "internal_test", 6).opened == 1
     lines = (cohort.root / LEDGER).read_text().splitlines()
     assert [json.loads(line)["run_id"] for line in lines] == ["r1", "r2", "r1", "r1"]
     assert {"time", "cohort", "split", "n_labelled", "plan"} <= set(json.loads(lines[0]))
@@ -58,14 +59,14 @@ def test_a_changed_label_does_not_reset_the_count(cohort: Cohort) -> None:
     patients = cohort.patients.copy()
     patients.loc[7, "aln_status"] = 1 - patients.loc[7, "aln_status"]
     told = record_opening(replace(cohort, patients=patients), "r1", "external_test", 6)
-    assert (told["opened"], told["contents"]) == (2, 2)
+    assert (told.opened, told.contents) == (2, 2)
 
 
 def test_one_ledger_may_serve_several_cohorts(cohort: Cohort, tmp_path: Path) -> None:
     place = tmp_path / "ledger.jsonl"
     other = replace(cohort, name="other", patients=cohort.patients.assign(center="z"))
-    assert record_opening(cohort, "r1", "external_test", 6, ledger=place)["opened"] == 1
-    assert record_opening(other, "r1", "external_test", 6, ledger=place)["opened"] == 1
+    assert record_opening(cohort, "r1", "external_test", 6, ledger=place).opened == 1
+    assert record_opening(other, "r1", "external_test", 6, ledger=place).opened == 1
     assert len(openings(cohort, place)) == 1
     assert not (cohort.root / LEDGER).exists()
 
@@ -74,16 +75,16 @@ def test_a_plan_counts_only_for_what_it_announced_and_only_if_it_came_first(coho
     early = record_opening(cohort, "r1", "external_test", 6)
     plan = declare_plan(cohort, ["r1", "r2", "r3"], ["external_test"], what="ladder of 3 steps", openings=2)
     assert declare_plan(cohort, ["r3", "r2", "r1"], ["external_test"], what="ladder of 3 steps", openings=2) == plan
-    assert sum(entry["kind"] == "plan" for entry in openings(cohort)) == 1
+    assert sum(isinstance(entry, Plan) for entry in openings(cohort)) == 1
     found = record_opening(cohort, "r2", "external_test", 6)
     named = record_opening(cohort, "r3", "external_test", 6, plan=plan)
     again = record_opening(cohort, "r2", "external_test", 6)
     third = record_opening(cohort, "r1", "external_test", 6)
     stranger = record_opening(cohort, "r9", "external_test", 6)
     elsewhere = record_opening(cohort, "r2", "internal_test", 6)
-    declared = [told["declared"] for told in (early, found, named, again, third, stranger, elsewhere)]
+    declared = [told.declared for told in (early, found, named, again, third, stranger, elsewhere)]
     assert declared == [False, True, True, True, False, False, False]
-    assert (found["plan"], found["plan_what"]) == (plan, "ladder of 3 steps")
+    assert (found.plan, found.plan_what) == (plan, "ladder of 3 steps")
     with pytest.raises(InputError, match="no plan nonsense"):
         record_opening(cohort, "r2", "external_test", 6, plan="nonsense")
 
@@ -101,7 +102,7 @@ def test_a_line_cut_off_by_a_crash_counts_and_harms_no_later_line(
     record_opening(cohort, "r1", "external_test", 6)
     ledger = cohort.root / LEDGER
     ledger.write_text(ledger.read_text() + ledger.read_text()[:25])
-    assert record_opening(cohort, "r2", "external_test", 6)["opened"] == 3
+    assert record_opening(cohort, "r2", "external_test", 6).opened == 3
     assert "line 2 was cut off" in capsys.readouterr().err
     assert json.loads(ledger.read_text().splitlines()[2])["run_id"] == "r2"
     ledger.write_text('{"kind": "opening"}\n')
@@ -110,7 +111,7 @@ def test_a_line_cut_off_by_a_crash_counts_and_harms_no_later_line(
 
 
 def _open_often(cohort: Cohort, run: str) -> list[int]:
-    return [record_opening(cohort, run, "external_test", 6)["opened"] for _ in range(20)]
+    return [record_opening(cohort, run, "external_test", 6).opened for _ in range(20)]
 
 
 def test_openings_of_several_processes_each_get_a_number_of_their_own(cohort: Cohort) -> None:

@@ -66,7 +66,7 @@ def test_a_requeued_and_a_killed_job_end_as_if_nothing_had_happened(
         begun = [
             cell.run_id for cell in plan.cells if (plan.runs / cell.run_id / "checkpoints" / "last.ckpt").is_file()
         ]
-        return [one for one in begun if read_state(plan.runs / one)["state"] == "running"]
+        return [one for one in begun if read_state(plan.runs / one).state == "running"]
 
     first = wait_for(training)[0]
     job = wait_for(lambda: _job_of(out, first))
@@ -78,7 +78,7 @@ def test_a_requeued_and_a_killed_job_end_as_if_nothing_had_happened(
         ["scancel", "--signal=KILL", "--full", _job_of(out, second)], check=True
     )  # a lost node, out of memory
     told, _ = process.communicate(timeout=900)
-    assert read_state(plan.runs / first)["attempts"] == 2
+    assert read_state(plan.runs / first).attempts == 2
     assert not list((out / "failures").glob(f"{first}/*"))
     assert process.returncode == 0, (tmp_path / "log").read_text()
     assert told == f"{out}\n"

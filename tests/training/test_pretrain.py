@@ -21,7 +21,7 @@ import torch
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.inference.predict import predict_cohort
-from mammo_aln.model.weights import about_pretrained
+from mammo_aln.model.origin import about_pretrained
 from mammo_aln.settings import (
     CropConfig,
     DataConfig,
@@ -93,7 +93,7 @@ def test_several_heads_with_missing_labels_end_to_end(pretrained: Path, screenin
     )
     about = about_pretrained(str(pretrained))
     assert about is not None
-    assert (about["run_id"], about["backbone"], about["size_px"], about["in_chans"]) == (run.name, "resnet50", 64, 1)
+    assert (about.run_id, about.backbone, about.size_px, about.in_chans) == (run.name, "resnet50", 64, 1)
     for patient in read_cohort(screening, outcome=False).patients["patient_id"]:
         assert patient.encode() not in pretrained.read_bytes()[:20_000]
 

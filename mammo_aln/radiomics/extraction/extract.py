@@ -89,7 +89,7 @@ def extract_features(
         "cohort": cohort.name,
         "images": len(cases),
         "regions": len(provenance),
-        "environment": environment(),
+        "environment": asdict(environment()),
     }
     write_json(out.with_suffix(".json"), description)
     counts = Counter(note for notes in provenance["notes"] for note in str(notes).split(";") if note)

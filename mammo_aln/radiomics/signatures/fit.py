@@ -187,19 +187,20 @@ def fit_signatures(
     _refuse_other_fit(out, run_id)
     with held_alone(out):
         state = read_state(out)
-        if state["state"] == "completed":
+        if state.state == "completed":
             say(f"{out}: this fit ({run_id}) is done already")
             return out
         write_state(out, "running", run_id=run_id)
         plain = {"fit": asdict(settings), "seed": seed}
         write_text(out / "config.yaml", yaml.safe_dump(json_ready(plain), sort_keys=False))
-        write_json(out / "environment.json", environment())
+        write_json(out / "environment.json", asdict(environment()))
         _announce(rows, split)
         learnt, nested = learn_and_judge(
             recipes, rows, settings, repeats=1 if split else settings.repeats, seed=seed, workers=workers
         )
         opened = {
-            name: record_opening(inputs.cohort, run_id, name, n, run=out, ledger=ledger) for name, n in tested.items()
+            name: vars(record_opening(inputs.cohort, run_id, name, n, run=out, ledger=ledger))
+            for name, n in tested.items()
         }
         written = []
         for name in recipes:
@@ -213,7 +214,7 @@ def fit_signatures(
 
 
 def _refuse_other_fit(out: Path, run_id: str) -> None:
-    there = read_state(out).get("run_id")
+    there = read_state(out).run_id
     if there not in (None, run_id):
         raise InputError(f"{out}: holds another fit ({there}; this one is {run_id}); choose another folder")
 

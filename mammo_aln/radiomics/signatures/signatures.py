@@ -22,6 +22,7 @@ from mammo_aln.radiomics.signatures.selection import StepCount, selection_counts
 from mammo_aln.radiomics.signatures.shapley import linear_shapley, sampled_shapley
 from mammo_aln.radiomics.signatures.stability import nogueira, resampled_selections
 from mammo_aln.settings import FitConfig
+from mammo_aln.training.data.units import FlowStep
 
 SHAPLEY_ORDERS = 16
 
@@ -57,7 +58,7 @@ class FitFacts:
     signature: str
     cohort: str
     splits: dict[str, Any]
-    cohort_flow: list[dict[str, Any]]
+    cohort_flow: tuple[FlowStep, ...]
     fit: FitConfig
     notes: tuple[str, ...]
 
@@ -70,7 +71,7 @@ class FitFacts:
             "signature": self.signature,
             "cohort": self.cohort,
             "splits": self.splits,
-            "cohort_flow": self.cohort_flow,
+            "cohort_flow": [step.to_json() for step in self.cohort_flow],
             "settings": {"model": model, "fit": asdict(self.fit)},
             "notes": list(self.notes),
         }

@@ -1,63 +1,79 @@
-"""Augmentation of training crops: moves and grey values vary, millimetres do not."""
+"""Augmentation of training crops: moves and grey values vary, millimetres do not; two engines with the same ranges."""
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Protocol
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks the network for its version otherwise
-
-import random
-from dataclasses import replace
-
-import albumentations as A
-import cv2
 import numpy as np
 
 from mammo_aln.settings import CropConfig, DataConfig
 
-cv2.setNumThreads(0)  # loader processes are the parallelism; OpenCV's own threads would fight them
+ENGINES = {
+    # data.augment_engine: the module whose `Engine` computes it
+    "albumentations": "mammo_aln.training.data.albumentations_engine",
+    "torchvision": "mammo_aln.training.data.torchvision_engine",
+}
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Ranges within which one crop may vary, and shares of the draws that each change is in.
+
+    Scale stays within 5 %: the crop's millimetres are what the network must learn to read.
+
+    Args:
+        shift: largest shift along each axis, as a share of the side.
+        degrees: largest turn.
+        scale: smallest and largest magnification.
+        brightness: largest addition to the grey value.
+        contrast: largest change of the factor 1.
+        gamma_percent: smallest and largest exponent, in hundredths.
+    """
+
+    shift: float
+    degrees: float
+    scale: tuple[float, float]
+    brightness: float
+    contrast: float
+    gamma_percent: tuple[float, float]
+    flip_share: float = 0.5
+    move_share: float = 0.8
+    grey_share: float = 0.6
+    gamma_share: float = 0.4
+
+    @classmethod
+    def of(cls, crop: CropConfig, data: DataConfig) -> Ranges:
+        """The ranges that the settings describe for crops of one region."""
+        strength = data.augment_strength
+        return cls(
+            shift=strength * data.max_shift_mm / crop.size_mm,
+            degrees=20 * strength,
+            scale=(0.95, 1.05),
+            brightness=0.1 * strength,
+            contrast=0.2 * strength,
+            gamma_percent=(100 - 20 * strength, 100 + 25 * strength),
+        )
+
+
+class CropChange(Protocol):
+    """A change of one crop, float32 (size_px, size_px) in [0, 1] before and after.
+
+    What it draws comes from `seed` alone: non-negative numbers that name the draw, e.g. (run seed, epoch, unit, crop).
+    """
+
+    def __call__(self, crop: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
+        """Change a crop."""
+        ...
+
+
+def augmentation(crop: CropConfig, data: DataConfig) -> CropChange:
+    """Random flips, turn, shift, scale and grey values of crops with these settings, by `data.augment_engine`."""
+    change: CropChange = import_module(ENGINES[data.augment_engine]).Engine(Ranges.of(crop, data))
+    return change
 
 
 def sized_by_region(crop: CropConfig) -> tuple[CropConfig, CropConfig]:
     """Crop settings of the primary region and of every auxiliary one, whose millimetres may differ."""
     return crop, replace(crop, size_mm=crop.auxiliary_size_mm)
-
-
-class CropAugmentation:
-    """Random flips, rotation, shift and grey-value changes of one crop; a pure function of the crop and of a seed.
-
-    Scale stays within 5 %: the crop's millimetres are what the network must learn to read.
-    """
-
-    def __init__(self, crop: CropConfig, data: DataConfig) -> None:
-        strength = data.augment_strength
-        shift = strength * data.max_shift_mm / crop.size_mm
-        self.compose = A.Compose(
-            [
-                A.HorizontalFlip(p=0.5),
-                A.VerticalFlip(p=0.5),
-                A.Affine(
-                    translate_percent={"x": (-shift, shift), "y": (-shift, shift)},
-                    rotate=(-20 * strength, 20 * strength),
-                    scale=(0.95, 1.05),
-                    interpolation=cv2.INTER_LINEAR,
-                    p=0.8,
-                ),
-                A.RandomBrightnessContrast(brightness_limit=0.1 * strength, contrast_limit=0.2 * strength, p=0.6),
-                A.RandomGamma(gamma_limit=(100 - 20 * strength, 100 + 25 * strength), p=0.4),
-            ]
-        )
-
-    def __call__(self, crop: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
-        """Augment one crop.
-
-        Args:
-            crop: float32 (size_px, size_px) in [0, 1].
-            seed: non-negative numbers that name this draw, e.g. (run seed, epoch, unit, crop).
-
-        Returns:
-            float32 (size_px, size_px) in [0, 1].
-        """
-        generator = np.random.default_rng(seed)
-        self.compose.set_random_state(generator, random.Random(int(generator.integers(2**63))))
-        return self.compose(image=crop[..., None])["image"][..., 0]

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, get_worker_info
+
+
+@dataclass(frozen=True)
+class UnitItem:
+    """One treated axilla: its crops, each with region and view, its clinical vector, label and row in the split."""
+
+    crops: list[np.ndarray]
+    region: np.ndarray
+    view: np.ndarray
+    clinical: np.ndarray
+    label: float
+    index: int
 
 
 class CropLoader(DataLoader[dict[str, torch.Tensor]]):
@@ -38,8 +51,8 @@ def stacked(crops: Sequence[np.ndarray], size_px: int) -> torch.Tensor:
     else:
         storage = torch.UntypedStorage._new_shared(4 * len(crops) * size_px**2)
         packed = torch.empty(0).set_(storage).view(shape)
-    for place, crop in zip(packed.numpy(), crops, strict=True):
-        place[0] = crop
+    for row, crop in zip(packed.numpy(), crops, strict=True):
+        row[0] = crop
     return packed
 
 
@@ -49,15 +62,14 @@ class Collate:
     def __init__(self, size_px: int) -> None:
         self.size_px = size_px
 
-    def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor | np.ndarray]:
-        """Pack B units with N crops: crops (N, 1, S, S); unit, region, view (N,); clinical (B, C); label, index."""
-        counts = [len(item["crops"]) for item in items]
+    def __call__(self, items: Sequence[UnitItem]) -> dict[str, torch.Tensor | np.ndarray]:
+        """Pack B units with N crops into a batch of the form that `AxillaryClassifier` states."""
         return {
-            "crops": stacked([crop for item in items for crop in item["crops"]], self.size_px),
-            "unit": np.repeat(np.arange(len(items)), counts),
-            "region": np.concatenate([item["region"] for item in items]),
-            "view": np.concatenate([item["view"] for item in items]),
-            "clinical": np.stack([item["clinical"] for item in items]),
-            "label": np.array([item["label"] for item in items], np.float32),
-            "index": np.array([item["index"] for item in items]),
+            "crops": stacked([crop for item in items for crop in item.crops], self.size_px),
+            "unit": np.repeat(np.arange(len(items)), [len(item.crops) for item in items]),
+            "region": np.concatenate([item.region for item in items]),
+            "view": np.concatenate([item.view for item in items]),
+            "clinical": np.stack([item.clinical for item in items]),
+            "label": np.array([item.label for item in items], np.float32),
+            "index": np.array([item.index for item in items]),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -17,20 +17,19 @@ from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.settings import INPUTS, CropConfig, DataConfig, PixelConfig, Settings, Strategy
-from mammo_aln.training.data.augment import CropAugmentation, sized_by_region
+from mammo_aln.training.data.augment import CropChange, augmentation, sized_by_region
 from mammo_aln.training.data.base import CropDataModule, read_for, require_one_strategy
-from mammo_aln.training.data.batches import Collate, CropLoader
+from mammo_aln.training.data.batches import Collate, CropLoader, UnitItem
 from mammo_aln.training.data.test_time import TestTimeCopy
 from mammo_aln.training.data.units import present_regions, resolve_regions, usable_units
 
 VIEW_INDEX = {"CC": 0, "MLO": 1}
 OTHER_VIEW = 2
-Augmentations: TypeAlias = "tuple[CropAugmentation | TestTimeCopy, CropAugmentation | TestTimeCopy]"
 
 
 @dataclass(frozen=True)
 class UnitArrays:
-    """What the dataset needs of its units, as arrays that copy cheaply to loader processes.
+    """The units of a split, as arrays that copy cheaply to loader processes.
 
     Attributes:
         first: (units + 1,) crops of unit i are `first[i]:first[i + 1]` of the three lists below.
@@ -49,35 +48,31 @@ class UnitArrays:
     label: np.ndarray
 
 
-class UnitDataset(Dataset[dict[str, Any]]):
-    """Item (epoch, i): the crops of unit i as float32 in [0, 1], changed where `augmentation` is given: what acts on
-    primary crops, and what acts on auxiliary ones."""
+class UnitDataset(Dataset[UnitItem]):
+    """Item (epoch, i): the crops of unit i as float32 in [0, 1], changed where `changes` are given: that of primary
+    crops, and that of auxiliary ones."""
 
-    def __init__(self, units: UnitArrays, store: CropStore, augmentation: Augmentations | None, seed: int) -> None:
-        self.units, self.store, self.augmentation, self.seed = units, store, augmentation, seed
+    def __init__(
+        self, units: UnitArrays, store: CropStore, changes: tuple[CropChange, CropChange] | None, seed: int
+    ) -> None:
+        self.units, self.store, self.changes, self.seed = units, store, changes, seed
 
     def __len__(self) -> int:
         return len(self.units.label)
 
-    def __getitem__(self, item: tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, item: tuple[int, int]) -> UnitItem:
         epoch, unit = item
         first, last = self.units.first[unit], self.units.first[unit + 1]
         crops = [self.store.read_values(str(key)) for key in self.units.keys[first:last]]
-        if self.augmentation is not None:
-            primary, auxiliary = self.augmentation
-            acts = [primary if region == 0 else auxiliary for region in self.units.region[first:last]]
+        region = self.units.region[first:last]
+        if self.changes is not None:
             crops = [
-                act(crop, (self.seed, epoch, unit, nth))
-                for nth, (act, crop) in enumerate(zip(acts, crops, strict=True))
+                self.changes[min(number, 1)](crop, (self.seed, epoch, unit, nth))
+                for nth, (number, crop) in enumerate(zip(region, crops, strict=True))
             ]
-        return {
-            "crops": crops,
-            "region": self.units.region[first:last],
-            "view": self.units.view[first:last],
-            "clinical": self.units.clinical[unit],
-            "label": self.units.label[unit],
-            "index": unit,
-        }
+        return UnitItem(
+            crops, region, self.units.view[first:last], self.units.clinical[unit], self.units.label[unit], unit
+        )
 
 
 class MammoDataModule(CropDataModule):
@@ -183,7 +178,7 @@ class MammoDataModule(CropDataModule):
         return rows.reset_index(drop=True)
 
     def units(self, split: str) -> UnitArrays:
-        """What the items of a split are made of, in the order of `index`."""
+        """Arrays behind the items of a split, in the order of `index`."""
         if split not in self._arrays:
             self._arrays[split] = self._gather(self.patients(split))
         return self._arrays[split]
@@ -195,6 +190,15 @@ class MammoDataModule(CropDataModule):
     def val_dataloader(self) -> CropLoader:
         """The validation patients, in order."""
         return self.loader("val")
+
+    def test_dataloader(self) -> CropLoader:
+        """The validation patients, as `Trainer.test` judges them; a test split is opened by `predict`, which counts."""
+        if "val" not in self.splits:
+            raise InputError(
+                f"Trainer.test judges the split val, this data module reads {', '.join(self.splits)}: score a test"
+                " split with `mammo-aln predict`, which records that it was opened"
+            )
+        return self.val_dataloader()
 
     def predict_dataloader(self) -> list[CropLoader]:
         """One loader per split, in the order of `splits`."""
@@ -243,13 +247,16 @@ class MammoDataModule(CropDataModule):
             alone: all batches in this very process, whatever other ranks there are.
             copy: which test-time copy of the crops; 0 is the crops themselves.
         """
-        arrays = self.units(split)
-        augmentation: Augmentations | None = None
+        dataset = self.dataset(split, training=training, copy=copy)
+        return self.crop_loader(dataset, len(dataset), Collate(self.crop.size_px), training=training, alone=alone)
+
+    def dataset(self, split: str, *, training: bool = False, copy: int = 0) -> UnitDataset:
+        """Items of one split, see `loader`."""
+        changes: tuple[CropChange, CropChange] | None = None
         primary, auxiliary = sized_by_region(self.crop)
         if training and self.loading.augment:
-            augmentation = CropAugmentation(primary, self.loading), CropAugmentation(auxiliary, self.loading)
+            changes = augmentation(primary, self.loading), augmentation(auxiliary, self.loading)
         elif copy:
-            augmentation = TestTimeCopy(primary, self.loading, copy), TestTimeCopy(auxiliary, self.loading, copy)
+            changes = TestTimeCopy(primary, self.loading, copy), TestTimeCopy(auxiliary, self.loading, copy)
         store = self.crop_set.open_store() if self.reads_images else None
-        dataset = UnitDataset(arrays, cast(CropStore, store), augmentation, self.seed)
-        return self.crop_loader(dataset, len(arrays.label), Collate(self.crop.size_px), training=training, alone=alone)
+        return UnitDataset(self.units(split), cast(CropStore, store), changes, self.seed)

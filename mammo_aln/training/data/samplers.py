@@ -1,4 +1,4 @@
-"""Which unit comes when: a pure function of seed and epoch, so that a resumed run sees the same order."""
+"""The order of the units: a pure function of seed and epoch, so that a resumed run sees the same order."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from mammo_aln.settings import CropConfig, DataConfig
 
+cv2.setNumThreads(0)  # as in training: processes are the parallelism
+
 
 @dataclass(frozen=True)
 class Variation:

@@ -1,9 +1,9 @@
-"""Which treated axillae a model reads, and which regions of them."""
+"""The treated axillae that a model reads, and the regions of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -34,11 +34,24 @@ def present_regions(cohort: Cohort, regions: Sequence[str]) -> list[str]:
 
 def usable_units(patients: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
     """Eligible rows of the given splits; of training and validation only those whose status is known."""
-    known = patients["aln_status"].notna() | ~patients["split"].isin(["train", "val"])
-    return patients[patients["eligible"] & patients["split"].isin(splits) & known].reset_index(drop=True)
+    labelled = patients["aln_status"].notna() | ~patients["split"].isin(["train", "val"])
+    return patients[patients["eligible"] & patients["split"].isin(splits) & labelled].reset_index(drop=True)
 
 
-def cohort_flow(patients: pd.DataFrame, splits: Sequence[str], read: pd.DataFrame) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class FlowStep:
+    """A step of the cohort flow: rows that are left, and, by reason, those that were not."""
+
+    step: str
+    n: int
+    excluded: Mapping[str, int] | None = None
+
+    def to_json(self) -> Mapping[str, object]:
+        """Plain values; `excluded` only where rows were left out."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def cohort_flow(patients: pd.DataFrame, splits: Sequence[str], read: pd.DataFrame) -> tuple[FlowStep, ...]:
     """Steps from the table to the rows that were scored, each with its number and why rows were left out.
 
     Args:
@@ -46,9 +59,9 @@ def cohort_flow(patients: pd.DataFrame, splits: Sequence[str], read: pd.DataFram
         splits: splits that were asked for.
         read: rows that the model scored.
     """
-    steps: list[dict[str, Any]] = [{"step": "treated axillae in patients.csv", "n": len(patients)}]
+    steps = [FlowStep("treated axillae in patients.csv", len(patients))]
     asked = patients[patients["split"].isin(splits)]
-    steps.append({"step": f"in split {', '.join(splits)}", "n": len(asked)})
+    steps.append(FlowStep(f"in split {', '.join(splits)}", len(asked)))
     barred = asked[~asked["eligible"]]
     if len(barred):
         reasons = (
@@ -56,23 +69,21 @@ def cohort_flow(patients: pd.DataFrame, splits: Sequence[str], read: pd.DataFram
             if "exclusion_reason" in barred
             else pd.Series("not eligible", index=barred.index)
         )
-        excluded = reasons.fillna("no reason given").replace("", "no reason given").value_counts().to_dict()
-        steps.append({"step": "eligible", "n": len(asked) - len(barred), "excluded": excluded})
+        counts = reasons.fillna("no reason given").replace("", "no reason given").value_counts()
+        excluded = {str(reason): int(count) for reason, count in counts.items()}
+        steps.append(FlowStep("eligible", len(asked) - len(barred), excluded))
     usable = usable_units(patients, splits)
     unknown = len(asked) - len(barred) - len(usable)
     if unknown:
-        steps.append({"step": "with known status", "n": len(usable), "excluded": {"status unknown": unknown}})
+        steps.append(FlowStep("with known status", len(usable), {"status unknown": unknown}))
     if len(usable) != len(read):
-        steps.append(
-            {"step": "with an input to read", "n": len(read), "excluded": {"no crop": len(usable) - len(read)}}
-        )
-    steps.append({"step": "scored", "n": len(read)})
-    return steps
+        steps.append(FlowStep("with an input to read", len(read), {"no crop": len(usable) - len(read)}))
+    return (*steps, FlowStep("scored", len(read)))
 
 
 def require_both_classes(patients: pd.DataFrame, split: str) -> None:
     """`InputError` unless a split holds both outcomes."""
     labels = patients.loc[patients["split"] == split, "aln_status"].dropna()
     if labels.nunique() < 2:
-        found = "no patient" if labels.empty else f"only aln_status = {int(labels.iloc[0])} ({len(labels)} rows)"
-        raise InputError(f"patients.csv, split = {split!r}: {found}; both 0 and 1 are needed")
+        outcomes = "no patient" if labels.empty else f"only aln_status = {int(labels.iloc[0])} ({len(labels)} rows)"
+        raise InputError(f"patients.csv, split = {split!r}: {outcomes}; both 0 and 1 are needed")

@@ -79,13 +79,13 @@ def _sides(cohort: Cohort, patients: set[str]) -> tuple[dict[str, list[str]], di
             try:
                 side = read_header(image_path(cohort, image)).laterality
             except UnreadableDicom:
-                continue  # told among the exclusions, when its pixels are read
+                continue  # the exclusions name it, once its pixels are read
         if side not in ("L", "R"):
             continue
         imaged.setdefault(image["patient_id"], set()).add(side)
         if image["image_id"] in lesions:
             marked.setdefault(image["patient_id"], set()).add(side)
-    return {patient: sorted(found) for patient, found in imaged.items()}, marked
+    return {patient: sorted(sides) for patient, sides in imaged.items()}, marked
 
 
 def label_cells(cohort: Cohort, crops: pd.DataFrame, table: str, column: str) -> pd.Series:

@@ -35,8 +35,8 @@ def nt_xent(first: Tensor, second: Tensor, patient: Tensor, temperature: float) 
 
 
 def partner_found(first: Tensor, second: Tensor, patient: Tensor) -> Tensor:
-    """Whether each first embedding's nearest neighbour among the second ones of its own pair and of other patients is
-    its partner: (B,) of 0 and 1."""
+    """1 where a first embedding's nearest neighbour among the second ones of its own pair and of other patients is its
+    partner, else 0 (B,)."""
     likeness = nn.functional.normalize(first.float(), dim=1) @ nn.functional.normalize(second.float(), dim=1).T
     own = torch.eye(len(patient), dtype=torch.bool, device=patient.device)
     allowed = own | (patient[:, None] != patient[None, :])

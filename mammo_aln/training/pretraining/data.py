@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 from mammo_aln.settings import PretrainConfig, PretrainSettings
-from mammo_aln.training.data.augment import CropAugmentation
+from mammo_aln.training.data.augment import CropChange, augmentation
 from mammo_aln.training.data.base import CropDataModule, require_one_strategy
 from mammo_aln.training.data.batches import CropLoader, stacked
 from mammo_aln.training.data.units import present_regions, resolve_regions
@@ -34,7 +33,7 @@ ALONE, FIRST, SECOND = -1, 0, 1
 
 @dataclass(frozen=True)
 class BreastArrays:
-    """What the dataset needs of a split: item i, one region of one breast, has crops `first[i]:first[i + 1]`.
+    """A split as arrays: item i, one region of one breast, has crops `first[i]:first[i + 1]`.
 
     Attributes:
         first: (items + 1,).
@@ -51,15 +50,26 @@ class BreastArrays:
     patient: np.ndarray
 
 
+@dataclass(frozen=True)
+class BreastItem:
+    """One region of one breast: crops with role and labels (crops, heads), its patient and its row in the split."""
+
+    crops: list[np.ndarray]
+    role: np.ndarray
+    labels: np.ndarray
+    patient: int
+    index: int
+
+
 def draw_pair(views: np.ndarray, cross_view_share: float, rng: np.random.Generator) -> tuple[int, int]:
-    """Places of two crops of a breast: of different views in `cross_view_share` of the draws, else one crop twice."""
+    """Numbers of two crops of a breast: of different views in `cross_view_share` of the draws, else one crop twice."""
     first = int(rng.integers(len(views)))
     others = np.flatnonzero(views != views[first])
     crosses = rng.random() < cross_view_share
     return first, int(rng.choice(others)) if crosses and len(others) else first
 
 
-class BreastDataset(Dataset[dict[str, Any]]):
+class BreastDataset(Dataset[BreastItem]):
     """Item (epoch, i) as crops with role and labels; in training each in a random pose and style.
 
     In contrastive modes an item begins with a pair, in two styles. Training heads learn from the same two crops;
@@ -70,65 +80,56 @@ class BreastDataset(Dataset[dict[str, Any]]):
         self,
         arrays: BreastArrays,
         store: CropStore,
-        augmentation: CropAugmentation | None,
+        change: CropChange | None,
         settings: PretrainConfig,
         seed: int,
         training: bool,
     ) -> None:
-        self.arrays, self.store, self.augmentation = arrays, store, augmentation
+        self.arrays, self.store, self.change = arrays, store, change
         self.settings, self.seed, self.training = settings, seed, training
 
     def __len__(self) -> int:
         return len(self.arrays.patient)
 
-    def __getitem__(self, item: tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, item: tuple[int, int]) -> BreastItem:
         epoch, number = item
         first, last = self.arrays.first[number], self.arrays.first[number + 1]
         labels = self.arrays.labels[first:last]
-        places: list[int] = []
+        chosen: list[int] = []
         if self.settings.mode != "supervised":
             rng = np.random.default_rng((self.seed, epoch, number))
-            places += draw_pair(self.arrays.view[first:last], self.settings.cross_view_share, rng)
-        paired = len(places)
+            chosen += draw_pair(self.arrays.view[first:last], self.settings.cross_view_share, rng)
+        paired = len(chosen)
         if self.settings.mode == "supervised" or (self.settings.mode == "both" and not self.training):
-            places += range(last - first)
-        changed = len(places) if self.training else paired
-        crops = [self._crop(first + place) for place in places]
+            chosen += range(last - first)
+        changed = len(chosen) if self.training else paired
+        crops = [self.store.read_values(str(self.arrays.keys[first + number])) for number in chosen]
         crops = [
             self._changed(crop, (self.seed, epoch, number, nth)) if nth < changed else crop
             for nth, crop in enumerate(crops)
         ]
-        wanted = labels[places].copy()
+        labels = labels[chosen].copy()
         if not self.training:
-            wanted[:paired] = np.nan  # validation judges the heads on crops as they are
-        roles = [FIRST, SECOND][:paired] + [ALONE] * (len(places) - paired)
-        return {
-            "crops": crops,
-            "role": np.array(roles, np.int64),
-            "labels": wanted,
-            "patient": self.arrays.patient[number],
-            "index": number,
-        }
-
-    def _crop(self, place: int) -> np.ndarray:
-        return self.store.read_values(str(self.arrays.keys[place]))
+            labels[:paired] = np.nan  # validation judges the heads on crops as they are
+        roles = [FIRST, SECOND][:paired] + [ALONE] * (len(chosen) - paired)
+        return BreastItem(crops, np.array(roles, np.int64), labels, self.arrays.patient[number], number)
 
     def _changed(self, crop: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
         if self.settings.style_strength > 0:
             crop = randomise_style(crop, self.settings.style_strength, np.random.default_rng((*seed, 1)))
-        return crop if self.augmentation is None else self.augmentation(crop, seed)
+        return crop if self.change is None else self.change(crop, seed)
 
 
-def pack(items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor | np.ndarray]:
+def pack(items: Sequence[BreastItem]) -> dict[str, torch.Tensor | np.ndarray]:
     """B items with N crops: crops (N, 1, S, S), role (N,), labels (N, heads), unit (N,); patient and index (B,)."""
-    crops = [crop for item in items for crop in item["crops"]]
+    crops = [crop for item in items for crop in item.crops]
     return {
         "crops": stacked(crops, crops[0].shape[-1]),
-        "role": np.concatenate([item["role"] for item in items]),
-        "labels": np.concatenate([item["labels"] for item in items]),
-        "unit": np.repeat(np.arange(len(items)), [len(item["crops"]) for item in items]),
-        "patient": np.array([item["patient"] for item in items]),
-        "index": np.array([item["index"] for item in items]),
+        "role": np.concatenate([item.role for item in items]),
+        "labels": np.concatenate([item.labels for item in items]),
+        "unit": np.repeat(np.arange(len(items)), [len(item.crops) for item in items]),
+        "patient": np.array([item.patient for item in items]),
+        "index": np.array([item.index for item in items]),
     }
 
 
@@ -175,13 +176,13 @@ class PretrainData(CropDataModule):
         key = {"patients": "unit_id", "images": "image_id"}
         labels = [
             [
-                one.table,
-                one.column,
+                label.table,
+                label.column,
                 sorted(
-                    zip(*(tables[one.table][name].astype(str) for name in (key[one.table], one.column)), strict=True)
+                    zip(*(tables[label.table][c].astype(str) for c in (key[label.table], label.column)), strict=True)
                 ),
             ]
-            for one in self.columns
+            for label in self.columns
         ]
         text = json.dumps([cohort_content(self.whole_cohort), labels], ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -193,11 +194,11 @@ class PretrainData(CropDataModule):
         by = ["unit_id", "region", "view", "image_id", "ordinal"]
         crops = self.readable_crops().sort_values(by, kind="stable")
         split = crops["unit_id"].map(self.cohort.patients.set_index("unit_id")["split"])
-        cells = {one: label_cells(self.cohort, crops, one.table, one.column) for one in self.columns}
-        self.heads = tuple(fit_head(one, cells[one][split == "train"]) for one in self.columns)
+        cells = {label: label_cells(self.cohort, crops, label.table, label.column) for label in self.columns}
+        self.heads = tuple(fit_head(label, cells[label][split == "train"]) for label in self.columns)
         labels = np.full((len(crops), len(self.heads)), np.nan, np.float32)
-        for place, (head, found) in enumerate(zip(self.heads, cells.values(), strict=True)):
-            labels[:, place] = head.encode(found)
+        for number, (head, values) in enumerate(zip(self.heads, cells.values(), strict=True)):
+            labels[:, number] = head.encode(values)
         if self.settings.pretrain.mode == "supervised":
             taught = np.flatnonzero(~np.isnan(labels).all(axis=1))
             crops, split, labels = crops.iloc[taught], split.iloc[taught], labels[taught]
@@ -206,7 +207,7 @@ class PretrainData(CropDataModule):
             if not mine.any():
                 raise InputError(f"pre-training has no crop with a label in split {name}")
             self.breasts[name] = _gather(crops[mine], labels[mine])
-        self._tell()
+        self._say_counts()
 
     def train_dataloader(self) -> CropLoader:
         """Shuffled batches in random styles."""
@@ -224,17 +225,15 @@ class PretrainData(CropDataModule):
 
     def _loader(self, split: str, *, training: bool) -> CropLoader:
         arrays = self.breasts[split]
-        augmentation = CropAugmentation(self.crop, self.loading) if self.loading.augment else None
-        dataset = BreastDataset(
-            arrays, self.crop_set.open_store(), augmentation, self.settings.pretrain, self.seed, training
-        )
+        change = augmentation(self.crop, self.loading) if self.loading.augment else None
+        dataset = BreastDataset(arrays, self.crop_set.open_store(), change, self.settings.pretrain, self.seed, training)
         return self.crop_loader(dataset, len(arrays.patient), pack, training=training)
 
-    def _tell(self) -> None:
+    def _say_counts(self) -> None:
         counts = ", ".join(f"{len(self.breasts[name].patient)} breasts to {name}" for name in LEARNT_FROM)
         heads = "; ".join(
-            f"{head.name}: {head.kind}, {int((~np.isnan(self.breasts['train'].labels[:, place])).sum())} labels"
-            for place, head in enumerate(self.heads)
+            f"{head.name}: {head.kind}, {int((~np.isnan(self.breasts['train'].labels[:, number])).sum())} labels"
+            for number, head in enumerate(self.heads)
         )
         say(f"pre-training, {self.settings.pretrain.mode}: {counts}{'; ' if heads else ''}{heads}")
 

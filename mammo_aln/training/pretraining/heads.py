@@ -1,4 +1,4 @@
-"""What a column of a table teaches: its kind, its classes or scale, and the numbers that the loss reads."""
+"""A column of a table as a target: its kind, its classes or scale, and the numbers that the loss reads."""
 
 from __future__ import annotations
 
@@ -72,16 +72,16 @@ def find_columns(cohort: Cohort, labels: Sequence[str]) -> tuple[Column, ...]:
     Raises:
         InputError: an unknown kind, or a column that is nowhere, in both tables, reserved, or named twice.
     """
-    found: list[Column] = []
+    columns: list[Column] = []
     for asked in labels:
         name, kind = _name_and_kind(asked)
         table, column = _place(cohort, name)
         if column in NO_LABELS:
             raise InputError(f"pretrain.labels = {asked!r}: {column} identifies or groups rows, it is no label")
-        if any((one.table, one.column) == (table, column) for one in found):
+        if any((other.table, other.column) == (table, column) for other in columns):
             raise InputError(f"pretrain.labels = {asked!r}: {table}.csv, {column} is named twice")
-        found.append(Column(name, table, column, kind))
-    return tuple(found)
+        columns.append(Column(name, table, column, kind))
+    return tuple(columns)
 
 
 def fit_head(asked: Column, cells: pd.Series) -> Head:
@@ -93,25 +93,25 @@ def fit_head(asked: Column, cells: pd.Series) -> Head:
     Raises:
         InputError: the kind does not fit the values, or they hold nothing to tell apart.
     """
-    place = f"{asked.table}.csv, {asked.column}"
+    where = f"{asked.table}.csv, {asked.column}"
     known = _tidy(cells).dropna()
     values = sorted(known.unique(), key=_order)
     numeric = _numbers(known)
     kind = asked.kind or _inferred(len(values), bool(numeric.notna().all()))
     if len(values) < 2:
-        told = f"only {values[0]!r}" if values else "no value"
-        raise InputError(f"{place}: {told} among the training rows; at least two values are needed to learn from")
+        there = f"only {values[0]!r}" if values else "no value"
+        raise InputError(f"{where}: {there} among the training rows; at least two values are needed to learn from")
     if kind == "continuous":
         wrong = known[~np.isfinite(numeric)]
         if len(wrong):
-            raise InputError(f"{place} = {wrong.iloc[0]!r}: expected a finite number or empty (pretrain.labels)")
+            raise InputError(f"{where} = {wrong.iloc[0]!r}: expected a finite number or empty (pretrain.labels)")
         return Head(asked.name, asked.table, asked.column, kind, (), float(numeric.mean()), float(numeric.std(ddof=0)))
     if kind == "binary" and len(values) != 2:
         shown = ", ".join(values[:5])
-        raise InputError(f"{place}: {len(values)} values ({shown}, ...); a binary label has two")
+        raise InputError(f"{where}: {len(values)} values ({shown}, ...); a binary label has two")
     if len(values) > MOST_CLASSES:
         raise InputError(
-            f"{place}: {len(values)} values; a categorical label has at most {MOST_CLASSES}"
+            f"{where}: {len(values)} values; a categorical label has at most {MOST_CLASSES}"
             f" (numbers may be stated as {asked.name}:continuous)"
         )
     return Head(asked.name, asked.table, asked.column, kind, tuple(values))

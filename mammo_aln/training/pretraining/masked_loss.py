@@ -1,4 +1,4 @@
-"""Losses of several heads whose labels may be missing, and what validation tells of each head."""
+"""Losses of several heads whose labels may be missing, and the measure of each head in validation."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def masked_loss(outputs: Tensor, labels: Tensor, heads: Sequence[Head], smoothin
         heads: at least one.
         smoothing: label smoothing of the binary and categorical heads.
     """
-    parts = [
-        _LOSSES[head.kind](output, labels[:, place], smoothing)
-        for place, (head, output) in enumerate(zip(heads, split_outputs(outputs, heads), strict=True))
+    losses = [
+        _LOSSES[head.kind](output, labels[:, number], smoothing)
+        for number, (head, output) in enumerate(zip(heads, split_outputs(outputs, heads), strict=True))
     ]
-    return torch.stack(parts).mean()
+    return torch.stack(losses).mean()
 
 
 def split_outputs(outputs: Tensor, heads: Sequence[Head]) -> tuple[Tensor, ...]:
@@ -57,7 +57,7 @@ _LOSSES = {"binary": _binary, "categorical": _categorical, "continuous": _contin
 
 
 def head_metric(head: Head, output: Tensor, label: Tensor) -> tuple[str, Tensor]:
-    """Name and value of what validation tells of a head: AUC, balanced accuracy, or Pearson's r; NaN where undefined.
+    """Name and value of a head's measure in validation: AUC, balanced accuracy, or Pearson's r; NaN where undefined.
 
     Args:
         head: the head.

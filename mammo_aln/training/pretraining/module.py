@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +93,7 @@ class PretrainModule(Learner):
         size_px: int,
     ) -> None:
         super().__init__()
-        plain: dict[str, Any] = {
+        plain = {
             "model": plain_settings(model),
             "optim": plain_settings(optim),
             "pretrain": plain_settings(pretrain),
@@ -110,7 +109,7 @@ class PretrainModule(Learner):
         # As in AxillaryClassifier: an epoch that was interrupted logs what the whole one would have.
         self.train_mean.persistent(True)
         self.val_outputs = WholeSplit()
-        self.val_contrast, self.val_found = MeanMetric(), MeanMetric()
+        self.val_contrast, self.val_partner = MeanMetric(), MeanMetric()
 
     def forward(self, crops: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Outputs and embeddings: of the learning weights in training mode, of the averaged ones in evaluation."""
@@ -123,13 +122,13 @@ class PretrainModule(Learner):
             self.train_mean.reset()
         self.freeze_loaded(self.current_epoch < self.model_config.freeze_epochs)
         outputs, embedding = self(batch["crops"])
-        parts = []
+        losses = []
         if outputs is not None:
-            parts.append(masked_loss(outputs, batch["labels"], self.heads, self.optim_config.label_smoothing))
+            losses.append(masked_loss(outputs, batch["labels"], self.heads, self.optim_config.label_smoothing))
         if embedding is not None:
             weight = self.pretrain.contrastive_weight if outputs is not None else 1.0
-            parts.append(weight * nt_xent(*_pairs(embedding, batch), self.pretrain.temperature))
-        loss = torch.stack(parts).sum()
+            losses.append(weight * nt_xent(*_pairs(embedding, batch), self.pretrain.temperature))
+        loss = torch.stack(losses).sum()
         self.train_mean.update(loss.detach(), len(batch["index"]))
         return loss
 
@@ -139,7 +138,7 @@ class PretrainModule(Learner):
 
     def on_validation_epoch_start(self) -> None:
         """Begin anew."""
-        for metric in (self.val_outputs, self.val_contrast, self.val_found):
+        for metric in (self.val_outputs, self.val_contrast, self.val_partner):
             metric.reset()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -151,23 +150,23 @@ class PretrainModule(Learner):
         if embedding is not None:
             first, second, patient = _pairs(embedding, batch)
             self.val_contrast.update(nt_xent(first, second, patient, self.pretrain.temperature), len(patient))
-            self.val_found.update(partner_found(first, second, patient))
+            self.val_partner.update(partner_found(first, second, patient))
 
     def on_validation_epoch_end(self) -> None:
         """Log what the whole validation split says of each head, and of the pairs."""
-        parts = []
+        losses = []
         if self.heads:
             outputs, labels = self.val_outputs.compute()
-            parts.append(masked_loss(outputs, labels, self.heads))
-            for place, (head, output) in enumerate(zip(self.heads, split_outputs(outputs, self.heads), strict=True)):
-                self.log(*head_metric(head, output, labels[:, place]))
+            losses.append(masked_loss(outputs, labels, self.heads))
+            for number, (head, output) in enumerate(zip(self.heads, split_outputs(outputs, self.heads), strict=True)):
+                self.log(*head_metric(head, output, labels[:, number]))
         if self.pretrain.mode != "supervised":
             contrast = self.val_contrast.compute()
             weight = self.pretrain.contrastive_weight if self.heads else 1.0
-            parts.append(weight * contrast)
+            losses.append(weight * contrast)
             self.log("val_contrastive_loss", contrast)
-            self.log("val_partner_found", self.val_found.compute())
-        self.log("val_loss", torch.stack(parts).sum(), prog_bar=True)
+            self.log("val_partner_found", self.val_partner.compute())
+        self.log("val_loss", torch.stack(losses).sum(), prog_bar=True)
 
     def backbone_weights(self) -> dict[str, Tensor]:
         """The backbone's weights under the names that `--model.pretrained` reads: averaged ones where they are kept."""

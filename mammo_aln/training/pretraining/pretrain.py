@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -17,16 +16,19 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_csv, write_json, written_whole
 from mammo_aln.machine.hardware import require_hardware
 from mammo_aln.model.backbones import rule_of
-from mammo_aln.model.weights import PRETRAINED_FILE, PRETRAINED_KEY, origin_of
+from mammo_aln.model.network import crop_encoder
+from mammo_aln.model.origin import PRETRAINED_FILE, PRETRAINED_KEY, PretrainedFacts, Seen, origin_of
 from mammo_aln.progress import say
-from mammo_aln.runs.identity import file_digest, run_identity
+from mammo_aln.runs.identity import RunIdentity, file_digest, run_identity
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import PretrainSettings
-from mammo_aln.training.attempt import carry_out
+from mammo_aln.training.attempt import Finished, carry_out
 from mammo_aln.training.fit import fit_module
-from mammo_aln.training.leak_guard import Seen, seen_by
+from mammo_aln.training.frozen_facts import FrozenFacts
+from mammo_aln.training.leak_guard import seen_by
 from mammo_aln.training.pretraining.data import PretrainData
 from mammo_aln.training.pretraining.module import PretrainModule
+from mammo_aln.training.trackers import Mirrored, open_trackers, require_trackers
 
 
 def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, store: Path | None = None) -> Path:
@@ -47,8 +49,10 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
         raise InputError(f"--out {out}: expected a folder, a file stands there")
     settings = _of_images(settings)
     require_hardware(settings.trainer)
+    require_trackers(settings)
+    crop_encoder(settings.model, settings.crop.size_px)  # a network that cannot be built ends here, not after the crops
     data, run, identity = _planned(cohort_folder, out, settings, store)
-    if read_state(run)["state"] == "completed":
+    if read_state(run).state == "completed":
         say(f"run {run.name} is completed already; nothing to train")
         return run / PRETRAINED_FILE
     data.setup("fit")
@@ -58,7 +62,7 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
         run,
         settings,
         identity,
-        fit=lambda: _fit(run, data, module, settings),
+        fit=lambda: _fit(run, data, module, settings, identity),
         finish=lambda: _export(run, data, module, settings),
     )
     return run / PRETRAINED_FILE
@@ -69,18 +73,18 @@ def finished_weights(
 ) -> Path | None:
     """The file that `pretrain_run` has made of the same arguments, or None; nothing is trained, any machine may ask."""
     run = _planned(cohort_folder, out, _of_images(settings), store)[1]
-    return run / PRETRAINED_FILE if read_state(run)["state"] == "completed" else None
+    return run / PRETRAINED_FILE if read_state(run).state == "completed" else None
 
 
 def _planned(
     cohort_folder: Path, out: Path, settings: PretrainSettings, store: Path | None
-) -> tuple[PretrainData, Path, dict[str, Any]]:
+) -> tuple[PretrainData, Path, RunIdentity]:
     """Data with its crops built, the run's directory, and what its id was made from."""
     cohort = read_cohort(cohort_folder, need=("patients", "images"), outcome=False)
     data = PretrainData(cohort, settings, store)
     data.prepare_data()
-    run_id, identity = run_identity(settings, data.content(), data.crop_set.table["key"].tolist())
-    return data, out / run_id, identity
+    identity = run_identity(settings, data.content(), data.crop_set.table["key"].tolist())
+    return data, out / identity.run_id, identity
 
 
 def _of_images(settings: PretrainSettings) -> PretrainSettings:
@@ -109,54 +113,53 @@ def _of_images(settings: PretrainSettings) -> PretrainSettings:
     return replace(settings, model=replace(settings.model, inputs=inputs))
 
 
-def _fit(run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings) -> None:
-    heads = [head["name"] for head in module.hparams["heads"]]
-    frozen = json_ready(
-        {
-            "run_id": run.name,
-            "recipe": data.recipe,
-            "heads": heads,
-            "pretraining": _inherited(settings),
-            "trained_on": [_seen(run, data).to_state()],
-        }
+def _fit(
+    run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings, identity: RunIdentity
+) -> None:
+    frozen = FrozenFacts(
+        run.name,
+        data.recipe,
+        _inherited(settings),
+        (_seen(run, data),),
+        heads=tuple(head["name"] for head in module.hparams["heads"]),
     )
     write_json(run / "recipe.json", data.recipe)
-    fit_module(run, data, module, settings, frozen)
+    fit_module(run, data, module, settings, frozen, open_trackers(Mirrored(run, settings, identity.cohort)))
 
 
-def _inherited(settings: PretrainSettings) -> list[dict[str, Any]]:
-    """Whom the weights that this pre-training begins from have seen already."""
+def _inherited(settings: PretrainSettings) -> tuple[Seen, ...]:
+    """Those whom the weights that this pre-training begins from have seen already."""
     origin = origin_of(settings.model.pretrained)
-    return list(origin["seen"]) if origin else []
+    return origin.seen if origin else ()
 
 
 def _seen(run: Path, data: PretrainData) -> Seen:
     return seen_by(run.name, data.whole_cohort, data.learnt_from(), data.crop_set.open_store())
 
 
-def _export(run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings) -> dict[str, Any]:
+def _export(run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings) -> Finished:
     """Write the backbone of `last.ckpt` and what a reader must know of it; the file's digest."""
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     shape = {"pixels": data.recipe["pixels"], "crop": {**data.recipe["crop"], "auxiliary": []}}
-    about = {
-        "run_id": run.name,
-        "package_version": __version__,
-        "backbone": settings.model.backbone,
-        "timm_name": rule_of(settings.model.backbone).timm_name,
-        "backbone_args": settings.model.backbone_args,
-        "size_px": settings.crop.size_px,
-        "in_chans": 1,
-        "mode": settings.pretrain.mode,
-        "labels": list(settings.pretrain.labels),
-        "crop": shape["crop"],
-        "recipe_digest": hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16],
-        "seen": [*_inherited(settings), _seen(run, data).to_state()],
-    }
+    facts = PretrainedFacts(
+        run_id=run.name,
+        package_version=__version__,
+        backbone=settings.model.backbone,
+        timm_name=rule_of(settings.model.backbone).timm_name,
+        backbone_args=json_ready(settings.model.backbone_args),
+        size_px=settings.crop.size_px,
+        in_chans=1,
+        mode=settings.pretrain.mode,
+        labels=settings.pretrain.labels,
+        crop=json_ready(shape["crop"]),
+        recipe_digest=hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16],
+        seen=(*_inherited(settings), _seen(run, data)),
+    )
     weights = {name: value.cpu().contiguous().clone() for name, value in module.backbone_weights().items()}
     # One key: the library writes several in an order of its own, and the same run must give the same bytes.
-    metadata = {PRETRAINED_KEY: json.dumps(json_ready(about), sort_keys=True)}
+    metadata = {PRETRAINED_KEY: facts.to_json()}
     write_csv(run / "exclusions.csv", data.crop_set.exclusions)
-    with written_whole(run / PRETRAINED_FILE) as part:
-        safetensors.torch.save_file(weights, part, metadata=metadata)
-    return {"pretrained": file_digest(run / PRETRAINED_FILE)}
+    with written_whole(run / PRETRAINED_FILE) as unfinished:
+        safetensors.torch.save_file(weights, unfinished, metadata=metadata)
+    return Finished(pretrained=file_digest(run / PRETRAINED_FILE))

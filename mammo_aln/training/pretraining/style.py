@@ -46,5 +46,5 @@ def style_curve(crop: np.ndarray, strength: float, rng: np.random.Generator) -> 
     steps = rng.dirichlet(np.full(KNOTS, 2.0))
     knots = np.concatenate([[0.0], np.cumsum(steps)])
     table = np.interp(curve, np.linspace(0.0, 1.0, KNOTS + 1), knots)
-    part = rng.uniform(0.0, LARGEST_LUT_SHARE * strength)
-    return np.clip((1.0 - part) * curve + part * table, 0.0, 1.0)
+    lut_share = rng.uniform(0.0, LARGEST_LUT_SHARE * strength)
+    return np.clip((1.0 - lut_share) * curve + lut_share * table, 0.0, 1.0)

@@ -1,0 +1,149 @@
+"""Whom and what the weights of `model.pretrained` have seen, as their file tells it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from mammo_aln.errors import InputError
+from mammo_aln.progress import say
+
+PRETRAINED_FILE = "pretrained.safetensors"
+PRETRAINED_KEY = "mammo_aln"
+"""File that `mammo-aln pretrain` leaves in a run, and the key of its metadata; our checkpoints have the same key."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Patients and image files that one pre-training or training learnt from, as hashes.
+
+    Args:
+        salt: its run id.
+        patients: salted hashes of cohort name and patient_id.
+        files: salted hashes of the image files' content.
+    """
+
+    salt: str
+    patients: frozenset[str]
+    files: frozenset[str]
+
+    def to_state(self) -> dict[str, str | list[str]]:
+        """Plain dict for metadata and checkpoints."""
+        return {"salt": self.salt, "patients": sorted(self.patients), "files": sorted(self.files)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Seen:
+        """Read what `to_state` wrote."""
+        return cls(str(state["salt"]), frozenset(state["patients"]), frozenset(state["files"]))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The past of starting weights.
+
+    Args:
+        seen: whom the trainings behind them learnt from, the oldest first.
+        strategy: the crop that the last of them read; None where none is told.
+    """
+
+    seen: tuple[Seen, ...]
+    strategy: str | None
+
+
+@dataclass(frozen=True)
+class PretrainedFacts:
+    """The metadata of a file of `mammo-aln pretrain`."""
+
+    run_id: str
+    package_version: str
+    backbone: str
+    timm_name: str
+    backbone_args: Mapping[str, Any]
+    size_px: int
+    in_chans: int
+    mode: str
+    labels: tuple[str, ...]
+    crop: Mapping[str, Any]
+    recipe_digest: str
+    seen: tuple[Seen, ...]
+
+    def to_json(self) -> str:
+        """One line of JSON with sorted keys: the same run writes the same bytes."""
+        return json.dumps({**vars(self), "seen": [seen.to_state() for seen in self.seen]}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> PretrainedFacts:
+        """Read what `to_json` wrote; keys of other versions are left aside."""
+        plain = json.loads(text)
+        facts = {name: plain[name] for name in cls.__dataclass_fields__}
+        return cls(**{**facts, "seen": tuple(Seen.from_state(state) for state in plain["seen"])})
+
+
+def about_pretrained(pretrained: bool | str) -> PretrainedFacts | None:
+    """Read what the file of `model.pretrained` says of itself; None where `mammo-aln pretrain` did not write it.
+
+    Raises:
+        InputError: no such file, or no safetensors in it.
+    """
+    if not isinstance(pretrained, str):
+        return None
+    path = Path(pretrained)
+    if not path.is_file():
+        raise InputError(f"model.pretrained = {pretrained!r}: no such file")
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(PRETRAINED_KEY)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"model.pretrained = {pretrained!r} can't be read as weights: {error}") from error
+    return PretrainedFacts.from_json(text) if text else None
+
+
+def origin_of(pretrained: bool | str) -> Origin | None:
+    """Find whom the weights of `model.pretrained` saw, and in which crop; None where their file does not tell.
+
+    Files of `mammo-aln pretrain` tell, and so do checkpoints of its runs and of `mammo-aln train`.
+
+    Raises:
+        InputError: no such file, or it can't be read.
+    """
+    about = about_pretrained(pretrained)
+    if about is not None:
+        return Origin(about.seen, about.crop.get("strategy"))
+    if not isinstance(pretrained, str) or pretrained.endswith(".safetensors"):
+        return None
+    frozen = read_checkpoint(Path(pretrained)).get(PRETRAINED_KEY)
+    if not isinstance(frozen, dict):
+        return None
+    if "trained_on" not in frozen:
+        say(f"note: {Path(pretrained).name} does not say whom it was trained on: make sure that no test patient was")
+    states = [*frozen.get("pretraining", []), *frozen.get("trained_on", [])]
+    crop = frozen.get("recipe", {}).get("crop") or {}
+    return Origin(tuple(Seen.from_state(state) for state in states), crop.get("strategy"))
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Content of a checkpoint, plain data and tensors alone; empty where it holds no dict.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise unreadable_weights(path, error) from error
+    return content if isinstance(content, dict) else {}
+
+
+def unreadable_weights(path: Path, error: Exception) -> InputError:
+    """The error that names the file and the cause."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return InputError(f"model.pretrained = {str(path)!r} can't be read as weights: {reason}")

@@ -1,0 +1,34 @@
+"""A network as timm builds it: one channel in, pooled features out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TimmNetwork:
+    """A network of timm before it is built.
+
+    Args:
+        name: its name in timm.
+        args: its arguments, handed to timm as they are.
+    """
+
+    name: str
+    args: dict[str, Any]
+
+    def create(self) -> nn.Module:
+        """Build it with weights at random."""
+        return timm.create_model(self.name, pretrained=False, in_chans=1, num_classes=0, **self.args)
+
+    def released_weights(self, file: str | None = None) -> dict[str, Tensor]:
+        """Weights of timm's release, or of a file in its layout, as timm converts them for one channel."""
+        overlay = {"file": file} if file is not None else {}
+        network = timm.create_model(
+            self.name, pretrained=True, pretrained_cfg_overlay=overlay, in_chans=1, num_classes=0, **self.args
+        )
+        return network.state_dict()

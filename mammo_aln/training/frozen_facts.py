@@ -1,0 +1,56 @@
+"""Facts in a checkpoint beside its weights: run id, pixel recipe, clinical encoding, and whom it learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mammo_aln.files import json_ready
+from mammo_aln.model.origin import PRETRAINED_KEY, Seen
+
+
+@dataclass(frozen=True)
+class FrozenFacts:
+    """Facts that were fixed before the first step.
+
+    Args:
+        run_id: the run.
+        recipe: pixel and crop settings and the steps taken; empty where no image is read.
+        pretraining: whom the starting weights had seen.
+        trained_on: whom this run learns from.
+        clinical_encoder: state of the fitted clinical encoder; None where the model reads no clinical features.
+        heads: names of a pre-training's heads; None in a training.
+    """
+
+    run_id: str
+    recipe: Mapping[str, Any]
+    pretraining: tuple[Seen, ...] = ()
+    trained_on: tuple[Seen, ...] = ()
+    clinical_encoder: Mapping[str, Any] | None = None
+    heads: tuple[str, ...] | None = None
+
+    def to_state(self) -> Mapping[str, Any]:
+        """Plain dicts, lists, strings and numbers, for checkpoints that load with `weights_only=True`."""
+        seen = {
+            "pretraining": [each.to_state() for each in self.pretraining],
+            "trained_on": [each.to_state() for each in self.trained_on],
+        }
+        own = {"clinical_encoder": self.clinical_encoder} if self.heads is None else {"heads": list(self.heads)}
+        plain: Mapping[str, Any] = json_ready({"run_id": self.run_id, "recipe": dict(self.recipe), **own, **seen})
+        return plain
+
+    @classmethod
+    def of_checkpoint(cls, path: Path) -> FrozenFacts:
+        """Read them from a checkpoint of a training; its weights are not read."""
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)[PRETRAINED_KEY]
+        return cls(
+            state["run_id"],
+            state["recipe"],
+            tuple(Seen.from_state(each) for each in state.get("pretraining", [])),
+            tuple(Seen.from_state(each) for each in state.get("trained_on", [])),
+            state["clinical_encoder"],
+        )

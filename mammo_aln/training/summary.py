@@ -1,0 +1,172 @@
+"""The end of a training, in words and pictures: numbers that were frozen, curves by epoch, augmented crops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw
+
+from mammo_aln.evaluation.statistics.discrimination import auc, auc_variance, exact_interval, logit_interval
+from mammo_aln.files import written_whole
+from mammo_aln.runs.record import read_state
+from mammo_aln.training.data.datamodule import MammoDataModule
+from mammo_aln.training.prediction_facts import PredictionFacts
+
+SHEET_CROPS = 12
+SHEET_COLUMNS = 6
+TILE_PX = 128
+CAPTION_PX = 14
+VIEW_NAMES = ("CC", "MLO", "other view")
+"""As batches number them."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The outcome of a completed run; AUCs are of the frozen predictions.
+
+    Args:
+        best_epoch: epoch of `best.ckpt`, counted from 1.
+        epochs: epochs that were trained.
+        val_auc: of validation.
+        val_auc_low: lower limit of its 95 % interval; `val_auc_high` is the upper one.
+        val_auc_high: see `val_auc_low`.
+        train_auc: of the training patients.
+        threshold: frozen threshold of the score.
+        rule: how it was chosen.
+        temperature: frozen divisor of the logit.
+        training_s: seconds of the attempt that completed the run; None before that.
+    """
+
+    best_epoch: int
+    epochs: int
+    val_auc: float
+    val_auc_low: float
+    val_auc_high: float
+    train_auc: float
+    threshold: float
+    rule: str
+    temperature: float
+    training_s: float | None
+
+    @classmethod
+    def of_run(cls, run: Path) -> Summary:
+        """Read it from the files of a run that has its predictions."""
+        metrics, table = pd.read_csv(run / "metrics.csv"), pd.read_csv(run / "predictions.csv")
+        operating = PredictionFacts.read(run / "predictions.csv").operating
+        val, train = (table[(table["split"] == split) & table["aln_status"].notna()] for split in ("val", "train"))
+        value = _auc(val)
+        low, high = _limits(val, value)
+        return cls(
+            best_epoch=best_row(metrics) + 1,
+            epochs=len(metrics),
+            val_auc=value,
+            val_auc_low=low,
+            val_auc_high=high,
+            train_auc=_auc(train),
+            threshold=float(operating.threshold["value"]),
+            rule=str(operating.threshold["rule"]),
+            temperature=float(operating.calibration["temperature"]),
+            training_s=read_state(run).training_s,
+        )
+
+    def numbers(self) -> Mapping[str, float]:
+        """The finite numbers, for trackers."""
+        values = {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
+        return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+    def in_words(self, run: Path) -> str:
+        """A few lines for the terminal."""
+        interval = "no interval"
+        if math.isfinite(self.val_auc_low):
+            interval = f"95 % CI {self.val_auc_low:.3f} to {self.val_auc_high:.3f}"
+        took = "" if self.training_s is None else f" in {self.training_s:.0f} s"
+        return "\n".join(
+            [
+                f"run {run.name}: best epoch {self.best_epoch} of {self.epochs}{took}",
+                f"  val AUC {self.val_auc:.3f} ({interval}), train AUC {self.train_auc:.3f}",
+                f"  threshold {self.threshold:.3f} ({self.rule}, on val), temperature {self.temperature:.2f}",
+                f"  {run}: predictions.csv, metrics.csv, training.png, checkpoints/best.ckpt",
+            ]
+        )
+
+
+def _auc(rows: pd.DataFrame) -> float:
+    """AUC of the rows' logits; NaN where they are of one class."""
+    return auc(rows["logit"], rows["aln_status"]) if rows["aln_status"].nunique() == 2 else math.nan
+
+
+def _limits(rows: pd.DataFrame, value: float) -> tuple[float, float]:
+    """95 % limits of the rows' AUC as the report gives them: on the logit scale, exact where it is 0 or 1."""
+    if math.isnan(value):
+        return math.nan, math.nan
+    positive = int(rows["aln_status"].sum())
+    if value in (0.0, 1.0):
+        return exact_interval(value, positive, len(rows) - positive)
+    variance = auc_variance(rows["logit"], rows["aln_status"])
+    return logit_interval(value, variance) if math.isfinite(variance) else (math.nan, math.nan)
+
+
+def best_row(metrics: pd.DataFrame) -> int:
+    """Number of the row of metrics.csv whose weights are `best.ckpt`: the first with the highest validation AUC."""
+    return int(metrics["val_auc"].fillna(-1.0).to_numpy().argmax())
+
+
+def draw_training(run: Path) -> None:
+    """Write training.png: losses and validation AUC by epoch, the best epoch marked."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    metrics = pd.read_csv(run / "metrics.csv")
+    epochs, best = metrics["epoch"] + 1, best_row(metrics)
+    figure = Figure(figsize=(8.0, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss_axes, auc_axes = figure.subplots(1, 2)
+    loss_axes.plot(epochs, metrics["train_loss"], marker=".", label="training")
+    loss_axes.plot(epochs, metrics["val_loss"], marker=".", label="validation")
+    loss_axes.set(xlabel="epoch", ylabel="loss")
+    auc_axes.plot(epochs, metrics["val_auc"], marker=".", color="C1", label="validation")
+    mark = {"ms": 9, "mfc": "none", "color": "black", "label": f"best: epoch {epochs[best]}"}
+    auc_axes.plot(epochs[best], metrics["val_auc"][best], "o", **mark)
+    auc_axes.axhline(0.5, color="0.7", lw=0.8)
+    auc_axes.set(xlabel="epoch", ylabel="AUC", ylim=(0.0, 1.02))
+    for axes in (loss_axes, auc_axes):
+        axes.legend(frameon=False, fontsize="small")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    with written_whole(run / "training.png") as unfinished:
+        figure.savefig(unfinished, format="png", dpi=120)
+
+
+def draw_augmented(run: Path, data: MammoDataModule) -> None:
+    """Write augmented.png: the first training crops as the first epoch sees them, with region and view.
+
+    Each draw is a function of seed, epoch, patient and crop, so that looking changes nothing in the training.
+    """
+    if not data.reads_images:
+        return
+    dataset = data.dataset("train", training=True)
+    tiles: list[tuple[str, np.ndarray]] = []
+    for unit in range(len(data.patients("train"))):
+        item = dataset[0, unit]
+        tiles += [
+            (f"{data.regions[region]} {VIEW_NAMES[view]}", crop)
+            for region, view, crop in zip(item.region, item.view, item.crops, strict=True)
+        ]
+        if len(tiles) >= SHEET_CROPS:
+            break
+    tiles = tiles[:SHEET_CROPS]
+    rows = -(-len(tiles) // SHEET_COLUMNS)
+    sheet = Image.new("L", (SHEET_COLUMNS * TILE_PX, rows * (TILE_PX + CAPTION_PX)), 255)
+    pen = ImageDraw.Draw(sheet)
+    for number, (caption, crop) in enumerate(tiles):
+        x, y = number % SHEET_COLUMNS * TILE_PX, number // SHEET_COLUMNS * (TILE_PX + CAPTION_PX)
+        tile = Image.fromarray(np.round(255 * np.clip(crop, 0.0, 1.0)).astype(np.uint8))
+        sheet.paste(tile.resize((TILE_PX - 2, TILE_PX - 2), Image.Resampling.BILINEAR), (x + 1, y + CAPTION_PX))
+        pen.text((x + 2, y + 1), caption, fill=0)
+    with written_whole(run / "augmented.png") as unfinished:
+        sheet.save(unfinished, format="png")
