@@ -131,8 +131,14 @@ def test_no_scores_are_written_where_the_opening_cannot_be_recorded(
 
 def test_unfinished_runs_and_absent_splits_are_refused(run: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="not_started"):
-        predict_cohort(tmp_path / "empty", phantom, tmp_path / "p.csv")
+    for path, expected in [
+        (tmp_path / "empty", r"not a run directory.*empty holds no run"),
+        (run.parent, rf"not a run directory.* holds: {run.name}"),
+        (run.parent / "nosuch", rf"nosuch: no such run; .* holds: {run.name}"),
+        (run / "checkpoints" / "best.ckpt", rf"best.ckpt: a file; expected the run directory, {run}$"),
+    ]:
+        with pytest.raises(InputError, match=expected):
+            predict_cohort(path, phantom, tmp_path / "p.csv")
     cohort = linked_copy(phantom, tmp_path / "other")
     table = pd.read_csv(cohort / "patients.csv", dtype=str)
     table[table["split"] != "external_test"].to_csv(cohort / "patients.csv", index=False)
