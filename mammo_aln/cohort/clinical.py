@@ -105,6 +105,15 @@ class ClinicalEncoder:
             for values in [_column(patients, fitted.feature.name)]
         }
 
+    def known_features(self, patients: pd.DataFrame) -> np.ndarray:
+        """Tell for each patient which features have a value that the encoder knows: bool (patients, features)."""
+        columns = [(_column(patients, fitted.feature.name), fitted) for fitted in self._fitted]
+        known = [
+            values.isin(fitted.levels) if fitted.feature.kind == "categorical" else values.notna()
+            for values, fitted in columns
+        ]
+        return np.stack([np.asarray(column, bool) for column in known], axis=1)
+
     def to_state(self) -> dict[str, Any]:
         """Plain dict, list, str and numbers, for checkpoints that load with `weights_only=True`."""
         # through JSON, which has lists for tuples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mammo_aln.cohort.tables import Cohort, with_split
+from mammo_aln.cohort.tables import with_split
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.statistics.calibration import apply_calibration
 from mammo_aln.inference.ensemble import read_member
-from mammo_aln.inference.predict import chosen_splits, member_data
+from mammo_aln.inference.predict import chosen_splits, member_data, only_patients
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import require_unchanged
@@ -114,18 +114,10 @@ def open_run(
     splits = chosen_splits(cohort, split)
     module, data = member_data(member, cohort, splits, store)
     if patients is not None:
-        data.cohort = _only(data.cohort, patients, splits)
+        data.cohort = only_patients(data.cohort, patients, splits)
     data.prepare_data()
     if not any(len(data.patients(name)) for name in splits):
         raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
     gpu = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"
     device = torch.device("cuda" if gpu else "cpu")
     return FrozenRun(member.run_id, digests["weights"], settings, member.facts, module.to(device), data, device)
-
-
-def _only(cohort: Cohort, patients: Sequence[str], splits: Sequence[str]) -> Cohort:
-    unknown = [name for name in patients if name not in set(cohort.patients["patient_id"])]
-    if unknown:
-        raise InputError(f"--patients {', '.join(unknown)}: no eligible patient of {', '.join(splits)} in patients.csv")
-    kept = cohort.patients[cohort.patients["patient_id"].isin(patients)]
-    return replace(cohort, patients=kept.reset_index(drop=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,23 @@ from mammo_aln.training.prediction_facts import PredictionFacts
 from mammo_aln.training.scoring import predict_logits, prediction_table
 
 
+@dataclass(frozen=True)
+class ScoredCohort:
+    """A cohort's rows as a frozen model scored them.
+
+    Attributes:
+        table: rows of predictions.csv.
+        inputs_seen: for each row, the regions and `clinical` that the model had of it, joined by `;`.
+        facts: what stands in the JSON beside the predictions.
+        exclusions: crops that were asked for and could not be had; None where no image is read.
+    """
+
+    table: pd.DataFrame
+    inputs_seen: tuple[str, ...]
+    facts: PredictionFacts
+    exclusions: pd.DataFrame | None
+
+
 def predict_cohort(
     run: Path | Sequence[Path],
     cohort_folder: Path,
@@ -40,23 +57,54 @@ def predict_cohort(
     ledger: Path | None = None,
     plan: str | None = None,
 ) -> Path:
-    """Score a cohort's rows (of one split, if named) into `out`; what a reader must know stands beside it as JSON.
+    """Write the scores of a cohort's rows into `out`, and beside it, as JSON, what a reader must know of them.
+
+    Args:
+        run: see `score_cohort`, as the other parameters.
+        cohort_folder: cohort to score.
+        out: CSV file to be written.
+        split: score this split only.
+        store: crop store.
+        ledger: file that records openings.
+        plan: id of the declared plan that these openings belong to.
+
+    Raises:
+        InputError: `out` is no CSV file's name, or whatever `score_cohort` refuses.
+    """
+    if out.is_dir() or out.suffix == ".json":
+        raise InputError(f"--out {out}: expected the name of a CSV file; its JSON gets the same name with .json")
+    scored = score_cohort(run, cohort_folder, split=split, store=store, ledger=ledger, plan=plan)
+    if scored.exclusions is not None and len(scored.exclusions):
+        write_csv(out.with_suffix(".exclusions.csv"), scored.exclusions)
+    scored.facts.write(out, scored.table)
+    return out
+
+
+def score_cohort(
+    run: Path | Sequence[Path],
+    cohort_folder: Path,
+    *,
+    split: str | None = None,
+    patients: Sequence[str] | None = None,
+    store: Path | None = None,
+    ledger: Path | None = None,
+    plan: str | None = None,
+) -> ScoredCohort:
+    """Score a cohort's rows with a frozen run, and record the opening of every labelled test split.
 
     Args:
         run: directory of a completed run; several are one model, the mean of their logits (see `ensemble`).
         cohort_folder: cohort to score.
-        out: CSV file to be written.
         split: score this split only.
+        patients: score these patients only.
         store: crop store; by default `.crops` in the cohort folder.
         ledger: file that records openings of labelled test splits, instead of `openings.jsonl` in both folders.
         plan: id of the declared plan that these openings belong to; by default it is looked up.
 
     Raises:
         InputError: `run` is no completed run or changed since, nothing is left to score, the run's pixels were made by
-            other code, runs that don't go together, or an opening cannot be recorded.
+            other code, runs that don't go together, an unknown patient, or an opening cannot be recorded.
     """
-    if out.is_dir() or out.suffix == ".json":
-        raise InputError(f"--out {out}: expected the name of a CSV file; its JSON gets the same name with .json")
     members = [read_member(path) for path in ([run] if isinstance(run, Path) else run)]
     if not members:
         raise InputError("--run: at least one run directory is needed")
@@ -75,7 +123,11 @@ def predict_cohort(
     own = members[0].run if ensemble is None else None
     if labelled_rows(cohort.patients[cohort.patients["split"].isin(splits)]):
         require_writable(cohort, ledger, own)
-    scored, data = _score(members, cohort, splits, store)
+    scored, data = _score(members, cohort, splits, store, patients)
+    asked = cohort.patients
+    if patients is not None:
+        asked = asked[asked["patient_id"].isin(patients)]
+        pooled = None if pooled is None else pooled[pooled["patient_id"].isin(patients)]
     if pooled is not None:
         scored = pd.concat([pooled, scored], ignore_index=True)
     opened = {
@@ -91,24 +143,33 @@ def predict_cohort(
         operating=operating,
         recipe=data.recipe,
         fallbacks=data.fallbacks,
-        cohort_flow=cohort_flow(cohort.patients, read, scored),
+        cohort_flow=cohort_flow(asked, read, scored),
         settings=members[0].facts.settings if ensemble is None else ensemble.settings,
         absent_regions=tuple(sorted(set(data.regions) - {"primary", *data.crop.auxiliary})),
         members=None if ensemble is None else tuple(member.run_id for member in members),
         out_of_fold=None if ensemble is None else ensemble.out_of_fold,
     )
-    if data.reads_images and len(data.crop_set.exclusions):
-        write_csv(out.with_suffix(".exclusions.csv"), data.crop_set.exclusions)
-    facts.write(out, prediction_table(scored, run_id, operating))
-    return out
+    return ScoredCohort(
+        prediction_table(scored, run_id, operating),
+        data.inputs_seen(scored),
+        facts,
+        data.crop_set.exclusions if data.reads_images else None,
+    )
 
 
 def _score(
-    members: Sequence[Member], cohort: Cohort, splits: list[str], store: Path | None
+    members: Sequence[Member],
+    cohort: Cohort,
+    splits: list[str],
+    store: Path | None,
+    patients: Sequence[str] | None,
 ) -> tuple[pd.DataFrame, MammoDataModule]:
     """Rows with the mean of the members' logits (none where `splits` is empty), and the first member's data."""
     modules = [member_data(member, cohort, splits, store) for member in members]
     data = modules[0][1]
+    if patients is not None:
+        for _, own in modules:
+            own.cohort = only_patients(own.cohort, patients, splits)
     if not splits:
         return cohort.patients.iloc[:0].assign(logit=0.0), data
     if not any(len(data.patients(name)) for name in splits):
@@ -187,6 +248,15 @@ def _refuse_other_pixels(run: Path, recipe: Mapping[str, Any]) -> None:
             f"{run}: its pixels were made by pixel path {made_by}, this version's is {PIXEL_PATH_VERSION}; "
             "score with the package version in the run's environment.json, or train again"
         )
+
+
+def only_patients(cohort: Cohort, patients: Sequence[str], splits: Sequence[str]) -> Cohort:
+    """The cohort with the rows of these patients alone; `InputError` where none of the splits holds one of them."""
+    unknown = [name for name in patients if name not in set(cohort.patients["patient_id"])]
+    if unknown:
+        raise InputError(f"--patients {', '.join(unknown)}: no eligible patient of {', '.join(splits)} in patients.csv")
+    rows = cohort.patients[cohort.patients["patient_id"].isin(patients)]
+    return replace(cohort, patients=rows.reset_index(drop=True))
 
 
 def chosen_splits(cohort: Cohort, split: str | None) -> list[str]:

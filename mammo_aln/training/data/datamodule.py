@@ -177,6 +177,31 @@ class MammoDataModule(CropDataModule):
             rows = rows[rows["unit_id"].isin(self.readable_crops()["unit_id"])]
         return rows.reset_index(drop=True)
 
+    def inputs_seen(self, patients: pd.DataFrame) -> tuple[str, ...]:
+        """Name for each row the inputs that the model has of it, joined by `;`.
+
+        Returns:
+            Regions with a crop in the model's order, then `clinical`, with `3/5` behind it where only three of five
+            features have a value that the encoder knows.
+        """
+        regions: dict[str, list[str]] = {}
+        if self.reads_images:
+            crops = self.readable_crops()[["unit_id", "region"]].drop_duplicates()
+            for unit, rows in crops.groupby("unit_id")["region"]:
+                regions[str(unit)] = sorted(rows, key=self.regions.index)
+        clinical = [""] * len(patients)
+        if "clinical" in self.inputs:
+            known = self.fitted_encoder.known_features(patients)
+            every = known.shape[1]
+            clinical = [
+                "" if count == 0 else "clinical" if count == every else f"clinical {count}/{every}"
+                for count in known.sum(axis=1)
+            ]
+        return tuple(
+            ";".join(filter(None, [*regions.get(str(unit), []), features]))
+            for unit, features in zip(patients["unit_id"], clinical, strict=True)
+        )
+
     def units(self, split: str) -> UnitArrays:
         """Arrays behind the items of a split, in the order of `index`."""
         if split not in self._arrays:
