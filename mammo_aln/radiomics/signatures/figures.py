@@ -153,7 +153,7 @@ def frequencies(table: pd.DataFrame, title: str, index: float) -> Picture:
     """Share of resamples that selected each feature."""
     rows = table.head(MOST_ROWS)
     names = [wrapped(name) for name in rows["feature"]]
-    figure, axes = canvas(7.2, 1.3 + _height(names, 0.27))
+    figure, axes = canvas(6.2, 1.3 + _height(names, 0.27))
     colours = [MODEL if chosen else "#BBBBBB" for chosen in rows["selected"]]
     axes.barh(range(len(rows)), 100 * rows["frequency"], color=colours)
     _rows(axes, names, 8.5)
@@ -167,7 +167,7 @@ def beeswarm(table: pd.DataFrame, title: str, seed: int = 0, scale: str = "log-o
     order = table.groupby("feature")["shap"].apply(lambda values: values.abs().mean()).sort_values(ascending=False)
     features = list(order.index[:MOST_ROWS])
     names = [wrapped(name) for name in features]
-    figure, axes = canvas(7.2, 1.5 + _height(names, 0.33))
+    figure, axes = canvas(6.2, 1.5 + _height(names, 0.33))
     rng = np.random.default_rng(seed)
     for rank, feature in enumerate(features):
         rows = table[table["feature"] == feature]

@@ -126,12 +126,7 @@ def cross_validate(
     Each fold is standardised anew on its training rows. The mean weighs folds by their size; with fewer than three
     patients per fold, each patient counts as a fold.
 
-    Args:
-        features: shape (n, k).
-        outcome: 0 or 1.
-        folds: name of each row's fold.
-        penalties: see `lasso_path`.
-        tolerance: see `lasso_path`.
+    `folds` names each row's fold; for the others see `lasso_path`.
     """
     x, y, fold = np.asarray(features, float), np.asarray(outcome, float), np.asarray(folds)
     path = lasso_path(x, y, penalties, tolerance=tolerance)

@@ -209,7 +209,7 @@ def _odds_for_page(table: pd.DataFrame) -> pd.DataFrame:
 
 def _optimism_for_page(table: pd.DataFrame) -> pd.DataFrame:
     names = {"auc": "AUC", "slope": "calibration slope", "brier": "Brier score"}
-    columns = {"index": "index", "original": "on its own patients", "optimism": "optimism", "corrected": "corrected"}
+    columns = {"index": "index", "original": "apparent", "optimism": "optimism", "corrected": "corrected"}
     return _rounded(table.assign(index=table["index"].map(names))[list(columns)].rename(columns=columns))
 
 

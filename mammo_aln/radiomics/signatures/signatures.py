@@ -40,18 +40,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class FitFacts:
-    """Facts of the fit that predictions.json states of each signature.
-
-    Args:
-        run_id: of the signature.
-        fit_id: of the fit.
-        signature: its name.
-        cohort: the cohort's name.
-        splits: each test split's opening.
-        cohort_flow: steps from the patients' table to the scored rows.
-        fit: the settings.
-        notes: what a reader must know.
-    """
+    """Facts of the fit that predictions.json states of each signature; `splits` holds each test split's opening."""
 
     run_id: str
     fit_id: str
@@ -114,16 +103,7 @@ class SignatureFacts:
 
 @dataclass(frozen=True)
 class Written:
-    """A signature's folder, its predictions as a table, and what figures need.
-
-    Args:
-        signature: the signature.
-        folder: where it was written.
-        predictions: rows of predictions.csv, indexed by unit.
-        tables: name -> table, as written beside the predictions.
-        facts: what it is made of.
-        notes: of predictions.json.
-    """
+    """A signature as written: rows of predictions.csv by unit, the tables beside it by name, and what it is made of."""
 
     signature: Signature
     folder: Path
