@@ -13,11 +13,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, cast, get_type_hints
+from typing import Any, Literal
 
 import yaml
 
@@ -25,6 +25,7 @@ from mammo_aln import __version__
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_json, write_text
 from mammo_aln.settings import Settings
+from mammo_aln.settings.parse import settings_from
 
 RECORDED_PACKAGES = (
     "torch",
@@ -97,27 +98,10 @@ def read_settings(run: Path) -> Settings:
     if not path.is_file():
         raise InputError(f"{run}: not a run directory (config.yaml is missing)")
     plain = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    _refuse_unknown(path, "", plain, Settings)
-    for name, value in plain.items():
-        _refuse_unknown(path, f"{name}.", value, get_type_hints(Settings)[name])
-    return Settings(**{name: _section(Settings, name, value) for name, value in plain.items()})
-
-
-def _refuse_unknown(path: Path, section: str, plain: Any, kind: Any) -> None:
-    if not is_dataclass(kind):
-        return
-    names = [f.name for f in fields(kind)]
-    strange = [f"{section}{key}" for key in plain if key not in names]
-    if strange:
-        raise InputError(f"{path}: unknown to this version ({__version__}): {', '.join(strange)}")
-
-
-def _section(owner: type, name: str, value: Any) -> Any:
-    kind = get_type_hints(owner)[name]
-    if not is_dataclass(kind):
-        return value
-    tuples = {f.name for f in fields(kind) if str(f.type).startswith("tuple")}
-    return cast(Any, kind)(**{key: tuple(item) if key in tuples else item for key, item in value.items()})
+    unknown = set(plain) - {field.name for field in fields(Settings)}
+    if unknown:
+        raise InputError(f"{path}: unknown to this version ({__version__}): {', '.join(sorted(unknown))}")
+    return settings_from(Settings, plain, f"{path} (read by version {__version__})")
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
         if trainer.is_global_zero:
             write_csv(self.run / "metrics.csv", pd.DataFrame(self.rows))
             for logger in trainer.loggers:
-                logger.log_metrics({"lr": row["lr"]}, step=trainer.global_step)
+                logger.log_metrics({"lr": row["lr"]}, step=trainer.global_step - 1)
             self._epoch_note = self._in_words(trainer, row)
             self._note = "; ".join(filter(None, (self._epoch_note, in_words(self.throughput.figures))))
         position = self._position = Position.after_epoch(trainer)

@@ -84,10 +84,10 @@ class Summary:
         interval = "no interval"
         if math.isfinite(self.val_auc_low):
             interval = f"95 % CI {self.val_auc_low:.3f} to {self.val_auc_high:.3f}"
-        took = "" if self.training_s is None else f" in {self.training_s:.0f} s"
+        trained = "" if self.training_s is None else f"; trained in {self.training_s:.0f} s"
         return "\n".join(
             [
-                f"run {run.name}: best epoch {self.best_epoch} of {self.epochs}{took}",
+                f"run {run.name}: best epoch {self.best_epoch} of {self.epochs}{trained}",
                 f"  val AUC {self.val_auc:.3f} ({interval}), train AUC {self.train_auc:.3f}",
                 f"  threshold {self.threshold:.3f} ({self.rule}, on val), temperature {self.temperature:.2f}",
                 f"  {run}: predictions.csv, metrics.csv, training.png, checkpoints/best.ckpt",
@@ -133,9 +133,9 @@ def draw_training(run: Path) -> None:
     mark = {"ms": 9, "mfc": "none", "color": "black", "label": f"best: epoch {epochs[best]}"}
     auc_axes.plot(epochs[best], metrics["val_auc"][best], "o", **mark)
     auc_axes.axhline(0.5, color="0.7", lw=0.8)
-    auc_axes.set(xlabel="epoch", ylabel="AUC", ylim=(0.0, 1.02))
-    for axes in (loss_axes, auc_axes):
-        axes.legend(frameon=False, fontsize="small")
+    auc_axes.set(xlabel="epoch", ylabel="AUC", ylim=(0.0, 1.05))
+    for axes, corner in ((loss_axes, "upper right"), (auc_axes, "lower right")):
+        axes.legend(frameon=False, fontsize="small", loc=corner)
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
     with written_whole(run / "training.png") as unfinished:

@@ -1,4 +1,4 @@
-"""A run's mirrors on W&B, TensorBoard, MLflow or in CSV: metrics and shaping settings, never a path or a patient."""
+"""A run's mirrors on W&B, TensorBoard, MLflow or in CSV; they are sent metrics and shaping settings alone."""
 
 from __future__ import annotations
 

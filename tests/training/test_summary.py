@@ -49,7 +49,7 @@ def test_the_last_words_of_a_training_are_its_summary(
     out, words = capsys.readouterr()
     assert out == ""
     last = words.splitlines()[-4:]
-    assert last[0].startswith(f"run {run.name}: best epoch 1 of 1 in ")
+    assert last[0].startswith(f"run {run.name}: best epoch 1 of 1; trained in ")
     assert "val AUC 0." in last[1] or "val AUC 1." in last[1]
     assert "threshold" in last[2]
     assert "temperature" in last[2]
