@@ -13,7 +13,7 @@ import pandas as pd
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.across import Subgroup, subgroups
 from mammo_aln.evaluation.baseline import OUTCOME, Baseline
-from mammo_aln.evaluation.cohorts import CohortTable, Described, described_rows
+from mammo_aln.evaluation.cohorts import VENDOR, CohortTable, Described, described_rows
 from mammo_aln.evaluation.predictions import Predictions
 from mammo_aln.evaluation.samples import LEARNT_FROM
 from mammo_aln.evaluation.shift import CentreShift, centre_shift
@@ -35,8 +35,8 @@ class Development:
     def of(cls, table: CohortTable) -> Self:
         """Summarise the training and validation patients of a table with the columns `split` and `center`."""
         rows = table.described()
-        order = {name: place for place, name in enumerate(LEARNT_FROM)}
-        by_split = Baseline.of(rows.sort_values("split", key=lambda names: names.map(order), kind="stable"), "split")
+        ordered = rows.sort_values("split", key=lambda names: names.map(LEARNT_FROM.index), kind="stable")
+        by_split = Baseline.of(ordered.drop(columns=[n for n in table.image_columns if n != VENDOR]), "split")
         return cls(by_split, Baseline.of(rows.sort_values("center", kind="stable"), "center"))
 
     def write(self, run: Path) -> None:
