@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks.page import Section, table
 from benchmarks.rounds import clocked, in_turn
 from mammo_aln.evaluation.evaluate import evaluate_files
-from mammo_aln.evaluation.statistics.discrimination import delong_variance
+from mammo_aln.evaluation.statistics.discrimination import auc_variance
 from mammo_aln.evaluation.statistics.resampling import bootstrap_auc, bootstrap_auc_joint
 
 RESAMPLES = 2000
@@ -38,7 +38,7 @@ def evaluation(rounds: int = 3, calls: int = 5) -> Section:
         ),
         "the same with ties": partial(bootstrap_auc, *tied, resamples=RESAMPLES),
         "2,000 paired resamples of two scores": partial(bootstrap_auc_joint, pair, labels, resamples=RESAMPLES),
-        "DeLong variance, n = 100,000 with ties (under 200 ms)": partial(delong_variance, *large),
+        "DeLong variance, n = 100,000 with ties (under 200 ms)": partial(auc_variance, *large),
     }
     times = in_turn(rounds, *(partial(clocked, work, calls) for work in works.values()))
     with tempfile.TemporaryDirectory() as folder:

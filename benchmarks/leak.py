@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from benchmarks.page import Section, table
-from mammo_aln.evaluation.statistics.discrimination import auc, delong_variance, wald_interval
+from mammo_aln.evaluation.statistics.discrimination import auc, auc_variance, wald_interval
 from mammo_aln.progress import track
 from mammo_aln.radiomics.signatures.classifiers import CLASSIFIERS, log_odds
 from mammo_aln.radiomics.signatures.learn import Selected
@@ -67,4 +67,4 @@ def leak(tables: int = 5) -> Section:
 
 def _judged(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:
     value = auc(scores, labels)
-    return value, *wald_interval(value, delong_variance(scores, labels))
+    return value, *wald_interval(value, auc_variance(scores, labels))

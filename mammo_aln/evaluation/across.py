@@ -21,20 +21,6 @@ LEAST_OF_A_CLASS = 5  # a subgroup's AUC from fewer patients of one outcome says
 MOST_GROUPS = 8
 
 
-@dataclass(frozen=True)
-class Heterogeneity:
-    """Cochran's Q over independent AUCs on the logit scale, I2, and the random-effects mean with its 95 % limits."""
-
-    q: float
-    df: int
-    p_value: float
-    i2: float
-    tau2: float
-    pooled: float
-    low: float
-    high: float
-
-
 class Group(NamedTuple):
     """Scores and outcomes of one group and, where patients have several rows, the patient of each row."""
 
@@ -68,16 +54,20 @@ def logit_auc(scores: np.ndarray, labels: np.ndarray, clusters: np.ndarray | Non
     return math.log(area / (1 - area)), auc_variance(scores, labels, clusters) / (area * (1 - area)) ** 2
 
 
-def heterogeneity(groups: Sequence[Group]) -> Heterogeneity | None:
-    """Test that independent groups of patients share one AUC; None with fewer than two usable groups.
+def heterogeneity(groups: Sequence[Group], name: str = "groups") -> Metric:
+    """Test that independent groups of patients share one AUC: Cochran's Q on the logit scale.
 
     With two groups this is the interaction test of a subgroup factor: the difference of the logits over its standard
-    error. Random effects after DerSimonian and Laird.
+    error. Beside it stand I2 and the random-effects mean (DerSimonian and Laird) with its 95 % limits.
+
+    Args:
+        groups: with both outcomes.
+        name: the word for them (`centres`, `groups`).
     """
     logits = np.array([logit_auc(*group) for group in groups])
     logits = logits[np.isfinite(logits).all(axis=1) & (logits[:, 1] > 0)] if len(logits) else logits
     if len(logits) < 2:
-        return None
+        return unknown(f"fewer than two {name} with enough patients of both outcomes")
     value, weight = logits[:, 0], 1 / logits[:, 1]
     fixed = float(weight @ value / weight.sum())
     q, df = float(weight @ (value - fixed) ** 2), len(logits) - 1
@@ -85,23 +75,16 @@ def heterogeneity(groups: Sequence[Group]) -> Heterogeneity | None:
     weight = 1 / (logits[:, 1] + tau2)
     mean, half = float(weight @ value / weight.sum()), stats.norm.ppf(0.975) / math.sqrt(weight.sum())
     pooled, low, high = (1 / (1 + math.exp(-x)) for x in (mean, mean - half, mean + half))
+    area = with_interval(Interval(pooled, low, high, "DerSimonian-Laird, logit"))
     i2 = max(0.0, (q - df) / q) if q > 0 else 0.0
-    return Heterogeneity(q, df, float(stats.chi2.sf(q, df)), i2, float(tau2), pooled, low, high)
-
-
-def heterogeneity_metric(groups: Sequence[Group], name: str) -> Metric:
-    """Cochran's Q of the groups (`centres`, `groups`), with the pooled AUC beside it."""
-    test = heterogeneity(groups)
-    if test is None:
-        return unknown(f"fewer than two {name} with enough patients of both outcomes")
-    pooled = with_interval(Interval(test.pooled, test.low, test.high, "DerSimonian-Laird, logit"))
-    return Metric(test.q, {"df": test.df, "p_value": test.p_value, "i2": test.i2, "tau2": test.tau2, "auc": pooled})
+    p_value = float(stats.chi2.sf(q, df))
+    return Metric(q, {"df": df, "p_value": p_value, "i2": i2, "tau2": float(tau2), "auc": area})
 
 
 def between_centres(samples: Mapping[str, Sample]) -> Metric:
     """Heterogeneity of the AUC between the centres."""
     usable = [Group(s.scores, s.labels, s.clusters) for s in samples.values() if s.one_class is None]
-    return heterogeneity_metric(usable, "centres")
+    return heterogeneity(usable, "centres")
 
 
 def levels_of(column: pd.Series) -> dict[str, pd.Series]:
@@ -128,7 +111,7 @@ def subgroups(rows: pd.DataFrame, features: Sequence[str], threshold: float | No
         groups = {level: _group(chosen) for level, chosen in members.items() if len(chosen)}
         if not 2 <= len(groups) <= MOST_GROUPS:
             continue
-        test = heterogeneity_metric([group for group in groups.values() if _enough(group.labels)], "groups")
+        test = heterogeneity([group for group in groups.values() if _enough(group.labels)])
         for level, group in groups.items():
             figures = {
                 "n": Metric(group.labels.size),

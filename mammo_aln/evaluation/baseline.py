@@ -7,8 +7,8 @@ sets development against evaluation without the development's tables.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -58,20 +58,15 @@ def features_of(patients: pd.DataFrame) -> list[str]:
     return features
 
 
-def kinds_of(patients: pd.DataFrame) -> dict[str, bool]:
-    """Features of a table, and whether each is continuous."""
-    return {name: is_continuous(_text(patients[name])) for name in features_of(patients)}
-
-
 def lines_of(patients: pd.DataFrame, kinds: Mapping[str, bool] | None = None) -> list[tuple[str, str, pd.Series, bool]]:
     """(feature, level, numbers, is continuous) of every line of the table; levels become 0/1, unknown stays NaN."""
     lines = []
     if "aln_status" in patients:
         lines.append((OUTCOME, "", patients["aln_status"].astype(float), False))
     settled = {name: continuous for name, continuous in (kinds or {}).items() if name in patients}
-    for name, continuous in (kinds_of(patients) | settled).items():
+    for name in dict.fromkeys([*features_of(patients), *settled]):
         text = _text(patients[name])
-        if continuous:
+        if settled.get(name, is_continuous(text)):
             lines.append((name, "", pd.to_numeric(text, errors="coerce"), True))
             continue
         for level in sorted(set(text) - {""}):
@@ -129,28 +124,16 @@ def standardised_difference(first: Summary, second: Summary) -> float:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One feature or level of a feature, summarised in each group."""
-
-    feature: str
-    level: str
-    continuous: bool
-    groups: Mapping[str, Summary]
-
-
-@dataclass(frozen=True)
 class Baseline:
     """Aggregated figures of a baseline table.
 
     Attributes:
-        rows: number of rows (treated axillae) of each group.
-        patients: number of patients of each group.
-        lines: features and levels in order.
+        sizes: rows (treated axillae) and patients of each group.
+        lines: one row per group and line: `group`, `feature`, `level`, `continuous`, then the fields of `Summary`.
     """
 
-    rows: Mapping[str, int]
-    patients: Mapping[str, int]
-    lines: Sequence[Line]
+    sizes: Mapping[str, tuple[int, int]]
+    lines: pd.DataFrame
 
     @classmethod
     def of(cls, patients: pd.DataFrame, by: str, kinds: Mapping[str, bool] | None = None) -> Self:
@@ -162,58 +145,41 @@ class Baseline:
             kinds: whether a feature is continuous, where that is settled; else as the table itself shows it.
         """
         members = {str(group): (patients[by] == group).to_numpy() for group in dict.fromkeys(patients[by])}
+        persons = patients_of(patients) if "patient_id" in patients else patients.index.to_series()
         lines = [
-            Line(feature, level, continuous, {name: Summary.of(numbers[chosen]) for name, chosen in members.items()})
+            {"group": group, "feature": feature, "level": level, "continuous": continuous}
+            | asdict(Summary.of(numbers[chosen]))
             for feature, level, numbers, continuous in lines_of(patients, kinds)
+            for group, chosen in members.items()
         ]
-        counts = {name: int(chosen.sum()) for name, chosen in members.items()}
-        if "patient_id" not in patients:
-            return cls(counts, counts, lines)
-        persons = patients_of(patients)
-        return cls(counts, {name: persons[chosen].nunique() for name, chosen in members.items()}, lines)
+        sizes = {group: (int(chosen.sum()), persons[chosen].nunique()) for group, chosen in members.items()}
+        return cls(sizes, pd.DataFrame(lines))
 
     @property
     def kinds(self) -> dict[str, bool]:
         """Its features, and whether each is continuous."""
-        return {line.feature: line.continuous for line in self.lines if line.feature != OUTCOME}
+        kinds = self.lines[self.lines["feature"] != OUTCOME].drop_duplicates("feature").set_index("feature")
+        return kinds["continuous"].to_dict()
 
-    def only(self, groups: Sequence[str]) -> Self:
-        """The same of some groups alone."""
-        lines = [
-            Line(line.feature, line.level, line.continuous, {name: line.groups[name] for name in groups})
-            for line in self.lines
-        ]
-        return type(self)({n: self.rows[n] for n in groups}, {n: self.patients[n] for n in groups}, lines)
-
-    def renamed(self, names: Mapping[str, str]) -> Self:
-        """The same with other words for its groups."""
-        words = {name: names.get(name, name) for name in self.rows}
-        lines = [
-            Line(line.feature, line.level, line.continuous, {words[name]: line.groups[name] for name in words})
-            for line in self.lines
-        ]
-        rows, patients = ({words[name]: size[name] for name in words} for size in (self.rows, self.patients))
-        return type(self)(rows, patients, lines)
+    def chosen(self, names: Mapping[str, str]) -> Self:
+        """Some groups of it in other words: its name -> the new one."""
+        lines = self.lines[self.lines["group"].isin(names)]
+        sizes = {new: self.sizes[old] for old, new in names.items()}
+        return type(self)(sizes, lines.assign(group=lines["group"].map(names)))
 
     def beside(self, other: Self) -> Self:
-        """These groups, then those of another baseline.
+        """These groups, then those of another baseline."""
+        return type(self)({**self.sizes, **other.sizes}, pd.concat([self.lines, other.lines], ignore_index=True))
 
-        A level that one of them never met counts no patient there; a feature that it does not know is unknown.
-        """
-        lines, used = [], set()
-        mine, theirs = ({(line.feature, line.level): line for line in each.lines} for each in (self, other))
-        for feature in dict.fromkeys(line.feature for line in (*self.lines, *other.lines)):
-            for level in sorted({level for name, level in (*mine, *theirs) if name == feature}):
-                used.add((feature, level))
-                sides = [side.get((feature, level)) for side in (mine, theirs)]
-                groups = {
-                    name: line.groups[name] if line else _absent(each, feature, name)
-                    for each, line in zip((self, other), sides, strict=True)
-                    for name in each.rows
-                }
-                continuous = any(line.continuous for line in sides if line)
-                lines.append(Line(feature, level, continuous, groups))
-        return type(self)({**self.rows, **other.rows}, {**self.patients, **other.patients}, lines)
+    def _summary(self, group: str, feature: str, level: str) -> Summary:
+        """One line of one group; of a feature's known values none has a level that the group never met."""
+        lines = self.lines[(self.lines["group"] == group) & (self.lines["feature"] == feature)]
+        if lines.empty:
+            return Summary(0, self.sizes[group][0])
+        same = lines[lines["level"] == level]
+        if same.empty:
+            return Summary(int(lines["n"].iloc[0]), int(lines["missing"].iloc[0]))
+        return Summary(**{field.name: same[field.name].iloc[0] for field in fields(Summary)})
 
     def table(self, *, without: str = "") -> pd.DataFrame:
         """One line per feature or level, one column per group, the largest standardised difference, the missing share.
@@ -223,47 +189,36 @@ class Baseline:
         Args:
             without: feature to leave out, where the groups are made by it.
         """
-        bilateral = self.rows != self.patients
+        bilateral = any(rows != patients for rows, patients in self.sizes.values())
         counts = {
-            name: f"{rows} ({self.patients[name]})" if bilateral else str(rows) for name, rows in self.rows.items()
+            name: f"{rows} ({patients})" if bilateral else str(rows) for name, (rows, patients) in self.sizes.items()
         }
         table = [{"feature": "axillae (patients)" if bilateral else "patients", "level": ""} | counts]
-        for line in self.lines:
-            if line.feature == without:
-                continue
-            first, *others = line.groups.values()
-            differences = [abs(standardised_difference(first, group)) for group in others]
-            known = [value for value in differences if not math.isnan(value)]
-            texts = {name: group.text(continuous=line.continuous) for name, group in line.groups.items()}
-            missing = sum(group.missing for group in line.groups.values())
-            total = missing + sum(group.n for group in line.groups.values())
-            table.append(
-                {"feature": line.feature, "level": line.level}
-                | texts
-                | {
-                    "standardised_difference": f"{max(known):.2f}".replace("inf", "∞") if known else "–",
-                    "missing": f"{100 * missing / total:.1f} %",
-                }
-            )
+        for feature, lines in self.lines.groupby("feature", sort=False):
+            for level in sorted(set(lines["level"])) if feature != without else []:
+                groups = {name: self._summary(name, str(feature), level) for name in self.sizes}
+                first, *others = groups.values()
+                differences = [abs(standardised_difference(first, group)) for group in others]
+                known = [value for value in differences if not math.isnan(value)]
+                missing = sum(group.missing for group in groups.values())
+                share = missing / (missing + sum(group.n for group in groups.values()))
+                table.append(
+                    {"feature": str(feature), "level": level}
+                    | {name: group.text(continuous=bool(lines["continuous"].any())) for name, group in groups.items()}
+                    | {
+                        "standardised_difference": f"{max(known):.2f}".replace("inf", "∞") if known else "–",
+                        "missing": f"{100 * share:.1f} %",
+                    }
+                )
         return pd.DataFrame(table).fillna("")
 
-    def to_json(self) -> dict[str, Any]:
-        """What a run stores: aggregated figures, no patient."""
-        return asdict(self)
+    def to_json(self) -> dict[str, object]:
+        """Aggregated figures as a run stores them: no patient."""
+        return {"sizes": dict(self.sizes), "lines": self.lines.to_dict("records")}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """Read what `to_json` made."""
-        lines = [
-            Line(**{**line, "groups": {name: Summary(**group) for name, group in line["groups"].items()}})
-            for line in stored["lines"]
-        ]
-        return cls(stored["rows"], stored["patients"], lines)
-
-
-def _absent(baseline: Baseline, feature: str, group: str) -> Summary:
-    """Summary of a level that a baseline does not hold: of its feature's known values none has it."""
-    for line in baseline.lines:
-        if line.feature == feature:
-            return Summary(line.groups[group].n, line.groups[group].missing)
-    return Summary(0, baseline.rows[group])
+        columns = ["group", "feature", "level", "continuous", *(field.name for field in fields(Summary))]
+        sizes = {name: (int(rows), int(patients)) for name, (rows, patients) in stored["sizes"].items()}
+        return cls(sizes, pd.DataFrame(stored["lines"])[columns])

@@ -66,8 +66,8 @@ def compare_files(
         for name in models
     }
     areas = {
-        name: {split: (figures["n"].value, safer_auc(figures)) for split, figures in found.items()}
-        for name, found in judged.items()
+        name: {split: (figures["n"].value, safer_auc(figures)) for split, figures in by_split.items()}
+        for name, by_split in judged.items()
     }
     tables = {"comparisons": comparison_table(pairs)}
     if len(models) >= A_LADDER if ladder is None else ladder:

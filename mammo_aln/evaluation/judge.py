@@ -130,7 +130,7 @@ def _auc_limits(value: float, variance: float, labels: disc.Floats) -> Figures:
 
 def _clustered(sample: Sample, value: float, resamples: int, seed: int) -> Figures:
     """Intervals that hold where a patient has several rows (both sides): patients, not rows, are independent."""
-    variance = disc.clustered_variance(sample.scores, sample.labels, sample.patients)
+    variance = disc.auc_variance(sample.scores, sample.labels, sample.patients)
     drawn = bootstrap_auc_joint(
         sample.scores, sample.labels, resamples=resamples, seed=seed_of(seed, sample.name), clusters=sample.patients
     )[0]

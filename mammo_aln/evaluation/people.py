@@ -41,7 +41,8 @@ class Development:
 
     def write(self, run: Path) -> None:
         """Store it in a run directory: no row of a patient, only counts, means and spreads."""
-        write_json(run / DEVELOPMENT_FILE, {"schema_version": 1, **asdict(self)})
+        stored = {"by_split": self.by_split.to_json(), "by_center": self.by_center.to_json()}
+        write_json(run / DEVELOPMENT_FILE, {"schema_version": 1, **stored})
 
     @classmethod
     def read(cls, run: Path | None) -> Self | None:
@@ -64,7 +65,7 @@ class Development:
 
 @dataclass(frozen=True)
 class People:
-    """What a report says of the patients.
+    """Patients of a report.
 
     Attributes:
         by_split: baseline of every split, those of the run's own `baseline.json` first.
@@ -130,8 +131,8 @@ def describe_people(
         names: the words for each split.
     """
     if not cohorts:
-        return None if development is None else People(development.by_split.renamed(names))
-    stored = list(development.by_split.rows) if development else []
+        return None if development is None else People(_named(development.by_split, names))
+    stored = list(development.by_split.sizes) if development else []
     described = described_rows(predictions, cohorts, stored=stored)
     rows = described.rows
     absent = [name for name in stored if not (rows["split"] == name).any()]
@@ -139,14 +140,14 @@ def describe_people(
     splits = predictions.splits()
     table = described.with_columns(described.features)
     ordered = table.sort_values("split", key=lambda column: column.map(splits.index), kind="stable")
-    by_split = Baseline.of(ordered, "split", kinds=kinds)
+    by_split = _named(Baseline.of(ordered, "split", kinds), names)
     if development and absent:
-        by_split = development.by_split.only(absent).beside(by_split)
+        by_split = development.by_split.chosen({name: names[name] for name in absent}).beside(by_split)
     known = table[table["aln_status"].notna()].sort_values("aln_status", ascending=False, kind="stable")
     outcome = known["aln_status"].map({1.0: OUTCOME, 0.0: "ypN0"})
     apart = rows["center"].nunique() > 1
     return People(
-        by_split=by_split.renamed(names),
+        by_split=by_split,
         by_outcome=Baseline.of(known.assign(outcome=outcome), "outcome"),
         by_center=_by_center(described, development if absent == stored else None),
         subgroups=_subgroups(predictions, described, threshold),
@@ -161,8 +162,12 @@ def _by_center(described: Described, development: Development | None) -> Baselin
     stored = development.by_center if development else None
     if stored is None:
         return Baseline.of(rows, "center") if rows["center"].nunique() > 1 else None
-    learnt_from = stored.renamed({name: f"{name} (development)" for name in stored.rows})
-    return learnt_from.beside(Baseline.of(rows, "center", kinds=stored.kinds))
+    learnt_from = stored.chosen({name: f"{name} (development)" for name in stored.sizes})
+    return learnt_from.beside(Baseline.of(rows, "center", stored.kinds))
+
+
+def _named(baseline: Baseline, names: Mapping[str, str]) -> Baseline:
+    return baseline.chosen({name: names.get(name, name) for name in baseline.sizes})
 
 
 def _subgroups(

@@ -13,8 +13,7 @@ import pandas as pd
 
 from mammo_aln.evaluation.statistics.discrimination import (
     auc,
-    clustered_variance,
-    delong_variance,
+    auc_variance,
     exact_interval,
     logit_interval,
 )
@@ -102,7 +101,7 @@ def area(part: pd.DataFrame) -> Area:
         positive = int(labels.sum())
         return Area(len(part), value, *exact_interval(value, positive, len(part) - positive))
     repeated = part["patient_id"].duplicated().any()
-    variance = clustered_variance(scores, labels, part["patient_id"]) if repeated else delong_variance(scores, labels)
+    variance = auc_variance(scores, labels, part["patient_id"]) if repeated else auc_variance(scores, labels)
     return Area(len(part), value, *logit_interval(value, variance))
 
 

@@ -33,19 +33,20 @@ def test_heterogeneity_of_two_groups_is_the_z_test_of_their_difference():
     found = across.heterogeneity(parts)
     (a, va), (b, vb) = (across.logit_auc(*part) for part in parts)
     z = (a - b) / math.sqrt(va + vb)
-    assert found.q == pytest.approx(z * z)
-    assert found.p_value == pytest.approx(math.erfc(abs(z) / math.sqrt(2)))
-    assert found.i2 == pytest.approx(max(0, 1 - 1 / found.q))
+    assert found.value == pytest.approx(z * z)
+    assert found.details["p_value"] == pytest.approx(math.erfc(abs(z) / math.sqrt(2)))
+    assert found.details["i2"] == pytest.approx(max(0, 1 - 1 / found.value))
 
 
 def test_alike_centres_have_no_heterogeneity_and_different_ones_have():
     same = across.heterogeneity([drawn(300, 1.0, seed) for seed in range(5)])
     apart = across.heterogeneity([drawn(300, shift, seed) for seed, shift in enumerate((0.1, 0.6, 1.2, 1.8))])
-    assert same.p_value > 0.05
-    assert apart.p_value < 1e-6
-    assert apart.i2 > 0.8
-    assert apart.high - apart.low > same.high - same.low
-    assert across.heterogeneity([drawn(50, 1.0, 0)]) is None
+    assert same.details["p_value"] > 0.05
+    assert apart.details["p_value"] < 1e-6
+    assert apart.details["i2"] > 0.8
+    widths = [high - low for low, high in (found.details["auc"].limits for found in (same, apart))]
+    assert widths[1] > widths[0]
+    assert "fewer than two centres" in across.heterogeneity([drawn(50, 1.0, 0)], "centres").reason
 
 
 def test_subgroups_hold_every_known_patient_once():
@@ -104,9 +105,9 @@ def test_random_effects_agree_with_statsmodels():
     effect, variance = np.array([across.logit_auc(*part) for part in parts]).T
     expected = meta.combine_effects(effect, variance, method_re="dl", use_t=False)
     found = across.heterogeneity(parts)
-    assert found.tau2 == pytest.approx(expected.tau2)
-    assert found.q == pytest.approx(expected.q)
-    assert found.i2 == pytest.approx(expected.i2)
+    assert found.details["tau2"] == pytest.approx(expected.tau2)
+    assert found.value == pytest.approx(expected.q)
+    assert found.details["i2"] == pytest.approx(expected.i2)
     pooled, _, low, high = expected.summary_frame().loc["random effect", ["eff", "sd_eff", "ci_low", "ci_upp"]]
-    logits = [math.log(x / (1 - x)) for x in (found.pooled, found.low, found.high)]
+    logits = [math.log(x / (1 - x)) for x in (found.details["auc"].value, *found.details["auc"].limits)]
     assert logits == pytest.approx([pooled, low, high])

@@ -51,16 +51,16 @@ def test_unpaired_delong_counts_patients_in_its_degrees_of_freedom_too() -> None
 
 def test_obuchowski_is_delong_where_every_patient_has_one_row() -> None:
     labels, first, _ = drawn()
-    expected = discrimination.delong_variance(first, labels)
-    assert discrimination.clustered_variance(first, labels, np.arange(labels.size)) == pytest.approx(expected)
-    assert np.isnan(discrimination.clustered_variance([0.1, 0.2, 0.3, 0.4], [0, 1, 0, 1], [1, 2, 3, 2]))
+    expected = discrimination.auc_variance(first, labels)
+    assert discrimination.auc_variance(first, labels, np.arange(labels.size)) == pytest.approx(expected)
+    assert np.isnan(discrimination.auc_variance([0.1, 0.2, 0.3, 0.4], [0, 1, 0, 1], [1, 2, 3, 2]))
 
 
 def test_heterogeneity_and_brier_count_patients() -> None:
     labels, first, second = drawn()
     parts = [(first, labels), (second, labels)]
     doubled = [(*twice(scores, outcome), np.repeat(np.arange(labels.size), 2)) for scores, outcome in parts]
-    assert heterogeneity(doubled).q == pytest.approx(heterogeneity(parts).q)
+    assert heterogeneity(doubled).value == pytest.approx(heterogeneity(parts).value)
     p = 1 / (1 + np.exp(-first))
     alone = calibration.brier_interval(p, labels)
     error = (p - labels) ** 2
@@ -152,6 +152,6 @@ def test_two_sides_with_different_outcomes_lower_the_variance_as_in_the_jackknif
     who = np.repeat(np.arange(400), 2)
     left_out = np.array([discrimination.auc(scores[who != one], labels[who != one]) for one in range(400)])
     jackknife = 399 / 400 * float(((left_out - left_out.mean()) ** 2).sum())
-    found = discrimination.clustered_variance(scores, labels, who)
+    found = discrimination.auc_variance(scores, labels, who)
     assert found == pytest.approx(jackknife, rel=0.02)
-    assert found < 0.8 * discrimination.delong_variance(scores, labels)
+    assert found < 0.8 * discrimination.auc_variance(scores, labels)

@@ -50,6 +50,8 @@ NOT_USED = {
     "roc": {
         "*hanley_mcneil_obuchowski_var": "a binormal approximation, which nothing here uses",
         "*delong_paired.cov": NOT_PRINTED,
+        "*delong_paired.p_greater": NOT_PRINTED,
+        "*closest_topleft_best*": NOT_PRINTED,
         "*sd_diff_exact_infinite_B": NOT_PRINTED,
         "*venkatraman_paired*": NOT_PRINTED,
         "*sens_1_to_0.9": NOT_PRINTED,
@@ -70,13 +72,19 @@ NOT_USED = {
         },
         "*val_prob.D:p": "NA in R wherever predictions are worse than the prevalence",
     },
-    "nri_idi": {"*improveS*": NOT_PRINTED, "old": "name of a column", "new": "name of a column"},
+    "nri_idi": {
+        "*improveS*": NOT_PRINTED,
+        "*pup_*": NOT_PRINTED,
+        "*pdown_*": NOT_PRINTED,
+        "old": "name of a column",
+        "new": "name of a column",
+    },
     "binomial_ci": {
         "*wald": "leaves [0, 1] and has width 0 at 0 and n; never printed",
         "*hmisc_wilson": "definition 7: not Wilson's interval at x = 1 and x = n - 1",
         "*hmisc_wilson_is_modified": "definition 7",
     },
-    "mcnemar": {},
+    "mcnemar": {"*chisq*": NOT_PRINTED},
     "mann_whitney_spearman_holm": {
         "dichotomised_first_feature*": NOT_PRINTED,
         "*features[].default_method": NOT_PRINTED,

@@ -198,10 +198,11 @@ def test_patients_of_another_cohort_are_refused(files, patients, tmp_path):
 
 
 def test_checklists_are_whole_and_honest():
-    numbers = [number for number, *_ in checklists.CLAIM_2024]
+    claim, tripod = checklists.checklist("CLAIM 2024"), checklists.checklist("TRIPOD+AI")
+    numbers = [item.number for item in claim]
     assert numbers == [str(i) for i in range(1, 45)]
-    assert {re.match(r"\d+", number).group() for number, *_ in checklists.TRIPOD_AI} == {str(i) for i in range(1, 28)}
-    keys = {key for _, _, key in (*checklists.TRIPOD_AI, *checklists.CLAIM_2024)} - {""}
+    assert {re.match(r"\d+", item.number).group() for item in tripod} == {str(i) for i in range(1, 28)}
+    keys = {item.answer for item in (*tripod, *claim)} - {""}
     bare = {"n": Metric(3), "n_positive": Metric(1), "threshold": unknown("none")}
     judgement = Judgement(["p.csv"], {"all": bare}, {}, [], [])
     known = checklists.answers({}, judgement, unknown("one centre"), None)

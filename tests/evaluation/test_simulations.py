@@ -46,7 +46,7 @@ def test_coverage_of_the_auc_interval(n, area, interval):
         if found == 1.0:
             low, high = discrimination.exact_interval(found, int(labels.sum()), int(n - labels.sum()))
         else:
-            low, high = interval(found, discrimination.delong_variance(scores, labels))
+            low, high = interval(found, discrimination.auc_variance(scores, labels))
         inside += low <= area <= high
     print(f"\ncoverage, {interval.__name__}, n = {n}, AUC {area}: {inside / SIMULATIONS:.4f}")
     assert 0.93 <= inside / SIMULATIONS <= 0.97
@@ -65,9 +65,9 @@ def test_coverage_with_two_sides_per_patient(patients):
         shared = np.repeat(rng.normal(size=patients), 2)
         scores = math.sqrt(0.6) * shared + math.sqrt(0.4) * rng.normal(size=2 * patients) + shift(area) * labels
         found = discrimination.auc(scores, labels)
-        low, high = discrimination.logit_interval(found, discrimination.clustered_variance(scores, labels, who))
+        low, high = discrimination.logit_interval(found, discrimination.auc_variance(scores, labels, who))
         inside += low <= area <= high
-        low, high = discrimination.logit_interval(found, discrimination.delong_variance(scores, labels))
+        low, high = discrimination.logit_interval(found, discrimination.auc_variance(scores, labels))
         inside_naive += low <= area <= high
     print(f"\ncoverage, {patients} patients with two rows: {inside / SIMULATIONS:.4f}, as if independent: ", end="")
     print(f"{inside_naive / SIMULATIONS:.4f}")

@@ -38,7 +38,7 @@ def pictures(
         if (split, "") in rows["calibration"]:
             bins = rows["calibration"][split, ""]
             gallery["calibration"].append(plots.calibration(split, bins, sample.scores, figures))
-            gallery["decision_curve"].append(plots.decision(split, rows["decision_curve"][split, ""]))
+            gallery["decision_curve"].append(plots.decision(split, {"the model": rows["decision_curve"][split, ""]}))
         threshold = figures["threshold"].value
         gallery["scores"].append(plots.distribution(split, sample.scores, sample.labels, threshold))
     return gallery | {"forest": _forests(judgement, heterogeneity, people)}

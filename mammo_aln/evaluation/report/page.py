@@ -43,7 +43,7 @@ def csv_link(table: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """What the evaluation's page is made of.
+    """Content of the evaluation's page.
 
     Attributes:
         predictions: rows judged, and what is known of the run.

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import pandas as pd
-
 from mammo_aln.evaluation.judge import frozen_threshold, split_samples
 from mammo_aln.evaluation.metric import Figures, Metric
 from mammo_aln.evaluation.pairs import Pair, compare_models
 from mammo_aln.evaluation.predictions import read_predictions
 from mammo_aln.evaluation.report import plots
 from mammo_aln.evaluation.report.curves import curve_tables
-from mammo_aln.evaluation.report.plots import COLOURS, STYLE, Picture, canvas, picture, spoken
+from mammo_aln.evaluation.report.plots import Picture, spoken
 from mammo_aln.evaluation.samples import Sample
 
 
@@ -80,34 +77,8 @@ def overlays(samples: Mapping[str, Mapping[str, Sample]], judged: Mapping[str, M
             pictures.append(plots.roc(roc, {name: figures[name] for name in roc}, f"model, {spoken(split)}"))
         decisions = {name: curves["decision_curve"] for name, curves in tables.items() if len(curves["decision_curve"])}
         if decisions:
-            pictures.append(_decision_curves(split, decisions))
+            pictures.append(plots.decision(split, decisions))
     return pictures
-
-
-@mpl.rc_context(STYLE)
-def _decision_curves(split: str, curves: Mapping[str, pd.DataFrame]) -> Picture:
-    figure, axes = canvas(5.4, 4.6)
-    first = next(iter(curves.values())).drop(columns=["split", "center"]).astype(float)
-    axes.plot(first["threshold"] * 100, first["treat_all"] * 100, color="#777777", lw=1.5, label="operate on all")
-    axes.plot(first["threshold"] * 100, first["treat_none"] * 100, color="#222222", lw=1.5, ls="--", label="on none")
-    top = float(first["treat_all"].max()) * 100
-    sentences = []
-    for number, (name, rows) in enumerate(curves.items()):
-        data = rows.drop(columns=["split", "center"]).astype(float)
-        shade = COLOURS[number % len(COLOURS)]
-        axes.plot(data["threshold"] * 100, data["model"] * 100, lw=2, color=shade, label=name)
-        top = max(top, float(data["model"].max()) * 100)
-        sentences.append(f"{name}: {plots.useful_range(data)}")
-    axes.set(
-        xlabel="threshold probability at which one would operate (%)",
-        ylabel="net benefit (true positives per 100 patients)",
-        xlim=(0, 100),
-        ylim=(-0.15 * top - 1, 1.12 * top + 1),
-        title=spoken(split),
-    )
-    axes.legend(loc="upper right")
-    title = f"Decision curves by model, {spoken(split)}"
-    return picture(figure, title, f"{title}. {'; '.join(sentences)}.")
 
 
 def auc_table(metrics: Mapping[str, Mapping[str, Any]]) -> list[ModelAucs]:

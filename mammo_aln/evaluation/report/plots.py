@@ -122,11 +122,12 @@ def square(lines: int) -> tuple[Figure, Axes]:
 
 
 def _legend_below(figure: Figure, title: str) -> None:
-    figure.legend(title=title, loc="lower left", bbox_to_anchor=(0.02, 0.0), alignment="left", borderaxespad=0.2)
+    top = figure.axes[0].get_position().y0 - 0.6 / figure.get_figheight()
+    figure.legend(title=title, loc="upper left", bbox_to_anchor=(0.02, top), alignment="left", borderaxespad=0.0)
 
 
-def _lines(number: int) -> dict[str, Any]:
-    return {"ls": DASHES[(number // len(COLOURS)) % len(DASHES)]}
+def _dashes(number: int) -> str:
+    return DASHES[(number // len(COLOURS)) % len(DASHES)]
 
 
 @mpl.rc_context(STYLE)
@@ -145,7 +146,7 @@ def roc(curves: Mapping[str, pd.DataFrame], judged: Mapping[str, Figures], by: s
     for number, (name, rows) in enumerate(curves.items()):
         figures = judged[name]
         area = figure_text(safer_auc(figures))
-        style = {"color": colour(name, number), **_lines(number)}
+        style: Any = {"color": colour(name, number), "ls": _dashes(number)}
         false_positive, sensitivity = 1 - rows["specificity"].astype(float), rows["sensitivity"].astype(float)
         axes.plot(false_positive, sensitivity, lw=2, label=f"{spoken(name)}: {area}", **style)
         at = [figures[key].value for key in ("specificity", "sensitivity")]
@@ -182,7 +183,7 @@ def precision_recall(curves: Mapping[str, pd.DataFrame], judged: Mapping[str, Fi
         area = figure_text(figures["average_precision"])
         shade = colour(name, number)
         recall, precision = rows["sensitivity"].astype(float), rows["ppv"].astype(float)
-        axes.step(recall, precision, where="pre", lw=2, color=shade, label=f"{spoken(name)}: {area}", **_lines(number))
+        axes.step(recall, precision, lw=2, color=shade, ls=_dashes(number), label=f"{spoken(name)}: {area}")
         axes.axhline(share, color=shade, lw=1, ls=(0, (2, 3)))
         at = [figures[key].value for key in ("sensitivity", "ppv")]
         if None not in at:
@@ -218,7 +219,7 @@ def calibration(name: str, rows: pd.DataFrame, scores: Floats, figures: Figures)
     groups = "tenths of the patients" if len(bins) == 10 else f"{len(bins)} groups of patients"
     axes.errorbar(mean, seen, yerr=reach, fmt="o", color="#333333", ms=4.5, lw=1, capsize=2, label=groups)
     axes.set(ylabel="observed share with residual disease", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02), title=spoken(name))
-    axes.legend(loc="upper left", frameon=True, framealpha=0.85, edgecolor="none")
+    axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
     below.hist(scores, bins=np.linspace(0, 1, 41), color="#888888")
     below.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
     below.set(xlabel="predicted probability of residual disease", ylabel="patients")
@@ -230,16 +231,25 @@ def calibration(name: str, rows: pd.DataFrame, scores: Floats, figures: Figures)
 
 
 @mpl.rc_context(STYLE)
-def decision(name: str, rows: pd.DataFrame) -> Picture:
-    """Net benefit of acting on the score against operating on all or on none."""
+def decision(name: str, curves: Mapping[str, pd.DataFrame]) -> Picture:
+    """Net benefit of acting on the score against operating on all or on none.
+
+    Args:
+        name: of the split.
+        curves: name of each model -> rows of decision_curve.csv; a model alone has its 95 % band.
+    """
     figure, axes = canvas(5.2, 4.4)
-    data = rows.drop(columns=["split", "center"]).astype(float)
-    x = data["threshold"] * 100
-    axes.fill_between(x, data["ci_low"] * 100, data["ci_high"] * 100, color=MODEL, alpha=0.15, lw=0, label="95 % band")
-    axes.plot(x, data["treat_all"] * 100, color="#777777", lw=1.5, label="operate on all")
-    axes.plot(x, data["treat_none"] * 100, color="#222222", lw=1.5, ls="--", label="operate on none")
-    axes.plot(x, data["model"] * 100, color=MODEL, lw=2.2, label="operate by the model")
-    top = max(float(data["model"].max()), float(data["treat_all"].max())) * 100
+    data = {model: rows.drop(columns=["split", "center"]).astype(float) for model, rows in curves.items()}
+    first = next(iter(data.values()))
+    x = first["threshold"] * 100
+    if len(data) == 1:
+        low, high = first["ci_low"] * 100, first["ci_high"] * 100
+        axes.fill_between(x, low, high, color=MODEL, alpha=0.15, lw=0, label="95 % band")
+    axes.plot(x, first["treat_all"] * 100, color="#777777", lw=1.5, label="operate on all")
+    axes.plot(x, first["treat_none"] * 100, color="#222222", lw=1.5, ls="--", label="operate on none")
+    for number, (model, rows) in enumerate(data.items()):
+        axes.plot(x, rows["model"] * 100, color=COLOURS[number % len(COLOURS)], lw=2.2, label=f"operate by {model}")
+    top = max(float(rows[["model", "treat_all"]].max().max()) for rows in data.values()) * 100
     axes.set(
         xlabel="threshold probability at which one would operate (%)",
         ylabel="net benefit (true positives per 100 patients)",
@@ -248,8 +258,9 @@ def decision(name: str, rows: pd.DataFrame) -> Picture:
         title=spoken(name),
     )
     axes.legend(loc="upper right")
-    title = f"Decision curve, {spoken(name)}"
-    return picture(figure, title, f"{title}: {useful_range(data)}.")
+    title = f"Decision curve, {spoken(name)}" if len(data) == 1 else f"Decision curves by model, {spoken(name)}"
+    sentences = [f"{model} {useful_range(rows)}" for model, rows in data.items()]
+    return picture(figure, title, f"{title}: {'; '.join(sentences)}.")
 
 
 def useful_range(data: pd.DataFrame) -> str:
@@ -257,10 +268,10 @@ def useful_range(data: pd.DataFrame) -> str:
     better = ((data["model"] > data["treat_all"]) & (data["model"] > 0)).to_numpy()
     edges = np.flatnonzero(np.diff(np.concatenate([[False], better, [False]]).astype(int)))
     if not edges.size:
-        return "the model beats neither operating on all nor on none at any threshold"
+        return "beats neither operating on all nor on none at any threshold"
     begin, end = max(zip(edges[::2], edges[1::2], strict=True), key=lambda run: run[1] - run[0])
     low, high = (100 * float(data["threshold"].iloc[row]) for row in (begin, end - 1))
-    return f"the model beats operating on all and on none at thresholds from {low:.0f} % to {high:.0f} %"
+    return f"beats operating on all and on none at thresholds from {low:.0f} % to {high:.0f} %"
 
 
 @mpl.rc_context(STYLE)

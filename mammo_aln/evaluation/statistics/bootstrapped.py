@@ -20,10 +20,10 @@ def _cumulated(weight: Weights, order: NDArray[np.int64], ends: NDArray[np.int64
 
 
 def _average_precision(positives: Floats, negatives: Floats) -> Floats:
-    found = np.diff(positives, axis=1, prepend=0.0)
+    steps = np.diff(positives, axis=1, prepend=0.0)
     called = positives + negatives
     precision = np.divide(positives, called, out=np.zeros_like(called), where=called > 0)
-    return (found * precision).sum(axis=1) / positives[:, -1]
+    return (steps * precision).sum(axis=1) / positives[:, -1]
 
 
 def _partial_auc(positives: Floats, negatives: Floats, width: float) -> Floats:
@@ -63,13 +63,13 @@ def bootstrap_figures(
     score, positive = checked(scores, labels)
     order = np.argsort(-score, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    found: dict[str, list[Floats]] = {"average_precision": [], "partial_auc": [], "f1": []}
+    figures: dict[str, list[Floats]] = {"average_precision": [], "partial_auc": [], "f1": []}
     for weight in weights(positive, resamples=resamples, seed=seed, clusters=clusters):
         above = [_cumulated(weight, order, ends, group) for group in (positive, ~positive)]
-        found["average_precision"].append(_average_precision(above[0], above[1]))
-        found["partial_auc"].append(_partial_auc(above[0], above[1], 1.0 - specificity))
+        figures["average_precision"].append(_average_precision(above[0], above[1]))
+        figures["partial_auc"].append(_partial_auc(above[0], above[1], 1.0 - specificity))
         if threshold is not None:
             called = score >= threshold
             tp, wrong = weight @ (called & positive), weight @ (called != positive)
-            found["f1"].append(2.0 * tp / np.maximum(2.0 * tp + wrong, 1e-300))
-    return {name: np.concatenate(parts) for name, parts in found.items() if parts}
+            figures["f1"].append(2.0 * tp / np.maximum(2.0 * tp + wrong, 1e-300))
+    return {name: np.concatenate(blocks) for name, blocks in figures.items() if blocks}

@@ -1,4 +1,4 @@
-"""Whether a score of 0.3 means 30 of 100: measures of calibration, and the fit that repairs it on validation data.
+"""Calibration, so that a score of 0.3 means 30 of 100: its measures, and the fit that repairs it on validation data.
 
 Measures take `scores` that are probabilities and `labels` (1 = residual nodal disease); fits take `logits`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.evaluation.statistics.discrimination import Floats, Interval, checked
 
 TEMPERATURE_LIMITS = (0.05, 20.0)  # a small validation set that separates the classes would drive the temperature to 0
-CalibrationMethod = Literal["none", "temperature", "platt", "isotonic"]
+CalibrationMethod = Literal["temperature", "platt"]
 
 
 class NotEstimable(Exception):
@@ -142,11 +142,11 @@ def bin_scores(
     edges = shares if by == "width" else np.unique(quantile_type7(score, np.arange(bins + 1) / bins))
     if edges.size == 1:
         edges = np.repeat(edges, 2)
-    place = np.clip(np.searchsorted(edges, score, side="left") - 1, 0, edges.size - 2)
-    n = np.bincount(place, minlength=edges.size - 1)
+    group = np.clip(np.searchsorted(edges, score, side="left") - 1, 0, edges.size - 2)
+    n = np.bincount(group, minlength=edges.size - 1)
     used = n > 0
-    mean_score = np.bincount(place, weights=score, minlength=n.size)[used] / n[used]
-    observed = np.bincount(place, weights=label, minlength=n.size)[used] / n[used]
+    mean_score = np.bincount(group, weights=score, minlength=n.size)[used] / n[used]
+    observed = np.bincount(group, weights=label, minlength=n.size)[used] / n[used]
     return Bins(edges[:-1][used], edges[1:][used], n[used], mean_score, observed)
 
 
@@ -187,20 +187,22 @@ def hosmer_lemeshow(scores: ArrayLike, labels: ArrayLike, groups: int = 10, *, s
     if left < 2 or df < 1:
         raise NotEstimable(f"only {left} group(s) of different scores; the test needs {3 if seen else 2}")
     expected = np.concatenate([table.n * table.mean_score, table.n * (1 - table.mean_score)])
-    found = np.concatenate([table.n * table.observed, table.n * (1 - table.observed)])
-    off = found - expected
+    observed = np.concatenate([table.n * table.observed, table.n * (1 - table.observed)])
+    off = observed - expected
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = np.where(np.abs(off) < 1e-12, 0.0, off * off / expected)
-    statistic = float(parts.sum())
+        terms = np.where(np.abs(off) < 1e-12, 0.0, off * off / expected)
+    statistic = float(terms.sum())
     return HosmerLemeshow(statistic, df, float(stats.chi2.sf(statistic, df)), left)
 
 
-def fit_temperature(logits: ArrayLike, labels: ArrayLike, method: CalibrationMethod = "temperature") -> dict[str, Any]:
+def fit_temperature(
+    logits: ArrayLike, labels: ArrayLike, method: CalibrationMethod = "temperature"
+) -> dict[str, float | str]:
     """Calibration fitted on validation data, as plain values for `apply_calibration` (and for JSON).
 
     `temperature` divides the logit by a positive number (the order of patients and the AUC stay), `platt` adds an
-    intercept (the mean risk is matched too), `isotonic` joins pooled neighbours, `none` is the identity.
-    All maximise the likelihood; the temperature stays within `TEMPERATURE_LIMITS`, and `at_limit` says when it met one.
+    intercept (the mean risk is matched too). Both maximise the likelihood; the temperature stays within
+    `TEMPERATURE_LIMITS`, and `at_limit` says when it met one.
 
     Raises:
         InputError: a logit is not finite, a label is not 0/1, or one outcome only.
@@ -208,19 +210,8 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, method: CalibrationMet
     x, positive = checked(logits, labels)
     y = positive.astype(float)
     sign = np.where(positive, 1.0, -1.0)
-    fitted: dict[str, Any] = {
-        "method": method,
-        "temperature": 1.0,
-        "intercept": 0.0,
-        "n": int(y.size),
-        "at_limit": False,
-    }
-    if method == "none":
-        return fitted
-    if method == "isotonic":
-        return fitted | _isotonic(x, y)
-    if method not in ("temperature", "platt"):
-        raise InputError(f"unknown calibration method {method!r}; allowed: none, temperature, platt, isotonic")
+    if method not in get_args(CalibrationMethod):
+        raise InputError(f"unknown calibration method {method!r}; allowed: {', '.join(get_args(CalibrationMethod))}")
 
     def best_intercept(temperature: float) -> float:
         if method == "temperature":
@@ -239,24 +230,18 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike, method: CalibrationMet
     grid = np.linspace(low, high, 41)
     start = int(np.argmin([loss(float(point)) for point in grid]))
     around = (float(grid[max(0, start - 1)]), float(grid[min(grid.size - 1, start + 1)]))
-    found = optimize.minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-10})
-    temperature = math.exp(float(found.x))
-    at_limit = bool(min(abs(found.x - low), abs(found.x - high)) < 1e-6)
-    return fitted | {"temperature": temperature, "intercept": best_intercept(temperature), "at_limit": at_limit}
-
-
-def _isotonic(x: Floats, y: Floats) -> dict[str, Any]:
-    """Pool-adjacent-violators knots; the ends stay off 0 and 1 by half a patient, so that no loss becomes infinite."""
-    from sklearn.isotonic import IsotonicRegression
-
-    edge = 0.5 / (y.size + 1)
-    fit = IsotonicRegression(y_min=edge, y_max=1 - edge, out_of_bounds="clip").fit(x, y)
-    return {"knots_logit": fit.X_thresholds_.tolist(), "knots_probability": fit.y_thresholds_.tolist()}
+    least = optimize.minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-10})
+    temperature = math.exp(float(least.x))
+    return {
+        "method": method,
+        "temperature": temperature,
+        "intercept": best_intercept(temperature),
+        "n": int(y.size),
+        "at_limit": bool(min(abs(least.x - low), abs(least.x - high)) < 1e-6),
+    }
 
 
 def apply_calibration(logits: ArrayLike, calibration: Mapping[str, Any]) -> Floats:
     """Probabilities of logits under a calibration from `fit_temperature`: `expit(logit / temperature + intercept)`."""
     x = np.asarray(logits, dtype=np.float64)
-    if calibration.get("method") == "isotonic":
-        return np.interp(x, calibration["knots_logit"], calibration["knots_probability"])
     return np.asarray(expit(x / float(calibration["temperature"]) + float(calibration["intercept"])), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""How well a score orders patients: ROC curve, AUC with its variance and intervals, average precision, thresholds.
+"""Discrimination: ROC curve, AUC with its variance and intervals, average precision, thresholds.
 
 Every function takes `scores` first and `labels` second (1 = residual nodal disease, 0 = ypN0); a higher score means
 more likely positive. Nothing here needs scores to be probabilities.
@@ -17,7 +17,7 @@ from scipy import stats
 from mammo_aln.errors import InputError
 
 Floats = NDArray[np.float64]
-ThresholdRule = Literal["youden", "closest_topleft", "target_sensitivity", "target_npv"]
+ThresholdRule = Literal["youden", "target_sensitivity"]
 SLACK = 1e-12  # a target such as 0.9 counts as reached by 0.8999999999999999
 
 
@@ -88,21 +88,6 @@ def auc(scores: ArrayLike, labels: ArrayLike) -> float:
 def _variance(component: Floats) -> float:
     """Sample variance that is exactly 0 for equal values, so that 0/0 is told from small/small."""
     return float((component - component[0]).var(ddof=1)) if component.size > 1 else math.nan
-
-
-def delong_variance(scores: ArrayLike, labels: ArrayLike) -> float:
-    """DeLong's variance of the AUC; NaN with fewer than two patients of a class."""
-    return auc_variance(scores, labels)
-
-
-def clustered_variance(scores: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> float:
-    """Variance of the AUC where rows of one patient depend on each other (Obuchowski 1997, Biometrics 53:567).
-
-    Equals DeLong's variance where every patient has one row; NaN with fewer than two patients of a class.
-    """
-    score, positive = checked(scores, labels)
-    v10, v01 = placements(score, positive)
-    return variance_of_components(v10, v01, positive, clusters)
 
 
 def variance_of_components(
@@ -198,9 +183,9 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     """Sum over distinct scores of precision times the step in recall (no interpolation; as scikit-learn)."""
     score, positive = checked(scores, labels)
     levels, group = np.unique(score, return_inverse=True)
-    found = np.bincount(group[positive], minlength=levels.size)[::-1]
+    positives = np.bincount(group[positive], minlength=levels.size)[::-1]
     called = np.cumsum(np.bincount(group, minlength=levels.size)[::-1])
-    return float((found / positive.sum() * np.cumsum(found) / called).sum())
+    return float((positives / positive.sum() * np.cumsum(positives) / called).sum())
 
 
 def partial_auc(scores: ArrayLike, labels: ArrayLike, *, specificity: float) -> tuple[float, float]:
@@ -218,46 +203,29 @@ def partial_auc(scores: ArrayLike, labels: ArrayLike, *, specificity: float) -> 
     return area, 0.5 * (1.0 + (area - chance) / (width - chance))
 
 
-def _gain(points: RocPoints, rule: str) -> Floats:
-    """What the rule maximises: sensitivity + specificity, or the nearness to the corner where both are 1."""
-    if rule == "youden":
-        return points.sensitivity + points.specificity
-    return -((1.0 - points.sensitivity) ** 2 + (1.0 - points.specificity) ** 2)
-
-
 def choose_threshold(
     scores: ArrayLike, labels: ArrayLike, rule: ThresholdRule = "youden", target: float | None = None
-) -> dict[str, Any]:
+) -> dict[str, float | str]:
     """Threshold of validation scores by a rule, to be frozen: `value`, `rule`, its `target`, and what it reaches.
 
-    `youden` maximises sensitivity + specificity, `closest_topleft` the nearness to (1, 1); `target_sensitivity` and
-    `target_npv` take the highest threshold that reaches `target`. Of tied thresholds the highest is taken (highest
-    specificity). Positive means `score >= value`.
+    `youden` maximises sensitivity + specificity, `target_sensitivity` takes the highest threshold that reaches
+    `target`. Of tied thresholds the highest is taken (highest specificity). Positive means `score >= value`.
 
     Raises:
-        InputError: one class only, a target is missing or cannot be reached, or an unknown rule.
+        InputError: one class only, a target is missing, or an unknown rule.
     """
     points = roc_points(scores, labels)
-    positive = np.asarray(labels, dtype=np.float64) == 1.0
-    missed = (1.0 - points.sensitivity) * positive.sum()
-    spared = points.specificity * (~positive).sum()
-    if rule in ("youden", "closest_topleft"):
-        gain = _gain(points, rule)
+    if rule == "youden":
+        gain = points.sensitivity + points.specificity
         allowed = gain >= gain.max() - SLACK
-    elif rule in ("target_sensitivity", "target_npv"):
+    elif rule == "target_sensitivity":
         if target is None or not 0.0 < target <= 1.0:
             raise InputError(f"the threshold rule {rule} needs a target between 0 and 1, got {target}")
-        called_negative = missed + spared
-        npv = np.divide(spared, called_negative, out=np.zeros_like(spared), where=called_negative > 0)
-        allowed = (points.sensitivity if rule == "target_sensitivity" else npv) >= target - SLACK
-        if not allowed.any():
-            raise InputError(
-                f"no threshold reaches an NPV of {target:g} on these {positive.size} patients; best {npv.max():.4g}"
-            )
+        allowed = points.sensitivity >= target - SLACK
     else:
         raise InputError(f"unknown threshold rule {rule!r}; allowed: {', '.join(get_args(ThresholdRule))}")
     best = int(np.flatnonzero(allowed)[-1])
-    chosen = {"value": float(points.threshold[best]), "rule": rule}
-    if target is not None and rule.startswith("target"):
-        chosen["target"] = target
-    return {**chosen, "sensitivity": float(points.sensitivity[best]), "specificity": float(points.specificity[best])}
+    stated: dict[str, float | str] = {"value": float(points.threshold[best]), "rule": rule}
+    if target is not None and rule == "target_sensitivity":
+        stated["target"] = target
+    return {**stated, "sensitivity": float(points.sensitivity[best]), "specificity": float(points.specificity[best])}

@@ -81,8 +81,8 @@ class Logistic:
         """Variance inflation of every term but the intercept, from the coefficients' correlations (rms::vif)."""
         inner = self.covariance[1:, 1:]
         scale = np.sqrt(np.diag(inner))
-        found = np.diag(np.linalg.inv(inner / np.outer(scale, scale)))
-        return dict(zip(self.names[1:], map(float, found), strict=True))
+        inflation = np.diag(np.linalg.inv(inner / np.outer(scale, scale)))
+        return dict(zip(self.names[1:], map(float, inflation), strict=True))
 
 
 def with_intercept(columns: ArrayLike, n: int) -> Floats:
@@ -151,18 +151,20 @@ def independent_columns(design: ArrayLike, tolerance: float = 1e-7) -> list[int]
     """Columns that no earlier ones span, in order (R aliases the others)."""
     kept: list[int] = []
     basis = np.empty((len(np.asarray(design)), 0))
-    for place, column in enumerate(np.asarray(design, dtype=np.float64).T):
+    for number, column in enumerate(np.asarray(design, dtype=np.float64).T):
         left = column - basis @ (basis.T @ column)
         left -= basis @ (basis.T @ left)
         length = float(np.linalg.norm(left))
         if length > tolerance * max(float(np.linalg.norm(column)), 1e-300):
-            kept.append(place)
+            kept.append(number)
             basis = np.column_stack([basis, left / length])
     return kept
 
 
 def separated(design: ArrayLike, labels: ArrayLike) -> bool:
-    """Whether some combination of columns splits the outcomes, completely or but for ties (no finite estimate exists).
+    """Test for separation: some combination of columns splits the outcomes, completely or but for ties.
+
+    No finite estimate exists then.
 
     Albert and Anderson 1984: a direction b other than 0 with x'b >= 0 for positives and <= 0 for negatives, > 0 in
     absolute value somewhere; found by linear programming on columns of unit length.
@@ -170,8 +172,8 @@ def separated(design: ArrayLike, labels: ArrayLike) -> bool:
     x, y = _checked(design, labels)
     x = x / np.maximum(np.abs(x).max(axis=0), 1e-300)
     signed = np.where(y[:, None] == 1.0, x, -x)
-    found = linprog(-signed.sum(axis=0), A_ub=-signed, b_ub=np.zeros(y.size), bounds=[(-1.0, 1.0)] * x.shape[1])
-    return bool(found.status == 0 and -found.fun > 1e-7)
+    solution = linprog(-signed.sum(axis=0), A_ub=-signed, b_ub=np.zeros(y.size), bounds=[(-1.0, 1.0)] * x.shape[1])
+    return bool(solution.status == 0 and -solution.fun > 1e-7)
 
 
 def fit_firth(design: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> Logistic:
@@ -234,7 +236,7 @@ def likelihood_ratio_p(larger: Logistic, smaller: Logistic) -> float:
 
 
 def profile_limits(fitted: Logistic, design: ArrayLike, labels: ArrayLike, level: float = 0.95) -> Floats:
-    """Profile-likelihood limits of every coefficient, shape (k, 2), by the road of R's `confint.glm`.
+    """Profile-likelihood limits of every coefficient, shape (k, 2), by the steps of R's `confint.glm`.
 
     The signed root of the deviance is computed on a grid of steps of a fifth of the largest root wanted times the
     standard error, joined by a spline and read off linearly at three points per step: the numbers are R's,
@@ -244,16 +246,16 @@ def profile_limits(fitted: Logistic, design: ArrayLike, labels: ArrayLike, level
     x, y = _checked(design, labels)
     alpha = (1.0 - level) / 4.0
     largest = math.sqrt(stats.chi2.ppf(1.0 - alpha, 1))
-    wanted = stats.norm.ppf([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    quantiles = stats.norm.ppf([(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     limits = np.full((fitted.beta.size, 2), np.nan)
-    for place, (centre, se) in enumerate(zip(fitted.beta, fitted.se, strict=True)):
+    for term, (centre, se) in enumerate(zip(fitted.beta, fitted.se, strict=True)):
         points = [(0.0, float(centre))]
-        others = np.delete(x, place, axis=1)
+        others = np.delete(x, term, axis=1)
         for sign in (-1.0, 1.0):
             eta, root, step = x @ fitted.beta, 0.0, 1
             while step < PROFILE_STEPS and abs(root) < largest:
                 value = float(centre) + sign * step * largest / 5.0 * float(se)
-                offset = x[:, place] * value
+                offset = x[:, term] * value
                 if others.shape[1]:
                     eta = others @ _steps(others, y, offset, eta)[0] + offset
                 else:
@@ -268,7 +270,7 @@ def profile_limits(fitted: Logistic, design: ArrayLike, labels: ArrayLike, level
         fine = np.linspace(values.min(), values.max(), 3 * values.size)
         smooth = forsythe_spline(values[order], roots[order], fine)
         rising = np.argsort(smooth)
-        limits[place] = np.interp(wanted, smooth[rising], fine[rising], left=np.nan, right=np.nan)
+        limits[term] = np.interp(quantiles, smooth[rising], fine[rising], left=np.nan, right=np.nan)
     return limits
 
 
@@ -288,7 +290,7 @@ def forsythe_spline(x: Floats, y: Floats, at: Floats) -> Floats:
     matrix[0, :2], right[0] = (-h[0], h[0]), h[0] ** 2 * third[0]
     matrix[-1, -2:], right[-1] = (h[-1], -h[-1]), -(h[-1] ** 2) * third[-1]
     sixth = np.linalg.solve(matrix, right)
-    place = np.clip(np.searchsorted(x, at, side="right") - 1, 0, n - 2)
-    d, step = at - x[place], h[place]
-    b = slope[place] - step * (sixth[place + 1] + 2 * sixth[place])
-    return y[place] + d * (b + d * (3 * sixth[place] + d * (sixth[place + 1] - sixth[place]) / step))
+    left = np.clip(np.searchsorted(x, at, side="right") - 1, 0, n - 2)
+    d, step = at - x[left], h[left]
+    b = slope[left] - step * (sixth[left + 1] + 2 * sixth[left])
+    return y[left] + d * (b + d * (3 * sixth[left] + d * (sixth[left + 1] - sixth[left]) / step))

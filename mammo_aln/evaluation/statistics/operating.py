@@ -1,4 +1,4 @@
-"""What a frozen threshold does to patients: counts, proportions with intervals, and single numbers made of them."""
+"""Operating point of a frozen threshold: counts, proportions with intervals, and single numbers made of them."""
 
 from __future__ import annotations
 
@@ -104,8 +104,10 @@ def ratio_intervals(table: Counts, level: float = 0.95) -> dict[str, Interval]:
         "diagnostic_odds_ratio": (tp * tn, fp * fn, lambda: 1 / tp + 1 / fp + 1 / fn + 1 / tn),
     }
     z = float(stats.norm.ppf(0.5 + level / 2))
-    found = {}
+    intervals = {}
     for name, (above, below, variance) in variances.items():
         factor = math.exp(z * math.sqrt(variance())) if above and below else math.nan
-        found[name] = Interval(values[name], values[name] / factor, values[name] * factor, "delta method, log scale")
-    return found
+        intervals[name] = Interval(
+            values[name], values[name] / factor, values[name] * factor, "delta method, log scale"
+        )
+    return intervals

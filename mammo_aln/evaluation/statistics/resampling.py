@@ -28,7 +28,13 @@ def _draw(rng: np.random.Generator, size: int, rows: int) -> NDArray[np.integer]
 
 
 def _counts(cell: NDArray[np.int32], drawn: NDArray[np.integer], width: int) -> NDArray[np.int64]:
-    """How often each cell was drawn, (rows, width)."""
+    """Count how often each sample drew each cell, (rows, width).
+
+    Args:
+        cell: cell of each patient.
+        drawn: patients drawn by each sample, (rows, n).
+        width: number of cells.
+    """
     rows = len(drawn)
     cells = cell.take(drawn)
     cells += (np.arange(rows, dtype=np.int32) * width)[:, None]
@@ -36,7 +42,11 @@ def _counts(cell: NDArray[np.int32], drawn: NDArray[np.integer], width: int) -> 
 
 
 def _runs(scores: Floats, positive: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Place of each patient in the order; neighbours of one class share a place, for no one of the other parts them."""
+    """Number the runs of one outcome along the ordered scores: the run of each patient, and how many there are.
+
+    Within a run the order does not matter to the AUC, which counts pairs of unlike outcome; a score that both outcomes
+    share is a run of its own.
+    """
     levels, group = np.unique(scores, return_inverse=True)
     has_positive = np.bincount(group[positive], minlength=levels.size) > 0
     has_negative = np.bincount(group[~positive], minlength=levels.size) > 0
@@ -71,15 +81,15 @@ def bootstrap_auc_joint(
         member = np.unique(np.asarray(clusters), return_inverse=True)[1]
         if member.max() + 1 < member.size:
             return _clustered(table, positive, member, resamples, rng)
-    placed = [_runs(score, positive) for score in table]
+    runs = [_runs(score, positive) for score in table]
     result = np.empty((len(table), resamples))
     done = 0
     for rows in _blocks(resamples, positive.size):
         below, above = _draw(rng, int((~positive).sum()), rows), _draw(rng, int(positive.sum()), rows)
-        for k, (place, width) in enumerate(placed):
-            negatives = _counts(place[~positive], below, width)
+        for k, (run, width) in enumerate(runs):
+            negatives = _counts(run[~positive], below, width)
             twice_below = 2 * np.cumsum(negatives, axis=1) - negatives
-            result[k, done : done + rows] = (_counts(place[positive], above, width) * twice_below).sum(axis=1)
+            result[k, done : done + rows] = (_counts(run[positive], above, width) * twice_below).sum(axis=1)
         done += rows
     return result / (2.0 * positive.sum() * (~positive).sum())
 
@@ -115,7 +125,7 @@ def _clustered(
 def _cluster_weights(
     positive: NDArray[np.bool_], member: NDArray[np.int64], resamples: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
-    """How often each row was drawn, (rows, n), when whole clusters are drawn within strata of like outcomes."""
+    """Count how often each row was drawn, (rows, n), when whole clusters are drawn within strata of like outcomes."""
     n_clusters = int(member.max()) + 1
     kind = np.zeros(n_clusters, dtype=np.int64)
     np.bitwise_or.at(kind, member, np.where(positive, 1, 2))

@@ -40,12 +40,6 @@ class Test:
     se: float
     df: float = math.nan
 
-    @property
-    def p_greater(self) -> float:
-        """One-sided p-value against the alternative that the difference is above 0."""
-        law = stats.norm if math.isnan(self.df) else stats.t(self.df)
-        return float(law.sf(self.statistic))
-
 
 def _statistic(difference: float, se: float) -> float:
     """difference / se, with 0/0 = 0 (two curves alike) and x/0 infinite (perfect against reversed)."""
@@ -149,15 +143,11 @@ def unpaired_bootstrap(
 
 @dataclass(frozen=True)
 class Reclassification:
-    """Net reclassification by the second model: total, among events, among non-events, and the shares that moved."""
+    """Net reclassification by the second model: total, among events and among non-events."""
 
     total: Test
     events: Test
     nonevents: Test
-    up_events: float
-    down_events: float
-    up_nonevents: float
-    down_nonevents: float
 
 
 def _test(value: float, se: float) -> Test:
@@ -177,16 +167,15 @@ def net_reclassification(
     a, positive = checked(first, labels)
     b, _ = checked(second, labels)
     moved = np.sign(b - a) if cutoffs is None else np.sign(categories(b, cutoffs) - categories(a, cutoffs))
-    shares, parts = [], []
+    changes = []
     for group, sign in ((positive, 1.0), (~positive, -1.0)):
         n = int(group.sum())
         up, down = int((moved[group] > 0).sum()), int((moved[group] < 0).sum())
         variance = (up + down) / n**2 - (up - down) ** 2 / n**3
-        parts.append((sign * (up - down) / n, max(0.0, variance)))
-        shares += [up / n, down / n]
-    (events, v1), (nonevents, v0) = parts
+        changes.append((sign * (up - down) / n, max(0.0, variance)))
+    (events, v1), (nonevents, v0) = changes
     total = _test(events + nonevents, math.sqrt(v1 + v0))
-    return Reclassification(total, _test(events, math.sqrt(v1)), _test(nonevents, math.sqrt(v0)), *shares)
+    return Reclassification(total, _test(events, math.sqrt(v1)), _test(nonevents, math.sqrt(v0)))
 
 
 def integrated_discrimination(first: ArrayLike, second: ArrayLike, labels: ArrayLike) -> Test:
@@ -200,27 +189,24 @@ def integrated_discrimination(first: ArrayLike, second: ArrayLike, labels: Array
 
 @dataclass(frozen=True)
 class McNemar:
-    """p-values for discordant counts b (only the first right) and c (only the second right)."""
+    """p-values of McNemar's test: with R's continuity correction, plain, and exact."""
 
-    b: int
-    c: int
-    statistic_corrected: float
     p_corrected: float
-    statistic: float
     p_plain: float
     p_exact: float
 
 
 def mcnemar(b: int, c: int) -> McNemar:
-    """McNemar's test as R: corrected (no correction where b = c), plain, and exact binomial; b = c = 0 gives NaN."""
+    """McNemar's test of discordant counts b (only the first right) and c (only the second right), as R.
+
+    There is no correction where b = c, and b = c = 0 gives NaN.
+    """
     total = b + c
     if total == 0:
-        return McNemar(b, c, math.nan, math.nan, math.nan, math.nan, math.nan)
-    plain = (b - c) ** 2 / total
-    corrected = (abs(b - c) - (1 if b != c else 0)) ** 2 / total
-    p_corrected, p_plain = (float(stats.chi2.sf(value, 1)) for value in (corrected, plain))
+        return McNemar(math.nan, math.nan, math.nan)
+    corrected, plain = (abs(b - c) - (1 if b != c else 0)) ** 2 / total, (b - c) ** 2 / total
     exact = float(stats.binomtest(b, total).pvalue)
-    return McNemar(b, c, corrected, p_corrected, plain, p_plain, exact)
+    return McNemar(float(stats.chi2.sf(corrected, 1)), float(stats.chi2.sf(plain, 1)), exact)
 
 
 def mcnemar_counts(

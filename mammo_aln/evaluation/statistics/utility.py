@@ -1,4 +1,4 @@
-"""What acting on a score is worth: decision curves, and operations spared at each limit of missed disease.
+"""Usefulness of acting on a score: decision curves, and operations spared at each limit of missed disease.
 
 Acting = treating a patient as having residual nodal disease (axillary dissection); its threshold probability is `pt`.
 """
