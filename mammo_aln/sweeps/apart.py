@@ -19,7 +19,7 @@ def main(out: Path, run_id: str) -> int:
     from mammo_aln.training.train import train_run
 
     plan = read_plan(out)
-    settings = plan.cell(run_id).typed_settings()
+    settings = plan.cell(run_id).settings
     try:
         train_run(plan.cohort, plan.runs, settings, store=plan.store, planned=run_id)
     except RunIsHeld as error:

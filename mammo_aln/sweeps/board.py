@@ -9,7 +9,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,8 @@ from mammo_aln.evaluation.report.page import page_environment
 from mammo_aln.files import write_text
 from mammo_aln.progress import aligned
 from mammo_aln.runs.record import now
+from mammo_aln.sweeps.cell import LESS_MEMORY, STOPPED, log_of
+from mammo_aln.sweeps.definition import Label
 from mammo_aln.sweeps.plan import Plan
 from mammo_aln.sweeps.table import Row, counts, seconds_left
 
@@ -25,8 +26,19 @@ REFRESH_S = 10
 ACROSS = ("crop.strategy", "step")
 DOWN = ("model.backbone", "config")
 STATE_WORDS = {"not_started": "not started", "running": "running", "completed": "completed", "failed": "failed"}
-PAGES = page_environment("mammo_aln.sweeps")
-PAGES.globals["breakable"] = lambda name: re.sub(r"([_.])", "\\1\u200b", str(name))
+
+
+def breakable(name: object) -> str:
+    """Let a browser break a name behind its dots, colons, dashes and the like, and nowhere else."""
+    return re.sub(r"([_.:/+=-])", "\\1\u200b", str(name))
+
+
+def number(value: float | None, form: str = ".3f") -> str:
+    """Write a figure; a dash where it is not known."""
+    return "–" if value is None else format(value, form)
+
+
+PAGES = page_environment("mammo_aln.sweeps", breakable=breakable, number=number)
 
 
 @dataclass(frozen=True)
@@ -48,37 +60,82 @@ class Tile:
     ink: str
 
 
-def status_table(plan: Plan, found: Sequence[Row]) -> str:
-    """One line per cell for a terminal, then what is done, the time left, and how failed cells are resumed."""
+@dataclass(frozen=True)
+class HeatMap:
+    """Tiles over two axes of the grid, for one value of each other axis.
+
+    Attributes:
+        title: values of the other axes.
+        down: name of the axis whose labels stand at the left.
+        across: name of the axis whose labels stand above.
+        labels: those above.
+        body: each line's label and tiles.
+    """
+
+    title: str
+    down: str
+    across: str
+    labels: list[Label]
+    body: list[tuple[Label, list[Tile | None]]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A cell's line in the board's table, in words.
+
+    Attributes:
+        row: the cell.
+        values: of the plan's columns.
+        state: in words.
+        area: validation AUC with its interval.
+        time: of training.
+        curve: points of an SVG polyline, validation AUC by epoch.
+        fix: how a failed cell is mended.
+        resume: how it goes on then.
+    """
+
+    row: Row
+    values: list[Label]
+    state: str
+    area: str
+    time: str
+    curve: str
+    fix: str
+    resume: str
+
+
+def status_table(plan: Plan, rows: Sequence[Row]) -> str:
+    """Lay out one line per cell for a terminal, then what is done, the time left, and how failed cells are resumed."""
     head = ["cell", "state", "val AUC (95 %)", "epochs", "time", "left", "run"]
     lines = [head]
-    for row in found:
+    for row in rows:
         left = row.epoch_s * (row.max_epochs - row.epochs) if row.standing.state == "running" else math.nan
         done = f"{row.epochs}/{row.max_epochs}"
         state = STATE_WORDS[row.standing.state]
         lines.append(
             [row.cell.name, state, area_text(row), done, duration(row.training_s), duration(left), row.cell.run_id]
         )
-    text = [*aligned(lines), summary(found)]
-    for row in found:
+    text = [*aligned(lines), summary(rows)]
+    for row in rows:
         if row.standing.state == "failed" and row.standing.failure is not None:
-            text += [f"{row.cell.name}: {row.standing.failure.error}", f"  resume: {resume_command(plan, row)}"]
+            text += [f"{row.cell.name}: {row.standing.failure.error}", f"  fix: {fix_of(plan, row)}"]
+            text += [f"  resume: {resume_command(plan, row)}"]
     return "\n".join(text)
 
 
-def summary(found: Sequence[Row]) -> str:
-    """`7 of 20 cells completed, 2 running, 1 failed; about 12 min left`."""
-    number = counts(list(found))
-    text = f"{number['completed']} of {len(found)} cells completed"
+def summary(rows: Sequence[Row]) -> str:
+    """Count cells: `7 of 20 cells completed, 2 running, 1 failed; about 12 min left`."""
+    number = counts(list(rows))
+    text = f"{number['completed']} of {len(rows)} cells completed"
     text += "".join(
         f", {number[state]} {STATE_WORDS[state]}" for state in STATE_WORDS if state != "completed" and number[state]
     )
-    left = seconds_left(list(found))
+    left = seconds_left(list(rows))
     return text + ("" if math.isnan(left) else f"; about {duration(left)} left")
 
 
 def resume_command(plan: Plan, row: Row) -> str:
-    """What to type so that a failed cell goes on: the cell alone where it has begun, else the sweep."""
+    """Say what to type so that a failed cell goes on: the cell alone where it has begun, else the sweep."""
     config = plan.runs / row.cell.run_id / "config.yaml"
     if not config.is_file():
         return plan.command
@@ -87,21 +144,35 @@ def resume_command(plan: Plan, row: Row) -> str:
     return _same_threads(config.with_name("environment.json")) + shlex.join(words)
 
 
+def fix_of(plan: Plan, row: Row) -> str:
+    """Say what to do about a failed cell before it is resumed."""
+    failure = row.standing.failure
+    if failure is None or row.standing.state != "failed":
+        return ""
+    if failure.error == STOPPED:
+        return "nothing is wrong"
+    if failure.lacked_memory:
+        return LESS_MEMORY
+    if failure.again:
+        return f"its log tells where it broke: less {shlex.quote(str(log_of(plan, row.cell)))}"
+    return "correct the file or the setting that the error names, in the cohort or in the sweep's file"
+
+
 def _same_threads(environment: Path) -> str:
-    """What a shell puts before a command so that it computes with as many threads as the run began with."""
-    told = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
-    return f"OMP_NUM_THREADS={told['threads']} " if "threads" in told else ""
+    """Set, before a command, as many threads as the run began with."""
+    record = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
+    return f"OMP_NUM_THREADS={record['threads']} " if "threads" in record else ""
 
 
 def area_text(row: Row) -> str:
-    """`0.71 (0.60 to 0.80)` with three digits, or a dash."""
+    """Write an AUC as `0.712 (0.601 to 0.803)`, or a dash."""
     if math.isnan(row.val.value):
         return "–"
     return f"{row.val.value:.3f} ({row.val.low:.3f} to {row.val.high:.3f})"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words that fit: `41 s`, `12 min`, `3.4 h`; a dash for NaN."""
+    """Put seconds into words that fit: `41 s`, `12 min`, `3.4 h`; a dash for NaN."""
     if math.isnan(seconds):
         return "–"
     if seconds < 120:
@@ -109,16 +180,16 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def write_board(plan: Plan, found: Sequence[Row], *, live: bool) -> Path:
+def write_board(plan: Plan, rows: Sequence[Row], *, live: bool) -> Path:
     """Write DIR/board.html; with `live` the page loads itself anew every few seconds."""
     page = PAGES.get_template("board.html.j2").render(
         refresh_s=REFRESH_S if live else 0,
-        summary=summary(found),
+        summary=summary(rows),
         updated=now(),
-        maps=heat_maps(plan, found),
+        maps=heat_maps(plan, rows),
         scale=[(f"{value:.1f}", *colour(value)) for value in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)],
         columns=plan.columns,
-        rows=[_line(plan, row) for row in found],
+        lines=[_line(plan, row) for row in rows],
         version=__version__,
     )
     path = plan.out / "board.html"
@@ -126,27 +197,35 @@ def write_board(plan: Plan, found: Sequence[Row], *, live: bool) -> Path:
     return path
 
 
-def _line(plan: Plan, row: Row) -> dict[str, Any]:
-    failed = row.standing.state == "failed"
-    return {
-        "values": [row.cell.column(name) for name in plan.columns],
-        "seed": row.cell.seed,
-        "fold": "" if row.cell.fold is None else row.cell.fold,
-        "state": row.standing.state,
-        "state_text": STATE_WORDS[row.standing.state],
-        "area": area_text(row),
-        "epochs": f"{row.epochs}/{row.max_epochs}",
-        "time": duration(row.training_s),
-        "run_id": row.cell.run_id,
-        "failure": row.standing.failure if failed else None,
-        "resume": resume_command(plan, row) if failed else "",
-    }
+def _line(plan: Plan, row: Row) -> Line:
+    return Line(
+        row,
+        [row.cell.column(name) for name in plan.columns],
+        STATE_WORDS[row.standing.state],
+        area_text(row),
+        duration(row.training_s),
+        _curve(row.val_aucs),
+        fix_of(plan, row),
+        resume_command(plan, row) if row.standing.state == "failed" else "",
+    )
 
 
-def heat_maps(plan: Plan, found: Sequence[Row]) -> list[dict[str, Any]]:
-    """Backbone down, crop across where the grid has them, else its first two axes; one map per value of the others."""
-    axes: dict[str, list[Any]] = {}
-    for row in found:
+def _curve(aucs: Sequence[float]) -> str:
+    """Points of an SVG polyline, 80 by 20: validation AUC by epoch, 0.3 at the bottom and 1 at the top."""
+    if len(aucs) < 2:
+        return ""
+    step = 80 / (len(aucs) - 1)
+    return " ".join(
+        f"{step * epoch:.1f},{20 * (1 - (min(1.0, max(0.3, value)) - 0.3) / 0.7):.1f}"
+        for epoch, value in enumerate(aucs)
+        if not math.isnan(value)
+    )
+
+
+def heat_maps(plan: Plan, rows: Sequence[Row]) -> list[HeatMap]:
+    """Lay the grid out: backbone down, crop across, else its first two axes; one map per value of the others."""
+    axes: dict[str, list[Label]] = {}
+    for row in rows:
         for name, label in row.cell.axes.items():
             if label not in axes.setdefault(name, []):
                 axes[name].append(label)
@@ -155,8 +234,8 @@ def heat_maps(plan: Plan, found: Sequence[Row]) -> list[dict[str, Any]]:
     free = [name for name in axes if name not in (across, down)]
     down = down or (free.pop(0) if free else None)
     across = across or (free.pop(0) if free else None)
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in found:
+    groups: dict[tuple[Label, ...], list[Row]] = {}
+    for row in rows:
         groups.setdefault(tuple(row.cell.axes.get(name) for name in free), []).append(row)
     maps = []
     for labels, members in groups.items():
@@ -169,7 +248,7 @@ def heat_maps(plan: Plan, found: Sequence[Row]) -> list[dict[str, Any]]:
             ]
             body.append((first, tiles))
         title = ", ".join(f"{name} = {label}" for name, label in zip(free, labels, strict=True))
-        maps.append({"title": title, "across": axes[across] if across else ["all"], "body": body, "of": (down, across)})
+        maps.append(HeatMap(title, down or "", across or "", axes[across] if across else ["all"], body))
     return maps
 
 
@@ -189,9 +268,9 @@ def _tile(members: Sequence[Row]) -> Tile | None:
 
 
 def colour(value: float) -> tuple[str, str]:
-    """Background and ink of an AUC: white at 0.5 and below, deep blue at 1, readable everywhere."""
+    """Choose background and ink of an AUC: white at 0.5 and below, deep blue at 1, readable everywhere."""
     share = min(1.0, max(0.0, (value - 0.5) / 0.5))
     stops = np.array([[247, 251, 255], [158, 202, 225], [49, 130, 189], [8, 48, 107]], dtype=float)
     mixed = [np.interp(share, np.linspace(0, 1, len(stops)), stops[:, channel]) for channel in range(3)]
     dark = 0.2126 * mixed[0] + 0.7152 * mixed[1] + 0.0722 * mixed[2] < 140
-    return "#" + "".join(f"{round(part):02x}" for part in mixed), "#ffffff" if dark else "#1b1f24"
+    return "#" + "".join(f"{round(channel):02x}" for channel in mixed), "#ffffff" if dark else "#1b1f24"

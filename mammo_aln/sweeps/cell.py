@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,16 +12,18 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from mammo_aln.errors import ExitCode, InputError, Requeue
 from mammo_aln.files import write_json
 from mammo_aln.machine.signals import die_with_parent
 from mammo_aln.runs.lock import RunIsHeld, is_held, is_locked
-from mammo_aln.runs.record import State as RunState
 from mammo_aln.runs.record import now, read_state
 from mammo_aln.settings import reads_images
 from mammo_aln.sweeps.plan import Cell, Plan
+
+if TYPE_CHECKING:
+    from mammo_aln.cohort.tables import Cohort
 
 LAST_LINES = 20
 LESS_MEMORY = "less memory: --data.batch_size=8, --model.grad_checkpointing=true, or fewer --slots"
@@ -32,7 +35,7 @@ State = Literal["not_started", "running", "completed", "failed"]
 
 @dataclass(frozen=True)
 class Failure:
-    """Why one try of a cell failed.
+    """A try of a cell that failed.
 
     Attributes:
         error: in one line.
@@ -47,36 +50,35 @@ class Failure:
     time: str = ""
 
     @property
-    def fix(self) -> str:
-        """What to type or mend."""
-        memory = ("memory", "signal 9")
-        return LESS_MEMORY if any(word in self.error.lower() for word in memory) else "mend that"
+    def lacked_memory(self) -> bool:
+        """Tell whether it ran out of memory, or was killed, as the system does then."""
+        return any(word in self.error.lower() for word in ("memory", "signal 9"))
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a cell stands: its state, what it has recorded, and its last failure."""
+    """State of a cell, seconds of the try that completed it (NaN before), and its last failure."""
 
     state: State
-    record: RunState
+    training_s: float = math.nan
     failure: Failure | None = None
 
 
 def log_of(plan: Plan, cell: Cell) -> Path:
-    """File of what a cell's training says."""
+    """Name the file of what a cell's training says."""
     return plan.out / "logs" / f"{cell.run_id}.log"
 
 
 def claim_of(plan: Plan, cell: Cell) -> Path:
-    """File whose lock a command holds while one of its slots is at the cell."""
+    """Name the file whose lock a command holds while one of its slots is at the cell."""
     return plan.out / "claims" / f"{cell.run_id}.lock"
 
 
 def failures(plan: Plan, cell: Cell) -> list[Failure]:
-    """Failed tries of a cell, oldest first; each is a file of its own, so that machines never write the same one."""
+    """Read the failed tries of a cell, oldest first; each is a file, so that machines never write the same one."""
     records = sorted((plan.out / "failures" / cell.run_id).glob("*.json"))
     plain = [json.loads(path.read_text(encoding="utf-8")) for path in records]
-    return [Failure(one["error"], tuple(one["lines"]), one["again"], one["time"]) for one in plain]
+    return [Failure(each["error"], tuple(each["lines"]), each["again"], each["time"]) for each in plain]
 
 
 def record_failure(plan: Plan, cell: Cell, failure: Failure) -> None:
@@ -88,12 +90,12 @@ def record_failure(plan: Plan, cell: Cell, failure: Failure) -> None:
         return
     lines = failure.lines or last_lines(log_of(plan, cell))
     name = f"{time.time_ns()}-{os.getpid()}.json"
-    told = {"error": failure.error, "lines": list(lines), "again": failure.again, "time": now(), "cell": cell.name}
-    write_json(plan.out / "failures" / cell.run_id / name, told)
+    record = {"error": failure.error, "lines": list(lines), "again": failure.again, "time": now(), "cell": cell.name}
+    write_json(plan.out / "failures" / cell.run_id / name, record)
 
 
 def last_lines(log: Path) -> tuple[str, ...]:
-    """The last lines of a log, without those that are empty."""
+    """Read the last lines of a log, without those that are empty."""
     if not log.is_file():
         return ()
     with log.open("rb") as stream:
@@ -103,7 +105,7 @@ def last_lines(log: Path) -> tuple[str, ...]:
 
 
 def standing(plan: Plan, cell: Cell, *, own: bool = False) -> Standing:
-    """The state of a cell; what its records say of `running` counts only while a process holds its lock.
+    """Tell the state of a cell; what its records say of `running` counts only while a process holds its lock.
 
     Args:
         plan: the sweep.
@@ -113,28 +115,28 @@ def standing(plan: Plan, cell: Cell, *, own: bool = False) -> Standing:
     run = plan.runs / cell.run_id
     record = read_state(run)
     if record.state == "completed":
-        return Standing("completed", record)
+        return Standing("completed", math.nan if record.training_s is None else record.training_s)
     tries = failures(plan, cell)
     last = tries[-1] if tries else None
     if own or is_held(run) or is_locked(claim_of(plan, cell)):
-        return Standing("running", record, last)
+        return Standing("running", failure=last)
     if cell.fault:
-        return Standing("failed", record, Failure(cell.fault, again=False))
+        return Standing("failed", failure=Failure(cell.fault, again=False))
     if last is not None:
-        return Standing("failed", record, last)
+        return Standing("failed", failure=last)
     if record.state in ("running", "failed", "stopped"):
         # Killed, or stopped by Ctrl-C: nobody recorded a failure.
-        return Standing("failed", record, Failure(STOPPED))
-    return Standing("not_started", record)
+        return Standing("failed", failure=Failure(STOPPED))
+    return Standing("not_started")
 
 
-def is_unfinished(found: Standing) -> bool:
-    """Whether a cell is still to be trained: it waits, runs, or was merely stopped; a recorded failure is an end."""
-    stopped = found.failure is not None and found.failure.error == STOPPED
-    return found.state in ("not_started", "running") or (found.state == "failed" and stopped)
+def is_unfinished(standing: Standing) -> bool:
+    """Tell whether a cell is still to be trained: it waits, runs, or was merely stopped; a failure is an end."""
+    stopped = standing.failure is not None and standing.failure.error == STOPPED
+    return standing.state in ("not_started", "running") or (standing.state == "failed" and stopped)
 
 
-def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Any]) -> Literal["completed", "held", "failed", "broken"]:
+def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Cohort]) -> Literal["completed", "held", "failed", "broken"]:
     """Train one cell in this process; a failure is recorded and told by the result, never raised.
 
     Args:
@@ -147,7 +149,7 @@ def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Any]) -> Literal["com
         better be replaced.
     """
     try:
-        settings = cell.typed_settings()
+        settings = cell.settings
         processes = settings.trainer.devices * settings.trainer.num_nodes
         if processes > 1 and int(os.environ.get("SLURM_NTASKS", "1")) < processes:
             _train_apart(plan, cell)
@@ -159,19 +161,21 @@ def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Any]) -> Literal["com
         record_failure(plan, cell, Failure(str(error), again=False))
         return "failed"
     except Exception as error:  # noqa: BLE001  # whatever ends one cell must not end the others; it is kept and told
-        told = traceback.format_exc()
-        print(told, file=sys.stderr, flush=True)
+        trace = traceback.format_exc()
+        print(trace, file=sys.stderr, flush=True)
         reason = (str(error).strip().splitlines() or [""])[0]
-        record_failure(plan, cell, Failure(f"{type(error).__name__}: {reason}", tuple(told.splitlines()[-LAST_LINES:])))
+        record_failure(
+            plan, cell, Failure(f"{type(error).__name__}: {reason}", tuple(trace.splitlines()[-LAST_LINES:]))
+        )
         return "broken"
     return "completed"
 
 
-def _train_here(plan: Plan, cell: Cell, cohorts: dict[bool, Any]) -> None:
+def _train_here(plan: Plan, cell: Cell, cohorts: dict[bool, Cohort]) -> None:
     from mammo_aln.training.data.base import read_for
     from mammo_aln.training.train import train_run
 
-    settings = cell.typed_settings()
+    settings = cell.settings
     images = reads_images(settings.model.inputs)
     if images not in cohorts:
         cohorts[images] = read_for(settings.model.inputs, plan.cohort)
@@ -210,6 +214,6 @@ def _train_apart(plan: Plan, cell: Cell) -> None:
 
 
 def exhausted(tries: Sequence[Failure], before: int, retries: int) -> bool:
-    """Whether a cell has failed too often since a command began, or in a way that another try does not mend."""
+    """Tell whether a cell has failed too often since a command began, or in a way that another try does not mend."""
     new = tries[before:]
     return len(new) > retries or any(not failure.again for failure in new)

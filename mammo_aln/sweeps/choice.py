@@ -24,6 +24,8 @@ from mammo_aln.evaluation.statistics.tests import holm
 Floats = NDArray[np.float64]
 ALPHA = 0.05
 BLOCK = 500
+LEVEL = 1e-12
+"""AUCs that differ by less are level: sums of the same terms in another order."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Rival:
-    """One configuration against the best.
+    """One configuration against the best; None for what so few patients cannot tell.
 
     Attributes:
         difference: AUC minus the best one's.
@@ -53,23 +55,23 @@ class Rival:
         bootstrap_p_holm: the bootstrap's p after Holm.
     """
 
-    difference: float
-    low: float
-    high: float
-    delong_p: float
-    bootstrap_p: float
-    delong_p_holm: float
-    bootstrap_p_holm: float
+    difference: float | None
+    low: float | None
+    high: float | None
+    delong_p: float | None
+    bootstrap_p: float | None
+    delong_p_holm: float | None
+    bootstrap_p_holm: float | None
 
     @property
     def distinguishable(self) -> bool:
-        """Whether DeLong's test, corrected for all rivals, tells it from the best."""
-        return self.delong_p_holm < ALPHA
+        """Tell whether DeLong's test, corrected for all rivals, sets it apart from the best."""
+        return self.delong_p_holm is not None and self.delong_p_holm < ALPHA
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """What a finished sweep says of its configurations.
+    """Configurations of a finished sweep, ranked.
 
     Attributes:
         auc: mean AUC of each configuration.
@@ -78,7 +80,8 @@ class Ranking:
         optimism: how much the best one's AUC is flattered by having been chosen as the best of all; NaN where there are
             too few patients to tell.
         optimism_sd: its bootstrap standard deviation.
-        wins: share of resamples in which each configuration is the best.
+        wins: share of resamples in which each configuration is the best; level ones share a resample.
+        level: others whose AUC is the best one's; the first in the file is taken.
     """
 
     auc: Floats
@@ -87,10 +90,16 @@ class Ranking:
     optimism: float
     optimism_sd: float
     wins: Floats
+    level: tuple[int, ...] = ()
+
+
+def known(value: float) -> float | None:
+    """Give the value, or None for NaN: what so few patients cannot tell."""
+    return None if math.isnan(value) else value
 
 
 def kernel(scores: Floats, positive: NDArray[np.bool_]) -> Floats:
-    """psi of every positive against every negative, averaged over seeds.
+    """Compare every positive with every negative (psi), averaged over seeds.
 
     Args:
         scores: (seeds, n).
@@ -121,18 +130,18 @@ def rank(scores: Sequence[Sequence[Floats]], folds: Sequence[Fold], *, resamples
         raise InputError("no completed configuration to choose from")
     if any(fold.labels.all() or not fold.labels.any() for fold in folds):
         raise InputError("a validation fold holds one outcome alone: no AUC, nothing to choose by")
-    kernels = [[kernel(part, fold.labels) for part, fold in zip(one, folds, strict=True)] for one in scores]
-    auc = np.array([np.mean([part.mean() for part in one]) for one in kernels])
+    kernels = [[kernel(seeds, fold.labels) for seeds, fold in zip(own, folds, strict=True)] for own in scores]
+    auc = np.array([np.mean([psi.mean() for psi in own]) for own in kernels])
     best = int(np.argmax(auc))
     drawn, outside = _bootstrap(kernels, folds, resamples, seed)
     others = [index for index in range(len(kernels)) if index != best]
     delong = [_delong_p(kernels[index], kernels[best], folds) for index in others]
     apart = [drawn[index] - drawn[best] for index in others]
     gaps = [float(auc[index] - auc[best]) for index in others]
-    boot = [_normal_p(gap, float(np.std(part, ddof=1))) for gap, part in zip(gaps, apart, strict=True)]
-    limits = [np.quantile(part, [0.025, 0.975]) for part in apart]
+    boot = [_normal_p(gap, float(np.std(gaps_drawn, ddof=1))) for gap, gaps_drawn in zip(gaps, apart, strict=True)]
+    limits = [np.quantile(gaps_drawn, [0.025, 0.975]) for gaps_drawn in apart]
     rivals = {
-        index: Rival(gap, float(low), float(high), *p_values)
+        index: Rival(*map(known, (gap, float(low), float(high), *p_values)))
         for index, gap, (low, high), *p_values in zip(
             others, gaps, limits, delong, boot, holm(delong), holm(boot), strict=True
         )
@@ -140,13 +149,15 @@ def rank(scores: Sequence[Sequence[Floats]], folds: Sequence[Fold], *, resamples
     chosen = drawn.argmax(axis=0)
     there = outside[chosen, np.arange(chosen.size)]
     flattered = auc[best] - there[~np.isnan(there)]
-    wins = np.bincount(chosen, minlength=len(kernels)) / chosen.size
+    ahead = drawn >= drawn.max(axis=0) - LEVEL
+    wins = (ahead / ahead.sum(axis=0)).mean(axis=1)
+    level = tuple(index for index in others if auc[index] >= auc[best] - LEVEL)
     if len(kernels) == 1:
-        return Ranking(auc, best, rivals, 0.0, 0.0, wins)
+        return Ranking(auc, best, rivals, 0.0, 0.0, wins, level)
     if flattered.size < resamples / 2:
         # So few patients that most resamples leave nobody of one outcome out.
-        return Ranking(auc, best, rivals, math.nan, math.nan, wins)
-    return Ranking(auc, best, rivals, float(flattered.mean()), float(flattered.std(ddof=1)), wins)
+        return Ranking(auc, best, rivals, math.nan, math.nan, wins, level)
+    return Ranking(auc, best, rivals, float(flattered.mean()), float(flattered.std(ddof=1)), wins, level)
 
 
 def _normal_p(difference: float, sd: float) -> float:
@@ -167,10 +178,10 @@ def _delong_p(first: Sequence[Floats], second: Sequence[Floats], folds: Sequence
         if min(m, n) < 2:
             return math.nan
         count = int(fold.patients.max()) + 1
-        part = math.sqrt(m / (m - 1)) / above.size * np.bincount(of_positive, weights=above, minlength=count)
-        part += math.sqrt(n / (n - 1)) / below.size * np.bincount(of_negative, weights=below, minlength=count)
+        components = math.sqrt(m / (m - 1)) / above.size * np.bincount(of_positive, weights=above, minlength=count)
+        components += math.sqrt(n / (n - 1)) / below.size * np.bincount(of_negative, weights=below, minlength=count)
         gap += theta / len(folds)
-        variance += float(part @ part) / len(folds) ** 2
+        variance += float(components @ components) / len(folds) ** 2
     return _normal_p(gap, math.sqrt(variance))
 
 
@@ -187,11 +198,11 @@ def _bootstrap(
     outside = np.zeros((len(kernels), resamples))
     for number, fold in enumerate(folds):
         for begin in range(0, resamples, BLOCK):
-            part = slice(begin, min(begin + BLOCK, resamples))
-            weight = _draw(fold, part.stop - part.start, rng)[:, fold.patients].astype(float)
-            for index, one in enumerate(kernels):
-                inside[index, part] += _weighted(one[number], weight, fold) / len(folds)
-                outside[index, part] += _weighted(one[number], weight == 0, fold) / len(folds)
+            block = slice(begin, min(begin + BLOCK, resamples))
+            weight = _draw(fold, block.stop - block.start, rng)[:, fold.patients].astype(float)
+            for index, own in enumerate(kernels):
+                inside[index, block] += _weighted(own[number], weight, fold) / len(folds)
+                outside[index, block] += _weighted(own[number], weight == 0, fold) / len(folds)
     return inside, outside
 
 
@@ -214,7 +225,7 @@ def _weighted(psi: Floats, weight: NDArray[Any], fold: Fold) -> Floats:
 
 
 def aligned(tables: Mapping[int, Sequence[pd.DataFrame]]) -> tuple[Fold, dict[int, Floats]]:
-    """Scores of cells on the patients of one fold that they all score, in one order of rows.
+    """Bring the scores of cells on one fold to the patients that they all score, in one order of rows.
 
     Args:
         tables: for each configuration, its seeds' validation rows (`patient_id`, maybe `center` and `side`,
@@ -225,12 +236,12 @@ def aligned(tables: Mapping[int, Sequence[pd.DataFrame]]) -> tuple[Fold, dict[in
     """
     first = next(iter(tables.values()))[0]
     keys = [name for name in ("center", "patient_id", "side") if name in first]
-    known = {
+    labelled = {
         index: [table[table["aln_status"].notna()].fillna({"side": ""}).set_index(keys) for table in seeds]
         for index, seeds in tables.items()
     }
-    common = known[next(iter(known))][0].index
-    for table in (one for seeds in known.values() for one in seeds):
+    common = labelled[next(iter(labelled))][0].index
+    for table in (scored for seeds in labelled.values() for scored in seeds):
         common = common.intersection(table.index)
     if common.empty:
         raise InputError(
@@ -239,9 +250,10 @@ def aligned(tables: Mapping[int, Sequence[pd.DataFrame]]) -> tuple[Fold, dict[in
         )
     common = common.sort_values()
     scores = {
-        index: np.stack([one["score"].loc[common].to_numpy(float) for one in seeds]) for index, seeds in known.items()
+        index: np.stack([scored["score"].loc[common].to_numpy(float) for scored in seeds])
+        for index, seeds in labelled.items()
     }
-    order = known[next(iter(known))][0].loc[common].reset_index()
+    order = labelled[next(iter(labelled))][0].loc[common].reset_index()
     who = [name for name in keys if name != "side"]
     patients = order.groupby(who, sort=False).ngroup().to_numpy().astype(np.int64)
     return Fold(order["aln_status"].to_numpy(float) == 1.0, patients), scores

@@ -128,8 +128,8 @@ class Queue:
     def _submit(self, cells: Sequence[Cell]) -> None:
         groups: dict[tuple[int, int, bool], list[Cell]] = defaultdict(list)
         for cell in cells:
-            trainer = cell.settings["trainer"]
-            groups[trainer["num_nodes"], trainer["devices"], trainer["accelerator"] == "gpu"].append(cell)
+            trainer = cell.settings.trainer
+            groups[trainer.num_nodes, trainer.devices, trainer.accelerator == "gpu"].append(cell)
         for (nodes, devices, gpu), members in groups.items():
             ids = submit(
                 [CellJob(self.plan.out, cell.run_id) for cell in members],

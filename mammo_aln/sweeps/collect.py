@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,14 +19,20 @@ from mammo_aln.evaluation.evaluate import evaluate_files
 from mammo_aln.files import make_folder, write_json, write_text
 from mammo_aln.progress import say
 from mammo_aln.runs.seal import declare_plan, labelled_rows
-from mammo_aln.sweeps.board import PAGES, write_board
+from mammo_aln.sweeps.board import PAGES, number, write_board
 from mammo_aln.sweeps.cell import is_unfinished
-from mammo_aln.sweeps.choice import Fold, Ranking, aligned, rank
+from mammo_aln.sweeps.choice import Floats, Fold, Ranking, Rival, aligned, known, rank
+from mammo_aln.sweeps.definition import Label
 from mammo_aln.sweeps.plan import Plan, read_plan
-from mammo_aln.sweeps.table import Row, counts, rows, write_cells
+from mammo_aln.sweeps.table import Row, counts, read_rows, write_cells
 from mammo_aln.training.baseline import cohort_table
 
 RESAMPLES = 2000
+METHOD = (
+    "mean AUC over seeds and folds on validation patients alone; paired DeLong and stratified bootstrap "
+    "of patients against the best, Holm over all others; optimism: the best AUC minus the mean AUC, on patients "
+    "left out of a resample, of whichever configuration is the best inside it"
+)
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,96 @@ class Configuration:
 
     @property
     def model_id(self) -> str:
-        """The id under which it opens a test: the run's, or that of the ensemble of its runs."""
+        """Id under which it opens a test: the run's, or that of the ensemble of its runs."""
         return model_id([row.cell.run_id for row in self.rows])
 
     @property
     def is_complete(self) -> bool:
-        """Whether all its cells are completed."""
+        """Tell whether all its cells are completed."""
         return all(row.standing.state == "completed" for row in self.rows)
 
 
+ALIKE = "not distinguishable from the best"
+DISTINGUISHABLE = "distinguishable from the best"
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One configuration of choice.json.
+
+    Attributes:
+        configuration: its place in the grid, in words.
+        settings: what the grid sets.
+        runs: its run ids.
+        cells: how many there are.
+        val_auc: mean over seeds and folds.
+        val_auc_sd: standard deviation over them; None for one cell.
+        against_best: its difference from the best; None for the best.
+        verdict: `best`, `ALIKE` or `DISTINGUISHABLE`.
+        best_in_share_of_resamples: of the validation patients.
+    """
+
+    configuration: str
+    settings: dict[str, Label]
+    runs: list[str]
+    cells: int
+    val_auc: float
+    val_auc_sd: float | None
+    against_best: Rival | None
+    verdict: str
+    best_in_share_of_resamples: float
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """choice.json: the choice by validation alone, and how sure it is.
+
+    Attributes:
+        chosen: name of the best configuration.
+        chosen_runs: its run ids.
+        model_id: the id under which it opens a test.
+        val_auc: its mean validation AUC.
+        level_with: other configurations with the very same AUC; the first in the file is taken.
+        optimism: by how much choosing the best flatters its AUC; None where too few patients can tell.
+        optimism_sd: bootstrap standard deviation of that.
+        val_auc_corrected: the AUC less the optimism.
+        configurations_planned: of the sweep.
+        configurations_ranked: completed ones.
+        resamples: of the bootstrap.
+        configurations: from best to worst.
+    """
+
+    schema_version: int = field(default=1, init=False)
+    chosen: str
+    chosen_runs: list[str]
+    model_id: str
+    val_auc: float
+    level_with: list[str]
+    optimism: float | None
+    optimism_sd: float | None
+    val_auc_corrected: float | None
+    configurations_planned: int
+    configurations_ranked: int
+    resamples: int
+    method: str = field(default=METHOD, init=False)
+    configurations: list[Ranked]
+
+    @property
+    def sentences(self) -> list[str]:
+        """Say the choice in a few lines."""
+        others, flattery = self.configurations_ranked - 1, "choosing the best of"
+        alike = sum(ranked.verdict == ALIKE for ranked in self.configurations)
+        level = f" (level with {', '.join(self.level_with)}; the first in the sweep's file is taken)"
+        return [
+            f"chosen by validation alone: {self.chosen}, AUC {self.val_auc:.3f}" + level * bool(self.level_with),
+            f"{alike} of {others} others are not distinguishable from it",
+            f"{flattery} {self.configurations_ranked} flatters it by about {number(self.optimism)} "
+            f"(bootstrap SD {number(self.optimism_sd)}): expect {number(self.val_auc_corrected)}",
+        ]
+
+
 def model_id(run_ids: Sequence[str]) -> str:
-    """The id of one run, or of the ensemble that `predict` makes of several; known before any is trained."""
+    """Derive the id of one run, or of the ensemble that `predict` makes of several; known before any is trained."""
     if len(run_ids) == 1:
         return run_ids[0]
     return hashlib.sha256("\n".join(sorted(run_ids)).encode()).hexdigest()[:12]
@@ -71,7 +154,7 @@ def declare(plan: Plan) -> str | None:
     splits = list(labelled_rows(cohort.patients))
     if not splits:
         return None
-    members: dict[tuple[tuple[str, Any], ...], list[str]] = {}
+    members: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for cell in plan.cells:
         members.setdefault(cell.configuration, []).append(cell.run_id)
     models = [model_id(ids) for ids in members.values()]
@@ -96,34 +179,34 @@ def collect_sweep(out: Path, *, test: bool = False, resamples: int = RESAMPLES) 
         InputError: no sweep, no completed configuration, or `test` while cells are still to be trained.
     """
     plan = read_plan(out)
-    found = rows(plan)
-    cells = write_cells(plan, found)
-    write_board(plan, found, live=counts(found)["running"] > 0)
-    every = configurations(found)
-    complete = [one for one in every if one.is_complete]
+    rows = read_rows(plan)
+    cells = write_cells(plan, rows)
+    write_board(plan, rows, live=counts(rows)["running"] > 0)
+    every = configurations(rows)
+    complete = [configuration for configuration in every if configuration.is_complete]
     if len(complete) < len(every):
-        waiting = ", ".join(one.name for one in every if not one.is_complete)
+        waiting = ", ".join(configuration.name for configuration in every if configuration not in complete)
         say(f"{len(every) - len(complete)} of {len(every)} configurations are not completed and not ranked: {waiting}")
     if not complete:
         raise InputError(f"{out}: no configuration is completed; `mammo-aln sweep status --out {out}` tells why")
     ranking = rank_configurations(complete, resamples)
-    about = describe(complete, ranking, len(every), resamples)
-    write_json(plan.out / "choice.json", about)
-    page = PAGES.get_template("choice.html.j2").render(about=about, version=__version__)
-    write_text(plan.out / "choice.html", page)
-    say(in_words(about))
+    choice = describe(complete, ranking, len(every), resamples)
+    write_json(plan.out / "choice.json", asdict(choice))
+    page = PAGES.get_template("choice.html.j2")
+    write_text(plan.out / "choice.html", page.render(choice=choice, alike=ALIKE, version=__version__))
+    say("\n".join(choice.sentences))
     if test or plan.opens_test:
-        unfinished = sum(is_unfinished(row.standing) for row in found)
+        unfinished = sum(is_unfinished(row.standing) for row in rows)
         if unfinished:
             raise InputError(f"the test splits stay sealed while {unfinished} cells are still to be trained")
         open_tests(plan, complete, complete[ranking.best], resamples)
     return cells
 
 
-def configurations(found: Sequence[Row]) -> list[Configuration]:
-    """Cells grouped by their place in the grid, in the plan's order."""
-    groups: dict[tuple[tuple[str, Any], ...], list[Row]] = {}
-    for row in found:
+def configurations(rows: Sequence[Row]) -> list[Configuration]:
+    """Group cells by their place in the grid, in the plan's order."""
+    groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for row in rows:
         groups.setdefault(row.cell.configuration, []).append(row)
     named = [
         (", ".join(f"{key}={value}" for key, value in members[0].cell.axes.items()) or "all", members)
@@ -134,27 +217,28 @@ def configurations(found: Sequence[Row]) -> list[Configuration]:
 
 def rank_configurations(complete: Sequence[Configuration], resamples: int = RESAMPLES) -> Ranking:
     """Rank by validation AUC, on those validation patients that every configuration could read."""
-    numbers = sorted(
-        {row.cell.fold for one in complete for row in one.rows}, key=lambda fold: -1 if fold is None else fold
+    fold_numbers = sorted(
+        {row.cell.fold for configuration in complete for row in configuration.rows},
+        key=lambda fold: -1 if fold is None else fold,
     )
     folds: list[Fold] = []
-    scores: list[list[Any]] = [[] for _ in complete]
-    for number in numbers:
+    scores: list[list[Floats]] = [[] for _ in complete]
+    for fold_number in fold_numbers:
         tables = {
-            place: [_validation(row) for row in one.rows if row.cell.fold == number]
-            for place, one in enumerate(complete)
+            index: [_validation(row) for row in configuration.rows if row.cell.fold == fold_number]
+            for index, configuration in enumerate(complete)
         }
-        lacking = [complete[place].name for place, members in tables.items() if not members]
+        lacking = [complete[index].name for index, members in tables.items() if not members]
         if lacking:
-            raise InputError(f"{lacking[0]} has no cell of fold {number}; the same grid needs the same folds")
+            raise InputError(f"{lacking[0]} has no cell of fold {fold_number}; the same grid needs the same folds")
         fold, aligned_scores = aligned(tables)
         most = max(int(table["aln_status"].notna().sum()) for members in tables.values() for table in members)
         if len(fold.labels) < most:
-            where = "" if number is None else f" of fold {number}"
+            where = "" if fold_number is None else f" of fold {fold_number}"
             say(f"ranked on the {len(fold.labels)} validation rows{where} that all cells have, of up to {most}")
         folds.append(fold)
-        for place, own in aligned_scores.items():
-            scores[place].append(own)
+        for index, own in aligned_scores.items():
+            scores[index].append(own)
     return rank(scores, folds, resamples=resamples)
 
 
@@ -163,60 +247,40 @@ def _validation(row: Row) -> pd.DataFrame:
     return table[table["split"] == "val"]
 
 
-def describe(complete: Sequence[Configuration], ranking: Ranking, planned: int, resamples: int) -> dict[str, Any]:
-    """choice.json: configurations from best to worst, unrounded."""
-    listed = []
+def describe(complete: Sequence[Configuration], ranking: Ranking, planned: int, resamples: int) -> Chosen:
+    """Describe the choice: configurations from best to worst, unrounded."""
+    ranked = []
     for index in np.argsort(-ranking.auc, kind="stable").tolist():
-        one = complete[index]
-        own = [row.val.value for row in one.rows]
-        rival = ranking.rivals.get(index)
-        listed.append(
-            {
-                "configuration": one.name,
-                "settings": one.rows[0].cell.shown,
-                "runs": [row.cell.run_id for row in one.rows],
-                "cells": len(own),
-                "val_auc": float(ranking.auc[index]),
-                "val_auc_sd": float(np.std(own, ddof=1)) if len(own) > 1 else None,
-                "against_best": {key: known(value) for key, value in asdict(rival).items()} if rival else None,
-                "verdict": "best" if rival is None else _verdict(rival.distinguishable),
-                "best_in_share_of_resamples": float(ranking.wins[index]),
-            }
+        configuration, rival = complete[index], ranking.rivals.get(index)
+        aucs = [row.val.value for row in configuration.rows]
+        ranked.append(
+            Ranked(
+                configuration=configuration.name,
+                settings=configuration.rows[0].cell.shown,
+                runs=[row.cell.run_id for row in configuration.rows],
+                cells=len(aucs),
+                val_auc=float(ranking.auc[index]),
+                val_auc_sd=float(np.std(aucs, ddof=1)) if len(aucs) > 1 else None,
+                against_best=rival,
+                verdict="best" if rival is None else DISTINGUISHABLE if rival.distinguishable else ALIKE,
+                best_in_share_of_resamples=float(ranking.wins[index]),
+            )
         )
-    best = listed[0]
-    return {
-        "schema_version": 1,
-        "chosen": best["configuration"],
-        "chosen_runs": best["runs"],
-        "model_id": complete[ranking.best].model_id,
-        "val_auc": best["val_auc"],
-        "optimism": known(ranking.optimism),
-        "optimism_sd": known(ranking.optimism_sd),
-        "val_auc_corrected": known(best["val_auc"] - ranking.optimism),
-        "configurations_planned": planned,
-        "configurations_ranked": len(complete),
-        "resamples": resamples,
-        "method": "mean AUC over seeds and folds on validation patients alone; paired DeLong and stratified bootstrap "
-        "of patients against the best, Holm over all others; optimism: the best AUC minus the mean AUC, on patients "
-        "left out of a resample, of whichever configuration is the best inside it",
-        "configurations": listed,
-    }
-
-
-def _verdict(distinguishable: bool) -> str:
-    return "distinguishable from the best" if distinguishable else "not distinguishable from the best"
-
-
-def in_words(about: dict[str, Any]) -> str:
-    """The choice in a few lines."""
-    alike = [one for one in about["configurations"] if one["verdict"].startswith("not")]
-    told = [
-        f"chosen by validation alone: {about['chosen']}, AUC {about['val_auc']:.3f}",
-        f"{len(alike)} of {about['configurations_ranked'] - 1} others are not distinguishable from it",
-        f"choosing the best of {about['configurations_ranked']} flatters it by about {number(about['optimism'])}: "
-        f"expect {number(about['val_auc_corrected'])}",
-    ]
-    return "\n".join(told)
+    best = ranked[0]
+    return Chosen(
+        chosen=best.configuration,
+        chosen_runs=best.runs,
+        model_id=complete[ranking.best].model_id,
+        val_auc=best.val_auc,
+        level_with=[complete[index].name for index in ranking.level],
+        optimism=known(ranking.optimism),
+        optimism_sd=known(ranking.optimism_sd),
+        val_auc_corrected=known(best.val_auc - ranking.optimism),
+        configurations_planned=planned,
+        configurations_ranked=len(complete),
+        resamples=resamples,
+        configurations=ranked,
+    )
 
 
 def open_tests(plan: Plan, complete: Sequence[Configuration], chosen: Configuration, resamples: int) -> Path:
@@ -230,10 +294,10 @@ def open_tests(plan: Plan, complete: Sequence[Configuration], chosen: Configurat
     tested = list(complete) if by_step or plan.opens_test else [chosen]
     folder = make_folder(plan.out / "test")
     files = []
-    for one in tested:
-        path = folder / f"{_file_name(one.name.removeprefix('step='))}.csv"
-        if not path.is_file() or not _is_of(path, one.model_id):
-            runs = [plan.runs / row.cell.run_id for row in one.rows]
+    for configuration in tested:
+        path = folder / f"{_file_name(configuration.name.removeprefix('step='))}.csv"
+        if not path.is_file() or not _is_of(path, configuration.model_id):
+            runs = [plan.runs / row.cell.run_id for row in configuration.rows]
             model: Path | list[Path] = runs[0] if len(runs) == 1 else runs
             predict_cohort(model, plan.cohort, path, store=plan.store, plan=plan.declared)
         files.append(path)
@@ -247,23 +311,10 @@ def open_tests(plan: Plan, complete: Sequence[Configuration], chosen: Configurat
 
 
 def _is_of(path: Path, model: str) -> bool:
-    """Whether a predictions file is already that model's: what was opened is not opened again."""
+    """Tell whether a predictions file is already that model's: what was opened is not opened again."""
     table = pd.read_csv(path, dtype=str, nrows=1)
     return list(table["run_id"]) == [model]
 
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^\w.+=-]+", "_", text).strip("_") or "all"
-
-
-def known(value: float) -> float | None:
-    """The value, or None for NaN: what so few patients cannot tell."""
-    return None if math.isnan(value) else value
-
-
-def number(value: float | None, form: str = ".3f") -> str:
-    """A figure as text; a dash where it is not known."""
-    return "–" if value is None else format(value, form)
-
-
-PAGES.globals["number"] = number

@@ -1,4 +1,4 @@
-"""What a sweep's YAML file says: a base configuration and the lists that span the grid.
+"""A sweep's YAML file, read: a base configuration and the lists that span the grid.
 
     base: configs/gpu.yaml                # one file or several; settings may stand beside it
     crop: {size_px: 128}
@@ -20,14 +20,18 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, cast
 
 from mammo_aln.errors import InputError
 from mammo_aln.settings import Settings
+from mammo_aln.settings.messages import unknown_key
 from mammo_aln.settings.shipped import find_config, read_yaml
 
 Nested = dict[str, Any]
-SECTIONS = tuple(one.name for one in fields(Settings))
+"""Settings as they stand in YAML: `{section: {key: value}}`."""
+Label: TypeAlias = str | int | float | bool | None
+"""A value as one cell of a table."""
+SECTIONS = tuple(section.name for section in fields(Settings))
 OWN_KEYS = ("base", "grid", "steps", "seeds", "folds", "pretrain", "search", "test")
 FROM_SWEEP = "sweep"
 """`model.pretrained: sweep` asks for the weights that `--pretrained` names or the `pretrain` step makes."""
@@ -42,7 +46,7 @@ class Choice:
         settings: what it sets, `{section: {key: value}}`.
     """
 
-    label: Any
+    label: Label
     settings: Nested
 
 
@@ -83,8 +87,8 @@ class Definition:
 class Point:
     """One cell before it has an identity: its place in the grid and its settings."""
 
-    axes: dict[str, Any] = field(default_factory=dict)
-    shown: dict[str, Any] = field(default_factory=dict)
+    axes: dict[str, Label] = field(default_factory=dict)
+    shown: dict[str, Label] = field(default_factory=dict)
     settings: Nested = field(default_factory=dict)
 
 
@@ -103,7 +107,7 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Sequence[int]
     text = read_yaml(path)
     unknown = sorted(set(text) - set(OWN_KEYS) - set(SECTIONS))
     if unknown:
-        raise InputError(f"{path.name}: {unknown[0]}: unknown key; allowed: {', '.join((*OWN_KEYS, *SECTIONS))}")
+        raise InputError(f"{path.name}: {unknown_key(unknown[0], (*OWN_KEYS, *SECTIONS))}")
     base: Nested = {}
     named = text.get("base") or []
     for name in [named] if isinstance(named, str) else named:
@@ -127,12 +131,12 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Sequence[int]
 
 
 def points(definition: Definition) -> Iterator[Point]:
-    """Every cell: axes in the file's order, the last fastest, then folds, then seeds."""
+    """Yield every cell: axes in the file's order, the last fastest, then folds, then seeds."""
     folds: Sequence[int | None] = range(definition.folds) if definition.folds else [None]
     for chosen in itertools.product(*(axis.choices for axis in definition.axes)):
         settings = definition.base
-        axes: dict[str, Any] = {}
-        shown: dict[str, Any] = {}
+        axes: dict[str, Label] = {}
+        shown: dict[str, Label] = {}
         for axis, choice in zip(definition.axes, chosen, strict=True):
             settings = merged(settings, choice.settings)
             axes[axis.name] = choice.label
@@ -160,16 +164,16 @@ def nested(key: str, value: Any) -> Nested:
     return {section: {name: value}} if dot else {section: value}
 
 
-def label_of(value: Any) -> Any:
-    """A value as one cell of a table: plain ones as they are, lists joined by +, mappings as JSON."""
+def label_of(value: Any) -> Label:
+    """Label a value: plain ones as they are, lists joined by +, mappings as JSON."""
     if isinstance(value, list | tuple):
         return "+".join(str(item) for item in value)
-    return json.dumps(value, sort_keys=True) if isinstance(value, Mapping) else value
+    return json.dumps(value, sort_keys=True) if isinstance(value, Mapping) else cast(Label, value)
 
 
-def _columns(settings: Nested) -> dict[str, Any]:
-    """What a choice sets, as columns; mappings (a network's own arguments) are left to config.yaml."""
-    columns: dict[str, Any] = {}
+def _columns(settings: Nested) -> dict[str, Label]:
+    """Label what a choice sets, by column; mappings (a network's own arguments) are left to config.yaml."""
+    columns: dict[str, Label] = {}
     for section, values in settings.items():
         if not isinstance(values, Mapping):
             columns[section] = label_of(values)

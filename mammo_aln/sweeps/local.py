@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import mammo_aln
 from mammo_aln.errors import ExitCode, InputError
@@ -45,7 +45,7 @@ class Slot:
     def start(self, out: Path) -> None:
         """A new process; standard error of its start is this process's own."""
         package = str(Path(mammo_aln.__file__).parents[1])
-        paths = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH", "")) if part)
+        paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mammo_aln.sweeps.worker", str(out)],
             stdin=subprocess.PIPE,
@@ -92,7 +92,7 @@ class Pool:
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Train what is not completed; ends when each cell is completed or has failed for good, here or elsewhere."""
-        waiting = [cell for cell in sorted(cells, key=lambda one: -one.cost) if cell.fault is None]
+        waiting = [cell for cell in sorted(cells, key=lambda cell: -cell.cost) if cell.fault is None]
         self.before = {cell.run_id: len(failures(self.plan, cell)) for cell in waiting}
         with selectors.DefaultSelector() as selector:
             try:
@@ -138,7 +138,7 @@ class Pool:
                 break
 
     def _hear(self, slot: Slot, waiting: list[Cell], selector: selectors.BaseSelector) -> None:
-        """What a slot has to say: how its cell ended, or nothing more, because it died."""
+        """Hear a slot out: how its cell ended, or nothing more, because it died."""
         process, cell = slot.process, slot.cell
         assert process is not None
         assert process.stdout is not None
@@ -179,7 +179,7 @@ class Pool:
 
 
 def claimed(path: Path) -> IO[str] | None:
-    """The open file whose lock says that this command has the cell; None where another one has it."""
+    """Open the file whose lock says that this command has the cell; None where another one has it."""
     make_folder(path.parent)
     claim = path.open("a+", encoding="utf-8")
     try:
@@ -225,7 +225,7 @@ def _death(code: int, lines: tuple[str, ...]) -> Failure:
 def slots_here(
     trainer: TrainerConfig, asked: int | None, cells: int, memory_gb: float, free_gb: float, cores: int
 ) -> list[Slot]:
-    """Slots of this machine: one per GPU (or group of `trainer.devices`), else shares of the CPU cores.
+    """Make the slots of this machine: one per GPU (or group of `trainer.devices`), else shares of the CPU cores.
 
     Args:
         trainer: of any cell.
@@ -244,7 +244,7 @@ def slots_here(
     if gpus:
         groups = [gpus[i : i + trainer.devices] for i in range(0, len(gpus) - trainer.devices + 1, trainer.devices)]
         count = min(asked or len(groups), cells)
-        seen: list[dict[str, Any]] = [{"CUDA_VISIBLE_DEVICES": ",".join(groups[n % len(groups)])} for n in range(count)]
+        seen = [{"CUDA_VISIBLE_DEVICES": ",".join(groups[n % len(groups)])} for n in range(count)]
     else:
         fitting = max(1, int(free_gb / memory_gb)) if memory_gb else cores
         count = min(asked or min(cores, fitting), cells)

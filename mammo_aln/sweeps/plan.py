@@ -9,16 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from mammo_aln import __version__
 from mammo_aln.errors import InputError
-from mammo_aln.files import json_ready, make_folder, write_json
+from mammo_aln.files import make_folder, write_json
 from mammo_aln.runs.identity import WITHOUT_INFLUENCE
 from mammo_aln.runs.record import code_revision, now
 from mammo_aln.settings import Settings
-from mammo_aln.settings.parse import settings_from
-from mammo_aln.sweeps.definition import label_of
+from mammo_aln.settings.stored import plain_settings, stored_settings
+from mammo_aln.sweeps.definition import Label, Nested, label_of
 
 PLAN = "plan.json"
 
@@ -33,41 +32,42 @@ class Cell:
         shown: columns of its tables: labels, and what they set.
         seed: seed of the training.
         fold: fold of `data.folds`, or None.
-        settings: all settings, as nested plain values.
+        settings: all settings.
         fault: why the cell cannot be trained, found before the first one began.
         cost: a guess of how long a step takes, in processor seconds; decides only what begins first.
     """
 
     run_id: str
-    axes: dict[str, Any]
-    shown: dict[str, Any]
+    axes: dict[str, Label]
+    shown: dict[str, Label]
     seed: int
     fold: int | None
-    settings: dict[str, Any]
+    settings: Settings
     fault: str | None = None
     cost: float = 0.0
 
     @property
     def name(self) -> str:
-        """How messages call the cell."""
-        own = {**self.axes, "seed": self.seed, **({} if self.fold is None else {"fold": self.fold})}
-        return ", ".join(f"{key}={value}" for key, value in own.items())
+        """Name in messages."""
+        return name_of(self.axes, self.seed, self.fold)
 
     @property
-    def configuration(self) -> tuple[tuple[str, Any], ...]:
-        """What cells that differ in seed and fold alone have in common."""
+    def configuration(self) -> tuple[tuple[str, str], ...]:
+        """Place in the grid, which cells that differ in seed and fold alone have in common."""
         return tuple(sorted((key, str(value)) for key, value in self.axes.items()))
 
-    def column(self, name: str) -> Any:
-        """The value of a table's column: what the grid set, else the setting of that name."""
+    def column(self, name: str) -> Label:
+        """Label a table's column: what the grid set, else the setting of that name."""
         if name in self.shown:
             return self.shown[name]
         section, dot, key = name.partition(".")
-        return label_of(self.settings[section][key]) if dot else ""
+        return label_of(getattr(getattr(self.settings, section), key)) if dot else ""
 
-    def typed_settings(self) -> Settings:
-        """The settings as dataclasses."""
-        return settings_from(Settings, self.settings, self.name)
+
+def name_of(axes: Mapping[str, Label], seed: int, fold: int | None = None) -> str:
+    """Name a cell in messages: its place in the grid, its seed and its fold."""
+    labels = {**axes, "seed": seed, **({} if fold is None else {"fold": fold})}
+    return ", ".join(f"{key}={value}" for key, value in labels.items())
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Plan:
     cells: tuple[Cell, ...]
     touched: tuple[str, ...] = ()
     opens_test: bool = False
-    search: dict[str, Any] | None = None
+    search: Nested | None = None
     command: str = "mammo-aln sweep run"
     declared: str | None = None
     created: str = field(default_factory=now)
@@ -115,7 +115,7 @@ class Plan:
 
 
 def read_plan(out: Path) -> Plan:
-    """The plan of a sweep's folder.
+    """Read the plan of a sweep's folder.
 
     Raises:
         InputError: the folder holds no sweep, or one of another version's form.
@@ -130,7 +130,7 @@ def read_plan(out: Path) -> Plan:
             Path(plain["cohort"]),
             Path(plain["store"]) if plain["store"] else None,
             plain["content"],
-            tuple(Cell(**cell) for cell in plain["cells"]),
+            tuple(Cell(**{**cell, "settings": stored_settings(Settings, cell["settings"])}) for cell in plain["cells"]),
             tuple(plain["touched"]),
             plain["opens_test"],
             plain["search"],
@@ -175,8 +175,8 @@ def add_cells(plan: Plan, cells: Sequence[Cell]) -> Plan:
     """Write a plan that has more cells, beside those that another command may have added meanwhile."""
     with _locked(plan.out):
         there = read_plan(plan.out)
-        known = {cell.run_id for cell in there.cells}
-        plan = replace(there, cells=(*there.cells, *(cell for cell in cells if cell.run_id not in known)))
+        planned = {cell.run_id for cell in there.cells}
+        plan = replace(there, cells=(*there.cells, *(cell for cell in cells if cell.run_id not in planned)))
         _write(plan)
     return plan
 
@@ -198,8 +198,8 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _rest(cell: Cell, touched: Sequence[str]) -> str:
-    """Everything of a cell that the grid, seeds and folds don't set, in one canonical form."""
-    plain = json_ready(cell.settings)
+    """Put everything of a cell that the grid, seeds and folds don't set into one canonical form."""
+    plain = plain_settings(cell.settings)
     for section, keys in WITHOUT_INFLUENCE.items():
         for key in keys:
             plain[section].pop(key, None)
@@ -226,18 +226,13 @@ def _superseded(former: Sequence[Cell], cells: Sequence[Cell]) -> set[str]:
     return {cell.run_id for cell in former if cell.configuration in changed}
 
 
-def touched_settings(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Names (`section.key`) of what some nested settings set."""
+def touched_settings(settings: Nested) -> Iterator[str]:
+    """Name (`section.key`) what some nested settings set."""
     for section, values in settings.items():
         yield from (f"{section}.{key}" for key in values) if isinstance(values, Mapping) else (section,)
 
 
-def plain_settings(settings: Settings) -> dict[str, Any]:
-    """All settings as nested plain values."""
-    return dict(json_ready(asdict(settings)))
-
-
 def stand_in_id(settings: Settings, content: str) -> str:
-    """A name for a cell whose identity cannot be known, because the file of its weights cannot be read."""
+    """Name a cell whose identity cannot be known, because the file of its weights cannot be read."""
     text = json.dumps([plain_settings(settings), content, "no identity"], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -24,8 +24,9 @@ from mammo_aln.progress import say
 from mammo_aln.runs.identity import run_identity
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import CropConfig, PixelConfig, Settings, reads_images
+from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps.definition import Definition, Point
-from mammo_aln.sweeps.plan import Cell, Plan, plain_settings, stand_in_id, touched_settings
+from mammo_aln.sweeps.plan import Cell, Plan, name_of, stand_in_id, touched_settings
 from mammo_aln.training.build import build_model
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
@@ -139,7 +140,7 @@ class Planner:
             network = self._network(settings, data)
             fault, cost = network.fault, network.step_s * settings.trainer.max_epochs
         fold = settings.data.fold if settings.data.folds else None
-        return Cell(run_id, point.axes, point.shown, settings.seed, fold, plain_settings(settings), fault, cost)
+        return Cell(run_id, point.axes, point.shown, settings.seed, fold, settings, fault, cost)
 
     def _crop_keys(self, data: MammoDataModule) -> list[str]:
         if not data.reads_images:
@@ -164,8 +165,7 @@ class Planner:
 
 def settings_of(point: Point) -> Settings:
     """A point's settings as dataclasses; paths of weights do not depend on where a cell is trained."""
-    cell = Cell("", point.axes, point.shown, point.settings.get("seed", 0), None, point.settings)
-    settings = cell.typed_settings()
+    settings = settings_from(Settings, point.settings, name_of(point.axes, point.settings.get("seed", 0)))
     if isinstance(settings.model.pretrained, str):
         absolute = str(Path(settings.model.pretrained).absolute())
         settings = replace(settings, model=replace(settings.model, pretrained=absolute))

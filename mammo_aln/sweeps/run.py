@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
@@ -19,9 +19,9 @@ from mammo_aln.machine.slurm import require_slurm
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig, TrainerConfig
-from mammo_aln.sweeps.board import area_text, duration, resume_command, summary, write_board
+from mammo_aln.sweeps.board import area_text, duration, fix_of, resume_command, summary, write_board
 from mammo_aln.sweeps.collect import collect_sweep, declare
-from mammo_aln.sweeps.definition import Definition, Point, points, read_definition
+from mammo_aln.sweeps.definition import Definition, Nested, Point, points, read_definition
 from mammo_aln.sweeps.local import Pool, slots_here
 from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
 from mammo_aln.sweeps.preflight import (
@@ -32,7 +32,7 @@ from mammo_aln.sweeps.preflight import (
     settings_of,
 )
 from mammo_aln.sweeps.search import Search, begun_plan, open_study, read_space
-from mammo_aln.sweeps.table import rows, write_cells
+from mammo_aln.sweeps.table import read_rows, write_cells
 from mammo_aln.sweeps.weights import with_weights
 
 BOARD_EVERY_S = 5.0
@@ -45,7 +45,7 @@ class Watch:
 
     plan: Plan
     total: int
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
     drawn: float = 0.0
     said: float = field(default_factory=time.monotonic)
 
@@ -54,16 +54,16 @@ class Watch:
         due = time.monotonic() - self.drawn >= BOARD_EVERY_S
         if not due and ended is None:
             return
-        found = rows(self.plan, own)
-        write_board(self.plan, found, live=True)
+        rows = read_rows(self.plan, own)
+        write_board(self.plan, rows, live=True)
         self.drawn = time.monotonic()
-        if ended is not None and ended.run_id not in self.told:
-            self.told.add(ended.run_id)
-            row = next(row for row in found if row.cell.run_id == ended.run_id)
+        if ended is not None and ended.run_id not in self.reported:
+            self.reported.add(ended.run_id)
+            row = next(row for row in rows if row.cell.run_id == ended.run_id)
             say(f"{ended.name}: val AUC {area_text(row)}, {duration(row.training_s)}")
         if time.monotonic() - self.said >= TELL_EVERY_S or ended is not None:
             self.said = time.monotonic()
-            say(summary(found))
+            say(summary(rows))
 
 
 def run_sweep(
@@ -78,7 +78,7 @@ def run_sweep(
     seeds: Sequence[int] | None = None,
     pretrained: Path | None = None,
     cluster: ClusterConfig = ClusterConfig(),
-    over: dict[str, Any] | None = None,
+    over: Nested | None = None,
     command: str = "mammo-aln sweep run",
 ) -> int | Path:
     """Train every cell of a sweep that is not done; returns the folder, or 1 where a cell failed for good.
@@ -124,7 +124,7 @@ def run_sweep(
         planner = Planner(cohort, store, here=executor == "local")
         search = plan_search(definition, begins, planner, out, command, train, batch)
         plan = search.plan
-        work: Callable[[], Any] = search.run
+        work: Callable[[], object] = search.run
     else:
         here = 0 if executor == "slurm" else slots or 1
         plan = plan_sweep(definition, begins, cohort, out, store=store, slots=here)
@@ -138,13 +138,13 @@ def run_sweep(
             work()
         except KeyboardInterrupt:
             plan = read_plan(plan.out)
-            say(f"{summary(rows(plan))}. Everything is resumable; the same command goes on: {command}")
+            say(f"{summary(read_rows(plan))}. Everything is resumable; the same command goes on: {command}")
             raise
         finally:
             plan = read_plan(plan.out)
-            found = rows(plan)
-            write_board(plan, found, live=False)
-            write_cells(plan, found)
+            rows = read_rows(plan)
+            write_board(plan, rows, live=False)
+            write_cells(plan, rows)
     result = conclude(plan)
     if result != 1 and plan.opens_test:
         collect_sweep(plan.out)
@@ -164,9 +164,9 @@ def plan_search(
     space = read_space(definition, out)
     settings = settings_of(begins[0])
     require_sound_cohort(planner.folder, [settings])
-    told = {"trials": space.trials, "space": space.ranges}
+    about = space.to_json()
     cohort, store = planner.folder.absolute(), planner.store.absolute() if planner.store else None
-    empty = Plan(out.absolute(), cohort, store, planner.content(settings), (), search=told, command=command)
+    empty = Plan(out.absolute(), cohort, store, planner.content(settings), (), search=about, command=command)
     plan = begun_plan(empty)
     plan = freeze(plan) if plan is empty else plan
     return Search(definition, space, open_study(definition, space, plan.content), planner, plan, train, batch)
@@ -192,7 +192,7 @@ def train_cells(
         Queue(plan, cluster, retries, watch).run(waiting)
         return
     make_folder(plan.out / "claims")
-    trainer = waiting[0].typed_settings().trainer
+    trainer = waiting[0].settings.trainer
     here = slots_here(trainer, slots, len(waiting), PROCESS_GB, free_memory_gb(), usable_cores())
     pool = Pool(plan, here, retries, watch)
     say(f"{len(waiting)} cells to train in {len(pool.slots)} slot(s)")
@@ -201,14 +201,14 @@ def train_cells(
 
 def conclude(plan: Plan) -> int | Path:
     """Tell of every cell that failed and of its fix; 1 if there is any, else the sweep's folder."""
-    found = rows(plan)
-    failed = [row for row in found if row.standing.state != "completed"]
+    rows = read_rows(plan)
+    failed = [row for row in rows if row.standing.state != "completed"]
     for row in failed:
         failure = row.standing.failure
         say(f"FAILED {row.cell.name} (run {row.cell.run_id}): {failure.error if failure else 'not trained'}")
         for line in failure.lines if failure else ():
             say(f"    | {line}")
         if failure:
-            say(f"  fix: {failure.fix}; then: {resume_command(plan, row)}")
-    say(summary(found))
+            say(f"  fix: {fix_of(plan, row)}; then: {resume_command(plan, row)}")
+    say(summary(rows))
     return 1 if failed else plan.out

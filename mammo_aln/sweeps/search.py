@@ -17,44 +17,81 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 from mammo_aln.runs.lock import is_locked
-from mammo_aln.sweeps.definition import SECTIONS, Axis, Choice, Definition, label_of, merged, nested, points
+from mammo_aln.sweeps.definition import (
+    SECTIONS,
+    Axis,
+    Choice,
+    Definition,
+    Label,
+    Nested,
+    label_of,
+    merged,
+    nested,
+    points,
+)
 from mammo_aln.sweeps.local import claimed
 from mammo_aln.sweeps.plan import Cell, Plan, add_cells, read_plan
 from mammo_aln.sweeps.preflight import Planner, settings_of
-from mammo_aln.sweeps.table import rows
+from mammo_aln.sweeps.table import read_rows
 
 KNOWN = ("trials", "space", "storage", "seed")
 RANGE = ("low", "high", "log", "step")
 
 
 @dataclass(frozen=True)
+class Range:
+    """Values that a setting may take: from `low` to `high`, whole where both are; maybe on a log scale, or in steps."""
+
+    low: float
+    high: float
+    log: bool | None = None
+    step: float | None = None
+
+    def to_json(self) -> dict[str, float]:
+        """Give what the sweep's file says."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that Optuna has asked for: its number, and its value on each axis and range."""
+
+    number: int
+    params: dict[str, Label]
+
+
+@dataclass(frozen=True)
 class Space:
-    """What a search varies.
+    """Ranges that a search varies.
 
     Attributes:
-        ranges: for each setting its `low` and `high`, and maybe `log` or `step`.
+        ranges: by setting.
         trials: trials in all, over all commands on one storage.
         storage: URL of the storage.
         seed: seeds the sampler.
     """
 
-    ranges: dict[str, dict[str, Any]]
+    ranges: dict[str, Range]
     trials: int
     storage: str
     seed: int = 0
 
+    def to_json(self) -> Nested:
+        """Give what plan.json keeps."""
+        return {"trials": self.trials, "space": {name: given.to_json() for name, given in self.ranges.items()}}
+
 
 def read_space(definition: Definition, out: Path) -> Space:
-    """The `search` block, checked.
+    """Check the `search` block.
 
     Raises:
         InputError: an unknown key, a range that is none, or no Optuna.
@@ -74,21 +111,29 @@ def read_space(definition: Definition, out: Path) -> Space:
     if type(trials) is not int or trials < 1:
         raise InputError(f"search: trials: expected a count, got {trials!r}")
     storage = block.get("storage") or f"sqlite:///{out.absolute() / 'search.db'}"
-    return Space({key: dict(value) for key, value in ranges.items()}, trials, storage, int(block.get("seed", 0)))
+    return Space({name: Range(**given) for name, given in ranges.items()}, trials, storage, int(block.get("seed", 0)))
 
 
 def open_study(definition: Definition, space: Space, content: str) -> Any:
-    """The study that this definition and cohort describe; another one for another base, range or label."""
+    """Open the study that this definition and cohort describe; another one for another base, range or label."""
     try:
         import optuna
     except ImportError as error:
         raise InputError("search: needs Optuna: pip install 'mammo-aln[search]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     axes = {axis.name: [choice.label for choice in axis.choices] for axis in definition.axes}
-    about = [definition.base, definition.over, axes, space.ranges, definition.seeds, definition.folds, content]
+    about = [
+        definition.base,
+        definition.over,
+        axes,
+        space.to_json()["space"],
+        definition.seeds,
+        definition.folds,
+        content,
+    ]
     name = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:12]
     storage = optuna.storages.RDBStorage(space.storage, engine_kwargs=_patient(space.storage))
-    there = [one.study_name for one in optuna.get_all_study_summaries(storage)]
+    there = [study.study_name for study in optuna.get_all_study_summaries(storage)]
     begun = 0
     if name in there:
         begun = len(optuna.load_study(study_name=name, storage=storage).trials)
@@ -99,8 +144,8 @@ def open_study(definition: Definition, space: Space, content: str) -> Any:
     )
 
 
-def _patient(storage: str) -> dict[str, Any]:
-    """SQLite makes others wait while one writes."""
+def _patient(storage: str) -> dict[str, dict[str, int]]:
+    """Have SQLite wait: it makes others wait while one writes."""
     return {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
 
 
@@ -125,70 +170,72 @@ class Search:
     plan: Plan
     train: Callable[[Plan, Sequence[Cell]], None]
     batch: int
-    claims: list[Any] = field(default_factory=list)
+    claims: list[IO[str]] = field(default_factory=list)
 
     def run(self) -> Plan:
-        """Trials until there are as many as asked for; those that a killed command left are finished first."""
+        """Run trials until there are as many as asked for; those that a killed command left are finished first."""
         left = self._abandoned()
         while left or self._open():
             trials = left or [self._ask() for _ in range(min(self.batch, self._open()))]
             left = []
-            cells = [self._cells(number, params) for number, params in trials]
+            cells = [self._cells(trial) for trial in trials]
             self.plan = add_cells(self.plan, [cell for several in cells for cell in several])
             self.train(self.plan, [cell for several in cells for cell in several])
-            values = {row.cell.run_id: row.val.value for row in rows(self.plan)}
-            for (number, _), several in zip(trials, cells, strict=True):
-                self._tell(number, float(np.mean([values[cell.run_id] for cell in several])))
+            values = {row.cell.run_id: row.val.value for row in read_rows(self.plan)}
+            for trial, several in zip(trials, cells, strict=True):
+                self._tell(trial.number, float(np.mean([values[cell.run_id] for cell in several])))
             for claim in self.claims:
                 claim.close()
             self.claims.clear()
         return self.plan
 
     def _open(self) -> int:
-        """Trials that nobody has asked for yet."""
+        """Count the trials that nobody has asked for yet."""
         return max(0, self.space.trials - len(self.study.trials))
 
     def _claim_path(self, number: int) -> Path:
         return self.plan.out / "claims" / f"{self.study.study_name}-trial-{number}.lock"
 
-    def _abandoned(self) -> list[tuple[int, dict[str, Any]]]:
-        """Trials that were asked for by a command that is gone."""
-        found = []
+    def _claim(self, number: int) -> None:
+        if claim := claimed(self._claim_path(number)):
+            self.claims.append(claim)
+
+    def _abandoned(self) -> list[Trial]:
+        """List the trials that were asked for by a command that is gone."""
+        left = []
         for trial in self.study.trials:
             if trial.state.is_finished() or is_locked(self._claim_path(trial.number)):
                 continue
-            wanted = set(self.space.ranges) | {axis.name for axis in self.definition.axes}
-            if set(trial.params) != wanted:
+            if set(trial.params) != set(self.space.ranges) | {axis.name for axis in self.definition.axes}:
                 self._tell(trial.number, float("nan"))  # killed before its parameters were drawn
                 continue
-            self.claims.append(claimed(self._claim_path(trial.number)))
-            found.append((trial.number, dict(trial.params)))
-        return found
+            self._claim(trial.number)
+            left.append(Trial(trial.number, dict(trial.params)))
+        return left
 
-    def _ask(self) -> tuple[int, dict[str, Any]]:
+    def _ask(self) -> Trial:
         trial = self.study.ask()
-        self.claims.append(claimed(self._claim_path(trial.number)))
+        self._claim(trial.number)
         for axis in self.definition.axes:
             trial.suggest_categorical(axis.name, [str(choice.label) for choice in axis.choices])
         for name, given in self.space.ranges.items():
-            whole = all(type(given[end]) is int for end in ("low", "high"))
-            suggest = trial.suggest_int if whole else trial.suggest_float
-            suggest(name, given["low"], given["high"], **{key: given[key] for key in ("log", "step") if key in given})
-        return trial.number, dict(trial.params)
+            whole = type(given.low) is int and type(given.high) is int
+            scale = {key: value for key, value in given.to_json().items() if key in ("log", "step")}
+            (trial.suggest_int if whole else trial.suggest_float)(name, given.low, given.high, **scale)
+        return Trial(trial.number, dict(trial.params))
 
-    def _cells(self, number: int, params: dict[str, Any]) -> list[Cell]:
-        """The cells of a trial: its point of the space, for every seed and fold."""
+    def _cells(self, trial: Trial) -> list[Cell]:
+        """Plan the cells of a trial: its point of the space, for every seed and fold."""
         axes = [
-            Axis(axis.name, tuple(choice for choice in axis.choices if str(choice.label) == params[axis.name]))
+            Axis(axis.name, tuple(choice for choice in axis.choices if str(choice.label) == trial.params[axis.name]))
             for axis in self.definition.axes
         ]
-        own: dict[str, Any] = {}
+        own: Nested = {}
         for name in self.space.ranges:
-            own = merged(own, nested(name, params[name]))
-        trial = Axis("trial", (Choice(number, own),))
-        found = list(points(replace(self.definition, axes=(trial, *axes))))
-        several = [settings_of(point) for point in found]
-        return self.planner.plan(found, several, self.plan.runs)
+            own = merged(own, nested(name, trial.params[name]))
+        axes.insert(0, Axis("trial", (Choice(trial.number, own),)))
+        grid = list(points(replace(self.definition, axes=tuple(axes))))
+        return self.planner.plan(grid, [settings_of(point) for point in grid], self.plan.runs)
 
     def _tell(self, number: int, value: float) -> None:
         from optuna.trial import TrialState
@@ -203,7 +250,7 @@ class Search:
 
 
 def begun_plan(plan: Plan) -> Plan:
-    """The folder's plan where it is of the same cohort: a search adds to it; else this empty one."""
+    """Take the folder's plan where it is of the same cohort: a search adds to it; else this empty one."""
     if (plan.out / "plan.json").is_file():
         there = read_plan(plan.out)
         if there.content == plan.content:

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from mammo_aln.evaluation.statistics.discrimination import (
 )
 from mammo_aln.files import write_csv
 from mammo_aln.sweeps.cell import Standing, standing
+from mammo_aln.sweeps.definition import Label
 from mammo_aln.sweeps.plan import Cell, Plan
 
 STATES = ("not_started", "running", "completed", "failed")
@@ -44,7 +44,7 @@ class Row:
         val: AUC on its validation patients.
         train: AUC on its training patients.
         predictions: file of its scores on both.
-        epochs: epochs done.
+        val_aucs: validation AUC of each epoch done.
         epoch_s: seconds of a training epoch, NaN where none is done.
     """
 
@@ -53,72 +53,76 @@ class Row:
     val: Area
     train: Area
     predictions: Path
-    epochs: int
+    val_aucs: tuple[float, ...]
     epoch_s: float
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done."""
+        return len(self.val_aucs)
 
     @property
     def max_epochs(self) -> int:
         """Epochs that the cell trains at most."""
-        return int(self.cell.settings["trainer"]["max_epochs"])
+        return self.cell.settings.trainer.max_epochs
 
     @property
     def training_s(self) -> float:
         """Seconds of the try that completed the cell, NaN before."""
-        seconds = self.standing.record.training_s
-        return math.nan if seconds is None else seconds
+        return self.standing.training_s
 
 
-def rows(plan: Plan, own: frozenset[str] = frozenset()) -> list[Row]:
-    """Every cell as it stands now; `own` names the cells that this very process has in its slots."""
+def read_rows(plan: Plan, own: frozenset[str] = frozenset()) -> list[Row]:
+    """Read every cell as it stands now; `own` names the cells that this very process has in its slots."""
     return [_row(plan, cell, cell.run_id in own) for cell in plan.cells]
 
 
 def _row(plan: Plan, cell: Cell, own: bool) -> Row:
-    found = standing(plan, cell, own=own)
+    state = standing(plan, cell, own=own)
     run = plan.runs / cell.run_id
-    areas = _areas(run / "predictions.csv") if found.state == "completed" else {}
-    epochs, epoch_s = _epochs(run / "metrics.csv")
+    areas = _areas(run / "predictions.csv") if state.state == "completed" else {}
+    val_aucs, epoch_s = _epochs(run / "metrics.csv")
     return Row(
-        cell, found, areas.get("val", Area()), areas.get("train", Area()), run / "predictions.csv", epochs, epoch_s
+        cell, state, areas.get("val", Area()), areas.get("train", Area()), run / "predictions.csv", val_aucs, epoch_s
     )
 
 
 @lru_cache(maxsize=10_000)
 def _areas(predictions: Path) -> dict[str, Area]:
-    """AUCs of a completed run's splits; what is completed does not change any more."""
+    """Compute the AUCs of a completed run's splits; what is completed does not change any more."""
     table = pd.read_csv(predictions, dtype={"patient_id": str})
-    return {str(split): area(part) for split, part in table.groupby("split")}
+    return {str(split): area(scored) for split, scored in table.groupby("split")}
 
 
-def area(part: pd.DataFrame) -> Area:
-    """The AUC of rows with `patient_id`, `aln_status`, `score`; NaN where one outcome is missing."""
-    part = part[part["aln_status"].notna()]
-    labels, scores = part["aln_status"].to_numpy(float), part["score"].to_numpy(float)
+def area(scored: pd.DataFrame) -> Area:
+    """Compute the AUC of rows with `patient_id`, `aln_status`, `score`; NaN where one outcome is missing."""
+    scored = scored[scored["aln_status"].notna()]
+    labels, scores = scored["aln_status"].to_numpy(float), scored["score"].to_numpy(float)
     if np.unique(labels).size < 2:
-        return Area(len(part))
+        return Area(len(scored))
     value = auc(scores, labels)
     if value in (0.0, 1.0):
         positive = int(labels.sum())
-        return Area(len(part), value, *exact_interval(value, positive, len(part) - positive))
-    repeated = part["patient_id"].duplicated().any()
-    variance = auc_variance(scores, labels, part["patient_id"]) if repeated else auc_variance(scores, labels)
-    return Area(len(part), value, *logit_interval(value, variance))
+        return Area(len(scored), value, *exact_interval(value, positive, len(scored) - positive))
+    repeated = scored["patient_id"].duplicated().any()
+    variance = auc_variance(scores, labels, scored["patient_id"]) if repeated else auc_variance(scores, labels)
+    return Area(len(scored), value, *logit_interval(value, variance))
 
 
-def _epochs(metrics: Path) -> tuple[int, float]:
+def _epochs(metrics: Path) -> tuple[tuple[float, ...], float]:
     if not metrics.is_file():
-        return 0, math.nan
+        return (), math.nan
     table = pd.read_csv(metrics)
     seconds = table["train_s"].median() if "train_s" in table else math.nan
-    return len(table), float(seconds)
+    return tuple(table["val_auc"].astype(float)), float(seconds)
 
 
-def cells_table(plan: Plan, found: list[Row]) -> pd.DataFrame:
-    """The table of cells.csv: nothing in it but `training_s` depends on when or where a cell was trained."""
-    records: list[dict[str, Any]] = []
-    for row in found:
+def cells_table(plan: Plan, rows: list[Row]) -> pd.DataFrame:
+    """Make the table of cells.csv: nothing in it but `training_s` depends on when or where a cell was trained."""
+    records: list[dict[str, Label]] = []
+    for row in rows:
         cell = row.cell
-        own = {name: cell.column(name) for name in plan.columns}
+        own: dict[str, Label] = {name: cell.column(name) for name in plan.columns}
         records.append(
             {"run_id": cell.run_id, "state": row.standing.state}
             | own
@@ -138,26 +142,26 @@ def cells_table(plan: Plan, found: list[Row]) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def write_cells(plan: Plan, found: list[Row]) -> Path:
+def write_cells(plan: Plan, rows: list[Row]) -> Path:
     """Write DIR/cells.csv."""
     path = plan.out / "cells.csv"
-    write_csv(path, cells_table(plan, found))
+    write_csv(path, cells_table(plan, rows))
     return path
 
 
-def counts(found: list[Row]) -> dict[str, int]:
-    """Number of cells in each state."""
-    return {state: sum(row.standing.state == state for row in found) for state in STATES}
+def counts(rows: list[Row]) -> dict[str, int]:
+    """Count the cells in each state."""
+    return {state: sum(row.standing.state == state for row in rows) for state in STATES}
 
 
-def seconds_left(found: list[Row]) -> float:
-    """How long the sweep still takes, about, from completed cells and running epochs; NaN where neither is known."""
-    done = [row.training_s for row in found if row.training_s > 0]
-    running = [row for row in found if row.standing.state == "running"]
-    waiting = sum(row.standing.state == "not_started" for row in found)
+def seconds_left(rows: list[Row]) -> float:
+    """Estimate how long the sweep still takes, from completed cells and running epochs; NaN where neither is known."""
+    done = [row.training_s for row in rows if row.training_s > 0]
+    running = [row for row in rows if row.standing.state == "running"]
+    waiting = sum(row.standing.state == "not_started" for row in rows)
     here = [row.epoch_s * (row.max_epochs - row.epochs) for row in running]
-    known = [value for value in here if not math.isnan(value)]
-    if not running or (waiting and not done) or (not known and not done):
+    estimates = [value for value in here if not math.isnan(value)]
+    if not running or (waiting and not done) or (not estimates and not done):
         return math.nan
     typical = float(np.mean(done)) if done else 0.0
-    return (sum(known) + typical * (waiting + len(here) - len(known))) / len(running)
+    return (sum(estimates) + typical * (waiting + len(here) - len(estimates))) / len(running)

@@ -9,7 +9,7 @@ import yaml
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_text
-from mammo_aln.sweeps.definition import Choice, Definition
+from mammo_aln.sweeps.definition import Choice, Definition, Nested
 
 
 def write_wandb_sweep(definition: Definition, cohort: Path, out: Path, file: Path) -> Path:
@@ -27,7 +27,7 @@ def write_wandb_sweep(definition: Definition, cohort: Path, out: Path, file: Pat
     base = folder / "base.yaml"
     log = {"log": {"wandb": "online", **definition.base.get("log", {}), **definition.over.get("log", {})}}
     _write(base, {**definition.base, **log})
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, dict[str, list[Any]]] = {}
     for axis in definition.axes:
         if all(_sets_one(axis.name, choice) for choice in axis.choices):
             section, _, key = axis.name.partition(".")
@@ -66,5 +66,5 @@ def _sets_one(name: str, choice: Choice) -> bool:
     return bool(dot) and list(choice.settings) == [section] and list(choice.settings[section]) == [key]
 
 
-def _write(path: Path, settings: dict[str, Any]) -> None:
+def _write(path: Path, settings: Nested) -> None:
     write_text(path, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

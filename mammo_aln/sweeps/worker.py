@@ -26,6 +26,7 @@ def main(out: Path) -> None:
 
     import torch
 
+    from mammo_aln.cohort.tables import Cohort
     from mammo_aln.errors import Requeue
     from mammo_aln.runs.record import now
     from mammo_aln.sweeps.cell import log_of, train_cell
@@ -33,7 +34,7 @@ def main(out: Path) -> None:
     from mammo_aln.training import train  # noqa: F401  # loaded before the first cell's clock runs
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    cohorts: dict[bool, object] = {}
+    cohorts: dict[bool, Cohort] = {}
     while True:
         run_id = asked.get()
         plan = read_plan(out)

@@ -79,12 +79,12 @@ def sweep_status(out: Path) -> Path:
     from mammo_aln.progress import say
     from mammo_aln.sweeps.board import status_table, write_board
     from mammo_aln.sweeps.plan import read_plan
-    from mammo_aln.sweeps.table import rows
+    from mammo_aln.sweeps.table import read_rows
 
     plan = read_plan(out)
-    found = rows(plan)
-    say(status_table(plan, found))
-    return write_board(plan, found, live=any(row.standing.state == "running" for row in found))
+    rows = read_rows(plan)
+    say(status_table(plan, rows))
+    return write_board(plan, rows, live=any(row.standing.state == "running" for row in rows))
 
 
 def sweep_collect(out: Path, test: bool = False, resamples: Annotated[int, FROM_2] = 2000) -> Path:

@@ -118,7 +118,7 @@ def trained(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFactory
     found = list(points(definition))
     plan = freeze(plan_sweep(definition, found, cohort, folder / "out", store=store, slots=1, check=False))
     for cell in plan.cells:
-        train_run(cohort, plan.runs, cell.typed_settings(), store=store, planned=cell.run_id)
+        train_run(cohort, plan.runs, cell.settings, store=store, planned=cell.run_id)
     return plan
 
 
@@ -163,3 +163,13 @@ def test_tests_stay_sealed_while_cells_wait_or_were_stopped(trained: Plan, tmp_p
     with pytest.raises(InputError, match="stay sealed while 1 cells"):
         collect_sweep(out, test=True, resamples=200)
     assert not (out / "test").exists()
+
+
+def test_level_configurations_share_their_resamples_and_the_tie_is_said() -> None:
+    labels, scores = sample(60, 3, [1.0, 0.2])
+    fold = Fold(labels, np.arange(60))
+    ranking = rank([[scores[0][None]], [scores[1][None]], [scores[0][None] * 2]], [fold])
+    assert (ranking.best, ranking.level) == (0, (2,))
+    assert ranking.wins[0] == pytest.approx(ranking.wins[2])
+    assert ranking.wins.sum() == pytest.approx(1.0)
+    assert rank([[scores[0][None]], [scores[1][None]]], [fold]).level == ()

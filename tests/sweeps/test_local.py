@@ -22,7 +22,7 @@ from mammo_aln.sweeps.cell import claim_of
 from mammo_aln.sweeps.local import Pool, Slot, claimed, slots_here
 from mammo_aln.sweeps.plan import read_plan
 from mammo_aln.sweeps.run import Watch, run_sweep
-from mammo_aln.sweeps.table import rows
+from mammo_aln.sweeps.table import read_rows
 from mammo_aln.training.train import train_run
 from tests.support.processes import started
 from tests.support.sweep_files import on_threads, sweep, tiny_sweep, untimed_cells, words
@@ -74,7 +74,7 @@ def test_a_warm_process_trains_what_a_fresh_one_does(
     plan = read_plan(undisturbed)
     last = plan.cells[-1]
     with on_threads(usable_cores()):  # the one slot had all cores
-        run = train_run(phantom, tmp_path, last.typed_settings(), store=store)
+        run = train_run(phantom, tmp_path, last.settings, store=store)
     assert (run / "predictions.csv").read_bytes() == (plan.runs / last.run_id / "predictions.csv").read_bytes()
 
 
@@ -99,7 +99,7 @@ def test_threads_of_a_slot_do_not_depend_on_what_is_left_to_do() -> None:
 
 def test_the_command_that_resumes_a_cell_keeps_its_threads(undisturbed: Path) -> None:
     plan = read_plan(undisturbed)
-    row = rows(plan)[0]
+    row = read_rows(plan)[0]
     told = json.loads((plan.runs / row.cell.run_id / "environment.json").read_text())
     assert resume_command(plan, row).startswith(f"OMP_NUM_THREADS={told['threads']} mammo-aln train ")
 
@@ -159,7 +159,7 @@ def test_a_bad_weights_file_stops_its_own_cell_alone(
     assert len(told) == 1
     assert f"model.pretrained={bad}" in told[0]
     assert "can't be read as weights" in told[0]
-    assert any("fix: mend that" in line for line in lines)
+    assert any("fix: correct the file or the setting" in line for line in lines)
     assert list(untimed_cells(tmp_path / "out")["state"]) == ["completed", "failed"]
 
 

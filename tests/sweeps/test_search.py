@@ -38,7 +38,7 @@ def search(phantom: Path, store: Path, tmp_path: Path):
 
         def by_hand(plan: Plan, cells: Sequence[Cell]) -> None:
             for cell in cells:
-                train_run(phantom, plan.runs, cell.typed_settings(), store=store, planned=cell.run_id)
+                train_run(phantom, plan.runs, cell.settings, store=store, planned=cell.run_id)
 
         return Search(definition, space, study, planner, plan, train or by_hand, batch=2)
 
@@ -64,8 +64,8 @@ def test_a_search_that_died_finishes_what_it_had_begun_and_no_more(search) -> No
     for trial in trials:
         assert 1e-4 <= trial.params["optim.lr"] <= 1e-2
         (cell,) = [cell for cell in plan.cells if cell.axes["trial"] == trial.number]
-        assert cell.settings["optim"]["lr"] == trial.params["optim.lr"]
-        assert cell.settings["data"]["augment_strength"] == trial.params["data.augment_strength"]
+        assert cell.settings.optim.lr == trial.params["optim.lr"]
+        assert cell.settings.data.augment_strength == trial.params["data.augment_strength"]
     assert again.run() == plan
 
 

@@ -86,7 +86,7 @@ def test_a_requeued_and_a_killed_job_end_as_if_nothing_had_happened(
     assert list(pd.read_csv(out / "cells.csv")["state"]) == ["completed"] * 2
     for cell in plan.cells:
         with on_threads(1):  # the job's cpus_per_task
-            undisturbed = train_run(phantom, tmp_path / "runs", cell.typed_settings(), store=store)
+            undisturbed = train_run(phantom, tmp_path / "runs", cell.settings, store=store)
         trained = plan.runs / cell.run_id / "predictions.csv"
         assert (undisturbed / "predictions.csv").read_bytes() == trained.read_bytes()
 

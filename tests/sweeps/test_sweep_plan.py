@@ -46,7 +46,7 @@ def test_a_cell_is_the_run_that_train_makes_of_its_settings(planned, phantom: Pa
     plan = planned(epochs=1, folds=2, grid={"model.inputs": [["primary"], ["clinical"]]})
     assert len({cell.run_id for cell in plan.cells}) == 4
     for cell in (plan.cells[0], plan.cells[-1]):
-        run = train_run(phantom, plan.runs, cell.typed_settings(), store=store)
+        run = train_run(phantom, plan.runs, cell.settings, store=store)
         assert run.name == cell.run_id
         assert standing(plan, cell).state == "completed"
 
@@ -115,7 +115,7 @@ def test_a_configuration_planned_anew_supersedes_its_former_cells(planned, tmp_p
 def test_a_cohort_changed_behind_the_plan_is_noticed(planned, phantom: Path, store: Path, tmp_path: Path) -> None:
     plan = planned(epochs=1)
     with pytest.raises(InputError, match="planned as run"):
-        train_run(phantom, plan.runs, plan.cells[0].typed_settings(), store=store, planned=plan.cells[1].run_id)
+        train_run(phantom, plan.runs, plan.cells[0].settings, store=store, planned=plan.cells[1].run_id)
 
 
 def test_a_login_node_plans_cells_that_need_gpus(phantom: Path, store: Path, tmp_path: Path) -> None:
