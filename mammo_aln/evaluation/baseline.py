@@ -159,7 +159,7 @@ class Baseline:
     def kinds(self) -> dict[str, bool]:
         """Its features, and whether each is continuous."""
         kinds = self.lines[self.lines["feature"] != OUTCOME].drop_duplicates("feature").set_index("feature")
-        return kinds["continuous"].to_dict()
+        return {str(name): bool(continuous) for name, continuous in kinds["continuous"].items()}
 
     def chosen(self, names: Mapping[str, str]) -> Self:
         """Some groups of it in other words: its name -> the new one."""
