@@ -46,14 +46,14 @@ def is_continuous(text: pd.Series) -> bool:
     return bool(len(known)) and bool(numbers.notna().all()) and numbers.nunique() > DISTINCT_FOR_CONTINUOUS
 
 
-def features_of(patients: pd.DataFrame) -> list[str]:
-    """Columns that describe patients: numbers, or texts with few different values."""
+def features_of(patients: pd.DataFrame, *, least: int = 2) -> list[str]:
+    """Columns that describe patients: numbers, or texts with few different values, at least `least`."""
     features = []
     for name in patients.columns:
         if name in STRUCTURE:
             continue
         text = _text(patients[name])
-        if is_continuous(text) or 2 <= text[text != ""].nunique() <= MOST_LEVELS:
+        if is_continuous(text) or least <= text[text != ""].nunique() <= MOST_LEVELS:
             features.append(str(name))
     return features
 
@@ -72,6 +72,11 @@ def lines_of(patients: pd.DataFrame, kinds: Mapping[str, bool] | None = None) ->
         for level in sorted(set(text) - {""}):
             lines.append((name, level, (text == level).astype(float).where(text != ""), False))
     return lines
+
+
+def kinds_of(patients: pd.DataFrame) -> dict[str, bool]:
+    """Features of a table, also those that all its patients share, and whether each is continuous."""
+    return {name: is_continuous(_text(patients[name])) for name in features_of(patients, least=1)}
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,10 @@ class Baseline:
         }
         table = [{"feature": "axillae (patients)" if bilateral else "patients", "level": ""} | counts]
         for feature, lines in self.lines.groupby("feature", sort=False):
-            for level in sorted(set(lines["level"])) if feature != without else []:
+            levels = sorted(set(lines["level"]))
+            if feature == without or (len(levels) == 1 and levels[0]):
+                continue  # what all groups share says nothing of them
+            for level in levels:
                 groups = {name: self._summary(name, str(feature), level) for name in self.sizes}
                 first, *others = groups.values()
                 differences = [abs(standardised_difference(first, group)) for group in others]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.across import Subgroup, subgroups
-from mammo_aln.evaluation.baseline import OUTCOME, Baseline
+from mammo_aln.evaluation.baseline import OUTCOME, Baseline, kinds_of
 from mammo_aln.evaluation.cohorts import VENDOR, CohortTable, Described, described_rows
 from mammo_aln.evaluation.predictions import Predictions
 from mammo_aln.evaluation.samples import LEARNT_FROM
@@ -35,9 +35,11 @@ class Development:
     def of(cls, table: CohortTable) -> Self:
         """Summarise the training and validation patients of a table with the columns `split` and `center`."""
         rows = table.described()
+        kinds = kinds_of(rows)
         ordered = rows.sort_values("split", key=lambda names: names.map(LEARNT_FROM.index), kind="stable")
-        by_split = Baseline.of(ordered.drop(columns=[n for n in table.image_columns if n != VENDOR]), "split")
-        return cls(by_split, Baseline.of(rows.sort_values("center", kind="stable"), "center"))
+        images = [name for name in table.image_columns if name != VENDOR]
+        by_center = Baseline.of(rows.sort_values("center", kind="stable"), "center", kinds)
+        return cls(Baseline.of(ordered.drop(columns=images), "split", kinds), by_center)
 
     def write(self, run: Path) -> None:
         """Store it in a run directory: no row of a patient, only counts, means and spreads."""

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from mammo_aln.errors import InputError
@@ -67,6 +67,39 @@ def test_a_model_against_itself(three, tmp_path):
         assert entry["nri_continuous"]["value"] == entry["idi"]["value"] == 0.0
         assert entry["mcnemar_p"]["value"] is None
         assert entry["mcnemar_p"]["reason"]
+
+
+def test_a_model_that_moves_nobody_has_no_interval_on_the_page(three, tmp_path):
+    """Limits of 0.000 to 0.000 would look exact; the standard error of 0 says nothing."""
+    reference, _ = three
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(reference.read_bytes())
+    page = compare_files(reference, [copy], tmp_path / "out", resamples=50)
+    assert "0.000 (no interval)" in page.read_text()
+    assert "0.000 (0.000 to 0.000)</td>\n" not in page.read_text().split("<h2>Differences</h2>")[1].split("NRI")[1]
+    assert not (tmp_path / "out" / "ladder.csv").exists()
+
+
+def test_two_readers_agree_as_kappa_and_icc_say(three, tmp_path):
+    reference, _ = three
+    rows = pd.read_csv(reference, dtype={"patient_id": str}).dropna(subset="aln_status")
+    rng = np.random.default_rng(2)
+    ratings = {}
+    for name, spread in (("first", 0.1), ("second", 0.25)):
+        noisy = rows["score"] + rng.normal(scale=spread, size=len(rows))
+        ratings[name] = np.clip(np.floor(noisy * 5), 0, 4).astype(int) + 1
+        columns = rows[["patient_id", "center", "split", "aln_status"]].assign(score=ratings[name])
+        columns.to_csv(tmp_path / f"{name}.csv", index=False)
+        (tmp_path / f"{name}.json").write_text(json.dumps({"threshold": {"value": 4, "rule": "stated by the reader"}}))
+    page = compare_files(tmp_path / "first.csv", [tmp_path / "second.csv"], tmp_path / "out", resamples=20)
+    for entry in json.loads((page.parent / "comparisons.json").read_text()):
+        chosen = rows["split"] == entry["split"]
+        first, second = (ratings[name][chosen] for name in ("first", "second"))
+        assert entry["kappa"]["value"] == pytest.approx(cohen_kappa_score(first >= 4, second >= 4))
+        assert entry["kappa"]["ci_low"] < entry["kappa"]["value"] < entry["kappa"]["ci_high"]
+        assert entry["kappa_weighted"]["value"] == pytest.approx(cohen_kappa_score(first, second, weights="quadratic"))
+        assert entry["icc"]["ci_low"] < entry["icc"]["value"] < entry["icc"]["ci_high"]
+    assert "Agreement with the reference" in page.read_text()
 
 
 def test_a_reader_with_ratings_is_one_more_model(three, tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import precision_recall_curve
 
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.cohorts import CohortTable
@@ -20,7 +21,7 @@ from mammo_aln.evaluation.compare import compare_files
 from mammo_aln.evaluation.evaluate import evaluate_files
 from mammo_aln.evaluation.judge import Judgement
 from mammo_aln.evaluation.metric import Metric, unknown
-from mammo_aln.evaluation.report import checklists, plots
+from mammo_aln.evaluation.report import checklists, plots, words
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
@@ -139,6 +140,92 @@ def test_every_section_has_its_content(report):
         assert expected in text, expected
 
 
+def test_the_flow_has_a_branch_per_source(files, tmp_path):
+    """Rows of the test never flow out of the training's steps, nor the other way round."""
+    run = tmp_path / "run"
+    run.mkdir()
+    steps = {"run": [{"step": "in split train, val", "n": 190}], "test": [{"step": "in the test splits", "n": 150}]}
+    for source, folder, stem in (("run", run, "predictions"), ("test", tmp_path, "test")):
+        origin = files["run"] / "predictions.csv" if source == "run" else files["test"]
+        (folder / f"{stem}.csv").write_bytes(origin.read_bytes())
+        facts = json.loads(origin.with_suffix(".json").read_text()) | {"cohort_flow": steps[source]}
+        (folder / f"{stem}.json").write_text(json.dumps(facts))
+    text = evaluate_files([tmp_path / "test.csv"], tmp_path / "out", run=run, resamples=20).read_text()
+    learnt_from, tested = re.findall(r'<div class="branch">(.*?)\n</div>\n(?=<div class="branch">|</div>)', text, re.S)
+    assert re.findall(r"<b>(\d+)</b>", learnt_from) == ["190", "140", "50"]
+    assert re.findall(r"<b>(\d+)</b>", tested) == ["150", "60", "90"]
+
+
+def test_calls_at_the_threshold_are_counted_on_the_page(report, files):
+    rows = pd.read_csv(files["test"]).query("split == 'external_test'").dropna(subset="aln_status")
+    called, positive = rows["score"] >= 0.4123, rows["aln_status"] == 1
+    counts = [
+        (called & positive).sum(),
+        (called & ~positive).sum(),
+        (~called & positive).sum(),
+        (~called & ~positive).sum(),
+    ]
+    cells = "".join(f"<td>{count}</td>" for count in counts)
+    assert f"<td>external test</td>{cells}" in report.read_text()
+
+
+def test_precision_and_recall_are_those_of_scikit_learn(report, files):
+    rows = pd.read_csv(files["test"]).query("split == 'external_test'").dropna(subset="aln_status")
+    table = pd.read_csv(report.parent / "precision_recall.csv", keep_default_na=False)
+    table = table[(table["split"] == "external_test") & (table["center"] == "")].astype(
+        {"sensitivity": float, "ppv": float}
+    )
+    precision, recall, _ = precision_recall_curve(rows["aln_status"], rows["score"])
+    assert table["sensitivity"].tolist() == pytest.approx(recall[-2::-1].tolist())
+    assert table["ppv"].tolist() == pytest.approx(precision[-2::-1].tolist())
+
+
+def test_a_small_split_is_calibrated_in_groups_of_at_least_five(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"patient_id": [f"p{i}" for i in range(12)], "aln_status": [0, 1] * 6, "score": rng.random(12)})
+    rows.to_csv(tmp_path / "p.csv", index=False)
+    evaluate_files([tmp_path / "p.csv"], tmp_path / "out", resamples=20)
+    bins = pd.read_csv(tmp_path / "out" / "calibration.csv").query("kind == 'bin'")
+    assert bins["n"].tolist() == [6, 6]
+
+
+def test_the_head_of_the_page_names_run_cohort_model_crop_and_day(files, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    settings = {"model": {"backbone": "timm:resnet10t", "inputs": ["clinical", "primary"]}}
+    settings["crop"] = {"strategy": "lesion_box", "size_px": 256}
+    facts = json.loads(files["test"].with_suffix(".json").read_text()) | {"settings": settings, "cohort": "one"}
+    (tmp_path / "test.csv").write_bytes(files["test"].read_bytes())
+    (tmp_path / "test.json").write_text(json.dumps(facts))
+    (run / "predictions.csv").write_bytes((files["run"] / "predictions.csv").read_bytes())
+    (run / "state.json").write_text(json.dumps({"ended": "2026-03-04T05:06:07+00:00"}))
+    text = evaluate_files([tmp_path / "test.csv"], tmp_path / "out", run=run, resamples=20).read_text()
+    head = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text[: text.index("<nav")]))
+    assert head == {
+        "run": "r1",
+        "trained": "2026-03-04",
+        "cohort": "one",
+        "model": "timm:resnet10t",
+        "reads": "the main crop, clinical features",
+        "crop": "lesion_box, 256 px",
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.15500000000000003, "0.155"),
+        (["auxiliary", "primary"], "auxiliary, primary"),
+        ({"min": 1685.0, "max": 2091.5}, "1685 to 2091.5"),
+        (False, "no"),
+        (None, "none"),
+        ({"drop_rate": 0.1}, "drop rate 0.1"),
+    ],
+)
+def test_settings_are_written_as_people_write_them(value, text):
+    assert words.plain(value) == text
+
+
 def test_json_and_tables(report):
     metrics = json.loads((report.parent / "metrics.json").read_text())
     assert set(metrics["subgroups"]) == {"internal_test", "external_test"}
@@ -163,7 +250,11 @@ def test_centre_shift_sees_a_scanner_that_names_the_centre(report):
 
 def test_same_input_same_bytes(files, tmp_path):
     pages = [evaluate_files([files["test"]], tmp_path / name, resamples=100) for name in ("one", "two")]
-    for name in ("report.html", "metrics.json", "roc.csv", "calibration.csv", "decision_curve.csv"):
+    figures = sorted(path.name for path in (pages[0].parent / "figures").iterdir())
+    assert {"roc_curves_by_split.svg", "roc_curves_by_split.pdf", "precision_recall_curves.pdf"} <= set(figures)
+    assert sum(name.endswith(".svg") for name in figures) == sum(name.endswith(".pdf") for name in figures)
+    tables = ("metrics.json", "roc.csv", "calibration.csv", "decision_curve.csv")
+    for name in ("report.html", *tables, *(f"figures/{name}" for name in figures)):
         assert (pages[0].parent / name).read_bytes() == (pages[1].parent / name).read_bytes()
 
 
