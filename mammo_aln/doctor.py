@@ -18,7 +18,7 @@ from mammo_aln.progress import say
 
 @dataclass(frozen=True)
 class Finding:
-    """What one look showed, and what to type where it is not well."""
+    """One look at the machine, and what to type where it is not well."""
 
     verdict: Literal["PASS", "WARN", "FAIL"]
     text: str
@@ -42,13 +42,13 @@ def _python() -> list[Finding]:
 
 
 def _packages() -> list[Finding]:
-    found = []
+    findings = []
     for name in ("torch", "torchvision", "timm", "pytorch-lightning", "pydicom", "imagecodecs", "albumentations"):
         try:
-            found.append(Finding("PASS", f"{name} {metadata.version(name)}"))
+            findings.append(Finding("PASS", f"{name} {metadata.version(name)}"))
         except metadata.PackageNotFoundError:
-            found.append(Finding("FAIL", f"{name} is not installed", "pip install -e ."))
-    return found
+            findings.append(Finding("FAIL", f"{name} is not installed", "pip install -e ."))
+    return findings
 
 
 def _accelerator() -> list[Finding]:
@@ -85,21 +85,21 @@ def _codecs() -> list[Finding]:
 
 def _machine() -> list[Finding]:
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
-    found = [Finding("PASS", f"{usable_cores()} CPU cores")]
+    findings = [Finding("PASS", f"{usable_cores()} CPU cores")]
     if free_gb < 5:
-        found.append(Finding("WARN", f"{free_gb:.1f} GB free here", "choose another disk with --out and --store"))
+        findings.append(Finding("WARN", f"{free_gb:.1f} GB free here", "choose another disk with --out and --store"))
     else:
-        found.append(Finding("PASS", f"{free_gb:.0f} GB free here"))
+        findings.append(Finding("PASS", f"{free_gb:.0f} GB free here"))
     shm = Path("/dev/shm")
     if shm.is_dir() and shutil.disk_usage(shm).total < 1e9:
-        found.append(
+        findings.append(
             Finding(
                 "WARN",
                 "shared memory under 1 GB: loader processes may die",
                 "docker run --shm-size=8g, or data.num_workers=0",
             )
         )
-    return found
+    return findings
 
 
 def _cohort(folder: Path) -> list[Finding]:
@@ -109,16 +109,16 @@ def _cohort(folder: Path) -> list[Finding]:
         cohort = read_cohort(folder, need=("patients",))
     except InputError as error:
         return [Finding("FAIL", str(error), f"mammo-aln check {folder}")]
-    found = [Finding("PASS", f"cohort {cohort.name}: {len(cohort.patients)} rows, {len(cohort.images)} images")]
+    findings = [Finding("PASS", f"cohort {cohort.name}: {len(cohort.patients)} rows, {len(cohort.images)} images")]
     if not os.access(folder, os.W_OK):
-        found.append(
+        findings.append(
             Finding(
                 "FAIL",
-                f"{folder} cannot be written: the crop store has no place",
+                f"{folder} cannot be written: the crop store has nowhere to go",
                 "give --store a folder that can be written",
             )
         )
-    return found
+    return findings
 
 
 LOOKS: tuple[Callable[[], list[Finding]], ...] = (_python, _packages, _accelerator, _codecs, _machine)

@@ -31,13 +31,13 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{path}: cannot be written there ({error.strerror})") from error
     os.close(handle)
-    part = Path(name)
+    unfinished = Path(name)
     try:
-        yield part
-        part.chmod(0o644)
-        part.replace(path)
+        yield unfinished
+        unfinished.chmod(0o644)
+        unfinished.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def make_folder(path: str | Path) -> Path:
@@ -51,14 +51,14 @@ def make_folder(path: str | Path) -> Path:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
-    with written_whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table without its index, floats with all their digits."""
-    with written_whole(path) as part:
-        table.to_csv(part, index=False, lineterminator="\n")
+    with written_whole(path) as unfinished:
+        table.to_csv(unfinished, index=False, lineterminator="\n")
 
 
 def json_ready(value: Any) -> Any:

@@ -12,7 +12,7 @@ PLAIN_LINE_EVERY_S = 30.0
 
 
 class Progress:
-    """How far some work has come, told on standard error whenever `advance` says that more is done."""
+    """Show on standard error how far some work has come, whenever `advance` says that more is done."""
 
     def __init__(self, *, total: int, what: str, unit: str = "it", done: int = 0) -> None:
         self.total, self.what, self.unit, self.done = total, what, unit, done
@@ -37,16 +37,16 @@ class Progress:
             self._said = now
             rate = (self.done - self._done_before) / (now - self._begun)
             left = f", {(self.total - self.done) / rate:.0f} s left" if rate else ""
-            told = f"{self.what}: {self.done}/{self.total} {self.unit} ({rate:.3g} {self.unit}/s{left})"
-            say(told + (f"; {note}" if note else ""))
+            line = f"{self.what}: {self.done}/{self.total} {self.unit} ({rate:.3g} {self.unit}/s{left})"
+            say(line + (f"; {note}" if note else ""))
 
     def end(self, note: str = "") -> None:
         """Leave the last state on the terminal, or a last line in the log."""
         if self._bar is not None:
             self._bar.close()
             return
-        told = f"{self.what}: {self.done}/{self.total} {self.unit} in {time.monotonic() - self._begun:.1f} s"
-        say(told + (f"; {note}" if note else ""))
+        line = f"{self.what}: {self.done}/{self.total} {self.unit} in {time.monotonic() - self._begun:.1f} s"
+        say(line + (f"; {note}" if note else ""))
 
 
 def track(items: Iterable[Item], *, total: int, what: str, unit: str = "it") -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""What the computer has and allows: cores, memory, worker processes, signals, SLURM.
+"""The computer and its limits: cores, memory, worker processes, signals, SLURM.
 
 >>> from mammo_aln.machine.cores import usable_cores
 >>> usable_cores() >= 1

@@ -1,4 +1,4 @@
-"""Whether this machine has what a training's settings ask for."""
+"""Refuse settings of a training that this machine cannot carry out."""
 
 from __future__ import annotations
 

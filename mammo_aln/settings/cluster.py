@@ -10,7 +10,7 @@ from mammo_aln.settings.limits import FROM_0, FROM_1
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """What a job asks of SLURM; what is not given is the cluster's default.
+    """Resources that a job asks of SLURM; what is not given is the cluster's default.
 
     Args:
         partition: partition (queue).

@@ -13,7 +13,7 @@ STRATEGIES: tuple[Strategy, ...] = ("whole_breast", "lesion_box", "lesion_margin
 
 @dataclass(frozen=True)
 class PixelConfig:
-    """How stored values become display values in [0, 1].
+    """Pixels: how stored values become display values in [0, 1].
 
     Args:
         voi: `file` applies the file's first VOI LUT or window, `full_range` maps the range of stored values,
@@ -31,7 +31,7 @@ class PixelConfig:
 
 @dataclass(frozen=True)
 class CropConfig:
-    """Which window of the source image becomes the network's input.
+    """Crop: the window of the source image that becomes the network's input.
 
     Args:
         strategy: crop of the primary lesion. `all` only for the verb `crop`.

@@ -195,7 +195,7 @@ class Settings(TrainingSettings):
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """What `pretrain` learns.
+    """Pre-training: its labels, views and styles.
 
     Args:
         mode: `supervised` learns columns of the tables, `contrastive` which crops show one breast, `both` does both.

@@ -70,7 +70,7 @@ class Queue:
 
     @property
     def folder(self) -> Path:
-        """Where jobs are recorded and what they print."""
+        """Folder of the jobs' records and of their output."""
         return self.plan.out / "slurm"
 
     def run(self, cells: Sequence[Cell]) -> None:
@@ -119,8 +119,8 @@ class Queue:
         tries = failures(self.plan, cell)
         if len(tries) == self.seen[cell.run_id]:
             lines = last_lines(self.folder / f"{job}_0_log.err") or last_lines(self.folder / f"{job}_0_log.out")
-            told = f"its SLURM job {job} ended without a word (killed, cancelled, or its node was lost)"
-            record_failure(self.plan, cell, Failure(told, lines))
+            error = f"its SLURM job {job} ended without a word (killed, cancelled, or its node was lost)"
+            record_failure(self.plan, cell, Failure(error, lines))
             tries = failures(self.plan, cell)
         self.seen[cell.run_id] = len(tries)
         say(f"{cell.name}: {tries[-1].error}")

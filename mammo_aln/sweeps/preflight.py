@@ -41,7 +41,7 @@ PROCESS_GB = 1.0
 
 @dataclass(frozen=True)
 class Network:
-    """What building a cell's network once has shown.
+    """A cell's network, built once.
 
     Attributes:
         fault: why it cannot be built, or None.
@@ -86,7 +86,7 @@ class Planner:
             self._cohorts[images] = read_for(settings.model.inputs, self.folder)
         return self._cohorts[images]
 
-    def plan(self, found: Sequence[Point], several: Sequence[Settings], runs: Path) -> list[Cell]:
+    def plan(self, points: Sequence[Point], several: Sequence[Settings], runs: Path) -> list[Cell]:
         """Cells with identities, from points and their settings; their crops stand in the store then.
 
         Raises:
@@ -102,7 +102,7 @@ class Planner:
             for split in ("train", "val"):
                 require_both_classes(data.cohort.patients, split)
         self._build_crops(modules)
-        cells = [self._cell(*one, runs) for one in zip(found, several, modules, strict=True)]
+        cells = [self._cell(*one, runs) for one in zip(points, several, modules, strict=True)]
         by_id: dict[str, Cell] = {}
         for cell in cells:
             if cell.run_id in by_id:
@@ -145,22 +145,22 @@ class Planner:
     def _crop_keys(self, data: MammoDataModule) -> list[str]:
         if not data.reads_images:
             return []
-        place = (data.pixels, data.crop)
-        if place not in self._keys:
-            self._keys[place] = data.crop_set.table["key"].tolist()
-        return self._keys[place]
+        cut = (data.pixels, data.crop)
+        if cut not in self._keys:
+            self._keys[cut] = data.crop_set.table["key"].tolist()
+        return self._keys[cut]
 
     def _network(self, settings: Settings, data: MammoDataModule) -> Network:
-        place = (repr(settings.model), settings.crop.size_px, data.regions, data.clinical_columns)
-        if place not in self.networks:
+        shape = (repr(settings.model), settings.crop.size_px, data.regions, data.clinical_columns)
+        if shape not in self.networks:
             try:
                 module = build_model(settings, data)
             except InputError as error:
-                self.networks[place] = Network(str(error))
+                self.networks[shape] = Network(str(error))
             else:
                 count = sum(weight.numel() for weight in module.network.parameters())
-                self.networks[place] = Network(None, count, _forward_s(module, settings.crop.size_px))
-        return self.networks[place]
+                self.networks[shape] = Network(None, count, _forward_s(module, settings.crop.size_px))
+        return self.networks[shape]
 
 
 def settings_of(point: Point) -> Settings:
@@ -174,7 +174,7 @@ def settings_of(point: Point) -> Settings:
 
 def plan_sweep(
     definition: Definition,
-    found: Sequence[Point],
+    points: Sequence[Point],
     cohort: Path,
     out: Path,
     *,
@@ -186,7 +186,7 @@ def plan_sweep(
 
     Args:
         definition: the sweep.
-        found: its points, paths of weights filled in.
+        points: its points, paths of weights filled in.
         cohort: cohort folder.
         out: folder of the sweep.
         store: crop store; by default `.crops` in the cohort folder.
@@ -196,11 +196,11 @@ def plan_sweep(
     Raises:
         InputError: whatever would keep every cell from its training.
     """
-    several = [settings_of(point) for point in found]
+    several = [settings_of(point) for point in points]
     if check:
         require_sound_cohort(cohort, several)
     planner = Planner(cohort, store, here=slots > 0)
-    cells = planner.plan(found, several, out / "runs")
+    cells = planner.plan(points, several, out / "runs")
     faulty = [cell for cell in cells if cell.fault]
     if len(faulty) == len(cells):
         raise InputError(f"no cell can be trained: {faulty[0].name}: {faulty[0].fault}")

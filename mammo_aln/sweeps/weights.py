@@ -31,14 +31,14 @@ class PretrainJob(RequeuedJob):
         from mammo_aln.training.pretraining.pretrain import pretrain_run
         from mammo_aln.training.stopping import STOP
 
-        told = False
+        announced = False
         while True:
             try:
                 return str(pretrain_run(self.cohort, self.out, self.settings, store=self.store))
             except RunIsHeld as held:
-                if not told:
+                if not announced:
                     say(f"waiting for the pre-training: {held}")
-                told = True
+                announced = True
                 time.sleep(POLL_S)
             except Requeue:
                 requeue(STOP.signal_name)
@@ -48,12 +48,12 @@ class PretrainJob(RequeuedJob):
         """The file's path where it is made already; nothing is trained."""
         from mammo_aln.training.pretraining.pretrain import finished_weights
 
-        made = finished_weights(self.cohort, self.out, self.settings, store=self.store)
-        return str(made) if made is not None else None
+        weights = finished_weights(self.cohort, self.out, self.settings, store=self.store)
+        return str(weights) if weights is not None else None
 
 
 def with_weights(
-    found: Sequence[Point],
+    points: Sequence[Point],
     definition: Definition,
     cohort: Path,
     out: Path,
@@ -65,7 +65,7 @@ def with_weights(
     """The points, with the path of the weights wherever a file says `model.pretrained: sweep`.
 
     Args:
-        found: all points.
+        points: all points.
         definition: the sweep; its `pretrain` block tells what is pre-trained, over the cells' own settings, and on
             which `cohort` (by default the sweep's).
         cohort: the sweep's cohort.
@@ -77,33 +77,33 @@ def with_weights(
     Raises:
         InputError: cells ask for weights and there are none, or none asks for those that were given.
     """
-    asking = [point for point in found if point.settings.get("model", {}).get("pretrained") == FROM_SWEEP]
+    asking = [point for point in points if point.settings.get("model", {}).get("pretrained") == FROM_SWEEP]
     if not asking:
         if pretrained is not None:
             raise InputError("--pretrained: no cell of this sweep says model.pretrained: sweep")
-        return list(found)
+        return list(points)
     if pretrained is not None:
-        return [_filled(point, str(pretrained)) for point in found]
+        return [_filled(point, str(pretrained)) for point in points]
     if definition.pretrain is None:
         names = ", ".join(dict.fromkeys(str(point.axes.get("step", point.axes)) for point in asking))
         raise InputError(f"these cells begin from pre-trained weights: {names}; name the file by --pretrained FILE")
     block = dict(definition.pretrain)
     other = block.pop("cohort", None)
     source, crops = (cohort, store) if other is None else (Path(str(other)), None)
-    made: dict[str, str] = {}
+    weights: dict[str, str] = {}
     result = []
-    for point in found:
+    for point in points:
         if point not in asking:
             result.append(point)
             continue
         settings = _settings(point, block)
         refuse_outcome(point, settings)
-        if repr(settings) not in made:
+        if repr(settings) not in weights:
             say(f"pre-training {settings.model.backbone} for the cells that ask for it")
             job = PretrainJob(source.absolute(), (out / "pretrain").absolute(), settings, crops and crops.absolute())
             logs = out.absolute() / "slurm"
-            made[repr(settings)] = job() if cluster is None else weights_by_slurm(job, logs, cluster)
-        result.append(_filled(point, made[repr(settings)]))
+            weights[repr(settings)] = job() if cluster is None else weights_by_slurm(job, logs, cluster)
+        result.append(_filled(point, weights[repr(settings)]))
     return result
 
 
@@ -123,9 +123,9 @@ def weights_by_slurm(job: PretrainJob, folder: Path, cluster: ClusterConfig) -> 
     Raises:
         InputError: the job ended without them.
     """
-    made = job.finished()
-    if made is not None:
-        return made
+    weights = job.finished()
+    if weights is not None:
+        return weights
     trainer = job.settings.trainer
     ids = submit(
         [job],
@@ -137,14 +137,14 @@ def weights_by_slurm(job: PretrainJob, folder: Path, cluster: ClusterConfig) -> 
         gpus_per_node=trainer.devices if trainer.accelerator == "gpu" else None,
     )
     await_jobs(ids, "pre-training")
-    made = job.finished()
-    if made is None:
+    weights = job.finished()
+    if weights is None:
         log = folder / f"{ids[0]}_0_log.err"
         lines = last_lines(log) or last_lines(log.with_suffix(".out")) or ("it said nothing",)
         for line in lines:
             say(f"    | {line}")
         raise InputError(f"the pre-training's SLURM job {ids[0]} ended without weights: {lines[-1]} (see {log})")
-    return made
+    return weights
 
 
 def _settings(point: Point, block: Nested) -> PretrainSettings:
