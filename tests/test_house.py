@@ -14,11 +14,11 @@ import mammo_aln
 
 PACKAGE = Path(mammo_aln.__file__).parent
 SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
-MOST_LINES = 32_220
+MOST_LINES = 33_500
 MOST_FILES = 20
-MOST_BARE_DICTS = 165
-MOST_VAGUE_NAMES = 246
-MOST_QUESTIONS = 76
+MOST_BARE_DICTS = 60
+MOST_VAGUE_NAMES = 0
+MOST_QUESTIONS = 0
 VAGUE = {"told", "found", "made", "wanted", "place", "part"}
 QUESTION = re.compile(r"(What|Whether|How|Which)\b")
 
