@@ -13,6 +13,9 @@ _.__class__
 # Lightning and PyTorch
 _.training_step
 _.validation_step
+_.on_test_epoch_start
+_.on_test_epoch_end
+_.dataloader_idx
 _.test_step
 _.predict_step
 _.train_dataloader
@@ -66,8 +69,29 @@ _.delong_p  # choice.json
 _.bootstrap_p
 _.bootstrap_p_holm
 
-# Read by a page's template
+_.package_version  # environment.json, identity, metadata of pre-trained weights
+_.in_chans
+_.recipe_digest
+_.updated  # state.json
+_.python  # environment.json
+_.packages
+_.host
+_.runs_before  # openings in predictions.json
+_.by_this_run
+_.plan_what
+_.plan_time
+_.absent_regions  # predictions.json
+_.val_auc_sd  # choice.json
+_.against_best
+_.best_in_share_of_resamples
+_.schema_version
+_.chosen_runs
+_.configurations_planned
+
+# Read by a page's template, or by jinja
 _.aucs
+_.resume
+_.globals
 
 # Fields of a statistic's result that R's cases hold beside those that pages print
 _.null_loglik
