@@ -38,6 +38,10 @@ class Subgroup:
     interaction: Metric
     figures: Figures
 
+    def stored(self, figure: str, key: str) -> float | None:
+        """`value`, `ci_low` or `ci_high` of a figure, None where it has none."""
+        return self.figures[figure].to_json().get(key) if figure in self.figures else None
+
     def to_json(self) -> dict[str, Any]:
         """The entry of `subgroups` in metrics.json."""
         head = {"feature": self.feature, "level": self.level, "interaction": self.interaction.to_json()}

@@ -98,7 +98,7 @@ def described_rows(
     missing = absent[~absent["split"].isin(stored)]
     if len(missing):
         total = len(predictions.table)
-        say(f"{len(missing)} of {total} predicted patients are not in the patients table: left out there")
+        say(f"{len(missing)} of {total} predicted patients stand in no table given: baseline and subgroups lack them")
     images = list(dict.fromkeys(name for cohort in cohorts for name in cohort.image_columns))
     structure = [*predictions.table.columns]
     clinical = [str(name) for name in rows if name not in structure and name not in images]
@@ -116,6 +116,9 @@ def _joined(predictions: Predictions, cohort: CohortTable, *, several: bool) -> 
     beside = patients.drop_duplicates(keys).set_index(keys)
     held = table.set_index(keys).index.isin(beside.index)
     if not held.any():
-        raise InputError(f"no predicted patient stands in the patients table of {cohort.name}: it is another cohort's")
+        raise InputError(
+            f"no predicted patient stands in the patients table of {cohort.name}: it is another cohort's; "
+            "--cohort takes the folder that was scored"
+        )
     wide = beside[[name for name in beside if name not in STRUCTURE]]
     return table[held].join(wide, on=keys)

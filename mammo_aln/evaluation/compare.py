@@ -54,7 +54,8 @@ def compare_files(
     splits = {name: model.splits() for name, model in models.items()}
     for name in rest:
         if not set(splits[first]) & set(splits[name]):
-            raise InputError(f"{first} and {name} share no split ({splits[first]} against {splits[name]})")
+            shown = " against ".join(", ".join(splits[model]) for model in (first, name))
+            raise InputError(f"{first} and {name} share no split ({shown}); compare files of the same patients")
     thresholds = {name: frozen_threshold(model) for name, model in models.items()}
     pairs = compare_models(models, [(first, name) for name in rest], thresholds, resamples=resamples)
     samples = {name: split_samples(model) for name, model in models.items()}
@@ -109,7 +110,7 @@ def _stems(paths: Sequence[Path]) -> list[str]:
     stems = [path.stem for path in paths]
     named = stems if len(set(stems)) == len(stems) else [f"{path.resolve().parent.name}/{path.stem}" for path in paths]
     if len(set(named)) < len(named):
-        raise InputError(f"two of the files have the same name: {', '.join(named)}")
+        raise InputError(f"two of the files have the same name: {', '.join(named)}; give one of them another name")
     return named
 
 

@@ -74,18 +74,18 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """The content of metrics.json: every figure an object with `value`."""
+        splits, centers = (
+            {name: {key: metric.to_json() for key, metric in figures.items()} for name, figures in judged.items()}
+            for judged in (self.splits, self.centers)
+        )
         return {
             "schema_version": 1,
             "sources": list(self.sources),
-            "splits": _stored(self.splits),
-            "centers": _stored(self.centers),
+            "splits": splits,
+            "centers": centers,
             "auc_gap": [gap.to_json() for gap in self.gaps],
             "notes": self.notes,
         }
-
-
-def _stored(judged: Mapping[str, Figures]) -> dict[str, dict[str, dict[str, Any]]]:
-    return {name: {key: metric.to_json() for key, metric in figures.items()} for name, figures in judged.items()}
 
 
 def _discrimination(sample: Sample, resamples: int, seed: int) -> Figures:

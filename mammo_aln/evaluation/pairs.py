@@ -95,7 +95,7 @@ def paired_rows(reference: Predictions, other: Predictions, split: str, names: t
         raise InputError(f"{names[0]} and {names[1]} have no patient in common in split {split}")
     lost = [len(rows) - len(both) for rows in (first, second)]
     if any(lost):
-        say(f"{split}: {lost[0]} patients only in {names[0]}, {lost[1]} only in {names[1]}; compared on {len(both)}")
+        say(f"{split}: {lost[0]} patients only in {names[0]}, {lost[1]} only in {names[1]}; {len(both)} are compared")
     status = both[["aln_status_reference", "aln_status_other"]]
     clash = status.notna().all(axis=1) & (status.iloc[:, 0] != status.iloc[:, 1])
     if clash.any():

@@ -102,18 +102,16 @@ class People:
             tables["baseline_by_outcome"] = self.by_outcome.table(without=OUTCOME)
         if self.by_center is not None:
             tables["centre_profile"] = self.by_center.table()
-        rows = [_flat(split, row) for split, levels in (self.subgroups or {}).items() for row in levels]
+        rows = [
+            {"split": split, "feature": row.feature, "level": row.level}
+            | {"interaction_p": row.interaction.details.get("p_value")}
+            | {f"{name}{end}": row.stored(name, key) for name in SUBGROUP_FIGURES for end, key in ENDS}
+            for split, levels in (self.subgroups or {}).items()
+            for row in levels
+        ]
         if rows:
             tables["subgroups"] = pd.DataFrame(rows).dropna(axis="columns", how="all")
         return tables
-
-
-def _flat(split: str, row: Subgroup) -> dict[str, Any]:
-    """One row of subgroups.csv."""
-    head = {"split": split, "feature": row.feature, "level": row.level}
-    figures = {name: metric.to_json() for name, metric in row.figures.items()}
-    ends = {f"{name}{end}": figures.get(name, {}).get(key) for name in SUBGROUP_FIGURES for end, key in ENDS}
-    return head | {"interaction_p": row.interaction.details.get("p_value")} | ends
 
 
 def describe_people(

@@ -226,4 +226,4 @@ def _refuse_repeats(table: pd.DataFrame) -> None:
     if leaks:
         shown = "; ".join(f"{patient} in {', '.join(names)}" for patient, names in leaks[:10])
         more = f" and {len(leaks) - 10} more" if len(leaks) > 10 else ""
-        raise InputError(f"{len(leaks)} patient(s) stand in more than one split: {shown}{more}")
+        raise InputError(f"{len(leaks)} patient(s) stand in more than one split: {shown}{more}; expected one")

@@ -29,7 +29,7 @@ def page_environment(*rooms: str, **words: Callable[..., str]) -> Environment:
     environment = Environment(
         loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals |= words
+    environment.globals.update(words)
     return environment
 
 

@@ -102,6 +102,21 @@ def _checked(design: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
     return x, y
 
 
+def _fittable(design: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> tuple[Floats, Floats]:
+    """Arrays of a model that can be fitted: both outcomes, and columns that do not depend on each other."""
+    x, y = _checked(design, labels)
+    if not 0 < y.sum() < y.size:
+        raise InputError(f"both outcomes are needed, got {int(y.sum())} positive of {y.size} patients")
+    if len(independent_columns(x)) < x.shape[1]:
+        raise InputError(f"the columns {', '.join(names)} depend on each other on these {y.size} patients")
+    return x, y
+
+
+def _null_loglik(y: Floats) -> float:
+    share = float(y.mean())
+    return y.size * (share * math.log(share) + (1 - share) * math.log(1 - share))
+
+
 def _steps(x: Floats, y: Floats, offset: Floats, eta: Floats) -> tuple[Floats, Floats, bool]:
     """R's iteratively reweighted least squares from linear predictors `eta`: coefficients, information, settled."""
     deviance = -2.0 * log_likelihood(eta, y)
@@ -133,18 +148,12 @@ def fit_logistic(design: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> 
     Raises:
         InputError: a value is not finite, one outcome only, or columns that depend on each other.
     """
-    x, y = _checked(design, labels)
-    if not 0 < y.sum() < y.size:
-        raise InputError(f"both outcomes are needed, got {int(y.sum())} positive of {y.size} patients")
-    if len(independent_columns(x)) < x.shape[1]:
-        raise InputError(f"the columns {', '.join(names)} depend on each other on these {y.size} patients")
+    x, y = _fittable(design, labels, names)
     start = (y + 0.5) / 2.0
     beta, information, converged = _steps(x, y, np.zeros(y.size), np.log(start / (1.0 - start)))
-    share = float(y.mean())
-    null = y.size * (share * math.log(share) + (1 - share) * math.log(1 - share))
     loglik = log_likelihood(x @ beta, y)
     covariance = np.asarray(np.linalg.inv(information), dtype=np.float64)
-    return Logistic(tuple(names), beta, covariance, loglik, null, y.size, converged)
+    return Logistic(tuple(names), beta, covariance, loglik, _null_loglik(y), y.size, converged)
 
 
 def independent_columns(design: ArrayLike, tolerance: float = 1e-7) -> list[int]:
@@ -184,11 +193,7 @@ def fit_firth(design: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> Log
     Raises:
         InputError: as `fit_logistic`.
     """
-    x, y = _checked(design, labels)
-    if not 0 < y.sum() < y.size:
-        raise InputError(f"both outcomes are needed, got {int(y.sum())} positive of {y.size} patients")
-    if len(independent_columns(x)) < x.shape[1]:
-        raise InputError(f"the columns {', '.join(names)} depend on each other on these {y.size} patients")
+    x, y = _fittable(design, labels, names)
     scale = np.maximum(np.abs(x).max(axis=0), 1e-300)
     z = x / scale
 
@@ -216,9 +221,8 @@ def fit_firth(design: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> Log
             break
     p = expit(z @ b)
     covariance = np.linalg.inv((z * (p * (1 - p))[:, None]).T @ z) / np.outer(scale, scale)
-    share_positive = float(y.mean())
-    null = y.size * (share_positive * math.log(share_positive) + (1 - share_positive) * math.log(1 - share_positive))
-    return Logistic(tuple(names), b / scale, covariance, log_likelihood(z @ b, y), null, y.size, settled, True)
+    loglik = log_likelihood(z @ b, y)
+    return Logistic(tuple(names), b / scale, covariance, loglik, _null_loglik(y), y.size, settled, True)
 
 
 def fit_either(design: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> Logistic:

@@ -35,17 +35,16 @@ class DecisionCurve:
         return np.zeros_like(self.threshold)
 
 
-def decision_curve(scores: ArrayLike, labels: ArrayLike, percents: Sequence[float] = PERCENTS) -> DecisionCurve:
+def decision_curve(scores: ArrayLike, labels: ArrayLike) -> DecisionCurve:
     """Net benefit TP/n - FP/n * pt/(1 - pt), positive if `score >= pt` (Vickers & Elkin 2006).
 
     Args:
         scores: probabilities, shape (n,).
         labels: outcomes, shape (n,).
-        percents: threshold probabilities in percent: i / 100 is the number that a score written as 0.3 equals, a sum of
-            steps is not.
     """
     score, label = np.asarray(scores, dtype=float), np.asarray(labels, dtype=float)
-    threshold = np.array([percent / 100 for percent in percents])
+    # i / 100 is the number that a score written as 0.3 equals; a sum of steps is not
+    threshold = np.array([percent / 100 for percent in PERCENTS])
     odds = threshold / (1.0 - threshold)
     worth = np.where(label[None, :] == 1.0, 1.0, -odds[:, None])
     each = worth * (score[None, :] >= threshold[:, None])
