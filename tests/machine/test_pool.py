@@ -47,14 +47,14 @@ SCRIPT = """
 import os, sys, time
 from mammo_aln.machine.pool import SpawnPool
 pool = SpawnPool(1)  # no main guard
-with pool:
-    print(pool.submit(os.getpid).result(), flush=True)
-    for _ in range(20):
-        pool.submit(time.sleep, 0.5)
-    try:
+try:
+    with pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        for _ in range(20):
+            pool.submit(time.sleep, 0.5)
         time.sleep(60)
-    except KeyboardInterrupt:
-        sys.exit(130)
+except KeyboardInterrupt:
+    sys.exit(130)
 """
 
 
