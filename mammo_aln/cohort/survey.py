@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mammo_aln.dicom.fast_header import Excluded, read_header
 from mammo_aln.dicom.mammogram import judge
-from mammo_aln.dicom.spacing import breast_spacing, pair_text
+from mammo_aln.dicom.spacing import pair_text
 
 
 class SurveyedImage(NamedTuple):
@@ -30,7 +30,7 @@ def survey(path: Path) -> SurveyedImage | Excluded:
     verdict = judge(header)
     if isinstance(verdict, Excluded):
         return verdict
-    spacing = breast_spacing(header)[0]
+    spacing = verdict.spacing
     cells = {
         "laterality": verdict.laterality,
         "view": verdict.view,
@@ -53,5 +53,5 @@ def survey(path: Path) -> SurveyedImage | Excluded:
         intern(header.text("PatientID")),
         header.text("StudyInstanceUID"),
         tuple(map(intern, verdict.flags)),
-        {name: intern(cell) for name, cell in cells.items()},
+        dict(zip(cells, map(intern, cells.values()), strict=True)),
     )

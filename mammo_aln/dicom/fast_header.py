@@ -24,8 +24,8 @@ from mammo_aln.machine.pool import SpawnPool
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-Fields: TypeAlias = "dict[str, str | list[Fields]]"
-"""One level of a header: text or items by keyword."""
+Fields: TypeAlias = "dict[str, str | int | list[Fields]]"
+"""One level of a header: text, numbers or items by keyword."""
 
 TEXTS = {
     0x00020010: "TransferSyntaxUID",
@@ -114,7 +114,8 @@ class FastHeader(ImageTags):
 
     def text(self, keyword: str) -> str:
         """A tag's text as it stands; empty where the file says nothing."""
-        return TagReader(self.fields).text(keyword)
+        value = self.fields.get(keyword, "")
+        return value if isinstance(value, str) else ""
 
     def code(self, sequence: str, *keywords: str) -> str:
         """The first of these texts that the first item of a sequence of codes holds."""
@@ -243,9 +244,9 @@ def _walk(data: bytes, at: int, end: int, implicit: bool, last: int, fields: Fie
             elif vr not in SHORT_VRS:
                 raise _NotPlainError
             is_sequence = vr == b"SQ"
-        if tag == EACH_FRAME and fields.get("NumberOfFrames", "") not in ("", "1"):
-            return at  # no image that is read has several frames, and their groups are long
         if is_sequence and (length == UNDEFINED or tag in SEQUENCES):
+            if tag == EACH_FRAME and fields.get("NumberOfFrames", "") not in ("", "1"):
+                return at  # no image that is read has several frames, and their groups are long
             items, at = _items(data, at, length, implicit)
             if tag in SEQUENCES:
                 fields[SEQUENCES[tag]] = items
@@ -255,10 +256,8 @@ def _walk(data: bytes, at: int, end: int, implicit: bool, last: int, fields: Fie
         value_end = at + length
         if value_end > end:
             raise _NotPlainError
-        if tag in UNSIGNED:
-            if not implicit and vr != b"US":
-                raise _NotPlainError
-            fields[UNSIGNED[tag]] = str(_SHORT(data, at)[0]) if length >= 2 else ""
+        if tag not in KEYWORDS:
+            pass
         elif tag in TEXTS:
             if not implicit and vr in BINARY_VRS:
                 raise _NotPlainError
@@ -266,7 +265,9 @@ def _walk(data: bytes, at: int, end: int, implicit: bool, last: int, fields: Fie
             text = data[at:value_end]
             decoded = text.decode("latin-1") if tag in IDENTITIES else text.decode("ascii", "replace")
             fields[TEXTS[tag]] = decoded.strip(" \0")
-        elif tag in SEQUENCES:
+        elif tag in UNSIGNED and (implicit or vr == b"US"):
+            fields[UNSIGNED[tag]] = _SHORT(data, at)[0] if length >= 2 else ""
+        else:
             raise _NotPlainError
         at = value_end
     return at
@@ -311,4 +312,4 @@ def _dataset_fields(dataset: Dataset) -> Fields:
 
 def _header(fields: Fields) -> FastHeader:
     tags = TagReader(fields)
-    return FastHeader(**vars(read_image_tags(tags, tags.text("TransferSyntaxUID"))), fields=fields)
+    return read_image_tags(tags, tags.text("TransferSyntaxUID"), FastHeader, fields=fields)

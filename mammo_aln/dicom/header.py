@@ -10,7 +10,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
 from mammo_aln.dicom import decode as dicom
-from mammo_aln.dicom.image_tags import ImageTags, first_stated, read_image_tags
+from mammo_aln.dicom.image_tags import ImageTags, read_image_tags
 from mammo_aln.dicom.tags import Level, Pair, TagReader
 from mammo_aln.dicom.voi import Lut, VoiWindow
 
@@ -85,12 +85,12 @@ def header_of(dataset: FileDataset, path: str | Path) -> ImageHeader:
     for keyword in ("NumberOfFrames", "SamplesPerPixel", "BitsStored"):
         dicom.whole_number(dataset, keyword, path, 0)
     tags = TagReader(dataset)
-    shared = read_image_tags(tags, str(UID(dataset.file_meta.get("TransferSyntaxUID") or "")))
+    shared = read_image_tags(tags, str(UID(dataset.file_meta.get("TransferSyntaxUID") or "")), ImageTags)
     signed = dicom.whole_number(dataset, "PixelRepresentation", path, 0) == 1
     voi_levels = tags.levels("FrameVOILUTSequence")
     value_levels = tags.levels("PixelValueTransformationSequence")
-    slope = first_stated([tags.number("RescaleSlope", level) for level in value_levels])
-    intercept = first_stated([tags.number("RescaleIntercept", level) for level in value_levels])
+    slope = tags.first(tags.number, "RescaleSlope", value_levels)
+    intercept = tags.first(tags.number, "RescaleIntercept", value_levels)
     orientation = tuple(str(value).strip().upper() for value in tags.several("PatientOrientation"))
     sign = tags.number("PixelIntensityRelationshipSign")
     no_rescale = slope is None and intercept is None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from mammo_aln.dicom.kinds import FOR_PROCESSING_CLASSES, Kind, kind_of
-from mammo_aln.dicom.tags import Pair, TagReader
+from mammo_aln.dicom.tags import Level, Pair, TagReader
 from mammo_aln.dicom.views import modifiers_named, view_named
 
 SIDES = ("L", "R")
-Value = TypeVar("Value")
+Header = TypeVar("Header", bound="ImageTags")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class ImageTags:
     source_to_patient_mm: float | None
 
 
-def read_image_tags(tags: TagReader, transfer_syntax: str) -> ImageTags:
-    """Read the shared tags; a count that is absent or broken is 0 (frames and samples: 1)."""
+def read_image_tags(tags: TagReader, transfer_syntax: str, header: Callable[..., Header], **own: object) -> Header:
+    """Read the shared tags into a header with its own ones; an absent or broken count is 0 (frames and samples: 1)."""
     frames = tags.whole("NumberOfFrames", 1) or 1
     sop_class, bits_allocated = tags.word("SOPClassUID"), tags.whole("BitsAllocated", 0)
     image_type = tuple(str(value).strip().upper() for value in tags.several("ImageType"))
@@ -59,10 +59,7 @@ def read_image_tags(tags: TagReader, transfer_syntax: str) -> ImageTags:
     measures = tags.levels("PixelMeasuresSequence")
     geometry = [*tags.levels("XRay3DAcquisitionSequence"), *tags.items("XRay3DAcquisitionSequence")]
 
-    def length(keyword: str) -> float | None:
-        return first_stated([tags.number(keyword, level) for level in geometry])
-
-    return ImageTags(
+    return header(
         rows=tags.whole("Rows", 0),
         columns=tags.whole("Columns", 0),
         frames=frames,
@@ -80,30 +77,24 @@ def read_image_tags(tags: TagReader, transfer_syntax: str) -> ImageTags:
         laterality=next((side for side in (*sides, side_of_view) if side in SIDES), None),
         view=view or None,
         view_modifiers=tuple(sorted(modifiers)),
-        pixel_spacing=first_stated([tags.pair("PixelSpacing", level) for level in measures]),
+        pixel_spacing=tags.first(tags.pair, "PixelSpacing", measures),
         calibration_type=tags.word("PixelSpacingCalibrationType") or None,
-        imager_spacing=first_stated([tags.pair("ImagerPixelSpacing", level) for level in measures]),
-        magnification=length("EstimatedRadiographicMagnificationFactor"),
-        source_to_detector_mm=length("DistanceSourceToDetector"),
-        source_to_patient_mm=length("DistanceSourceToPatient"),
+        imager_spacing=tags.first(tags.pair, "ImagerPixelSpacing", measures),
+        magnification=tags.first(tags.number, "EstimatedRadiographicMagnificationFactor", geometry),
+        source_to_detector_mm=tags.first(tags.number, "DistanceSourceToDetector", geometry),
+        source_to_patient_mm=tags.first(tags.number, "DistanceSourceToPatient", geometry),
+        **own,
     )
 
 
 def _view(tags: TagReader) -> tuple[str, str, set[str]]:
     """The view, the side that its text names, and the modifiers."""
     codes = tags.items("ViewCodeSequence")
-    items = [
-        *tags.items("ViewModifierCodeSequence"),
-        *(item for code in codes for item in tags.items("ViewModifierCodeSequence", code)),
-    ]
-    coded = [(tags.word("CodeValue", code), tags.word("CodeMeaning", code)) for code in codes[:1]] or [("", "")]
-    view, side, displaced = view_named(tags.word("ViewPosition"), *coded[0])
+    first: Level = codes[0] if codes else {}
+    code, meaning = tags.word("CodeValue", first), tags.word("CodeMeaning", first)
+    view, side, displaced = view_named(tags.word("ViewPosition"), code, meaning)
     modifiers = {"implant_displaced"} if displaced else set()
-    for item in items:
-        modifiers |= modifiers_named(tags.word("CodeValue", item), tags.word("CodeMeaning", item))
+    for level in (None, *codes):
+        for item in tags.items("ViewModifierCodeSequence", level):
+            modifiers |= modifiers_named(tags.word("CodeValue", item), tags.word("CodeMeaning", item))
     return view, side, modifiers
-
-
-def first_stated(values: Sequence[Value | None]) -> Value | None:
-    """The first value that is not None."""
-    return next((value for value in values if value is not None), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,20 +13,8 @@ TOMOSYNTHESIS_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.13.1.{number}" for numbe
 
 FOR_PROCESSING_CLASSES = ("1.2.840.10008.5.1.4.1.1.1.2.1", "1.2.840.10008.5.1.4.1.1.1.1.1")
 
-SYNTHETIC_WORDS = (
-    "TOMO_2D",
-    "GENERATED_2D",
-    "INTELLIGENT2D",
-    "INTELLIGENT 2D",
-    "C-VIEW",
-    "CVIEW",
-    "S-VIEW",
-    "INSIGHT2D",
-    "INSIGHT 2D",
-    "V-PREVIEW",
-    "SYNTHETIC 2D",
-    "SYNTHETIC_2D",
-    "SYNTHETIC2D",
+SYNTHETIC_WORDS = re.compile(
+    "TOMO_2D|GENERATED_2D|INTELLIGENT ?2D|C-?VIEW|S-VIEW|INSIGHT ?2D|V-PREVIEW|SYNTHETIC[ _]?2D"
 )
 """Vendors' names for the 2D image that they compute from tomosynthesis, in ImageType or a description."""
 
@@ -44,7 +33,7 @@ def kind_of(sop_class: str, image_type: Sequence[str], descriptions: Sequence[st
         frames: number of frames.
     """
     words = "|".join((*image_type, *descriptions))
-    if frames <= 1 and any(word in words for word in SYNTHETIC_WORDS):
+    if frames <= 1 and SYNTHETIC_WORDS.search(words):
         return "synthetic_2d"
     if sop_class in TOMOSYNTHESIS_CLASSES or any("TOMO" in value and "2D" not in value for value in image_type):
         return "tomosynthesis"

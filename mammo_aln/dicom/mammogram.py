@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mammo_aln.dicom.fast_header import Excluded, FastHeader
-from mammo_aln.dicom.spacing import breast_spacing
+from mammo_aln.dicom.spacing import Spacing, breast_spacing
 from mammo_aln.dicom.views import SCREENING_VIEWS
 
 MG_CLASSES = ("1.2.840.10008.5.1.4.1.1.1.2", "1.2.840.10008.5.1.4.1.1.1.2.1")  # for presentation, for processing
@@ -28,10 +28,11 @@ NO_SPACING = "no spacing in the header: crops in millimetres are refused until s
 
 @dataclass(frozen=True)
 class Mammogram:
-    """Side (`L`, `R`, empty = unknown), view (`CC`, `MLO`, empty = unknown) and what a user should know of it."""
+    """Side (`L`, `R`, empty = unknown), view (`CC`, `MLO`, empty = unknown), spacing and what a user should know."""
 
     laterality: str
     view: str
+    spacing: Spacing | None
     flags: tuple[str, ...]
 
 
@@ -61,12 +62,13 @@ def judge(header: FastHeader) -> Mammogram | Excluded:
         return Excluded(f"view {view} is neither CC nor MLO")
     if header.sides[:1] == ("B",):
         return Excluded("both breasts in one image (laterality B)")
-    flags = _flags(header, evidence)
+    spacing, _ = breast_spacing(header)
+    flags = _flags(header, evidence, spacing)
     flags += [] if header.laterality else ["laterality unknown: fill it in"]
     flags += [] if view else ["view unknown: fill it in"]
     if {"L", "R"} <= set(header.sides):
         flags.append("ImageLaterality and Laterality disagree: the first was taken")
-    return Mammogram(header.laterality or "", view, tuple(flags))
+    return Mammogram(header.laterality or "", view, spacing, tuple(flags))
 
 
 def _unsuitable(header: FastHeader) -> str:
@@ -98,11 +100,11 @@ def _evidence(header: FastHeader) -> str:
     return next((name for name, says_breast in signs.items() if says_breast), "")
 
 
-def _flags(header: FastHeader, evidence: str) -> list[str]:
+def _flags(header: FastHeader, evidence: str, spacing: Spacing | None) -> list[str]:
     flags = []
     if header.modality != "MG":
         flags.append(f"modality {header.modality or 'unknown'}, not MG: taken as a mammogram because of {evidence}")
-    if breast_spacing(header)[0] is None:
+    if spacing is None:
         flags.append(NO_SPACING)
     if header.for_processing:
         flags.append("for processing: raw detector values")

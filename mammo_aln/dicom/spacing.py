@@ -42,7 +42,8 @@ def pair_text(pair: Pair | None) -> str:
     """`0.07` for (0.07, 0.07), `0.07x0.08` (row x column) where they differ, empty for None or a value not above 0."""
     if pair is None or min(pair) <= 0:
         return ""
-    row, column = (f"{value:g}" for value in pair)
+    row = f"{pair[0]:g}"
+    column = row if pair[0] == pair[1] else f"{pair[1]:g}"
     return row if row == column else f"{row}x{column}"
 
 
@@ -90,7 +91,7 @@ CODE_OF_SOURCE = {
 
 
 def _sane(spacing: Pair) -> bool:
-    return all(SMALLEST_MM <= value <= LARGEST_MM for value in spacing)
+    return min(spacing) >= SMALLEST_MM and max(spacing) <= LARGEST_MM
 
 
 def breast_spacing(header: ImageTags, spacing_mm: float | None = None) -> tuple[Spacing | None, tuple[str, ...]]:

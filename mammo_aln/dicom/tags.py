@@ -8,9 +8,12 @@ both. This module imports little: a pool's processes read headers with it.
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 Pair = tuple[float, float]
+Value = TypeVar("Value")
+_TEXT_OR_VALUES = (str, bytes, list, tuple)
 
 
 class Level(Protocol):
@@ -26,24 +29,25 @@ class TagReader:
     def __init__(self, top: Level) -> None:
         self.top = top
         self.broken: list[str] = []
+        frames = self.items("PerFrameFunctionalGroupsSequence")
+        self._groups = self.items("SharedFunctionalGroupsSequence") + frames[:1]
 
     def raw(self, keyword: str, level: Level | None = None) -> Any:
         """A tag's value, None where it is absent, empty or unparsable."""
-        level = self.top if level is None else level
         try:
-            value = level.get(keyword)
+            value = (self.top if level is None else level).get(keyword)
         except Exception:  # noqa: BLE001 - pydicom converts lazily and may raise anything on bad bytes; the tag is named as broken
             self.broken.append(keyword)
             return None
-        return None if value is None or (isinstance(value, str | bytes | list | tuple) and len(value) == 0) else value
+        return None if value is None or (isinstance(value, _TEXT_OR_VALUES) and not value) else value
 
     def several(self, keyword: str, level: Level | None = None) -> list[Any]:
         """A tag's values as a list."""
         value = self.raw(keyword, level)
-        if value is None:
-            return []
         if isinstance(value, str):
             return value.split("\\")
+        if value is None:
+            return []
         # a level iterates over its tags, too
         is_one = isinstance(value, bytes) or hasattr(value, "get") or not hasattr(value, "__iter__")
         return [value] if is_one else list(value)
@@ -51,11 +55,13 @@ class TagReader:
     def numbers(self, keyword: str, level: Level | None = None, *, count: int | None = None) -> tuple[float, ...]:
         """Finite numbers; none of them, and the tag broken, where one is not a number or their count is not `count`."""
         values = self.several(keyword, level)
+        if not values:
+            return ()
         try:
-            numbers = tuple(float(value) for value in values)
+            numbers = tuple(map(float, values))
         except (TypeError, ValueError, OverflowError):
             numbers = (math.nan,)
-        if values and (not all(map(math.isfinite, numbers)) or count not in (None, len(numbers))):
+        if not all(map(math.isfinite, numbers)) or count not in (None, len(numbers)):
             self.broken.append(keyword)
             return ()
         return numbers
@@ -67,8 +73,9 @@ class TagReader:
 
     def whole(self, keyword: str, default: int) -> int:
         """One whole number from 0 on; the default where there is none."""
-        number = self.number(keyword)
-        return int(number) if number is not None and number >= 0 and number.is_integer() else default
+        value = self.raw(keyword)
+        number = value if isinstance(value, int) else self.number(keyword)
+        return int(number) if number is not None and number >= 0 and number == int(number) else default
 
     def pair(self, keyword: str, level: Level | None = None) -> Pair | None:
         """Two finite numbers; a single one counts for both."""
@@ -88,13 +95,28 @@ class TagReader:
     def word(self, keyword: str, level: Level | None = None) -> str:
         """Upper-case printable text of the first value, without blanks around it; empty where absent."""
         values = self.several(keyword, level)
-        return "".join(filter(str.isprintable, str(values[0]))).strip().upper() if values else ""
+        if not values:
+            return ""
+        text = str(values[0])
+        return (text if text.isprintable() else "".join(filter(str.isprintable, text))).strip().upper()
 
     def items(self, keyword: str, level: Level | None = None) -> list[Level]:
         """Items of a sequence."""
-        return [item for item in self.several(keyword, level) if hasattr(item, "get")]
+        items = self.several(keyword, level)
+        return [item for item in items if hasattr(item, "get")] if items else items
 
     def levels(self, group: str) -> list[Level]:
         """Levels where a functional group's tag may stand: the top, the shared group, the first frame's group."""
-        frames = [*self.items("SharedFunctionalGroupsSequence"), *self.items("PerFrameFunctionalGroupsSequence")[:1]]
-        return [self.top, *(item for frame in frames for item in self.items(group, frame))]
+        levels = [self.top]
+        for frame in self._groups:
+            levels += self.items(group, frame)
+        return levels
+
+    def first(self, read: Callable[[str, Level], Value | None], keyword: str, levels: Sequence[Level]) -> Value | None:
+        """Read a tag at all these levels, as a broken one is to be named; the first value that stands."""
+        stated = None
+        for level in levels:
+            value = read(keyword, level)
+            if stated is None:
+                stated = value
+        return stated
