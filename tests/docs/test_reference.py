@@ -42,6 +42,13 @@ def test_every_function_in_the_table_of_statistics_exists() -> None:
     assert not missing
 
 
+def test_readme_is_short_and_its_pictures_are_small() -> None:
+    assert len((DOCS.parent / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
+    pictures = list((DOCS / "images").glob("*.png"))
+    assert {picture.stem for picture in pictures} >= {"proof", "report", "board"}
+    assert all(picture.stat().st_size < 150_000 for picture in pictures)
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(DOCS), str(tmp_path)]
