@@ -47,6 +47,10 @@ def _main(words: list[str], *, debug: bool) -> int:
             verb = f"{verb} {rest.pop(0)}"
         elif not rest or rest[0] in HELP or verb not in DEFAULT_ACTION:
             asked = rest[:1] != [] and rest[0] in HELP
+            if rest and not asked:
+                meant = did_you_mean(rest[0], [name.split()[1] for name in actions])
+                print(f"mammo-aln {verb}: unknown action {rest[0]!r}{meant}", file=sys.stderr)
+                return ExitCode.WRONG_INPUT
             print(_overview(actions), file=sys.stdout if asked else sys.stderr)
             return ExitCode.DONE if asked else ExitCode.WRONG_INPUT
         else:

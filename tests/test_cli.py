@@ -213,6 +213,11 @@ def test_an_unknown_verb_is_told_what_was_meant(word: str, meant: str, capsys: p
     assert capsys.readouterr().err == f"mammo-aln: unknown verb {word!r}; did you mean {meant}?\n"
 
 
+def test_an_unknown_action_is_told_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["radiomics", "fti"]) == 2
+    assert capsys.readouterr().err == "mammo-aln radiomics: unknown action 'fti'; did you mean fit?\n"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

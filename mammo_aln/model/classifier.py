@@ -19,6 +19,7 @@ from mammo_aln.model.network import AxillaryNetwork
 from mammo_aln.model.optim import binary_loss
 from mammo_aln.model.own_backbone import OWN_BACKBONE, Factory
 from mammo_aln.settings import ModelConfig, OptimConfig
+from mammo_aln.settings.parse import check_sections
 
 
 class WeightedMean(Metric):
@@ -167,6 +168,7 @@ class AxillaryClassifier(Learner):
             )
         named = backbone if isinstance(backbone, str) else OWN_BACKBONE
         settings = ModelConfig(backbone=named, inputs=data.inputs, **model)
+        check_sections("AxillaryClassifier", model=settings, optim=optim)
         own = None if isinstance(backbone, str) else backbone
         return cls(settings, optim, data.regions, data.clinical_columns, data.crop.size_px, own_backbone=own)
 

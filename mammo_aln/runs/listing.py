@@ -63,12 +63,14 @@ def listed_runs(folder: Path) -> list[ListedRun]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     runs = [path.parent for depth in DEPTHS for path in folder.glob(depth) if (path.parent / "state.json").is_file()]
-    return sorted(map(_listed, runs), key=lambda run: (run.started, run.run_id))
+    return sorted(filter(None, map(_listed, runs)), key=lambda run: (run.started, run.run_id))
 
 
-def _listed(run: Path) -> ListedRun:
+def _listed(run: Path) -> ListedRun | None:
     try:
         settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        if "fit" in settings:  # signatures of `radiomics fit`
+            return None
         record = json.loads((run / "state.json").read_text(encoding="utf-8"))
         model, inputs = settings["model"], settings["model"]["inputs"]
         values = _val_aucs(run / "metrics.csv")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
 
 from mammo_aln.errors import InputError
 from mammo_aln.settings import Settings
@@ -14,9 +14,6 @@ from mammo_aln.settings.flags import GIVEN, flags_of, settings_of
 from mammo_aln.settings.limits import refuse_outside_limits
 from mammo_aln.settings.messages import plain_message, refuse_unknown_keys
 from mammo_aln.settings.words import tidy_words
-
-if TYPE_CHECKING:
-    pass
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -89,6 +86,11 @@ def settings_from(kind: type[AnySettings], plain: Mapping[str, Any], where: str)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     return kind(**arguments)
+
+
+def check_sections(where: str, **sections: Any) -> None:
+    """Check sections that were made in Python (`crop=CropConfig(...)`), as those of a YAML file are: `InputError`."""
+    settings_from(Settings, {name: asdict(section) for name, section in sections.items()}, where)
 
 
 _PARSERS: dict[str, Any] = {}

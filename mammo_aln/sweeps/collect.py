@@ -128,12 +128,17 @@ class Chosen:
         """Say the choice in a few lines."""
         others, flattery = self.configurations_ranked - 1, "choosing the best of"
         alike = sum(ranked.verdict == ALIKE for ranked in self.configurations)
-        level = f" (level with {', '.join(self.level_with)}; the first in the sweep's file is taken)"
+        level = f" (level with {'; '.join(self.level_with)}; the first in the sweep's file is taken)"
         return [
             f"chosen by validation alone: {self.chosen}, AUC {self.val_auc:.3f}" + level * bool(self.level_with),
             f"{alike} of {others} others are not distinguishable from it",
-            f"{flattery} {self.configurations_ranked} flatters it by about {number(self.optimism)} "
-            f"(bootstrap SD {number(self.optimism_sd)}): expect {number(self.val_auc_corrected)}",
+            f"{flattery} {self.configurations_ranked} flatters it"
+            + (
+                ", by how much so few patients cannot tell"
+                if self.optimism is None
+                else f" by about {number(self.optimism)} (bootstrap SD {number(self.optimism_sd)}): "
+                f"expect {number(self.val_auc_corrected)}"
+            ),
         ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -34,9 +35,10 @@ def evaluate(
     from mammo_aln.settings import Settings
     from mammo_aln.training.baseline import cohort_table
 
+    run = Path(run) if run else None
     settings = read_settings(run) if run and (run / "config.yaml").is_file() else Settings()
-    cohorts = [cohort_table(read_cohort(folder, need=("patients",)), settings) for folder in cohort or []]
-    return evaluate_files(files, out, run=run, cohorts=cohorts, resamples=resamples, seed=seed)
+    cohorts = [cohort_table(read_cohort(folder, need=("patients",)), settings) for folder in _paths(cohort)]
+    return evaluate_files(_paths(files), Path(out), run=run, cohorts=cohorts, resamples=resamples, seed=seed)
 
 
 def compare(files: list[Path], out: Path, resamples: Annotated[int, FROM_2] = 2000) -> Path:
@@ -53,3 +55,8 @@ def compare(files: list[Path], out: Path, resamples: Annotated[int, FROM_2] = 20
     if len(files) < 2:
         raise InputError("compare needs a reference and at least one other predictions file")
     return compare_files(files[0], files[1:], out, resamples=resamples)
+
+
+def _paths(paths: Path | str | Sequence[Path | str] | None) -> list[Path]:
+    # From Python a single path, and text in place of a path, are as good as a list.
+    return [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths or [])]

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import precision_recall_curve
 
+import mammo_aln
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.cohorts import CohortTable
 from mammo_aln.evaluation.compare import compare_files
@@ -138,6 +139,12 @@ def test_every_section_has_its_content(report):
         "Model card",
     ):
         assert expected in text, expected
+
+
+def test_paths_from_python_may_be_text(files, tmp_path):
+    page = mammo_aln.evaluate(str(files["test"]), str(tmp_path), run=str(files["run"]), resamples=20)
+    assert page == tmp_path / "report.html"
+    assert page.is_file()
 
 
 def test_the_flow_has_a_branch_per_source(files, tmp_path):

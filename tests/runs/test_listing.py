@@ -73,6 +73,13 @@ def test_the_verb_prints_a_table_or_csv(runs: Path, capsys: pytest.CaptureFixtur
     assert table[0]["folder"] == str(runs / "bbb")
 
 
+def test_signatures_beside_runs_are_no_runs(runs: Path) -> None:
+    (runs / "signatures").mkdir()
+    (runs / "signatures" / "config.yaml").write_text("fit: {alpha: 0.05}\nseed: 0\n")
+    write_state(runs / "signatures", "completed")
+    assert [run.run_id for run in listed_runs(runs)] == ["bbb", "ccc", "aaa"]
+
+
 def test_a_folder_without_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", str(tmp_path)]) == 0
     captured = capsys.readouterr()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mammo_aln import AxillaryClassifier, MammoDataModule
 from mammo_aln.errors import InputError
-from mammo_aln.settings import CropConfig, OptimConfig
+from mammo_aln.settings import CropConfig, DataConfig, OptimConfig
 from tests.support.tiny_settings import TINY
 
 
@@ -61,6 +61,26 @@ def test_a_test_split_is_not_opened_by_the_trainer(phantom: Path, store: Path) -
     )
     with pytest.raises(InputError, match="mammo-aln predict"):
         trainer().test(AxillaryClassifier.for_data(data, embed_dim=8), data)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"crop": "fixed5cm"}, "crop.strategy: .* did you mean fixed_5cm"),
+        ({"crop": CropConfig(size_px=2)}, "crop.size_px: expected 8 or more, got 2"),
+        ({"inputs": ("primry",)}, "model.inputs: .* did you mean primary"),
+        ({"data": DataConfig(batch_size=0)}, "data.batch_size: expected 1 or more, got 0"),
+        ({"splits": ("train", "vall")}, "splits: expected any of train, val, internal_test, external_test, got vall"),
+    ],
+)
+def test_a_wrong_setting_from_python_is_refused_at_once(wrong: dict, expected: str, phantom: Path) -> None:
+    with pytest.raises(InputError, match=expected):
+        MammoDataModule(phantom, **wrong)
+
+
+def test_a_wrong_fusion_from_python_is_refused(data: MammoDataModule) -> None:
+    with pytest.raises(InputError, match=r"model\.fusion: expected one of concat, gated, attention, got gate"):
+        AxillaryClassifier.for_data(data, fusion="gate")
 
 
 def test_a_batch_has_the_form_that_is_stated(data: MammoDataModule) -> None:

@@ -216,7 +216,7 @@ def calibration(name: str, rows: pd.DataFrame, scores: Floats, figures: Figures)
         axes.plot(x, smooth["observed"].to_numpy(float), color=MODEL, lw=2, label="smoothed")
     mean, seen = bins["mean_score"].to_numpy(float), bins["observed"].to_numpy(float)
     reach = np.abs(np.vstack([seen - bins["ci_low"].to_numpy(float), bins["ci_high"].to_numpy(float) - seen]))
-    groups = "tenths of the patients" if len(bins) == 10 else f"{len(bins)} groups of patients"
+    groups = "tenths of the patients" if len(bins) == 10 else f"{len(bins)} group{'s' * (len(bins) > 1)} of patients"
     axes.errorbar(mean, seen, yerr=reach, fmt="o", color="#333333", ms=4.5, lw=1, capsize=2, label=groups)
     axes.set(ylabel="observed share with residual disease", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02), title=spoken(name))
     axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from torch.utils.data import Dataset
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
+from mammo_aln.cohort.schemas import SPLITS
 from mammo_aln.cohort.split import with_fold
 from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
-from mammo_aln.settings import INPUTS, CropConfig, DataConfig, PixelConfig, Settings, Strategy
+from mammo_aln.settings import INPUTS, CropConfig, DataConfig, ModelConfig, PixelConfig, Settings, Strategy
+from mammo_aln.settings.parse import check_sections
 from mammo_aln.training.data.augment import CropChange, augmentation, sized_by_region
 from mammo_aln.training.data.base import CropDataModule, read_for, require_one_strategy
 from mammo_aln.training.data.batches import Collate, CropLoader, UnitItem
@@ -109,8 +111,14 @@ class MammoDataModule(CropDataModule):
         regions: Sequence[str] | None = None,
         encoder: ClinicalEncoder | None = None,
     ) -> None:
+        inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
         crop = CropConfig(strategy=crop) if isinstance(crop, str) else crop
+        check_sections(
+            "MammoDataModule", crop=crop, pixels=pixels, data=data, model=ModelConfig(inputs=cast(Any, inputs))
+        )
         require_one_strategy(crop)
+        if unknown := [split for split in splits if split not in SPLITS]:
+            raise InputError(f"MammoDataModule: splits: expected any of {', '.join(SPLITS)}, got {', '.join(unknown)}")
         self.as_given = with_split(cohort if isinstance(cohort, Cohort) else read_for(inputs, cohort))
         whole = self.whole_cohort = with_fold(self.as_given, data.folds, data.fold, data.fold_seed)
         regions = regions or resolve_regions(whole, crop, inputs)
