@@ -18,6 +18,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
 from mammo_aln.inference.ensemble import UNIT, Ensemble, Member, ensemble_of, mean_of_members, read_member
 from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.progress import say
 from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import labelled_rows, record_opening, require_unchanged, require_writable
 from mammo_aln.settings import Settings, TrainerConfig
@@ -149,12 +150,22 @@ def score_cohort(
         members=None if ensemble is None else tuple(member.run_id for member in members),
         out_of_fold=None if ensemble is None else ensemble.out_of_fold,
     )
+    inputs_seen = data.inputs_seen(scored)
+    _tell_missing(data.inputs, inputs_seen)
     return ScoredCohort(
         prediction_table(scored, run_id, operating),
-        data.inputs_seen(scored),
+        inputs_seen,
         facts,
         data.crop_set.exclusions if data.reads_images else None,
     )
+
+
+def _tell_missing(inputs: Sequence[str], inputs_seen: Sequence[str]) -> None:
+    """Say how many rows the model scored without an input that it was trained with."""
+    for name, words in (("primary", "a crop of the lesion"), ("clinical", "any clinical value")):
+        without = sum(not any(region.startswith(name) for region in seen.split(";")) for seen in inputs_seen)
+        if name in inputs and without:
+            say(f"{without} of {len(inputs_seen)} patients are scored without {words}, which this run was trained with")
 
 
 def _score(

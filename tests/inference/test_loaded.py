@@ -37,7 +37,7 @@ def test_its_table_is_predictions_csv_with_call_and_inputs(
 
 
 def test_a_patient_without_lesion_box_node_or_clinical_value_is_told_apart(
-    run: Path, phantom: Path, store: Path, tmp_path: Path
+    run: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cohort = linked_copy(phantom, tmp_path / "cohort")
     patients = pd.read_csv(cohort / "patients.csv", dtype=str)
@@ -56,6 +56,7 @@ def test_a_patient_without_lesion_box_node_or_clinical_value_is_told_apart(
 
     loaded = mammo_aln.load(run)
     table = loaded.predict(cohort, patients=[boxless, unknown, whole], store=store).set_index("patient_id")
+    assert "1 of 3 patients are scored without a crop of the lesion" in capsys.readouterr().err
     assert sorted(table.index.unique()) == sorted([boxless, unknown, whole])
     seen = {patient: set(table.loc[[patient], "inputs_seen"].iloc[0].split(";")) for patient in table.index}
     assert "primary" not in seen[boxless]
