@@ -1,4 +1,4 @@
-"""The verb `doctor`: is this machine ready? PASS, WARN or FAIL, and with each the fix to type."""
+"""The verb `doctor`: is this machine ready? PASS, WARN or FAIL, each with the fix to type."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def examine(cohort: Path | None = None) -> int:
     for finding in findings:
         say(f"{finding.verdict}  {finding.text}" + (f"\n      fix: {finding.fix}" if finding.fix else ""))
     worst = [finding for finding in findings if finding.verdict == "FAIL"]
-    say(f"{len(findings)} looks, {len(worst)} failed")
+    say(f"{len(findings)} checks, {len(worst)} failed")
     return 1 if worst else 0
 
 

@@ -29,7 +29,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written there ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     os.close(handle)
     unfinished = Path(name)
     try:
@@ -45,7 +45,7 @@ def make_folder(path: str | Path) -> Path:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: this folder cannot be made ({error.strerror})") from error
+        raise InputError(f"{path}: this folder cannot be created ({error.strerror})") from error
     return Path(path)
 
 

@@ -132,7 +132,7 @@ def test_unknown_key_in_a_file_is_refused(tmp_path, capsys: pytest.CaptureFixtur
         ("crop: 3\n", "crop: expected settings"),
         ("modle: {inputs: [primary]}\n", "did you mean model.inputs?"),
         ("model: {inputs: primary}\n", "expected a list, got primary; write [primary]"),
-        ("model: [a\n", "no readable YAML"),
+        ("model: [a\n", "not valid YAML"),
         ("- a\n", "expected settings, got list"),
     ],
 )

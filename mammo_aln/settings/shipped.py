@@ -47,7 +47,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name} is no readable YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path.name}: expected settings, got {type(content).__name__}")
     return content

@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,31 +78,6 @@ class HeatMap:
     across: str
     labels: list[Label]
     body: list[tuple[Label, list[Tile | None]]]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A cell's line in the board's table, in words.
-
-    Attributes:
-        row: the cell.
-        values: of the plan's columns.
-        state: in words.
-        area: validation AUC with its interval.
-        time: of training.
-        curve: points of an SVG polyline, validation AUC by epoch.
-        fix: how a failed cell is mended.
-        resume: how it goes on then.
-    """
-
-    row: Row
-    values: list[Label]
-    state: str
-    area: str
-    time: str
-    curve: str
-    fix: str
-    resume: str
 
 
 def status_table(plan: Plan, rows: Sequence[Row]) -> str:
@@ -189,7 +165,13 @@ def write_board(plan: Plan, rows: Sequence[Row], *, live: bool) -> Path:
         maps=heat_maps(plan, rows),
         scale=[(f"{value:.1f}", *colour(value)) for value in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)],
         columns=plan.columns,
-        lines=[_line(plan, row) for row in rows],
+        rows=rows,
+        area_text=area_text,
+        duration=duration,
+        curve_points=curve_points,
+        states=STATE_WORDS,
+        fix_of=partial(fix_of, plan),
+        resume_command=partial(resume_command, plan),
         version=__version__,
     )
     path = plan.out / "board.html"
@@ -197,21 +179,8 @@ def write_board(plan: Plan, rows: Sequence[Row], *, live: bool) -> Path:
     return path
 
 
-def _line(plan: Plan, row: Row) -> Line:
-    return Line(
-        row,
-        [row.cell.column(name) for name in plan.columns],
-        STATE_WORDS[row.standing.state],
-        area_text(row),
-        duration(row.training_s),
-        _curve(row.val_aucs),
-        fix_of(plan, row),
-        resume_command(plan, row) if row.standing.state == "failed" else "",
-    )
-
-
-def _curve(aucs: Sequence[float]) -> str:
-    """Points of an SVG polyline, 80 by 20: validation AUC by epoch, 0.3 at the bottom and 1 at the top."""
+def curve_points(aucs: Sequence[float]) -> str:
+    """Draw validation AUC by epoch as points of an SVG polyline, 80 by 20: 0.3 at the bottom, 1 at the top."""
     if len(aucs) < 2:
         return ""
     step = 80 / (len(aucs) - 1)

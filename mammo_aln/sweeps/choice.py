@@ -129,7 +129,9 @@ def rank(scores: Sequence[Sequence[Floats]], folds: Sequence[Fold], *, resamples
     if not scores:
         raise InputError("no completed configuration to choose from")
     if any(fold.labels.all() or not fold.labels.any() for fold in folds):
-        raise InputError("a validation fold holds one outcome alone: no AUC, nothing to choose by")
+        raise InputError(
+            "all validation patients of a fold have one outcome alone: no AUC to choose by; use fewer folds"
+        )
     kernels = [[kernel(seeds, fold.labels) for seeds, fold in zip(own, folds, strict=True)] for own in scores]
     auc = np.array([np.mean([psi.mean() for psi in own]) for own in kernels])
     best = int(np.argmax(auc))
@@ -245,8 +247,8 @@ def aligned(tables: Mapping[int, Sequence[pd.DataFrame]]) -> tuple[Fold, dict[in
         common = common.intersection(table.index)
     if common.empty:
         raise InputError(
-            "cells of this sweep were validated on different patients, none of them common to all; they cannot be "
-            "ranked: exclusions.csv in their run directories tells whose crops are missing"
+            "the cells of this sweep have no validation patient in common, so they cannot be ranked; "
+            "exclusions.csv in their run directories names the patients whose crops are missing"
         )
     common = common.sort_values()
     scores = {

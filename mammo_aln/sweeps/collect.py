@@ -168,7 +168,7 @@ def declare(plan: Plan) -> str | None:
     try:
         return declare_plan(cohort, models, splits, what=what, openings=len(models) if plan.opens_test else 1)
     except InputError as error:
-        say(f"the plan of this sweep is not declared beforehand: {error}")
+        say(f"the plan of this sweep could not be declared in the cohort's ledger: {error}")
         return None
 
 
@@ -193,7 +193,7 @@ def collect_sweep(out: Path, *, test: bool = False, resamples: int = RESAMPLES) 
         waiting = ", ".join(configuration.name for configuration in every if configuration not in complete)
         say(f"{len(every) - len(complete)} of {len(every)} configurations are not completed and not ranked: {waiting}")
     if not complete:
-        raise InputError(f"{out}: no configuration is completed; `mammo-aln sweep status --out {out}` tells why")
+        raise InputError(f"{out}: no configuration is completed; `mammo-aln sweep status --out {out}` says why")
     ranking = rank_configurations(complete, resamples)
     choice = describe(complete, ranking, len(every), resamples)
     write_json(plan.out / "choice.json", asdict(choice))
@@ -203,7 +203,10 @@ def collect_sweep(out: Path, *, test: bool = False, resamples: int = RESAMPLES) 
     if test or plan.opens_test:
         unfinished = sum(is_unfinished(row.standing) for row in rows)
         if unfinished:
-            raise InputError(f"the test splits stay sealed while {unfinished} cells are still to be trained")
+            raise InputError(
+                f"the test splits stay sealed while {unfinished} cells are still to be trained; "
+                f"go on with: {plan.command}"
+            )
         open_tests(plan, complete, complete[ranking.best], resamples)
     return cells
 
@@ -235,12 +238,15 @@ def rank_configurations(complete: Sequence[Configuration], resamples: int = RESA
         }
         lacking = [complete[index].name for index, members in tables.items() if not members]
         if lacking:
-            raise InputError(f"{lacking[0]} has no cell of fold {fold_number}; the same grid needs the same folds")
+            raise InputError(
+                f"{lacking[0]} has no cell of fold {fold_number}; "
+                "every configuration needs the same folds; run the sweep again"
+            )
         fold, aligned_scores = aligned(tables)
         most = max(int(table["aln_status"].notna().sum()) for members in tables.values() for table in members)
         if len(fold.labels) < most:
             where = "" if fold_number is None else f" of fold {fold_number}"
-            say(f"ranked on the {len(fold.labels)} validation rows{where} that all cells have, of up to {most}")
+            say(f"ranked on the {len(fold.labels)} validation rows{where} that every cell scored, of at most {most}")
         folds.append(fold)
         for index, own in aligned_scores.items():
             scores[index].append(own)

@@ -148,7 +148,7 @@ class Pool:
             code = _leave(process)
             slot.process = None
             if code == ExitCode.AGAIN and cell is not None:
-                say(f"{cell.name}: stopped by a signal, its step saved; it goes on")
+                say(f"{cell.name}: stopped by a signal after its step was saved; it goes on")
                 answer = "held"
             elif answer == "" and cell is not None:
                 record_failure(self.plan, cell, _death(code, last_lines(log_of(self.plan, cell))))

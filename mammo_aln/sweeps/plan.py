@@ -122,7 +122,9 @@ def read_plan(out: Path) -> Plan:
     """
     path = out / PLAN
     if not path.is_file():
-        raise InputError(f"{out}: no sweep was planned there ({PLAN} is missing)")
+        raise InputError(
+            f"{out}: no sweep was planned there ({PLAN} is missing); expected the folder given to `sweep run --out`"
+        )
     plain = json.loads(path.read_text(encoding="utf-8"))
     try:
         return Plan(
@@ -139,7 +141,9 @@ def read_plan(out: Path) -> Plan:
             plain["created"],
         )
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: made by another version than {__version__} ({error})") from error
+        raise InputError(
+            f"{path}: written by another version than {__version__} ({error}); use that version, or another --out"
+        ) from error
 
 
 def freeze(plan: Plan) -> Plan:

@@ -106,7 +106,9 @@ class Planner:
         by_id: dict[str, Cell] = {}
         for cell in cells:
             if cell.run_id in by_id:
-                raise InputError(f"two cells are one and the same training: {by_id[cell.run_id].name}; {cell.name}")
+                raise InputError(
+                    f"two cells are the same training; remove one of them: {by_id[cell.run_id].name}; {cell.name}"
+                )
             by_id[cell.run_id] = cell
         return cells
 

@@ -101,7 +101,7 @@ def run_sweep(
         InputError: whatever keeps every cell from its training; nothing is written then but crops.
     """
     if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: expected a folder, a file stands there")
+        raise InputError(f"--out {out}: expected a folder, but it is a file")
     definition = read_definition(file, over, seeds)
     if executor == "slurm":
         require_slurm()

@@ -34,7 +34,9 @@ def write_wandb_sweep(definition: Definition, cohort: Path, out: Path, file: Pat
             parameters[axis.name] = {"values": [choice.settings[section][key] for choice in axis.choices]}
             continue
         if "config" in parameters:
-            raise InputError("--wandb-sweep: only one axis may set several settings at once")
+            raise InputError(
+                "--wandb-sweep: only one axis of the grid may set several settings at once (config, steps)"
+            )
         files = []
         for number, choice in enumerate(axis.choices):
             files.append(folder / f"{axis.name}_{number}.yaml")

@@ -80,7 +80,10 @@ def with_weights(
     asking = [point for point in points if point.settings.get("model", {}).get("pretrained") == FROM_SWEEP]
     if not asking:
         if pretrained is not None:
-            raise InputError("--pretrained: no cell of this sweep says model.pretrained: sweep")
+            raise InputError(
+                "--pretrained: no cell of this sweep asks for it; "
+                "write `model: {pretrained: sweep}` for the cells that shall begin from it"
+            )
         return list(points)
     if pretrained is not None:
         return [_filled(point, str(pretrained)) for point in points]

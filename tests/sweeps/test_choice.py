@@ -94,7 +94,7 @@ def test_scores_are_put_in_one_order_and_other_patients_refused() -> None:
     fold, scores = aligned({0: [table], 1: [table.iloc[:2]]})
     assert fold.labels.tolist() == [True, False]
     assert scores[0].tolist() == scores[1].tolist() == [[0.3, 0.2]]
-    with pytest.raises(InputError, match="different patients"):
+    with pytest.raises(InputError, match="no validation patient in common"):
         aligned({0: [table.iloc[:1]], 1: [table.iloc[1:]]})
     with pytest.raises(InputError, match="one outcome alone"):
         rank([[np.ones((1, 3))]], [Fold(np.ones(3, bool), np.arange(3))])

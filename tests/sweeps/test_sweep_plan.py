@@ -128,7 +128,7 @@ def test_a_login_node_plans_cells_that_need_gpus(phantom: Path, store: Path, tmp
 
 
 def test_the_same_training_twice_is_refused(planned) -> None:
-    with pytest.raises(InputError, match="one and the same training"):
+    with pytest.raises(InputError, match="two cells are the same training"):
         planned(steps={"a": {}, "b": {"optim": {"lr": 1e-3}}}, grid={})
 
 
