@@ -136,6 +136,8 @@ class _NotPlainError(Exception):
     """The walk met an encoding that it leaves to pydicom."""
 
 
+NOT_PLAIN = (_NotPlainError, struct.error, RecursionError)
+
 Result = TypeVar("Result")
 
 
@@ -181,11 +183,11 @@ def read_header(path: Path) -> FastHeader | Excluded:
                 return _with_pydicom(path, force=True) if data[:2] == FILE_META_START else Excluded(NO_MARKER)
             try:
                 return _header(_plain_fields(data))
-            except (_NotPlainError, struct.error):
+            except NOT_PLAIN:
                 pass
             try:
                 return _header(_plain_fields(data + file.read(SECOND_READ_BYTES)))
-            except (_NotPlainError, struct.error):
+            except NOT_PLAIN:
                 pass
     except OSError as error:
         return Excluded(f"cannot be opened ({error.strerror})")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -143,6 +145,22 @@ def test_garbage_never_raises_nor_warns(tmp_path, shared):
                 spoilt.write_bytes(broken.tobytes())
                 header = read_header(spoilt)
                 assert isinstance(header, Excluded) or judge(header)
+
+
+def test_sequences_nested_without_end_are_a_value(tmp_path):
+    dataset = mammogram()
+    innermost = dataset
+    for _ in range(500):
+        innermost.ViewCodeSequence = Sequence([Dataset()])
+        innermost = innermost.ViewCodeSequence[0]
+    limit = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(20_000)
+        save(dataset, tmp_path / "nested.dcm")
+    finally:
+        sys.setrecursionlimit(limit)
+    header = read_header(tmp_path / "nested.dcm")
+    assert isinstance(header, Excluded) or judge(header)
 
 
 def test_files_that_are_none(tmp_path):
