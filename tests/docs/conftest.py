@@ -23,6 +23,8 @@ class Beginnings:
         self.phantom, self.folder = phantom, folder
         self.environment = {
             **os.environ,
+            # A page says `python`: this environment's, whatever the caller's shell would find.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": str(HERE.parents[1]),
             "PHANTOM": str(phantom),
             "TINY": str(HERE / "tiny.yaml"),
