@@ -6,7 +6,6 @@ pixels of the stored matrix. A low confidence is reported, never hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -15,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammo_aln.crops.pectoral import PectoralLine, find_pectoral
-from mammo_aln.crops.window import PixelSize, Window, resample
+from mammo_aln.crops.window import Window, resample
 from mammo_aln.dicom.orientation import Box, Orientation
+from mammo_aln.dicom.spacing import Spacing
 
 ASSUMED_LONG_SIDE_MM = 240.0  # of a detector or film of 18 x 24 or 24 x 30 cm, where the file has no spacing
 AXILLA_SIDE_MM = 50.0
@@ -194,9 +194,7 @@ def _axilla(mask: NDArray[np.bool_], pectoral: PectoralLine | None) -> Box:
     return (left, top, left + AXILLA_SIDE_MM, top + AXILLA_SIDE_MM)
 
 
-def find_anatomy(
-    pixels: NDArray[np.float32], spacing: PixelSize | None, orientation: Orientation, view: str
-) -> Anatomy:
+def find_anatomy(pixels: NDArray[np.float32], spacing: Spacing | None, orientation: Orientation, view: str) -> Anatomy:
     """Estimate the landmarks of one image.
 
     Args:
@@ -216,6 +214,13 @@ def find_anatomy(
     def stored(box: Box) -> Box:
         return orientation.box_to_stored((box[0] * across, box[1] * down, box[2] * across, box[3] * down), shape)
 
+    def point(x: float, y: float) -> tuple[float, float]:
+        return stored((x, y, x, y))[:2]
+
+    def front_edge(line: PectoralLine) -> Box:
+        upper, lower = (line.left_mm + line.top_mm, line.first_row_mm), (line.left_mm, line.first_row_mm + line.side_mm)
+        return (*point(*upper), *point(*lower))
+
     breast = breast_mask(grid)
     reasons += breast.reasons
     if not breast.mask.any():
@@ -229,23 +234,16 @@ def find_anatomy(
     trusted = pectoral if pectoral is not None and pectoral.confidence >= LOW_CONFIDENCE else None
     direction = (trusted.normal if trusted else _MLO_TIP_DIRECTION) if is_mlo else (1.0, 0.0)
     tip, tip_confidence, tip_reasons = find_tip(breast.mask, direction)
-    tip_box = stored((*tip, *tip))
     sure = breast.confidence
     return Anatomy(
         breast_box=stored(tuple(float(edge) for edge in breast_box)),  # type: ignore[arg-type]
         breast_confidence=sure,
-        nipple=(tip_box[0], tip_box[1]),
+        nipple=point(*tip),
         nipple_confidence=sure * tip_confidence,
-        pectoral=_line(stored, pectoral) if pectoral else None,
+        pectoral=front_edge(pectoral) if pectoral else None,
         pectoral_confidence=sure * pectoral.confidence if pectoral else 0.0,
         axilla_box=stored(_axilla(breast.mask, trusted)) if is_mlo else None,
         axilla_confidence=sure * (0.9 if trusted else 0.6) if is_mlo else 0.0,
         reasons=reasons + tip_reasons,
         mask=np.ascontiguousarray(orientation.apply(breast.mask)),
     )
-
-
-def _line(stored: Callable[[Box], Box], line: PectoralLine) -> Box:
-    upper = stored((line.left_mm + line.top_mm, line.first_row_mm, line.left_mm + line.top_mm, line.first_row_mm))
-    lower = stored((line.left_mm, line.first_row_mm + line.side_mm, line.left_mm, line.first_row_mm + line.side_mm))
-    return (upper[0], upper[1], lower[0], lower[1])

@@ -13,10 +13,10 @@ import numpy as np
 
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.export import export_name
-from mammo_aln.crops.job import CropJob
+from mammo_aln.crops.keys import CropJob, stored_keys
 from mammo_aln.crops.parallel import make_crops
-from mammo_aln.crops.regions import CropRequest, linked_groups, plan_crops
-from mammo_aln.crops.store.held import stored_keys
+from mammo_aln.crops.regions import plan_crops
+from mammo_aln.crops.requests import CropRequest, linked_groups
 from mammo_aln.crops.store.records import CropRecord
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import CheckFailed, InputError
@@ -53,8 +53,7 @@ def audit_crops(cohort: Cohort, job: CropJob, *, share: float, workers: int | No
         raise InputError(f"{job.store}: the store holds no crop of this cohort under these settings; nothing to audit")
     chosen = random.Random(SEED).sample(sorted(stored), max(1, math.ceil(share * len(stored))))
     requests: dict[str, list[CropRequest]] = defaultdict(list)
-    for key in chosen:
-        request = stored[key]
+    for request in [stored[key] for key in chosen]:
         requests[request.image_id].append(request)
         if request.mirror_of is not None:
             requests.setdefault(request.mirror_of[0], [])

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
-from mammo_aln.crops.job import CropJob
-from mammo_aln.crops.keys import PIXEL_PATH_VERSION
+from mammo_aln.crops.keys import PIXEL_PATH_VERSION, CropJob, is_complete, stored_keys
 from mammo_aln.crops.parallel import make_crops
 from mammo_aln.crops.provenance import RecipeCard, grouped_cards
-from mammo_aln.crops.regions import CropPlan, CropRequest, Exclusion, ImagePlan, linked_groups, plan_crops
-from mammo_aln.crops.store.held import is_complete, stored_keys
-from mammo_aln.crops.store.records import CropRecord, ImageRecord, RefusedCrop
+from mammo_aln.crops.regions import plan_crops
+from mammo_aln.crops.requests import CropPlan, CropRequest, Exclusion, ImagePlan, linked_groups
+from mammo_aln.crops.store.records import CropRecord, ImageRecord
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
@@ -25,7 +24,6 @@ from mammo_aln.progress import say
 from mammo_aln.settings import CropConfig, PixelConfig
 
 UNCROPPED_COLUMNS = ("image_id", "center", "fallbacks")
-EXCLUSION_COLUMNS = ("image_id", "patient_id", "region", "reason")
 
 
 @dataclass(frozen=True)
@@ -52,17 +50,14 @@ class CropRow:
     fallbacks: str
 
 
-CROP_COLUMNS = tuple(column.name for column in fields(CropRow))
-
-
 @dataclass(frozen=True)
 class CropSet:
     """All crops that a cohort yields under some settings.
 
     Attributes:
-        table: one row per crop, columns `CROP_COLUMNS`; `key` reads the pixels from the store, `fallbacks` holds codes
+        table: one row per crop, columns are `CropRow`'s; `key` reads the pixels from the store, `fallbacks` holds codes
             joined by `;`.
-        exclusions: what was asked for and cannot be had: `image_id`, `patient_id`, `region`, `reason`.
+        exclusions: what was asked for and cannot be had: the columns are `Exclusion`'s fields.
         job: the settings, and the store's folder.
         cards: the exact steps of each distinct recipe with its number of images.
         uncropped: images that gave no crop at all: `image_id`, `center`, `fallbacks` (`unreadable` where the file is).
@@ -71,8 +66,8 @@ class CropSet:
     table: pd.DataFrame
     exclusions: pd.DataFrame
     job: CropJob
-    cards: tuple[RecipeCard, ...] = ()
-    uncropped: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(UNCROPPED_COLUMNS)))
+    cards: tuple[RecipeCard, ...]
+    uncropped: pd.DataFrame
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -131,19 +126,16 @@ def build_crops(
     reader.refresh()
     built = _describe(plan, job, reader, failures)
     if built.table.empty and shard is None:
-        raise InputError(_nothing_left(cohort, built.exclusions["reason"]))
+        reasons = Counter(built.exclusions["reason"]).most_common(3)
+        common = "; ".join(f"{count} x {reason}" for reason, count in reasons)
+        raise InputError(f"{cohort.root}: no crop can be made ({common or 'no eligible patient has an image'})")
     name = "exclusions.csv" if shard is None else f"exclusions.{shard[0]}-of-{shard[1]}.csv"
     if list_exclusions:
-        _write_exclusions(job.store / name, built.exclusions)
+        try:
+            write_csv(job.store / name, built.exclusions)
+        except (OSError, InputError) as error:  # a finished store may be shared read-only: no reason to stop
+            say(f"{len(built.exclusions)} exclusions, their list was not written: {error}")
     return built
-
-
-def _write_exclusions(path: Path, exclusions: pd.DataFrame) -> None:
-    """Write the list; a finished store may be shared read-only, which is said and no reason to stop."""
-    try:
-        write_csv(path, exclusions)
-    except (OSError, InputError) as error:
-        say(f"{len(exclusions)} exclusions, their list was not written: {error}")
 
 
 def _of_shard(plan: CropPlan, shard: tuple[int, int] | None) -> CropPlan:
@@ -165,42 +157,32 @@ def _describe(plan: CropPlan, job: CropJob, store: CropStore, failures: Mapping[
     for image in plan.images:
         for request in image.requests:
             key = keys.of_request(request)
-            if key is None or key not in store:
+            record = store.outcome(key) if key is not None and key in store else None
+            if not isinstance(record, CropRecord):
                 lesion_image = request.mirror_of[0] if request.mirror_of else ""
-                reason = failures.get(image.image_id) or failures.get(lesion_image) or "the image could not be read"
-                exclusions.append(_exclusion(request, reason))
-                continue
-            record = store.outcome(key)
-            if isinstance(record, RefusedCrop):
-                exclusions.append(_exclusion(request, record.reason))
+                failure = failures.get(image.image_id) or failures.get(lesion_image) or "the image could not be read"
+                reason = failure if record is None else record.reason
+                exclusions.append(Exclusion(request.image_id, request.patient_id, request.region, reason))
                 continue
             if image.image_id not in cropped:
                 own = store.image(record.image)
                 cropped[image.image_id] = own, own.recipe.digest()
             rows.append(_row(image, request, record, *cropped[image.image_id]))
-    uncropped = [
-        (image.image_id, image.center, ";".join(_codes(keys.images.get(image.image_id), store)))
-        for image in plan.images
-        if image.image_id not in cropped
-    ]
+    uncropped = []
+    for image in plan.images:
+        if image.image_id not in cropped:
+            key = keys.images.get(image.image_id)
+            codes = store.image(key).fallbacks if key is not None and key in store else ("unreadable",)
+            uncropped.append((image.image_id, image.center, ";".join(codes)))
     recipes = {digest: own.recipe for own, digest in cropped.values()}
     counts = Counter(digest for _, digest in cropped.values())
     return CropSet(
-        pd.DataFrame([vars(row) for row in rows], columns=list(CROP_COLUMNS)),
-        pd.DataFrame([vars(one) for one in dict.fromkeys(exclusions)], columns=list(EXCLUSION_COLUMNS)),
+        pd.DataFrame([vars(row) for row in rows], columns=[column.name for column in fields(CropRow)]),
+        pd.DataFrame(map(vars, dict.fromkeys(exclusions)), columns=[column.name for column in fields(Exclusion)]),
         job,
         tuple(RecipeCard(counts[digest], recipe) for digest, recipe in recipes.items()),
         pd.DataFrame(uncropped, columns=list(UNCROPPED_COLUMNS)),
     )
-
-
-def _codes(image_key: str | None, store: CropStore) -> tuple[str, ...]:
-    """Codes of what an image without any crop lacked in header and pixels."""
-    return store.image(image_key).fallbacks if image_key is not None and image_key in store else ("unreadable",)
-
-
-def _exclusion(request: CropRequest, reason: str) -> Exclusion:
-    return Exclusion(request.image_id, request.patient_id, request.region, reason)
 
 
 def _row(image: ImagePlan, request: CropRequest, record: CropRecord, own: ImageRecord, recipe: str) -> CropRow:
@@ -225,8 +207,3 @@ def _row(image: ImagePlan, request: CropRequest, record: CropRecord, own: ImageR
         recipe,
         ";".join(dict.fromkeys([*own.fallbacks, *record.flags, *estimate])),
     )
-
-
-def _nothing_left(cohort: Cohort, reasons: Iterable[str]) -> str:
-    common = "; ".join(f"{count} x {reason}" for reason, count in Counter(reasons).most_common(3))
-    return f"{cohort.root}: no crop can be made ({common or 'no eligible patient has an image'})"

@@ -8,7 +8,7 @@ from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.crops.audit import audit_crops
 from mammo_aln.crops.build import build_crops
 from mammo_aln.crops.export import export_crops
-from mammo_aln.crops.job import CropJob
+from mammo_aln.crops.keys import CropJob
 from mammo_aln.crops.proof.proof import write_proof
 from mammo_aln.errors import InputError
 from mammo_aln.machine.slurm import RequeuedJob, await_jobs, submit
@@ -36,19 +36,11 @@ def crop_cohort(
 ) -> Path:
     """Build what is missing; returns the folder that was asked for last (export, proof) or else the store.
 
+    The verb `crop` explains the rest:
+
     Args:
-        cohort_folder: folder of the tables.
-        pixels: how stored values become display values.
-        crop: which crops.
-        store: folder of the crop store; by default `.crops` in the cohort folder.
-        proof: folder for contact sheets, worst crops first.
-        export: folder for one NPY and one JSON per crop.
-        proof_patients: at most so many patients are drawn.
-        audit: share of the crops that is derived from the files once more and compared.
+        proof_patients: at most so many patients are drawn, worst crops first.
         shard: (3, 16) does the third of sixteen parts.
-        workers: processes; by default one per core.
-        slurm: build in so many SLURM jobs first, each one part of the images, and wait for them.
-        cluster: what such a job asks for.
     """
     cohort = read_cohort(cohort_folder, need=NEEDED, outcome=False)
     if slurm:

@@ -11,22 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mammo_aln.crops.anatomy import LOW_CONFIDENCE, find_anatomy
-from mammo_aln.crops.job import CropJob
-from mammo_aln.crops.keys import CropKeys, content_digest, file_key
-from mammo_aln.crops.mirror import mirror_box
-from mammo_aln.crops.regions import CropRequest, ImagePlan
-from mammo_aln.crops.store.held import Held
+from mammo_aln.crops.anatomy import find_anatomy
+from mammo_aln.crops.keys import CropJob, CropKeys, Held, content_digest, file_key
+from mammo_aln.crops.placement import place_crop
+from mammo_aln.crops.requests import CropRequest, ImagePlan
 from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop
 from mammo_aln.crops.store.store import SegmentWriter, StoreUnwritable
-from mammo_aln.crops.window import CropRefused, Window, crop_window, cut
-from mammo_aln.dicom.orientation import Box
+from mammo_aln.crops.window import CropRefused, Window, cut
 from mammo_aln.dicom.read import DisplayImage
 from mammo_aln.errors import InputError
-from mammo_aln.settings import CropConfig
-
-PADDING_FLAG = 0.10
-OFF_BREAST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -123,7 +116,7 @@ def derive(
     for key, request in requests.items():
         lesion_image = images[keys.images[request.mirror_of[0]]] if request.mirror_of else None
         try:
-            record = crop_record(key, request, own, lesion_image, job.crop)
+            record = place_crop(key, request, own, lesion_image, job.crop)
         except CropRefused as refusal:
             refused.append(RefusedCrop(key, own.key, request.strategy, str(refusal)))
             continue
@@ -136,96 +129,13 @@ def derive(
 
 def describe(key: str, display: DisplayImage) -> ImageRecord:
     """Estimate an image's landmarks and gather what the journal says of it; nothing of the patient."""
-    return ImageRecord(
-        key,
-        (display.pixels.shape[0], display.pixels.shape[1]),
-        display.spacing,
-        display.orientation,
-        display.laterality,
-        display.view,
-        display.recipe,
-        display.fallbacks,
-        find_anatomy(display.pixels, display.spacing, display.orientation, display.view or ""),
-    )
-
-
-def crop_record(
-    key: str, request: CropRequest, own: ImageRecord, lesion_image: ImageRecord | None, crop: CropConfig
-) -> CropRecord:
-    """Find a crop's box and window, and judge them.
-
-    Raises:
-        CropRefused: the crop cannot be cut from this image.
-    """
-    box, confidence = find_box(request, own, lesion_image)
-    window = find_window(request, box, own, crop)
-    return CropRecord(
-        key,
-        own.key,
-        request.strategy,
-        window,
-        box,
-        confidence,
-        window.padding_share(own.shape),
-        _flags(request, box, window, confidence, own),
-        crop.size_px,
-    )
+    shape = display.pixels.shape[0], display.pixels.shape[1]
+    turned, side, view = display.orientation, display.laterality, display.view
+    anatomy = find_anatomy(display.pixels, display.spacing, turned, view or "")
+    return ImageRecord(key, shape, display.spacing, turned, side, view, display.recipe, display.fallbacks, anatomy)
 
 
 def cut_levels(display: DisplayImage, window: Window, size_px: int) -> NDArray[np.uint16]:
     """Cut one crop as the store holds it: uint16 (size_px, size_px), chest wall on the left."""
     levels = np.rint(np.clip(cut(display.pixels, window, size_px), 0.0, 1.0) * 65535.0)
     return display.orientation.apply(levels.astype(np.uint16))
-
-
-def find_box(request: CropRequest, own: ImageRecord, lesion_image: ImageRecord | None) -> tuple[Box | None, float]:
-    """The box to cut around and its confidence: drawn by a human (1), or estimated; none for the whole breast.
-
-    Raises:
-        CropRefused: the box cannot be estimated.
-    """
-    if request.strategy == "whole_breast" and request.scale == 1.0:
-        return None, own.anatomy.breast_confidence
-    if request.estimate == "axilla":
-        if own.anatomy.axilla_box is None:
-            raise CropRefused("the axilla could not be estimated: no breast was found on an MLO view")
-        return own.anatomy.axilla_box, own.anatomy.axilla_confidence
-    if request.mirror_of is not None and lesion_image is not None:
-        box, confidence = mirror_box(request.mirror_of[1], lesion_image, own)
-        if not confidence:
-            raise CropRefused("the mirror place could not be estimated: no breast was found in one of the two images")
-        return box, confidence
-    return request.box, 1.0
-
-
-def find_window(request: CropRequest, box: Box | None, own: ImageRecord, crop: CropConfig) -> Window:
-    """The window of a request around the box that `find_box` gave.
-
-    Raises:
-        CropRefused: the box lies outside the image, or millimetres are asked of an image without spacing.
-    """
-    rows, columns = own.shape
-    if box is not None and (box[0] >= columns or box[1] >= rows or box[2] <= 0 or box[3] <= 0):
-        edges = ", ".join(f"{edge:.1f}" for edge in box)
-        raise CropRefused(f"the box {edges} lies outside the image of {columns} x {rows} pixels")
-    sized = CropConfig(size_mm=request.size_mm, margin=crop.margin)
-    return crop_window(request.strategy, box, own.spacing, own.anatomy.breast_box, sized, scale=request.scale)
-
-
-def _flags(
-    request: CropRequest, box: Box | None, window: Window, confidence: float, own: ImageRecord
-) -> tuple[str, ...]:
-    """Codes that put a crop among the worst cases, in a fixed order."""
-    rows, columns = own.shape
-    padded = window.padding_share(own.shape) > PADDING_FLAG
-    inside = box is None or (box[0] >= -1 and box[1] >= -1 and box[2] <= columns + 1 and box[3] <= rows + 1)
-    drawn = box is not None and not request.estimated
-    off_breast = drawn and box is not None and own.anatomy.breast_share(box, own.shape) < OFF_BREAST_SHARE
-    codes = {
-        # A whole breast is padded to its square by rule.
-        "padding_over_10_percent": padded and request.strategy != "whole_breast",
-        "box_partly_outside_image": drawn and not inside,
-        "box_off_breast": off_breast,
-        "low_confidence": confidence < LOW_CONFIDENCE,
-    }
-    return tuple(code for code, holds in codes.items() if holds)

@@ -64,14 +64,9 @@ def _card(row: Mapping[Hashable, Any], store: CropStore) -> dict[str, Any]:
     image = store.image(crop.image)
     spacing = image.spacing
     side_mm = image.side_mm(crop.window)
+    asked = ("image_id", "region", "ordinal", "strategy", "laterality", "view", "estimated")
     return {
-        "image_id": row["image_id"],
-        "region": row["region"],
-        "ordinal": row["ordinal"],
-        "strategy": row["strategy"],
-        "laterality": row["laterality"],
-        "view": row["view"],
-        "estimated": row["estimated"],
+        **{name: row[name] for name in asked},
         "size_px": crop.size_px,
         "window": asdict(crop.window),
         "box": crop.box,

@@ -1,20 +1,36 @@
-"""Identities in the crop store: of a file's content, of an image's pixels, and of every crop cut from them."""
+"""Identities of files' contents, images and crops in the store, and what a store holds under those of some images."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mammo_aln.crops.job import CropJob
-from mammo_aln.crops.regions import CropRequest, ImagePlan
+from mammo_aln.crops.requests import CropRequest, ImagePlan
+from mammo_aln.crops.store.records import ImageRecord
+from mammo_aln.crops.store.store import CropStore
 from mammo_aln.settings import CropConfig, PixelConfig
 
 PIXEL_PATH_VERSION = 2
 """Raise this when any step from file to crop changes its result: every stored crop is then made anew."""
+
+
+@dataclass(frozen=True)
+class CropJob:
+    """Settings of one build; small enough to travel to every worker process, so without the cohort's tables.
+
+    Attributes:
+        pixels: how stored values become display values.
+        crop: which crops.
+        store: folder of the crop store.
+    """
+
+    pixels: PixelConfig
+    crop: CropConfig
+    store: Path
 
 
 def _digest(*values: Any) -> str:
@@ -59,7 +75,7 @@ def _crop_key(request: CropRequest, own_image: str, mirrored_image: str | None, 
         shaping["margin"] = crop.margin
     if request.scale != 1.0:
         shaping["scale"] = request.scale
-    if request.strategy != "whole_breast" or request.scale != 1.0:
+    if request.needs_box:
         shaping["box"] = request.box
         shaping["estimate"] = request.estimate
         shaping["mirror"] = [mirrored_image, request.mirror_of[1]] if request.mirror_of else None
@@ -70,9 +86,7 @@ def _crop_key(request: CropRequest, own_image: str, mirrored_image: str | None, 
 class CropKeys:
     """Keys of some images and of the crops that they are asked for; the one place where keys are computed.
 
-    Attributes:
-        images: key of each image whose file's content is known, by `image_id`.
-        crop: which crops.
+    `images` holds the key of each image whose file's content is known, by `image_id`.
     """
 
     images: Mapping[str, str]
@@ -102,3 +116,53 @@ class CropKeys:
             for request in image.requests:
                 if (key := self.of_request(request)) is not None:
                     yield key, request
+
+
+@dataclass(frozen=True)
+class Held:
+    """A store's records of some images, for workers: they never read it, lest their memory grows with it.
+
+    Attributes:
+        contents: SHA-256 of their files, by the key of each file.
+        images: records of their pixels, by image key.
+        crops: keys of their crops, cut or refused.
+    """
+
+    contents: Mapping[str, str] = field(default_factory=dict)
+    images: Mapping[str, ImageRecord] = field(default_factory=dict)
+    crops: frozenset[str] = frozenset()
+
+
+def look_up(images: Sequence[ImagePlan], job: CropJob, store: CropStore) -> Held:
+    """Read every record of these images' files, pixels and crops."""
+    files = _file_keys(images, store)
+    contents = {key: store.content(key).sha256 for key in files.values()}
+    keys = CropKeys.of(images, {image_id: contents[key] for image_id, key in files.items()}, job)
+    crops = frozenset(key for key, _ in keys.requests(*images) if key in store)
+    return Held(contents, {key: store.image(key) for key in keys.images.values() if key in store}, crops)
+
+
+def stored_keys(images: Sequence[ImagePlan], job: CropJob, store: CropStore) -> CropKeys:
+    """Keys of those images whose file stands as the store knows it."""
+    contents = {image_id: store.content(key).sha256 for image_id, key in _file_keys(images, store).items()}
+    return CropKeys.of(images, contents, job)
+
+
+def is_complete(images: Sequence[ImagePlan], job: CropJob, store: CropStore) -> bool:
+    """True where the store holds, or has refused, every crop that these images are asked for."""
+    keys = stored_keys(images, job, store)
+    crops = [keys.of_request(request) for image in images for request in image.requests]
+    return all(key is not None and key in store for key in crops)
+
+
+def _file_keys(images: Iterable[ImagePlan], store: CropStore) -> dict[str, str]:
+    """Keys of those files whose content the store knows, by `image_id`."""
+    keys = {}
+    for image in images:
+        try:
+            key = file_key(image.path)
+        except OSError:
+            continue  # a missing file is reported when it is read
+        if key in store:
+            keys[image.image_id] = key
+    return keys

@@ -9,12 +9,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mammo_aln.crops.derive import derive_group, take_contents
-from mammo_aln.crops.job import CropJob
-from mammo_aln.crops.regions import ImagePlan
-from mammo_aln.crops.store.held import Held, look_up
+from mammo_aln.crops.keys import CropJob, Held, look_up
+from mammo_aln.crops.requests import ImagePlan
 from mammo_aln.crops.store.records import ContentRecord
 from mammo_aln.crops.store.store import CropStore, SegmentWriter
 from mammo_aln.machine.cores import usable_cores
@@ -23,8 +22,6 @@ from mammo_aln.progress import track
 
 FEW_GROUPS = 4
 """Up to so many, starting processes takes longer than the work."""
-
-_CRASHED = "the decoder crashed on this file"
 
 Group = tuple[ImagePlan, ...]
 
@@ -41,8 +38,8 @@ def make_crops(groups: list[Group], job: CropJob, store: CropStore, workers: int
     if not groups:
         return failures
     steps = _Steps(groups, job, store)
-    here = len(groups) <= FEW_GROUPS or workers <= 1
-    ended = _here(steps) if here else _pooled(steps, min(workers, len(groups)))
+    few = len(groups) <= FEW_GROUPS or workers <= 1
+    ended = _here(steps) if few else _pooled(steps, min(workers, len(groups)))
     unit = "image" if len(groups) == sum(len(group) for group in groups) else "group"
     for group_failures in track(ended, total=len(groups), what="crops", unit=unit):
         failures |= group_failures
@@ -58,19 +55,15 @@ class Step:
     contents_only: bool = False
 
 
-@dataclass(frozen=True)
-class StepResult:
-    """Why images of a group failed (image_id -> reason), or the SHA-256 of its files by their key."""
+def take_step(step: Step, job: CropJob, writer: SegmentWriter) -> Mapping[str, str]:
+    """Carry out a step in whichever process; nothing of the store is read.
 
-    failures: Mapping[str, str] = field(default_factory=dict)
-    contents: Mapping[str, str] = field(default_factory=dict)
-
-
-def take_step(step: Step, job: CropJob, writer: SegmentWriter) -> StepResult:
-    """Carry out a step in whichever process; nothing of the store is read."""
+    Returns:
+        why images of the group failed (image_id -> reason); with `contents_only` the SHA-256 of its files by their key.
+    """
     if step.contents_only:
-        return StepResult(contents=take_contents(step.group, step.held, writer).of_files)
-    return StepResult(failures=derive_group(step.group, job, step.held, writer))
+        return take_contents(step.group, step.held, writer).of_files
+    return derive_group(step.group, job, step.held, writer)
 
 
 class _Steps:
@@ -100,12 +93,12 @@ class _Steps:
         self.store.refresh()
         return Step(group, look_up(group, self.job, self.store))
 
-    def end(self, step: Step, result: StepResult) -> Iterator[Mapping[str, str]]:
+    def end(self, step: Step, result: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
         """Take in a step's result: yields the group's failures, or puts a digested group first in the queue."""
         if not step.contents_only:
-            yield result.failures
+            yield result
             return
-        for key, sha256 in result.contents.items():
+        for key, sha256 in result.items():
             self.store.remember(ContentRecord(key, sha256))
         self._digested.add(step.group[0].image_id)
         self._waiting.appendleft(step.group)
@@ -124,7 +117,7 @@ def _pooled(steps: _Steps, workers: int) -> Iterator[Mapping[str, str]]:
     suspects: list[Group] = []
     while steps:
         with _pool(steps.job, workers) as pool:
-            running: dict[Future[StepResult], Step] = {}
+            running: dict[Future[Mapping[str, str]], Step] = {}
             try:
                 while steps or running:
                     while steps and len(running) < workers * QUEUED_PER_WORKER:
@@ -133,17 +126,16 @@ def _pooled(steps: _Steps, workers: int) -> Iterator[Mapping[str, str]]:
                         running[pool.submit(work, planned)] = planned
                         suspects.pop()
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        result, step = future.result(), running[future]
-                        del running[future]
-                        yield from steps.end(step, result)
+                        result = future.result()
+                        yield from steps.end(running.pop(future), result)
             except BrokenProcessPool:
                 suspects += [step.group for step in running.values()]
     for group in suspects:
         with _pool(steps.job, 1) as pool:
             try:
-                failures = pool.submit(work, steps.making_crops(group)).result().failures
+                failures = pool.submit(work, steps.making_crops(group)).result()
             except BrokenProcessPool:
-                failures = {image.image_id: _CRASHED for image in group}
+                failures = {image.image_id: "the decoder crashed on this file" for image in group}
         yield failures
 
 
@@ -179,6 +171,6 @@ def begin(job: CropJob) -> None:
     _OF_THIS_PROCESS["job"] = (job, SegmentWriter(job.store))
 
 
-def work(step: Step) -> StepResult:
+def work(step: Step) -> Mapping[str, str]:
     """Carry out a step in a worker process."""
     return take_step(step, *_OF_THIS_PROCESS["job"])

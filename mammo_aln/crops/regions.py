@@ -1,104 +1,27 @@
-"""From a cohort's tables to requests for crops, image by image, so that each image is decoded once."""
+"""From a cohort's tables to requests for crops: the rule of each region, for each treated axilla."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from mammo_aln.crops.requests import PRIMARY, CropPlan, CropRequest, Exclusion, ImagePlan
 from mammo_aln.dicom.header import read_header
 from mammo_aln.dicom.orientation import Box
-from mammo_aln.dicom.read import DisplayImage, read_image
 from mammo_aln.errors import InputError, UnreadableDicom
-from mammo_aln.settings import STRATEGIES, CropConfig, PixelConfig
+from mammo_aln.settings import STRATEGIES, CropConfig
 
-if TYPE_CHECKING:  # worker processes read plans, and start faster without the tables' libraries
+if TYPE_CHECKING:
     from mammo_aln.cohort.tables import Cohort
 
-PRIMARY = "primary"
 _VIEW_ORDER = {"CC": 0, "MLO": 1}
 _OTHER_SIDE = {"L": "R", "R": "L"}
-
-
-@dataclass(frozen=True, slots=True)
-class CropRequest:
-    """One crop that a treated axilla (`unit_id`) asks of one image.
-
-    Attributes:
-        region: `primary` or an auxiliary name.
-        ordinal: 1, 2, ... for several boxes of one region in one image.
-        strategy: one of `config.STRATEGIES`.
-        box: the region's box in stored pixels; `None` where it is estimated or not needed.
-        size_mm: side of a `fixed_5cm` window.
-        scale: multiplies the window's side (`peritumoral`).
-        estimate: `axilla` or `contralateral` where the box comes from the anatomy, else empty.
-        mirror_of: image that holds the lesion to be mirrored, and the lesion's box.
-    """
-
-    unit_id: str
-    patient_id: str
-    image_id: str
-    region: str
-    ordinal: int
-    strategy: str
-    box: Box | None
-    size_mm: float
-    scale: float = 1.0
-    estimate: str = ""
-    mirror_of: tuple[str, Box] | None = None
-
-    @property
-    def estimated(self) -> bool:
-        """True where no human drew the box."""
-        return bool(self.estimate)
-
-
-@dataclass(frozen=True, slots=True)
-class ImagePlan:
-    """One image, what its table row says of it, and all crops asked of it.
-
-    `table_laterality`, `table_view` and `spacing_mm` are `None` where the table leaves them to the file; `laterality`
-    and `view` are then the file's.
-    """
-
-    image_id: str
-    patient_id: str
-    center: str
-    path: Path
-    laterality: str
-    view: str
-    table_laterality: str | None
-    table_view: str | None
-    spacing_mm: float | None
-    requests: tuple[CropRequest, ...] = ()
-    boxes: Mapping[str, tuple[Box, ...]] = field(default_factory=dict)
-
-    def read(self, pixels: PixelConfig) -> DisplayImage:
-        """Read the file's pixels; what the table states wins over the header."""
-        return read_image(
-            self.path, pixels, spacing_mm=self.spacing_mm, laterality=self.table_laterality, view=self.table_view
-        )
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """A crop that cannot be had, and why; `image_id` is empty where the image itself is missing."""
-
-    image_id: str
-    patient_id: str
-    region: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class CropPlan:
-    """All images with their requests, in the order of `images.csv`, and what the tables already rule out."""
-
-    images: tuple[ImagePlan, ...]
-    exclusions: tuple[Exclusion, ...]
+_NO_PRIMARY_BOX = "no primary box in regions.csv"
 
 
 @dataclass(frozen=True)
@@ -114,10 +37,17 @@ class _Unit:
     crop: CropConfig
     side_known: bool
 
-    def ask(self, image: ImagePlan, region: str, ordinal: int, strategy: str, box: Box | None) -> CropRequest:
+    def ask(
+        self, image: ImagePlan, region: str, ordinal: int, strategy: str, box: Box | None = None, scale: float = 1.0
+    ) -> CropRequest:
         """Request one crop of an image."""
         size_mm = self.crop.size_mm if region == PRIMARY else self.crop.auxiliary_size_mm
-        return CropRequest(self.unit_id, self.patient_id, image.image_id, region, ordinal, strategy, box, size_mm)
+        who = self.unit_id, self.patient_id, image.image_id
+        return CropRequest(*who, region, ordinal, strategy, box, size_mm, scale)
+
+    def lacks(self, region: str, reason: str, image_id: str = "") -> Exclusion:
+        """Say why a region, or its crop of one image, cannot be had."""
+        return Exclusion(image_id, self.patient_id, region, reason)
 
     def strategies(self, region: str) -> tuple[str, ...]:
         """Strategies that a region is cropped by."""
@@ -125,7 +55,7 @@ class _Unit:
         return STRATEGIES if self.crop.strategy == "all" else (chosen,)
 
 
-_Requests = tuple[list[CropRequest], list[Exclusion]]
+_Asked: TypeAlias = Iterator[CropRequest | Exclusion]
 
 
 def plan_crops(cohort: Cohort, crop: CropConfig) -> CropPlan:
@@ -144,12 +74,14 @@ def plan_crops(cohort: Cohort, crop: CropConfig) -> CropPlan:
     for row in cohort.patients[cohort.patients["eligible"]].to_dict("records"):
         side = str(row["side"]) if row.get("side") in _OTHER_SIDE else None
         unit = _unit(str(row["unit_id"]), str(row["patient_id"]), side, by_patient[str(row["patient_id"])], crop)
-        for asked, missing in [_primary(unit)] + [_AUXILIARY.get(name, _named)(unit, name) for name in auxiliary]:
-            exclusions += missing
-            for request in asked:
+        asked = [_primary(unit), *(_AUXILIARY.get(name, _named)(unit, name) for name in auxiliary)]
+        for request in chain.from_iterable(asked):
+            if isinstance(request, Exclusion):
+                exclusions.append(request)
+            else:
                 requests[request.image_id].append(request)
     planned = [replace(image, requests=tuple(requests[image.image_id])) for image in images if requests[image.image_id]]
-    return CropPlan(tuple(planned), tuple(exclusions))
+    return CropPlan(tuple(planned), tuple(dict.fromkeys(exclusions)))
 
 
 def auxiliary_names(cohort: Cohort, crop: CropConfig) -> tuple[str, ...]:
@@ -166,30 +98,25 @@ def auxiliary_names(cohort: Cohort, crop: CropConfig) -> tuple[str, ...]:
             f"{', '.join(sorted({*_AUXILIARY, 'annotated'}))}, or a name in regions.csv: "
             f"{', '.join(annotated) or 'none there'}"
         )
-    names: list[str] = []
-    for name in crop.auxiliary:
-        names += annotated if name == "annotated" else [name]
-    return tuple(dict.fromkeys(names))
+    names = [annotated if name == "annotated" else [name] for name in crop.auxiliary]
+    return tuple(dict.fromkeys(chain.from_iterable(names)))
 
 
-def linked_groups(images: Iterable[ImagePlan]) -> list[tuple[ImagePlan, ...]]:
-    """Group images that are worked on together: a mirrored lesion's image comes with the image that mirrors it."""
-    by_id = {image.image_id: image for image in images}
-    group_of = {image_id: image_id for image_id in by_id}
+def source_images(cohort: Cohort, crop: CropConfig, inputs: Collection[str]) -> list[str]:
+    """Identifiers of the images that a model with these inputs reads, in the order of `images.csv`.
 
-    def root(image_id: str) -> str:
-        while group_of[image_id] != image_id:
-            image_id = group_of[image_id]
-        return image_id
-
-    for image in by_id.values():
-        for request in image.requests:
-            if request.mirror_of is not None:
-                group_of[root(image.image_id)] = root(request.mirror_of[0])
-    groups: dict[str, list[ImagePlan]] = defaultdict(list)
-    for image_id, image in by_id.items():
-        groups[root(image_id)].append(image)
-    return [tuple(group) for group in groups.values()]
+    Args:
+        cohort: may lack a region that the settings name: no image of it has one, then.
+        crop: the model's crop settings.
+        inputs: the model's inputs, of `primary`, `auxiliary` and `clinical`.
+    """
+    names = {*FOUND_BY_RULE, "annotated", *cohort.regions["region"]} if "auxiliary" in inputs else set()
+    crop = replace(crop, auxiliary=tuple(name for name in crop.auxiliary if name in names))
+    return [
+        image.image_id
+        for image in plan_crops(cohort, crop).images
+        if any(("primary" if request.region == "primary" else "auxiliary") in inputs for request in image.requests)
+    ]
 
 
 def _images(cohort: Cohort) -> list[ImagePlan]:
@@ -250,95 +177,87 @@ def _unit(unit_id: str, patient_id: str, side: str | None, images: list[ImagePla
     )
 
 
-def _boxed(unit: _Unit, region: str, lesions: Iterable[tuple[ImagePlan, Box]]) -> Iterator[CropRequest]:
-    """Requests for boxes, numbered within each image; a second whole breast of an image would be the first again, so
-    that only `all` names it."""
+def _boxed(
+    unit: _Unit, region: str, lesions: Sequence[tuple[ImagePlan, Box]], otherwise: str, scale: float = 1.0
+) -> _Asked:
+    """Requests for boxes, numbered within each image, or the reason why there is none.
+
+    A second whole breast of an image would be the first again, so that only `all` names it.
+    """
+    if not lesions:
+        yield unit.lacks(region, otherwise)
     count: dict[str, int] = defaultdict(int)
     for image, box in lesions:
         count[image.image_id] += 1
         for strategy in unit.strategies(region):
             if strategy != "whole_breast" or count[image.image_id] == 1 or unit.crop.strategy == "all":
-                yield unit.ask(image, region, count[image.image_id], strategy, box)
+                yield unit.ask(image, region, count[image.image_id], strategy, box, scale)
 
 
-def _missing(unit: _Unit, region: str, reason: str, image_id: str = "") -> _Requests:
-    return [], [Exclusion(image_id, unit.patient_id, region, reason)]
-
-
-def _primary(unit: _Unit) -> _Requests:
+def _primary(unit: _Unit) -> _Asked:
     strategies = unit.strategies(PRIMARY)
-    if unit.lesions:
-        return list(_boxed(unit, PRIMARY, unit.lesions)), []
-    if not unit.treated:
-        unknown = "the treated side is unknown: patients.csv gives no side and regions.csv no primary box"
-        return _missing(unit, PRIMARY, "no image of the treated side" if unit.side_known else unknown)
-    whole = [unit.ask(image, PRIMARY, 1, "whole_breast", None) for image in unit.treated]
     needing = [strategy for strategy in strategies if strategy != "whole_breast"]
-    reason = f"no primary box in regions.csv, which {', '.join(needing)} needs"
-    missing = _missing(unit, PRIMARY, reason)[1] if needing else []
-    return whole if "whole_breast" in strategies else [], missing
+    if unit.lesions:
+        yield from _boxed(unit, PRIMARY, unit.lesions, _NO_PRIMARY_BOX)
+    elif not unit.treated:
+        unknown = "the treated side is unknown: patients.csv gives no side and regions.csv no primary box"
+        yield unit.lacks(PRIMARY, "no image of the treated side" if unit.side_known else unknown)
+    else:
+        if "whole_breast" in strategies:
+            yield from (unit.ask(image, PRIMARY, 1, "whole_breast") for image in unit.treated)
+        if needing:
+            yield unit.lacks(PRIMARY, f"{_NO_PRIMARY_BOX}, which {', '.join(needing)} needs")
 
 
-def _named(unit: _Unit, name: str) -> _Requests:
+def _named(unit: _Unit, name: str) -> _Asked:
     boxed = [(image, box) for image in unit.treated for box in image.boxes.get(name, ())]
-    if not boxed:
-        return _missing(unit, name, f"no box named {name} in regions.csv")
-    return list(_boxed(unit, name, boxed)), []
+    return _boxed(unit, name, boxed, f"no box named {name} in regions.csv")
 
 
-def _axilla(unit: _Unit, name: str) -> _Requests:
-    annotated, _ = _named(unit, name)
-    if annotated:
-        return annotated, []
+def _axilla(unit: _Unit, name: str) -> _Asked:
     oblique = [image for image in unit.treated if image.view == "MLO"]
-    if not oblique:
-        return _missing(unit, name, "no box named axilla and no MLO view of the treated side")
-    strategies = unit.strategies(name)
-    requests = [unit.ask(image, name, 1, strategy, None) for image in oblique for strategy in strategies]
-    return [replace(request, estimate="axilla") for request in requests], []
+    if any(name in image.boxes for image in unit.treated):
+        yield from _named(unit, name)
+    elif not oblique:
+        yield unit.lacks(name, "no box named axilla and no MLO view of the treated side")
+    else:
+        for image in oblique:
+            for strategy in unit.strategies(name):
+                yield replace(unit.ask(image, name, 1, strategy), estimate="axilla")
 
 
-def _other_view(unit: _Unit, name: str) -> _Requests:
-    if not unit.spare_lesions:
-        return _missing(unit, name, "no primary box on a second view")
-    return list(_boxed(unit, name, unit.spare_lesions)), []
+def _other_view(unit: _Unit, name: str) -> _Asked:
+    return _boxed(unit, name, unit.spare_lesions, "no primary box on a second view")
 
 
-def _peritumoral(unit: _Unit, name: str) -> _Requests:
-    if not unit.lesions:
-        return _missing(unit, name, "no primary box in regions.csv")
-    boxed = _boxed(unit, name, unit.lesions)
-    return [replace(request, scale=unit.crop.peritumoral_scale) for request in boxed], []
+def _peritumoral(unit: _Unit, name: str) -> _Asked:
+    return _boxed(unit, name, unit.lesions, _NO_PRIMARY_BOX, unit.crop.peritumoral_scale)
 
 
-def _contralateral(unit: _Unit, name: str) -> _Requests:
-    if not unit.lesions:
-        return _missing(unit, name, "no primary box in regions.csv")
-    requests: list[CropRequest] = []
-    exclusions: list[Exclusion] = []
+def _contralateral(unit: _Unit, name: str) -> _Asked:
+    view_of = {image.image_id: image.view for image, _ in unit.lesions}
     numbers: dict[str, dict[tuple[str, int], int]] = defaultdict(dict)  # per mirror image, of each lesion
-    for request in _boxed(unit, name, unit.lesions):
-        lesion_image = next(image for image, _ in unit.lesions if image.image_id == request.image_id)
-        mirrors = [image for image in unit.other if image.view == lesion_image.view and image.view]
-        if not mirrors or request.box is None:
-            reason = f"no {lesion_image.view} view of the other breast"
-            exclusions.append(Exclusion(lesion_image.image_id, unit.patient_id, name, reason))
+    for request in _boxed(unit, name, unit.lesions, _NO_PRIMARY_BOX):
+        if isinstance(request, Exclusion):
+            yield request
             continue
-        on_mirror = numbers[mirrors[0].image_id]
-        requests.append(
-            replace(
-                request,
-                image_id=mirrors[0].image_id,
-                ordinal=on_mirror.setdefault((request.image_id, request.ordinal), len(on_mirror) + 1),
-                box=None,
-                estimate="contralateral",
-                mirror_of=(lesion_image.image_id, request.box),
-            )
+        view = view_of[request.image_id]
+        mirror = next((image for image in unit.other if image.view == view and view), None)
+        if mirror is None or request.box is None:
+            yield unit.lacks(name, f"no {view} view of the other breast", request.image_id)
+            continue
+        on_mirror = numbers[mirror.image_id]
+        yield replace(
+            request,
+            image_id=mirror.image_id,
+            ordinal=on_mirror.setdefault((request.image_id, request.ordinal), len(on_mirror) + 1),
+            box=None,
+            estimate="contralateral",
+            mirror_of=(request.image_id, request.box),
         )
-    return requests, list(dict.fromkeys(exclusions))
 
 
-_AUXILIARY: dict[str, Callable[[_Unit, str], _Requests]] = {
+_AUXILIARY: dict[str, Callable[[_Unit, str], _Asked]] = {
     "axilla": _axilla,
     "other_view": _other_view,
     "peritumoral": _peritumoral,

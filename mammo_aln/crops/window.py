@@ -6,30 +6,19 @@ Coordinates are those of `regions.csv`: pixels of the stored matrix, x right, y 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mammo_aln.dicom.orientation import Box, Orientation
+from mammo_aln.dicom.spacing import Spacing
 from mammo_aln.errors import InputError
 from mammo_aln.settings import CropConfig
 
 
 class CropRefused(InputError):
     """This crop cannot be cut from this image; the message is the reason that `exclusions.csv` shows."""
-
-
-class PixelSize(Protocol):
-    """Millimetres of breast per stored pixel, down (`row_mm`) and across (`column_mm`)."""
-
-    @property
-    def row_mm(self) -> float: ...  # noqa: D102
-
-    @property
-    def column_mm(self) -> float: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -63,31 +52,17 @@ class Window:
         return 1.0 - across * down
 
 
-def _square(centre: tuple[float, float], side_mm: float, row_mm: float, column_mm: float) -> Window:
+def _centred(box: Box, side_mm: float, row_mm: float, column_mm: float) -> Window:
+    """A square in millimetres that shares its centre with a box."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     half_x, half_y = side_mm / column_mm / 2, side_mm / row_mm / 2
-    return Window(centre[0] - half_x, centre[1] - half_y, centre[0] + half_x, centre[1] + half_y)
-
-
-def _around(box: Box, factor: float, row_mm: float, column_mm: float) -> Window:
-    centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-    side_mm = factor * max((box[2] - box[0]) * column_mm, (box[3] - box[1]) * row_mm)
-    return _square(centre, side_mm, row_mm, column_mm)
-
-
-_WINDOWS: dict[str, Callable[[Box, CropConfig, float, float], Window]] = {
-    "whole_breast": lambda box, crop, row_mm, column_mm: _around(box, 1.0, row_mm, column_mm),
-    "lesion_box": lambda box, crop, row_mm, column_mm: _around(box, 1.0, row_mm, column_mm),
-    "lesion_margin": lambda box, crop, row_mm, column_mm: _around(box, 1.0 + 2.0 * crop.margin, row_mm, column_mm),
-    "fixed_5cm": lambda box, crop, row_mm, column_mm: _square(
-        ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), crop.size_mm, row_mm, column_mm
-    ),
-}
+    return Window(x - half_x, y - half_y, x + half_x, y + half_y)
 
 
 def crop_window(
     strategy: str,
     box: Box | None,
-    spacing: PixelSize | None,
+    spacing: Spacing | None,
     breast_box: Box | None,
     crop: CropConfig,
     *,
@@ -117,13 +92,14 @@ def crop_window(
             "no breast was found in the image" if strategy == "whole_breast" else f"{strategy} needs a box"
         )
     row_mm, column_mm = (spacing.row_mm, spacing.column_mm) if spacing is not None else (1.0, 1.0)
-    window = _WINDOWS[strategy](source, crop, row_mm, column_mm)
+    factor = 1.0 + 2.0 * crop.margin if strategy == "lesion_margin" else 1.0
+    side_mm = factor * max((source[2] - source[0]) * column_mm, (source[3] - source[1]) * row_mm)
+    window = _centred(source, crop.size_mm if strategy == "fixed_5cm" else side_mm, row_mm, column_mm)
     if scale == 1.0:
         return window
     if box is None:
         raise CropRefused("a window around the lesion needs its box")
-    centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-    return _square(centre, scale * window.width * column_mm, row_mm, column_mm)
+    return _centred(box, scale * window.width * column_mm, row_mm, column_mm)
 
 
 _FEW_TAPS = 8  # up to so many rows a band, whole-array sums are faster than a loop over bands

@@ -73,7 +73,8 @@ def _layers(backbone: Backbone, size_px: int) -> list[SpatialLayer]:
     """Layers with a map that the features depend on, from the first to the last."""
     body = backbone.body
     modules = {name: module for name, module in body.named_modules() if name}
-    crop = backbone.mean.new_zeros(1, 1, size_px, size_px).uniform_(generator=_generator(backbone.mean.device))
+    generator = torch.Generator(backbone.mean.device).manual_seed(0)
+    crop = backbone.mean.new_zeros(1, 1, size_px, size_px).uniform_(generator=generator)
     with torch.no_grad(), _outputs(modules) as every:
         backbone(crop)
     maps = [layer for name, output in every.items() if (layer := _layer(body, name, output.shape)) is not None]
@@ -85,10 +86,6 @@ def _layers(backbone: Backbone, size_px: int) -> list[SpatialLayer]:
         slopes = torch.autograd.grad(features.square().sum(), outputs, allow_unused=True) if outputs else ()
     reaching = zip(candidates, slopes, strict=True)
     return [layer for layer, slope in reaching if slope is not None and bool(layer.as_maps(slope).any())]
-
-
-def _generator(device: torch.device) -> torch.Generator:
-    return torch.Generator(device).manual_seed(0)
 
 
 @contextmanager

@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from mammo_aln.crops.proof.sheet import draw_bar, outlined, typeface
-from mammo_aln.crops.proof.thumbnail import Thumbnail
-from mammo_aln.crops.regions import ImagePlan, plan_crops
-from mammo_aln.crops.window import Window
+from mammo_aln.crops.proof.sheet import Thumbnail, draw_bar, outlined, typeface
+from mammo_aln.crops.regions import plan_crops
+from mammo_aln.crops.requests import ImagePlan
+from mammo_aln.crops.window import Window, source_to_crop
+from mammo_aln.dicom.orientation import Orientation
 from mammo_aln.explain.attribution import SpatialLayer, grad_cam, layers_of
-from mammo_aln.explain.mapping import on_crop, on_view
 from mammo_aln.files import written_whole
 from mammo_aln.inference.frozen import FrozenRun
 from mammo_aln.progress import track
@@ -60,6 +61,48 @@ class _Crop:
     window: Window
     side_mm: float | None
     cells: NDArray[np.float64]
+
+
+def _sample(cells: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values of a map at places given as shares (0 to 1) of its width and height, linear between the cells' centres."""
+    rows, columns = cells.shape
+    return map_coordinates(cells, [y * rows - 0.5, x * columns - 0.5], order=1, mode="nearest")
+
+
+def on_crop(cells: NDArray[np.float64], size_px: int) -> NDArray[np.float64]:
+    """A map over the pixels of its crop, (size_px, size_px)."""
+    centres = (np.arange(size_px) + 0.5) / size_px
+    x, y = np.meshgrid(centres, centres)
+    return _sample(cells, x, y)
+
+
+def on_view(
+    cells: NDArray[np.float64],
+    window: Window,
+    orientation: Orientation,
+    shape: tuple[int, int],
+    grid: tuple[int, int],
+) -> NDArray[np.float64]:
+    """A map over a whole view that is shown chest wall left on a (rows, columns) grid; NaN outside the crop's window.
+
+    Args:
+        cells: map of the crop, chest wall left.
+        window: the crop's window in stored pixels.
+        orientation: of the image.
+        shape: (rows, columns) of the stored image.
+        grid: (rows, columns) of the picture.
+    """
+    x, y = np.meshgrid((np.arange(grid[1]) + 0.5) / grid[1], (np.arange(grid[0]) + 0.5) / grid[0])
+    if orientation.flip_horizontal:
+        x = 1.0 - x
+    if orientation.flip_vertical:
+        y = 1.0 - y
+    stored = np.stack([x.ravel() * shape[1], y.ravel() * shape[0]], axis=1)
+    share = source_to_crop(stored, window, 1, orientation)
+    inside = ((share >= 0.0) & (share <= 1.0)).all(axis=1)
+    heat = np.full(len(share), np.nan)
+    heat[inside] = _sample(cells, share[inside, 0], share[inside, 1])
+    return heat.reshape(grid)
 
 
 def overlaid(grey: NDArray[np.float32], heat: NDArray[np.float64]) -> Image.Image:
@@ -145,12 +188,11 @@ def draw_view(view: Thumbnail, crops: list[_Crop], strongest: float) -> Image.Im
 
     The value `strongest` of a map is drawn full.
     """
-    display, (height, width) = view.display, view.pixels.shape
-    rows, columns = display.pixels.shape
+    height, width = view.pixels.shape
     heat = np.full((height, width), np.nan)
     for crop in crops:
         cells = crop.cells / strongest
-        placed = on_view(cells, crop.window, display.orientation, (rows, columns), (height, width))
+        placed = on_view(cells, crop.window, view.orientation, view.shape, (height, width))
         # Where windows overlap the stronger map is shown.
         heat = np.where(np.nan_to_num(np.abs(placed), nan=-1.0) > np.nan_to_num(np.abs(heat), nan=-1.0), placed, heat)
     picture = overlaid(view.pixels, heat)

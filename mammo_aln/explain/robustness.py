@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mammo_aln.crops.derive import cut_levels, find_box, find_window
-from mammo_aln.crops.job import CropJob
-from mammo_aln.crops.regions import PRIMARY, CropRequest, ImagePlan, plan_crops
-from mammo_aln.crops.store.held import stored_keys
+from mammo_aln.crops.derive import cut_levels
+from mammo_aln.crops.keys import CropJob, stored_keys
+from mammo_aln.crops.placement import place_crop
+from mammo_aln.crops.regions import plan_crops
+from mammo_aln.crops.requests import PRIMARY, CropRequest, ImagePlan
 from mammo_aln.crops.store.records import ImageRecord
 from mammo_aln.crops.store.store import CropStore, display_values
 from mammo_aln.crops.window import CropRefused
@@ -81,8 +82,7 @@ def moved_box(box: Box, move: Move, pixel_mm: tuple[float, float] | None, orient
 
 def drawn_box(request: CropRequest) -> str | None:
     """Name the drawn box that a crop is placed by: `primary`, or an auxiliary name; None where no human drew one."""
-    follows_no_box = request.strategy == "whole_breast" and request.scale == 1.0
-    if follows_no_box or (request.box is None and request.mirror_of is None):
+    if not request.needs_box or (request.box is None and request.mirror_of is None):
         return None
     return PRIMARY if request.region in PLACED_BY_THE_LESION else request.region
 
@@ -112,9 +112,8 @@ class _Cutter:
     def cut(self, request: CropRequest, display: DisplayImage) -> NDArray[np.float32]:
         """The crop of a request, as the store would give it."""
         lesion_image = self.image(request.mirror_of[0]) if request.mirror_of else None
-        own, crop = self.image(request.image_id), self.job.crop
-        window = find_window(request, find_box(request, own, lesion_image)[0], own, crop)
-        return display_values(cut_levels(display, window, crop.size_px))
+        placed = place_crop("", request, self.image(request.image_id), lesion_image, self.job.crop)
+        return display_values(cut_levels(display, placed.window, placed.size_px))
 
 
 Moved = dict[tuple[str, str], dict[int, NDArray[np.float32] | str]]
@@ -179,20 +178,16 @@ def jitter_split(frozen: FrozenRun, split: str) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     plan = plan_crops(data.cohort, data.crop)
     plans = {image.image_id: image for image in plan.images}
-    request_by = {
-        (request.unit_id, request.region, request.image_id, request.ordinal, request.strategy): request
-        for image in plan.images
-        for request in image.requests
-    }
-    identity = ["unit_id", "region", "image_id", "ordinal", "strategy"]
-    request_of = {
-        (row["unit_id"], row["region"], row["key"]): request_by[tuple(row[name] for name in identity)]
-        for row in data.crop_set.table.to_dict("records")
-    }
-    if not any(drawn_box(request) for request in request_of.values()):
-        return pd.DataFrame(columns=columns)
     job, store = data.crop_set.job, data.crop_set.open_store()
-    cutter = _Cutter(job, store, stored_keys(plan.images, job, store).images)
+    keys, cropped = stored_keys(plan.images, job, store), set(data.crop_set.table["key"])
+    request_of = {
+        (request.unit_id, request.region, key): request
+        for key, request in keys.requests(*plan.images)
+        if key in cropped
+    }
+    if not any(map(drawn_box, request_of.values())):
+        return pd.DataFrame(columns=columns)
+    cutter = _Cutter(job, store, keys.images)
     units, names = data.units(split), data.patients(split)["unit_id"].tolist()
     loader = data.loader(split, alone=True)
     progress = Progress(total=len(loader), what=f"box jitter, {split}", unit="batch")

@@ -74,21 +74,11 @@ def explain_run(
     seed: int = 0,
     store: Path | None = None,
 ) -> Path:
-    """Explain a run's scores of a cohort.
+    """Explain a run's scores of a cohort; returns the path of the page. The verb `explain` tells the parameters.
 
     Args:
-        run: directory of a completed run.
-        cohort_folder: cohort whose patients are explained.
         out: folder for `explain.html`, `explain.json`, `contributions.csv`, `jitter.csv`, `explained_predictions.csv`
             (the only file that names patients) and `attribution/*.png`.
-        split: this split only.
-        patients: these patients only; all of them get heat maps.
-        drawn: without `patients`, so many get heat maps, spread evenly over the order of the scores.
-        seed: draws the bootstrap.
-        store: crop store; by default `.crops` in the cohort folder.
-
-    Returns:
-        path of the page.
 
     Raises:
         InputError: what `open_run` refuses, a network without a spatial map, or files that are not the store's.

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from mammo_aln.crops.regions import PRIMARY
+from mammo_aln.crops.requests import PRIMARY
 from mammo_aln.evaluation.statistics.operating import wilson
 from mammo_aln.evaluation.statistics.resampling import percentile_interval
 from mammo_aln.explain.contributions import Shares
+from mammo_aln.explain.games import Floats
 from mammo_aln.explain.robustness import MOVES
 
 RESAMPLES = 2000
 BLOCK = 100
-Floats = NDArray[np.float64]
 
 
 def resampled_means(values: Floats, patients: Sequence[Any], *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mammo_aln.cohort.acquisition import acquisition_of
 from mammo_aln.cohort.tables import Cohort
-from mammo_aln.crops.sources import source_images
+from mammo_aln.crops.regions import source_images
 from mammo_aln.evaluation.cohorts import CohortTable
 from mammo_aln.evaluation.people import Development
 from mammo_aln.settings import Settings

@@ -15,7 +15,7 @@ import pytest
 from mammo_aln.cli import main
 from mammo_aln.cohort.acquisition import acquisition_of
 from mammo_aln.cohort.tables import read_cohort
-from mammo_aln.crops.sources import source_images
+from mammo_aln.crops.regions import source_images
 from mammo_aln.settings import Settings
 from tests.support.crop_cohort import mammogram, write_image
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from mammo_aln.crops.build import build_crops
-from mammo_aln.crops.job import CropJob
-from mammo_aln.crops.keys import CropKeys
-from mammo_aln.crops.regions import CropRequest, ImagePlan
+from mammo_aln.crops.keys import CropJob, CropKeys
+from mammo_aln.crops.requests import CropRequest, ImagePlan
 from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop
 from mammo_aln.settings import CropConfig, PixelConfig
 from tests.support.crop_cohort import image, mammogram, patient, write_image, write_tables

@@ -71,7 +71,7 @@ def test_rows_tell_what_is_wrong_in_words(cohort, tmp_path, monkeypatch):
     # 5 cm of a 560 x 0.3 mm tall image drawn 420 pixels tall
     assert good.view.five_cm_px == pytest.approx(50 / (560 * 0.3) * 420)
     assert by_image["bare"].view.five_cm_px is None
-    (fixed,) = [drawn_box.box for drawn_box in good.view.drawn if drawn_box.colour == "fixed_5cm"]
+    (fixed,) = [good.view.place(tile.window) for tile in good.tiles if tile.colour == "fixed_5cm"]
     centre = np.array([150, 280]) * 420 / 560
     np.testing.assert_allclose([(fixed[0] + fixed[2]) / 2, (fixed[1] + fixed[3]) / 2], centre, atol=1)
     assert fixed[2] - fixed[0] == pytest.approx(good.view.five_cm_px, abs=1)
@@ -80,7 +80,7 @@ def test_rows_tell_what_is_wrong_in_words(cohort, tmp_path, monkeypatch):
     assert sides["lesion box"] == pytest.approx(12)
     assert sides["lesion margin"] == pytest.approx(18)
     # the right breast is shown turned, its box at stored (25, 30) now at the far side of the chest wall
-    (off,) = [one.box for one in by_image["off"].view.drawn if one.colour == "lesion_box"]
+    (off,) = [by_image["off"].view.place(tile.window) for tile in by_image["off"].tiles if tile.colour == "lesion_box"]
     assert (off[0] + off[2]) / 2 == pytest.approx((COLUMNS - 25) * 420 / 560, abs=1)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mammo_aln.crops.build import build_crops
-from mammo_aln.crops.regions import auxiliary_names, linked_groups, plan_crops
+from mammo_aln.crops.regions import auxiliary_names, plan_crops
+from mammo_aln.crops.requests import linked_groups
 from mammo_aln.crops.window import source_to_crop
 from mammo_aln.errors import InputError
 from mammo_aln.settings import STRATEGIES, CropConfig, PixelConfig

@@ -21,11 +21,12 @@ from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.crops.audit import audit_crops
 from mammo_aln.crops.build import build_crops
 from mammo_aln.crops.export import export_crops
-from mammo_aln.crops.job import CropJob
+from mammo_aln.crops.keys import CropJob
 from mammo_aln.crops.parallel import make_crops
 from mammo_aln.crops.proof.proof import write_proof
 from mammo_aln.crops.provenance import fallback_ledger
-from mammo_aln.crops.regions import linked_groups, plan_crops
+from mammo_aln.crops.regions import plan_crops
+from mammo_aln.crops.requests import linked_groups
 from mammo_aln.crops.store.records import ContentRecord
 from mammo_aln.crops.store.store import CropStore, SegmentWriter
 from mammo_aln.errors import CheckFailed, InputError

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mammo_aln.crops.regions import CropRequest
+from mammo_aln.crops.requests import CropRequest
 from mammo_aln.dicom.orientation import Orientation
 from mammo_aln.dicom.read import read_image
 from mammo_aln.errors import InputError

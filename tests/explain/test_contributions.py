@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mammo_aln.explain.clinical import FeatureGame
+from mammo_aln.explain.contributions import FeatureGame
 from mammo_aln.explain.games import owen_values, shapley_values, subset_outputs
 from mammo_aln.model.network import AxillaryNetwork
 from mammo_aln.settings import ModelConfig

@@ -10,8 +10,7 @@ import pytest
 from mammo_aln.crops.build import build_crops
 from mammo_aln.crops.window import Window
 from mammo_aln.dicom.orientation import Orientation
-from mammo_aln.explain.heatmaps import CLEAR, DISEASE, overlaid
-from mammo_aln.explain.mapping import on_crop, on_view
+from mammo_aln.explain.heatmaps import CLEAR, DISEASE, on_crop, on_view, overlaid
 from mammo_aln.settings import CropConfig, PixelConfig
 from tests.support.crop_cohort import image, mammogram, patient, write_image, write_tables
 

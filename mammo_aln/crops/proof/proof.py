@@ -10,10 +10,10 @@ import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.build import CropSet, build_crops
-from mammo_aln.crops.proof.sheet import Drawn, Row, Tile, View, draw_sheet
-from mammo_aln.crops.proof.thumbnail import Thumbnail
+from mammo_aln.crops.proof.sheet import Row, Thumbnail, Tile, draw_sheet
 from mammo_aln.crops.provenance import CROP_CODES, in_words
-from mammo_aln.crops.regions import PRIMARY, ImagePlan, plan_crops
+from mammo_aln.crops.regions import plan_crops
+from mammo_aln.crops.requests import PRIMARY, ImagePlan
 from mammo_aln.crops.store.records import ImageRecord
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.files import write_csv, written_whole
@@ -126,7 +126,7 @@ def _row(lesion: _Lesion, plan: ImagePlan, crops: CropSet, store: CropStore) -> 
         _tile("auxiliary", region, key, image, store) for region, key in zip(shown["region"], shown["key"], strict=True)
     ]
     lines = _lines(lesion, pd.concat([primary, auxiliary]), image, tiles)
-    return Row(_view(Thumbnail.of(plan.read(crops.job.pixels), VIEW_HEIGHT_PX), tiles), tiles, lines)
+    return Row(Thumbnail.of(plan.read(crops.job.pixels), VIEW_HEIGHT_PX), tiles, lines)
 
 
 def _tile(colour: str, name: str, key: str | None, image: ImageRecord, store: CropStore) -> Tile:
@@ -135,13 +135,6 @@ def _tile(colour: str, name: str, key: str | None, image: ImageRecord, store: Cr
         return Tile(colour, title, None, None, None)
     window = store.crop(key).window
     return Tile(colour, title, (store.read(key) >> 8).astype(np.uint8), window.box, image.side_mm(window))
-
-
-def _view(thumbnail: Thumbnail, tiles: list[Tile]) -> View:
-    """Draw the whole image with every tile's window."""
-    drawn = tuple(Drawn(tile.colour, thumbnail.place(tile.window)) for tile in tiles if tile.window is not None)
-    grey = np.rint(np.clip(thumbnail.pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
-    return View(grey, thumbnail.mark, drawn, thumbnail.five_cm_px)
 
 
 def _lines(lesion: _Lesion, rows: pd.DataFrame, image: ImageRecord, tiles: list[Tile]) -> tuple[tuple[str, str], ...]:

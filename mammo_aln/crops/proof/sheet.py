@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mammo_aln.dicom.orientation import Box
+from mammo_aln.crops.window import Window, resample
+from mammo_aln.dicom.orientation import Box, Orientation
+from mammo_aln.dicom.read import DisplayImage
 
 COLOURS = {
     "whole_breast": (86, 180, 233),
@@ -36,21 +38,39 @@ _PAPER, _INK, _FLAG, _RULE = (24, 24, 26), (225, 225, 225), (255, 170, 90), (70,
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A window on the thumbnail, in its pixels."""
+class Thumbnail:
+    """A whole image made small, chest wall left, without the image's own pixels.
 
-    colour: str
-    box: Box
+    Attributes:
+        pixels: display values (height, width), square.
+        mark: laterality and view, such as `R MLO`.
+        shape: (rows, columns) of the stored matrix.
+        orientation: what brings the stored matrix to chest wall left.
+        five_cm_px: pixels that 5 cm take, if that is known.
+    """
 
-
-@dataclass(frozen=True)
-class View:
-    """A whole image, chest wall left: uint8 (rows, columns), its mark (`R MLO`), windows, pixels per 5 cm if known."""
-
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.float32]
     mark: str
-    drawn: tuple[Drawn, ...]
+    shape: tuple[int, int]
+    orientation: Orientation
     five_cm_px: float | None
+
+    @classmethod
+    def of(cls, display: DisplayImage, height: int) -> Thumbnail:
+        """Make an image `height` pixels high."""
+        (rows, columns), spacing, turned = display.pixels.shape, display.spacing, display.orientation
+        row_mm, column_mm = (spacing.row_mm, spacing.column_mm) if spacing else (1.0, 1.0)
+        scale = height / (rows * row_mm)
+        width = max(1, round(columns * column_mm * scale))
+        pixels = turned.apply(resample(display.pixels, Window(0, 0, columns, rows), height, width))
+        mark = f"{display.laterality or '?'} {display.view or '?'}"
+        return cls(pixels, mark, (rows, columns), turned, 50.0 * scale if spacing else None)
+
+    def place(self, box: Box) -> Box:
+        """A box of the stored matrix in the thumbnail's pixels."""
+        x_min, y_min, x_max, y_max = self.orientation.box_to_oriented(box, self.shape)
+        across, down = self.pixels.shape[1] / self.shape[1], self.pixels.shape[0] / self.shape[0]
+        return (x_min * across, y_min * down, x_max * across, y_max * down)
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,7 @@ class Tile:
 class Row:
     """A lesion: its view, its crops, and lines of text as (`head`, `plain` or `flag`, words)."""
 
-    view: View
+    view: Thumbnail
     tiles: Sequence[Tile]
     lines: tuple[tuple[str, str], ...]
 
@@ -93,7 +113,7 @@ def draw_sheet(rows: Sequence[Row], title: str) -> Image.Image:
         top = _HEAD_PX + number * row_height
         pen.line([(0, top), (width, top)], fill=_RULE)
         _draw_lines(pen, row.lines, (_GAP_PX, top + _GAP_PX))
-        _draw_view(sheet, row.view, (_TEXT_PX, top + _GAP_PX))
+        _draw_view(sheet, row, (_TEXT_PX, top + _GAP_PX))
         for column, tile in enumerate(row.tiles):
             left = _TEXT_PX + view_width + 2 * _GAP_PX + column * (_TILE_PX + _GAP_PX)
             _draw_tile(sheet, tile, (left, top + _GAP_PX))
@@ -124,18 +144,19 @@ def _draw_lines(pen: ImageDraw.ImageDraw, lines: Sequence[tuple[str, str]], at: 
         top = int(pen.multiline_textbbox((left, top), text, font=font, spacing=2)[3]) + 7
 
 
-def _draw_view(sheet: Image.Image, view: View, at: tuple[int, int]) -> None:
+def _draw_view(sheet: Image.Image, row: Row, at: tuple[int, int]) -> None:
+    """Draw the whole image with every tile's window."""
+    view = row.view
     height, width = view.pixels.shape
-    picture = Image.fromarray(view.pixels).convert("RGB")
+    grey = np.rint(np.clip(view.pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
+    picture = Image.fromarray(grey).convert("RGB")
     pen = ImageDraw.Draw(picture)
-    for drawn in view.drawn:
-        x_min, y_min, x_max, y_max = drawn.box
-        pen.rectangle(
-            [round(x_min), round(y_min), round(x_max) - 1, round(y_max) - 1], outline=COLOURS[drawn.colour], width=2
-        )
+    for tile in row.tiles:
+        if tile.window is not None:
+            left, top, right, bottom = map(round, view.place(tile.window))
+            pen.rectangle([left, top, right - 1, bottom - 1], outline=COLOURS[tile.colour], width=2)
     mark = typeface(22, bold=True)
-    left = width - 8 - int(pen.textlength(view.mark, font=mark))
-    outlined(pen, (left, 6), view.mark, mark)
+    outlined(pen, (width - 8 - int(pen.textlength(view.mark, font=mark)), 6), view.mark, mark)
     if view.five_cm_px is None:
         outlined(pen, (8, height - 24), "no scale: spacing unknown", typeface(13))
     else:

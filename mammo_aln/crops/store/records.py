@@ -5,8 +5,9 @@ Each is one JSON object with `kind` and `key`. None holds a path, a patient or a
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Self
 
 from mammo_aln.crops.anatomy import Anatomy
 from mammo_aln.crops.window import Window
@@ -14,26 +15,56 @@ from mammo_aln.dicom.orientation import Box, Orientation
 from mammo_aln.dicom.provenance import PixelRecipe
 from mammo_aln.dicom.spacing import Spacing
 
+_WRITTEN: dict[str, Callable[[Any], Any]] = {
+    "spacing": lambda spacing: None if spacing is None else asdict(spacing),
+    "orientation": asdict,
+    "recipe": lambda recipe: {"digest": recipe.digest(), "steps": recipe.cards()},
+    "anatomy": Anatomy.to_json,
+    "window": lambda window: window.box,
+}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "spacing": lambda entry: None if entry is None else Spacing(**entry),
+    "orientation": lambda entry: Orientation(**entry),
+    "recipe": lambda entry: PixelRecipe(tuple((step["name"], step["parameters"]) for step in entry["steps"])),
+    "anatomy": Anatomy.from_json,
+    "window": lambda edges: Window(*edges),
+}
+"""Fields that are neither plain values nor tuples of such."""
+
 
 @dataclass(frozen=True)
-class ContentRecord:
-    """SHA-256 of the file that stands where, and is as old as, the key says."""
+class Record:
+    """An entry of a journal."""
 
+    kind: ClassVar[str]
     key: str
-    sha256: str
 
     def to_json(self) -> dict[str, Any]:
         """The journal's entry."""
-        return {"kind": "content", **vars(self)}
+        values = {name: _WRITTEN[name](value) if name in _WRITTEN else value for name, value in vars(self).items()}
+        return {"kind": self.kind, **values}
 
     @classmethod
-    def from_json(cls, entry: Any) -> ContentRecord:
+    def from_json(cls, entry: Any) -> Self:
         """Read a journal's entry back."""
-        return cls(entry["key"], entry["sha256"])
+        values: Any = {each.name: _READ.get(each.name, _as_tuple)(entry[each.name]) for each in fields(cls)}
+        return cls(**values)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
-class ImageRecord:
+class ContentRecord(Record):
+    """SHA-256 of the file that stands where, and is as old as, the key says."""
+
+    kind: ClassVar[str] = "content"
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ImageRecord(Record):
     """One image as its pixels were read.
 
     Attributes:
@@ -47,7 +78,7 @@ class ImageRecord:
         anatomy: estimated landmarks.
     """
 
-    key: str
+    kind: ClassVar[str] = "image"
     shape: tuple[int, int]
     spacing: Spacing | None
     orientation: Orientation
@@ -61,36 +92,9 @@ class ImageRecord:
         """Width of a window in millimetres of breast, or None where the spacing is unknown."""
         return None if self.spacing is None else window.width * self.spacing.column_mm
 
-    def to_json(self) -> dict[str, Any]:
-        """The journal's entry."""
-        return {
-            "kind": "image",
-            **vars(self),
-            "spacing": None if self.spacing is None else asdict(self.spacing),
-            "orientation": asdict(self.orientation),
-            "recipe": {"digest": self.recipe.digest(), "steps": self.recipe.cards()},
-            "anatomy": self.anatomy.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, entry: Any) -> ImageRecord:
-        """Read a journal's entry back."""
-        rows, columns = entry["shape"]
-        return cls(
-            entry["key"],
-            (rows, columns),
-            None if entry["spacing"] is None else Spacing(**entry["spacing"]),
-            Orientation(**entry["orientation"]),
-            entry["laterality"],
-            entry["view"],
-            PixelRecipe(tuple((step["name"], step["parameters"]) for step in entry["recipe"]["steps"])),
-            tuple(entry["fallbacks"]),
-            Anatomy.from_json(entry["anatomy"]),
-        )
-
 
 @dataclass(frozen=True)
-class CropRecord:
+class CropRecord(Record):
     """One crop; where its pixels lie and their checksum are added by the writer and kept by the reader.
 
     Attributes:
@@ -104,7 +108,7 @@ class CropRecord:
         size_px: side of the crop.
     """
 
-    key: str
+    kind: ClassVar[str] = "crop"
     image: str
     strategy: str
     window: Window
@@ -114,43 +118,12 @@ class CropRecord:
     flags: tuple[str, ...]
     size_px: int
 
-    def to_json(self) -> dict[str, Any]:
-        """The journal's entry."""
-        return {"kind": "crop", **vars(self), "window": self.window.box}
-
-    @classmethod
-    def from_json(cls, entry: Any) -> CropRecord:
-        """Read a journal's entry back."""
-        return cls(
-            entry["key"],
-            entry["image"],
-            entry["strategy"],
-            Window(*entry["window"]),
-            None if entry["box"] is None else tuple(entry["box"]),
-            entry["confidence"],
-            entry["padding_share"],
-            tuple(entry["flags"]),
-            entry["size_px"],
-        )
-
 
 @dataclass(frozen=True)
-class RefusedCrop:
+class RefusedCrop(Record):
     """A crop that cannot be cut from its image, and why."""
 
-    key: str
+    kind: ClassVar[str] = "refused"
     image: str
     strategy: str
     reason: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The journal's entry."""
-        return {"kind": "refused", **vars(self)}
-
-    @classmethod
-    def from_json(cls, entry: Any) -> RefusedCrop:
-        """Read a journal's entry back."""
-        return cls(entry["key"], entry["image"], entry["strategy"], entry["reason"])
-
-
-Record: TypeAlias = ContentRecord | ImageRecord | CropRecord | RefusedCrop

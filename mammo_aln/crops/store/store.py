@@ -50,16 +50,13 @@ class CropStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._forget()
-        self.refresh()
-
-    def _forget(self) -> None:
         self._segments: list[str] = []
         self._scanned: dict[str, int] = {}
         self._entries: dict[str, tuple[int, int, int, int, int]] = {}  # segment, line start and end, pixel offset, side
         self._pixels: dict[int, NDArray[np.uint16]] = {}
         self._journals: dict[int, BinaryIO] = {}
         self._remembered: dict[str, ContentRecord] = {}
+        self.refresh()
 
     def __reduce__(self) -> tuple[type[CropStore], tuple[Path]]:
         return CropStore, (self.path,)
