@@ -50,6 +50,7 @@ TEXTS = {
     0x00181508: "PositionerType",
     0x00185101: "ViewPosition",
     0x0020000D: "StudyInstanceUID",
+    0x00200020: "PatientOrientation",
     0x00200060: "Laterality",
     0x00200062: "ImageLaterality",
     0x00209072: "FrameLaterality",

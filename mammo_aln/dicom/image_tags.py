@@ -92,7 +92,8 @@ def _view(tags: TagReader) -> tuple[str, str, set[str]]:
     codes = tags.items("ViewCodeSequence")
     first: Level = codes[0] if codes else {}
     code, meaning = tags.word("CodeValue", first), tags.word("CodeMeaning", first)
-    view, side, displaced = view_named(tags.word("ViewPosition"), code, meaning)
+    orientation = tags.text("PatientOrientation").upper()
+    view, side, displaced = view_named(tags.word("ViewPosition"), code, meaning, orientation)
     modifiers = {"implant_displaced"} if displaced else set()
     for level in (None, *codes):
         for item in tags.items("ViewModifierCodeSequence", level):

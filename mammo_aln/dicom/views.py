@@ -44,13 +44,15 @@ MODIFIER_BY_WORD = {
 _VIEW_TEXT = re.compile(r"(?P<side>[LR]?)[ -]?(?P<view>CC|MLO)[ -]?(?P<implant>(ID)?)")
 
 
-def view_named(stated: str, code: str, meaning: str) -> tuple[str, str, bool]:
+def view_named(stated: str, code: str, meaning: str, orientation: str = "") -> tuple[str, str, bool]:
     """Name the view, the side that its text names, and whether it is implant-displaced; empty where none is stated.
 
     Args:
         stated: ViewPosition, which wins.
         code: CodeValue of ViewCodeSequence, which comes next.
         meaning: CodeMeaning of the same.
+        orientation: PatientOrientation, where the digitised films of CBIS-DDSM keep `CC` or `MLO`; letters of a
+            direction (`A\\FR`) are no view. It is read only where the others state nothing.
 
     Returns:
         `CC`, `MLO`, or the name of another view as the header gives it; `L`, `R` or empty.
@@ -62,7 +64,10 @@ def view_named(stated: str, code: str, meaning: str) -> tuple[str, str, bool]:
     if stated:
         return stated, "", False
     letters = re.sub("[^a-z]", "", meaning.lower())
-    return VIEW_BY_CODE.get(code) or VIEW_BY_MEANING.get(letters, ""), "", False
+    view = VIEW_BY_CODE.get(code) or VIEW_BY_MEANING.get(letters, "")
+    if not view and not code and not letters and orientation in SCREENING_VIEWS:
+        view = orientation
+    return view, "", False
 
 
 def modifiers_named(code: str, meaning: str) -> set[str]:

@@ -123,6 +123,9 @@ def test_padding_has_the_sign_of_the_pixels(tmp_path: Path, signed: int, kind: s
         ({"ViewPosition": "RCC"}, "CC", "L", False),
         ({"ViewPosition": "MLOID"}, "MLO", "L", True),
         ({"ViewPosition": None, "ViewCodeSequence": [item(CodeMeaning="cranio-caudal")]}, "CC", "L", False),
+        ({"ViewPosition": None, "PatientOrientation": "MLO"}, "MLO", "L", False),
+        ({"ViewPosition": None, "PatientOrientation": " cc "}, "CC", "L", False),
+        ({"ViewPosition": "CC", "PatientOrientation": "MLO"}, "CC", "L", False),
     ],
 )
 def test_index_and_pixels_read_one_view(tmp_path: Path, tags: dict, view: str, side: str, displaced: bool) -> None:
@@ -132,3 +135,28 @@ def test_index_and_pixels_read_one_view(tmp_path: Path, tags: dict, view: str, s
     indexed = judge(read_plain_header(tmp_path / "a.dcm"))
     assert (indexed.view, indexed.laterality) == (view, side)
     assert ("implant-displaced view" in indexed.flags) == displaced
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"PatientOrientation": ["A", "FR"]},  # directions
+        {"PatientOrientation": ["MLO", "CC"]},
+        {"PatientOrientation": "MLOX"},
+        {"PatientOrientation": "A"},
+        {"PatientOrientation": "MLO", "ViewCodeSequence": [item(CodeValue="nonsense")]},
+    ],
+)
+def test_an_orientation_that_is_no_view_stays_none(tmp_path: Path, tags: dict) -> None:
+    path = write_dicom(tmp_path / "a.dcm", breast(), **{"ViewPosition": None, "Modality": "MG", **tags})
+    assert read_header(path).view is None
+    assert read_plain_header(path).view is None
+
+
+@pytest.mark.parametrize(("name", "view", "side"), [("L_MLO", "MLO", "L"), ("R_CC", "CC", "R")])
+def test_films_of_cbis_ddsm_keep_the_view_in_patient_orientation(shared: Path, name: str, view: str, side: str) -> None:
+    path = shared / "data" / "mg_dicom" / f"cbis_P_00173_{name}.dcm"
+    for found in (read_header(path), read_plain_header(path)):
+        assert (found.view, found.laterality) == (view, side)
+    indexed = judge(read_plain_header(path))
+    assert (indexed.view, indexed.laterality) == (view, side)
