@@ -10,6 +10,7 @@ import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort, image_path, read_cohort, table_faults, with_split
 from mammo_aln.cohort.twins import identical_files
+from mammo_aln.dicom.archive import image_bytes
 from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
 from mammo_aln.dicom.mammogram import NO_SPACING, judge
 from mammo_aln.errors import fault_lines
@@ -193,7 +194,7 @@ def _header_findings(image: pd.Series, header: FastHeader, subject: str) -> Iter
 def _is_cut_short(header: FastHeader, path: Path) -> bool:
     bytes_per_pixel = 2 if header.bits_stored > 8 else 1
     needed = header.rows * header.columns * bytes_per_pixel
-    return header.transfer_syntax in UNCOMPRESSED and path.stat().st_size < needed
+    return header.transfer_syntax in UNCOMPRESSED and image_bytes(path) < needed
 
 
 def _box_findings(boxes: pd.DataFrame, header: FastHeader, subject: str) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ import pandas as pd
 from mammo_aln.cohort.declaration import DECLARATION_FILE, read_declaration
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.survey import SurveyedImage, survey
+from mammo_aln.dicom.archive import folders_of, is_archive, members
 from mammo_aln.dicom.fast_header import Excluded, map_files
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv, write_text
@@ -61,7 +62,8 @@ def index_folder(dicom_dir: str | Path, out: str | Path, *, workers: int | None 
     """Write `images.csv` and `exclusions.csv`, and `cohort.yaml` and `patients.csv` to fill in where none stand.
 
     Rows of an `images.csv` that stands are kept as they are, so that what a user filled in stays; new files are added.
-    Hidden files and folders are not looked at; links to folders are followed.
+    Hidden files and folders are not looked at; links to folders are followed; ZIP files are read as they are, see
+    `dicom.archive`.
 
     Args:
         dicom_dir: folder with DICOM files, one subfolder per patient or all in one.
@@ -132,9 +134,22 @@ def _files(dicom_dir: Path, out: Path, excluded: list[tuple[str, str]]) -> list[
             if relative != relative.encode("utf-8", "replace").decode():
                 shown = relative.encode("utf-8", "backslashreplace").decode()
                 excluded.append((shown, "the file's name is not UTF-8; rename it"))
+            elif is_archive(here / name):
+                files += _packed(here / name, relative, excluded)
             else:
                 files.append(relative)
     return files
+
+
+def _packed(archive: Path, relative: str, excluded: list[tuple[str, str]]) -> list[str]:
+    """Files in a ZIP file as `relative!/name`; what cannot be read of it goes to `excluded`."""
+    try:
+        packed = members(archive)
+    except OSError as error:
+        excluded.append((relative, f"cannot be opened: {error.strerror}"))
+        return []
+    excluded += [(f"{relative}!/{member.name}", member.refusal) for member in packed if member.refusal]
+    return [f"{relative}!/{member.name}" for member in packed if not member.refusal]
 
 
 def _mammograms(
@@ -197,7 +212,7 @@ def _as_given(path: Path, base: Path) -> str:
 
 def _group(relative: str, mammogram: SurveyedImage) -> tuple[str, str]:
     """Kind and value of the mark that a patient's files share; only a folder's name is ever written."""
-    folder, below, _ = relative.partition(os.sep)
+    folder, below, _ = folders_of(relative).partition(os.sep)
     if below:
         return ("folder", folder)
     if mammogram.patient:

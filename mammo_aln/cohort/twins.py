@@ -7,6 +7,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from mammo_aln.dicom.archive import content_digest, file_on_disk, image_bytes, open_image
+
 EDGE_BYTES = 1 << 16
 Key = TypeVar("Key", bound=Hashable)
 
@@ -23,9 +25,9 @@ def identical_files(files: Mapping[str, Path]) -> list[list[str]]:
     Returns:
         Groups of at least two keys, sorted.
     """
-    sizes = {key: path.stat().st_size for key, path in files.items() if path.is_file()}
+    sizes = {key: image_bytes(path) for key, path in files.items() if file_on_disk(path).is_file()}
     groups = _alike((size, key) for key, size in sizes.items())
-    for fingerprint in (_edges, _whole):
+    for fingerprint in (_edges, content_digest):
         groups = [same for group in groups for same in _alike((fingerprint(files[key]), key) for key in group)]
     return sorted(groups)
 
@@ -38,12 +40,7 @@ def _alike(pairs: Iterable[tuple[Key, str]]) -> list[list[str]]:
 
 
 def _edges(path: Path) -> str:
-    with path.open("rb", buffering=0) as file:
+    with open_image(path) as file:
         first = file.read(EDGE_BYTES)
-        file.seek(max(0, path.stat().st_size - EDGE_BYTES))
+        file.seek(max(0, image_bytes(path) - EDGE_BYTES))
         return hashlib.sha256(first + file.read(EDGE_BYTES)).hexdigest()
-
-
-def _whole(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammo_aln.crops.anatomy import find_anatomy
-from mammo_aln.crops.keys import CropJob, CropKeys, Held, content_digest, file_key
+from mammo_aln.crops.keys import CropJob, CropKeys, Held
 from mammo_aln.crops.placement import place_crop
 from mammo_aln.crops.requests import CropRequest, ImagePlan
 from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop
 from mammo_aln.crops.store.store import SegmentWriter, StoreUnwritable
 from mammo_aln.crops.window import CropRefused, Window, cut
+from mammo_aln.dicom.archive import content_digest, file_key
 from mammo_aln.dicom.read import DisplayImage
 from mammo_aln.errors import InputError
 

@@ -12,6 +12,7 @@ from typing import Any
 from mammo_aln.crops.requests import CropRequest, ImagePlan
 from mammo_aln.crops.store.records import ImageRecord
 from mammo_aln.crops.store.store import CropStore
+from mammo_aln.dicom.archive import file_key
 from mammo_aln.settings import CropConfig, PixelConfig
 
 PIXEL_PATH_VERSION = 2
@@ -35,28 +36,6 @@ class CropJob:
 
 def _digest(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def file_key(path: Path) -> str:
-    """Key under which the store remembers a file's content; holds path, size and times only as a digest.
-
-    The status change time is among them, since a copy that keeps size and modification time is another file still.
-
-    Raises:
-        OSError: the file is not there.
-    """
-    status = path.stat()
-    return _digest("content", str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def content_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _image_key(content: str, image: ImagePlan, pixels: PixelConfig) -> str:

@@ -15,10 +15,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_dataset, read_file_meta_info
+from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from mammo_aln.dicom import codecs
+from mammo_aln.dicom.archive import open_image
 from mammo_aln.errors import UnreadableDicom
 
 MAX_PIXELS = 200_000_000
@@ -88,7 +89,8 @@ def _refuse_absurd_size(dataset: Dataset, path: Path, max_pixels: int) -> None:
 def _refuse_deflate_bomb(file: BinaryIO, path: Path, max_pixels: int) -> None:
     """Inflate in small steps without keeping anything, and refuse a stream that grows beyond any allowed image."""
     limit = 4 * max_pixels + HEADER_ALLOWANCE_BYTES
-    meta = read_file_meta_info(path)
+    file.seek(132)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return
     file.seek(132 + 12 + int(meta.get("FileMetaInformationGroupLength", 0)))
@@ -123,7 +125,7 @@ def read_file(path: str | Path, *, max_pixels: int = MAX_PIXELS, with_pixels: bo
     """
     path = Path(path)
     try:
-        file = path.open("rb")
+        file = open_image(path)
     except OSError as error:
         raise UnreadableDicom(f"{path}: cannot be opened ({error.strerror})") from error
     with file, refusing(path, "reading the header"):

@@ -8,14 +8,16 @@ once. Identifying fields tell patients apart and are never written.
 
 from __future__ import annotations
 
-import stat
 import struct
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from zipfile import BadZipFile
 
+from mammo_aln.dicom.archive import START, ArchiveError, open_image
 from mammo_aln.dicom.image_tags import ImageTags, read_image_tags
 from mammo_aln.dicom.tags import TagReader
 from mammo_aln.machine.cores import usable_cores
@@ -172,13 +174,12 @@ def map_files(read: Callable[[Path], Result], paths: Iterable[Path], workers: in
 def read_header(path: Path) -> FastHeader | Excluded:
     """Read one header; whatever a file holds, it ends in a value, not in an exception."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return Excluded("not a regular file")
-        if status.st_size == 0:
-            return Excluded("the file is empty")
-        with path.open("rb", buffering=0) as file:
+        with open_image(path) as file:
             data = file.read(FIRST_READ_BYTES)
+            if not data:
+                return Excluded("the file is empty")
+            if data[:4] == START:
+                return Excluded("a ZIP file that is not called .zip: rename it, or unpack it")
             if data[128:132] != b"DICM":
                 # Exports without the marker and the 128 bytes before it exist; they begin with the file meta group.
                 return _with_pydicom(path, force=True) if data[:2] == FILE_META_START else Excluded(NO_MARKER)
@@ -190,8 +191,12 @@ def read_header(path: Path) -> FastHeader | Excluded:
                 return _header(_plain_fields(data + file.read(SECOND_READ_BYTES)))
             except NOT_PLAIN:
                 pass
+    except ArchiveError as error:
+        return Excluded(str(error.strerror))
     except OSError as error:
         return Excluded(f"cannot be opened ({error.strerror})")
+    except (BadZipFile, zlib.error, EOFError) as error:
+        return Excluded(f"broken in its ZIP file ({error})")
     return _with_pydicom(path)
 
 
@@ -201,9 +206,9 @@ def _with_pydicom(path: Path, *, force: bool = False) -> FastHeader | Excluded:
     tags: list[Any] = [*sorted(KEYWORDS)]
     try:
         # pydicom's warnings, and their copies in its log, quote values of the header
-        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+        with warnings.catch_warnings(), pydicom.config.disable_value_validation(), open_image(path) as file:
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=force)
+            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=force)
             if force and "Rows" not in dataset and "SOPClassUID" not in dataset:
                 return Excluded(NO_MARKER)
             fields = _dataset_fields(dataset)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort, image_path
-from mammo_aln.crops.keys import file_key
 from mammo_aln.crops.store.store import CropStore
+from mammo_aln.dicom.archive import file_key
 from mammo_aln.errors import InputError
 from mammo_aln.model.origin import Seen
 from mammo_aln.progress import say

@@ -14,6 +14,7 @@ import pandas as pd
 from mammo_aln import __version__
 from mammo_aln.cohort.reading import split_numbers
 from mammo_aln.cohort.tables import Cohort
+from mammo_aln.dicom.archive import file_on_disk
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready
 from mammo_aln.progress import say
@@ -88,7 +89,7 @@ class Case:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [file_on_disk(path)]
     stats = [file.stat() for file in files]
     return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
 

@@ -1,0 +1,214 @@
+"""One opener for every image, whether it is a file or stands in a ZIP file: `exam.zip!/folder/image.dcm`.
+
+Nothing is ever unpacked to disk: a member is inflated while it is read, its CRC is compared at its end, and neither its
+name nor its declared size can make this package write anywhere or read without bound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+ENDING = ".zip"
+START = b"PK\x03\x04"
+INSIDE = re.compile(r"\.zip(?=!/)", re.IGNORECASE)
+OPEN_ARCHIVES = 4
+MAX_MEMBERS = 1_000_000
+# As much as a deflated data set may grow to, see `decode`.
+MAX_MEMBER_BYTES = 4 * 200_000_000 + (1 << 26)
+LARGE_MEMBER_BYTES, IMPLAUSIBLE_RATIO = 100_000_000, 200
+READABLE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+ENCRYPTED_BIT = 0x1
+
+
+class ArchiveError(OSError):
+    """A ZIP file, or what stands in it, cannot be read; `strerror` says why."""
+
+    def __init__(self, reason: str, path: Path) -> None:
+        super().__init__(None, reason, str(path))
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in a ZIP file: its name there, and why it is not read (empty where it is)."""
+
+    name: str
+    refusal: str = ""
+
+
+def is_archive(path: Path) -> bool:
+    """Test that a file is taken for a ZIP file, by its ending."""
+    return path.suffix.lower() == ENDING
+
+
+def archive_of(path: Path) -> tuple[Path, str] | None:
+    """Split `exam.zip!/a/b.dcm` into the ZIP file and the name in it; None for a path that leads through none."""
+    text = str(path)
+    for mark in INSIDE.finditer(text):
+        archive = Path(text[: mark.end()])
+        if archive.is_file():
+            return archive, text[mark.end() + 2 :]
+    return None
+
+
+def file_on_disk(path: Path) -> Path:
+    """The file that an image is read from: itself, or the ZIP file that it stands in."""
+    inside = archive_of(path)
+    return path if inside is None else inside[0]
+
+
+def folders_of(relative: str) -> str:
+    """Cut a relative path down to what names folders on disk: what stands in a ZIP file lies where that file lies."""
+    mark = INSIDE.search(relative)
+    return relative if mark is None else relative[: mark.end()]
+
+
+def members(archive: Path) -> list[Member]:
+    """List the files in a ZIP file, hidden ones left out, each with the reason if it can't be read.
+
+    Raises:
+        ArchiveError: no ZIP file, cut off, or too many files in it.
+        OSError: it cannot be opened.
+    """
+    entries = [entry for entry in _opened(archive).infolist() if not entry.is_dir()]
+    counts = Counter(entry.filename for entry in entries)
+    shown = {entry.filename: entry for entry in entries if not _is_hidden(entry.filename)}
+    return [
+        Member(name, "its name stands twice in the ZIP file" if counts[name] > 1 else _refusal(entry))
+        for name, entry in sorted(shown.items())
+    ]
+
+
+def open_image(path: Path) -> BinaryIO:
+    """Open an image for reading, seekable, be it a file or a member of a ZIP file.
+
+    Raises:
+        ArchiveError: the ZIP file is broken, lacks the member, or the member is encrypted or implausibly large.
+        OSError: no such file, not a regular one, or it cannot be opened.
+    """
+    inside = archive_of(path)
+    if inside is None:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ArchiveError("not a regular file", path)
+        return path.open("rb")
+    archive, entry = _entry(path, *inside)
+    try:
+        return cast(BinaryIO, archive.open(entry))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise ArchiveError(f"broken in its ZIP file: {error}", path) from error
+
+
+def image_bytes(path: Path) -> int:
+    """Size of an image's file in bytes, in a ZIP file that of the member unpacked.
+
+    Raises:
+        OSError: it is not there.
+    """
+    inside = archive_of(path)
+    return path.stat().st_size if inside is None else _entry(path, *inside)[1].file_size
+
+
+def file_key(path: Path) -> str:
+    """Key of a file as it stands now; holds path, size and times only as a digest (of the ZIP file, with the member).
+
+    The status change time is among them, since a copy that keeps size and modification time is another file still.
+
+    Raises:
+        OSError: the file is not there.
+    """
+    inside = archive_of(path)
+    file = file_on_disk(path)
+    status = file.stat()
+    values = ["content", str(file.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    if inside is not None:
+        values += [inside[1], _entry(path, *inside)[1].CRC]
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 of an image's bytes, the same packed and unpacked.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open_image(path) as file:
+        for block in _blocks(file, path):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    try:
+        while block := file.read(1 << 20):
+            yield block
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ArchiveError(f"broken in its ZIP file: {error}", path) from error
+
+
+def _opened(archive: Path) -> zipfile.ZipFile:
+    status = archive.stat()
+    return _kept_open(archive, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+
+
+@lru_cache(OPEN_ARCHIVES)
+def _kept_open(archive: Path, state: tuple[int, ...]) -> zipfile.ZipFile:
+    """Open a ZIP file as it is now; its list of files is read once for all members."""
+    if not stat.S_ISREG(archive.stat().st_mode):
+        raise ArchiveError("not a regular file", archive)
+    try:
+        opened = zipfile.ZipFile(archive)
+    except zipfile.BadZipFile as error:
+        raise ArchiveError(f"not a readable ZIP file ({error}); cut off in transfer?", archive) from error
+    if len(opened.infolist()) > MAX_MEMBERS:
+        raise ArchiveError(f"a ZIP file of more than {MAX_MEMBERS} files", archive)
+    return opened
+
+
+def _entry(path: Path, archive: Path, name: str) -> tuple[zipfile.ZipFile, zipfile.ZipInfo]:
+    opened = _opened(archive)
+    try:
+        entry = opened.getinfo(name)
+    except KeyError:
+        raise ArchiveError(f"the ZIP file {archive.name} holds no such file", path) from None
+    if reason := _refusal(entry):
+        raise ArchiveError(reason, path)
+    return opened, entry
+
+
+def _is_hidden(name: str) -> bool:
+    return any(piece.startswith(".") and piece not in (".", "..") for piece in name.replace("\\", "/").split("/"))
+
+
+def _refusal(entry: zipfile.ZipInfo) -> str:
+    """Why a member is not read; empty where it is."""
+    name = entry.filename
+    pieces = name.replace("\\", "/").split("/")
+    if ".." in pieces or pieces[0] == "" or re.match("[A-Za-z]:", name):
+        return "its name in the ZIP file leads out of the folder: pack it again without .. and without absolute paths"
+    if str(PurePosixPath(name)) != name or not name.isprintable() or INSIDE.search(name):
+        return "its name in the ZIP file is no plain path: pack it again"
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return "a link in the ZIP file, not a file"
+    if entry.flag_bits & ENCRYPTED_BIT:
+        return "encrypted in the ZIP file: unpack it with its password and index the folder"
+    if PurePosixPath(name).suffix.lower() == ENDING:
+        return "a ZIP file within a ZIP file: unpack the outer one"
+    if entry.compress_type not in READABLE_METHODS:
+        return f"compressed in the ZIP file by method {entry.compress_type}, which cannot be read here: unpack it"
+    large = entry.file_size > LARGE_MEMBER_BYTES
+    if entry.file_size > MAX_MEMBER_BYTES or (
+        large and entry.file_size > IMPLAUSIBLE_RATIO * max(1, entry.compress_size)
+    ):
+        return f"grows from {entry.compress_size} to {entry.file_size} bytes when unpacked, as no image does"
+    return ""
