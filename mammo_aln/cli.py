@@ -16,6 +16,7 @@ from mammo_aln.verbs.table import DEFAULT_ACTION, VERBS
 
 __all__ = ["DEFAULT_ACTION", "VERBS", "main"]
 HELP = ("-h", "--help")
+FLAGS = (*HELP, "--version", "--debug")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,9 +57,10 @@ def _main(words: list[str], *, debug: bool) -> int:
         else:
             verb = f"{verb} {DEFAULT_ACTION[verb]}"
     if verb not in VERBS:
-        names = list(dict.fromkeys(name.partition(" ")[0] for name in VERBS))
+        flag = verb.startswith("-")
+        names = FLAGS if flag else list(dict.fromkeys(name.partition(" ")[0] for name in VERBS))
         meant = did_you_mean(verb, names) or f"; known: {', '.join(names)}"
-        print(f"mammo-aln: unknown verb {verb!r}{meant}", file=sys.stderr)
+        print(f"mammo-aln: unknown {'flag' if flag else 'verb'} {verb!r}{meant}", file=sys.stderr)
         return ExitCode.WRONG_INPUT
     try:
         return _run(verb, rest)

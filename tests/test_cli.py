@@ -241,3 +241,8 @@ def test_bash_completes_verbs_flags_and_choices(words: list[str], expected: set[
     done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
     assert "complete -o default -F _mammo_aln mammo-aln" in done.stderr
     assert set(done.stdout.split()) == expected
+
+
+def test_a_misspelt_flag_is_called_a_flag(capsys):
+    assert main(["--verzion"]) == 2
+    assert capsys.readouterr().err == "mammo-aln: unknown flag '--verzion'; did you mean --version?\n"

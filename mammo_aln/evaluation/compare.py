@@ -82,7 +82,6 @@ def compare_files(
         splits=splits[first],
         pictures=pictures,
         text=figure_text,
-        change=change_text,
         spoken=spoken,
         cutoffs=CUTOFFS,
         ladder=tables["ladder"].to_dict("records") if "ladder" in tables else [],
@@ -96,13 +95,6 @@ def compare_files(
     write_json(out / "comparisons.json", [pair.to_json() for pair in pairs])
     write_text(out / "comparisons.html", page)
     return out / "comparisons.html"
-
-
-def change_text(metric: Metric) -> str:
-    """NRI or IDI with its limits; without them where a standard error of 0 makes them say nothing."""
-    if metric.details.get("se") == 0:
-        return f"{figure_text(Metric(metric.value), 3)} (no interval)"
-    return figure_text(metric, 3)
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:

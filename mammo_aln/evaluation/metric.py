@@ -60,7 +60,13 @@ def unknown(reason: str) -> Metric:
     return Metric(None, {"reason": reason})
 
 
+NO_WIDTH = "no interval: these patients give one and the same value however they are drawn; too few, or all alike"
+
+
 def with_interval(interval: Interval, **details: Any) -> Metric:
-    """A figure with its limits."""
+    """A figure with its limits; limits of no width say nothing of uncertainty, so the reason stands in their place."""
+    if interval.low == interval.high:
+        lacking = {**dict.fromkeys(LIMITS), "method": interval.method, "reason": NO_WIDTH}
+        return Metric(interval.value, lacking | details)
     limits = {"ci_low": interval.low, "ci_high": interval.high, "method": interval.method}
     return Metric(interval.value, limits | details)

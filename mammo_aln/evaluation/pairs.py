@@ -108,10 +108,12 @@ def paired_rows(reference: Predictions, other: Predictions, split: str, names: t
 
 
 def _of_test(test: tests.Test, method: str, **details: Any) -> Metric:
+    limits: dict[str, float | None] = {"ci_low": test.low, "ci_high": test.high}
     if test.se == 0:
-        details["note"] = "the standard error is 0: nobody moved, or all alike; the limits say nothing of uncertainty"
-    limits = {"ci_low": test.low, "ci_high": test.high, "p_value": test.p_value}
-    return Metric(test.difference, {**limits, "statistic": test.statistic, "se": test.se, "method": method, **details})
+        limits = dict.fromkeys(limits)
+        details["reason"] = "no interval: the standard error is 0, nobody moved or all alike"
+    of_test = {"p_value": test.p_value, "statistic": test.statistic, "se": test.se, "method": method}
+    return Metric(test.difference, {**limits, **of_test, **details})
 
 
 def _reclassified(first: Floats, second: Floats, labels: Floats, cutoffs: Sequence[float] | None = None) -> Metric:

@@ -67,6 +67,9 @@ def test_a_model_against_itself(three, tmp_path):
         assert entry["nri_continuous"]["value"] == entry["idi"]["value"] == 0.0
         assert entry["mcnemar_p"]["value"] is None
         assert entry["mcnemar_p"]["reason"]
+        for name in ("kappa", "idi", "nri_continuous"):
+            assert entry[name].get("ci_low") is entry[name].get("ci_high") is None
+            assert entry[name]["reason"]
 
 
 def test_a_model_that_moves_nobody_has_no_interval_on_the_page(three, tmp_path):

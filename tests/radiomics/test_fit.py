@@ -98,6 +98,8 @@ def test_four_signatures_and_their_analysis_are_written(fitted, cohort):
     assert all(entry["delong_p_holm"]["family"] == 6 for entry in entries)
     assert (fitted / "evaluation" / "report.html").is_file()
     assert len(list((fitted / "figures").glob("*nomogram*.svg"))) == 1
+    drawn = {kind: {path.stem for path in (fitted / "figures").glob(f"*.{kind}")} for kind in ("svg", "pdf")}
+    assert drawn["svg"] == drawn["pdf"]
     optimism = pd.read_csv(fitted / "evaluation" / "optimism_nomogram.csv", index_col="index")
     assert optimism["original"]["slope"] == pytest.approx(1.0, abs=1e-6)  # a fit of its own predictions
     assert optimism["corrected"]["slope"] < 1.0

@@ -52,11 +52,12 @@ class Picture:
     alt: str
     figure: Figure | None = field(default=None, repr=False, compare=False)
 
-    def write(self, folder: Path) -> None:
-        """Save the figure as SVG and PDF, named by its title; the same figure gives the same bytes."""
+    def write(self, folder: Path, number: int | None = None) -> None:
+        """Save the figure as SVG and PDF, named by its number and title; the same figure gives the same bytes."""
         if self.figure is None:
             return
         stem = re.sub(r"\W+", "_", self.title.lower()).strip("_")
+        stem = stem if number is None else f"{number:02d}_{stem}"
         with written_whole(folder / f"{stem}.svg") as path:
             path.write_bytes(base64.b64decode(self.uri.partition(",")[2]))
         with written_whole(folder / f"{stem}.pdf") as path, mpl.rc_context(STYLE):
@@ -92,13 +93,13 @@ def number_text(value: float, digits: int) -> str:
 
 
 def figure_text(figure: Metric | Mapping[str, Any], digits: int = 2) -> str:
-    """`0.81 (0.72 to 0.87)`, or a dash where the figure is unknown."""
+    """`0.81 (0.72 to 0.87)`, `1.00 (no interval)` where its limits would say nothing, or a dash where it is unknown."""
     metric = figure if isinstance(figure, Metric) else Metric.from_json(figure)
     if metric.value is None:
         return "–"
     text = number_text(float(metric.value), digits)
     if metric.limits is None:
-        return text
+        return f"{text} (no interval)" if "ci_low" in metric.details else text
     low, high = (number_text(float(limit), digits) for limit in metric.limits)
     return f"{text} ({low} to {high})"
 
@@ -257,7 +258,7 @@ def decision(name: str, curves: Mapping[str, pd.DataFrame]) -> Picture:
         ylim=(-0.15 * top - 1, 1.12 * top + 1),
         title=spoken(name),
     )
-    axes.legend(loc="upper right")
+    figure.legend(loc="outside lower center", ncols=2)
     title = f"Decision curve, {spoken(name)}" if len(data) == 1 else f"Decision curves by model, {spoken(name)}"
     sentences = [f"{model} {useful_range(rows)}" for model, rows in data.items()]
     return picture(figure, title, f"{title}: {'; '.join(sentences)}.")

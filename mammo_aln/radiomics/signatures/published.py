@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from mammo_aln.evaluation.report.page import PAGES
 from mammo_aln.evaluation.report.pairwise import auc_table, compare_all, together
 from mammo_aln.evaluation.report.plots import Picture, figure_text, spoken
 from mammo_aln.evaluation.statistics.optimism import bootstrap_optimism
-from mammo_aln.files import write_csv, write_json, write_text, written_whole
+from mammo_aln.files import write_csv, write_json, write_text
 from mammo_aln.progress import track
 from mammo_aln.radiomics.signatures import figures
 from mammo_aln.radiomics.signatures.classifiers import score_scale
@@ -105,7 +105,7 @@ def write_analysis(
         write_csv(folder / "optimism_nomogram.csv", optimism)
     curves = together(files, metrics)
     for number, picture in enumerate([*curves, *drawn]):
-        _save(out / "figures" / f"{number:02d}_{_file_name(picture.title)}.svg", picture)
+        picture.write(out / "figures", number)
     page = PAGES.get_template("signatures.html.j2").render(
         version=__version__,
         names=list(files),
@@ -219,15 +219,8 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     def shown(cell: object) -> object:
         if isinstance(cell, bool | np.bool_):
             return "yes" if cell else "no"
+        if isinstance(cell, float) and 1000 <= abs(cell) < math.inf:
+            return f"{float(f'{cell:.3g}'):,.0f}"
         return f"{cell:.3g}" if isinstance(cell, float) else cell
 
     return table.map(shown).replace("nan", "–")
-
-
-def _file_name(title: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in title.lower()).strip("_")
-
-
-def _save(path: Path, picture: Picture) -> None:
-    with written_whole(path) as file:
-        file.write_bytes(base64.b64decode(picture.uri.split(",", 1)[1]))
