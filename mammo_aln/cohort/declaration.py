@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from mammo_aln.cohort.lineage import Source, sources_of_yaml
 from mammo_aln.cohort.reading import Yaml, read_text_yaml
 from mammo_aln.errors import BadCell
 
 DECLARATION_FILE = "cohort.yaml"
 Kind = Literal["continuous", "ordinal", "categorical"]
 KnownAt = Literal["baseline", "post_nat", "post_surgery"]
+LATE = ("post_nat", "post_surgery")
 RESERVED = ("patient_id", "center", "side", "split", "eligible", "exclusion_reason", "aln_status", "unit_id")
 
 
@@ -41,6 +43,9 @@ class Declaration:
 
     By AJCC 8, nodes with isolated tumour cells alone are ypN0(i+): N stage 0, yet no pathological complete response.
     `aln_status` counts them as the table says, 0 or 1; `label_meaning` is the place to state which.
+
+    `outcomes` names further columns that hold an outcome, with the time when each is known; none of them can be
+    declared as a clinical feature. `sources` are the data sets of `dataset`.
     """
 
     name: str
@@ -48,19 +53,27 @@ class Declaration:
     label_column: str = "aln_status"
     label_meaning: str = "1 = residual nodal metastasis after NAT, 0 = ypN0"
     clinical: dict[str, ClinicalFeature] = field(default_factory=dict)
+    outcomes: dict[str, str] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
 
 
 def read_declaration(root: Path, faults: list[BadCell]) -> Declaration:
     """Read `cohort.yaml` of a cohort folder; without the file the folder's name and no clinical features."""
     path = root / DECLARATION_FILE
     content = read_text_yaml(path, faults) if path.is_file() else {}
-    _refuse_unknown(content, ("name", "label", "dicom_root", "clinical"), "", faults)
+    _refuse_unknown(content, ("name", "label", "dicom_root", "clinical", "outcomes", "dataset"), "", faults)
     default = Declaration(name=root.resolve().name, dicom_root=root)
     label = _mapping(content, "label", "column and meaning", faults)
     _refuse_unknown(label, ("column", "meaning"), "label.", faults)
     label_column = _text(label, "column", "label.", faults) or default.label_column
     clinical = _mapping(content, "clinical", "features, each with its kind", faults)
     read = {name: _feature(name, value, label_column, faults) for name, value in clinical.items()}
+    outcomes = {name: str(value) for name, value in _mapping(content, "outcomes", "columns", faults).items()}
+    for name, known_at in outcomes.items():
+        if known_at not in LATE:
+            faults.append(_fault(f"outcomes.{name}", known_at, f"one of {', '.join(LATE)}"))
+        if name in clinical:
+            faults.append(_fault(f"clinical.{name}", name, "another column: `outcomes` says that it holds an outcome"))
     return Declaration(
         name=_text(content, "name", "", faults) or default.name,
         # an absolute dicom_root replaces the folder
@@ -68,6 +81,8 @@ def read_declaration(root: Path, faults: list[BadCell]) -> Declaration:
         label_column=label_column,
         label_meaning=_text(label, "meaning", "label.", faults) or default.label_meaning,
         clinical={name: feature for name, feature in read.items() if feature is not None},
+        outcomes=outcomes,
+        sources=sources_of_yaml(content.get("dataset"), faults),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.declaration import ClinicalFeature, Declaration, read_declaration
+from mammo_aln.cohort.lineage import Source
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.schemas import (
     BOX,
@@ -51,6 +52,7 @@ class Cohort:
         label_meaning: what the outcome means.
         volumes: `patient_id`, `timepoint`, `sequence`, `image_path`, `mask_path`, `region`, `mask_label` (0 = every
             value), `spacing_mm` (text, NaN = take the file's).
+        sources: data sets that `cohort.yaml` states, with their licences.
     """
 
     root: Path
@@ -62,6 +64,7 @@ class Cohort:
     regions: pd.DataFrame
     label_meaning: str = Declaration.label_meaning
     volumes: pd.DataFrame = field(default_factory=lambda: typed_volumes(None))
+    sources: tuple[Source, ...] = ()
 
 
 def read_cohort(
@@ -93,6 +96,7 @@ def read_cohort(
         regions=_typed(tables["regions"], REGION_COLUMNS, BOX),
         label_meaning=declared.label_meaning,
         volumes=typed_volumes(tables["volumes"]).reset_index(drop=True),
+        sources=declared.sources,
     )
 
 

@@ -65,7 +65,7 @@ def crop_cohort(
     if proof:
         folder = write_proof(cohort, crops, proof, patients=proof_patients)
     if export:
-        folder = export_crops(crops, export)
+        folder = export_crops(crops, export, cohort.sources)
     return folder
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mammo_aln.cohort.lineage import Source, licence_text, warn_of
 from mammo_aln.crops.build import CropSet
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import CheckFailed, InputError
-from mammo_aln.files import write_csv, write_json, written_whole
+from mammo_aln.files import write_csv, write_json, write_text, written_whole
 from mammo_aln.progress import track
 
 
@@ -22,8 +23,11 @@ def export_name(image_id: str, region: str, ordinal: int, strategy: str) -> str:
     return f"{image_id}.{numbered}.{strategy}"
 
 
-def export_crops(crop_set: CropSet, out_dir: str | Path) -> Path:
+def export_crops(crop_set: CropSet, out_dir: str | Path, sources: Sequence[Source] = ()) -> Path:
     """Write one NPY (uint16, size_px x size_px, chest wall on the left) and one JSON per crop, and `exclusions.csv`.
+
+    Where the cohort states the data sets that it comes from (`sources`), LICENCE.txt has their licences and terms, and
+    what they forbid is said.
 
     Returns:
         the folder.
@@ -51,6 +55,9 @@ def export_crops(crop_set: CropSet, out_dir: str | Path) -> Path:
             np.save(file, store.read(row["key"]))
         write_json(out / f"{name}.json", _card(row, store))
     write_csv(out / "exclusions.csv", crop_set.exclusions)
+    if sources:
+        write_text(out / "LICENCE.txt", licence_text(sources, "crops"))
+        warn_of(sources, "crops")
     return out
 
 

@@ -12,6 +12,7 @@ import torch
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.lineage import Source, joined, stated_or_not
 from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.crops.keys import PIXEL_PATH_VERSION
 from mammo_aln.errors import InputError
@@ -19,6 +20,7 @@ from mammo_aln.files import write_csv
 from mammo_aln.inference.ensemble import UNIT, Ensemble, Member, ensemble_of, mean_of_members, read_member
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
+from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import labelled_rows, record_opening, require_unchanged, require_writable
 from mammo_aln.settings import Settings, TrainerConfig
@@ -149,6 +151,7 @@ def score_cohort(
         absent_regions=tuple(sorted(set(data.regions) - {"primary", *data.crop.auxiliary})),
         members=None if ensemble is None else tuple(member.run_id for member in members),
         out_of_fold=None if ensemble is None else ensemble.out_of_fold,
+        lineage=tuple(source.to_state() for source in _sources(members, cohort)),
     )
     inputs_seen = data.inputs_seen(scored)
     _tell_missing(data.inputs, inputs_seen)
@@ -158,6 +161,11 @@ def score_cohort(
         facts,
         data.crop_set.exclusions if data.reads_images else None,
     )
+
+
+def _sources(members: Sequence[Member], cohort: Cohort) -> tuple[Source, ...]:
+    """Data sets and weights behind the members, and those of the cohort that they score."""
+    return joined(*(read_lineage(member.run) for member in members), stated_or_not(cohort.sources))
 
 
 def _tell_missing(inputs: Sequence[str], inputs_seen: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from mammo_aln.cohort.lineage import Source
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 
@@ -59,7 +60,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class PretrainedFacts:
-    """The metadata of a file of `mammo-aln pretrain`."""
+    """The metadata of a file of `mammo-aln pretrain`; `lineage` is None where its version did not record it."""
 
     run_id: str
     package_version: str
@@ -73,17 +74,26 @@ class PretrainedFacts:
     crop: Mapping[str, Any]
     recipe_digest: str
     seen: tuple[Seen, ...]
+    lineage: tuple[Source, ...] | None = None
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys: the same run writes the same bytes."""
-        return json.dumps({**vars(self), "seen": [seen.to_state() for seen in self.seen]}, sort_keys=True)
+        lineage = None if self.lineage is None else [source.to_state() for source in self.lineage]
+        plain = {**vars(self), "seen": [seen.to_state() for seen in self.seen], "lineage": lineage}
+        return json.dumps(plain, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> PretrainedFacts:
         """Read what `to_json` wrote; keys of other versions are left aside."""
         plain = json.loads(text)
-        facts = {name: plain[name] for name in cls.__dataclass_fields__}
-        return cls(**{**facts, "seen": tuple(Seen.from_state(state) for state in plain["seen"])})
+        facts = {name: plain[name] for name in cls.__dataclass_fields__ if name != "lineage"}
+        seen = tuple(Seen.from_state(state) for state in plain["seen"])
+        return cls(**{**facts, "seen": seen, "lineage": recorded_sources(plain.get("lineage"))})
+
+
+def recorded_sources(states: Sequence[Mapping[str, Any]] | None) -> tuple[Source, ...] | None:
+    """Sources as metadata, checkpoints and JSON files hold them; None where they hold none."""
+    return None if states is None else tuple(map(Source.from_state, states))
 
 
 def about_pretrained(pretrained: bool | str) -> PretrainedFacts | None:

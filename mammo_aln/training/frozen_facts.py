@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from mammo_aln.cohort.lineage import Source
 from mammo_aln.files import json_ready
 from mammo_aln.model.origin import PRETRAINED_KEY, Seen
 
@@ -24,6 +25,7 @@ class FrozenFacts:
         trained_on: whom this run learns from.
         clinical_encoder: state of the fitted clinical encoder; None where the model reads no clinical features.
         heads: names of a pre-training's heads; None in a training.
+        lineage: data sets and weights that this run descends from.
     """
 
     run_id: str
@@ -32,12 +34,14 @@ class FrozenFacts:
     trained_on: tuple[Seen, ...] = ()
     clinical_encoder: Mapping[str, Any] | None = None
     heads: tuple[str, ...] | None = None
+    lineage: tuple[Source, ...] = ()
 
     def to_state(self) -> Mapping[str, Any]:
         """Plain dicts, lists, strings and numbers, for checkpoints that load with `weights_only=True`."""
         seen = {
             "pretraining": [each.to_state() for each in self.pretraining],
             "trained_on": [each.to_state() for each in self.trained_on],
+            "lineage": [source.to_state() for source in self.lineage],
         }
         own = {"clinical_encoder": self.clinical_encoder} if self.heads is None else {"heads": list(self.heads)}
         plain: Mapping[str, Any] = json_ready({"run_id": self.run_id, "recipe": dict(self.recipe), **own, **seen})

@@ -56,6 +56,7 @@ class PredictionFacts:
         absent_regions: regions of the model that this cohort cannot hold.
         members: run ids of an ensemble.
         out_of_fold: its members validate on different patients.
+        lineage: data sets and weights behind the scores, with their licences.
     """
 
     run_id: str
@@ -70,6 +71,7 @@ class PredictionFacts:
     absent_regions: tuple[str, ...] | None = None
     members: tuple[str, ...] | None = None
     out_of_fold: bool | None = None
+    lineage: tuple[Mapping[str, str | list[str]], ...] | None = None
 
     def write(self, path: Path, table: pd.DataFrame) -> None:
         """Write a predictions file and, beside it, the same name with `.json`."""

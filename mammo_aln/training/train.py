@@ -8,14 +8,17 @@ from pathlib import Path
 from pytorch_lightning.loggers import Logger
 
 from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.lineage import joined, stated_or_not, warn_of
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv, write_json
 from mammo_aln.machine.hardware import require_hardware
 from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.model.lineage import weight_sources
 from mammo_aln.model.origin import Seen, origin_of
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import run_identity, shaping_settings
+from mammo_aln.runs.lineage import read_lineage, write_lineage
 from mammo_aln.runs.record import read_state
 from mammo_aln.runs.seal import frozen_digests
 from mammo_aln.settings import Settings
@@ -93,6 +96,7 @@ def train_run(
         summary = Summary.of_run(run)
         log_final(loggers, summary.numbers())
         say(summary.in_words(run))
+        warn_of(read_lineage(run), "weights")
     return run
 
 
@@ -111,8 +115,16 @@ def _fit(
 ) -> None:
     encoder = data.fitted_encoder.to_state() if "clinical" in data.inputs else None
     origin = origin_of(settings.model.pretrained)
-    frozen = FrozenFacts(run.name, data.recipe, origin.seen if origin else (), (_trained_on(run.name, data),), encoder)
+    frozen = FrozenFacts(
+        run.name,
+        data.recipe,
+        origin.seen if origin else (),
+        (_trained_on(run.name, data),),
+        encoder,
+        lineage=joined(stated_or_not(data.whole_cohort.sources), weight_sources(settings.model)),
+    )
     write_json(run / "recipe.json", data.recipe)
+    write_lineage(run, frozen.lineage)
     if leads():
         draw_augmented(run, data)
     fit_module(run, data, module, settings, frozen, loggers)
@@ -147,6 +159,7 @@ def _freeze(run: Path, data: MammoDataModule, settings: Settings) -> Finished:
         fallbacks=data.fallbacks,
         cohort_flow=cohort_flow(data.whole_cohort.patients, data.splits, scored),
         settings=shaping_settings(settings),
+        lineage=tuple(source.to_state() for source in read_lineage(run)),
     )
     facts.write(run / "predictions.csv", prediction_table(scored, run.name, operating))
     store_baseline(run, data.whole_cohort, scored, settings)

@@ -10,7 +10,7 @@ Beside a cohort that `mammo-aln phantom --out COHORT` wrote:
 
 from mammo_aln.verbs.cohorts import check, crop_images, import_dataset, index, split
 from mammo_aln.verbs.judging import compare, evaluate
-from mammo_aln.verbs.learning import explain, list_runs, predict, pretrain_backbone, train
+from mammo_aln.verbs.learning import explain, lineage, list_runs, predict, pretrain_backbone, train
 from mammo_aln.verbs.radiomics import radiomics_extract, radiomics_fit
 from mammo_aln.verbs.start import completion, demo, doctor, phantom
 from mammo_aln.verbs.sweeps import sweep_collect, sweep_run, sweep_status
@@ -26,6 +26,7 @@ __all__ = [
     "explain",
     "import_dataset",
     "index",
+    "lineage",
     "list_runs",
     "phantom",
     "predict",

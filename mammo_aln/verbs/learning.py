@@ -55,6 +55,18 @@ def list_runs(folder: Path, format: Literal["table", "csv"] = "table") -> str | 
     return runs_as_table(runs) if format == "table" else runs_as_csv(runs)
 
 
+def lineage(paths: list[Path]) -> str:
+    """Print the data sets and weights that runs, weights, predictions or a cohort descend from, with their licences.
+
+    Args:
+        paths: cohort folders, run directories, folders of runs, weights files or predictions; several are taken
+            together, as an ensemble is.
+    """
+    from mammo_aln.inference.lineage import lineage_report
+
+    return lineage_report(paths)
+
+
 def predict(
     run: list[Path],
     cohort: Path,

@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "sweep status": ("sweep_status", "out", "where every cell of a sweep stands; writes board.html"),
     "sweep collect": ("sweep_collect", "out", "cells.csv, the choice by validation alone, then (--test) its test"),
     "runs": ("list_runs", "folder", "list the runs of a folder: settings, state, best validation AUC"),
+    "lineage": ("lineage", "paths", "print the data and weight licences that a run, weights or a cohort descend from"),
     "explain": ("explain", "cohort", "why a run says so: heat maps, share of each input, box jitter"),
     "compare": ("compare", "files", "compare models on the same patients: the first file is the reference"),
     "radiomics extract": ("radiomics_extract", "cohort", "radiomic and deep features of volumes or mammograms"),

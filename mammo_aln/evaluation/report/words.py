@@ -43,6 +43,10 @@ def about(facts: Mapping[str, Any], trained: str) -> list[tuple[str, str]]:
         "model": model.get("backbone"),
         "reads": ", ".join(INPUTS.get(name, name) for name in sorted(model.get("inputs") or [], key=_input_order)),
         "crop": f"{crop['strategy']}, {crop.get('size_px', '?')} px" if crop.get("strategy") else "",
+        "data and weights": "; ".join(
+            f"{source.get('name')} ({source.get('licence') or 'licence not stated'})"
+            for source in facts.get("lineage") or []
+        ),
     }
     return [(name, str(value)) for name, value in stated.items() if value]
 

@@ -11,15 +11,18 @@ import safetensors.torch
 import torch
 
 from mammo_aln import __version__
+from mammo_aln.cohort.lineage import joined, stated_or_not, warn_of
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_csv, write_json, written_whole
 from mammo_aln.machine.hardware import require_hardware
 from mammo_aln.model.backbones import rule_of
+from mammo_aln.model.lineage import weight_sources
 from mammo_aln.model.network import crop_encoder
 from mammo_aln.model.origin import PRETRAINED_FILE, PRETRAINED_KEY, PretrainedFacts, Seen, origin_of
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import RunIdentity, file_digest, run_identity
+from mammo_aln.runs.lineage import read_lineage, write_lineage
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import PretrainSettings
 from mammo_aln.training.attempt import Finished, carry_out
@@ -122,8 +125,10 @@ def _fit(
         _inherited(settings),
         (_seen(run, data),),
         heads=tuple(head["name"] for head in module.hparams["heads"]),
+        lineage=joined(stated_or_not(data.whole_cohort.sources), weight_sources(settings.model)),
     )
     write_json(run / "recipe.json", data.recipe)
+    write_lineage(run, frozen.lineage)
     fit_module(run, data, module, settings, frozen, open_trackers(Mirrored(run, settings, identity.cohort)))
 
 
@@ -155,6 +160,7 @@ def _export(run: Path, data: PretrainData, module: PretrainModule, settings: Pre
         crop=json_ready(shape["crop"]),
         recipe_digest=hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16],
         seen=(*_inherited(settings), _seen(run, data)),
+        lineage=read_lineage(run),
     )
     weights = {name: value.cpu().contiguous().clone() for name, value in module.backbone_weights().items()}
     # One key: the library writes several in an order of its own, and the same run must give the same bytes.
@@ -162,4 +168,5 @@ def _export(run: Path, data: PretrainData, module: PretrainModule, settings: Pre
     write_csv(run / "exclusions.csv", data.crop_set.exclusions)
     with written_whole(run / PRETRAINED_FILE) as unfinished:
         safetensors.torch.save_file(weights, unfinished, metadata=metadata)
+    warn_of(read_lineage(run), "weights")
     return Finished(pretrained=file_digest(run / PRETRAINED_FILE))
