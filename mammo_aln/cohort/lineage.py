@@ -138,7 +138,7 @@ def lineage_lines(sources: Sequence[Source]) -> list[str]:
 
 
 def road_warnings(sources: Sequence[Source], road: Road) -> list[str]:
-    """What licences and terms forbid or bind when these are handed out; one line per source and term.
+    """Tell what licences and terms forbid when these are handed out, in one line per source and term.
 
     Terms in the owner's own words are repeated, as no program can tell what they forbid.
     """
