@@ -86,7 +86,7 @@ def _refuse_absurd_size(dataset: Dataset, path: Path, max_pixels: int) -> None:
         )
 
 
-def _refuse_deflate_bomb(file: BinaryIO, path: Path, max_pixels: int) -> None:
+def refuse_deflate_bomb(file: BinaryIO, path: Path, max_pixels: int) -> None:
     """Inflate in small steps without keeping anything, and refuse a stream that grows beyond any allowed image."""
     limit = 4 * max_pixels + HEADER_ALLOWANCE_BYTES
     file.seek(132)
@@ -130,7 +130,7 @@ def read_file(path: str | Path, *, max_pixels: int = MAX_PIXELS, with_pixels: bo
         raise UnreadableDicom(f"{path}: cannot be opened ({error.strerror})") from error
     with file, refusing(path, "reading the header"):
         if file.read(132)[128:] == b"DICM":
-            _refuse_deflate_bomb(file, path, max_pixels)
+            refuse_deflate_bomb(file, path, max_pixels)
         file.seek(0)
         dataset = _open(file, path)
         _refuse_absurd_size(dataset, path, max_pixels)

@@ -1,0 +1,105 @@
+"""Open the DICOM object that holds annotations: its kind by SOP class, its references to images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.multival import MultiValue
+
+from mammo_aln.cohort.annotations.documents import read_bytes
+from mammo_aln.dicom.decode import MAX_PIXELS, refuse_deflate_bomb, refusing
+from mammo_aln.errors import UnreadableDicom
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+SR_CLASSES = {
+    f"{_STORAGE}88.22": "Enhanced SR",
+    f"{_STORAGE}88.33": "Comprehensive SR",
+    f"{_STORAGE}88.34": "Comprehensive 3D SR",
+    f"{_STORAGE}88.35": "Extensible SR",
+    f"{_STORAGE}88.50": "Mammography CAD SR",
+}
+PR_CLASSES = {
+    f"{_STORAGE}11.1": "Grayscale Softcopy Presentation State",
+    f"{_STORAGE}11.2": "Color Softcopy Presentation State",
+    f"{_STORAGE}11.3": "Pseudo-Color Softcopy Presentation State",
+}
+SEG_CLASSES = {f"{_STORAGE}66.4": "Segmentation", f"{_STORAGE}66.7": "Label Map Segmentation"}
+RTSTRUCT_CLASSES = {f"{_STORAGE}481.3": "RT Structure Set"}
+NOT_READ = {
+    f"{_STORAGE}66.5": "a Surface Segmentation",
+    f"{_STORAGE}88.11": "a Basic Text SR",
+    f"{_STORAGE}88.65": "a Chest CAD SR",
+    f"{_STORAGE}88.67": "an X-Ray Radiation Dose SR",
+    f"{_STORAGE}11.4": "a Blending Presentation State",
+    f"{_STORAGE}11.8": "an Advanced Blending Presentation State",
+}
+"""Kinds that are like those above and hold no region, or hold it in a way that is not read."""
+
+
+def sop_class(path: Path) -> str:
+    """SOPClassUID of a DICOM file.
+
+    Raises:
+        UnreadableDicom: no DICOM file.
+    """
+    with refusing(path, "reading the header"):
+        header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+    return str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+
+
+def read_object(path: Path, classes: Mapping[str, str]) -> FileDataset:
+    """Read a whole DICOM object of one of these SOP classes (UID to name).
+
+    Raises:
+        InputError: no regular file, or larger than any object of annotations.
+        UnreadableDicom: no DICOM file, a broken one, or an object of another class.
+    """
+    content = BytesIO(read_bytes(path))
+    with refusing(path, "reading"):
+        refuse_deflate_bomb(content, path, MAX_PIXELS)
+        content.seek(0)
+        dataset = dcmread(content)
+        _settle(dataset)
+    uid = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
+    if uid not in classes:
+        name = NOT_READ.get(uid) or f"an object of SOP class {uid or '(none)'}"
+        raise UnreadableDicom(f"{path}: holds {name}: expected {' or '.join(classes.values())}")
+    return dataset
+
+
+def _settle(dataset: Dataset) -> None:
+    """Parse every element, so that broken ones are refused here and not in the middle of the reading."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                _settle(item)
+
+
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """Items of a sequence, none where it is absent or empty."""
+    return list(dataset.get(keyword) or [])
+
+
+def floats(dataset: Dataset, keyword: str) -> list[float]:
+    """Values of a numeric element of any multiplicity, none where it is absent or empty."""
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        return []
+    return [float(one) for one in (value if isinstance(value, MultiValue | list | tuple) else [value])]
+
+
+def words(dataset: Dataset, keyword: str) -> str:
+    """Text of an element without spaces around it, empty where it is absent."""
+    return str(dataset.get(keyword) or "").strip()
+
+
+def image_references(references: list[Dataset]) -> Iterator[tuple[str, int | None]]:
+    """SOPInstanceUID and frame (from 1, None for the whole image) of each referenced image and frame."""
+    for reference in references:
+        uid = words(reference, "ReferencedSOPInstanceUID")
+        frames = [int(frame) for frame in floats(reference, "ReferencedFrameNumber")]
+        yield from ((uid, frame) for frame in frames or (None,) if uid)

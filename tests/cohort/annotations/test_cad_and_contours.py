@@ -1,0 +1,240 @@
+"""Mammography CAD SR by the text of PS3.16 TID 4000 and RT structure sets by PS3.3 C.8.8.6, built by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+from mammo_aln.cohort.annotations.dicom.structure_set import read_structure_set
+from mammo_aln.cohort.annotations.dicom.structured_report import read_structured_report
+from mammo_aln.cohort.annotations.record import Annotation, Reading, Skipped
+from mammo_aln.errors import InputError
+from tests.cohort.annotations.dicom_images import COLUMNS, ROWS, plane, stored_mammogram
+from tests.support.dicom_writer import item, save
+
+CC, MLO = "1.2.826.9.1", "1.2.826.9.2"
+Box = tuple[float, float, float, float]
+
+
+def concept(value: str, scheme: str, meaning: str) -> Dataset:
+    return item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
+
+
+def content(relation: str, kind: str, name: Dataset | None = None, **tags: object) -> Dataset:
+    named = {"ConceptNameCodeSequence": [name]} if name else {}
+    return item(RelationshipType=relation, ValueType=kind, **named, **tags)
+
+
+def image_item(uid: str, relation: str = "CONTAINS", frames: list[int] | None = None) -> Dataset:
+    reference = item(ReferencedSOPClassUID="1.2.840.10008.5.1.4.1.1.1.2", ReferencedSOPInstanceUID=uid)
+    if frames:
+        reference.ReferencedFrameNumber = frames
+    return content(relation, "IMAGE", ReferencedSOPSequence=[reference])
+
+
+def shape(name: tuple[str, str], kind: str, data: list[float], child: Dataset) -> Dataset:
+    return content(
+        "HAS PROPERTIES",
+        "SCOORD",
+        concept(name[0], "DCM", name[1]),
+        GraphicType=kind,
+        GraphicData=data,
+        ContentSequence=[child],
+    )
+
+
+OUTLINE, CENTER, WIDTH = ("111041", "Outline"), ("111010", "Center"), ("121055", "Path")
+BY_REFERENCE = item(RelationshipType="SELECTED FROM", ReferencedContentItemIdentifier=[1, 1, 2])
+
+
+def finding(name: tuple[str, str], intent: str, *shapes: Dataset) -> Dataset:
+    rendering = content(
+        "HAS CONCEPT MOD",
+        "CODE",
+        concept("111056", "DCM", "Rendering Intent"),
+        ConceptCodeSequence=[concept(intent, "DCM", "intent")],
+    )
+    return content(
+        "INFERRED FROM",
+        "CODE",
+        concept("111059", "DCM", "Single Image Finding"),
+        ConceptCodeSequence=[concept(name[0], "SRT", name[1])],
+        ContentSequence=[rendering, *shapes],
+    )
+
+
+PRESENT, HIDE = "111150", "111152"
+
+
+def cad_report(path: Path, *findings: Dataset, sop_class: str = "1.2.840.10008.5.1.4.1.1.88.50") -> Path:
+    library = content(
+        "CONTAINS",
+        "CONTAINER",
+        concept("111028", "DCM", "Image Library"),
+        ContentSequence=[image_item(CC), image_item(MLO)],
+    )
+    summary = content(
+        "CONTAINS",
+        "CODE",
+        concept("111017", "DCM", "CAD Processing and Findings Summary"),
+        ConceptCodeSequence=[concept("111242", "DCM", "All algorithms succeeded; with findings")],
+        ContentSequence=[
+            content(
+                "INFERRED FROM",
+                "CONTAINER",
+                concept("111034", "DCM", "Individual Impression/Recommendation"),
+                ContentSequence=list(findings),
+            )
+        ],
+    )
+    report = item(
+        SOPClassUID=sop_class,
+        SOPInstanceUID="1.2.826.9.9",
+        Modality="SR",
+        ValueType="CONTAINER",
+        ConceptNameCodeSequence=[concept("111036", "DCM", "Mammography CAD Report")],
+        ContentSequence=[library, summary],
+    )
+    return save(report, path)
+
+
+def boxes(reading: Reading) -> list[tuple[str, str, Box]]:
+    return [
+        (entry.image, entry.region, (entry.x_min, entry.y_min, entry.x_max, entry.y_max))
+        for entry in reading
+        if isinstance(entry, Annotation)
+    ]
+
+
+def reasons(reading: Reading) -> list[str]:
+    return [entry.reason for entry in reading if isinstance(entry, Skipped)]
+
+
+def test_findings_of_a_cad_report_have_their_image_within_or_by_reference(tmp_path: Path) -> None:
+    square = [10.0, 20, 40, 20, 40, 60.5, 10, 60.5, 10, 20]
+    spots = [5.0, 6, 7, 30, 25, 8]
+    mass = finding(
+        ("M-03000", "Mass"),
+        PRESENT,
+        shape(OUTLINE, "POLYLINE", square, BY_REFERENCE),
+        shape(CENTER, "POINT", [25, 40], BY_REFERENCE),
+    )
+    cluster = finding(
+        ("F-01775", "Calcification Cluster"),
+        PRESENT,
+        shape(OUTLINE, "MULTIPOINT", spots, image_item(CC, "SELECTED FROM")),
+    )
+    reading = read_structured_report(cad_report(tmp_path / "cad.dcm", mass, cluster))
+    assert boxes(reading) == [(MLO, "Mass", (10, 20, 40, 60.5)), (CC, "Calcification Cluster", (5, 6, 25, 30))]
+    assert reasons(reading) == ["a center has no area"]
+
+
+def test_hidden_findings_and_paths_are_counted(tmp_path: Path) -> None:
+    child = image_item(CC, "SELECTED FROM")
+    square = [10.0, 20, 40, 20, 40, 60, 10, 60]
+    hidden = finding(("M-03000", "Mass"), HIDE, shape(OUTLINE, "POLYLINE", square, child))
+    path = finding(("M-03000", "Mass"), PRESENT, shape(WIDTH, "POLYLINE", [1, 2, 3, 4], child))
+    space = finding(("M-03000", "Mass"), PRESENT, content("HAS PROPERTIES", "SCOORD3D"))
+    alone = finding(("M-03000", "Mass"), PRESENT, shape(OUTLINE, "POLYLINE", square, content("CONTAINS", "TEXT")))
+    reading = read_structured_report(cad_report(tmp_path / "cad.dcm", hidden, path, space, alone))
+    assert boxes(reading) == []
+    assert reasons(reading) == [
+        "a finding that its report marks Not for Presentation",
+        "coordinates that are neither Outline nor Image Region (a measurement's path, for example)",
+        "SCOORD3D: coordinates in space, not in an image",
+        "coordinates that name no image",
+    ]
+
+
+def test_each_frame_is_an_annotation_of_its_own(tmp_path: Path) -> None:
+    child = image_item(CC, "SELECTED FROM", [3, 4])
+    mass = finding(("M-03000", "Mass"), PRESENT, shape(OUTLINE, "CIRCLE", [20, 20, 20, 30], child))
+    reading = read_structured_report(cad_report(tmp_path / "cad.dcm", mass))
+    assert [entry.frame for entry in reading if isinstance(entry, Annotation)] == [3, 4]
+
+
+BROKEN = {
+    "an odd count": ("POLYLINE", [1.0, 2, 3], "pairs"),
+    "a circle of three": ("CIRCLE", [1.0, 2, 3, 4, 5, 6], "expected 2 of a CIRCLE"),
+    "an unknown type": ("SPLINE", [1.0, 2, 3, 4], "GraphicType = 'SPLINE'"),
+    "not a number": ("POLYLINE", [1.0, 2, float("nan"), 4, 5, 6], "finite"),
+    "no such item": ("POLYLINE", [1.0, 2, 3, 4, 5, 9], "item 1.7"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_coordinates_are_refused_with_their_item(tmp_path: Path, case: str) -> None:
+    kind, data, words = BROKEN[case]
+    child = item(RelationshipType="SELECTED FROM", ReferencedContentItemIdentifier=[1, 7])
+    child = child if case == "no such item" else image_item(CC)
+    path = cad_report(tmp_path / "cad.dcm", finding(("M-03000", "Mass"), PRESENT, shape(OUTLINE, kind, data, child)))
+    with pytest.raises(InputError, match=words) as refusal:
+        read_structured_report(path)
+    assert "cad.dcm item 1.2.1.1.2" in str(refusal.value)
+
+
+def test_other_reports_are_refused_by_name(tmp_path: Path) -> None:
+    path = cad_report(tmp_path / "chest.dcm", sop_class="1.2.840.10008.5.1.4.1.1.88.65")
+    with pytest.raises(InputError, match="Chest CAD SR"):
+        read_structured_report(path)
+
+
+def structure_set(path: Path, *contours: Dataset) -> Path:
+    dataset = item(
+        SOPClassUID="1.2.840.10008.5.1.4.1.1.481.3",
+        SOPInstanceUID="1.2.826.8",
+        Modality="RTSTRUCT",
+        StructureSetROISequence=[item(ROINumber=4, ROIName="GTV")],
+        ROIContourSequence=[item(ReferencedROINumber=4, ContourSequence=list(contours))],
+    )
+    return save(dataset, path)
+
+
+def contour(uid: str, points: list[tuple[float, float, float]], kind: str = "CLOSED_PLANAR") -> Dataset:
+    return item(
+        ContourImageSequence=[item(ReferencedSOPClassUID="1.2.840.1", ReferencedSOPInstanceUID=uid)],
+        ContourGeometricType=kind,
+        NumberOfContourPoints=len(points),
+        ContourData=[float(value) for point in points for value in point],
+    )
+
+
+def in_patient(tags: dict[str, object], column: float, row: float) -> tuple[float, float, float]:
+    """Millimetres of an edge coordinate, by PS3.3 equation C.7.6.2.1-1, where pixel centres are whole numbers."""
+    position, cosines, spacing = tags["ImagePositionPatient"], tags["ImageOrientationPatient"], tags["PixelSpacing"]
+    i, j = column - 0.5, row - 0.5
+    return tuple(position[k] + cosines[k] * spacing[1] * i + cosines[3 + k] * spacing[0] * j for k in range(3))
+
+
+@pytest.mark.parametrize("cosines", [[1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [-0.6, 0.8, 0, 0.8, 0.6, 0]])
+def test_contours_become_boxes_of_their_image(tmp_path: Path, cosines: list[float]) -> None:
+    tags = {**plane(1), "ImageOrientationPatient": cosines}
+    image = stored_mammogram(tmp_path / "image.dcm", **tags)
+    corners = [in_patient(tags, *point) for point in [(10, 20), (30, 20), (30, 60), (10, 60)]]
+    off = [(x, y, z + 3) for x, y, z in corners]
+    path = structure_set(
+        tmp_path / "rt.dcm",
+        contour(image.SOPInstanceUID, corners),
+        contour(image.SOPInstanceUID, corners[:1], "POINT"),
+        contour("1.2.3.4.5", corners),
+    )
+    files = {image.SOPInstanceUID: tmp_path / "image.dcm"}
+    reading = read_structure_set(path, files.get)
+    assert boxes(reading) == [(image.SOPInstanceUID, "GTV", pytest.approx((10, 20, 30, 60), abs=1e-6))]
+    assert [(entry.rows, entry.columns) for entry in reading if isinstance(entry, Annotation)] == [(ROWS, COLUMNS)]
+    assert reasons(reading) == [
+        "a contour of type POINT, not CLOSED_PLANAR",
+        "a contour on an image that is not in the cohort",
+    ]
+    if cosines == [1, 0, 0, 0, 1, 0]:
+        with pytest.raises(InputError, match="3 mm off the plane"):
+            read_structure_set(structure_set(path, contour(image.SOPInstanceUID, off)), files.get)
+
+
+def test_contours_on_a_projection_are_refused(tmp_path: Path) -> None:
+    image = stored_mammogram(tmp_path / "image.dcm")
+    path = structure_set(tmp_path / "rt.dcm", contour(image.SOPInstanceUID, [(0, 0, 0), (9, 0, 0), (9, 9, 0)]))
+    with pytest.raises(InputError, match="a projection has none"):
+        read_structure_set(path, {image.SOPInstanceUID: tmp_path / "image.dcm"}.get)
