@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo_aln.cohort.tables import Cohort, image_path, read_cohort, table_faults, with_split
+from mammo_aln.cohort.codes import suspicious_codes
+from mammo_aln.cohort.columns import spelling_facts
+from mammo_aln.cohort.tables import Cohort, image_path, patients_as_written, read_cohort, table_faults, with_split
 from mammo_aln.cohort.twins import identical_files
 from mammo_aln.dicom.archive import image_bytes
 from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
 from mammo_aln.dicom.mammogram import NO_SPACING, judge
 from mammo_aln.errors import fault_lines
 from mammo_aln.progress import say, track
+from mammo_aln.spreadsheet.characters import look_alikes
 
 SHOWN = 50
 # an annotation may round to the next pixel; more than that is another image's box
@@ -51,8 +54,9 @@ def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int
         lines = fault_lines(faults)
         _say_list(lines, f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in the tables")
         return lines
-    cohort = read_cohort(root, need=("patients",))
+    cohort = read_cohort(root, need=("patients",), tell=False)
     findings = [
+        *_codes_and_spellings(cohort),
         *_split_findings(cohort),
         *_late_features(cohort, clinical_inputs),
         *_completeness(cohort),
@@ -91,6 +95,20 @@ def _late_features(cohort: Cohort, clinical_inputs: bool) -> Iterator[Finding]:
         elif feature.known_at == "post_nat":
             fact = "known_at is post_nat: an input only with data.allow_post_nat (radiomics: fit.allow_post_nat) = true"
             yield Finding(fact, f"clinical feature {name}", False)
+
+
+def _codes_and_spellings(cohort: Cohort) -> Iterator[Finding]:
+    """Values that look like codes for missing, names in several spellings, and names that look like others."""
+    table, declared = patients_as_written(cohort.root)
+    for code in suspicious_codes(cohort.patients, declared):
+        fact = f"{code}; write {code.remedy}, or a range or levels that hold it"
+        yield Finding(fact, f"clinical feature {code.feature}", code.apart)
+    for column, counts in spelling_facts(table, declared):
+        words = ", ".join(f"{name!r} ({count})" for name, count in counts.most_common())
+        yield Finding(f"read as one {column}: {words}", f"column {column}", False)
+    for names in look_alikes(cohort.patients["center"].dropna().unique()):
+        fact = f"centres that look alike and are read as {len(names)}: {', '.join(map(repr, names))}; map them to one"
+        yield Finding(f"{fact} with columns.center.map in cohort.yaml", "column center", False)
 
 
 def _split_findings(cohort: Cohort) -> Iterator[Finding]:

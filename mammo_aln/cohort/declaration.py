@@ -9,13 +9,19 @@ from typing import Literal, cast, get_args
 
 from mammo_aln.cohort.lineage import Source, sources_of_yaml
 from mammo_aln.cohort.reading import Yaml, read_text_yaml
-from mammo_aln.errors import BadCell
+from mammo_aln.errors import BadCell, did_you_mean
+from mammo_aln.spreadsheet.characters import tidy
 
 DECLARATION_FILE = "cohort.yaml"
 Kind = Literal["continuous", "ordinal", "categorical"]
 KnownAt = Literal["baseline", "post_nat", "post_surgery"]
+TOP_KEYS = ("name", "label", "dicom_root", "clinical", "columns", "outcomes", "dataset")
 LATE = ("post_nat", "post_surgery")
+MAPPED = ("patient_id", "center", "side", "split", "eligible", "exclusion_reason")
 RESERVED = ("patient_id", "center", "side", "split", "eligible", "exclusion_reason", "aln_status", "unit_id")
+
+
+FEATURE_KEYS = ("kind", "levels", "unit", "known_at", "column", "map", "missing", "range")
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,23 @@ class ClinicalFeature:
 
 
 @dataclass(frozen=True)
+class ColumnReading:
+    """Reading of one column of `patients.csv`: its name in the file, its values, and the limits of them.
+
+    Args:
+        column: its name in the file.
+        values: value in the file -> value that is read; an empty one means missing.
+        missing: codes that mean missing.
+        range: smallest and largest value of a number.
+    """
+
+    column: str
+    values: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Declaration:
     """Content of `cohort.yaml`, or its defaults.
 
@@ -55,16 +78,18 @@ class Declaration:
     clinical: dict[str, ClinicalFeature] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
+    readings: dict[str, ColumnReading] = field(default_factory=dict)
+    """By the name that the product knows a column by: those that the file writes in another way."""
 
 
 def read_declaration(root: Path, faults: list[BadCell]) -> Declaration:
     """Read `cohort.yaml` of a cohort folder; without the file the folder's name and no clinical features."""
     path = root / DECLARATION_FILE
     content = read_text_yaml(path, faults) if path.is_file() else {}
-    _refuse_unknown(content, ("name", "label", "dicom_root", "clinical", "outcomes", "dataset"), "", faults)
+    _refuse_unknown(content, TOP_KEYS, "", faults)
     default = Declaration(name=root.resolve().name, dicom_root=root)
     label = _mapping(content, "label", "column and meaning", faults)
-    _refuse_unknown(label, ("column", "meaning"), "label.", faults)
+    _refuse_unknown(label, ("column", "meaning", "map", "missing"), "label.", faults)
     label_column = _text(label, "column", "label.", faults) or default.label_column
     clinical = _mapping(content, "clinical", "features, each with its kind", faults)
     read = {name: _feature(name, value, label_column, faults) for name, value in clinical.items()}
@@ -74,6 +99,17 @@ def read_declaration(root: Path, faults: list[BadCell]) -> Declaration:
             faults.append(_fault(f"outcomes.{name}", known_at, f"one of {', '.join(LATE)}"))
         if name in clinical:
             faults.append(_fault(f"clinical.{name}", name, "another column: `outcomes` says that it holds an outcome"))
+    readings = {label_column: _reading(label_column, label, "label", faults)}
+    readings |= {
+        name: _reading(name, value, f"clinical.{name}", faults) for name, value in clinical.items() if read.get(name)
+    }
+    for name, value in _mapping(content, "columns", "names of the product to names in patients.csv", faults).items():
+        if name not in MAPPED:
+            words = ", ".join(MAPPED)
+            faults.append(_fault(f"columns.{name}", value, f"one of {words}; label and clinical have their own column"))
+        else:
+            own = {"column": value} if isinstance(value, str) else value
+            readings[name] = _reading(name, own, f"columns.{name}", faults)
     return Declaration(
         name=_text(content, "name", "", faults) or default.name,
         # an absolute dicom_root replaces the folder
@@ -83,7 +119,46 @@ def read_declaration(root: Path, faults: list[BadCell]) -> Declaration:
         clinical={name: feature for name, feature in read.items() if feature is not None},
         outcomes=outcomes,
         sources=sources_of_yaml(content.get("dataset"), faults),
+        readings={name: reading for name, reading in readings.items() if reading != ColumnReading(name)},
     )
+
+
+def declaration_differences(
+    own: Mapping[str, ClinicalFeature],
+    other: Mapping[str, ClinicalFeature],
+    ranges: tuple[Mapping[str, tuple[float, float]], Mapping[str, tuple[float, float]]] = ({}, {}),
+) -> list[str]:
+    """Compare what two cohorts, or a model and a cohort, declare of the same clinical features.
+
+    Args:
+        own: features of the first, by name; a feature that the other does not declare is no difference.
+        other: features of the second.
+        ranges: declared smallest and largest values of each.
+
+    Returns:
+        One line per difference of kind, unit, levels (their order too where ordinal), known_at or range.
+    """
+    lines = []
+    for name, feature in own.items():
+        if name not in other:
+            continue
+        theirs = other[name]
+        facts: list[tuple[str, object, object]] = [
+            ("kind", feature.kind, theirs.kind),
+            ("unit", feature.unit, theirs.unit),
+            ("known_at", feature.known_at, theirs.known_at),
+            ("range", ranges[0].get(name), ranges[1].get(name)),
+        ]
+        is_ordered = "ordinal" in (feature.kind, theirs.kind)
+        levels = [list(item.levels) if is_ordered else sorted(item.levels) for item in (feature, theirs)]
+        if all(levels):  # a feature without declared levels states none
+            facts.insert(2, ("levels", ", ".join(levels[0]), ", ".join(levels[1])))
+        lines += [
+            f"clinical feature {name}: {fact} is {first or 'not stated'} here and {second or 'not stated'} there"
+            for fact, first, second in facts
+            if first != second and not (fact == "range" and None in (first, second))
+        ]
+    return lines
 
 
 def _fault(key: str, value: object, expected: str) -> BadCell:
@@ -92,7 +167,10 @@ def _fault(key: str, value: object, expected: str) -> BadCell:
 
 def _refuse_unknown(content: Mapping[str, Yaml], allowed: tuple[str, ...], prefix: str, faults: list[BadCell]) -> None:
     unknown = [key for key in content if key not in allowed]
-    faults.extend(_fault(f"{prefix}{key}", content[key], f"only the keys {', '.join(allowed)}") for key in unknown)
+    faults.extend(
+        _fault(f"{prefix}{key}", content[key], f"only the keys {', '.join(allowed)}{did_you_mean(key, allowed)}")
+        for key in unknown
+    )
 
 
 def _mapping(content: Mapping[str, Yaml], key: str, content_words: str, faults: list[BadCell]) -> dict[str, Yaml]:
@@ -114,12 +192,14 @@ def _text(content: Mapping[str, Yaml], key: str, prefix: str, faults: list[BadCe
 def _feature(name: str, value: object, label: str, faults: list[BadCell]) -> ClinicalFeature | None:
     prefix = f"clinical.{name}"
     if not isinstance(value, dict):
-        faults.append(_fault(prefix, value, "a mapping with kind (and levels, unit, known_at)"))
+        faults.append(
+            _fault(prefix, value, "a mapping with kind (and levels, unit, known_at, column, map, missing, range)")
+        )
         return None
     before = len(faults)
     if name in RESERVED or name == label:
         faults.append(_fault(prefix, name, "another column: this one is reserved or holds the outcome"))
-    _refuse_unknown(value, ("kind", "levels", "unit", "known_at"), f"{prefix}.", faults)
+    _refuse_unknown(value, FEATURE_KEYS, f"{prefix}.", faults)
     kind = value.get("kind", "")
     if kind not in get_args(Kind):
         faults.append(_fault(f"{prefix}.kind", kind, f"one of {', '.join(get_args(Kind))}"))
@@ -139,3 +219,45 @@ def _feature(name: str, value: object, label: str, faults: list[BadCell]) -> Cli
     if len(faults) > before:
         return None
     return ClinicalFeature(name, cast(Kind, kind), tuple(levels), unit, cast(KnownAt, known_at))
+
+
+def _reading(name: str, content: object, prefix: str, faults: list[BadCell]) -> ColumnReading:
+    """Read `column`, `map`, `missing` and `range` of one column."""
+    if not isinstance(content, dict):
+        faults.append(_fault(prefix, content, "a column's name, or a mapping with column, map and missing"))
+        return ColumnReading(name)
+    own_keys = ("column", "map", "missing")
+    if prefix.startswith("columns."):
+        _refuse_unknown(content, own_keys, f"{prefix}.", faults)
+    # `label.column` renames nothing: it is the product's own name for the outcome
+    column = _text(content, "column", f"{prefix}.", faults) or name
+    values = content.get("map") or {}
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        faults.append(_fault(f"{prefix}.map", values, "a mapping of values in the file to values"))
+        values = {}
+    missing = content.get("missing") or []
+    missing = [missing] if isinstance(missing, str) else missing
+    if not isinstance(missing, list) or not all(isinstance(code, str) for code in missing):
+        faults.append(_fault(f"{prefix}.missing", missing, "a list of values, such as [999, unknown]"))
+        missing = []
+    return ColumnReading(
+        column,
+        {tidy(old): tidy(str(new)) for old, new in values.items()},
+        tuple(map(tidy, map(str, missing))),
+        _range(content, prefix, faults),
+    )
+
+
+def _range(content: Mapping[str, Yaml], prefix: str, faults: list[BadCell]) -> tuple[float, float] | None:
+    stated = content.get("range")
+    if not stated:
+        return None
+    try:
+        low, high = (float(str(bound)) for bound in stated) if isinstance(stated, list) else (0.0, 0.0)
+    except ValueError:
+        low = high = 0.0
+    if content.get("kind") != "continuous" or not low < high:
+        expected = "two numbers, the smallest first, of a continuous feature, such as [18, 100]"
+        faults.append(_fault(f"{prefix}.range", stated, expected))
+        return None
+    return (low, high)

@@ -14,12 +14,14 @@ from mammo_aln.dicom.image_tags import SIDES
 from mammo_aln.dicom.spacing import LARGEST_MM, SMALLEST_MM
 from mammo_aln.dicom.views import SCREENING_VIEWS
 from mammo_aln.errors import EMPTY_CELL, BadCell
+from mammo_aln.spreadsheet.written_numbers import numbers, two_readings
 
 if TYPE_CHECKING:
     from mammo_aln.cohort.declaration import ClinicalFeature
 
 SPLITS = ("train", "val", "internal_test", "external_test")
 YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+ONE_READING = "a number with one reading: its comma or point may mark decimals or thousands"
 BOX = ("x_min", "y_min", "x_max", "y_max")
 _BUILT_IN = {"not_nullable": f"a value{EMPTY_CELL}", "column_in_dataframe": "this column in the table"}
 
@@ -40,13 +42,12 @@ def word_check(holds: str | Callable[[pd.Series], pd.Series], expected: str) -> 
     return _check(lambda cells: cells.str.fullmatch(holds), expected)
 
 
-def numbers(cells: pd.Series) -> pd.Series:
-    """Float values of text cells; NaN where a cell is empty or no number."""
-    return pd.to_numeric(cells, errors="coerce").astype(float)
-
-
 def _finite(expected: str = "a finite number") -> Check:
-    return _check(lambda cells: np.isfinite(numbers(cells)), expected)
+    return _check(lambda cells: np.isfinite(numbers(cells)) | two_readings(cells), expected)
+
+
+def _one_reading() -> Check:
+    return _check(lambda cells: ~two_readings(cells), ONE_READING)
 
 
 def _binary() -> Check:
@@ -84,15 +85,15 @@ def patients_schema(features: Mapping[str, ClinicalFeature], present: Collection
         ),
     }
     for name, feature in features.items():
-        checks = [_finite("a finite number or empty")] if feature.kind == "continuous" else []
+        checks = [_finite("a finite number or empty"), _one_reading()] if feature.kind == "continuous" else []
         checks += [one_of(feature.levels)] if feature.levels else []
         columns[name] = Column(checks=checks, nullable=True)
     return DataFrameSchema({name: column for name, column in columns.items() if column.required or name in present})
 
 
-def images_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
-    """Schema of `images.csv`; an empty laterality or view means unknown."""
-    of_patients = [] if known_patients is None else [known(known_patients, "a patient_id of patients.csv")]
+def images_schema(known_patients: Collection[str] | None, near: str = "") -> DataFrameSchema:
+    """Schema of `images.csv`; an empty laterality or view means unknown; `near` tells of alike identifiers."""
+    of_patients = [] if known_patients is None else [known(known_patients, f"a patient_id of patients.csv{near}")]
     possible = _check(
         lambda cells: numbers(cells).between(SMALLEST_MM, LARGEST_MM),
         f"millimetres of breast per pixel, {SMALLEST_MM} to {LARGEST_MM:g}",
@@ -112,7 +113,7 @@ def images_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
 def regions_schema(known_images: Collection[str] | None) -> DataFrameSchema:
     """Schema of `regions.csv`."""
     of_images = [] if known_images is None else [known(known_images, "an image_id of images.csv")]
-    corners = {corner: Column(checks=_finite(), nullable=False) for corner in BOX}
+    corners = {corner: Column(checks=[_finite(), _one_reading()], nullable=False) for corner in BOX}
     return DataFrameSchema(
         {
             "image_id": Column(checks=of_images, nullable=False),

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo_aln.cohort.reading import read_text_table
-from mammo_aln.cohort.tables import Cohort, read_cohort
-from mammo_aln.errors import InputError
-from mammo_aln.files import write_csv
+from mammo_aln.cohort.tables import Cohort, read_cohort, write_patients_column
+from mammo_aln.errors import InputError, did_you_mean
 from mammo_aln.progress import say
+from mammo_aln.spreadsheet.characters import as_listed, tidy
 
 
 def split_cohort(
@@ -49,13 +48,8 @@ def split_cohort(
     eligible = cohort.patients[cohort.patients["eligible"]]
     split = assign_splits(eligible, shares, seed=seed, external_center=external_center)
     _say_counts(eligible, split)
-    path = cohort.root / "patients.csv"
-    table = read_text_table(path, [])
-    if table is None:
-        raise InputError(f"{path} changed while it was split; run `mammo-aln split` again")
     by_patient = dict(zip(eligible["patient_id"], split, strict=True))
-    write_csv(path, table.assign(split=table["patient_id"].map(by_patient)))
-    return path
+    return write_patients_column(cohort.root, "split", by_patient)
 
 
 def assign_splits(
@@ -76,11 +70,14 @@ def assign_splits(
         InputError: no such centre, or a split would hold one class only.
     """
     people = _people(patients, seed)
+    if external_center is not None:
+        external_center = as_listed(tidy(external_center), sorted(people["center"].unique()))
     split = pd.Series("external_test", index=people.index, dtype=object)
     if external_center is not None and external_center not in set(people["center"]):
         centers = ", ".join(sorted(people["center"].unique()))
         raise InputError(
             f"external_center = {external_center!r}: no eligible patient is from there (centres: {centers})"
+            f"{did_you_mean(external_center, people['center'])}"
         )
     dealt = people if external_center is None else people[people["center"] != external_center]
     split.loc[dealt.index] = np.array(_deal(len(dealt), shares), dtype=object)

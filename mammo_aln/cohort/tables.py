@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import unicodedata
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from mammo_aln.cohort.codes import suspicious_codes
+from mammo_aln.cohort.columns import as_declared, known_columns
 from mammo_aln.cohort.declaration import ClinicalFeature, Declaration, read_declaration
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.cohort.reading import read_text_table
@@ -23,13 +27,20 @@ from mammo_aln.cohort.schemas import (
     row_faults,
     schema_faults,
 )
-from mammo_aln.cohort.volumes import typed_volumes, volume_faults, volumes_schema
+from mammo_aln.cohort.volumes import VOLUME_COLUMNS, VOLUME_OPTIONS, typed_volumes, volume_faults, volumes_schema
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+from mammo_aln.files import write_csv, written_whole
+from mammo_aln.progress import say
+from mammo_aln.spreadsheet.characters import letters_alone
+from mammo_aln.spreadsheet.delimited import UnreadableText
+from mammo_aln.spreadsheet.missing import without_missing_words
+from mammo_aln.spreadsheet.workbook import WORKBOOKS, write_workbook_column
 
 __all__ = ["ClinicalFeature", "Cohort", "image_path", "read_cohort", "table_faults", "with_split"]
 
 IMAGE_COLUMNS = ("image_id", "patient_id", "path", "laterality", "view", "spacing_mm")
 REGION_COLUMNS = ("image_id", "region", *BOX)
+KNOWN_COLUMNS = {"images": IMAGE_COLUMNS, "regions": REGION_COLUMNS, "volumes": (*VOLUME_COLUMNS, *VOLUME_OPTIONS)}
 NO_REASON = "not stated"
 
 
@@ -68,7 +79,11 @@ class Cohort:
 
 
 def read_cohort(
-    root: str | Path, *, need: Collection[str] = ("patients", "images", "regions"), outcome: bool = True
+    root: str | Path,
+    *,
+    need: Collection[str] = ("patients", "images", "regions"),
+    outcome: bool = True,
+    tell: bool = True,
 ) -> Cohort:
     """Read and validate a cohort folder.
 
@@ -76,6 +91,7 @@ def read_cohort(
         root: the folder.
         need: tables that must stand; another one is read where it stands and empty where it does not.
         outcome: the outcome's column must stand; without it, a table that lacks the column reads as all unknown.
+        tell: say which values look like codes for missing, and read them as they stand.
 
     Returns:
         The cohort; identifiers are strings.
@@ -86,6 +102,9 @@ def read_cohort(
     root = Path(root)
     tables, declared, faults = _read(root, need, outcome)
     raise_bad_cells(faults)
+    if tell and tables["patients"] is not None:
+        for code in suspicious_codes(tables["patients"], declared):
+            _say_once(root, f"patients: {code.feature}: {code}, read as it stands; {code.remedy}")
     return Cohort(
         root=root,
         name=declared.name,
@@ -100,6 +119,12 @@ def read_cohort(
     )
 
 
+@lru_cache(maxsize=1000)
+def _say_once(root: Path, line: str) -> None:
+    """Say a line once in a process, as a verb may read the cohort several times."""
+    say(f"{root.name}: {line}")
+
+
 def table_faults(root: str | Path, *, need: Collection[str] = ("patients",)) -> list[BadCell]:
     """All faults of a cohort's tables, in reading order; `read_cohort` raises them.
 
@@ -111,7 +136,57 @@ def table_faults(root: str | Path, *, need: Collection[str] = ("patients",)) -> 
 
 def image_path(cohort: Cohort, image: pd.Series) -> Path:
     """File of one row of `cohort.images`."""
-    return cohort.dicom_root / str(image["path"])
+    path = cohort.dicom_root / str(image["path"])
+    if str(path).isascii() or path.exists():
+        return path
+    # macOS writes accents as characters of their own; a copy of the folder, or of the table, may have either form
+    forms = [cohort.dicom_root / unicodedata.normalize(form, str(image["path"])) for form in ("NFC", "NFD")]
+    return next((form for form in forms if form.exists()), path)
+
+
+def patients_as_written(root: Path) -> tuple[pd.DataFrame, Declaration]:
+    """Text of `patients.csv` and what `cohort.yaml` says of it, before one is read by the other.
+
+    Raises:
+        InputError: a file is missing or cannot be read.
+    """
+    faults: list[BadCell] = []
+    declared = read_declaration(root, faults)
+    table = _table(root, "patients", True, known_columns(declared), faults)
+    raise_bad_cells(faults)
+    if table is None:
+        raise InputError(f"{root}: patients.csv changed meanwhile; run the command again")
+    return table, declared
+
+
+def write_patients_column(root: Path, name: str, by_patient: Mapping[str, str]) -> Path:
+    """Write one column of `patients.csv`, or of the workbook in its place; other columns stay as they are written.
+
+    Args:
+        root: the cohort folder.
+        name: the column, as the product knows it.
+        by_patient: its value by `patient_id`; others get an empty cell.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: the table cannot be read, or the workbook cannot take a column without losing something.
+    """
+    table, declared = patients_as_written(root)
+    path = table_file(root, "patients", []) or root / "patients.csv"
+    values = as_declared(table, declared, [])["patient_id"].map(by_patient)
+    column = declared.readings[name].column if name in declared.readings else name
+    if path.suffix == ".csv":
+        write_csv(path, table.assign(**{column: values}))
+        return path
+    with written_whole(path) as unfinished:
+        try:
+            cells = dict(zip(values.index.tolist(), values.fillna("").tolist(), strict=True))
+            write_workbook_column(path, column, cells, unfinished)
+        except UnreadableText as error:
+            raise InputError(f"{path.name}, {error.column}: {error.value}; expected {error.expected}") from error
+    return path
 
 
 def with_split(cohort: Cohort, default: str = "external_test") -> Cohort:
@@ -128,17 +203,19 @@ def _read(
         raise InputError(f"{root}: no such cohort folder (expected a folder that holds patients.csv)")
     faults: list[BadCell] = []
     declared = read_declaration(root, faults)
-    tables = {name: _table(root, name, name in need, faults) for name in ("patients", "images", "regions", "volumes")}
+    names = {"patients": known_columns(declared), **KNOWN_COLUMNS}
+    tables = {name: _table(root, name, name in need, known, faults) for name, known in names.items()}
     patients, images, regions = tables["patients"], tables["images"], tables["regions"]
     if patients is not None:
-        patients = _with_units(patients)
+        patients = _with_units(as_declared(patients, declared, faults))
         if not outcome and declared.label_column not in patients:
             patients = patients.assign(**{declared.label_column: pd.Series(np.nan, patients.index, dtype=object)})
         tables["patients"] = patients
         faults += _patient_faults(patients, declared)
     if images is not None:
-        faults += schema_faults("images.csv", images, images_schema(_ids(patients, "patient_id")), {})
+        faults += schema_faults("images.csv", images, images_schema(*_known(patients, images)), {})
     if regions is not None:
+        regions = tables["regions"] = _drawn(regions)
         faults += schema_faults("regions.csv", regions, regions_schema(_ids(images, "image_id")), {})
         if set(REGION_COLUMNS) <= set(regions.columns):
             faults += box_faults("regions.csv", regions)
@@ -146,20 +223,58 @@ def _read(
     if volumes is not None:
         faults += schema_faults("volumes.csv", volumes, volumes_schema(_ids(patients, "patient_id")), {})
         faults += volume_faults(volumes)
+    files = {f"{name}.csv": path.name for name in tables if (path := table_file(root, name, []))}
+    faults = [replace(fault, file=files.get(fault.file, fault.file)) for fault in faults]
     return tables, declared, _in_reading_order(faults)
 
 
-def _table(root: Path, name: str, needed: bool, faults: list[BadCell]) -> pd.DataFrame | None:
-    path = root / f"{name}.csv"
-    if path.is_file():
-        return read_text_table(path, faults)
-    if needed:
-        faults.append(BadCell(path.name, None, "file", "missing", f"this file in {root}"))
+def table_file(root: Path, name: str, faults: list[BadCell]) -> Path | None:
+    """File of one of a cohort's tables: CSV or workbook; None where there is none, a fault where there are both."""
+    files = [path for path in (root / f"{name}{ending}" for ending in (".csv", *WORKBOOKS)) if path.is_file()]
+    if len(files) > 1:
+        words = " and ".join(path.name for path in files)
+        faults.append(BadCell(files[0].name, None, "files", words, "one of them; take the other away"))
+        return None
+    return files[0] if files else None
+
+
+def _table(root: Path, name: str, needed: bool, known: Collection[str], faults: list[BadCell]) -> pd.DataFrame | None:
+    before = len(faults)
+    path = table_file(root, name, faults)
+    if path is not None:
+        table = read_text_table(path, faults, known)
+        return table if table is None or name == "patients" else without_missing_words(table)
+    if needed and len(faults) == before:
+        faults.append(BadCell(f"{name}.csv", None, "file", "missing", f"this file in {root}"))
     return None
 
 
 def _ids(table: pd.DataFrame | None, column: str) -> set[str] | None:
     return set(table[column].dropna()) if table is not None and column in table else None
+
+
+def _known(patients: pd.DataFrame | None, images: pd.DataFrame) -> tuple[set[str] | None, str]:
+    """Patients that images may have, and in words what became of the identifiers that patients.csv lacks."""
+    ids = _ids(patients, "patient_id")
+    if ids is None or "patient_id" not in images:
+        return ids, ""
+    nearest = {_bare(name): name for name in sorted(ids)}
+    for name in images["patient_id"].dropna():
+        near = nearest.get(_bare(name))
+        if name not in ids and near is not None:
+            return ids, f"; it has {near!r} for {name!r} (leading zeros, a decimal or signs lost, or another case)"
+    return ids, ""
+
+
+def _bare(name: str) -> str:
+    """Give what is left of an identifier after a spreadsheet: `007`, `7` and `7.0` are one."""
+    return letters_alone(name.removesuffix(".0")).lstrip("0")
+
+
+def _drawn(regions: pd.DataFrame) -> pd.DataFrame:
+    """Rows of regions.csv that hold a box; a template has one empty row per image."""
+    corners = [name for name in BOX if name in regions]
+    return regions[regions[corners].notna().any(axis=1)] if len(corners) == len(BOX) else regions
 
 
 def _with_units(patients: pd.DataFrame) -> pd.DataFrame:
@@ -194,8 +309,8 @@ def _patient_faults(patients: pd.DataFrame, declared: Declaration) -> list[BadCe
 
 
 def _in_reading_order(faults: list[BadCell]) -> list[BadCell]:
-    order = ("cohort.yaml", "patients.csv", "images.csv", "regions.csv", "volumes.csv")
-    return sorted(faults, key=lambda fault: (order.index(fault.file), fault.row or 0))
+    order = ("cohort", "patients", "images", "regions", "volumes")
+    return sorted(faults, key=lambda fault: (order.index(Path(fault.file).stem), fault.row or 0))
 
 
 def _typed(table: pd.DataFrame | None, columns: tuple[str, ...], numeric: tuple[str, ...]) -> pd.DataFrame:

@@ -9,9 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+from mammo_aln.spreadsheet.characters import one_spelling
+from mammo_aln.spreadsheet.missing import without_missing_words
+from mammo_aln.spreadsheet.text_table import read_text_table
+from mammo_aln.spreadsheet.written_numbers import numbers
 
 REQUIRED = ("patient_id", "aln_status", "score")
 KEY = ("center", "patient_id", "side")
@@ -76,17 +81,20 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise InputError(f"no predictions file at {path}")
-    try:
-        raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name} is not a readable CSV table: {error}") from error
-    raw.columns = [str(name).strip() for name in raw.columns]
+    faults: list[BadCell] = []
+    raw = read_text_table(path, faults, (*REQUIRED, *KEY, "split", "run_id"))
+    raise_bad_cells(faults[:MOST_CELLS_NAMED])
+    if raw is None:
+        raise InputError(f"{path.name} is not a readable table")
+    raw = without_missing_words(raw).fillna("")
+    for name in {"aln_status", "score"} & set(raw.columns):
+        values = numbers(raw[name].replace("", np.nan))
+        # a number in another writing is written plainly, so that the checks below see what is used
+        plain = values.isna() | raw[name].map(_number).notna()
+        raw[name] = raw[name].where(plain, values.map(repr))
     missing = [name for name in REQUIRED if name not in raw.columns]
     if missing:
         raise InputError(f"{path.name} lacks the column(s) {', '.join(missing)}; it has {', '.join(raw.columns)}")
-    if raw.empty:
-        raise InputError(f"{path.name} holds no patients (only a header)")
-    raw = raw.apply(lambda column: column.str.strip())
     cells = _faults(raw, path.name)
     if len(cells) > MOST_CELLS_NAMED:
         more = BadCell(path.name, None, "further faults", len(cells) - MOST_CELLS_NAMED, "none")
@@ -96,7 +104,7 @@ def read_table(path: Path) -> pd.DataFrame:
     table["split"] = raw.get("split", NO_SPLIT)
     table["aln_status"] = raw["aln_status"].map(_number).astype(float)
     table["score"] = raw["score"].map(float).astype(float)
-    return table
+    return table.reset_index(drop=True)
 
 
 def _faults(raw: pd.DataFrame, name: str) -> list[BadCell]:
@@ -109,19 +117,19 @@ def _faults(raw: pd.DataFrame, name: str) -> list[BadCell]:
         "center": (lambda text: text != "", "the name of a centre"),
     }
     cells = [
-        BadCell(name, row + 2, column, text, expected)
+        BadCell(name, int(row), column, text, expected)
         for column, (is_good, expected) in checks.items()
         if column in raw
-        for row, text in enumerate(raw[column])
+        for row, text in zip(raw.index, raw[column], strict=True)
         if not is_good(text)
     ]
     key = [column for column in (*KEY, "split") if column in raw]
     seen: dict[tuple[str, ...], int] = {}
-    for row, values in enumerate(raw[key].itertuples(index=False, name=None)):
-        first = seen.setdefault(values, row + 2)
-        if first != row + 2:
+    for row, values in zip(map(int, raw.index), raw[key].itertuples(index=False, name=None), strict=True):
+        first = seen.setdefault(values, row)
+        if first != row:
             expected = f"one row per patient (and side) in a split; row {first} is the same"
-            cells.append(BadCell(name, row + 2, "patient_id", raw["patient_id"].iloc[row], expected))
+            cells.append(BadCell(name, row, "patient_id", raw.at[row, "patient_id"], expected))
     return sorted(cells, key=lambda cell: (cell.row or 0, cell.column))
 
 
@@ -173,6 +181,7 @@ def read_predictions(files: Sequence[Path], run: Path | None = None) -> Predicti
     ]
     beside = [read_facts(path) for path in unique]
     table = pd.concat(rows, ignore_index=True)
+    table["center"] = table["center"].map(one_spelling(table["center"]))
     _refuse_mixed_runs(table, dict(zip(unique, beside, strict=True)))
     table = table[table["given"] | ~table.duplicated([*KEY, "split"], keep=False)].reset_index(drop=True)
     _refuse_repeats(table)

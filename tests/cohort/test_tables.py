@@ -103,7 +103,7 @@ BAD = [
     ("patients.csv", "51.5", "fifty", "row 2, age = 'fifty': expected a finite number"),
     ("patients.csv", "51.5", "inf", "row 2, age = 'inf'"),
     ("patients.csv", ",2,no", ",5,no", "row 2, ct = '5': expected one of 1, 2, 3, 4"),
-    ("patients.csv", "yes,train", "Yes,train", "row 3, her2 = 'Yes': expected one of no, yes"),
+    ("patients.csv", "yes,train", "equivocal,train", "row 3, her2 = 'equivocal': expected one of no, yes"),
     ("patients.csv", "center", "centre", "patients.csv, center = 'missing': expected this column"),
     ("patients.csv", ",age", ",years", "patients.csv, age = 'missing'"),
     ("patients.csv", "no,train", "no,train,7", "row 2, columns = 8: expected 7 cells"),
@@ -118,7 +118,8 @@ BAD = [
     ("images.csv", "0.07", "70", "row 3, spacing_mm = '70': expected millimetres of breast per pixel, 0.005 to 1"),
     ("images.csv", "a/i3.dcm", "", "row 4, path = ''"),
     ("regions.csv", "i2,axilla", "i9,axilla", "regions.csv row 4, image_id = 'i9': expected an image_id of images.csv"),
-    ("regions.csv", "10,20", "nan,20", "row 2, x_min = 'nan': expected a finite number"),
+    ("regions.csv", "10,20", "inf,20", "row 2, x_min = 'inf': expected a finite number"),
+    ("regions.csv", "10,20", "nan,20", "row 2, x_min = '': expected a value"),
     ("regions.csv", "10,20", ",20", "row 2, x_min = '': expected a value"),
     ("regions.csv", "0,0,5,5", "5,0,5,5", "row 4, x_max = '5': expected more than x_min = 5"),
     ("regions.csv", "0,0,5,5", "0,-9,5,-1", "row 4, y_max = '-1': expected more than 0; the region lies outside"),
@@ -178,10 +179,10 @@ def test_missing_empty_and_foreign_files(sound):
     assert "no such cohort folder" in message_of(sound / "nowhere")
     (sound / "images.csv").write_text("")
     (sound / "regions.csv").write_text("image_id,region,x_min,y_min,x_max,y_max\n")
-    (sound / "patients.csv").write_bytes("patient_id,center,aln_status\n1,M\xfcnchen,1\n".encode("latin-1"))
+    (sound / "patients.csv").write_bytes(
+        "patient_id,center,aln_status\n1,\xcc\xfe\xed\xf5\xe5\xed,1\n".encode("latin-1")
+    )
     message = message_of(sound)
     assert "images.csv, header = '': expected a first row with column names; the table is empty" in message
     assert "regions.csv, rows = 0: expected at least one row below the header; the table is empty" in message
-    assert "patients.csv, encoding = 'byte 0xfc': expected UTF-8" in message
-    (sound / "patients.csv").write_text("patient_id;center;aln_status\n1;M;1\n")
-    assert "expected column names separated by commas" in message_of(sound)
+    assert 'patients.csv, encoding = "byte 0xcc in ' in message  # Greek or Cyrillic: which, nothing tells

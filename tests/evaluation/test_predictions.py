@@ -45,10 +45,10 @@ def test_all_bad_cells_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a readable CSV"),
-        ("patient_id,aln_status,score\n", "holds no patients"),
+        ("", "the table is empty"),
+        ("patient_id,aln_status,score\n", "at least one row below the header"),
         ("patient_id,score\na,0.5\n", "lacks the column.* aln_status"),
-        ('patient_id,aln_status,score\n"a,1,0.5\n', "not a readable CSV|lacks|faults"),
+        ('patient_id,aln_status,score\n"a,1,0.5\n', "closed double quotes"),
     ],
 )
 def test_unusable_files(tmp_path, text, message):

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.reading import read_text_table
-from mammo_aln.cohort.schemas import numbers
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.progress import say
+from mammo_aln.spreadsheet.missing import is_missing_word, without_missing_words
+from mammo_aln.spreadsheet.written_numbers import numbers
 
 PREFIXES = ("radiomics_", "deep_")
 AFTER_NAT = re.compile(r"(radiomics|deep)_(relative_|(.*_)?(post|delta)(_|$))", re.IGNORECASE)
-MISSING = ("NA", "NaN", "nan")
-"""How other programs write an empty cell."""
 MOST_CELLS_NAMED = 50
 KEYS = ("patient_id", "side")
 
@@ -26,11 +25,11 @@ def read_features(path: str | Path, patients: pd.DataFrame) -> pd.DataFrame:
     """Read a feature table and bring it to the cohort's treated axillae.
 
     Columns that begin with neither prefix are left aside with a message; so are patients that only one table holds.
-    Without a column `side`, both axillae of a patient get the same features. An empty cell, NA, NaN or nan is a missing
-    value.
+    Without a column `side`, both axillae of a patient get the same features. Words for a missing value are those of
+    every table (`spreadsheet.missing`).
 
     Args:
-        path: CSV file with `patient_id`, optionally `side`, and the features.
+        path: CSV file or workbook with `patient_id`, optionally `side`, and the features.
         patients: `Cohort.patients`.
 
     Returns:
@@ -43,7 +42,7 @@ def read_features(path: str | Path, patients: pd.DataFrame) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a table of features")
     faults: list[BadCell] = []
-    table = read_text_table(path, faults)
+    table = read_text_table(path, faults, KEYS)
     raise_bad_cells(faults[:MOST_CELLS_NAMED])
     if table is None:
         raise InputError(f"{path}: not a readable table")
@@ -59,9 +58,12 @@ def read_features(path: str | Path, patients: pd.DataFrame) -> pd.DataFrame:
     keys = [key for key in KEYS if key in table]
     # one long column: thousands of short ones take pandas many times as long
     cells = pd.Series(table[names].to_numpy(dtype=object).ravel())
-    cells[cells.isin(MISSING)] = np.nan
-    table = pd.concat([table[keys], _framed(cells, table, names)], axis=1)
-    values = _framed(numbers(cells), table, names)
+    words = {word for word in cells.dropna().unique() if is_missing_word(word)}
+    cells = cells.mask(cells.isin(list(words)), np.nan)
+    table = pd.concat([without_missing_words(table[keys]), _framed(cells, table, names)], axis=1)
+    values = _framed(pd.to_numeric(cells, errors="coerce").astype(float), table, names)
+    for name in values.columns[(values.isna() & table[names].notna()).any()]:
+        values[name] = numbers(table[name])  # a column with decimal commas, read by what its other cells tell
     raise_bad_cells(_faults(table, values, keys, names, path.name))
     return _for_units(values.assign(**{key: table[key] for key in keys}), keys, patients, path.name)
 

@@ -1,0 +1,136 @@
+"""A table as text: every cell a string, every row with its number in a spreadsheet, every fault collected."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mammo_aln.errors import BadCell
+from mammo_aln.spreadsheet.characters import folded_name, hidden_character, tidy
+from mammo_aln.spreadsheet.delimited import Records, UnreadableText, records_of, text_of
+from mammo_aln.spreadsheet.workbook import ERRORS, NOT_AVAILABLE, WORKBOOKS, workbook_records
+from mammo_aln.spreadsheet.written_numbers import point_doubts
+
+MOST_HIDDEN_NAMED = 20
+
+
+def read_text_table(path: Path, faults: list[BadCell], known: Collection[str] = ()) -> pd.DataFrame | None:
+    """Read a table as people save it: CSV with any usual separator and encoding, or a workbook.
+
+    Separators are commas, semicolons, tabs or bars; the encoding UTF-8, UTF-16 or Western European. Names and cells are
+    brought to Unicode's composed form (paths of files are not) without blanks around them. Rows and columns that are
+    wholly empty are left out. What has two readings is a fault.
+
+    Args:
+        path: the file; it exists.
+        faults: gets one entry per fault.
+        known: names that the caller looks for; a column whose name differs from one in case or blanks alone gets it.
+
+    Returns:
+        Object columns, indexed by the row number that a spreadsheet shows (header = 1), an empty cell NaN; None where
+        nothing could be read.
+    """
+
+    def fault(row: int | None, column: str, value: object, expected: str) -> None:
+        faults.append(BadCell(path.name, row, column, value, expected))
+
+    try:
+        if path.suffix.lower() in WORKBOOKS:
+            records, cell_faults = workbook_records(path)
+        else:
+            records, cell_faults = records_of(text_of(path.read_bytes(), path.name)), []
+    except UnreadableText as error:
+        fault(error.row, error.column, error.value, error.expected)
+        return None
+    except OSError as error:
+        fault(None, "file", error.strerror, "a readable file")
+        return None
+    for unreadable in cell_faults:
+        fault(unreadable.row, unreadable.column, unreadable.value, unreadable.expected)
+    table = _table(records, path.name, faults)
+    return None if table is None else _with_known_names(table, known, path.name, faults)
+
+
+def _table(records: Records, name: str, faults: list[BadCell]) -> pd.DataFrame | None:
+    filled = {number: row for number, row in records.rows.items() if any(cell.strip() for cell in row)}
+    if not filled:
+        faults.append(
+            BadCell(name, None, "header", "", "a first row with column names; the table is empty"),
+        )
+        return None
+    first, *numbers = filled
+    header = [tidy(cell) for cell in filled.pop(first)]
+    header_faults = [
+        BadCell(name, first, "header", cell, f"a name without the invisible character {hidden}; type it anew")
+        for cell in header
+        if (hidden := hidden_character(cell))
+    ]
+    rows = [_fitted(filled[number], header, number, records.ragged, name, faults) for number in numbers]
+    kept = [index for index, cell in enumerate(header) if cell or any(row[index] for row in rows)]
+    header = [header[index] for index in kept]
+    repeated = sorted({column for column in header if header.count(column) > 1 or not column})
+    header_faults += [
+        BadCell(name, first, "header", column, "each column name once and not empty") for column in repeated
+    ]
+    if header_faults:
+        faults += header_faults
+        return None
+    if not rows:
+        faults.append(BadCell(name, None, "rows", 0, "at least one row below the header; the table is empty"))
+        return None
+    cells = [[row[index] for index in kept] for row in rows]
+    table = pd.DataFrame(cells, columns=pd.Index(header, dtype=object), index=numbers, dtype=object)
+    _tidy_cells(table, name, faults)
+    for column, doubtful in point_doubts(table).items():
+        expected = "a number with one reading: this table writes decimal commas, so that the point may mark thousands"
+        faults += [BadCell(name, int(row), column, table.at[row, column], expected) for row in table.index[doubtful]]
+    return table.mask(table == "", np.nan)
+
+
+def _fitted(row: list[str], header: list[str], number: int, ragged: str, name: str, faults: list[BadCell]) -> list[str]:
+    """A row with as many cells as the header has; empty ones beyond it are dropped."""
+    while len(row) > len(header) and not row[-1].strip():
+        row = row[:-1]
+    if len(row) != len(header):
+        width = len([column for column in header if column])
+        expected = f"{width} cells, as in the header{ragged if len(row) > len(header) else ''}"
+        faults.append(BadCell(name, number, "columns", len(row), expected))
+    return (row + [""] * len(header))[: len(header)]
+
+
+def _tidy_cells(table: pd.DataFrame, name: str, faults: list[BadCell]) -> None:
+    """Bring the cells to one form, in place; a cell with a character that nobody sees is a fault."""
+    hidden_cells = []
+    for column in table.columns:
+        is_path = column == "path" or column.endswith("_path")
+        texts = []
+        for number, cell in zip(table.index, table[column], strict=True):
+            text = cell.strip() if is_path else tidy(cell)
+            hidden = hidden_character(text)
+            if hidden:
+                expected = f"text without the invisible character {hidden}; type it anew"
+                hidden_cells.append(BadCell(name, number, column, text, expected))
+            elif text in ERRORS and text != NOT_AVAILABLE:
+                faults.append(BadCell(name, number, column, text, "a value; a spreadsheet could not compute this one"))
+            texts.append("" if text == NOT_AVAILABLE else text)
+        table[column] = texts
+    faults += sorted(hidden_cells, key=lambda fault: fault.row or 0)[:MOST_HIDDEN_NAMED]
+
+
+def _with_known_names(table: pd.DataFrame, known: Collection[str], name: str, faults: list[BadCell]) -> pd.DataFrame:
+    """Give columns the names that the caller knows, where one column alone can be meant."""
+    alike: dict[str, list[str]] = {}
+    for column in table.columns:
+        alike.setdefault(folded_name(column), []).append(column)
+    renamed: dict[str, str] = {}
+    for known_name in known:
+        columns = alike.get(folded_name(known_name), [])
+        if len(columns) > 1:
+            words = " and ".join(map(repr, columns))
+            faults.append(BadCell(name, 1, "header", columns[1], f"one column {known_name}; {words} have two readings"))
+        elif columns and known_name not in columns:
+            renamed[columns[0]] = known_name
+    return table.rename(columns=renamed)
