@@ -14,6 +14,7 @@ from mammo_aln.dicom.image_tags import SIDES
 from mammo_aln.dicom.spacing import LARGEST_MM, SMALLEST_MM
 from mammo_aln.dicom.views import SCREENING_VIEWS
 from mammo_aln.errors import EMPTY_CELL, BadCell
+from mammo_aln.spreadsheet.missing import is_missing_word
 from mammo_aln.spreadsheet.written_numbers import numbers, two_readings
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ def _unique(what: str) -> Check:
     return _check(lambda cells: ~cells.duplicated(keep="first"), f"each {what} once; it stands in a row above")
 
 
+def _named() -> Check:
+    return _check(lambda cells: ~cells.map(is_missing_word).astype(bool), "a name; this is a word for a missing value")
+
+
 def _file_name_safe() -> Check:
     # These names become parts of file names (exported crops), so a separator could write outside a folder.
     return _check(lambda cells: ~cells.str.contains(r"[/\\\x00-\x1f]|^\.", regex=True), "a name without / or \\")
@@ -72,8 +77,8 @@ def patients_schema(features: Mapping[str, ClinicalFeature], present: Collection
         label: column that holds the outcome.
     """
     columns = {
-        "patient_id": Column(nullable=False),
-        "center": Column(nullable=False),
+        "patient_id": Column(checks=_named(), nullable=False),
+        "center": Column(checks=_named(), nullable=False),
         label: Column(checks=_binary(), nullable=True),
         "unit_id": Column(checks=_unique("patient_id (and side)"), nullable=True),
         "side": Column(checks=one_of(SIDES), nullable=True, required=False),
