@@ -86,7 +86,10 @@ def read_table(path: Path) -> pd.DataFrame:
     raise_bad_cells(faults[:MOST_CELLS_NAMED])
     if raw is None:
         raise InputError(f"{path.name} is not a readable table")
+    scores = raw["score"].fillna("") if "score" in raw else None  # never missing: a word there is a fault
     raw = without_missing_words(raw).fillna("")
+    if scores is not None:
+        raw["score"] = scores
     for name in {"aln_status", "score"} & set(raw.columns):
         values = numbers(raw[name].replace("", np.nan))
         # a number in another writing is written plainly, so that the checks below see what is used

@@ -13,7 +13,19 @@ MISSING_WORDS = (
 )  # fmt: skip
 """Without regard to case. Neither `none` nor `0`: both can be findings."""
 
-FREE_TEXT = ("patient_id", "center", "image_id", "path", "region", "exclusion_reason", "reason", "flags", "run_id", "sequence", "notes")
+FREE_TEXT = (
+    "patient_id",
+    "center",
+    "image_id",
+    "path",
+    "region",
+    "exclusion_reason",
+    "reason",
+    "flags",
+    "run_id",
+    "sequence",
+    "notes",
+)
 """Columns whose cells are not read as a word for missing: names, and sentences."""
 
 
