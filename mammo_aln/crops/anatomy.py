@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mammo_aln.crops.breast import find_breast, packed, unpacked
 from mammo_aln.crops.pectoral import PectoralLine, find_pectoral
 from mammo_aln.crops.window import Window, resample
 from mammo_aln.dicom.orientation import Box, Orientation
@@ -22,11 +22,6 @@ ASSUMED_LONG_SIDE_MM = 240.0  # of a detector or film of 18 x 24 or 24 x 30 cm, 
 AXILLA_SIDE_MM = 50.0
 LOW_CONFIDENCE = 0.5
 
-_BORDER_MM = 12  # film borders and digitiser edges are no wider
-_OPENING_MM = 4  # radius; letters, paddle edges and hairs are thinner
-_CHEST_WALL_GAP_MM = 15  # the breast begins at most this far from the image's chest-wall side
-_LEAST_BREAST_MM2 = 1500.0
-_LEAST_CHEST_WALL_MM = 30
 _TIP_DEPTH_MM = 2.0
 _TIP_WIDTH_MM = 30.0
 _MLO_TIP_DIRECTION = (0.94, 0.34)  # 20 degrees downwards, where no pectoral muscle tells
@@ -43,6 +38,7 @@ class Anatomy:
         axilla_box: 50 mm square in the upper posterior corner; MLO only.
         reasons: codes that say what lowered a confidence.
         mask: the breast on a grid over the stored matrix, about 1 mm a cell; not part of the record.
+        kept: what crops may show of the image: the mask with some air around the skin, on the same grid.
     """
 
     breast_box: Box | None = None
@@ -55,6 +51,12 @@ class Anatomy:
     axilla_confidence: float = 0.0
     reasons: tuple[str, ...] = ()
     mask: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+    kept: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_sure(self) -> bool:
+        """True where the breast's outline may be relied on; else an image is kept whole."""
+        return self.kept is not None and self.breast_confidence >= LOW_CONFIDENCE
 
     def breast_share(self, box: Box, shape: tuple[int, int]) -> float:
         """Share of a box, in stored pixels of an image of this (rows, columns), that the breast fills."""
@@ -65,104 +67,16 @@ class Anatomy:
         return float(resample(self.mask.astype(np.float32), grid_window, 1, 1)[0, 0])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists and numbers, without the mask."""
-        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "mask"}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        """Plain lists and numbers, `kept` packed, without the mask."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("mask", "kept")}
+        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {**listed, "kept": None if self.kept is None else packed(self.kept)}
 
     @classmethod
     def from_json(cls, entry: Any) -> Anatomy:
         """The inverse of `to_json`."""
         values: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
-        return cls(**values)
-
-
-@dataclass(frozen=True)
-class BreastMask:
-    """The breast on the 1 mm grid (True inside), how sure that is, and why not surer."""
-
-    mask: NDArray[np.bool_]
-    confidence: float
-    reasons: tuple[str, ...]
-
-
-def _disk(radius_mm: int) -> NDArray[np.uint8]:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_mm + 1, 2 * radius_mm + 1)).astype(np.uint8)
-
-
-def _without_borders(grid: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """False on strips along the image's sides, bright over their whole length: film and collimator borders."""
-    inside = np.ones(grid.shape, bool)
-    bright = 0.8 * float(grid.max())
-    for axis in (0, 1):
-        lines = np.percentile(grid, 5, axis=1 - axis) > bright
-        depth = min(_BORDER_MM, lines.size // 8)
-        head = np.flatnonzero(lines[:depth])
-        tail = np.flatnonzero(lines[lines.size - depth :])
-        begin = int(head[-1]) + 1 if head.size else 0
-        end = lines.size - depth + int(tail[0]) if tail.size else lines.size
-        kept = np.zeros(lines.size, bool)
-        kept[begin:end] = True
-        inside &= kept[:, None] if axis == 0 else kept[None, :]
-    return inside
-
-
-def _air_threshold(smooth: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
-    """Level between air and breast: the air's peak in the histogram, plus its spread or a quarter of the way to Otsu's.
-
-    Otsu's level (Otsu 1979) alone lies inside fatty breasts.
-    """
-    values = smooth[inside]
-    low, high = float(values.min()), float(values.max())
-    if high <= low:
-        return high
-    levels = ((values - low) * (255.0 / (high - low))).astype(np.uint8)
-    otsu = int(cv2.threshold(levels.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0])
-    counts = np.bincount(levels, minlength=256).astype(float)
-    counts = np.convolve(counts, np.ones(5) / 5, mode="same")
-    air = int(np.argmax(counts[: otsu + 1]))
-    dark = levels[levels <= otsu].astype(float)
-    spread = 1.4826 * float(np.median(np.abs(dark - air)))
-    level = air + min(max(3.0, 3.0 * spread, 0.25 * (otsu - air)), 0.6 * (otsu - air))
-    return low + level * (high - low) / 255.0
-
-
-def breast_mask(grid: NDArray[np.float32]) -> BreastMask:
-    """Find the breast in a 1 mm grid with the chest wall on the left.
-
-    The largest region brighter than air that reaches the chest wall, without what is thinner than 8 mm or not connected
-    to it (letters, markers, paddle edges) and without bright film borders.
-    """
-    inside = _without_borders(grid)
-    smooth = cv2.GaussianBlur(grid, (0, 0), 1.5).astype(np.float32, copy=False)
-    bright = ((smooth > _air_threshold(smooth, inside)) & inside).astype(np.uint8)
-    # Outside counts as air, so that the opening also removes thin strips along the image's own border.
-    margin = _OPENING_MM + 1
-    padded = cv2.copyMakeBorder(bright, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
-    opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, _disk(_OPENING_MM))[margin:-margin, margin:-margin]
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
-    if count < 2:
-        return BreastMask(np.zeros(grid.shape, bool), 0.0, ("no_breast",))
-    first_column = int(np.flatnonzero(inside.any(axis=0))[0])
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    reaches = stats[1:, cv2.CC_STAT_LEFT] <= first_column + _CHEST_WALL_GAP_MM
-    best = 1 + int(np.argmax(np.where(reaches, areas, 0) if reaches.any() else areas))
-    kept = (labels == best).astype(np.uint8)
-    kept = np.minimum(cv2.dilate(kept, _disk(_OPENING_MM)), bright)
-    kept = cv2.morphologyEx(kept, cv2.MORPH_CLOSE, _disk(_OPENING_MM))
-    outlines, _ = cv2.findContours(kept, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    outline = max(outlines, key=cv2.contourArea)
-    mask = cv2.drawContours(np.zeros_like(kept), [outline], -1, 1, cv2.FILLED).astype(bool)
-    at_wall = int(mask[:, : first_column + _CHEST_WALL_GAP_MM].any(axis=1).sum())
-    hull = cv2.contourArea(cv2.convexHull(outline))
-    doubts = {
-        "breast_not_at_chest_wall": (at_wall < _LEAST_CHEST_WALL_MM, 0.4),
-        "breast_too_small": (mask.sum() < _LEAST_BREAST_MM2, 0.3),
-        "no_air_beside_breast": (mask.mean() > 0.9, 0.3),
-        "breast_outline_ragged": (hull > 0 and mask.sum() / hull < 0.75, 0.6),
-        "breast_in_pieces": (reaches.sum() > 1 and np.sort(areas[reaches])[-2] > 0.35 * areas[best - 1], 0.6),
-    }
-    confidence = 0.95 * float(np.prod([factor for doubtful, factor in doubts.values() if doubtful]))
-    return BreastMask(mask, confidence, tuple(code for code, (doubtful, _) in doubts.items() if doubtful))
+        return cls(**{**values, "kept": None if entry["kept"] is None else unpacked(entry["kept"])})
 
 
 def find_tip(
@@ -221,7 +135,7 @@ def find_anatomy(pixels: NDArray[np.float32], spacing: Spacing | None, orientati
         upper, lower = (line.left_mm + line.top_mm, line.first_row_mm), (line.left_mm, line.first_row_mm + line.side_mm)
         return (*point(*upper), *point(*lower))
 
-    breast = breast_mask(grid)
+    breast = find_breast(grid)
     reasons += breast.reasons
     if not breast.mask.any():
         return Anatomy(reasons=reasons)
@@ -246,4 +160,5 @@ def find_anatomy(pixels: NDArray[np.float32], spacing: Spacing | None, orientati
         axilla_confidence=sure * (0.9 if trusted else 0.6) if is_mlo else 0.0,
         reasons=reasons + tip_reasons,
         mask=np.ascontiguousarray(orientation.apply(breast.mask)),
+        kept=np.ascontiguousarray(orientation.apply(breast.kept)),
     )

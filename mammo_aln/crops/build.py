@@ -12,12 +12,14 @@ import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.keys import PIXEL_PATH_VERSION, CropJob, is_complete, stored_keys
+from mammo_aln.crops.outside import with_outside
 from mammo_aln.crops.parallel import make_crops
 from mammo_aln.crops.provenance import RecipeCard, grouped_cards
 from mammo_aln.crops.regions import plan_crops
 from mammo_aln.crops.requests import CropPlan, CropRequest, Exclusion, ImagePlan, linked_groups
 from mammo_aln.crops.store.records import CropRecord, ImageRecord
 from mammo_aln.crops.store.store import CropStore
+from mammo_aln.dicom.provenance import PixelRecipe
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
 from mammo_aln.progress import say
@@ -153,7 +155,7 @@ def _describe(plan: CropPlan, job: CropJob, store: CropStore, failures: Mapping[
     keys = stored_keys(plan.images, job, store)
     rows: list[CropRow] = []
     exclusions = list(plan.exclusions)
-    cropped: dict[str, tuple[ImageRecord, str]] = {}  # with the recipe's digest
+    cropped: dict[str, tuple[ImageRecord, PixelRecipe, str]] = {}  # with the recipe's digest
     for image in plan.images:
         for request in image.requests:
             key = keys.of_request(request)
@@ -166,16 +168,18 @@ def _describe(plan: CropPlan, job: CropJob, store: CropStore, failures: Mapping[
                 continue
             if image.image_id not in cropped:
                 own = store.image(record.image)
-                cropped[image.image_id] = own, own.recipe.digest()
-            rows.append(_row(image, request, record, *cropped[image.image_id]))
+                recipe = with_outside(own.recipe, own.anatomy, job.crop.outside_breast)
+                cropped[image.image_id] = own, recipe, recipe.digest()
+            own, _, digest = cropped[image.image_id]
+            rows.append(_row(image, request, record, own, digest))
     uncropped = []
     for image in plan.images:
         if image.image_id not in cropped:
             key = keys.images.get(image.image_id)
             codes = store.image(key).fallbacks if key is not None and key in store else ("unreadable",)
             uncropped.append((image.image_id, image.center, ";".join(codes)))
-    recipes = {digest: own.recipe for own, digest in cropped.values()}
-    counts = Counter(digest for _, digest in cropped.values())
+    recipes = {digest: recipe for _, recipe, digest in cropped.values()}
+    counts = Counter(digest for _, _, digest in cropped.values())
     return CropSet(
         pd.DataFrame([vars(row) for row in rows], columns=[column.name for column in fields(CropRow)]),
         pd.DataFrame(map(vars, dict.fromkeys(exclusions)), columns=[column.name for column in fields(Exclusion)]),

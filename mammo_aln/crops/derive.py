@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mammo_aln.crops.anatomy import find_anatomy
+from mammo_aln.crops.anatomy import Anatomy, find_anatomy
 from mammo_aln.crops.keys import CropJob, CropKeys, Held
+from mammo_aln.crops.outside import shown
 from mammo_aln.crops.placement import place_crop
 from mammo_aln.crops.requests import CropRequest, ImagePlan
 from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop
 from mammo_aln.crops.store.store import SegmentWriter, StoreUnwritable
 from mammo_aln.crops.window import CropRefused, Window, cut
 from mammo_aln.dicom.archive import content_digest, file_key
+from mammo_aln.dicom.orientation import Box
 from mammo_aln.dicom.read import DisplayImage
 from mammo_aln.errors import InputError
 
@@ -113,7 +115,7 @@ def derive(
     own = describe(keys.images[image.image_id], display)
     refused: list[RefusedCrop] = []
     crops: list[tuple[CropRecord, NDArray[np.uint16]]] = []
-    levels: dict[Window, NDArray[np.uint16]] = {}
+    levels: dict[tuple[Window, str, Box | None], NDArray[np.uint16]] = {}
     for key, request in requests.items():
         lesion_image = images[keys.images[request.mirror_of[0]]] if request.mirror_of else None
         try:
@@ -121,9 +123,10 @@ def derive(
         except CropRefused as refusal:
             refused.append(RefusedCrop(key, own.key, request.strategy, str(refusal)))
             continue
-        if record.window not in levels:
-            levels[record.window] = cut_levels(display, record.window, record.size_px)
-        crops.append((record, levels[record.window]))
+        pixels = record.window, record.outside, record.box if record.outside == "background_beside_box" else None
+        if pixels not in levels:
+            levels[pixels] = cut_levels(display, record, own.anatomy)
+        crops.append((record, levels[pixels]))
     writer.append([own, *refused], crops)
     return own
 
@@ -136,7 +139,11 @@ def describe(key: str, display: DisplayImage) -> ImageRecord:
     return ImageRecord(key, shape, display.spacing, turned, side, view, display.recipe, display.fallbacks, anatomy)
 
 
-def cut_levels(display: DisplayImage, window: Window, size_px: int) -> NDArray[np.uint16]:
-    """Cut one crop as the store holds it: uint16 (size_px, size_px), chest wall on the left."""
-    levels = np.rint(np.clip(cut(display.pixels, window, size_px), 0.0, 1.0) * 65535.0)
+def cut_levels(display: DisplayImage, record: CropRecord, anatomy: Anatomy) -> NDArray[np.uint16]:
+    """Cut one crop as the store holds it: uint16 (size_px, size_px), chest wall on the left, 0 outside the breast."""
+    levels = np.rint(np.clip(cut(display.pixels, record.window, record.size_px), 0.0, 1.0) * 65535.0)
+    if record.outside in ("background", "background_beside_box") and anatomy.kept is not None:
+        shape = display.pixels.shape[0], display.pixels.shape[1]
+        box = record.box if record.outside == "background_beside_box" else None
+        levels[~shown(anatomy.kept, record.window, record.size_px, shape, box)] = 0.0
     return display.orientation.apply(levels.astype(np.uint16))

@@ -11,6 +11,7 @@ import numpy as np
 
 from mammo_aln.cohort.lineage import Source, licence_text, warn_of
 from mammo_aln.crops.build import CropSet
+from mammo_aln.crops.outside import with_outside
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import CheckFailed, InputError
 from mammo_aln.files import write_csv, write_json, write_text, written_whole
@@ -53,7 +54,7 @@ def export_crops(crop_set: CropSet, out_dir: str | Path, sources: Sequence[Sourc
             )
         with written_whole(out / f"{name}.npy") as unfinished, unfinished.open("wb") as file:
             np.save(file, store.read(row["key"]))
-        write_json(out / f"{name}.json", _card(row, store))
+        write_json(out / f"{name}.json", _card(row, store, crop_set.job.crop.outside_breast))
     write_csv(out / "exclusions.csv", crop_set.exclusions)
     if sources:
         write_text(out / "LICENCE.txt", licence_text(sources, "crops"))
@@ -65,11 +66,12 @@ def _name(row: Mapping[Hashable, Any]) -> str:
     return export_name(row["image_id"], row["region"], row["ordinal"], row["strategy"])
 
 
-def _card(row: Mapping[Hashable, Any], store: CropStore) -> dict[str, Any]:
+def _card(row: Mapping[Hashable, Any], store: CropStore, outside_breast: str) -> dict[str, Any]:
     """The JSON beside a crop: lengths in millimetres of breast, window and box in pixels of the stored matrix."""
     crop = store.crop(row["key"])
     image = store.image(crop.image)
     spacing = image.spacing
+    recipe = with_outside(image.recipe, image.anatomy, outside_breast)
     side_mm = image.side_mm(crop.window)
     asked = ("image_id", "region", "ordinal", "strategy", "laterality", "view", "estimated")
     return {
@@ -86,6 +88,8 @@ def _card(row: Mapping[Hashable, Any], store: CropStore) -> dict[str, Any]:
         "padding_share": crop.padding_share,
         "confidence": crop.confidence,
         "fallbacks": [code for code in row["fallbacks"].split(";") if code],
-        "recipe": {"digest": image.recipe.digest(), "steps": image.recipe.cards()},
+        "outside_breast": crop.outside,
+        "breast_confidence": image.anatomy.breast_confidence,
+        "recipe": {"digest": recipe.digest(), "steps": recipe.cards()},
         "key": row["key"],
     }

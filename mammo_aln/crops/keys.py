@@ -15,7 +15,7 @@ from mammo_aln.crops.store.store import CropStore
 from mammo_aln.dicom.archive import file_key
 from mammo_aln.settings import CropConfig, PixelConfig
 
-PIXEL_PATH_VERSION = 2
+PIXEL_PATH_VERSION = 3
 """Raise this when any step from file to crop changes its result: every stored crop is then made anew."""
 
 
@@ -47,7 +47,7 @@ def _image_key(content: str, image: ImagePlan, pixels: PixelConfig) -> str:
 
 def _crop_key(request: CropRequest, own_image: str, mirrored_image: str | None, crop: CropConfig) -> str:
     """Identity of one crop: its image and only those settings that shape this crop."""
-    shaping: Any = {"strategy": request.strategy, "size_px": crop.size_px}
+    shaping: Any = {"strategy": request.strategy, "size_px": crop.size_px, "outside": crop.outside_breast}
     if request.strategy == "fixed_5cm":
         shaping["size_mm"] = request.size_mm
     if request.strategy == "lesion_margin":

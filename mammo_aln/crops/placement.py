@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammo_aln.crops.anatomy import LOW_CONFIDENCE
+from mammo_aln.crops.outside import covers
 from mammo_aln.crops.requests import CropRequest
 from mammo_aln.crops.store.records import CropRecord, ImageRecord
 from mammo_aln.crops.window import CropRefused, Window, crop_window
@@ -31,9 +32,27 @@ def place_crop(
         edges = ", ".join(f"{edge:.1f}" for edge in box)
         raise CropRefused(f"the box {edges} lies outside the image of {columns} x {rows} pixels")
     sized = CropConfig(size_mm=request.size_mm, margin=crop.margin)
-    window = crop_window(request.strategy, box, own.spacing, own.anatomy.breast_box, sized, scale=request.scale)
-    padding, flags = window.padding_share(own.shape), _flags(request, box, window, confidence, own)
-    return CropRecord(key, own.key, request.strategy, window, box, confidence, padding, flags, crop.size_px)
+    anatomy, turned = own.anatomy, own.orientation
+    wall = None if turned.source == "unknown" else "right" if turned.flip_horizontal else "left"
+    unsure = anatomy.breast_box is not None and not anatomy.is_sure
+    breast_box = (0.0, 0.0, float(columns), float(rows)) if unsure else anatomy.breast_box
+    window = crop_window(
+        request.strategy, box, own.spacing, breast_box, sized, scale=request.scale, chest_wall=None if unsure else wall
+    )
+    outside = _outside(request, box, own, crop)
+    padding, flags = window.padding_share(own.shape), _flags(request, box, window, confidence, own, outside)
+    return CropRecord(key, own.key, request.strategy, window, box, confidence, padding, flags, crop.size_px, outside)
+
+
+def _outside(request: CropRequest, box: Box | None, own: ImageRecord, crop: CropConfig) -> str:
+    """Say what becomes of the image outside the breast; a box that a human drew is never cut."""
+    if crop.outside_breast == "keep":
+        return "kept"
+    if not own.anatomy.is_sure:
+        return "kept_unsure"
+    drawn = box is not None and not request.estimated
+    cut = drawn and box is not None and not covers(own.anatomy.kept, box, own.shape)
+    return "background_beside_box" if cut else "background"
 
 
 def _find_box(request: CropRequest, own: ImageRecord, lesion_image: ImageRecord | None) -> tuple[Box | None, float]:
@@ -53,7 +72,7 @@ def _find_box(request: CropRequest, own: ImageRecord, lesion_image: ImageRecord 
 
 
 def _flags(
-    request: CropRequest, box: Box | None, window: Window, confidence: float, own: ImageRecord
+    request: CropRequest, box: Box | None, window: Window, confidence: float, own: ImageRecord, outside: str
 ) -> tuple[str, ...]:
     """Codes that put a crop among the worst cases, in a fixed order."""
     rows, columns = own.shape
@@ -66,7 +85,9 @@ def _flags(
         "padding_over_10_percent": padded and request.strategy != "whole_breast",
         "box_partly_outside_image": drawn and not inside,
         "box_off_breast": off_breast,
+        "box_beyond_breast": outside == "background_beside_box",
         "low_confidence": confidence < LOW_CONFIDENCE,
+        "breast_outline_unsure": outside == "kept_unsure",
     }
     return tuple(code for code, holds in codes.items() if holds)
 

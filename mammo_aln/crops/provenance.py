@@ -73,6 +73,8 @@ CROP_CODES: dict[str, str] = {
     "padding_over_10_percent": "more than 10 % of the crop lies outside the image",
     "box_partly_outside_image": "the box reaches beyond the image",
     "box_off_breast": "less than half of the box lies on the breast",
+    "box_beyond_breast": "the box reaches beyond the breast's outline; inside the box nothing was masked",
+    "breast_outline_unsure": "the breast's outline was found with low confidence; nothing beside it was masked",
     "low_confidence": "the anatomy behind this crop was found with low confidence",
     "axilla_estimated": "the axilla was not drawn but estimated",
     "contralateral_estimated": "the mirror place was estimated",

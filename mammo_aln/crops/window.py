@@ -59,6 +59,13 @@ def _centred(box: Box, side_mm: float, row_mm: float, column_mm: float) -> Windo
     return Window(x - half_x, y - half_y, x + half_x, y + half_y)
 
 
+def _at_chest_wall(box: Box, side_mm: float, row_mm: float, column_mm: float, wall: str) -> Window:
+    """A square in millimetres on a box's chest-wall side (`left` or `right`), level with its middle."""
+    across, middle, half_y = side_mm / column_mm, (box[1] + box[3]) / 2, side_mm / row_mm / 2
+    x_min = box[0] if wall == "left" else box[2] - across
+    return Window(x_min, middle - half_y, x_min + across, middle + half_y)
+
+
 def crop_window(
     strategy: str,
     box: Box | None,
@@ -67,6 +74,7 @@ def crop_window(
     crop: CropConfig,
     *,
     scale: float = 1.0,
+    chest_wall: str | None = None,
 ) -> Window:
     """The window of one crop strategy: square in millimetres, so its sides differ in pixels where the spacings do.
 
@@ -76,6 +84,8 @@ def crop_window(
         spacing: millimetres per pixel; `None` takes pixels as square, which `fixed_5cm` refuses.
         breast_box: bounding box of the breast in stored pixels; needed for `whole_breast` only.
         crop: `size_mm` and `margin`.
+        chest_wall: side of the stored matrix, `left` or `right`, at which a whole breast's window ends, so that all
+            padding is beside the nipple, above or below; `None` centres it.
         scale: multiplies the side; a scaled window (`peritumoral`) is centred at `box` whatever the strategy.
 
     Raises:
@@ -94,7 +104,10 @@ def crop_window(
     row_mm, column_mm = (spacing.row_mm, spacing.column_mm) if spacing is not None else (1.0, 1.0)
     factor = 1.0 + 2.0 * crop.margin if strategy == "lesion_margin" else 1.0
     side_mm = factor * max((source[2] - source[0]) * column_mm, (source[3] - source[1]) * row_mm)
-    window = _centred(source, crop.size_mm if strategy == "fixed_5cm" else side_mm, row_mm, column_mm)
+    if strategy == "whole_breast" and chest_wall is not None:
+        window = _at_chest_wall(source, side_mm, row_mm, column_mm, chest_wall)
+    else:
+        window = _centred(source, crop.size_mm if strategy == "fixed_5cm" else side_mm, row_mm, column_mm)
     if scale == 1.0:
         return window
     if box is None:

@@ -112,8 +112,9 @@ class _Cutter:
     def cut(self, request: CropRequest, display: DisplayImage) -> NDArray[np.float32]:
         """The crop of a request, as the store would give it."""
         lesion_image = self.image(request.mirror_of[0]) if request.mirror_of else None
-        placed = place_crop("", request, self.image(request.image_id), lesion_image, self.job.crop)
-        return display_values(cut_levels(display, placed.window, placed.size_px))
+        own = self.image(request.image_id)
+        placed = place_crop("", request, own, lesion_image, self.job.crop)
+        return display_values(cut_levels(display, placed, own.anatomy))
 
 
 Moved = dict[tuple[str, str], dict[int, NDArray[np.float32] | str]]

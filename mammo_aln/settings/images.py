@@ -44,6 +44,8 @@ class CropConfig:
         auxiliary_size_mm: side of the auxiliary regions' `fixed_5cm` window in millimetres of breast.
         peritumoral_scale: side of the `peritumoral` window as a multiple of the side that the auxiliary strategy gives
             the lesion.
+        outside_breast: `mask` makes air, letters, labels, film frame and paddle background in every crop; `keep` leaves
+            them.
     """
 
     strategy: Literal["whole_breast", "lesion_box", "lesion_margin", "fixed_5cm", "all"] = "fixed_5cm"
@@ -54,3 +56,4 @@ class CropConfig:
     auxiliary_strategy: Strategy = "fixed_5cm"
     auxiliary_size_mm: Annotated[float, ABOVE_0] = 50.0
     peritumoral_scale: Annotated[float, ABOVE_0] = 1.6
+    outside_breast: Literal["mask", "keep"] = "mask"

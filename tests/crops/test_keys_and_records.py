@@ -26,24 +26,24 @@ def keys(*contents: str) -> CropKeys:
     return CropKeys.of((LEFT, RIGHT), dict(zip("ab", contents, strict=False)), job)
 
 
-def test_image_keys_are_those_of_version_2() -> None:
+def test_image_keys_are_those_of_version_3() -> None:
     assert keys("0" * 64, "1" * 64).images == {
-        "a": "4df26f594dd8517c06f02556832d43a473dc8b1ff525c97e61c6468f7dd8eee6",
-        "b": "8269d99bb1b3e7aede72de4cc38656376cc9bac7fef73c0d89eafcfab764b1ef",
+        "a": "8a1ae2b318b26a99d7a8257973fad876e68b444a5e779b53e016885f0fbfb3e6",
+        "b": "42af0c8921a95bff8468a4dc0e67f8e2aacf39d2ce1055806e4c40e7ede9a174",
     }
 
 
 @pytest.mark.parametrize(
     ("request_", "key"),
     [
-        (CropRequest("p", "p", "a", "primary", 1, "fixed_5cm", BOX, 50.0), "7399e36e0cce9c49"),
-        (CropRequest("p", "p", "a", "primary", 1, "lesion_margin", BOX, 50.0), "01f9a6300623f333"),
-        (CropRequest("p", "p", "a", "primary", 1, "whole_breast", BOX, 50.0), "41b92bd953ec0de1"),
-        (CropRequest("p", "p", "a", "peritumoral", 1, "lesion_box", BOX, 50.0, scale=1.6), "9a54c2d1121989c8"),
-        (CropRequest("p", "p", "b", "contralateral", 1, "lesion_box", None, 50.0, **MIRRORED), "8198850d028f6d9c"),
+        (CropRequest("p", "p", "a", "primary", 1, "fixed_5cm", BOX, 50.0), "b0b8ec3ba05365d9"),
+        (CropRequest("p", "p", "a", "primary", 1, "lesion_margin", BOX, 50.0), "a686015d3e21c214"),
+        (CropRequest("p", "p", "a", "primary", 1, "whole_breast", BOX, 50.0), "a674946072b5ec87"),
+        (CropRequest("p", "p", "a", "peritumoral", 1, "lesion_box", BOX, 50.0, scale=1.6), "b636886150b339bd"),
+        (CropRequest("p", "p", "b", "contralateral", 1, "lesion_box", None, 50.0, **MIRRORED), "6bf544e722b0b2a6"),
     ],
 )
-def test_crop_keys_are_those_of_version_2(request_: CropRequest, key: str) -> None:
+def test_crop_keys_are_those_of_version_3(request_: CropRequest, key: str) -> None:
     assert str(keys("0" * 64, "1" * 64).of_request(request_)).startswith(key)
 
 

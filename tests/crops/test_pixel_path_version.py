@@ -1,6 +1,6 @@
 """The store's key sees the code by `PIXEL_PATH_VERSION` alone: it must be raised when a crop changes.
 
-python tests/imaging/test_pixel_path_version.py      # after raising it: keep the new crops
+python tests/crops/test_pixel_path_version.py      # after raising it: keep the new crops
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ _SERIOUS = (
     "view_conflict",
     "padding_over_10_percent",
     "low_confidence",
+    "breast_outline_unsure",
     "no_spacing",
 )
 

@@ -93,6 +93,10 @@ class ImageRecord(Record):
         return None if self.spacing is None else window.width * self.spacing.column_mm
 
 
+OUTSIDE = ("background", "background_beside_box", "kept_unsure", "kept")
+"""Background; background, but the region's box as it is; the image, since the outline is unsure, or as was asked."""
+
+
 @dataclass(frozen=True)
 class CropRecord(Record):
     """One crop; where its pixels lie and their checksum are added by the writer and kept by the reader.
@@ -106,6 +110,7 @@ class CropRecord(Record):
         padding_share: share of the window that lies outside the image.
         flags: codes that put the crop among the worst cases.
         size_px: side of the crop.
+        outside: what stands outside the breast: one of `OUTSIDE`.
     """
 
     kind: ClassVar[str] = "crop"
@@ -117,6 +122,7 @@ class CropRecord(Record):
     padding_share: float
     flags: tuple[str, ...]
     size_px: int
+    outside: str = "kept"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,69 @@
+"""The surroundings of the breast in a crop: background, as beyond the image's edge."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mammo_aln.crops.anatomy import Anatomy
+from mammo_aln.crops.window import Window, resample
+from mammo_aln.dicom.orientation import Box
+from mammo_aln.dicom.provenance import PixelRecipe
+
+_INSIDE = 0.49  # of a crop's pixel; just under a half, where a cell at the image's own edge ends
+
+
+def _grid_window(box: Box, grid: NDArray[np.bool_], shape: tuple[int, int]) -> Window:
+    """A box of the stored matrix, of `shape` (rows, columns), in cells of a grid laid over it."""
+    across, down = grid.shape[1] / shape[1], grid.shape[0] / shape[0]
+    return Window(box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+
+
+def covers(kept: NDArray[np.bool_] | None, box: Box, shape: tuple[int, int]) -> bool:
+    """True where every cell that a box touches within the image is kept.
+
+    Args:
+        kept: cells over the stored matrix that crops may show.
+        box: in stored pixels; what lies beyond the image does not count.
+        shape: (rows, columns) of the stored matrix.
+    """
+    if kept is None:
+        return False
+    window = _grid_window(box, kept, shape)
+    rows = slice(max(0, math.floor(window.y_min)), max(0, math.ceil(window.y_max)))
+    columns = slice(max(0, math.floor(window.x_min)), max(0, math.ceil(window.x_max)))
+    return bool(kept[rows, columns].all())
+
+
+def shown(
+    kept: NDArray[np.bool_], window: Window, size_px: int, shape: tuple[int, int], box: Box | None = None
+) -> NDArray[np.bool_]:
+    """Pixels of a crop that show the breast: bool (size_px, size_px), stored orientation.
+
+    Args:
+        kept: cells over the stored matrix that crops may show.
+        window: what the crop covers, in stored pixels.
+        size_px: side of the crop.
+        shape: (rows, columns) of the stored matrix.
+        box: of the stored matrix; shown whole.
+    """
+    cells = _grid_window(window.box, kept, shape)
+    inside = resample(kept.astype(np.float32), cells, size_px, size_px) > _INSIDE
+    if box is not None:
+        across, down = size_px / window.width, size_px / window.height
+        columns = (box[0] - window.x_min) * across, (box[2] - window.x_min) * across
+        rows = (box[1] - window.y_min) * down, (box[3] - window.y_min) * down
+        inside[_touched(rows, size_px), _touched(columns, size_px)] = True
+    return inside
+
+
+def _touched(edges: tuple[float, float], size_px: int) -> slice:
+    return slice(min(max(0, math.floor(edges[0])), size_px), min(max(0, math.ceil(edges[1])), size_px))
+
+
+def with_outside(recipe: PixelRecipe, anatomy: Anatomy, rule: str) -> PixelRecipe:
+    """An image's recipe with the last step, `crop.outside_breast`, and what it came to."""
+    applied = "kept" if rule == "keep" else "background" if anatomy.is_sure else "kept_unsure"
+    return recipe.then("outside_breast", rule=rule, applied=applied)
