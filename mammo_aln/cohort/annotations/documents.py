@@ -6,7 +6,6 @@ import codecs
 import json
 import math
 import stat
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 from xml.etree import ElementTree
@@ -137,25 +136,25 @@ def parse_xml(content: bytes, path: Path) -> ElementTree.Element:
         raise InputError(f"{path}: {error}: expected well-formed XML") from error
 
 
-def mapping(value: Json, source: str) -> Mapping[str, Json]:
+def mapping(value: Json, source: str) -> dict[str, Json]:
     """The value as a JSON object, or `InputError`."""
     if not isinstance(value, dict):
         raise InputError(f"{source} = {shortened(value)}: expected an object {{...}}")
     return value
 
 
-def sequence(value: Json, source: str) -> Sequence[Json]:
+def sequence(value: Json, source: str) -> list[Json]:
     """The value as a JSON array, or `InputError`."""
     if not isinstance(value, list):
         raise InputError(f"{source} = {shortened(value)}: expected a list [...]")
     return value
 
 
-def number(value: object, source: str) -> float:
-    """The value as a finite number of believable size; text is read as a number with a decimal point.
+def number(value: object, source: str, most: float = LARGEST_COORDINATE) -> float:
+    """The value as a finite number of at most `most` on either side of 0; text is read with a decimal point.
 
     Raises:
-        InputError: no number, NaN, infinite, or beyond `LARGEST_COORDINATE`.
+        InputError: no number, NaN, infinite, or larger.
     """
     try:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -163,10 +162,8 @@ def number(value: object, source: str) -> float:
         numeric = float(value)
     except (ValueError, OverflowError):
         numeric = math.nan
-    if not abs(numeric) <= LARGEST_COORDINATE:
-        raise InputError(
-            f"{source} = {shortened(value)}: expected a finite number of at most {LARGEST_COORDINATE:g} pixels"
-        )
+    if not abs(numeric) <= most:
+        raise InputError(f"{source} = {shortened(value)}: expected a finite number of at most {most:g}")
     return numeric
 
 

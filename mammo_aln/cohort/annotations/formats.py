@@ -8,11 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from xml.etree import ElementTree
 
-from mammo_aln.cohort.annotations.coco import read_coco
 from mammo_aln.cohort.annotations.documents import Json, parse_json, read_text, read_xml
-from mammo_aln.cohort.annotations.labelme import read_labelme
 from mammo_aln.cohort.annotations.record import Reading
-from mammo_aln.cohort.annotations.voc import read_voc
+from mammo_aln.cohort.annotations.text.box_table import read_box_table
+from mammo_aln.cohort.annotations.text.coco import read_coco
+from mammo_aln.cohort.annotations.text.cvat import read_cvat
+from mammo_aln.cohort.annotations.text.inbreast import read_inbreast
+from mammo_aln.cohort.annotations.text.label_studio import read_label_studio
+from mammo_aln.cohort.annotations.text.labelme import read_labelme
+from mammo_aln.cohort.annotations.text.slicer import read_slicer
+from mammo_aln.cohort.annotations.text.via import read_via, read_via_csv
+from mammo_aln.cohort.annotations.text.voc import read_voc
+from mammo_aln.cohort.annotations.text.yolo import looks_like_yolo, read_yolo
 from mammo_aln.errors import InputError, did_you_mean
 
 HEAD_BYTES = 4096
@@ -83,10 +90,45 @@ class AnnotationFormat:
     is_picture: bool = False
 
 
+TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx")
+VIA_COLUMNS = (b"region_shape_attributes", b"spatial_coordinates")
+
+
+def _is_via_table(file: Candidate) -> bool:
+    return file.suffix == ".csv" and any(name in file.head.replace(b"\0", b"") for name in VIA_COLUMNS)
+
+
+def _is_via(file: Candidate) -> bool:
+    document = file.json
+    if not isinstance(document, dict):
+        return False
+    images = document.get("_via_img_metadata", document)
+    first = next(iter(images.values()), None) if isinstance(images, dict) else None
+    version_2 = isinstance(first, dict) and {"filename", "regions"} <= set(first)
+    return version_2 or "_via_img_metadata" in document or {"project", "file", "metadata", "view"} <= set(document)
+
+
+def _is_label_studio(file: Candidate) -> bool:
+    if not isinstance(file.json, list):
+        return False
+    short = "annotator" in file.keys or "annotation_id" in file.keys
+    return short or ("data" in file.keys and bool({"annotations", "completions", "predictions"} & file.keys))
+
+
 FORMATS: dict[str, AnnotationFormat] = {
+    "csv": AnnotationFormat(
+        "a table of boxes", lambda file: file.suffix in TABLE_SUFFIXES and not _is_via_table(file), read_box_table
+    ),
     "coco": AnnotationFormat("COCO JSON", lambda file: {"images", "annotations"} <= file.keys, read_coco),
+    "yolo": AnnotationFormat("YOLO", lambda file: file.suffix == ".txt" and looks_like_yolo(file.head), read_yolo),
     "labelme": AnnotationFormat("LabelMe JSON", lambda file: {"shapes", "imagePath"} <= file.keys, read_labelme),
+    "via": AnnotationFormat("VGG Image Annotator JSON", _is_via, read_via),
+    "via_csv": AnnotationFormat("VGG Image Annotator CSV", _is_via_table, read_via_csv),
+    "cvat": AnnotationFormat("CVAT for images XML", lambda file: file.has_root("annotations"), read_cvat),
+    "label_studio": AnnotationFormat("Label Studio JSON", _is_label_studio, read_label_studio),
     "voc": AnnotationFormat("Pascal VOC XML", lambda file: file.has_root("annotation"), read_voc),
+    "slicer": AnnotationFormat("3D Slicer markups", lambda file: "markups" in file.keys, read_slicer),
+    "inbreast": AnnotationFormat("INbreast XML", lambda file: file.has_root("plist"), read_inbreast),
 }
 
 

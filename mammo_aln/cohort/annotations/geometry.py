@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from mammo_aln.cohort.annotations.documents import number
 from mammo_aln.cohort.annotations.record import Annotation, Skipped, bounding_box
 from mammo_aln.errors import InputError
@@ -83,3 +85,32 @@ def polygon_annotation(
     points = list(points)
     box = box_of_corners(*bounding_box(points)) if points else None
     return Annotation(image, region, *box, rows, columns, source=source) if box else Skipped(NO_AREA, source)
+
+
+def mask_box(
+    lengths: Sequence[float], corner: tuple[float, float], size: tuple[float, float], source: str
+) -> Edges | None:
+    """Edges of a mask from the run lengths of its rows, background first.
+
+    Args:
+        lengths: pixels of background, of region, of background, ... in row-major order.
+        corner: (x, y) of the mask's first pixel in the picture.
+        size: (width, height) of the mask in pixels.
+        source: names the mask in messages.
+
+    Raises:
+        InputError: lengths that do not fill the mask.
+    """
+    width, height = (int(side) for side in size)
+    if min(lengths) < 0 or width < 1 or height < 1 or sum(lengths) != width * height:
+        raise InputError(f"{source}: run lengths of {sum(lengths):g} pixels: expected {width} x {height}")
+    ends = np.cumsum(np.array(lengths, np.int64))
+    starts, stops = ends[0:-1:2], ends[1::2]
+    drawn = starts < stops
+    starts, stops = starts[drawn], stops[drawn] - 1
+    if not len(starts):
+        return None
+    wraps = (starts // width != stops // width).any()
+    left, right = (0, width) if wraps else (int((starts % width).min()), int((stops % width).max()) + 1)
+    top, bottom = int(starts[0] // width), int(stops[-1] // width) + 1
+    return corner[0] + left, corner[1] + top, corner[0] + right, corner[1] + bottom

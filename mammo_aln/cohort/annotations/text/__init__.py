@@ -1,0 +1,1 @@
+"""Readers of the annotation tools' text formats: CSV, JSON and XML."""
