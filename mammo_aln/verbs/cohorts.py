@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
-from mammo_aln.settings.limits import FROM_0, FROM_1, SHARE
+from mammo_aln.settings.limits import ABOVE_0, FROM_0, FROM_1, SHARE
 
 
 def index(dicom_dir: Path, out: Path, workers: Annotated[int | None, FROM_1] = None) -> Path:
@@ -33,6 +33,50 @@ def import_dataset(name: str, source: Path, out: Path) -> Path:
     from mammo_aln.cohort.datasets.catalogue import import_tables
 
     return import_tables(name, source, out)
+
+
+def import_regions(
+    files: list[Path],
+    out: Path,
+    format: str = "auto",
+    columns: str = "",
+    regions: str = "",
+    picture_size: str = "",
+    stretched: bool = False,
+    flipped: Literal["none", "all", "left", "right"] = "none",
+    spacing_mm: Annotated[float | None, ABOVE_0] = None,
+    replace: bool = False,
+) -> Path:
+    """Write the boxes of annotation files to OUT/regions.csv, all or none; rows that stand there are kept.
+
+    Args:
+        files: annotation files, folders of them, or patterns.
+        out: cohort folder with its images.csv.
+        format: the files' format where it is not to be recognised: csv, coco, yolo, labelme, via, cvat and others.
+        columns: columns of a table with other names, as ROLE=COLUMN,..., e.g. x_min=left,y_min=top,image=File.
+        regions: regions that labels become, as LABEL=REGION,..., e.g. mass=primary,node=axilla; *=primary is all
+            others, an empty region drops a label.
+        picture_size: size of the annotated pictures as ROWSxCOLUMNS, or as a share of the images' sides (0.5), where no
+            file states it.
+        stretched: annotated pictures with another ratio of sides were stretched, neither cropped nor padded.
+        flipped: images whose annotated picture was mirrored left to right.
+        spacing_mm: spacing that the tool took for millimetres, where the header does not say.
+        replace: remove the rows of the images that these files name first.
+    """
+    from mammo_aln.cohort.annotations.regions import import_regions as import_files
+
+    return import_files(
+        files,
+        out,
+        format=format,
+        columns=columns,
+        regions=regions,
+        picture_size=picture_size,
+        stretched=stretched,
+        flipped=flipped,
+        spacing_mm=spacing_mm,
+        replace=replace,
+    )
 
 
 def check(cohort: Path) -> int:

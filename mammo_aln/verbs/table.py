@@ -12,6 +12,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "phantom": ("phantom", "", "write a synthetic multi-centre DICOM cohort whose best possible AUC is known"),
     "index": ("index", "dicom_dir", "list a DICOM folder's mammograms in images.csv (reads headers only)"),
     "import": ("import_dataset", "name source", "make a cohort folder of a public data set's tables"),
+    "regions": ("import_regions", "files", "write boxes of any annotation tool to regions.csv"),
     "check": (
         "check",
         "cohort",

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pycocotools.coco import COCO
 
-from mammo_aln.cohort.annotations.text.coco import read_coco
 from mammo_aln.cohort.annotations.formats import format_of
-from mammo_aln.cohort.annotations.text.labelme import read_labelme
 from mammo_aln.cohort.annotations.record import Annotation, Skipped
+from mammo_aln.cohort.annotations.text.coco import read_coco
+from mammo_aln.cohort.annotations.text.labelme import read_labelme
 from mammo_aln.errors import InputError
 
 

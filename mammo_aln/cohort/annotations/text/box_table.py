@@ -71,8 +71,16 @@ def _row(cells: Mapping[str, str], roles: Mapping[str, str], source: str) -> Ite
     for box in _boxes(cells, roles, source):
         if isinstance(box, str):
             yield Skipped(box, source)
-        else:
-            yield Annotation(cells["image"], region, *box, rows, columns, frame=frame, source=source)
+            continue
+        if rows and columns and _is_own_size(box, rows, columns):
+            rows = columns = None
+        yield Annotation(cells["image"], region, *box, rows, columns, frame=frame, source=source)
+
+
+def _is_own_size(box: Edges, rows: int, columns: int) -> bool:
+    """Test whether `width` and `height` beside four corners are the box's size, not the picture's."""
+    x_min, y_min, x_max, y_max = box
+    return abs(x_max - x_min - columns) <= 1 and abs(y_max - y_min - rows) <= 1 and (x_min > 1 or y_min > 1)
 
 
 def _boxes(cells: Mapping[str, str], roles: Mapping[str, str], source: str) -> Iterator[Edges | str]:

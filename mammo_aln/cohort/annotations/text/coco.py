@@ -20,7 +20,7 @@ def read_coco(path: Path) -> Reading:
         InputError: no such JSON, a reference to an image that the file does not list, or broken numbers.
     """
     document = mapping(read_json(path), f"{path}")
-    images: dict[str, Mapping[str, Json]] = {}
+    images: dict[str, dict[str, Json]] = {}
     for index, item in enumerate(sequence(document.get("images"), f"{path} images")):
         image = mapping(item, f"{path} images[{index}]")
         key = str(image.get("id"))

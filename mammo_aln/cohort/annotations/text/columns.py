@@ -28,9 +28,12 @@ NAMES: dict[str, tuple[str, ...]] = {
     "y_center": ("ycenter", "centery", "ycentre", "centrey", "cy", "yc", "ymid"),
     "width": ("w", "width", "boxwidth", "bboxwidth", "bboxw", "bw", "boxw"),
     "height": ("h", "height", "boxheight", "bboxheight", "bboxh", "bh", "boxh"),
-    "picture_rows": ("imageheight", "imgheight", "rows", "picturerows", "imagerows", "originalheight", "imgh", "imheight"),
+    "picture_rows": (
+        "imageheight", "imgheight", "rows", "picturerows", "imagerows", "originalheight", "imgh", "imheight",
+    ),
     "picture_columns": (
-        "imagewidth", "imgwidth", "columns", "cols", "picturecolumns", "imagecolumns", "originalwidth", "imgw", "imwidth",
+        "imagewidth", "imgwidth", "columns", "cols", "picturecolumns", "imagecolumns", "originalwidth", "imgw",
+        "imwidth",
     ),
     "yxyx": ("roicoords",),
     "xyxy": (),
@@ -85,9 +88,11 @@ def column_roles(header: Sequence[str], stated: Mapping[str, str], source: str) 
     roles = dict(stated)
     for role, names in NAMES.items():
         taken = set(roles.values())
-        column = next((plain[name] for name in corner_names.get(role, names) if name in plain), None)
-        if role not in roles and column is not None and column not in taken:
-            roles[role] = column
+        usual = [plain[name] for name in corner_names.get(role, names) if name in plain]
+        if role not in roles and usual and usual[0] not in taken:
+            roles[role] = usual[0]
+    if not {"x_max", "y_max", "x", "y"} & set(roles):  # `left, top, width, height`
+        roles = {{"x_min": "x", "y_min": "y"}.get(role, role): column for role, column in roles.items()}
     if set(CORNERS) <= set(roles):
         for side, picture in (("width", "picture_columns"), ("height", "picture_rows")):
             if side in roles and side not in stated:

@@ -24,6 +24,8 @@ WITHOUT_EXTENT = {
     "relation": "a relation of two regions",
     "vector": "an open line has no area",
 }
+UPLOADS = "/data/upload/"
+"""Below it stand the project's number and the file; the number is no folder of the user's."""
 IMAGE_KEYS = ("image", "img", "picture", "dicom", "url")
 
 
@@ -77,7 +79,8 @@ def _image(data: Mapping[str, Json], source: str) -> str:
         raise InputError(f"{source}: no picture in data: expected one of {', '.join(IMAGE_KEYS)}")
     address = urlsplit(texts[key])
     local = parse_qs(address.query).get("d")
-    return local[0] if local else unquote(address.path or texts[key])
+    path = local[0] if local else unquote(address.path or texts[key])
+    return path.rpartition("/")[2] if UPLOADS in path else path
 
 
 def _annotation(result: Mapping[str, Json], value: Mapping[str, Json], image: str, source: str) -> Annotation | Skipped:

@@ -1,0 +1,306 @@
+"""The verb `regions`: boxes of any annotation tool become rows of a cohort's `regions.csv`, all of them or none."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mammo_aln.cohort.annotations.matching import ListedImage, Matches, match_images, same_file_twice
+from mammo_aln.cohort.annotations.placement import Picture, PlacedBox, Sides, StoredImage, place_box, refuse_misfits
+from mammo_aln.cohort.annotations.record import Annotation
+from mammo_aln.cohort.annotations.sources import SourceReading, read_sources
+from mammo_aln.cohort.annotations.text.columns import parse_columns
+from mammo_aln.cohort.box_check import misplaced_boxes
+from mammo_aln.cohort.region_names import is_file_name, name_advice, parse_region_names, region_of
+from mammo_aln.cohort.schemas import BOX
+from mammo_aln.cohort.tables import Cohort, image_path, read_cohort
+from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
+from mammo_aln.errors import InputError
+from mammo_aln.files import write_csv
+from mammo_aln.progress import say, track
+
+SAME_BOX_PX = 0.5
+"""Two boxes of one region whose edges all lie within this are one."""
+DECIMALS = 3
+SHOWN = 3
+UID = re.compile(r"\d+(\.\d+){3,}")
+CONVENTIONS = {
+    "voc": "corners count from 1 and are included, unless a file holds a 0: then they are edges from 0",
+    "csv": "x and y without more in their names are the upper left corner",
+    "slicer": "the centre of the first pixel is 0 mm",
+}
+
+
+def import_regions(
+    files: Sequence[Path],
+    out: str | Path,
+    *,
+    format: str = "auto",
+    columns: str = "",
+    regions: str = "",
+    picture_size: str = "",
+    stretched: bool = False,
+    flipped: Sides = "none",
+    spacing_mm: float | None = None,
+    replace: bool = False,
+) -> Path:
+    """Write the boxes of annotation files to `regions.csv`; rows that stand there are kept.
+
+    Args:
+        files: annotation files, folders of them or patterns.
+        out: the cohort folder, with its `images.csv`.
+        format: a name of `formats.FORMATS`, or `auto`.
+        columns: `ROLE=COLUMN,...` for tables of boxes.
+        regions: `LABEL=REGION,...`.
+        picture_size: `ROWSxCOLUMNS` of the annotated pictures, or a share of the images' sides, where no file says it.
+        stretched: pictures of another ratio of sides were stretched.
+        flipped: images whose annotated picture was mirrored left to right.
+        spacing_mm: spacing of the annotated picture, for millimetres.
+        replace: rows of the images that these files name go first.
+
+    Returns:
+        The path of `regions.csv`.
+
+    Raises:
+        InputError: files, names of images, coordinates or flags that do not make sense; nothing is written then.
+    """
+    names = parse_region_names(regions)
+    picture = Picture(*_parse_size(picture_size), stretched, flipped, spacing_mm)
+    cohort = read_cohort(out, need=("images",), outcome=False)
+    source = read_sources(files, format, parse_columns(columns))
+    matches = _matches(cohort, source)
+    skipped = Counter(element.reason for element in source.skipped)
+    kept: list[tuple[Annotation, str]] = []
+    for annotation in source.annotations:
+        region = region_of(annotation.region, names)
+        if annotation.image not in matches.image_ids:
+            skipped["its image is not in images.csv"] += 1
+        elif annotation.frame is not None and annotation.frame > 1:
+            skipped["a later frame of a multi-frame image"] += 1
+        elif region is None:
+            skipped["its label is dropped by --regions"] += 1
+        elif not is_file_name(region):
+            raise InputError(
+                f"{annotation.source}: the label {region!r} becomes part of file names: expected no / and no \\: give "
+                "it another name by --regions"
+            )
+        else:
+            kept.append((annotation, region))
+    if not kept:
+        raise InputError(_nothing_words(files, skipped, matches, cohort))
+    stored = _stored_images(cohort, {matches.image_ids[annotation.image] for annotation, _ in kept})
+    boxes = [place_box(annotation, stored[matches.image_ids[annotation.image]], picture) for annotation, _ in kept]
+    refuse_misfits(boxes)
+    rows = _rows(boxes, [region for _, region in kept])
+    path = cohort.root / "regions.csv"
+    table, known = _merged(_standing(path), rows, replace)
+    _report(source, skipped, boxes, rows, matches, known, picture)
+    _refuse_pattern(cohort, rows)
+    write_csv(path, table)
+    return path
+
+
+def _parse_size(text: str) -> tuple[tuple[int, int] | None, float | None]:
+    """Read `1024x832` as (rows, columns), and `0.5` as a share of the image's sides."""
+    if not text:
+        return None, None
+    size = re.fullmatch(r"([1-9]\d{0,5})\s*[xX×]\s*([1-9]\d{0,5})", text.strip())
+    share = re.fullmatch(r"\d{0,3}\.?\d{1,6}", text.strip())
+    if size is not None:
+        return (int(size[1]), int(size[2])), None
+    if share is not None and 0.001 <= float(text) <= 100:
+        return None, float(text)
+    raise InputError(
+        f"--picture_size {text}: expected ROWSxCOLUMNS, e.g. 1024x832, or a share of the image's sides, 0.5"
+    )
+
+
+def _matches(cohort: Cohort, source: SourceReading) -> Matches:
+    """The cohort's image of each name; headers are read only where a UID stands that no image_id was made of.
+
+    Raises:
+        InputError: a name that several images have, or two pictures of one name.
+    """
+    names = [annotation.image for annotation in source.annotations]
+    listed = [ListedImage(str(row["image_id"]), str(row["path"])) for row in cohort.images.to_dict("records")]
+    matches = match_images(names, listed)
+    if any(UID.search(name) for name in matches.unmatched):
+        headers = _headers(cohort, cohort.images)
+        instances = [header.text("SOPInstanceUID") if isinstance(header, FastHeader) else "" for header in headers]
+        listed = [ListedImage(image.image_id, image.path, uid) for image, uid in zip(listed, instances, strict=True)]
+        matches = match_images(names, listed)
+    if matches.ambiguous:
+        shown = "; ".join(
+            f"{name} is {' or '.join(ids[:SHOWN])}" for name, ids in list(matches.ambiguous.items())[:SHOWN]
+        )
+        raise InputError(
+            f"{len(matches.ambiguous)} names of pictures are those of several images in images.csv ({shown}): expected "
+            "names that tell them apart: paths with the patient's folder, image_id or SOP Instance UID"
+        )
+    doubles = same_file_twice(matches.image_ids)
+    if doubles:
+        image_id, several = next(iter(doubles.items()))
+        raise InputError(
+            f"{len(doubles)} images are named by pictures of several folders ({image_id}: "
+            f"{', '.join(several[:SHOWN])}): two pictures of one name; expected names that tell them apart"
+        )
+    return matches
+
+
+def _headers(cohort: Cohort, images: pd.DataFrame) -> list[FastHeader | Excluded]:
+    paths = [image_path(cohort, row) for _, row in images.iterrows()]
+    return list(track(read_headers(paths), total=len(paths), what="headers", unit="file"))
+
+
+def _stored_images(cohort: Cohort, image_ids: set[str]) -> dict[str, StoredImage]:
+    """Sizes and spacings of images from their headers.
+
+    Raises:
+        InputError: a file that cannot be read or states no size.
+    """
+    images = cohort.images[cohort.images["image_id"].isin(image_ids)]
+    stored = {}
+    for (_, row), header in zip(images.iterrows(), _headers(cohort, images), strict=True):
+        if isinstance(header, Excluded) or not header.rows or not header.columns:
+            reason = header.reason if isinstance(header, Excluded) else "the header states no size"
+            raise InputError(f"image {row['image_id']} ({row['path']}): {reason}: expected its DICOM file")
+        spacings = {pair for pair in (header.imager_spacing, header.pixel_spacing) if pair is not None}
+        stored[str(row["image_id"])] = StoredImage(
+            str(row["image_id"]),
+            header.rows,
+            header.columns,
+            str(row["laterality"]) if pd.notna(row["laterality"]) else "",
+            spacings.pop() if len(spacings) == 1 else None,
+        )
+    return stored
+
+
+def _rows(boxes: Sequence[PlacedBox], regions: Sequence[str]) -> pd.DataFrame:
+    """Rows of `regions.csv`, edges as text: a table that stands is text too."""
+    edges = np.array([box.clipped for box in boxes]).round(DECIMALS)
+    table = pd.DataFrame({"image_id": [box.image.image_id for box in boxes], "region": regions})
+    for index, corner in enumerate(BOX):
+        table[corner] = [f"{edge:.{DECIMALS}f}".rstrip("0").rstrip(".") for edge in edges[:, index]]
+    return table
+
+
+def _standing(path: Path) -> pd.DataFrame | None:
+    """The table that stands, every cell as the text it is."""
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    table.columns = [str(column).strip() for column in table.columns]
+    return table
+
+
+def _merged(standing: pd.DataFrame | None, rows: pd.DataFrame, replace: bool) -> tuple[pd.DataFrame, int]:
+    """The table with the new rows below, and how many boxes stood already or were named twice."""
+    if standing is None:
+        standing = pd.DataFrame(columns=rows.columns, dtype=object)
+    of_images = standing["image_id"].isin(rows["image_id"])
+    empty = (standing[list(BOX)] == "").all(axis=1)  # a template's row, filled in now
+    standing = standing[~(of_images & (empty | replace))]
+    known: dict[tuple[str, str], list[np.ndarray]] = {}
+    for image_id, region, *corners in standing[["image_id", "region", *BOX]].itertuples(index=False):
+        edges = pd.to_numeric(pd.Series(corners), errors="coerce").to_numpy(float)
+        known.setdefault((str(image_id).strip(), str(region).strip()), []).append(edges)
+    new = []
+    for image_id, region, *corners in rows.itertuples(index=False):
+        edges = np.array(corners, float)
+        like = known.setdefault((image_id, region), [])
+        new.append(not any(np.abs(edges - other).max() <= SAME_BOX_PX for other in like))
+        like.append(edges)
+    return pd.concat([standing, rows[new]], ignore_index=True), new.count(False)
+
+
+def _refuse_pattern(cohort: Cohort, rows: pd.DataFrame) -> None:
+    """Look at the pixels under a sample of the boxes.
+
+    Raises:
+        InputError: many boxes lie off the breast, and one change of all of them would bring them there.
+    """
+    misplacement = misplaced_boxes(cohort, rows)
+    if misplacement is None:
+        return
+    if misplacement.is_pattern and misplacement.cause:
+        raise InputError(f"{misplacement.words}; nothing is written")
+    say(f"  look at these: {misplacement.words} ({_listed(misplacement.images)})")
+
+
+def _nothing_words(files: Sequence[Path], skipped: Mapping[str, int], matches: Matches, cohort: Cohort) -> str:
+    reasons = "; ".join(f"{count} x {reason}" for reason, count in skipped.items()) or "they hold no region"
+    words = f"{', '.join(map(str, files))}: no box to take ({reasons})"
+    if matches.unmatched:
+        row = cohort.images.iloc[0]
+        words += (
+            f"\n  names in the files: {', '.join(matches.unmatched[:SHOWN])}\n  names in images.csv: image_id "
+            f"{row['image_id']}, path {row['path']}\n  expected image_id, SOP Instance UID, path or file name"
+        )
+    return words
+
+
+def _report(
+    source: SourceReading,
+    skipped: Mapping[str, int],
+    boxes: Sequence[PlacedBox],
+    rows: pd.DataFrame,
+    matches: Matches,
+    known: int,
+    picture: Picture,
+) -> None:
+    read = ", ".join(f"{count} x {name}" for name, count in source.formats.items())
+    elements = len(source.annotations) + len(source.skipped)
+    say(f"{elements} regions in {sum(source.formats.values())} files ({read})")
+    for name in sorted(set(source.formats) & set(CONVENTIONS)):
+        say(f"  {name}: {CONVENTIONS[name]}")
+    say(f"  read: {len(boxes)} boxes of {rows['image_id'].nunique()} images")
+    for reason, count in skipped.items():
+        say(f"  skipped: {count} x {reason}")
+    if matches.unmatched:
+        say(f"  not in images.csv: {len(matches.unmatched)} pictures ({_listed(matches.unmatched)})")
+    if source.left_out:
+        say(f"  not read: {len(source.left_out)} files of no known format ({_listed(p.name for p in source.left_out)})")
+    clipped = sum(box.clipped != box.drawn for box in boxes)
+    if clipped:
+        say(f"  clipped: {clipped} boxes reached over their image's edge")
+    if known:
+        say(f"  not added: {known} boxes stand in regions.csv already, or twice in the files")
+    _report_geometry(boxes, picture)
+    for region, count in rows["region"].value_counts().items():
+        say(f"  region {region}: {count} boxes")
+    unnamed = sum(not box.annotation.region for box in boxes)
+    if unnamed:
+        say(f"  without a label: {unnamed} boxes; --regions says what they are, primary where it does not")
+    for name, meant in name_advice(rows["region"]).items():
+        say(f"  region {name}: if it is the {meant} region, say --regions {name}={meant}")
+
+
+def _report_geometry(boxes: Sequence[PlacedBox], picture: Picture) -> None:
+    scaled = Counter(
+        (box.annotation.rows, box.annotation.columns)
+        for box in boxes
+        if box.annotation.rows and (box.annotation.rows, box.annotation.columns) != (box.image.rows, box.image.columns)
+    )
+    for (rows, columns), count in scaled.most_common(SHOWN):
+        say(f"  scaled: {count} boxes of pictures of {rows} rows x {columns} columns")
+    shares = sum(box.annotation.normalised for box in boxes)
+    if shares:
+        say(f"  scaled: {shares} boxes in shares of the picture's size")
+    pixels = [box.annotation for box in boxes if not (box.annotation.normalised or box.annotation.millimetres)]
+    unsized = sum(not (annotation.rows and annotation.columns) for annotation in pixels)
+    if unsized:
+        size = f"of pictures of {picture.size[0]} rows x {picture.size[1]} columns" if picture.size else "of the image"
+        size = f"of pictures of {picture.share:g} of the image's sides" if picture.share else size
+        say(f"  {unsized} boxes state no picture size: taken as pixels {size}")
+    if picture.flipped != "none":
+        say(f"  mirrored back: boxes of {picture.flipped} images")
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -1,0 +1,191 @@
+"""`mammo-aln regions` on a cohort with planted boxes: each form of a table maps to the stored matrix, or is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mammo_aln.cohort.annotations.regions import import_regions
+from mammo_aln.errors import InputError
+from tests.support.annotated_cohort import (
+    BOX,
+    SIZES,
+    imported_boxes,
+    planted_box,
+    planted_table,
+    uid_of,
+    write_annotated_cohort,
+)
+
+HALF_A_PIXEL = 0.5
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_annotated_cohort(tmp_path_factory.mktemp("annotated"))
+
+
+@pytest.fixture
+def cohort(written: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "cohort"
+    root.mkdir()
+    for table in written.glob("*.*"):
+        shutil.copy(table, root)
+    (root / "dicom").symlink_to(written / "dicom")
+    return root
+
+
+def save(table: pd.DataFrame, path: Path) -> Path:
+    table.to_csv(path, index=False)
+    return path
+
+
+def assert_planted(root: Path) -> None:
+    boxes = imported_boxes(root)
+    assert sorted(boxes) == sorted(f"im{index}" for index in range(len(SIZES)))
+    for index in range(len(SIZES)):
+        assert boxes[f"im{index}"] == [pytest.approx(planted_box(index), abs=HALF_A_PIXEL)]
+
+
+def sized() -> pd.DataFrame:
+    table = planted_table()
+    table["x_max"], table["y_max"] = table["x_max"] - table["x_min"], table["y_max"] - table["y_min"]
+    return table.rename(columns=dict(zip(BOX, ("x", "y", "w", "h"), strict=True)))
+
+
+def centred() -> pd.DataFrame:
+    table = sized()
+    table["x"], table["y"] = table["x"] + table["w"] / 2, table["y"] + table["h"] / 2
+    return table.rename(columns={"x": "x_center", "y": "cy"})
+
+
+def listed(order: list[str], name: str) -> pd.DataFrame:
+    table = planted_table()
+    cells = [str(list(row)) for row in table[order].itertuples(index=False)]
+    return table[["image"]].assign(**{name: cells})
+
+
+FORMS = {
+    "corners": (planted_table(), {}),
+    "size": (sized(), {}),
+    "left_top_size": (sized().rename(columns={"x": "Left", "y": "Top", "w": "Width", "h": "Height"}), {}),
+    "centre": (centred(), {}),
+    "shares": (planted_table("shares"), {}),
+    "embed": (listed(["y_min", "x_min", "y_max", "x_max"], "ROI_coords"), {}),
+    "a_list_stated": (listed(BOX, "bbox"), {"columns": "xyxy=bbox"}),
+    "other_names": (
+        planted_table().rename(columns={"image": "Bild", "x_min": "a", "y_min": "b", "x_max": "c", "y_max": "d"}),
+        {"columns": "image=Bild,x_min=a,y_min=b,x_max=c,y_max=d"},
+    ),
+    "x1_y1_x2_y2": (planted_table().rename(columns=dict(zip(BOX, ("x1", "y1", "x2", "y2"), strict=True))), {}),
+    "x0_y0_x1_y1": (planted_table().rename(columns=dict(zip(BOX, ("x0", "y0", "x1", "y1"), strict=True))), {}),
+    "half": (planted_table("half"), {"picture_size": "0.5"}),
+    "square": (planted_table("square"), {"picture_size": "32x32", "stretched": True}),
+    "flipped": (planted_table("flipped"), {"flipped": "all"}),
+    "flipped_right": (planted_table("flipped_right"), {"flipped": "right"}),
+    "sizes_in_the_table": (
+        planted_table("half").assign(width=[s[1] / 2 for s in SIZES], height=[s[0] / 2 for s in SIZES]),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_table_gives_the_planted_boxes(cohort: Path, tmp_path: Path, form: str) -> None:
+    table, flags = FORMS[form]
+    import_regions([save(table, tmp_path / "boxes.csv")], cohort, **flags)
+    assert_planted(cohort)
+
+
+REFUSED = {
+    "exchanged": "y stands before x|exchanged",
+    "half": "50%",
+    "double": "picture of another size, at least",
+    "square": "another size, about",
+    "flipped": "all breasts were mirrored",
+    "flipped_right": "right breasts were mirrored",
+}
+
+
+@pytest.mark.parametrize("change", REFUSED)
+def test_boxes_of_another_picture_are_refused_with_the_cause(cohort: Path, tmp_path: Path, change: str) -> None:
+    with pytest.raises(InputError, match=REFUSED[change]):
+        import_regions([save(planted_table(change), tmp_path / "boxes.csv")], cohort)
+    assert not (cohort / "regions.csv").exists()
+
+
+def test_a_picture_of_another_ratio_of_sides_is_asked_about(cohort: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--stretched true"):
+        import_regions([save(planted_table("square"), tmp_path / "boxes.csv")], cohort, picture_size="32x32")
+    turned = planted_table().head(1).assign(width=SIZES[0][0], height=SIZES[0][1])
+    with pytest.raises(InputError, match="rows and columns are exchanged"):
+        import_regions([save(turned, tmp_path / "boxes.csv")], cohort)
+
+
+def test_rows_that_stand_are_kept_and_a_box_is_written_once(cohort: Path, tmp_path: Path) -> None:
+    by_hand = "image_id,region,x_min,y_min,x_max,y_max,reader\nim0,axilla,1,2,3.50,4,me\n"
+    (cohort / "regions.csv").write_text(by_hand)
+    boxes = save(planted_table(), tmp_path / "boxes.csv")
+    import_regions([boxes], cohort)
+    first = (cohort / "regions.csv").read_bytes()
+    assert first.decode().splitlines()[1] == "im0,axilla,1,2,3.50,4,me"
+    import_regions([boxes, boxes], cohort)
+    assert (cohort / "regions.csv").read_bytes() == first
+    import_regions([boxes], cohort, replace=True)
+    assert "axilla" not in (cohort / "regions.csv").read_text()
+    assert_planted(cohort)
+
+
+def test_labels_become_regions(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = ["Mass", "mass", "Node", "['Mass', 'Calc']", "scar", "", "Mass", "Mass", "Mass", "Mass"]
+    boxes = save(planted_table().assign(label=labels), tmp_path / "boxes.csv")
+    import_regions([boxes], cohort, regions="mass=primary,node=axilla,scar=")
+    regions = pd.read_csv(cohort / "regions.csv").set_index("image_id")["region"]
+    assert regions["im2"] == "axilla"
+    assert set(regions.drop("im2")) == {"primary"}
+    assert "im4" not in regions
+    (cohort / "regions.csv").unlink()
+    import_regions([boxes], cohort)
+    said = capsys.readouterr().err
+    assert "region Node: if it is the axilla region, say --regions Node=axilla" in said
+
+
+def test_images_go_by_id_uid_path_and_name(cohort: Path, tmp_path: Path) -> None:
+    table = planted_table()
+    names = ["im0", "/data/png/p1/r_cc_1.PNG", "dicom/p2/L_CC_2.dcm", uid_of(3), "L_CC_4"]
+    table.loc[range(5), "image"] = names
+    import_regions([save(table, tmp_path / "boxes.csv")], cohort)
+    assert_planted(cohort)
+
+
+def test_names_of_no_image_are_told_and_of_two_refused(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = planted_table()
+    table.loc[[0, 1], "image"] = ["another.png", "p7/R_CC_1.png"]
+    import_regions([save(table, tmp_path / "boxes.csv")], cohort)
+    said = capsys.readouterr().err
+    assert "not in images.csv: 2 pictures (another.png, p7/R_CC_1.png)" in said
+    assert sorted(imported_boxes(cohort)) == [f"im{index}" for index in range(2, 10)]
+    images = pd.read_csv(cohort / "images.csv")
+    images.loc[2, "path"] = "dicom/p2/L_CC_0.dcm"
+    images.to_csv(cohort / "images.csv", index=False)
+    with pytest.raises(InputError, match="of several images"):
+        import_regions([save(planted_table(), tmp_path / "boxes.csv")], cohort)
+    with pytest.raises(InputError, match="names in the files: nobody"):
+        import_regions([save(planted_table().assign(image="nobody"), tmp_path / "boxes.csv")], cohort)
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [("x_min", "nan"), ("x_max", "1e300"), ("y_max", "-5"), ("x_min", "ten"), ("image", ""), ("x_max", "inf")],
+)
+def test_a_broken_cell_is_named_and_nothing_is_written(cohort: Path, tmp_path: Path, cell: str, value: str) -> None:
+    table = planted_table().astype(object)
+    table.loc[4, cell] = value
+    with pytest.raises(InputError, match=r"boxes\.csv row 6"):
+        import_regions([save(table, tmp_path / "boxes.csv")], cohort)
+    assert not (cohort / "regions.csv").exists()
