@@ -1,4 +1,4 @@
-"""Mask pictures (PNG, TIFF, BMP) and mask volumes of one slice (NIfTI, NRRD, MetaImage): labels become boxes.
+"""Mask pictures (PNG, TIFF, BMP) and mask volumes of one slice (NIfTI, NRRD): labels become boxes.
 
 Every value but 0 is a label. A mask of one label at its type's largest value (0 and 255) has no name for it; other
 values name their region by their number, the segments of `.seg.nrrd` by their own names, colours as #rrggbb.
@@ -22,7 +22,7 @@ from mammo_aln.errors import InputError
 
 PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 LOSSY_ENDINGS = (".jpg", ".jpeg", ".jfif", ".webp")
-VOLUME_ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".nhdr", ".mha", ".mhd")
+VOLUME_ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd")
 MASK_ENDINGS = (*VOLUME_ENDINGS, *PICTURE_ENDINGS, *LOSSY_ENDINGS)
 MASK_WORDS = re.compile(r"(?<=.)[_.-](mask|seg|segmentation|labels?|labelmap|roi)$", re.IGNORECASE)
 """Words that tools add to the image's name."""

@@ -1,4 +1,4 @@
-"""Mask volumes of one slice: NIfTI, NRRD and MetaImage, checked to be whole and laid out as columns and rows.
+"""Mask volumes of one slice: NIfTI and NRRD, checked to be whole and laid out as columns and rows.
 
 The first axis of such a file is the picture's columns and the second its rows, as ITK's tools (3D Slicer, ITK-SNAP,
 SimpleITK) store a picture: direction cosines are the identity in DICOM's patient axes. Any other direction says that
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 DIRECTION_TOLERANCE = 1e-3
-NIFTI_HEADERS = {348: ("h", 40, 70, "f", 108), 540: ("q", 16, 12, "q", 168)}
-"""Header size of NIfTI-1 and -2 to the type and offset of `dim`, offset of `datatype`, type and offset of `vox_offset`
-(nifti1.h, nifti2.h)."""
+NIFTI_HEADERS = {348: ("h", 40, 70, "f", 108, 344, b"n+1"), 540: ("q", 16, 12, "q", 168, 4, b"n+2")}
+"""Header size of NIfTI-1 and -2 to the type and offset of `dim`, offset of `datatype`, type and offset of `vox_offset`,
+offset and text of the magic word of one file (nifti1.h, nifti2.h)."""
 FURTHER_AXES = 7
 
 
@@ -62,7 +62,7 @@ def read_slice(path: Path) -> tuple[np.ndarray, tuple[Segment, ...]]:
         image = reader.Execute()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"{path}: cannot be read as a mask (NIfTI, NRRD, MetaImage): {reason}") from error
+        raise InputError(f"{path}: cannot be read as a mask (NIfTI, NRRD): {reason}") from error
     _refuse_other_axes(image, path)
     array = sitk.GetArrayFromImage(image)
     layers = image.GetNumberOfComponentsPerPixel()
@@ -139,10 +139,12 @@ def _refuse_cut_nifti(path: Path) -> None:
     for order in "<>":
         size = struct.unpack(f"{order}i", content[:4].ljust(4, b"\0"))[0]
         if size in NIFTI_HEADERS and len(content) >= size:
-            break
+            *_, magic_at, magic = NIFTI_HEADERS[size]
+            if content[magic_at : magic_at + 3] == magic:
+                break
     else:
-        raise InputError(f"{path}: no NIfTI header, or cut off within it")
-    count, dim_at, type_at, offset_type, offset_at = NIFTI_HEADERS[size]
+        raise InputError(f"{path}: no header of a NIfTI file (n+1 or n+2), or cut off within it")
+    count, dim_at, type_at, offset_type, offset_at, *_ = NIFTI_HEADERS[size]
     dim = struct.unpack_from(f"{order}8{count}", content, dim_at)
     bits = struct.unpack_from(f"{order}h", content, type_at + 2)[0]
     start = struct.unpack_from(f"{order}{offset_type}", content, offset_at)[0]

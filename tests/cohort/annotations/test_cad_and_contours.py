@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from mammo_aln.cohort.annotations.dicom.structure_set import read_structure_set
@@ -238,3 +239,19 @@ def test_contours_on_a_projection_are_refused(tmp_path: Path) -> None:
     path = structure_set(tmp_path / "rt.dcm", contour(image.SOPInstanceUID, [(0, 0, 0), (9, 0, 0), (9, 9, 0)]))
     with pytest.raises(InputError, match="a projection has none"):
         read_structure_set(path, {image.SOPInstanceUID: tmp_path / "image.dcm"}.get)
+
+
+def test_a_contour_of_no_number_is_refused_with_its_file(tmp_path: Path) -> None:
+    path = structure_set(tmp_path / "rt.dcm", contour("1.2.3.4.5", [(0, 0, 0), (9, 0, 0), (9, 9, 0)]))
+    path.write_bytes(path.read_bytes().replace(b"9.0\\9.0", b"9.0\\9x0"))
+    with pytest.raises(InputError, match=r"rt\.dcm: reading"):
+        read_structure_set(path, lambda uid: path)
+
+
+def test_a_region_without_its_number_is_refused_with_its_file(tmp_path: Path) -> None:
+    path = structure_set(tmp_path / "rt.dcm")
+    dataset = dcmread(path)
+    del dataset.StructureSetROISequence[0].ROINumber
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=r"rt\.dcm: reading an element"):
+        read_structure_set(path, lambda uid: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
 
-from mammo_aln.cohort.annotations.documents import read_bytes
+from mammo_aln.cohort.annotations.documents import read_bytes, shortened
 from mammo_aln.dicom.decode import MAX_PIXELS, refuse_deflate_bomb, refusing
-from mammo_aln.errors import UnreadableDicom
+from mammo_aln.errors import InputError, UnreadableDicom
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 SR_CLASSES = {
@@ -48,7 +49,7 @@ def sop_class(path: Path) -> str:
     """
     with refusing(path, "reading the header"):
         header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-    return str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+        return str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
 
 
 def read_object(path: Path, classes: Mapping[str, str]) -> FileDataset:
@@ -64,11 +65,23 @@ def read_object(path: Path, classes: Mapping[str, str]) -> FileDataset:
         content.seek(0)
         dataset = dcmread(content)
         _settle(dataset)
-    uid = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
+        uid = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
     if uid not in classes:
-        name = NOT_READ.get(uid) or f"an object of SOP class {uid or '(none)'}"
+        name = NOT_READ.get(uid) or f"an object of SOP class {shortened(uid)}"
         raise UnreadableDicom(f"{path}: holds {name}: expected {' or '.join(classes.values())}")
     return dataset
+
+
+@contextmanager
+def elements_of(path: Path) -> Iterator[None]:
+    """Turn what a broken element raises (no number, absent, of another kind) into one `UnreadableDicom`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception:
+        with refusing(path, "reading an element"):
+            raise
 
 
 def _settle(dataset: Dataset) -> None:

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from mammo_aln.cohort.annotations.dicom.objects import (
     PR_CLASSES,
+    elements_of,
     floats,
     image_references,
     items,
@@ -37,6 +38,11 @@ def read_presentation_state(path: Path) -> Reading:
         InputError: an unknown shape or unit, or a displayed area that contradicts the state's rotation and flip.
     """
     state = read_object(path, PR_CLASSES)
+    with elements_of(path):
+        return _graphics(state, path)
+
+
+def _graphics(state: Dataset, path: Path) -> Reading:
     every_image = [
         image
         for series in items(state, "ReferencedSeriesSequence")

@@ -17,6 +17,7 @@ from pydicom.pixels import iter_pixels
 from mammo_aln.cohort.annotations.components import mask_annotations
 from mammo_aln.cohort.annotations.dicom.objects import (
     SEG_CLASSES,
+    elements_of,
     floats,
     image_references,
     items,
@@ -43,6 +44,11 @@ def read_segmentation_object(path: Path) -> Reading:
             no set of lesions (see `mask_annotations`).
     """
     dataset = read_object(path, SEG_CLASSES)
+    with elements_of(path):
+        return _segment_boxes(dataset, path)
+
+
+def _segment_boxes(dataset: FileDataset, path: Path) -> Reading:
     kind = words(dataset, "SegmentationType")
     if kind not in TYPES:
         raise InputError(f"{path}, SegmentationType = {kind!r}: expected {', '.join(TYPES)}")

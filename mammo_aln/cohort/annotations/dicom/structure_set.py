@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 
 from mammo_aln.cohort.annotations.dicom.objects import (
     RTSTRUCT_CLASSES,
+    elements_of,
     floats,
     image_references,
     items,
@@ -112,6 +113,11 @@ def read_structure_set(path: Path, image_file: ImageFile) -> Reading:
         InputError: an image without a plane, points off their plane, or broken numbers.
     """
     dataset = read_object(path, RTSTRUCT_CLASSES)
+    with elements_of(path):
+        return _contours(dataset, image_file, path)
+
+
+def _contours(dataset: Dataset, image_file: ImageFile, path: Path) -> Reading:
     names = {int(roi.ROINumber): words(roi, "ROIName") for roi in items(dataset, "StructureSetROISequence")}
     planes: dict[str, ImagePlane] = {}
     reading: list[Annotation | Skipped] = []

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 
 from mammo_aln.cohort.annotations.dicom.objects import (
     SR_CLASSES,
+    elements_of,
     floats,
     image_references,
     items,
@@ -74,6 +75,11 @@ def read_structured_report(path: Path) -> Reading:
         InputError: coordinates that are none of a known shape, or a reference to an item that is not there.
     """
     report = read_object(path, SR_CLASSES)
+    with elements_of(path):
+        return _outlines(report, path)
+
+
+def _outlines(report: Dataset, path: Path) -> Reading:
     tree = {entry.number: entry for entry in _content(report, (), (1,), path)}
     reading: list[Annotation | Skipped] = []
     for entry in tree.values():
