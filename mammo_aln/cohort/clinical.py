@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,13 +96,30 @@ class ClinicalEncoder:
             say(f"clinical levels that no training patient has, encoded as zeros (patients): {counts}")
         return encoded.astype(np.float32)
 
-    def unknown_levels(self, patients: pd.DataFrame) -> dict[str, int]:
-        """Patients per categorical feature whose level is unknown to the encoder."""
+    @property
+    def features(self) -> tuple[ClinicalFeature, ...]:
+        """Features that it encodes, in order; of a categorical one the levels are those that it knows."""
+        return tuple(replace(fitted.feature, levels=fitted.levels) for fitted in self._fitted)
+
+    def unknown(self, patients: pd.DataFrame) -> dict[str, pd.Series]:
+        """Mark for each categorical feature the patients whose level is unknown to the encoder."""
         return {
-            fitted.feature.name: int((values.notna() & ~values.isin(fitted.levels)).sum())
+            fitted.feature.name: values.notna() & ~values.isin(fitted.levels)
             for fitted in self._fitted
             if fitted.feature.kind == "categorical"
             for values in [_column(patients, fitted.feature.name)]
+        }
+
+    def unknown_levels(self, patients: pd.DataFrame) -> dict[str, int]:
+        """Patients per categorical feature whose level is unknown to the encoder."""
+        return {name: int(flags.sum()) for name, flags in self.unknown(patients).items()}
+
+    def continuous(self, patients: pd.DataFrame) -> dict[str, pd.Series]:
+        """Numbers of each continuous feature, NaN where missing."""
+        return {
+            fitted.feature.name: _numeric(fitted.feature, patients)
+            for fitted in self._fitted
+            if fitted.feature.kind == "continuous"
         }
 
     def known_features(self, patients: pd.DataFrame) -> np.ndarray:

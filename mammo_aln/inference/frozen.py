@@ -17,7 +17,8 @@ from mammo_aln.cohort.tables import with_split
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.statistics.calibration import apply_calibration
 from mammo_aln.inference.ensemble import read_member
-from mammo_aln.inference.predict import chosen_splits, member_data, only_patients
+from mammo_aln.inference.opened import check_needs, open_members
+from mammo_aln.inference.predict import chosen_splits
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import require_unchanged
@@ -112,10 +113,10 @@ def open_run(
     settings = read_settings(run)
     cohort = with_split(read_for(settings.model.inputs, cohort_folder))
     splits = chosen_splits(cohort, split)
-    module, data = member_data(member, cohort, splits, store)
-    if patients is not None:
-        data.cohort = only_patients(data.cohort, patients, splits)
-    data.prepare_data()
+    (opened,) = open_members([member], cohort, splits, store, patients)
+    module, data = opened.module, opened.data
+    check_needs([opened], cohort, splits, allow_missing=True)
+    opened.prepare()
     if not any(len(data.patients(name)) for name in splits):
         raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
     gpu = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"

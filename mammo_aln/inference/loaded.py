@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mammo_aln.inference.ensemble import ensemble_of, read_member
@@ -39,6 +38,7 @@ class LoadedRun:
         split: str | None = None,
         store: Path | None = None,
         ledger: Path | None = None,
+        allow_missing: bool = False,
     ) -> pd.DataFrame:
         """Score a cohort, or some of its patients; openings of a labelled test split are recorded as by `predict`.
 
@@ -48,27 +48,25 @@ class LoadedRun:
             split: score this split only.
             store: crop store; by default `.crops` in the cohort folder.
             ledger: file that records openings; by default `openings.jsonl` in the cohort folder and the run directory.
+            allow_missing: score patients who lack what the run was trained with, see `score_cohort`.
 
         Returns:
-            The columns of predictions.csv (`score` is the calibrated probability of residual disease), then `call` (1
-            where the score reaches the frozen threshold, 0 below) and `inputs_seen`: regions with a crop and
-            `clinical`, joined by `;`.
+            The columns of predictions.csv: among them `score` (the calibrated probability of residual disease), `call`
+            (1 where the score reaches the frozen threshold, 0 below) and `inputs_seen` (regions with a crop and
+            `clinical`, joined by `;`).
 
         Raises:
             InputError: as `mammo-aln predict`, in one line.
         """
-        scored = score_cohort(
+        return score_cohort(
             self.runs,
             Path(cohort),
             split=split,
             patients=[patients] if isinstance(patients, str) else patients,
             store=store,
             ledger=ledger,
-        )
-        score = scored.table["score"].to_numpy(float)
-        call = pd.array(np.where(np.isnan(score), 0, score >= self.threshold).astype(int), dtype="Int64")
-        call[np.isnan(score)] = pd.NA
-        return scored.table.assign(call=call, inputs_seen=list(scored.inputs_seen))
+            allow_missing=allow_missing,
+        ).table
 
 
 def load(run: str | Path | Sequence[str | Path]) -> LoadedRun:

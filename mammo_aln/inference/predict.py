@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,29 @@ from typing import Any
 import pandas as pd
 import torch
 
-from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.lineage import Source, joined, stated_or_not
 from mammo_aln.cohort.tables import Cohort, with_split
-from mammo_aln.crops.keys import PIXEL_PATH_VERSION
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv
 from mammo_aln.inference.ensemble import UNIT, Ensemble, Member, ensemble_of, mean_of_members, read_member
-from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.inference.opened import (
+    OpenedMember,
+    check_needs,
+    learnt_from,
+    open_members,
+    scored_inputs,
+    seen_of_all,
+)
 from mammo_aln.progress import say
 from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import labelled_rows, record_opening, require_unchanged, require_writable
-from mammo_aln.settings import Settings, TrainerConfig
+from mammo_aln.settings import TrainerConfig
 from mammo_aln.training.data.base import read_for
-from mammo_aln.training.data.datamodule import MammoDataModule
+from mammo_aln.training.data.datamodule import LEARNT_FROM, MammoDataModule
+from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
 from mammo_aln.training.data.units import cohort_flow
-from mammo_aln.training.frozen_facts import FrozenFacts
-from mammo_aln.training.leak_guard import refuse_seen_files, refuse_seen_patients
 from mammo_aln.training.prediction_facts import PredictionFacts
 from mammo_aln.training.scoring import predict_logits, prediction_table
 
@@ -39,15 +43,20 @@ class ScoredCohort:
 
     Attributes:
         table: rows of predictions.csv.
-        inputs_seen: for each row, the regions and `clinical` that the model had of it, joined by `;`.
         facts: what stands in the JSON beside the predictions.
-        exclusions: crops that were asked for and could not be had; None where no image is read.
+        inputs: what the model saw of the patients, and what it did not.
+        data: the cohort as the run read it.
     """
 
     table: pd.DataFrame
-    inputs_seen: tuple[str, ...]
     facts: PredictionFacts
-    exclusions: pd.DataFrame | None
+    inputs: InputsOfScored
+    data: MammoDataModule
+
+    @property
+    def exclusions(self) -> pd.DataFrame:
+        """Crops that were asked for and could not be had; empty where no image is read."""
+        return self.data.crop_set.exclusions if self.data.reads_images else pd.DataFrame()
 
 
 def predict_cohort(
@@ -59,6 +68,7 @@ def predict_cohort(
     store: Path | None = None,
     ledger: Path | None = None,
     plan: str | None = None,
+    allow_missing: bool = False,
 ) -> Path:
     """Write the scores of a cohort's rows into `out`, and beside it, as JSON, what a reader must know of them.
 
@@ -70,17 +80,25 @@ def predict_cohort(
         store: crop store.
         ledger: file that records openings.
         plan: id of the declared plan that these openings belong to.
+        allow_missing: score patients who lack what the run was trained with.
 
     Raises:
         InputError: `out` is no CSV file's name, or whatever `score_cohort` refuses.
     """
     if out.is_dir() or out.suffix == ".json":
         raise InputError(f"--out {out}: expected the name of a CSV file; its JSON gets the same name with .json")
-    scored = score_cohort(run, cohort_folder, split=split, store=store, ledger=ledger, plan=plan)
-    if scored.exclusions is not None and len(scored.exclusions):
+    scored = score_cohort(
+        run, cohort_folder, split=split, store=store, ledger=ledger, plan=plan, allow_missing=allow_missing
+    )
+    write_scored(scored, out)
+    return out
+
+
+def write_scored(scored: ScoredCohort, out: Path) -> None:
+    """Write predictions, their JSON, and the crops that could not be had where there are such."""
+    if len(scored.exclusions):
         write_csv(out.with_suffix(".exclusions.csv"), scored.exclusions)
     scored.facts.write(out, scored.table)
-    return out
 
 
 def score_cohort(
@@ -92,6 +110,8 @@ def score_cohort(
     store: Path | None = None,
     ledger: Path | None = None,
     plan: str | None = None,
+    allow_missing: bool = False,
+    one_patient: bool = False,
 ) -> ScoredCohort:
     """Score a cohort's rows with a frozen run, and record the opening of every labelled test split.
 
@@ -103,10 +123,14 @@ def score_cohort(
         store: crop store; by default `.crops` in the cohort folder.
         ledger: file that records openings of labelled test splits, instead of `openings.jsonl` in both folders.
         plan: id of the declared plan that these openings belong to; by default it is looked up.
+        allow_missing: score patients who lack what the run was trained with: in a split, more than `MOST_LACKING` of
+            them beyond training's share. It is told, counted and recorded.
+        one_patient: of a single patient only the lesion's crop, or all clinical values together, may not lack.
 
     Raises:
         InputError: `run` is no completed run or changed since, nothing is left to score, the run's pixels were made by
-            other code, runs that don't go together, an unknown patient, or an opening cannot be recorded.
+            other code, runs that don't go together, an unknown patient, an opening cannot be recorded, or patients lack
+            an input too often and `allow_missing` is not set.
     """
     members = [read_member(path) for path in ([run] if isinstance(run, Path) else run)]
     if not members:
@@ -126,41 +150,50 @@ def score_cohort(
     own = members[0].run if ensemble is None else None
     if labelled_rows(cohort.patients[cohort.patients["split"].isin(splits)]):
         require_writable(cohort, ledger, own)
-    scored, data = _score(members, cohort, splits, store, patients)
-    asked = cohort.patients
+    opened = open_members(members, cohort, splits, store, patients)
+    data = opened[0].data
+    said = check_needs(opened, cohort, splits, allow_missing=allow_missing, one_patient=one_patient)
+    scored = _score(opened, cohort, splits)
+    crops = data.readable_crops() if data.reads_images else None
+    rows = cohort.patients
     if patients is not None:
-        asked = asked[asked["patient_id"].isin(patients)]
+        rows = rows[rows["patient_id"].isin(patients)]
         pooled = None if pooled is None else pooled[pooled["patient_id"].isin(patients)]
     if pooled is not None:
         scored = pd.concat([pooled, scored], ignore_index=True)
-    opened = {
-        name: record_opening(cohort, run_id, name, n, plan=plan, run=own, ledger=ledger)
+        if crops is not None and splits:
+            crops = pd.concat([crops, _crops_learnt_from(members[0], cohort, store)])
+    inputs = scored_inputs(opened, scored, crops, allow_missing=allow_missing)
+    for line in inputs.lines():
+        if line not in said:
+            say(line)
+    refuse_lacking(inputs, cohort.name, learnt_from(opened, cohort), whole=one_patient)
+    missing = inputs.missing_by_split()
+    openings = {
+        name: record_opening(
+            cohort, run_id, name, n, plan=plan, run=own, ledger=ledger, missing=dict(missing.get(name, {}))
+        )
         for name, n in labelled_rows(scored).items()
     }
     read = [*splits, *(["val"] if pooled is not None else [])]
     facts = PredictionFacts(
         run_id=run_id,
         frozen=digests if ensemble is not None else digests[run_id],
-        splits={name: vars(opening) for name, opening in opened.items()},
+        splits={name: vars(opening) for name, opening in openings.items()},
         cohort=cohort.name,
         operating=operating,
         recipe=data.recipe,
         fallbacks=data.fallbacks,
-        cohort_flow=cohort_flow(asked, read, scored),
+        cohort_flow=cohort_flow(rows, read, scored),
         settings=members[0].facts.settings if ensemble is None else ensemble.settings,
         absent_regions=tuple(sorted(set(data.regions) - {"primary", *data.crop.auxiliary})),
         members=None if ensemble is None else tuple(member.run_id for member in members),
         out_of_fold=None if ensemble is None else ensemble.out_of_fold,
         lineage=tuple(source.to_state() for source in _sources(members, cohort)),
+        inputs=inputs.to_json(),
     )
-    inputs_seen = data.inputs_seen(scored)
-    _tell_missing(data.inputs, inputs_seen)
-    return ScoredCohort(
-        prediction_table(scored, run_id, operating),
-        inputs_seen,
-        facts,
-        data.crop_set.exclusions if data.reads_images else None,
-    )
+    table = prediction_table(scored, run_id, operating, seen_of_all(opened, scored, crops))
+    return ScoredCohort(table, facts, inputs, data)
 
 
 def _sources(members: Sequence[Member], cohort: Cohort) -> tuple[Source, ...]:
@@ -168,62 +201,26 @@ def _sources(members: Sequence[Member], cohort: Cohort) -> tuple[Source, ...]:
     return joined(*(read_lineage(member.run) for member in members), stated_or_not(cohort.sources))
 
 
-def _tell_missing(inputs: Sequence[str], inputs_seen: Sequence[str]) -> None:
-    """Say how many rows the model scored without an input that it was trained with."""
-    for name, words in (("primary", "a crop of the lesion"), ("clinical", "any clinical value")):
-        without = sum(not any(region.startswith(name) for region in seen.split(";")) for seen in inputs_seen)
-        if name in inputs and without:
-            say(f"{without} of {len(inputs_seen)} patients are scored without {words}, which this run was trained with")
-
-
-def _score(
-    members: Sequence[Member],
-    cohort: Cohort,
-    splits: list[str],
-    store: Path | None,
-    patients: Sequence[str] | None,
-) -> tuple[pd.DataFrame, MammoDataModule]:
-    """Rows with the mean of the members' logits (none where `splits` is empty), and the first member's data."""
-    modules = [member_data(member, cohort, splits, store) for member in members]
-    data = modules[0][1]
-    if patients is not None:
-        for _, own in modules:
-            own.cohort = only_patients(own.cohort, patients, splits)
+def _score(opened: Sequence[OpenedMember], cohort: Cohort, splits: Sequence[str]) -> pd.DataFrame:
+    """Rows with the mean of the members' logits; none where `splits` is empty."""
     if not splits:
-        return cohort.patients.iloc[:0].assign(logit=0.0), data
-    if not any(len(data.patients(name)) for name in splits):
-        raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
+        return cohort.patients.iloc[:0].assign(logit=0.0)
     tables = []
-    for member, (module, own) in zip(members, modules, strict=True):
-        own.prepare_data()
-        tables.append(predict_logits(module, own, _on_this_machine(read_settings(member.run).trainer)))
-    return mean_of_members(tables), data
+    for own in opened:
+        own.prepare()
+        if not any(len(own.data.patients(name)) for name in splits):
+            raise InputError(
+                f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads"
+            )
+        trainer = _on_this_machine(read_settings(own.member.run).trainer)
+        tables.append(predict_logits(own.module, own.data, trainer))
+    return mean_of_members(tables)
 
 
-def member_data(
-    member: Member, cohort: Cohort, splits: list[str], store: Path | None
-) -> tuple[AxillaryClassifier, MammoDataModule]:
-    """A member's frozen network, and a cohort as it reads it; no crop is built yet.
-
-    Raises:
-        InputError: the run's pixels were made by other code.
-    """
-    best = member.run / "checkpoints" / "best.ckpt"
-    frozen = FrozenFacts.of_checkpoint(best)
-    _refuse_other_pixels(member.run, frozen.recipe)
-    module = AxillaryClassifier.load(best)
-    data = MammoDataModule.from_settings(
-        _folds_of(member, cohort),
-        cohort,
-        store,
-        splits=splits or ("train", "val"),
-        regions=module.hparams["regions"],
-        encoder=ClinicalEncoder.from_state(frozen.clinical_encoder) if frozen.clinical_encoder else None,
-    )
-    refuse_seen_patients(frozen.pretraining, data.cohort)
-    if frozen.pretraining and data.reads_images:
-        refuse_seen_files(frozen.pretraining, data.cohort, data.crop_set.table, data.crop_set.open_store())
-    return module, data
+def _crops_learnt_from(member: Member, cohort: Cohort, store: Path | None) -> pd.DataFrame:
+    """Crops of the patients that a member learnt from, beside those of the splits that are scored."""
+    (own,) = open_members([member], cohort, LEARNT_FROM, store)
+    return own.data.readable_crops()
 
 
 def _outside_the_folds(cohort: Cohort, split: str | None) -> list[str]:
@@ -244,38 +241,12 @@ def _pooled_rows(ensemble: Ensemble, cohort: Cohort) -> pd.DataFrame:
     return patients.assign(logit=logit.reindex(keys).to_numpy())[keys.isin(logit.index)].reset_index(drop=True)
 
 
-def _folds_of(member: Member, cohort: Cohort) -> Settings:
-    """A run's folds stand for `train` and `val` in its own cohort; another cohort keeps the split that it states."""
-    settings = read_settings(member.run)
-    if not settings.data.folds or member.cohort == cohort_content(cohort):
-        return settings
-    return replace(settings, data=replace(settings.data, folds=0, fold=0))
-
-
 def _on_this_machine(trainer: TrainerConfig) -> TrainerConfig:
     """A run trained on a GPU is scored where there is none as well."""
     if torch.cuda.is_available():
         return trainer
     precision: Any = "32-true" if trainer.precision == "16-mixed" else trainer.precision
     return replace(trainer, accelerator="cpu", precision=precision)
-
-
-def _refuse_other_pixels(run: Path, recipe: Mapping[str, Any]) -> None:
-    made_by = recipe.get("pixel_path_version", PIXEL_PATH_VERSION)
-    if made_by != PIXEL_PATH_VERSION:
-        raise InputError(
-            f"{run}: its pixels were made by pixel path {made_by}, this version's is {PIXEL_PATH_VERSION}; "
-            "score with the package version in the run's environment.json, or train again"
-        )
-
-
-def only_patients(cohort: Cohort, patients: Sequence[str], splits: Sequence[str]) -> Cohort:
-    """The cohort with the rows of these patients alone; `InputError` where none of the splits holds one of them."""
-    unknown = [name for name in patients if name not in set(cohort.patients["patient_id"])]
-    if unknown:
-        raise InputError(f"--patients {', '.join(unknown)}: no eligible patient of {', '.join(splits)} in patients.csv")
-    rows = cohort.patients[cohort.patients["patient_id"].isin(patients)]
-    return replace(cohort, patients=rows.reset_index(drop=True))
 
 
 def chosen_splits(cohort: Cohort, split: str | None) -> list[str]:

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -60,7 +60,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Opening:
-    """A line of the ledger: a run's scores and a split's outcomes came together; `plan` had announced it, or None."""
+    """A line of the ledger: a run's scores and a split's outcomes came together; `plan` had announced it, or None.
+
+    `missing` counts the patients that lacked each input; None in lines of an earlier version.
+    """
 
     time: str
     run_id: str
@@ -69,6 +72,7 @@ class Opening:
     split: str
     n_labelled: int | None = None
     plan: str | None = None
+    missing: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -295,6 +299,7 @@ def record_opening(
     plan: str | None = None,
     run: Path | None = None,
     ledger: Path | None = None,
+    missing: Mapping[str, int] | None = None,
 ) -> OpeningRecord:
     """Append one opening of a labelled test split, and say how it stands among the others.
 
@@ -306,6 +311,7 @@ def record_opening(
         plan: id of a declared plan; where it is None, a plan that named this run and split beforehand is looked up.
         run: run directory that keeps a copy of the line.
         ledger: file to keep instead of both folders' files.
+        missing: patients of the split that lacked each input that the run was trained with.
 
     Raises:
         InputError: the ledger cannot be written, or `plan` is not one that stands there for this run and split.
@@ -316,7 +322,8 @@ def record_opening(
         entries = _of_cohort(_entries(stream, first), cohort, content)
         before = [e for e in entries if isinstance(e, CutOff) or (isinstance(e, Opening) and e.split == split)]
         declared = _plan_for(entries, before, run_id, split, plan, first)
-        opening = Opening(now(), run_id, content, cohort.name, split, n_labelled, declared.plan if declared else None)
+        announced = declared.plan if declared else None
+        opening = Opening(now(), run_id, content, cohort.name, split, n_labelled, announced, missing)
         _append(stream, opening)
     for path in copies:
         with _held(path) as stream:

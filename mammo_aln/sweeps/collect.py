@@ -172,12 +172,13 @@ def declare(plan: Plan) -> str | None:
         return None
 
 
-def collect_sweep(out: Path, *, test: bool = False, resamples: int = RESAMPLES) -> Path:
+def collect_sweep(out: Path, *, test: bool = False, allow_missing: bool = False, resamples: int = RESAMPLES) -> Path:
     """Write DIR/cells.csv, choice.json and choice.html; with `test` also DIR/test.
 
     Args:
         out: the sweep's folder.
         test: open the test splits with the chosen configuration (with every step, where the sweep has steps).
+        allow_missing: score test patients who lack what the runs were trained with.
         resamples: bootstrap resamples.
 
     Raises:
@@ -207,7 +208,7 @@ def collect_sweep(out: Path, *, test: bool = False, resamples: int = RESAMPLES) 
                 f"the test splits stay sealed while {unfinished} cells are still to be trained; "
                 f"go on with: {plan.command}"
             )
-        open_tests(plan, complete, complete[ranking.best], resamples)
+        open_tests(plan, complete, complete[ranking.best], resamples, allow_missing=allow_missing)
     return cells
 
 
@@ -294,7 +295,14 @@ def describe(complete: Sequence[Configuration], ranking: Ranking, planned: int, 
     )
 
 
-def open_tests(plan: Plan, complete: Sequence[Configuration], chosen: Configuration, resamples: int) -> Path:
+def open_tests(
+    plan: Plan,
+    complete: Sequence[Configuration],
+    chosen: Configuration,
+    resamples: int,
+    *,
+    allow_missing: bool = False,
+) -> Path:
     """Score every split with the chosen configuration, or with each step; returns the page that judges it.
 
     Several runs of a configuration (seeds, folds) are scored as one model, the mean of their logits.
@@ -310,7 +318,7 @@ def open_tests(plan: Plan, complete: Sequence[Configuration], chosen: Configurat
         if not path.is_file() or not _is_of(path, configuration.model_id):
             runs = [plan.runs / row.cell.run_id for row in configuration.rows]
             model: Path | list[Path] = runs[0] if len(runs) == 1 else runs
-            predict_cohort(model, plan.cohort, path, store=plan.store, plan=plan.declared)
+            predict_cohort(model, plan.cohort, path, store=plan.store, plan=plan.declared, allow_missing=allow_missing)
         files.append(path)
     if len(files) > 1:
         page = compare_files(files[0], files[1:], folder, resamples=resamples, ladder=by_step or None)

@@ -12,6 +12,7 @@ import torch
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.files import json_ready
 from mammo_aln.model.origin import PRETRAINED_KEY, Seen
+from mammo_aln.training.data.presence import InputProfile
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class FrozenFacts:
         clinical_encoder: state of the fitted clinical encoder; None where the model reads no clinical features.
         heads: names of a pre-training's heads; None in a training.
         lineage: data sets and weights that this run descends from.
+        inputs: what its training patients had; None in a pre-training, and in runs of an earlier version.
     """
 
     run_id: str
@@ -35,6 +37,7 @@ class FrozenFacts:
     clinical_encoder: Mapping[str, Any] | None = None
     heads: tuple[str, ...] | None = None
     lineage: tuple[Source, ...] = ()
+    inputs: InputProfile | None = None
 
     def to_state(self) -> Mapping[str, Any]:
         """Plain dicts, lists, strings and numbers, for checkpoints that load with `weights_only=True`."""
@@ -43,7 +46,10 @@ class FrozenFacts:
             "trained_on": [each.to_state() for each in self.trained_on],
             "lineage": [source.to_state() for source in self.lineage],
         }
-        own = {"clinical_encoder": self.clinical_encoder} if self.heads is None else {"heads": list(self.heads)}
+        inputs = None if self.inputs is None else self.inputs.to_state()
+        own: Mapping[str, object] = {"clinical_encoder": self.clinical_encoder, "inputs": inputs}
+        if self.heads is not None:
+            own = {"heads": list(self.heads)}
         plain: Mapping[str, Any] = json_ready({"run_id": self.run_id, "recipe": dict(self.recipe), **own, **seen})
         return plain
 
@@ -57,4 +63,5 @@ class FrozenFacts:
             tuple(Seen.from_state(each) for each in state.get("pretraining", [])),
             tuple(Seen.from_state(each) for each in state.get("trained_on", [])),
             state["clinical_encoder"],
+            inputs=InputProfile.from_state(state["inputs"]) if state.get("inputs") else None,
         )

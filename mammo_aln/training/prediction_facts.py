@@ -57,6 +57,7 @@ class PredictionFacts:
         members: run ids of an ensemble.
         out_of_fold: its members validate on different patients.
         lineage: data sets and weights behind the scores, with their licences.
+        inputs: inputs that the scored patients had, see `InputsOfScored`.
     """
 
     run_id: str
@@ -72,6 +73,7 @@ class PredictionFacts:
     members: tuple[str, ...] | None = None
     out_of_fold: bool | None = None
     lineage: tuple[Mapping[str, str | list[str]], ...] | None = None
+    inputs: Mapping[str, object] | None = None
 
     def write(self, path: Path, table: pd.DataFrame) -> None:
         """Write a predictions file and, beside it, the same name with `.json`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -99,8 +99,14 @@ def lightning_hushed() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def prediction_table(scored: pd.DataFrame, run_id: str, operating: OperatingPoint) -> pd.DataFrame:
-    """predictions.csv: one row per treated axilla; `score` is the calibrated probability of residual disease."""
+def prediction_table(
+    scored: pd.DataFrame, run_id: str, operating: OperatingPoint, inputs_seen: Sequence[str]
+) -> pd.DataFrame:
+    """Lay out predictions.csv: one row per treated axilla.
+
+    `score` is the calibrated probability of residual disease, `call` is 1 where it reaches the frozen threshold and 0
+    below it, `inputs_seen` names what the model saw of the patient (see `presence.inputs_seen`).
+    """
     columns = [
         "patient_id",
         *(["side"] if "side" in scored and scored["side"].notna().any() else []),
@@ -112,4 +118,7 @@ def prediction_table(scored: pd.DataFrame, run_id: str, operating: OperatingPoin
     table["aln_status"] = scored["aln_status"].astype("Int64")
     table["score"] = apply_calibration(scored["logit"].to_numpy(float), operating.calibration)
     table["logit"] = scored["logit"].to_numpy(float)
+    call = pd.Series(table["score"] >= float(operating.threshold["value"]), table.index).astype("Int64")
+    table["call"] = call.where(table["score"].notna())
+    table["inputs_seen"] = list(inputs_seen)
     return table

@@ -26,6 +26,8 @@ from mammo_aln.training.attempt import Finished, carry_out, leads
 from mammo_aln.training.baseline import store_baseline
 from mammo_aln.training.build import build_model
 from mammo_aln.training.data.datamodule import MammoDataModule
+from mammo_aln.training.data.lacking import InputsOfScored
+from mammo_aln.training.data.seen import counts_of, seen_in_words, training_profile
 from mammo_aln.training.data.units import cohort_flow, require_both_classes
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
@@ -122,6 +124,7 @@ def _fit(
         (_trained_on(run.name, data),),
         encoder,
         lineage=joined(stated_or_not(data.whole_cohort.sources), weight_sources(settings.model)),
+        inputs=training_profile(data),
     )
     write_json(run / "recipe.json", data.recipe)
     write_lineage(run, frozen.lineage)
@@ -152,6 +155,7 @@ def _freeze(run: Path, data: MammoDataModule, settings: Settings) -> Finished:
     operating = OperatingPoint.on_validation(scored[scored["split"] == "val"])
     if data.reads_images:
         write_csv(run / "exclusions.csv", data.crop_set.exclusions)
+    data.profile = FrozenFacts.of_checkpoint(best).inputs
     facts = PredictionFacts(
         run_id=run.name,
         operating=operating,
@@ -160,8 +164,9 @@ def _freeze(run: Path, data: MammoDataModule, settings: Settings) -> Finished:
         cohort_flow=cohort_flow(data.whole_cohort.patients, data.splits, scored),
         settings=shaping_settings(settings),
         lineage=tuple(source.to_state() for source in read_lineage(run)),
+        inputs=InputsOfScored(data.profile, counts_of(data, scored)).to_json(),
     )
-    facts.write(run / "predictions.csv", prediction_table(scored, run.name, operating))
+    facts.write(run / "predictions.csv", prediction_table(scored, run.name, operating, seen_in_words(data, scored)))
     store_baseline(run, data.whole_cohort, scored, settings)
     draw_training(run)
     return Finished(frozen=frozen_digests(run))

@@ -79,15 +79,22 @@ def import_regions(
     )
 
 
-def check(cohort: Path) -> int:
+def check(cohort: Path, run: list[Path] | None = None) -> int:
     """Find every fault of a cohort; exit code 1 if there is one.
 
     Args:
         cohort: cohort folder.
+        run: run directory of a completed training: also tell everything that `predict --run` needs of this cohort and
+            does not find (columns, units, levels, ranges, regions, views).
     """
     from mammo_aln.cohort.check import check_cohort
 
-    return 1 if check_cohort(cohort) else 0
+    problems = check_cohort(cohort)
+    if run:
+        from mammo_aln.inference.check import check_against_runs
+
+        problems = [*problems, *check_against_runs(run, cohort)]
+    return 1 if problems else 0
 
 
 def split(

@@ -74,6 +74,7 @@ def predict(
     split: Literal["train", "val", "internal_test", "external_test"] | None = None,
     store: Path | None = None,
     ledger: Path | None = None,
+    allow_missing: bool = False,
 ) -> Path:
     """Score a cohort with a frozen run; the same name with .json tells threshold, calibration and recipe.
 
@@ -85,10 +86,12 @@ def predict(
         store: crop store; by default .crops in the cohort folder.
         ledger: file that records openings of labelled test splits; by default openings.jsonl in the cohort folder and
             in the run directory. For folders that cannot be written; the same file for all runs.
+        allow_missing: score a split of which more than 20 % lack an input that the run was trained with (the lesion's
+            crop, a clinical feature, ...), beyond the share that training lacked; it is counted in all that is written.
     """
     from mammo_aln.inference.predict import predict_cohort
 
-    return predict_cohort(run, cohort, out, split=split, store=store, ledger=ledger)
+    return predict_cohort(run, cohort, out, split=split, store=store, ledger=ledger, allow_missing=allow_missing)
 
 
 def explain(

@@ -87,14 +87,17 @@ def sweep_status(out: Path) -> Path:
     return write_board(plan, rows, live=any(row.standing.state == "running" for row in rows))
 
 
-def sweep_collect(out: Path, test: bool = False, resamples: Annotated[int, FROM_2] = 2000) -> Path:
+def sweep_collect(
+    out: Path, test: bool = False, allow_missing: bool = False, resamples: Annotated[int, FROM_2] = 2000
+) -> Path:
     """Write OUT/cells.csv and the choice by validation alone (choice.html); with --test, then open the test splits.
 
     Args:
         out: folder of the sweep.
         test: score and judge the test splits with the chosen configuration, or with every step of a ladder.
+        allow_missing: of the test splits, see `predict --allow_missing`.
         resamples: bootstrap resamples of patients.
     """
     from mammo_aln.sweeps.collect import collect_sweep
 
-    return collect_sweep(out, test=test, resamples=resamples)
+    return collect_sweep(out, test=test, allow_missing=allow_missing, resamples=resamples)

@@ -67,7 +67,8 @@ def test_a_cohort_without_split_or_labels_reads_as_external_test(
     regions[regions["image_id"].isin(images["image_id"])].to_csv(cohort / "regions.csv", index=False)
     scored = pd.read_csv(predict_cohort(run, cohort, tmp_path / "p.csv", store=store))
     assert len(scored) == 6
-    assert list(scored) == ["run_id", "patient_id", "center", "split", "aln_status", "score", "logit"]
+    columns = ["run_id", "patient_id", "center", "split", "aln_status", "score", "logit", "call", "inputs_seen"]
+    assert list(scored) == columns
     assert set(scored["split"]) == {"external_test"}
     assert scored["aln_status"].isna().all()
     assert scored["score"].between(0, 1).all()
@@ -83,7 +84,11 @@ def test_patients_without_a_view_or_without_the_axilla_are_scored(
     regions = pd.read_csv(cohort / "regions.csv", dtype=str)
     regions[regions["image_id"].isin(images["image_id"])].to_csv(cohort / "regions.csv", index=False)
     whole = pd.read_csv(predict_cohort(run, phantom, tmp_path / "whole.csv", split="external_test", store=store))
-    fewer = pd.read_csv(predict_cohort(run, cohort, tmp_path / "fewer.csv", split="external_test", store=store))
+    with pytest.raises(InputError, match=r"12 of 12 patients are scored without a crop of axilla.*\n.*--allow_missing"):
+        predict_cohort(run, cohort, tmp_path / "fewer.csv", split="external_test", store=store)
+    assert not (tmp_path / "fewer.csv").exists()
+    out = predict_cohort(run, cohort, tmp_path / "fewer.csv", split="external_test", store=store, allow_missing=True)
+    fewer = pd.read_csv(out)
     assert len(fewer) == len(whole)
     assert np.isfinite(fewer["logit"]).all()
     assert not np.allclose(fewer["logit"], whole["logit"])

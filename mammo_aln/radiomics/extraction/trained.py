@@ -12,7 +12,7 @@ import torch
 from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.errors import InputError
 from mammo_aln.inference.ensemble import Member, ensemble_of, read_member
-from mammo_aln.inference.predict import member_data
+from mammo_aln.inference.opened import check_needs, open_members
 
 WHO = ["patient_id", "center"]
 SHOWN = 5
@@ -61,8 +61,10 @@ def _trained(member: Member) -> set[tuple[str, str]]:
 def _scored(member: Member, cohort: Cohort, store: Path | None) -> pd.DataFrame:
     """Logit and fused inputs of every treated axilla of the cohort, by unit_id."""
     splits = sorted(cohort.patients["split"].dropna().unique())
-    module, data = member_data(member, cohort, splits, store)
-    data.prepare_data()
+    (opened,) = open_members([member], cohort, splits, store)
+    module, data = opened.module, opened.data
+    check_needs([opened], cohort, splits, allow_missing=True)
+    opened.prepare()
     data.setup()
     network = module.eval().cpu().scoring_network
     rows = []

@@ -17,16 +17,21 @@ from mammo_aln.cohort.split import with_fold
 from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
+from mammo_aln.progress import say
 from mammo_aln.settings import INPUTS, CropConfig, DataConfig, ModelConfig, PixelConfig, Settings, Strategy
 from mammo_aln.settings.parse import check_sections
 from mammo_aln.training.data.augment import CropChange, augmentation, sized_by_region
 from mammo_aln.training.data.base import CropDataModule, read_for, require_one_strategy
 from mammo_aln.training.data.batches import Collate, CropLoader, UnitItem
+from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
+from mammo_aln.training.data.presence import InputProfile
+from mammo_aln.training.data.seen import counts_of
 from mammo_aln.training.data.test_time import TestTimeCopy
 from mammo_aln.training.data.units import present_regions, resolve_regions, usable_units
 
 VIEW_INDEX = {"CC": 0, "MLO": 1}
 OTHER_VIEW = 2
+LEARNT_FROM = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,9 @@ class MammoDataModule(CropDataModule):
         splits: which splits are read; others are never opened.
         regions: order of regions of a trained model; by default `primary` and those that `crop.auxiliary` names.
         encoder: fitted clinical encoder of a trained model; by default fitted on the training patients.
+        profile: inputs that a trained model's training patients had.
+        opened: the caller records the opening of labelled test splits, as `mammo-aln predict` does; without it their
+            batches are not given out.
 
     Example:
         >>> data = MammoDataModule(cohort="COHORT", crop="fixed_5cm")  # doctest: +SKIP
@@ -110,6 +118,8 @@ class MammoDataModule(CropDataModule):
         splits: Sequence[str] = ("train", "val"),
         regions: Sequence[str] | None = None,
         encoder: ClinicalEncoder | None = None,
+        profile: InputProfile | None = None,
+        opened: bool = False,
     ) -> None:
         inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
         crop = CropConfig(strategy=crop) if isinstance(crop, str) else crop
@@ -133,7 +143,7 @@ class MammoDataModule(CropDataModule):
             store,
         )
         self.splits = tuple(splits)
-        self.encoder = encoder
+        self.encoder, self.profile, self.opened = encoder, profile, opened
         self._arrays: dict[str, UnitArrays] = {}
 
     @classmethod
@@ -146,6 +156,8 @@ class MammoDataModule(CropDataModule):
         splits: Sequence[str] = (),
         regions: Sequence[str] | None = None,
         encoder: ClinicalEncoder | None = None,
+        profile: InputProfile | None = None,
+        opened: bool = False,
     ) -> MammoDataModule:
         """The data module that all settings of a run describe; by default of the splits that a training reads.
 
@@ -166,6 +178,8 @@ class MammoDataModule(CropDataModule):
             splits=splits or ("train", "val"),
             regions=regions,
             encoder=encoder,
+            profile=profile,
+            opened=opened,
         )
 
     @property
@@ -184,31 +198,6 @@ class MammoDataModule(CropDataModule):
         if "clinical" not in self.inputs and self.reads_images:
             rows = rows[rows["unit_id"].isin(self.readable_crops()["unit_id"])]
         return rows.reset_index(drop=True)
-
-    def inputs_seen(self, patients: pd.DataFrame) -> tuple[str, ...]:
-        """Name for each row the inputs that the model has of it, joined by `;`.
-
-        Returns:
-            Regions with a crop in the model's order, then `clinical`, with `3/5` behind it where only three of five
-            features have a value that the encoder knows.
-        """
-        regions: dict[str, list[str]] = {}
-        if self.reads_images:
-            crops = self.readable_crops()[["unit_id", "region"]].drop_duplicates()
-            for unit, rows in crops.groupby("unit_id")["region"]:
-                regions[str(unit)] = sorted(rows, key=self.regions.index)
-        clinical = [""] * len(patients)
-        if "clinical" in self.inputs:
-            known = self.fitted_encoder.known_features(patients)
-            every = known.shape[1]
-            clinical = [
-                "" if count == 0 else "clinical" if count == every else f"clinical {count}/{every}"
-                for count in known.sum(axis=1)
-            ]
-        return tuple(
-            ";".join(filter(None, [*regions.get(str(unit), []), features]))
-            for unit, features in zip(patients["unit_id"], clinical, strict=True)
-        )
 
     def units(self, split: str) -> UnitArrays:
         """Arrays behind the items of a split, in the order of `index`."""
@@ -234,8 +223,33 @@ class MammoDataModule(CropDataModule):
         return self.val_dataloader()
 
     def predict_dataloader(self) -> list[CropLoader]:
-        """One loader per split, in the order of `splits`."""
+        """One loader per split, in the order of `splits`; what the model will not see of a test split is said.
+
+        Raises:
+            InputError: a labelled test split, see `loader`; or a test split whose patients lack an input too often.
+        """
+        for split in self.splits:
+            self._refuse_sealed(split)
+        for split in [name for name in self.splits if name not in LEARNT_FROM]:
+            inputs = InputsOfScored(self.profile, counts_of(self, self.patients(split)))
+            for line in inputs.lines():
+                say(line)
+            refuse_lacking(inputs, self.cohort.name, way="`mammo-aln predict --allow_missing`")
         return [self.loader(split) for split in self.splits]
+
+    def _refuse_sealed(self, split: str) -> None:
+        """`InputError` where a split is a labelled test, and nobody records that it is opened."""
+        if self.opened or split in LEARNT_FROM:
+            return
+        labelled = int(self.patients(split)["aln_status"].notna().sum())
+        if labelled:
+            raise InputError(
+                f"{self.cohort.name}: {labelled} patients of {split} have an outcome: scoring them opens a sealed test,"
+                " which is to be counted."
+                f" `mammo-aln predict {self.cohort.root} --run RUN --split {split} --out FILE.csv`"
+                f" or `mammo_aln.load(RUN).predict({str(self.cohort.root)!r}, split={split!r})` score and"
+                " count them; a model without a run directory is scored on a copy of the cohort whose outcome is empty"
+            )
 
     @property
     def fitted_encoder(self) -> ClinicalEncoder:
@@ -279,7 +293,11 @@ class MammoDataModule(CropDataModule):
             training: shuffled and augmented.
             alone: all batches in this very process, whatever other ranks there are.
             copy: which test-time copy of the crops; 0 is the crops themselves.
+
+        Raises:
+            InputError: a labelled test split, unless the module's maker records its opening.
         """
+        self._refuse_sealed(split)
         dataset = self.dataset(split, training=training, copy=copy)
         return self.crop_loader(dataset, len(dataset), Collate(self.crop.size_px), training=training, alone=alone)
 

@@ -1,0 +1,193 @@
+"""Frozen networks opened on a cohort: what it does not give them is told or refused before the first crop is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mammo_aln.cohort.clinical import ClinicalEncoder
+from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.tables import Cohort
+from mammo_aln.crops.keys import PIXEL_PATH_VERSION
+from mammo_aln.errors import InputError
+from mammo_aln.inference.ensemble import Member
+from mammo_aln.inference.needs import Needs, needs_of, refuse_unmet, with_columns
+from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.model.origin import Seen
+from mammo_aln.progress import say
+from mammo_aln.runs.record import read_settings
+from mammo_aln.settings import Settings
+from mammo_aln.training.data.datamodule import LEARNT_FROM, MammoDataModule
+from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
+from mammo_aln.training.data.presence import InputCount, InputProfile, inputs_seen
+from mammo_aln.training.data.seen import counts_of, presence_of, read_regions
+from mammo_aln.training.frozen_facts import FrozenFacts
+from mammo_aln.training.leak_guard import refuse_seen_files, refuse_seen_patients
+
+
+@dataclass(frozen=True)
+class OpenedMember:
+    """A completed run's network, and a cohort as it reads it.
+
+    Attributes:
+        member: the run.
+        module: its frozen network.
+        data: the cohort; no crop is built before `prepare`.
+        pretraining: whom the weights that it began from had seen.
+    """
+
+    member: Member
+    module: AxillaryClassifier
+    data: MammoDataModule
+    pretraining: tuple[Seen, ...]
+
+    def prepare(self) -> None:
+        """Build every missing crop; `InputError` where a test patient's file was pre-trained on."""
+        self.data.prepare_data()
+        if self.pretraining and self.data.reads_images:
+            refuse_seen_files(
+                self.pretraining, self.data.cohort, self.data.crop_set.table, self.data.crop_set.open_store()
+            )
+
+
+def open_members(
+    members: Sequence[Member],
+    cohort: Cohort,
+    splits: Sequence[str],
+    store: Path | None,
+    patients: Sequence[str] | None = None,
+) -> list[OpenedMember]:
+    """Open each member on a cohort, or some patients of it; no crop is built yet.
+
+    Raises:
+        InputError: a run's pixels were made by other code, a test patient was pre-trained on, or a patient is unknown.
+    """
+    opened = [_opened(member, cohort, splits, store) for member in members]
+    profiles = [own.data.profile for own in opened]
+    known = [profile for profile in profiles if profile is not None]
+    for own in opened:
+        own.data.profile = InputProfile.of_all(known) if len(known) == len(profiles) else None
+        if patients is not None:
+            own.data.cohort = only_patients(own.data.cohort, patients, splits)
+    return opened
+
+
+def _opened(member: Member, cohort: Cohort, splits: Sequence[str], store: Path | None) -> OpenedMember:
+    best = member.run / "checkpoints" / "best.ckpt"
+    frozen = FrozenFacts.of_checkpoint(best)
+    _refuse_other_pixels(member.run, frozen.recipe)
+    module = AxillaryClassifier.load(best)
+    encoder = ClinicalEncoder.from_state(frozen.clinical_encoder) if frozen.clinical_encoder else None
+    data = MammoDataModule.from_settings(
+        _folds_of(member, cohort),
+        with_columns(cohort, encoder),
+        store,
+        splits=splits or LEARNT_FROM,
+        regions=module.hparams["regions"],
+        encoder=encoder,
+        profile=frozen.inputs,
+        opened=True,
+    )
+    refuse_seen_patients(frozen.pretraining, data.cohort)
+    return OpenedMember(member, module, data, frozen.pretraining)
+
+
+def check_needs(
+    opened: Sequence[OpenedMember],
+    cohort: Cohort,
+    splits: Sequence[str],
+    *,
+    allow_missing: bool,
+    one_patient: bool = False,
+) -> set[str]:
+    """Tell everything that a cohort does not give the runs, by its tables alone; returns the lines that were said.
+
+    Args:
+        opened: the runs.
+        cohort: as it was read.
+        splits: splits that are to be scored; nothing is asked where there is none.
+        allow_missing: inputs may be lacking.
+        one_patient: see `too_often`, `whole`.
+
+    Raises:
+        InputError: columns or values without which nothing is scored, all listed at once; or inputs that are lacking
+            too often, unless `allow_missing`.
+    """
+    lines: dict[str, None] = {}
+    every: list[Needs] = []
+    if not splits:
+        return set()
+    for own in opened:
+        needs = needs_of(own.data, cohort, splits, allow_missing=allow_missing)
+        every.append(needs)
+        lines |= dict.fromkeys([*needs.notes, *needs.inputs.lines()])
+    for needs in every:
+        refuse_unmet(needs, cohort.name, cohort.root)
+    for line in lines:
+        say(line)
+    for needs in every:
+        refuse_lacking(needs.inputs, cohort.name, learnt_from(opened, cohort), whole=one_patient)
+    return set(lines)
+
+
+def learnt_from(opened: Sequence[OpenedMember], cohort: Cohort) -> tuple[str, ...]:
+    """Splits that are the runs' own training and validation; none in another cohort."""
+    return LEARNT_FROM if opened[0].member.cohort == cohort_content(cohort) else ()
+
+
+def seen_of_all(opened: Sequence[OpenedMember], rows: pd.DataFrame, crops: pd.DataFrame | None) -> tuple[str, ...]:
+    """Name for each row the inputs that all members see, see `presence.inputs_seen`."""
+    seen = [presence_of(own.data, rows, crops) for own in opened]
+    every = pd.DataFrame(np.logical_and.reduce([table.to_numpy(bool) for table in seen]), columns=seen[0].columns)
+    return inputs_seen(every, read_regions(opened[0].data))
+
+
+def counts_of_all(
+    opened: Sequence[OpenedMember], rows: pd.DataFrame, crops: pd.DataFrame | None
+) -> tuple[InputCount, ...]:
+    """Count what any member lacks, see `count_inputs`; of several members' counts the largest."""
+    merged: dict[tuple[str, str, str, str], InputCount] = {}
+    for own in opened:
+        for count in counts_of(own.data, rows, crops):
+            key = (count.split, count.center, count.input, count.kind)
+            if key not in merged or merged[key].n < count.n:
+                merged[key] = count
+    return tuple(merged.values())
+
+
+def scored_inputs(
+    opened: Sequence[OpenedMember], rows: pd.DataFrame, crops: pd.DataFrame | None, *, allow_missing: bool
+) -> InputsOfScored:
+    """Gather what the members saw of scored rows, and what they did not."""
+    return InputsOfScored(opened[0].data.profile, counts_of_all(opened, rows, crops), allow_missing)
+
+
+def only_patients(cohort: Cohort, patients: Sequence[str], splits: Sequence[str]) -> Cohort:
+    """The cohort with the rows of these patients alone; `InputError` where none of the splits holds one of them."""
+    unknown = [name for name in patients if name not in set(cohort.patients["patient_id"])]
+    if unknown:
+        raise InputError(f"--patients {', '.join(unknown)}: no eligible patient of {', '.join(splits)} in patients.csv")
+    rows = cohort.patients[cohort.patients["patient_id"].isin(patients)]
+    return replace(cohort, patients=rows.reset_index(drop=True))
+
+
+def _folds_of(member: Member, cohort: Cohort) -> Settings:
+    """A run's folds stand for `train` and `val` in its own cohort; another cohort keeps the split that it states."""
+    settings = read_settings(member.run)
+    if not settings.data.folds or member.cohort == cohort_content(cohort):
+        return settings
+    return replace(settings, data=replace(settings.data, folds=0, fold=0))
+
+
+def _refuse_other_pixels(run: Path, recipe: Mapping[str, Any]) -> None:
+    made_by = recipe.get("pixel_path_version", PIXEL_PATH_VERSION)
+    if made_by != PIXEL_PATH_VERSION:
+        raise InputError(
+            f"{run}: its pixels were made by pixel path {made_by}, this version's is {PIXEL_PATH_VERSION}; "
+            "score with the package version in the run's environment.json, or train again"
+        )

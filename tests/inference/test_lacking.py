@@ -1,0 +1,201 @@
+"""Patients of another centre who lack what the run was trained with are counted, told, recorded and refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+
+import mammo_aln
+from mammo_aln.cli import main
+from mammo_aln.errors import InputError
+from mammo_aln.inference.predict import predict_cohort
+from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.training.data.datamodule import MammoDataModule
+from mammo_aln.training.train import train_run
+from tests.support.run_folders import linked_copy
+from tests.support.tiny_settings import tiny_settings
+
+
+@pytest.fixture(scope="module")
+def run(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_run(phantom, tmp_path_factory.mktemp("runs"), tiny_settings(), store=store)
+
+
+def other_centre(phantom: Path, folder: Path, patients: pd.DataFrame | None = None, *, regions: bool = True) -> Path:
+    """The external patients of the phantom as a cohort of their own, their table replaced where one is given."""
+    cohort = linked_copy(phantom, folder)
+    (cohort / "openings.jsonl").unlink(missing_ok=True)
+    table = external(phantom) if patients is None else patients
+    table.to_csv(cohort / "patients.csv", index=False)
+    images = pd.read_csv(cohort / "images.csv", dtype=str)
+    images = images[images["patient_id"].isin(table["patient_id"])]
+    images.to_csv(cohort / "images.csv", index=False)
+    drawn = pd.read_csv(cohort / "regions.csv", dtype=str)
+    drawn[drawn["image_id"].isin(images["image_id"])].to_csv(cohort / "regions.csv", index=False)
+    if not regions:
+        (cohort / "regions.csv").unlink()
+    return cohort
+
+
+def external(phantom: Path) -> pd.DataFrame:
+    table = pd.read_csv(phantom / "patients.csv", dtype=str)
+    return table[table["split"] == "external_test"].drop(columns="split").reset_index(drop=True)
+
+
+def counts(out: Path, kind: str) -> dict[str, int]:
+    told = json.loads(out.with_suffix(".json").read_text())["inputs"]["counts"]
+    return {count["input"]: count["n"] for count in told if count["kind"] == kind and count["n"]}
+
+
+def test_a_centre_without_regions_and_with_empty_columns_is_refused_by_name_and_scored_on_demand(
+    run: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = external(phantom).assign(er="", her2="", ct="")
+    table["age"] = (table["age"].astype(float) * 12).astype(str)
+    cohort = other_centre(phantom, tmp_path / "c", table, regions=False)
+    out = tmp_path / "p.csv"
+    words = ["predict", "--run", str(run), "--cohort", str(cohort), "--out", str(out)]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    n = len(table)
+    assert f"{n} of {n} patients are scored without a crop of the lesion (primary); of the 16 training" in told
+    for name in ("er", "her2", "ct"):
+        assert f"{n} of {n} patients are scored without a value of {name}" in told
+    assert f"age: {n} of {n} values lie outside of training's range" in told
+    assert "months in place of years" in told
+    assert "--allow_missing" in told
+    assert not (cohort / ".crops").exists()
+    assert not out.exists()
+    assert not (cohort / "openings.jsonl").exists()
+
+    assert main([*words, "--allow_missing", "--store", str(store)]) == 0
+    assert f"{n} of {n} patients are scored without a crop of the lesion" in capsys.readouterr().err
+    assert counts(out, "missing") == {"primary": n, "clinical er": n, "clinical her2": n, "clinical ct": n} | {
+        name: count for name, count in counts(out, "missing").items() if name == "axilla"
+    }
+    assert counts(out, "outside_training") == {"clinical age": n}
+    assert json.loads(out.with_suffix(".json").read_text())["inputs"]["allow_missing"] is True
+    scored = pd.read_csv(out)
+    assert set(scored["inputs_seen"]) <= {
+        "axilla;clinical 1/4 without er, her2, ct",
+        "clinical 1/4 without er, her2, ct",
+    }
+    (line,) = (cohort / "openings.jsonl").read_text().splitlines()
+    assert json.loads(line)["missing"]["primary"] == n
+
+
+def test_other_units_alone_are_told_and_scored(
+    run: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = external(phantom)
+    table["age"] = (table["age"].astype(float) * 12).astype(str)
+    cohort = other_centre(phantom, tmp_path / "c", table)
+    out = predict_cohort(run, cohort, tmp_path / "p.csv", store=store)
+    told = capsys.readouterr().err
+    assert "months in place of years" in told
+    assert f"{len(table)} of {len(table)} patients are scored with age outside of training's range" in told
+    assert counts(out, "outside_training") == {"clinical age": len(table)}
+
+
+def test_unknown_levels_are_counted_and_refused_with_the_map_to_type(
+    run: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = external(phantom)
+    table["her2"] = table["her2"].map({"negative": "neg", "positive": "pos", "low": "low"})
+    cohort = other_centre(phantom, tmp_path / "c", table)
+    text = (cohort / "cohort.yaml").read_text()
+    levels = "    levels:\n    - negative\n    - low\n    - positive\n"
+    assert levels in text
+    (cohort / "cohort.yaml").write_text(text.replace(levels, ""))
+    unknown = int(table["her2"].isin(["neg", "pos"]).sum())
+    with pytest.raises(InputError, match=f"{unknown} of {len(table)} patients are scored with a level of her2"):
+        predict_cohort(run, cohort, tmp_path / "p.csv", store=store)
+    told = capsys.readouterr().err
+    assert "neg: negative" in told
+    assert "pos: positive" in told
+    out = predict_cohort(run, cohort, tmp_path / "p.csv", store=store, allow_missing=True)
+    assert counts(out, "unknown_level") == {"clinical her2": unknown}
+
+
+def test_all_absent_columns_are_listed_at_once_before_any_crop(run: Path, phantom: Path, tmp_path: Path) -> None:
+    table = external(phantom).rename(columns={"age": "Age_years", "er": "ER_status"}).drop(columns="ct")
+    cohort = other_centre(phantom, tmp_path / "c", table)
+    (cohort / "cohort.yaml").write_text(f"name: other\ndicom_root: {phantom}\n")
+    with pytest.raises(InputError) as refused:
+        predict_cohort(run, cohort, tmp_path / "p.csv")
+    told = str(refused.value)
+    assert "no column age (continuous, years); did you mean Age_years?" in told
+    assert "`clinical: {age: {column: Age_years, kind: continuous}}`" in told
+    assert "no column er (categorical); did you mean ER_status?" in told
+    assert "no column ct (ordinal)" in told
+    assert not (cohort / ".crops").exists()
+
+
+def test_check_with_a_run_tells_all_that_predict_refuses_and_decodes_nothing(
+    run: Path, phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fine = other_centre(phantom, tmp_path / "fine")
+    assert main(["check", str(fine), "--run", str(run)]) == 0
+    assert "this cohort gives what it needs" in capsys.readouterr().err
+    table = external(phantom).assign(her2="").rename(columns={"age": "Age_years"})
+    cohort = other_centre(phantom, tmp_path / "c", table, regions=False)
+    (cohort / "cohort.yaml").write_text(f"name: other\ndicom_root: {phantom}\n")
+    assert main(["check", str(cohort)]) == 0
+    capsys.readouterr()
+    assert main(["check", str(cohort), "--run", str(run)]) == 1
+    told = capsys.readouterr().err
+    for words in ("without a crop of the lesion (primary)", "without a value of her2", "column: Age_years"):
+        assert words in told
+    assert not (cohort / ".crops").exists()
+
+
+def test_python_and_ensembles_refuse_the_same(
+    run: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = train_run(phantom, tmp_path / "runs", replace(tiny_settings(), seed=2), store=store)
+    cohort = other_centre(phantom, tmp_path / "c", regions=False)
+    for model in (run, [run, second]):
+        with pytest.raises(InputError, match="without a crop of the lesion"):
+            mammo_aln.load(model).predict(cohort, store=store)
+        table = mammo_aln.load(model).predict(cohort, store=store, allow_missing=True)
+        assert not table["inputs_seen"].str.contains("primary").any()
+
+
+def quiet_trainer() -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def test_a_labelled_test_split_is_not_scored_in_a_users_own_trainer(run: Path, phantom: Path, store: Path) -> None:
+    crop = tiny_settings().crop
+    data = MammoDataModule(phantom, crop, store=store, splits=("val", "internal_test"))
+    model = AxillaryClassifier.for_data(data, backbone="resnet50", backbone_args={"layers": [1, 1, 1, 1]}, embed_dim=8)
+    with pytest.raises(InputError, match=r"internal_test have an outcome.*mammo-aln predict"):
+        quiet_trainer().predict(model, data)
+    with pytest.raises(InputError, match="internal_test have an outcome"):
+        data.loader("internal_test")
+    assert len(data.loader("val")) > 0
+
+
+def test_a_users_own_trainer_is_told_and_refused_what_unlabelled_patients_lack(
+    phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = external(phantom).assign(aln_status="")
+    learnt = pd.read_csv(phantom / "patients.csv", dtype=str)
+    learnt = learnt[learnt["split"].isin(["train", "val"])]
+    cohort = other_centre(phantom, tmp_path / "c", pd.concat([learnt, table.assign(split="external_test", er="")]))
+    crop = tiny_settings().crop
+    data = MammoDataModule(cohort, crop, store=store, splits=("external_test",))
+    model = AxillaryClassifier.for_data(data, backbone="resnet50", backbone_args={"layers": [1, 1, 1, 1]}, embed_dim=8)
+    with pytest.raises(InputError, match="without a value of er"):
+        quiet_trainer().predict(model, data)
