@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from mammo_aln.cohort.box_check import misplaced_boxes
 from mammo_aln.cohort.codes import suspicious_codes
 from mammo_aln.cohort.columns import spelling_facts
+from mammo_aln.cohort.region_names import name_advice
 from mammo_aln.cohort.tables import Cohort, image_path, patients_as_written, read_cohort, table_faults, with_split
 from mammo_aln.cohort.twins import identical_files
 from mammo_aln.dicom.archive import image_bytes
@@ -36,7 +38,9 @@ class Finding:
 
 
 def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int | None = None) -> list[str]:
-    """Check a cohort's tables, splits and files (headers only); problems and flags are said on standard error.
+    """Check a cohort's tables, splits and files; problems and flags are said on standard error.
+
+    Of files the headers are read, and the pixels of a sample of the images with boxes.
 
     Args:
         root: the cohort folder.
@@ -60,7 +64,9 @@ def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int
         *_split_findings(cohort),
         *_late_features(cohort, clinical_inputs),
         *_completeness(cohort),
+        *_region_names(cohort),
         *_file_findings(cohort, workers),
+        *_boxes_on_breasts(cohort, workers),
     ]
     problems = [f"{finding.subject}: {finding.fact}" for finding in findings if finding.problem]
     flags: dict[str, list[str]] = {}
@@ -69,6 +75,9 @@ def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int
             flags.setdefault(finding.fact, []).append(finding.subject)
     for line in _split_table(cohort):
         say(line)
+    if not cohort.regions.empty:
+        counts = cohort.regions["region"].value_counts()
+        say(f"regions: {', '.join(f'{name} ({count})' for name, count in counts.items())}")
     for fact, subjects in flags.items():
         say(f"flag: {fact} ({len(subjects)}: {', '.join(subjects[:3])}{', ...' if len(subjects) > 3 else ''})")
     _say_list(problems, f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}")
@@ -169,6 +178,24 @@ def _side_findings(cohort: Cohort, eligible: pd.DataFrame) -> Iterator[Finding]:
         idle = rows[rows["image_id"].isin(primary) & rows["laterality"].notna() & ~rows["laterality"].isin(sides[name])]
         for image in idle["image_id"]:
             yield Finding("a primary region on a side that patients.csv does not treat", f"image {image}", False)
+
+
+def _region_names(cohort: Cohort) -> Iterator[Finding]:
+    """Names of regions that nearly, or most likely, mean one that crops know."""
+    counts = cohort.regions["region"].value_counts()
+    for name, meant in name_advice(counts.index).items():
+        fact = f"{counts[name]} boxes; if it is the {meant} region, write {meant} in regions.csv"
+        yield Finding(fact, f"region {name}", False)
+
+
+def _boxes_on_breasts(cohort: Cohort, workers: int | None) -> Iterator[Finding]:
+    """Boxes of a sample of decoded images that lie off the breast; many of them are a problem."""
+    if cohort.images.empty or cohort.regions.empty:
+        return
+    misplacement = misplaced_boxes(cohort, workers=workers)
+    if misplacement is not None:
+        subject = "regions.csv" if misplacement.is_pattern else f"images {', '.join(misplacement.images)}"
+        yield Finding(misplacement.words, subject, misplacement.is_pattern)
 
 
 def _file_findings(cohort: Cohort, workers: int | None) -> Iterator[Finding]:

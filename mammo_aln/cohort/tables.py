@@ -16,6 +16,7 @@ from mammo_aln.cohort.columns import as_declared, known_columns
 from mammo_aln.cohort.declaration import ClinicalFeature, Declaration, read_declaration
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.cohort.reading import read_text_table
+from mammo_aln.cohort.region_keys import with_image_ids
 from mammo_aln.cohort.schemas import (
     BOX,
     YES_NO,
@@ -215,8 +216,9 @@ def _read(
     if images is not None:
         faults += schema_faults("images.csv", images, images_schema(*_known(patients, images)), {})
     if regions is not None:
-        regions = tables["regions"] = _drawn(regions)
-        faults += schema_faults("regions.csv", regions, regions_schema(_ids(images, "image_id")), {})
+        regions, shown_as = with_image_ids(_drawn(regions), images)
+        tables["regions"] = regions
+        faults += schema_faults("regions.csv", regions, regions_schema(_ids(images, "image_id")), shown_as)
         if set(REGION_COLUMNS) <= set(regions.columns):
             faults += box_faults("regions.csv", regions)
     volumes = tables["volumes"]

@@ -10,6 +10,7 @@ from mammo_aln.crops.build import build_crops
 from mammo_aln.crops.export import export_crops
 from mammo_aln.crops.keys import CropJob
 from mammo_aln.crops.proof.proof import write_proof
+from mammo_aln.crops.provenance import fallback_counts, in_words
 from mammo_aln.errors import InputError
 from mammo_aln.machine.slurm import RequeuedJob, await_jobs, submit
 from mammo_aln.progress import say
@@ -58,6 +59,8 @@ def crop_cohort(
         )
     for (region, reason), rows in crops.exclusions.groupby(["region", "reason"]):
         say(f"  excluded {len(rows)} x {region}: {reason}")
+    for code, count in fallback_counts(crops).items():
+        say(f"  {count} of {cropped} images: {in_words(code)} ({code})")
     if audit:
         compared = audit_crops(cohort, crops.job, share=audit, workers=workers)
         say(f"audit: {compared} crops derived once more from their files, all equal")

@@ -152,3 +152,10 @@ def fallback_ledger(crop_set: CropSet) -> dict[str, dict[str, int]]:
         counts = {str(code): int(count) for code, count in touched.sort_index().items() if code}
         ledger[str(center)] = {"images": int(rows["image_id"].nunique()), **counts}
     return ledger
+
+
+def fallback_counts(crop_set: CropSet) -> dict[str, int]:
+    """Count the cropped images that each fallback code touches, the most frequent first."""
+    codes = crop_set.table["fallbacks"].str.split(";").explode()
+    images = crop_set.table.loc[codes.index, "image_id"].groupby(codes.to_numpy()).nunique()
+    return {str(code): int(count) for code, count in images.sort_values(ascending=False, kind="stable").items() if code}

@@ -17,13 +17,16 @@ from mammo_aln.cohort.annotations.record import Annotation
 from mammo_aln.cohort.annotations.sources import SourceReading, read_sources
 from mammo_aln.cohort.annotations.text.columns import parse_columns
 from mammo_aln.cohort.box_check import misplaced_boxes
+from mammo_aln.cohort.reading import read_text_table
+from mammo_aln.cohort.region_keys import KEYS, with_image_ids
 from mammo_aln.cohort.region_names import is_file_name, name_advice, parse_region_names, region_of
 from mammo_aln.cohort.schemas import BOX
-from mammo_aln.cohort.tables import Cohort, image_path, read_cohort
+from mammo_aln.cohort.tables import REGION_COLUMNS, Cohort, image_path, read_cohort, table_file
 from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
-from mammo_aln.errors import InputError
+from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv
 from mammo_aln.progress import say, track
+from mammo_aln.spreadsheet.written_numbers import numbers
 
 SAME_BOX_PX = 0.5
 """Two boxes of one region whose edges all lie within this are one."""
@@ -103,7 +106,7 @@ def import_regions(
     refuse_misfits(boxes)
     rows = _rows(boxes, [region for _, region in kept])
     path = cohort.root / "regions.csv"
-    table, known = _merged(_standing(path), rows, replace)
+    table, known = _merged(_standing(cohort.root), rows, replace)
     _report(source, skipped, boxes, rows, matches, known, picture)
     _refuse_pattern(cohort, rows)
     write_csv(path, table)
@@ -203,13 +206,23 @@ def _rows(boxes: Sequence[PlacedBox], regions: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _standing(path: Path) -> pd.DataFrame | None:
-    """The table that stands, every cell as the text it is."""
-    if not path.is_file():
+def _standing(root: Path) -> pd.DataFrame | None:
+    """The table that stands, every cell as the text it is, rows named by image_id.
+
+    Raises:
+        InputError: a workbook, whose further sheets and formats would be lost, or a table that cannot be read.
+    """
+    faults: list[BadCell] = []
+    path = table_file(root, "regions", faults)
+    if path is None or path.suffix != ".csv":
+        raise_bad_cells(faults)
+        if path is not None:
+            raise InputError(f"{path}: a workbook stands here: save it as regions.csv and take the workbook away")
         return None
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    table.columns = [str(column).strip() for column in table.columns]
-    return table
+    table = read_text_table(path, faults, (*REGION_COLUMNS, *KEYS))
+    images = read_text_table(table_file(root, "images", faults) or root / "images.csv", faults)
+    raise_bad_cells(faults)
+    return None if table is None else with_image_ids(table, images)[0].fillna("")
 
 
 def _merged(standing: pd.DataFrame | None, rows: pd.DataFrame, replace: bool) -> tuple[pd.DataFrame, int]:
@@ -221,7 +234,7 @@ def _merged(standing: pd.DataFrame | None, rows: pd.DataFrame, replace: bool) ->
     standing = standing[~(of_images & (empty | replace))]
     known: dict[tuple[str, str], list[np.ndarray]] = {}
     for image_id, region, *corners in standing[["image_id", "region", *BOX]].itertuples(index=False):
-        edges = pd.to_numeric(pd.Series(corners), errors="coerce").to_numpy(float)
+        edges = numbers(pd.Series(corners, dtype=object)).to_numpy(float)
         known.setdefault((str(image_id).strip(), str(region).strip()), []).append(edges)
     new = []
     for image_id, region, *corners in rows.itertuples(index=False):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from mammo_aln.cohort.annotations.matching import image_id_of_instance
 from mammo_aln.cohort.annotations.regions import import_regions
+from mammo_aln.cohort.check import check_cohort
+from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
 from tests.support.annotated_cohort import (
     BOX,
@@ -189,3 +193,35 @@ def test_a_broken_cell_is_named_and_nothing_is_written(cohort: Path, tmp_path: P
     with pytest.raises(InputError, match=r"boxes\.csv row 6"):
         import_regions([save(table, tmp_path / "boxes.csv")], cohort)
     assert not (cohort / "regions.csv").exists()
+
+
+@pytest.mark.parametrize("change", ["flipped_right", "exchanged", "half", "square"])
+def test_check_fails_where_boxes_were_drawn_on_another_picture(cohort: Path, change: str) -> None:
+    regions = planted_table(change).assign(image_id=[f"im{index}" for index in range(len(SIZES))], region="primary")
+    save(regions.drop(columns="image"), cohort / "regions.csv")
+    problems = [line for line in check_cohort(cohort) if line.startswith("regions.csv")]
+    assert re.search(REFUSED[change], "\n".join(problems))
+
+
+def test_check_passes_boxes_as_they_are_and_lists_names(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    regions = planted_table().assign(image_id=[f"im{index}" for index in range(len(SIZES))], region="Primary")
+    save(regions.drop(columns="image"), cohort / "regions.csv")
+    assert [line for line in check_cohort(cohort) if "boxes" in line] == []
+    said = capsys.readouterr().err
+    assert "regions: Primary (10)" in said
+    assert "if it is the primary region, write primary in regions.csv (1: region Primary)" in said
+
+
+@pytest.mark.parametrize("key", ["sop_instance_uid", "path"])
+def test_regions_may_name_their_image_by_instance_or_path(cohort: Path, key: str) -> None:
+    images = pd.read_csv(cohort / "images.csv")
+    images["image_id"] = [image_id_of_instance(uid_of(index)) for index in range(len(SIZES))]
+    save(images, cohort / "images.csv")
+    keys = {"sop_instance_uid": [uid_of(index) for index in range(len(SIZES))], "path": list(images["path"])}
+    regions = planted_table().assign(**{key: keys[key]}, region="primary").drop(columns="image")
+    save(regions, cohort / "regions.csv")
+    assert list(read_cohort(cohort).regions["image_id"]) == list(images["image_id"])
+    regions.loc[3, key] = "1.2.3.4" if key == "sop_instance_uid" else "elsewhere.dcm"
+    save(regions, cohort / "regions.csv")
+    with pytest.raises(InputError, match=f"regions.csv row 5, {key} = "):
+        read_cohort(cohort)

@@ -8,14 +8,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from mammo_aln.cohort.annotations.documents import number, picture_side, shortened
 from mammo_aln.cohort.annotations.geometry import NO_AREA, Edges, box_of_sides
 from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped
 from mammo_aln.cohort.annotations.text.columns import CENTRED, CORNERS, LISTS, SIZED, column_roles
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+from mammo_aln.spreadsheet.written_numbers import numbers
 
 FOUR_NUMBERS = re.compile(r"[\[(]\s*((?:[-+.\deE]+\s*[,;\s]\s*){3}[-+.\deE]+)\s*,?\s*[\])]")
+TEXTS = ("image", "region", *LISTS)
 NO_BOX = "no coordinates in the row"
 
 
@@ -37,27 +41,20 @@ def read_box_table(path: Path, columns: Mapping[str, str] | None = None) -> Read
     if table is None:
         raise InputError(f"{path}: holds no table")
     roles = column_roles(list(table.columns), columns or {}, path.name)
-    decimal_comma = _has_decimal_commas(path)
+    for role, column in roles.items():
+        if role not in TEXTS:
+            table[column] = _with_decimal_points(table[column])
     reading: list[Annotation | Skipped] = []
-    for row_number, record in zip(table.index, table.to_dict("records"), strict=True):
-        cells = {role: _cell(record[column], role, decimal_comma) for role, column in roles.items()}
+    for row_number, record in zip(table.index, table.fillna("").to_dict("records"), strict=True):
+        cells = {role: str(record[column]).strip() for role, column in roles.items()}
         reading += _row(cells, roles, f"{path.name} row {row_number}")
     return _as_shares(reading)
 
 
-def _cell(value: object, role: str, decimal_comma: bool) -> str:
-    text = value.strip() if isinstance(value, str) else ""
-    numeric = role not in ("image", "region", *LISTS)
-    return text.replace(",", ".") if numeric and decimal_comma and re.fullmatch(r"[-+]?\d+,\d+", text) else text
-
-
-def _has_decimal_commas(path: Path) -> bool:
-    """Test whether cells are parted by semicolons, so that a comma in a number is a decimal one."""
-    if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
-        return False
-    with path.open("rb") as stream:
-        head = stream.read(65536)
-    return head.replace(b"\0", b"").count(b";") > 0 and b"," not in head.replace(b"\0", b"").splitlines()[0]
+def _with_decimal_points(cells: pd.Series) -> pd.Series:
+    """Numbers of any spelling that has one reading, as text with a decimal point; other cells stay as they are."""
+    values = numbers(cells)
+    return cells.where(values.isna(), values.map(repr))
 
 
 def _row(cells: Mapping[str, str], roles: Mapping[str, str], source: str) -> Iterator[Annotation | Skipped]:
