@@ -156,6 +156,44 @@ def test_each_frame_is_an_annotation_of_its_own(tmp_path: Path) -> None:
     assert [entry.frame for entry in reading if isinstance(entry, Annotation)] == [3, 4]
 
 
+def measured(code_value: str, meaning: str, kind: str, data: list[float]) -> Dataset:
+    """A measurement as dcmjs writes it: the coordinates below the number have no name."""
+    drawn = item(
+        RelationshipType="INFERRED FROM",
+        ValueType="SCOORD",
+        GraphicType=kind,
+        GraphicData=data,
+        ContentSequence=[image_item(CC, "SELECTED FROM")],
+    )
+    return content("CONTAINS", "NUM", concept(code_value, "SCT", meaning), ContentSequence=[drawn])
+
+
+def test_nameless_outlines_of_an_area_are_read_once(tmp_path: Path) -> None:
+    square = [10.0, 20, 40, 20, 40, 60, 10, 60]
+    label = content(
+        "CONTAINS",
+        "CODE",
+        concept("121071", "DCM", "Finding"),
+        ConceptCodeSequence=[concept("FREETEXT", "CORNERSTONE", "tumour left")],
+    )
+    group = content(
+        "CONTAINS",
+        "CONTAINER",
+        concept("125007", "DCM", "Measurement Group"),
+        ContentSequence=[
+            label,
+            measured("42798000", "Area", "POLYLINE", square),
+            measured("131191004", "Perimeter", "POLYLINE", square),
+            measured("410668003", "Length", "POLYLINE", [1, 2, 30, 40]),
+        ],
+    )
+    reading = read_structured_report(cad_report(tmp_path / "sr.dcm", group, sop_class="1.2.840.10008.5.1.4.1.1.88.33"))
+    assert boxes(reading) == [(CC, "tumour left", (10, 20, 40, 60))]
+    assert reasons(reading) == [
+        "coordinates that are neither Outline nor Image Region (a measurement's path, for example)"
+    ]
+
+
 BROKEN = {
     "an odd count": ("POLYLINE", [1.0, 2, 3], "pairs"),
     "a circle of three": ("CIRCLE", [1.0, 2, 3, 4, 5, 6], "expected 2 of a CIRCLE"),

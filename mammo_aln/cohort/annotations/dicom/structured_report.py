@@ -1,14 +1,14 @@
 """Structured reports: Mammography CAD SR (PS3.16 TID 4000) and measurement reports (TID 1500) with SCOORD items.
 
-An outline is a SCOORD item named Outline or Image Region; its label is the finding that it belongs to. Its image is
-the IMAGE item that it is selected from, within it or by reference. Other coordinates (centres, paths of measurements)
-give no box and are counted.
+An outline is a SCOORD item named Outline or Image Region, or a nameless one that an area or perimeter was measured in
+(as web viewers write it). Its label is the finding that it belongs to. Its image is the IMAGE item that it is selected
+from, within it or by reference. Other coordinates (centres, paths of measurements) give no box and are counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -28,6 +28,8 @@ from mammo_aln.errors import InputError
 
 OUTLINES = ("111041", "111030")
 """DCM codes of the concepts Outline and Image Region."""
+MEASURES_OF_AN_OUTLINE = ("42798000", "G-A166", "131191004", "G-A197")
+"""SCT and SRT codes of Area and Perimeter."""
 CENTER = "111010"
 SINGLE_IMAGE_FINDING = "111059"
 FINDING = ("121071", "121069")
@@ -91,7 +93,15 @@ def _outlines(report: Dataset, path: Path) -> Reading:
             reading.append(Skipped(IN_SEGMENTATION, source))
         elif value_type == "SCOORD":
             reading += _coordinates(entry, tree, concept, source)
-    return reading
+    return _without_repeats(reading)
+
+
+def _without_repeats(reading: list[Annotation | Skipped]) -> list[Annotation | Skipped]:
+    """The reading without coordinates that stand once more, as under the area and the perimeter of one outline."""
+    first: dict[Annotation | Skipped, Annotation | Skipped] = {}
+    for entry in reading:
+        first.setdefault(replace(entry, source="") if isinstance(entry, Annotation) else entry, entry)
+    return list(first.values())
 
 
 def _content(item: Dataset, above: tuple[Dataset, ...], number: tuple[int, ...], path: Path) -> Iterator[ContentItem]:
@@ -105,7 +115,8 @@ def _content(item: Dataset, above: tuple[Dataset, ...], number: tuple[int, ...],
 def _coordinates(
     entry: ContentItem, tree: dict[tuple[int, ...], ContentItem], concept: str, source: str
 ) -> list[Annotation | Skipped]:
-    if concept not in OUTLINES:
+    measured = _code(entry.above[-1], "ConceptNameCodeSequence") if entry.above else ""
+    if concept not in OUTLINES and (concept or measured not in MEASURES_OF_AN_OUTLINE):
         return [Skipped(CENTER_ALONE if concept == CENTER else OTHER_CONCEPT, source)]
     if any(_is_hidden(parent) for parent in entry.above):
         return [Skipped(HIDDEN, source)]
