@@ -9,6 +9,42 @@ from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
 from mammo_aln.settings.limits import ABOVE_0, FROM_0, FROM_1, SHARE
 
 
+def fetch(
+    url: str,
+    out: Path,
+    study: list[str] | None = None,
+    accession: list[str] | None = None,
+    patient: list[str] | None = None,
+    list: Path | None = None,
+    modality: list[str] | None = None,
+    tries: Annotated[int, FROM_1] = 5,
+) -> Path:
+    """Fetch images of a PACS over DICOMweb into a folder that index reads; the same command goes on where it stopped.
+
+    Args:
+        url: DICOMweb service, such as https://HOST/dicom-web; the log-in comes from the environment or from ~/.netrc.
+        out: folder for the files, named so that they identify nobody.
+        study: StudyInstanceUID of a study; may be given several times.
+        accession: accession number of a study; may be given several times.
+        patient: PatientID, all of whose studies are meant; may be given several times.
+        list: CSV with columns study, accession or patient, or a bare column of study UIDs.
+        modality: series of these modalities are fetched, by default MG.
+        tries: how often a request is made before a passing fault (503, lost connection) counts.
+    """
+    from mammo_aln.cohort.fetch.fetch import fetch_studies
+
+    return fetch_studies(
+        url,
+        out,
+        studies=study or (),
+        accessions=accession or (),
+        patients=patient or (),
+        listed=list,
+        modalities=modality or ("MG",),
+        tries=tries,
+    )
+
+
 def index(dicom_dir: Path, out: Path, workers: Annotated[int | None, FROM_1] = None) -> Path:
     """List a DICOM folder's mammograms in OUT/images.csv; other files go to OUT/exclusions.csv with the reason.
 

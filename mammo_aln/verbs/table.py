@@ -10,6 +10,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo", "", "phantom cohort -> crops -> training -> external-centre test -> report.html"),
     "doctor": ("doctor", "cohort", "pre-flight of this machine, with the fix to type"),
     "phantom": ("phantom", "", "write a synthetic multi-centre DICOM cohort whose best possible AUC is known"),
+    "fetch": ("fetch", "url", "fetch images of a PACS over DICOMweb; the same command goes on where it stopped"),
     "index": ("index", "dicom_dir", "list a DICOM folder's mammograms in images.csv (reads headers only)"),
     "import": ("import_dataset", "name source", "make a cohort folder of a public data set's tables"),
     "regions": ("import_regions", "files", "write boxes of any annotation tool to regions.csv"),
