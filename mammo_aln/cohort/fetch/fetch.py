@@ -24,7 +24,7 @@ UID_CHARACTERS = re.compile(r"[0-9.]{1,64}")
 
 @dataclass
 class Listing:
-    """What a PACS says it holds of what was asked, and where its answers fall short."""
+    """Studies, series and instances that a PACS lists of those asked for, and where its answers fall short."""
 
     studies: dict[str, Item] = field(default_factory=dict)
     series: int = 0

@@ -1,4 +1,4 @@
-"""What is asked of a PACS: studies by their UID, accession number or patient, from flags and from a list."""
+"""Queries to a PACS: studies by their UID, accession number or patient, from flags and from a list."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read_queries(
 
 
 def _expected(query: Query) -> str:
-    """What a value should have been; empty where it can be searched for."""
+    """Word the form that a value should have had; empty where it can be searched for."""
     if not query.value:
         return "a value"
     if any(character in query.value for character in "*?\\,") or not query.value.isprintable():

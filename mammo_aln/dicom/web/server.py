@@ -292,7 +292,7 @@ def _asked_pause_s(error: requests.HTTPError) -> float | None:
 
 
 def _cause(error: Exception) -> str:
-    """What lies behind an error of the network, without addresses: these may hold what was searched for."""
+    """Name the cause of an error of the network, without addresses: these may hold what was searched for."""
     causes = _causes(error)
     system = next((cause for cause in reversed(causes) if isinstance(cause, OSError) and cause.strerror), None)
     if system is not None:
