@@ -86,6 +86,9 @@ COLUMNS = {
     "eligible": "0 leaves the row out and the flow diagram counts it; `exclusion_reason` beside it says why",
     "image_id": "name of the image; `index` makes it of the SOPInstanceUID (`i` and 16 hexadecimal digits of its "
     "SHA-256)",
+    "nat_start_day": "first day of NAT on the scale of `days` in images.csv: images until then are before NAT",
+    "days": "whole days since the patient's first study, never a date; `index` counts them",
+    "timepoint": "before or after NAT",
     "path": "file, from `dicom_root` of `cohort.yaml` or else from the cohort folder",
     "laterality": "breast; empty takes the header's",
     "view": "projection; empty takes the header's",
@@ -95,7 +98,6 @@ COLUMNS = {
     "y_min": "upper edge",
     "x_max": "right edge, itself outside",
     "y_max": "lower edge, itself outside",
-    "timepoint": "before or after NAT",
     "sequence": "short name of the sequence (`t2w`, `adc`, `dce`)",
     "image_path": "NIfTI, NRRD, MetaImage, or a folder with one DICOM series",
     "mask_path": "the same, or a DICOM SEG file",
@@ -104,6 +106,8 @@ COLUMNS = {
 NAMES = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`", Path: "path"}
 PLURALS = {str: "texts", int: "whole numbers", float: "numbers", Path: "paths"}
 OTHER_WORDS = {
+    ("images.csv", "timepoint"): "when the image was taken, where `nat_start_day` does not tell",
+    ("images.csv", "eligible"): "0 sets the image aside; `exclusion_reason` beside it says why",
     ("volumes.csv", "region"): "`lesion` where empty",
     ("volumes.csv", "spacing_mm"): "`x y z`, in place of the headers'",
 }
@@ -177,7 +181,7 @@ def files_page() -> str:
     tables = {
         "patients.csv": (
             "patient, or patient and side",
-            schemas.patients_schema(features, ("side", "split", "eligible"), "aln_status"),
+            schemas.patients_schema(features, ("side", "split", "eligible", "nat_start_day"), "aln_status"),
         ),
         "images.csv": ("an image", schemas.images_schema(None)),
         "regions.csv": ("a box", schemas.regions_schema(None)),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from mammo_aln.cohort.box_check import misplaced_boxes
+from mammo_aln.cohort.checks.exams import exam_findings, header_findings
+from mammo_aln.cohort.checks.finding import Finding
 from mammo_aln.cohort.codes import suspicious_codes
 from mammo_aln.cohort.columns import spelling_facts
 from mammo_aln.cohort.region_names import name_advice
+from mammo_aln.cohort.selection import select_images, timepoints
 from mammo_aln.cohort.tables import Cohort, image_path, patients_as_written, read_cohort, table_faults, with_split
 from mammo_aln.cohort.twins import identical_files
 from mammo_aln.dicom.archive import image_bytes
@@ -22,19 +25,11 @@ from mammo_aln.progress import say, track
 from mammo_aln.spreadsheet.characters import look_alikes
 
 SHOWN = 50
+MISSING_NAMED = 3
 # an annotation may round to the next pixel; more than that is another image's box
 OVERHANG_PX = 1.0
 PLAUSIBLE_SPACING_MM = (0.02, 0.5)
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A fact about a `subject` (an image, patient, split or feature). A problem fails the check, a flag does not."""
-
-    fact: str
-    subject: str
-    problem: bool
 
 
 def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int | None = None) -> list[str]:
@@ -59,14 +54,17 @@ def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int
         _say_list(lines, f"{len(faults)} {'fault' if len(faults) == 1 else 'faults'} in the tables")
         return lines
     cohort = read_cohort(root, need=("patients",), tell=False)
+    selection = select_images(cohort)
+    read = replace(cohort, images=pd.concat([selection.used, selection.undecided]).sort_index())
     findings = [
         *_codes_and_spellings(cohort),
         *_split_findings(cohort),
         *_late_features(cohort, clinical_inputs),
-        *_completeness(cohort),
+        *exam_findings(selection),
+        *_completeness(read),
         *_region_names(cohort),
-        *_file_findings(cohort, workers),
-        *_boxes_on_breasts(cohort, workers),
+        *_file_findings(read, workers),
+        *_boxes_on_breasts(read, workers),
     ]
     problems = [f"{finding.subject}: {finding.fact}" for finding in findings if finding.problem]
     flags: dict[str, list[str]] = {}
@@ -205,17 +203,36 @@ def _file_findings(cohort: Cohort, workers: int | None) -> Iterator[Finding]:
     paths = [image_path(cohort, row) for _, row in images.iterrows()]
     headers = list(track(read_headers(paths, workers), total=len(paths), what="headers", unit="file"))
     boxes = dict(iter(cohort.regions.groupby("image_id")))
+    missing = [path for path, header in zip(paths, headers, strict=True) if _is_missing(header)]
+    if len(missing) > MISSING_NAMED:
+        yield Finding(_missing_words(cohort, missing, len(paths)), "images.csv", True)
     for (_, image), path, header in zip(images.iterrows(), paths, headers, strict=True):
         subject = f"image {image['image_id']}"
         if isinstance(header, Excluded):
-            yield Finding(f"{header.reason}: {image['path']}", subject, True)
+            if len(missing) <= MISSING_NAMED or not _is_missing(header):
+                yield Finding(f"{header.reason}: {image['path']}", subject, True)
             continue
         yield from _header_findings(image, header, subject)
         if _is_cut_short(header, path):
             yield Finding(f"the file is too short for its {header.rows} x {header.columns} pixels", subject, True)
         if header.rows and image["image_id"] in boxes:
             yield from _box_findings(boxes[image["image_id"]], header, subject)
+    yield from header_findings(images, headers, timepoints(cohort))
     yield from _copies(cohort, dict(zip(images["image_id"], paths, strict=True)), headers)
+
+
+def _is_missing(header: FastHeader | Excluded) -> bool:
+    return isinstance(header, Excluded) and header.reason.startswith("cannot be opened")
+
+
+def _missing_words(cohort: Cohort, missing: list[Path], total: int) -> str:
+    root = cohort.dicom_root
+    where = f"the folder {root} is not there" if not root.is_dir() else f"paths begin at {root}"
+    shown = ", ".join(path.name for path in missing[:MISSING_NAMED])
+    return (
+        f"{len(missing)} of {total} files are missing ({shown}, ...): {where}; bring them back, or correct "
+        "dicom_root in cohort.yaml"
+    )
 
 
 def _header_findings(image: pd.Series, header: FastHeader, subject: str) -> Iterator[Finding]:

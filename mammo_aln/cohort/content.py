@@ -9,6 +9,7 @@ from dataclasses import asdict
 import pandas as pd
 
 from mammo_aln.cohort.schemas import BOX
+from mammo_aln.cohort.selection import select_images
 from mammo_aln.cohort.tables import Cohort
 
 CONTENT_VERSION = 1
@@ -20,19 +21,24 @@ REGIONS = ("image_id", "region", *BOX)
 def cohort_content(cohort: Cohort) -> str:
     """Hash (SHA-256, hex) all of a cohort that shapes a result.
 
-    In: identifiers, centres, outcomes, eligibility, split, declared clinical features with their values, each image's
-    side, view and stated spacing, and the regions. Out: the cohort's name, file paths and times, the order of rows and
-    columns, how a number is written (`1` or `1.0`), and columns that nothing reads.
+    In: identifiers, centres, outcomes, eligibility, split, declared clinical features with their values, side, view and
+    stated spacing of each image that is read, and the regions. Out: the cohort's name, file paths and times, the order
+    of rows and columns, how a number is written (`1` or `1.0`), and columns that nothing reads.
     """
     features = [asdict(cohort.clinical[name]) for name in sorted(cohort.clinical)]
     content = {
         "version": CONTENT_VERSION,
         "clinical": features,
         "patients": _rows(cohort.patients, (*PATIENTS, *sorted(cohort.clinical))),
-        "images": _rows(cohort.images, IMAGES),
+        "images": _rows(_read_images(cohort), IMAGES),
         "regions": _rows(cohort.regions, REGIONS),
     }
     return hashlib.sha256(json.dumps(content, ensure_ascii=True, sort_keys=True).encode()).hexdigest()
+
+
+def _read_images(cohort: Cohort) -> pd.DataFrame:
+    selection = select_images(cohort)
+    return pd.concat([selection.used, selection.undecided])
 
 
 def _rows(table: pd.DataFrame, columns: tuple[str, ...]) -> list[list[str]]:

@@ -1,27 +1,31 @@
 """A folder of DICOM files becomes the tables of a cohort; headers are read, pixels are not.
 
 Which patient: where a file lies in a subfolder, `patient_id` is the name of the first folder below the indexed one.
-Files directly in the indexed folder are grouped by the header's PatientID (else StudyInstanceUID, else each file alone)
-and get numbers, `p0001` on, in the order of their paths: no identifying tag is written, nor a hash of one, which a list
-of hospital numbers would reverse. `image_id` is `i` and 16 hexadecimal digits of the SHA-256 of SOPInstanceUID.
+Files directly in the indexed folder, or in a first folder that holds several patients by their headers, are grouped by
+the header's IssuerOfPatientID and PatientID, and get numbers, `p0001` on, in the order of their paths. Where PatientID
+is empty or a placeholder (`removed`, `anonymous`, `0` ...) they are grouped by StudyInstanceUID; without one, they are
+left out. No identifying tag and no date is written, nor a hash of one, which a list of hospital numbers would reverse.
+`image_id` is `i` and 16 hexadecimal digits of the SHA-256 of SOPInstanceUID.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.declaration import DECLARATION_FILE, read_declaration
+from mammo_aln.cohort.listing.image_rows import DELETED, Surveyed, new_rows, path_prefix, with_exams
+from mammo_aln.cohort.listing.private_key import key_target, write_key
+from mammo_aln.cohort.listing.survey import SurveyedImage, survey
+from mammo_aln.cohort.listing.words import tell_exams, tell_patients
 from mammo_aln.cohort.reading import read_text_table
-from mammo_aln.cohort.survey import SurveyedImage, survey
-from mammo_aln.dicom.archive import folders_of, is_archive, members
+from mammo_aln.cohort.schemas import NAT_START_DAY
+from mammo_aln.dicom.archive import is_archive, members
 from mammo_aln.dicom.fast_header import Excluded, map_files
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv, write_text
@@ -36,11 +40,8 @@ OWN_FILES = (
     "features.csv",
     "exclusions.csv",
 )
-COLUMNS = (
-    "image_id", "patient_id", "path", "laterality", "view", "spacing_mm", "manufacturer", "model", "rows", "columns",
-    "imager_pixel_spacing_mm", "pixel_spacing_mm", "magnification", "breast_spacing_mm", "spacing_source",
-    "photometric", "transfer_syntax", "bits_stored", "presentation_intent", "flags",
-)  # fmt: skip
+INDEXED = ".indexed"
+"""Names every image that was ever listed, so that a row which the user deleted stays out."""
 REASONS_SHOWN = 5
 SKELETON = """\
 name: {name}
@@ -58,33 +59,42 @@ dicom_root: {dicom_root}
 """
 
 
-def index_folder(dicom_dir: str | Path, out: str | Path, *, workers: int | None = None) -> Path:
+def index_folder(
+    dicom_dir: str | Path, out: str | Path, *, key: str | Path | None = None, workers: int | None = None
+) -> Path:
     """Write `images.csv` and `exclusions.csv`, and `cohort.yaml` and `patients.csv` to fill in where none stand.
 
-    Rows of an `images.csv` that stands are kept as they are, so that what a user filled in stays; new files are added.
-    Hidden files and folders are not looked at; links to folders are followed; ZIP files are read as they are, see
-    `dicom.archive`.
+    Rows of an `images.csv` that stands are kept, so that what a user filled in stays: only `study` and `days` are
+    counted anew. New files are added; those whose rows the user deleted are not. Hidden files and folders are not
+    looked at; links to folders are followed; ZIP files are read as they are, see `dicom.archive`.
 
     Args:
         dicom_dir: folder with DICOM files, one subfolder per patient or all in one.
         out: the cohort folder.
+        key: CSV file outside the cohort that gets PatientID, accession, dates and instances of each image.
         workers: processes; by default one per core.
 
     Returns:
         The cohort folder.
 
     Raises:
-        InputError: no such folder, no file in it, no mammogram among them (`exclusions.csv` then says why), or a table
-            that stands is faulty.
+        InputError: no such folder, no file in it, a key inside the cohort, no mammogram among them (`exclusions.csv`
+            then says why), or a table that stands is faulty.
     """
     dicom_dir, out = Path(dicom_dir), Path(out)
+    if dicom_dir.is_file():
+        raise InputError(
+            f"{dicom_dir}: is a file; expected a folder, e.g. mammo-aln index {dicom_dir.parent} --out {out}"
+        )
     if not dicom_dir.is_dir():
         raise InputError(f"{dicom_dir}: no such folder (expected one that holds DICOM files)")
+    target = key_target(Path(key), out) if key else None
     faults: list[BadCell] = []
     kept = read_text_table(out / "images.csv", faults) if (out / "images.csv").is_file() else None
     base = read_declaration(out, faults).dicom_root if (out / DECLARATION_FILE).is_file() else dicom_dir
     if kept is not None and not {"image_id", "patient_id", "path"} <= set(kept.columns):
         faults.append(BadCell("images.csv", 1, "header", ", ".join(kept.columns), "image_id, patient_id and path"))
+    anchored = _anchored(out, faults)
     raise_bad_cells(faults)
     excluded: list[tuple[str, str]] = []
     files = _files(dicom_dir, out, excluded)
@@ -92,19 +102,40 @@ def index_folder(dicom_dir: str | Path, out: str | Path, *, workers: int | None 
         raise InputError(f"{dicom_dir}: the folder holds no file")
     surveys = map_files(survey, (dicom_dir / name for name in files), workers)
     mammograms = _mammograms(files, track(surveys, total=len(files), what="headers", unit="file"), excluded)
-    new = _rows(dicom_dir, base, mammograms, kept, excluded)
+    before = path_prefix(dicom_dir, base)
+    listed_once = _listed_once(out)
+    new = new_rows(before, mammograms, kept, listed_once if kept is not None else (), excluded)
     images = new if kept is None else pd.concat([kept, new], ignore_index=True)
+    by_path = {before + relative: mammogram for relative, mammogram in mammograms}
     write_csv(out / "exclusions.csv", pd.DataFrame(sorted(excluded), columns=["path", "reason"]))
     if images.empty:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(r for _, r in excluded).most_common(3))
         raise InputError(
             f"{dicom_dir}: no mammogram among {len(excluded)} files ({reasons}); see {out / 'exclusions.csv'}"
         )
+    images = with_exams(images, by_path, anchored)
     _write_where_missing(out, dicom_dir, images)
     write_csv(out / "images.csv", images)
+    write_text(out / INDEXED, "".join(f"{image}\n" for image in sorted({*listed_once, *images["image_id"].dropna()})))
+    if target is not None:
+        say(f"{target}: {write_key(target, images, by_path)} images with the hospital's numbers; keep it private")
     _report(images, len(new), excluded, mammograms)
-    _warn_of_mixed_folders(mammograms)
+    tell_exams(images, anchored)
+    tell_patients(mammograms, dict(zip(images["path"], images["patient_id"], strict=True)), before)
     return out
+
+
+def _listed_once(out: Path) -> set[str]:
+    """Images that some `index` listed, whether or not their rows still stand."""
+    return set((out / INDEXED).read_text(encoding="utf-8").split()) if (out / INDEXED).is_file() else set()
+
+
+def _anchored(out: Path, faults: list[BadCell]) -> set[str]:
+    """Patients whose `nat_start_day` counts on the days that images.csv states."""
+    patients = read_text_table(out / "patients.csv", faults) if (out / "patients.csv").is_file() else None
+    if patients is None or not {"patient_id", NAT_START_DAY} <= set(patients.columns):
+        return set()
+    return set(patients.loc[patients[NAT_START_DAY].notna(), "patient_id"].dropna())
 
 
 def _files(dicom_dir: Path, out: Path, excluded: list[tuple[str, str]]) -> list[str]:
@@ -154,7 +185,7 @@ def _packed(archive: Path, relative: str, excluded: list[tuple[str, str]]) -> li
 
 def _mammograms(
     files: list[str], surveys: Iterable[SurveyedImage | Excluded], excluded: list[tuple[str, str]]
-) -> list[tuple[str, SurveyedImage]]:
+) -> list[Surveyed]:
     """Mammograms with their relative paths; the others, and copies of an instance, go to `excluded`."""
     mammograms = []
     first_with: dict[str, str] = {}
@@ -170,63 +201,6 @@ def _mammograms(
     return mammograms
 
 
-def _rows(
-    dicom_dir: Path,
-    base: Path,
-    mammograms: list[tuple[str, SurveyedImage]],
-    kept: pd.DataFrame | None,
-    excluded: list[tuple[str, str]],
-) -> pd.DataFrame:
-    """Rows of the files that `kept` does not have yet, neither by path nor, as copied or moved files, by instance."""
-    patient_of = {} if kept is None else dict(zip(kept["path"], kept["patient_id"], strict=True))
-    listed = {} if kept is None else dict(zip(kept["image_id"], kept["path"], strict=True))
-    start = _as_given(dicom_dir, base)
-    before = "" if start == "." else f"{start}{os.sep}"
-    paths = [before + relative for relative, _ in mammograms]
-    groups = [_group(relative, mammogram) for relative, mammogram in mammograms]
-    name_of = {group: patient_of[path] for path, group in zip(paths, groups, strict=True) if path in patient_of}
-    # A folder's name is its patient's, so that no number may be one.
-    taken = {*patient_of.values(), *(name for kind, name in groups if kind == "folder")}
-    rows = []
-    for (relative, mammogram), path, group in zip(mammograms, paths, groups, strict=True):
-        if group not in name_of:
-            name_of[group] = group[1] if group[0] == "folder" else _next_number(taken)
-            taken.add(name_of[group])
-        if path in patient_of:
-            continue
-        identity = mammogram.sop_instance or relative
-        image_id = f"i{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-        if image_id in listed:
-            reason = f"the same SOPInstanceUID as {listed[image_id]}, which images.csv lists as {image_id}"
-            excluded.append((relative, reason))
-            continue
-        row = {"image_id": image_id, "patient_id": name_of[group], "path": path, "flags": "; ".join(mammogram.flags)}
-        rows.append(mammogram.cells | row)
-    return pd.DataFrame(rows, columns=list(COLUMNS)).replace("", np.nan)
-
-
-def _as_given(path: Path, base: Path) -> str:
-    absolute, base = path.absolute(), base.absolute()
-    return str(absolute.relative_to(base)) if absolute.is_relative_to(base) else str(absolute)
-
-
-def _group(relative: str, mammogram: SurveyedImage) -> tuple[str, str]:
-    """Kind and value of the mark that a patient's files share; only a folder's name is ever written."""
-    folder, below, _ = folders_of(relative).partition(os.sep)
-    if below:
-        return ("folder", folder)
-    if mammogram.patient:
-        return ("patient", mammogram.patient)
-    return ("study", mammogram.study) if mammogram.study else ("file", relative)
-
-
-def _next_number(taken: set[str]) -> str:
-    number = 1
-    while f"p{number:04d}" in taken:
-        number += 1
-    return f"p{number:04d}"
-
-
 def _write_where_missing(out: Path, dicom_dir: Path, images: pd.DataFrame) -> None:
     if not (out / DECLARATION_FILE).is_file():
         # JSON strings are YAML strings, whatever stands in a folder's name
@@ -240,9 +214,7 @@ def _write_where_missing(out: Path, dicom_dir: Path, images: pd.DataFrame) -> No
         )
 
 
-def _report(
-    images: pd.DataFrame, added: int, excluded: list[tuple[str, str]], mammograms: list[tuple[str, SurveyedImage]]
-) -> None:
+def _report(images: pd.DataFrame, added: int, excluded: list[tuple[str, str]], mammograms: list[Surveyed]) -> None:
     patients = images["patient_id"].nunique()
     say(f"{len(images)} images ({added} new) of {patients} patients; {len(excluded)} files excluded")
     for flag, count in Counter(flag for _, mammogram in mammograms for flag in mammogram.flags).most_common():
@@ -250,22 +222,11 @@ def _report(
     reasons = Counter(reason for _, reason in excluded).most_common()
     for reason, count in reasons[:REASONS_SHOWN]:
         say(f"  excluded: {count} x {reason}")
+    deleted = dict(reasons).get(DELETED, 0)
+    if deleted:
+        say(
+            f"{deleted} images whose rows were deleted from images.csv stay out; to have them listed again, delete "
+            f"{INDEXED} in the cohort folder"
+        )
     if others := sum(count for _, count in reasons[REASONS_SHOWN:]):
         say(f"  excluded: and {others} others, see exclusions.csv")
-
-
-def _warn_of_mixed_folders(mammograms: list[tuple[str, SurveyedImage]]) -> None:
-    """Name the patient folders that hold several patients by their headers, as with a folder level too many."""
-    inside: dict[str, set[str]] = {}
-    for relative, mammogram in mammograms:
-        kind, folder = _group(relative, mammogram)
-        if kind == "folder" and mammogram.patient:
-            inside.setdefault(folder, set()).add(mammogram.patient)
-    mixed = sorted(folder for folder, patients in inside.items() if len(patients) > 1)
-    if mixed:
-        more = ", ..." if len(mixed) > 3 else ""
-        say(
-            f"{len(mixed)} folder{'s' if len(mixed) > 1 else ''} of several patients by their headers, each "
-            f"taken as one patient ({', '.join(mixed[:3])}{more}): index the folder whose subfolders are the patients, "
-            "or correct patient_id in images.csv"
-        )

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "internal_test", "external_test")
 YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 ONE_READING = "a number with one reading: its comma or point may mark decimals or thousands"
+NAT_START_DAY = "nat_start_day"
+"""Column of patients.csv: the day of the first treatment, on the scale of `days` in images.csv."""
+IMAGE_TIMEPOINTS = ("pre_nat", "post_nat", "prior")
 BOX = ("x_min", "y_min", "x_max", "y_max")
+_MOST_DAYS = 36_500
 _BUILT_IN = {"not_nullable": f"a value{EMPTY_CELL}", "column_in_dataframe": "this column in the table"}
 
 
@@ -55,6 +59,16 @@ def _binary() -> Check:
     return _check(lambda cells: numbers(cells).isin([0.0, 1.0]), "0, 1 or empty")
 
 
+def _days() -> Check:
+    # 20210310 and a spreadsheet's 44265 are dates
+    expected = "days since the patient's first study (a number, never a date) or empty"
+    return _check(lambda cells: numbers(cells).abs() <= _MOST_DAYS, expected)
+
+
+def _yes_no() -> Check:
+    return _check(lambda cells: cells.str.lower().isin(list(YES_NO)), "1 or 0 (or true, false, yes, no)")
+
+
 def _unique(what: str) -> Check:
     return _check(lambda cells: ~cells.duplicated(keep="first"), f"each {what} once; it stands in a row above")
 
@@ -83,11 +97,8 @@ def patients_schema(features: Mapping[str, ClinicalFeature], present: Collection
         "unit_id": Column(checks=_unique("patient_id (and side)"), nullable=True),
         "side": Column(checks=one_of(SIDES), nullable=True, required=False),
         "split": Column(checks=one_of(SPLITS), nullable=True, required=False),
-        "eligible": Column(
-            checks=_check(lambda cells: cells.str.lower().isin(list(YES_NO)), "1 or 0 (or true, false, yes, no)"),
-            nullable=False,
-            required=False,
-        ),
+        "eligible": Column(checks=_yes_no(), nullable=False, required=False),
+        NAT_START_DAY: Column(checks=_days(), nullable=True, required=False),
     }
     for name, feature in features.items():
         checks = [_finite("a finite number or empty"), _one_reading()] if feature.kind == "continuous" else []
@@ -111,6 +122,9 @@ def images_schema(known_patients: Collection[str] | None, near: str = "") -> Dat
             "laterality": Column(checks=one_of(SIDES), nullable=True),
             "view": Column(checks=one_of(SCREENING_VIEWS), nullable=True),
             "spacing_mm": Column(checks=possible, nullable=True, required=False),
+            "days": Column(checks=_days(), nullable=True, required=False),
+            "timepoint": Column(checks=one_of(IMAGE_TIMEPOINTS), nullable=True, required=False),
+            "eligible": Column(checks=_yes_no(), nullable=True, required=False),
         }
     )
 

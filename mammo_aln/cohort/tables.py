@@ -19,6 +19,7 @@ from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.region_keys import with_image_ids
 from mammo_aln.cohort.schemas import (
     BOX,
+    NAT_START_DAY,
     YES_NO,
     box_faults,
     images_schema,
@@ -59,7 +60,8 @@ class Cohort:
             (bool), `side`, `exclusion_reason` (`""` for the eligible). Continuous features are float, all else
             strings or NaN. `split` stands only where the file gives one.
         images: `image_id`, `patient_id`, `path` as given, `laterality` and `view` (NaN = unknown), `spacing_mm` (float,
-            NaN = take the file's), and the file's further columns.
+            NaN = take the file's), and the file's further columns, `study`, `days`, `timepoint`, `eligible`,
+            `exclusion_reason` and `kind` among them (text; see `selection.py`).
         regions: `image_id`, `region`, `x_min`, `y_min`, `x_max`, `y_max` (float, pixels of the stored matrix).
         label_meaning: what the outcome means.
         volumes: `patient_id`, `timepoint`, `sequence`, `image_path`, `mask_path`, `region`, `mask_label` (0 = every
@@ -200,6 +202,8 @@ def with_split(cohort: Cohort, default: str = "external_test") -> Cohort:
 def _read(
     root: Path, need: Collection[str], outcome: bool = True
 ) -> tuple[dict[str, pd.DataFrame | None], Declaration, list[BadCell]]:
+    if root.is_file():
+        raise InputError(f"{root}: is a file; expected the cohort folder, e.g. {root.absolute().parent}")
     if not root.is_dir():
         raise InputError(f"{root}: no such cohort folder (expected a folder that holds patients.csv)")
     faults: list[BadCell] = []
@@ -298,7 +302,7 @@ def _patient_faults(patients: pd.DataFrame, declared: Declaration) -> list[BadCe
     if "side" in patients:
         no_side = several & patients["side"].isna()
         faults += row_faults("patients.csv", patients, no_side, "side", "L or R, as this patient has several rows")
-    for name in {"center", "split"} & set(patients.columns):
+    for name in {"center", "split", NAT_START_DAY} & set(patients.columns):
         cells = patients[name]
         first = cells.groupby(patients["patient_id"]).transform("first")
         differs = several & cells.notna() & (cells != first)
@@ -330,7 +334,8 @@ def _typed_patients(patients: pd.DataFrame | None, declared: Declaration) -> pd.
         return _typed(None, first, ("aln_status",)).astype({"eligible": bool})
     patients = patients.assign(aln_status=patients[declared.label_column])
     continuous = tuple(name for name, feature in declared.clinical.items() if feature.kind == "continuous")
-    typed = _typed(patients, first, ("aln_status", *continuous))
+    nat_start = (NAT_START_DAY,) if NAT_START_DAY in patients else ()
+    typed = _typed(patients, first, tuple(dict.fromkeys(("aln_status", *nat_start, *continuous))))
     eligible = typed["eligible"].str.lower().map(YES_NO).astype(bool) if "eligible" in patients else True
     reason = typed["exclusion_reason"].astype(object).fillna(NO_REASON).where(~pd.Series(eligible, typed.index), "")
     return typed.assign(eligible=eligible, exclusion_reason=reason)

@@ -42,6 +42,7 @@ FALLBACK_CODES: dict[str, str] = {
     "not_mg_modality": "Modality is not MG",
     "synthetic_2d": "a synthetic 2D image made from tomosynthesis",
     "stereotactic": "a stereotactic image",
+    "contrast_low_energy": "the low-energy exposure of contrast mammography",
     "magnification_view": "a magnification view, by its modifier or a magnification factor of 1.3 or more",
     "spot_compression_view": "a spot compression view",
     "implant_displaced": "an implant-displaced view",

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mammo_aln.crops.requests import PRIMARY, CropPlan, CropRequest, Exclusion, ImagePlan
+from mammo_aln.crops.requests import PRIMARY, WHOLE_IMAGE, CropPlan, CropRequest, Exclusion, ImagePlan
 from mammo_aln.dicom.header import read_header
 from mammo_aln.dicom.orientation import Box
 from mammo_aln.errors import InputError, UnreadableDicom
@@ -62,16 +62,25 @@ def plan_crops(cohort: Cohort, crop: CropConfig) -> CropPlan:
     """Turn a cohort's tables and the crop settings into requests per image; only eligible patients ask for crops.
 
     Raises:
-        InputError: an auxiliary name that is neither built in nor in `regions.csv`.
+        InputError: an auxiliary name that is neither built in nor in `regions.csv`; a patient with several exams of
+            whom nothing says what is before NAT.
     """
+    from mammo_aln.cohort.selection import used_images  # worker processes import this module, without pandas
+
     auxiliary = auxiliary_names(cohort, crop)
-    images = _images(cohort)
+    used, set_aside = used_images(cohort)
+    images = _images(replace(cohort, images=used))
     by_patient: dict[str, list[ImagePlan]] = defaultdict(list)
     for image in images:
         by_patient[image.patient_id].append(image)
     requests: dict[str, list[CropRequest]] = defaultdict(list)
-    exclusions: list[Exclusion] = []
-    for row in cohort.patients[cohort.patients["eligible"]].to_dict("records"):
+    eligible = cohort.patients[cohort.patients["eligible"]]
+    set_aside = set_aside[set_aside["patient_id"].isin(set(eligible["patient_id"]))]
+    exclusions = [
+        Exclusion(str(image), str(patient), WHOLE_IMAGE, str(reason))
+        for image, patient, reason in set_aside[["image_id", "patient_id", "reason"]].itertuples(index=False)
+    ]
+    for row in eligible.to_dict("records"):
         side = str(row["side"]) if row.get("side") in _OTHER_SIDE else None
         unit = _unit(str(row["unit_id"]), str(row["patient_id"]), side, by_patient[str(row["patient_id"])], crop)
         asked = [_primary(unit), *(_AUXILIARY.get(name, _named)(unit, name) for name in auxiliary)]

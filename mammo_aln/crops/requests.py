@@ -12,6 +12,7 @@ from mammo_aln.dicom.read import DisplayImage, read_image
 from mammo_aln.settings import PixelConfig
 
 PRIMARY = "primary"
+WHOLE_IMAGE = "image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,10 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A crop that cannot be had, and why; `image_id` is empty where the image itself is missing."""
+    """A crop that cannot be had, and why; `image_id` is empty where the image itself is missing.
+
+    Of an image that is set aside as a whole (after NAT, a second one of its view ...) the region is `WHOLE_IMAGE`.
+    """
 
     image_id: str
     patient_id: str

@@ -3,7 +3,7 @@
 A walk over the raw bytes costs a fraction of building a pydicom data set, and `index` reads tens of thousands of
 headers. What the walk does not know (big endian, deflated, odd encodings) goes to pydicom; what the values mean is
 decided by the rules that full headers use too. This module imports little, so that the processes of a pool start at
-once. Identifying fields tell patients apart and are never written.
+once. Identifying fields tell patients apart and are written to no file of a cohort.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ TEXTS = {
     0x00080008: "ImageType",
     0x00080016: "SOPClassUID",
     0x00080018: "SOPInstanceUID",
+    0x00080020: "StudyDate",
+    0x00080022: "AcquisitionDate",
+    0x00080023: "ContentDate",
+    0x00080050: "AccessionNumber",
     0x00080060: "Modality",
     0x00080068: "PresentationIntentType",
     0x00080070: "Manufacturer",
@@ -43,7 +47,12 @@ TEXTS = {
     0x0008103E: "SeriesDescription",
     0x00081090: "ManufacturerModelName",
     0x00100020: "PatientID",
+    0x00100021: "IssuerOfPatientID",
+    0x00100030: "PatientBirthDate",
+    0x00100040: "PatientSex",
+    0x00180010: "ContrastBolusAgent",
     0x00180015: "BodyPartExamined",
+    0x00180060: "KVP",
     0x00181110: "DistanceSourceToDetector",
     0x00181111: "DistanceSourceToPatient",
     0x00181114: "EstimatedRadiographicMagnificationFactor",
@@ -60,6 +69,7 @@ TEXTS = {
     0x00280008: "NumberOfFrames",
     0x00280030: "PixelSpacing",
     0x00280300: "QualityControlImage",
+    0x00280301: "BurnedInAnnotation",
     0x00280A02: "PixelSpacingCalibrationType",
     0x00281051: "WindowWidth",
     0x00281056: "VOILUTFunction",
@@ -85,7 +95,7 @@ SEQUENCES = {
 }
 KEYWORDS = {**TEXTS, **UNSIGNED, **SEQUENCES}
 EACH_FRAME, LAST_TAG = 0x52009230, max(KEYWORDS)
-IDENTITIES = {0x00100020, 0x0020000D, 0x00080018}
+IDENTITIES = {0x00100020, 0x00100021, 0x0020000D, 0x00080018, 0x00080050}
 
 # below this many files one process is done before a pool has started
 POOL_FROM_FILES = 2000
@@ -109,8 +119,8 @@ class FastHeader(ImageTags):
     """The shared tags of an image, and the text of those that cohorts need beside them.
 
     Attributes:
-        fields: text and items of the tags in `KEYWORDS`. PatientID, StudyInstanceUID and SOPInstanceUID tell files
-            apart and are never written.
+        fields: text and items of the tags in `KEYWORDS`. Identifiers, dates of exams and of birth tell files apart;
+            only the key that `index --key` puts outside the cohort holds them.
     """
 
     fields: Fields

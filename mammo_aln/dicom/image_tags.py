@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mammo_aln.dicom.kinds import FOR_PROCESSING_CLASSES, Kind, kind_of
+from mammo_aln.dicom.kinds import FOR_PROCESSING_CLASSES, Kind, KindTags, kind_of
 from mammo_aln.dicom.tags import Level, Pair, TagReader
 from mammo_aln.dicom.views import modifiers_named, view_named
 
@@ -19,7 +19,8 @@ class ImageTags:
     """Tags of one image. Lengths in millimetres; spacings are (row, column); None and "" = absent or broken.
 
     `sides` are those that the tags state, in the order in which they are believed (`L`, `R`, `B`, or what else stands
-    there); `laterality` is the first `L` or `R` of them, else the side that the view's text names.
+    there); `laterality` is the first `L` or `R` of them, else the side that the view's text names. `kind_tag` is
+    the tag that tells the kind.
     """
 
     rows: int
@@ -34,6 +35,7 @@ class ImageTags:
     sop_class: str
     image_type: tuple[str, ...]
     kind: Kind
+    kind_tag: str
     for_processing: bool
     sides: tuple[str, ...]
     laterality: str | None
@@ -52,7 +54,19 @@ def read_image_tags(tags: TagReader, transfer_syntax: str, header: Callable[...,
     frames = tags.whole("NumberOfFrames", 1) or 1
     sop_class, bits_allocated = tags.word("SOPClassUID"), tags.whole("BitsAllocated", 0)
     image_type = tuple(str(value).strip().upper() for value in tags.several("ImageType"))
-    descriptions = [tags.word(name) for name in ("SeriesDescription", "AcquisitionDeviceProcessingDescription")]
+    modality = tags.word("Modality")
+    kind, kind_tag = kind_of(
+        KindTags(
+            sop_class,
+            image_type,
+            (tags.word("SeriesDescription"), tags.word("AcquisitionDeviceProcessingDescription")),
+            frames,
+            modality,
+            tags.word("ContrastBolusAgent"),
+            tags.number("KVP"),
+            tags.word("BurnedInAnnotation"),
+        )
+    )
     view, side_of_view, modifiers = _view(tags)
     anatomy = [tags.word("FrameLaterality", level) for level in tags.levels("FrameAnatomySequence")[1:]]
     sides = tuple(filter(None, [tags.word("ImageLaterality"), *anatomy, tags.word("Laterality")]))
@@ -68,10 +82,11 @@ def read_image_tags(tags: TagReader, transfer_syntax: str, header: Callable[...,
         bits_allocated=bits_allocated,
         bits_stored=tags.whole("BitsStored", bits_allocated),
         transfer_syntax=transfer_syntax,
-        modality=tags.word("Modality"),
+        modality=modality,
         sop_class=sop_class,
         image_type=image_type,
-        kind=kind_of(sop_class, image_type, descriptions, frames),
+        kind=kind,
+        kind_tag=kind_tag,
         for_processing=tags.word("PresentationIntentType") == "FOR PROCESSING" or sop_class in FOR_PROCESSING_CLASSES,
         sides=sides,
         laterality=next((side for side in (*sides, side_of_view) if side in SIDES), None),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mammo_aln.dicom.fast_header import Excluded, FastHeader
+from mammo_aln.dicom.kinds import REASONS
 from mammo_aln.dicom.spacing import Spacing, breast_spacing
-from mammo_aln.dicom.views import SCREENING_VIEWS
+from mammo_aln.dicom.views import SCREENING_VIEWS, view_named
 
 MG_CLASSES = ("1.2.840.10008.5.1.4.1.1.1.2", "1.2.840.10008.5.1.4.1.1.1.2.1")  # for presentation, for processing
 # Projection modalities that film scanners, computed radiography and exports give to mammograms.
@@ -22,7 +23,12 @@ MODIFIER_FLAGS = {
     "rolled": "rolled view",
     "tangential": "tangential view",
 }
-KIND_FLAGS = {"synthetic_2d": "synthetic 2D image made from tomosynthesis", "stereotactic": "stereotactic image"}
+KIND_FLAGS = {
+    "synthetic_2d": "synthetic 2D image made from tomosynthesis",
+    "stereotactic": "stereotactic image",
+    "secondary_capture": "Secondary Capture: no tag says that a detector made this image",
+    "contrast_low_energy": "low-energy exposure of contrast mammography",
+}
 NO_SPACING = "no spacing in the header: crops in millimetres are refused until spacing_mm is given"
 
 
@@ -43,8 +49,9 @@ def judge(header: FastHeader) -> Mammogram | Excluded:
     2. Modality MG or a mammography SOP class is a mammogram. CR, DX, RG, OT, SC, RF, XA are one if a tag says breast:
        BodyPartExamined, OrganExposed, AnatomicRegionSequence, PositionerType MAMMOGRAPHIC, or `mammo` in a
        description. Any other modality is none, even of the breast (US, MR, PT, SEG).
-    3. Tomosynthesis, several frames, colour, biopsy, specimen and quality-control images are left out; a synthetic 2D
-       image made from tomosynthesis and a stereotactic one stay, flagged.
+    3. Tomosynthesis, high-energy and subtraction images of contrast mammography, pictures of results, several frames,
+       colour, biopsy, specimen and quality-control images are left out; a synthetic 2D image made from tomosynthesis, a
+       low-energy exposure, a stereotactic image and a Secondary Capture stay, flagged.
     4. View: ViewPosition, else ViewCodeSequence by code, else by meaning. A view other than CC and MLO is left out,
        with its name as the reason; an unknown one stays, flagged. View modifiers are flagged.
     5. Side: ImageLaterality (or the functional groups'), else Laterality, else that in ViewPosition. `B` is left out.
@@ -68,12 +75,15 @@ def judge(header: FastHeader) -> Mammogram | Excluded:
     flags += [] if view else ["view unknown: fill it in"]
     if {"L", "R"} <= set(header.sides):
         flags.append("ImageLaterality and Laterality disagree: the first was taken")
+    side_of_view = view_named(header.text("ViewPosition"), "", "")[1]
+    if side_of_view and header.laterality != side_of_view:
+        flags.append(f"ViewPosition names the other side ({side_of_view}): ImageLaterality was taken")
     return Mammogram(header.laterality or "", view, spacing, tuple(flags))
 
 
 def _unsuitable(header: FastHeader) -> str:
-    if header.kind == "tomosynthesis":
-        return "tomosynthesis; only single 2D mammograms are read"
+    if header.kind in REASONS:
+        return f"{REASONS[header.kind]} ({header.kind_tag}); only single 2D mammograms are read"
     if header.frames > 1:
         return f"{header.frames} frames; only single 2D mammograms are read"
     if header.samples > 1:
@@ -106,6 +116,8 @@ def _flags(header: FastHeader, evidence: str, spacing: Spacing | None) -> list[s
         flags.append(f"modality {header.modality or 'unknown'}, not MG: taken as a mammogram because of {evidence}")
     if spacing is None:
         flags.append(NO_SPACING)
+    if header.image_type[1:2] == ("SECONDARY",):
+        flags.append("ImageType says SECONDARY: made from another image")
     if header.for_processing:
         flags.append("for processing: raw detector values")
     flags += [KIND_FLAGS[header.kind]] if header.kind in KIND_FLAGS else []

@@ -12,13 +12,13 @@ from mammo_aln.dicom import decode as dicom
 from mammo_aln.dicom.grayscale import to_display
 from mammo_aln.dicom.header import ImageHeader, header_of
 from mammo_aln.dicom.image_tags import SIDES
+from mammo_aln.dicom.kinds import REASONS
 from mammo_aln.dicom.orientation import Orientation, chest_wall_side, find_orientation
 from mammo_aln.dicom.provenance import PixelRecipe
 from mammo_aln.dicom.spacing import Spacing, breast_spacing
+from mammo_aln.dicom.views import MAGNIFICATION_VIEW_FROM
 from mammo_aln.errors import InputError, UnreadableDicom
 from mammo_aln.settings import PixelConfig
-
-MAGNIFICATION_VIEW_FROM = 1.3
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,12 @@ class Refusal:
 REFUSALS = (
     Refusal(
         lambda h: h.kind == "tomosynthesis",
-        "is tomosynthesis ({h.frames} frame(s)): give the 2D mammogram or the synthetic 2D view instead",
+        "is tomosynthesis ({h.frames} frame(s); {h.kind_tag}): give the 2D mammogram or the synthetic 2D view instead",
+    ),
+    *(
+        Refusal(lambda h, kind=kind: h.kind == kind, f"is {words} ({{h.kind_tag}}): give the 2D mammogram instead")  # type: ignore[misc]
+        for kind, words in REASONS.items()
+        if kind != "tomosynthesis"
     ),
     Refusal(lambda h: h.frames > 1, "has {h.frames} frames: expected a single 2D image"),
     Refusal(
@@ -81,6 +86,7 @@ KIND_CODES: dict[str, Callable[[ImageHeader], bool]] = {
     "not_mg_modality": lambda h: h.modality != "MG",
     "synthetic_2d": lambda h: h.kind == "synthetic_2d",
     "stereotactic": lambda h: h.kind == "stereotactic",
+    "contrast_low_energy": lambda h: h.kind == "contrast_low_energy",
     "magnification_view": lambda h: (
         "magnification" in h.view_modifiers or (h.magnification or 1.0) >= MAGNIFICATION_VIEW_FROM
     ),

@@ -7,6 +7,9 @@ import re
 SCREENING_VIEWS = ("CC", "MLO")
 """The views of a cohort's images."""
 
+MAGNIFICATION_VIEW_FROM = 1.3
+"""An EstimatedRadiographicMagnificationFactor from here on is a magnification view, whatever its modifiers say."""
+
 VIEW_BY_CODE = {
     **dict.fromkeys(("R-10242", "399162004"), "CC"),
     **dict.fromkeys(("R-10226", "399368009"), "MLO"),

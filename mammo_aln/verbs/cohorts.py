@@ -45,17 +45,18 @@ def fetch(
     )
 
 
-def index(dicom_dir: Path, out: Path, workers: Annotated[int | None, FROM_1] = None) -> Path:
+def index(dicom_dir: Path, out: Path, key: Path | None = None, workers: Annotated[int | None, FROM_1] = None) -> Path:
     """List a DICOM folder's mammograms in OUT/images.csv; other files go to OUT/exclusions.csv with the reason.
 
     Args:
         dicom_dir: folder that is searched with all its subfolders.
         out: cohort folder; tables that stand there already are kept.
+        key: CSV file outside OUT that links patient_id and image_id to PatientID, accession, date and instance.
         workers: processes; by default one per core.
     """
     from mammo_aln.cohort.index import index_folder
 
-    return index_folder(dicom_dir, out, workers=workers)
+    return index_folder(dicom_dir, out, key=key, workers=workers)
 
 
 def import_dataset(name: str, source: Path, out: Path) -> Path:

@@ -19,7 +19,8 @@ def cohort(tmp_path: Path) -> Path:
     patients, images, regions = [], [], []
     for number in range(8):
         name = f"p{number}"
-        save(mammogram((100, 80), InstanceNumber=number), root / f"dicom/{name}.dcm")
+        tags = {"PatientID": f"H{number}", "StudyInstanceUID": f"1.2.3.{number}", "StudyDate": "20210310"}
+        save(mammogram((100, 80), InstanceNumber=number, **tags), root / f"dicom/{name}.dcm")
         patients.append((name, "AB"[number % 2], number // 2 % 2, "train" if number < 4 else "val"))
         images.append((f"i{number}", name, f"dicom/{name}.dcm", "L", "CC"))
         regions.append((f"i{number}", "primary", 10, 20, 79.5, 100))
@@ -89,7 +90,9 @@ def test_copies_between_patients_and_splits(cohort, capsys):
     spoil(cohort, "images.csv", "i6,p6", "i6,p7")
     capsys.readouterr()
     assert "images i6, i7" not in "".join(check_cohort(cohort))
-    assert "flag: identical files of one patient (1: images i6, i7)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "flag: set aside: another image of this side and view is used: its path comes first (regions.csv has" in said
+    assert "(1: image i7)" in said
 
 
 def test_the_same_instance_saved_anew(cohort):

@@ -22,6 +22,7 @@ def dicoms(tmp_path):
         for side in "LR":
             for view in ("CC", "MLO"):
                 tags = {"PatientID": f"{PATIENT}-{patient}", "ImageLaterality": side, "ViewPosition": view}
+                tags |= {"StudyInstanceUID": f"1.2.3.{patient[-1]}"}
                 save(mammogram(**tags), root / patient / "study" / f"{side}{view}.dcm")
     return root
 
@@ -74,7 +75,7 @@ def test_what_a_user_filled_in_stays(dicoms, tmp_path):
     images.to_csv(out / "images.csv", index=False)
     yaml = (out / "cohort.yaml").read_text() + "clinical: {}\n"
     (out / "cohort.yaml").write_text(yaml)
-    save(mammogram(InstanceNumber=5), dicoms / "008" / "new.dcm")
+    save(mammogram(InstanceNumber=5, PatientID=f"{PATIENT}-008"), dicoms / "008" / "new.dcm")
     index_folder(dicoms, out)
     again = table(out, "images")
     assert len(again) == 9
@@ -116,8 +117,10 @@ def test_the_cohort_may_lie_in_or_be_the_indexed_folder(dicoms):
 
 
 def test_a_folder_level_too_many_is_told(dicoms, tmp_path, capsys):
-    index_folder(dicoms.parent, tmp_path / "cohort")
-    assert "1 folder of several patients by their headers" in capsys.readouterr().err
+    out = index_folder(dicoms.parent, tmp_path / "cohort")
+    assert "1 folder of several patients by their headers (dicoms): not taken as patients" in capsys.readouterr().err
+    names = table(out, "images").set_index("path")["patient_id"]
+    assert {path.split("/")[1]: name for path, name in names.items()} == {"007": "p0001", "008": "p0002"}
 
 
 def test_nothing_to_index(tmp_path):

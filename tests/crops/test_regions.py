@@ -108,7 +108,7 @@ def test_without_a_box_only_the_whole_breast_can_be_had(tmp_path):
         ("", "primary", "no primary box in regions.csv, which fixed_5cm needs"),
         ("", "primary", "no image of the treated side"),
     ]
-    unsided = write_tables(tmp_path, [patient("p")], [*BOTH_VIEWS, image("q", "p")], other)
+    unsided = write_tables(tmp_path, [patient("p")], BOTH_VIEWS, [("cc", "clip", 1, 1, 9, 9)])
     ((_, _, reason),) = reasons(unsided, strategy="whole_breast")
     assert "treated side is unknown" in reason
 
@@ -171,10 +171,10 @@ def test_peritumoral_window_is_wider_and_has_the_lesion_in_its_middle(tmp_path):
         assert ((window.x_min + window.x_max) / 2, (window.y_min + window.y_max) / 2) == pytest.approx((120, 215))
 
 
-def test_two_views_that_mirror_onto_one_image_are_numbered_there(tmp_path):
+def test_lesions_that_mirror_onto_one_image_are_numbered_there(tmp_path):
     """Else the second lesion's crop would take the name of the first one's."""
-    rows = [image("cc1", "p"), image("cc2", "p"), image("rcc", "p", "R")]
-    regions = [("cc1", "primary", 1, 1, 9, 9), ("cc1", "primary", 20, 1, 29, 9), ("cc2", "primary", 2, 2, 9, 9)]
+    rows = [image("cc1", "p"), image("rcc", "p", "R")]
+    regions = [("cc1", "primary", 1, 1, 9, 9), ("cc1", "primary", 20, 1, 29, 9), ("cc1", "primary", 2, 2, 9, 9)]
     cohort = write_tables(tmp_path, [patient("p", side="L")], rows, regions)
     mirrored = [row[1:] for row in wanted(cohort, auxiliary=("contralateral",)) if row[2] == "contralateral"]
     assert mirrored == [("rcc", "contralateral", number, "fixed_5cm") for number in (1, 2, 3)]

@@ -7,17 +7,23 @@ from pathlib import Path
 from sys import intern
 from typing import NamedTuple
 
-from mammo_aln.dicom.fast_header import Excluded, read_header
+from mammo_aln.cohort.listing.exams import DISAGREEMENT, dates_disagree, exam_day
+from mammo_aln.cohort.listing.identity import Identity, identity_of
+from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_header
 from mammo_aln.dicom.mammogram import judge
 from mammo_aln.dicom.spacing import pair_text
+from mammo_aln.dicom.views import MAGNIFICATION_VIEW_FROM
 
 
 class SurveyedImage(NamedTuple):
-    """One mammogram: whose it is (never written), its flags, and its cells in `images.csv`."""
+    """One mammogram: whose and of which day it is (never written into a cohort), its flags, and its cells in
+    `images.csv`."""
 
     sop_instance: str
-    patient: str
-    study: str
+    identity: Identity
+    accession: str
+    study_date: str
+    day: int | None
     flags: tuple[str, ...]
     cells: dict[str, str]
 
@@ -34,6 +40,7 @@ def survey(path: Path) -> SurveyedImage | Excluded:
     cells = {
         "laterality": verdict.laterality,
         "view": verdict.view,
+        "kind": kind_words(header),
         "manufacturer": header.text("Manufacturer"),
         "model": header.text("ManufacturerModelName"),
         "rows": str(header.rows),
@@ -48,10 +55,21 @@ def survey(path: Path) -> SurveyedImage | Excluded:
         "bits_stored": str(header.bits_stored),
         "presentation_intent": header.text("PresentationIntentType"),
     }
+    flags = [*verdict.flags, *([DISAGREEMENT] if dates_disagree(header) else [])]
     return SurveyedImage(
         header.text("SOPInstanceUID"),
-        intern(header.text("PatientID")),
-        header.text("StudyInstanceUID"),
-        tuple(map(intern, verdict.flags)),
+        Identity(*map(intern, identity_of(header))),
+        header.text("AccessionNumber"),
+        header.text("StudyDate"),
+        exam_day(header),
+        tuple(map(intern, flags)),
         dict(zip(cells, map(intern, cells.values()), strict=True)),
     )
+
+
+def kind_words(header: FastHeader) -> str:
+    """Name what an image is, in words separated by blanks: its kind, `for_processing`, and its view modifiers."""
+    modifiers = set(header.view_modifiers)
+    if (header.magnification or 1.0) >= MAGNIFICATION_VIEW_FROM:
+        modifiers.add("magnification")
+    return " ".join([header.kind, *(["for_processing"] if header.for_processing else []), *sorted(modifiers)])
