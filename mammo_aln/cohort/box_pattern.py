@@ -20,6 +20,8 @@ ON_BREAST_COVER = 0.5
 """A box counts as on the breast from this share of its area."""
 FAILING_SHARE = 0.2
 """From this share of boxes off the breast on, the annotation as a whole is doubted."""
+CERTAIN_SHARE = 0.5
+"""Above this share the boxes are not those of these images, even where no cause is known."""
 FEWEST_OFF = 3
 EXPLAINING_SHARE = 0.9
 """A change of all boxes explains the pattern if it brings so many onto the breast, and by `GAIN` and `FEWEST_OFF` more
@@ -98,6 +100,11 @@ class Misplacement:
         return self.off >= FEWEST_OFF and (bool(self.cause) or self.off > FAILING_SHARE * self.boxes)
 
     @property
+    def is_certain(self) -> bool:
+        """True where the boxes cannot be of these images as they stand."""
+        return self.is_pattern and (bool(self.cause) or self.off > CERTAIN_SHARE * self.boxes)
+
+    @property
     def words(self) -> str:
         """The finding in one line."""
         line = f"{self.off} of {self.boxes} boxes ({self.off / self.boxes:.0%}) lie in air or at the edge of the breast"
@@ -167,6 +174,7 @@ def _changes(views: Sequence[CoarseView]) -> Iterator[Change]:
         "y stands before x (name a table's columns by `--columns`)",
         lambda edges, _: (edges[1], edges[0], edges[3], edges[2]),
     )
+    yield Change("y stands before x (shares of the picture's size)", _exchange_shares)
     for factor in FACTORS:
         size = f"about {1 / factor:.0%} of the image's sides (`--picture_size {1 / factor:.3g}`)"
         yield Change(f"the picture had another size, {size}", _enlarge(factor))
@@ -183,6 +191,11 @@ def _mirror(sides: Sequence[str]) -> Callable[[Edges, CoarseView], Edges]:
         return view.columns - edges[2], edges[1], view.columns - edges[0], edges[3]
 
     return mirrored
+
+
+def _exchange_shares(edges: Edges, view: CoarseView) -> Edges:
+    ratio = view.columns / view.rows
+    return edges[1] * ratio, edges[0] / ratio, edges[3] * ratio, edges[2] / ratio
 
 
 def _enlarge(factor: float) -> Callable[[Edges, CoarseView], Edges]:

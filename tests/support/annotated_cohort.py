@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,15 @@ def write_annotated_cohort(root: Path) -> Path:
         )
     pd.DataFrame(patients).to_csv(root / "patients.csv", index=False)
     pd.DataFrame(images).to_csv(root / "images.csv", index=False)
+    return root
+
+
+def linked_cohort(written: Path, root: Path) -> Path:
+    """Copies of the tables beside a link to the images, for one test to write in."""
+    root.mkdir()
+    for table in written.glob("*.*"):
+        shutil.copy(table, root)
+    (root / "dicom").symlink_to(written / "dicom")
     return root
 
 

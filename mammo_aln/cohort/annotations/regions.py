@@ -235,12 +235,12 @@ def _refuse_pattern(cohort: Cohort, rows: pd.DataFrame) -> None:
     """Look at the pixels under a sample of the boxes.
 
     Raises:
-        InputError: many boxes lie off the breast, and one change of all of them would bring them there.
+        InputError: many boxes lie off the breast, and one change of all of them would bring them there, or most do.
     """
     misplacement = misplaced_boxes(cohort, rows)
     if misplacement is None:
         return
-    if misplacement.is_pattern and misplacement.cause:
+    if misplacement.is_certain:
         raise InputError(f"{misplacement.words}; nothing is written")
     say(f"  look at these: {misplacement.words} ({_listed(misplacement.images)})")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +17,7 @@ from tests.support.annotated_cohort import (
     BOX,
     SIZES,
     imported_boxes,
+    linked_cohort,
     planted_box,
     planted_table,
     uid_of,
@@ -34,12 +34,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cohort(written: Path, tmp_path: Path) -> Path:
-    root = tmp_path / "cohort"
-    root.mkdir()
-    for table in written.glob("*.*"):
-        shutil.copy(table, root)
-    (root / "dicom").symlink_to(written / "dicom")
-    return root
+    return linked_cohort(written, tmp_path / "cohort")
 
 
 def save(table: pd.DataFrame, path: Path) -> Path:
