@@ -8,7 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from xml.etree import ElementTree
 
+from mammo_aln.cohort.annotations.dicom.objects import (
+    PR_CLASSES,
+    RTSTRUCT_CLASSES,
+    SEG_CLASSES,
+    SR_CLASSES,
+    sop_class,
+)
+from mammo_aln.cohort.annotations.dicom.presentation_state import read_presentation_state
+from mammo_aln.cohort.annotations.dicom.segmentation import read_segmentation_object
+from mammo_aln.cohort.annotations.dicom.structure_set import read_structure_set
+from mammo_aln.cohort.annotations.dicom.structured_report import read_structured_report
 from mammo_aln.cohort.annotations.documents import Json, parse_json, read_text, read_xml
+from mammo_aln.cohort.annotations.masks import MASK_ENDINGS, read_mask
 from mammo_aln.cohort.annotations.record import Reading
 from mammo_aln.cohort.annotations.text.box_table import read_box_table
 from mammo_aln.cohort.annotations.text.coco import read_coco
@@ -49,6 +61,11 @@ class Candidate:
     def is_dicom(self) -> bool:
         """True for a DICOM file with its preamble."""
         return self.head[128:132] == b"DICM"
+
+    @cached_property
+    def sop_class(self) -> str:
+        """SOPClassUID of a DICOM file, empty for others; `InputError` for a broken one."""
+        return sop_class(self.path) if self.is_dicom else ""
 
     @cached_property
     def json(self) -> Json:
@@ -129,6 +146,17 @@ FORMATS: dict[str, AnnotationFormat] = {
     "voc": AnnotationFormat("Pascal VOC XML", lambda file: file.has_root("annotation"), read_voc),
     "slicer": AnnotationFormat("3D Slicer markups", lambda file: "markups" in file.keys, read_slicer),
     "inbreast": AnnotationFormat("INbreast XML", lambda file: file.has_root("plist"), read_inbreast),
+    "sr": AnnotationFormat("DICOM SR", lambda file: file.sop_class in SR_CLASSES, read_structured_report),
+    "pr": AnnotationFormat(
+        "DICOM presentation state", lambda file: file.sop_class in PR_CLASSES, read_presentation_state
+    ),
+    "seg": AnnotationFormat("DICOM SEG", lambda file: file.sop_class in SEG_CLASSES, read_segmentation_object),
+    "rtstruct": AnnotationFormat(
+        "DICOM RT structure set", lambda file: file.sop_class in RTSTRUCT_CLASSES, read_structure_set
+    ),
+    "mask": AnnotationFormat(
+        "a mask (PNG, TIFF, NIfTI, NRRD)", lambda file: file.path.name.lower().endswith(MASK_ENDINGS), read_mask, True
+    ),
 }
 
 

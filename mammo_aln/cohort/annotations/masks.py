@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ MASK_WORDS = re.compile(r"(?<=.)[_.-](mask|seg|segmentation|labels?|labelmap|roi
 LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")
 MOST_LABELS = 32
 """More values are a photograph, a probability map or edges that a resampling softened."""
+LONE_LABEL = "1"
 EMPTY = "an empty mask"
 
 
@@ -56,6 +58,14 @@ def read_mask(path: Path) -> Reading:
     for region, mask in labels:
         reading += mask_annotations(mask, image, region, f"{path.name} label {region}" if region else path.name)
     return reading or [Skipped(EMPTY, path.name)]
+
+
+def without_lone_label(reading: Reading) -> Reading:
+    """The reading of all masks of one import, without the label 1 where no mask has another: it names nothing."""
+    names = {item.region for item in reading if isinstance(item, Annotation)}
+    if not names <= {LONE_LABEL, NO_REGION}:
+        return reading
+    return [replace(item, region=NO_REGION) if isinstance(item, Annotation) else item for item in reading]
 
 
 def _picture_labels(path: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,10 @@ UID = re.compile(r"\d+(\.\d+){3,}")
 CONVENTIONS = {
     "voc": "corners count from 1 and are included, unless a file holds a 0: then they are edges from 0",
     "csv": "x and y without more in their names are the upper left corner",
+    "sr": "coordinates are edges, 0 at the upper left corner of the first pixel",
+    "pr": "PIXEL units are edges, 0 at the upper left corner of the first pixel; layers are labels",
+    "seg": "each connected piece of a segment is a box; fractions count from half",
+    "mask": "each connected piece of a label is a box; a lone label 1 names nothing",
     "slicer": "the centre of the first pixel is 0 mm",
 }
 
@@ -75,7 +80,7 @@ def import_regions(
     names = parse_region_names(regions)
     picture = Picture(*_parse_size(picture_size), stretched, flipped, spacing_mm)
     cohort = read_cohort(out, need=("images",), outcome=False)
-    source = read_sources(files, format, parse_columns(columns))
+    source = read_sources(files, format, parse_columns(columns), partial(_image_file, cohort, {}))
     matches = _matches(cohort, source)
     skipped = Counter(element.reason for element in source.skipped)
     kept: list[tuple[Annotation, str]] = []
@@ -121,6 +126,15 @@ def _parse_size(text: str) -> tuple[tuple[int, int] | None, float | None]:
     raise InputError(
         f"--picture_size {text}: expected ROWSxCOLUMNS, e.g. 1024x832, or a share of the image's sides, 0.5"
     )
+
+
+def _image_file(cohort: Cohort, files: dict[str, Path], uid: str) -> Path | None:
+    """The file of an instance; `files` keeps those of all headers once one is asked for."""
+    if not files:
+        paths = [image_path(cohort, row) for _, row in cohort.images.iterrows()]
+        for path, header in zip(paths, _headers(cohort, cohort.images), strict=True):
+            files.setdefault(header.text("SOPInstanceUID") if isinstance(header, FastHeader) else "", path)
+    return files.get(uid) if uid else None
 
 
 def _matches(cohort: Cohort, source: SourceReading) -> Matches:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from mammo_aln.cohort.annotations.dicom.structure_set import ImageFile, no_image, read_structure_set
 from mammo_aln.cohort.annotations.formats import FORMATS, format_of, known_format
+from mammo_aln.cohort.annotations.masks import without_lone_label
 from mammo_aln.cohort.annotations.record import Annotation, Reading, Skipped
 from mammo_aln.cohort.annotations.text.box_table import read_box_table
 from mammo_aln.cohort.annotations.text.yolo import COMPANIONS
@@ -36,13 +38,16 @@ class SourceReading:
     left_out: tuple[Path, ...]
 
 
-def read_sources(files: Sequence[Path], name: str, columns: Mapping[str, str]) -> SourceReading:
+def read_sources(
+    files: Sequence[Path], name: str, columns: Mapping[str, str], image_file: ImageFile = no_image
+) -> SourceReading:
     """Read files, folders (with all below them) and patterns.
 
     Args:
         files: as the user names them.
         name: a format's name, or `auto`.
         columns: columns by role for tables of boxes.
+        image_file: finds the file of an image's SOP Instance UID, for contours in millimetres.
 
     Raises:
         InputError: nothing there, a named file that no format recognises, or a file that its format cannot read.
@@ -51,9 +56,16 @@ def read_sources(files: Sequence[Path], name: str, columns: Mapping[str, str]) -
     formats, left_out = _formats(files, name)
     if not formats:
         raise InputError(f"{', '.join(map(str, files))}: no annotation file: expected {_expected()}")
+    own = {
+        "csv": partial(read_box_table, columns=columns),
+        "rtstruct": partial(read_structure_set, image_file=image_file),
+    }
     elements: list[Annotation | Skipped] = []
+    masks: list[Annotation | Skipped] = []
     for path, file_format in track(formats.items(), total=len(formats), what="annotations", unit="file"):
-        elements += _read(path, file_format, columns)
+        reading = _read(path, own.get(file_format, FORMATS[file_format].read), FORMATS[file_format].title)
+        (masks if file_format == "mask" else elements).extend(reading)
+    elements += without_lone_label(masks)
     return SourceReading(
         tuple(element for element in elements if isinstance(element, Annotation)),
         tuple(element for element in elements if isinstance(element, Skipped)),
@@ -62,12 +74,11 @@ def read_sources(files: Sequence[Path], name: str, columns: Mapping[str, str]) -
     )
 
 
-def _read(path: Path, file_format: str, columns: Mapping[str, str]) -> Reading:
-    read = partial(read_box_table, columns=columns) if file_format == "csv" else FORMATS[file_format].read
+def _read(path: Path, read: Callable[[Path], Reading], title: str) -> Reading:
     try:
         return read(path)
     except RecursionError as error:
-        raise InputError(f"{path}: nests too deeply for {FORMATS[file_format].title}") from error
+        raise InputError(f"{path}: nests too deeply for {title}") from error
 
 
 def _formats(files: Sequence[Path], name: str) -> tuple[dict[Path, str], list[Path]]:

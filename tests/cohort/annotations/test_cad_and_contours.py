@@ -280,10 +280,11 @@ def test_contours_on_a_projection_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_contour_of_no_number_is_refused_with_its_file(tmp_path: Path) -> None:
+    stored_mammogram(tmp_path / "image.dcm", **plane(1))
     path = structure_set(tmp_path / "rt.dcm", contour("1.2.3.4.5", [(0, 0, 0), (9, 0, 0), (9, 9, 0)]))
     path.write_bytes(path.read_bytes().replace(b"9.0\\9.0", b"9.0\\9x0"))
     with pytest.raises(InputError, match=r"rt\.dcm: reading"):
-        read_structure_set(path, lambda uid: path)
+        read_structure_set(path, lambda uid: tmp_path / "image.dcm")
 
 
 def test_a_region_without_its_number_is_refused_with_its_file(tmp_path: Path) -> None:

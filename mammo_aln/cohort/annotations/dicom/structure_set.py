@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from mammo_aln.cohort.annotations.dicom.objects import (
@@ -26,7 +25,7 @@ from mammo_aln.cohort.annotations.dicom.objects import (
 )
 from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_corners
 from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped, bounding_box
-from mammo_aln.dicom.decode import refusing
+from mammo_aln.dicom.decode import read_file, refusing
 from mammo_aln.errors import InputError
 
 ImageFile = Callable[[str], Path | None]
@@ -84,8 +83,8 @@ def image_plane(path: Path) -> ImagePlane:
         UnreadableDicom: no DICOM file.
         InputError: an image without a plane (a projection), or with a broken one.
     """
+    header = read_file(path, with_pixels=False)
     with refusing(path, "reading the header"):
-        header = dcmread(path, stop_before_pixels=True)
         position, orientation, spacing = (
             floats(header, keyword) for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
         )
@@ -105,7 +104,11 @@ def image_plane(path: Path) -> ImagePlane:
     return ImagePlane(np.array(position), along_row, along_column, (spacing[0], spacing[1]), rows, columns)
 
 
-def read_structure_set(path: Path, image_file: ImageFile) -> Reading:
+def no_image(uid: str) -> None:
+    """The file of an instance where no cohort is at hand: none."""
+
+
+def read_structure_set(path: Path, image_file: ImageFile = no_image) -> Reading:
     """Read the closed contours of a structure set; the label is ROIName.
 
     Raises:
