@@ -14,6 +14,9 @@ from mammo_aln.settings.shipped import find_config, read_yaml
 SHORT = {"max_pixels": "pixels.max_pixels"}
 """Settings that may be given without their section."""
 
+INSTEAD = {"cohort": "dicom"}
+"""Flag that stands in place of a positional one."""
+
 FLAGS_WITHOUT_VALUE = ("--help", "-h", "--print_config")
 
 
@@ -73,7 +76,8 @@ def tidy_words(
                 lists[name].append(rest.pop(0))
             continue
         tidy.append(f"--{name}={value}")
-    given = loose or any(word.startswith(f"--{positional}=") for word in tidy)
+    standing = tuple(f"--{name}=" for name in (positional, INSTEAD.get(positional, positional)))
+    given = loose or any(word.startswith(standing) for word in tidy)
     for name, values in lists.items():
         if positional and not _is_list(flags[positional]) and not given and len(values) > 1:
             # `--run RUN COHORT`: the word that the verb still lacks is the last one.

@@ -69,26 +69,54 @@ def lineage(paths: list[Path]) -> str:
 
 def predict(
     run: list[Path],
-    cohort: Path,
     out: Path,
+    cohort: Path | None = None,
+    dicom: Path | None = None,
+    box: list[str] | None = None,
+    regions: Path | None = None,
+    clinical: list[str] | None = None,
+    side: Literal["L", "R"] | None = None,
     split: Literal["train", "val", "internal_test", "external_test"] | None = None,
     store: Path | None = None,
     ledger: Path | None = None,
     allow_missing: bool = False,
 ) -> Path:
-    """Score a cohort with a frozen run; the same name with .json tells threshold, calibration and recipe.
+    """Score a cohort, or one patient's DICOM files, with a frozen run; facts of the scores stand in a JSON beside.
 
     Args:
         run: run directory of a completed training; several are averaged as one model (many seeds, or folds).
+        out: CSV file to be written; with --dicom also a folder (predictions.csv, its JSON and proof/).
         cohort: cohort folder; without a column split it reads as external_test.
-        out: CSV file to be written.
+        dicom: in place of a cohort, folder of one patient's DICOM files, scored without any table.
+        box: the patient's lesions, each IMAGE:x_min,y_min,x_max,y_max in pixels of the stored image; IMAGE is a file's
+            name in the folder, or an image_id.
+        regions: annotation file of the patient, in place of boxes, in any format that `mammo-aln regions` reads.
+        clinical: what is known of the patient, each NAME=VALUE, e.g. er=positive age=54.
+        side: treated side; by default that of the boxes, or of all images.
         split: score this split only.
         store: crop store; by default .crops in the cohort folder.
         ledger: file that records openings of labelled test splits; by default openings.jsonl in the cohort folder and
             in the run directory. For folders that cannot be written; the same file for all runs.
         allow_missing: score a split of which more than 20 % lack an input that the run was trained with (the lesion's
             crop, a clinical feature, ...), beyond the share that training lacked; it is counted in all that is written.
+            Of one patient: without a crop of the lesion, or without any clinical value.
     """
+    from mammo_aln.errors import InputError
+
+    own = {"box": box, "regions": regions, "clinical": clinical, "side": side}
+    of_cohort = {"split": split, "store": store, "ledger": ledger}
+    if dicom is not None:
+        wrong = [f"--{name}" for name, value in {"cohort": cohort, **of_cohort}.items() if value is not None]
+        if wrong:
+            raise InputError(f"{', '.join(wrong)} and --dicom: expected a cohort, or one patient's files")
+        from mammo_aln.inference.exam import Exam, parse_box, parse_clinical, predict_exam
+
+        exam = Exam(dicom, tuple(map(parse_box, box or ())), regions, parse_clinical(clinical or ()), side)
+        return predict_exam(run, exam, out, allow_missing=allow_missing)
+    wrong = [f"--{name}" for name, value in own.items() if value is not None]
+    if cohort is None or wrong:
+        lead = f"{', '.join(wrong)}: " if wrong else ""
+        raise InputError(f"{lead}expected --cohort FOLDER, or --dicom FOLDER with what is known of one patient")
     from mammo_aln.inference.predict import predict_cohort
 
     return predict_cohort(run, cohort, out, split=split, store=store, ledger=ledger, allow_missing=allow_missing)
