@@ -9,6 +9,7 @@ from pathlib import Path
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.across import between_centres
 from mammo_aln.evaluation.cohorts import CohortTable
+from mammo_aln.evaluation.inputs import seen_inputs
 from mammo_aln.evaluation.judge import judge
 from mammo_aln.evaluation.people import Development, describe_people
 from mammo_aln.evaluation.predictions import read_predictions
@@ -18,6 +19,7 @@ from mammo_aln.evaluation.report.page import Report
 from mammo_aln.evaluation.report.plots import spoken
 from mammo_aln.evaluation.report.tables import spared_table
 from mammo_aln.files import write_csv, write_json, write_text
+from mammo_aln.progress import say
 
 
 def evaluate_files(
@@ -61,12 +63,17 @@ def evaluate_files(
         predictions, judgement, heterogeneity, people, spared, figures, tables, resamples, trained=_day_of(run)
     )
     page = report.page()
+    inputs = seen_inputs(predictions.facts)
+    for warning in inputs.warnings if inputs else ():
+        say(warning)
     for name, table in tables.items():
         write_csv(out / f"{name}.csv", table)
     for section in figures.values():
         for picture in section:
             picture.write(out / "figures")
     more = {"heterogeneity": heterogeneity.to_json(), "operations_spared": spared.to_dict("records")}
+    if predictions.facts["inputs"]:
+        more["inputs"] = predictions.facts["inputs"]
     write_json(out / "metrics.json", judgement.to_json() | more | (people.to_json() if people else {}))
     write_text(out / "report.html", page)
     return out / "report.html"

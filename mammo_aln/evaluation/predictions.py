@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+from mammo_aln.evaluation.inputs import merged_inputs
 from mammo_aln.spreadsheet.characters import one_spelling
 from mammo_aln.spreadsheet.missing import without_missing_words
 from mammo_aln.spreadsheet.text_table import read_text_table
@@ -191,6 +192,7 @@ def read_predictions(files: Sequence[Path], run: Path | None = None) -> Predicti
     facts: dict[str, Any] = {}
     for stated in reversed([stated for stated in beside if stated]):
         facts |= stated | {"splits": {**facts.get("splits", {}), **(stated.get("splits") or {})}}
+    facts |= {"inputs": merged_inputs(beside)}
     has_center = bool((table["center"] != "").all())
     columns = ["patient_id", "center", "side", "split", "aln_status", "score"]
     sources = tuple(path.name for path in unique)

@@ -59,7 +59,7 @@ class Exam:
 def parse_box(text: str) -> tuple[str, Box]:
     """Read `IMAGE:x_min,y_min,x_max,y_max`; `InputError` for anything else."""
     image, colon, corners = text.rpartition(":")
-    numbers = [_number(part) for part in corners.split(",")]
+    numbers = [_number(corner) for corner in corners.split(",")]
     if not (colon and image and len(numbers) == 4 and all(map(math.isfinite, numbers))):
         raise InputError(f"--box {text}: expected IMAGE:x_min,y_min,x_max,y_max, e.g. IM0001.dcm:812,1040,1010,1275")
     return image, (numbers[0], numbers[1], numbers[2], numbers[3])

@@ -66,6 +66,18 @@ def test_a_centre_without_regions_and_with_empty_columns_is_refused_by_name_and_
     }
     (line,) = (cohort / "openings.jsonl").read_text().splitlines()
     assert json.loads(line)["missing"]["primary"] == n
+    evaluation = tmp_path / "e"
+    words = ["evaluate", str(out), "--run", str(run), "--out", str(evaluation), "--resamples=20"]
+    capsys.readouterr()
+    assert main(words) == 0
+    sentence = f"external test: {n} of {n} patients were scored without primary crop."
+    assert sentence in capsys.readouterr().err
+    page = (evaluation / "report.html").read_text()
+    assert sentence in page
+    assert f"external test: {n} of {n} patients were scored without her2." in page
+    assert f"external test: {n} of {n} patients were scored with age outside of training" in page
+    judged = json.loads((evaluation / "metrics.json").read_text())["inputs"]["counts"]
+    assert {count["split"] for count in judged} == {"train", "val", "external_test"}
 
 
 def test_other_units_alone_are_told_and_scored(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mammo_aln.evaluation.inputs import seen_inputs
 from mammo_aln.evaluation.judge import Judgement
 from mammo_aln.evaluation.metric import Metric
 from mammo_aln.evaluation.people import People
@@ -70,7 +71,7 @@ def answers(
         "model": _listed(model),
         "training": _listed((settings.get("optim") or {}) | (settings.get("trainer") or {})),
         "software": _listed(facts.get("environment") or {}),
-        "missing": people and "shares in the baseline table",
+        "missing": _missing(facts, people),
         "baseline": people and "baseline table, section Patients",
         "predictor_shift": _development_against_evaluation(people),
         "shift": shift and "centre shift, section Across people and places",
@@ -90,6 +91,22 @@ def answers(
         "external": "external_test" in sizes and f"n = {sizes['external_test']}",
     }
     return {key: str(value) for key, value in stated.items() if value}
+
+
+def _missing(facts: Mapping[str, Any], people: People | None) -> str:
+    """Answer with the sections that hold missing shares, and how the model fills in what is missing."""
+    inputs = seen_inputs(facts)
+    shares = ["shares in the baseline table"] if people else []
+    if inputs is None:
+        return "; ".join(shares)
+    return " ".join(
+        [
+            "; ".join(["inputs by split and centre, section Patients", *shares])
+            + "; a missing crop has a learned stand-in, a missing number is the training median, a missing or unknown "
+            "level no column.",
+            *inputs.warnings,
+        ]
+    )
 
 
 def _development_against_evaluation(people: People | None) -> str:

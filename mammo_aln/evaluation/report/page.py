@@ -10,6 +10,7 @@ import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from mammo_aln import __version__
+from mammo_aln.evaluation.inputs import seen_inputs
 from mammo_aln.evaluation.judge import Judgement
 from mammo_aln.evaluation.metric import Metric
 from mammo_aln.evaluation.people import People
@@ -70,6 +71,7 @@ class Report:
     def page(self) -> str:
         """Render report.html."""
         judgement, facts, people = self.judgement, self.predictions.facts, self.people
+        inputs = seen_inputs(facts)
         centers = [tables.judged_on(judgement.centers), *tables.figures_table(judgement.centers)]
         return PAGES.get_template("report.html.j2").render(
             version=__version__,
@@ -78,7 +80,8 @@ class Report:
             about=words.about(facts, self.trained),
             headline=words.headline(judgement),
             openings=words.openings(facts),
-            notes=judgement.notes,
+            notes=[*judgement.notes, *(inputs.warnings if inputs else ())],
+            inputs=inputs,
             figures=self.figures,
             splits={
                 "columns": [spoken(name) for name in judgement.splits],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mammo_aln import __version__
+from mammo_aln.evaluation.inputs import seen_inputs
 from mammo_aln.evaluation.judge import Judgement
 from mammo_aln.evaluation.metric import Figures, Metric
 from mammo_aln.evaluation.people import People
@@ -174,9 +175,16 @@ def model_card(facts: Mapping[str, Any], judgement: Judgement) -> list[tuple[str
             "probability of residual axillary nodal disease after neoadjuvant therapy, from images taken before it",
         ),
         ("Intended use", str(card.pop("intended_use", "author"))),
-        ("Inputs", ", ".join(model["inputs"]) if model.get("inputs") else "not recorded"),
+        ("Inputs", _inputs(facts, model.get("inputs") or [])),
         ("Network", str(model.get("backbone", "not recorded"))),
         ("Measured", " ".join(headline(judgement))),
         ("Not for", str(card.pop("not_for", "decisions on its own; patients unlike those of the centres above"))),
     ]
     return lines + [(str(key).replace("_", " ").capitalize(), plain(value)) for key, value in card.items()]
+
+
+def _inputs(facts: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """Inputs that the model reads, and what it did not see of them in the patients judged."""
+    seen = seen_inputs(facts)
+    read = ", ".join(inputs) if inputs else "not recorded"
+    return f"{read}. {' '.join(seen.warnings)}" if seen and seen.warnings else read
