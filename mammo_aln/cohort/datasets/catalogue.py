@@ -1,95 +1,124 @@
-"""The public data sets that `mammo-aln import` knows: the tables that each publishes, and what reads them."""
+"""The public data sets that `mammo-aln import` knows."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
-from mammo_aln.cohort.datasets.cbis_ddsm import cbis_ddsm_tables
-from mammo_aln.cohort.datasets.duke import duke_tables
-from mammo_aln.cohort.datasets.folder import CohortTables, write_cohort_folder
-from mammo_aln.cohort.datasets.ispy import ispy_tables
-from mammo_aln.cohort.datasets.vindr import vindr_tables
-from mammo_aln.errors import InputError
+from mammo_aln.cohort.datasets import (
+    cbis_ddsm,
+    cmmd,
+    csaw_cc,
+    duke,
+    embed,
+    inbreast,
+    ispy,
+    mama_mia,
+    mammo_mx,
+    nlbs,
+    rsna,
+    vindr,
+)
+from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet, absent_files, write_cohort_folder
+from mammo_aln.cohort.lineage import joined, lineage_lines
+from mammo_aln.dicom.spacing import LARGEST_MM, SMALLEST_MM
+from mammo_aln.errors import InputError, did_you_mean
 from mammo_aln.progress import say
 
 
 @dataclass(frozen=True)
-class PublishedTable:
-    """One table as published: its file's name, the pattern that copies of it are found by, and the sheet of a workbook.
+class Reader:
+    """A data set's facts, and the function that reads the folder of its owner."""
 
-    A `raw` table is text throughout; a sheet that is raw has no header of its own.
-    """
-
-    file: str
-    pattern: str
-    sheet: str | None = None
-    raw: bool = True
+    facts: PublicSet
+    read: Callable[[Path], CohortTables]
 
 
-CBIS = [
-    PublishedTable(f"{kind}_case_description_{split}_set.csv", f"*{kind}*{split}*.csv")
-    for split in ("train", "test")
-    for kind in ("calc", "mass")
-]
-WORKBOOK = "I-SPY_1_All_Patient_Clinical_and_Outcome_Data.xlsx"
-DATASETS: dict[str, tuple[list[PublishedTable], Callable[..., CohortTables]]] = {
-    "cbis-ddsm": (CBIS, lambda *tables: cbis_ddsm_tables(list(tables[:2]), list(tables[2:]))),
-    "duke": ([PublishedTable("Clinical_and_Other_Features.xlsx", "*Clinical*Features*.xlsx", "Data")], duke_tables),
-    "ispy": (
-        [
-            PublishedTable("breastdcedl_ispy2_metadata.csv", "*ispy2*.csv", raw=False),
-            *(PublishedTable(WORKBOOK, "I-SPY_1*.xlsx", sheet, raw=False) for sheet in ("predictors", "outcomes")),
-        ],
-        ispy_tables,
-    ),
-    "vindr": ([PublishedTable("finding_annotations.csv", "*finding_annotations*.csv")], vindr_tables),
+DATASETS: dict[str, Reader] = {
+    "vindr": Reader(vindr.FACTS, vindr.read_vindr),
+    "cbis-ddsm": Reader(cbis_ddsm.FACTS, cbis_ddsm.read_cbis_ddsm),
+    "inbreast": Reader(inbreast.FACTS, inbreast.read_inbreast),
+    "cmmd": Reader(cmmd.FACTS, cmmd.read_cmmd),
+    "embed": Reader(embed.FACTS, embed.read_embed),
+    "rsna": Reader(rsna.FACTS, rsna.read_rsna),
+    "csaw-cc": Reader(csaw_cc.FACTS, csaw_cc.read_csaw_cc),
+    "nlbs": Reader(nlbs.FACTS, nlbs.read_nlbs),
+    "mammo-mx": Reader(mammo_mx.FACTS, mammo_mx.read_mammo_mx),
+    "duke": Reader(duke.FACTS, duke.read_duke),
+    "mama-mia": Reader(mama_mia.FACTS, mama_mia.read_mama_mia),
+    "ispy1": Reader(ispy.FACTS_1, ispy.read_ispy1),
+    "ispy2": Reader(ispy.FACTS_2, ispy.read_ispy2),
+    "ispy": Reader(ispy.FACTS_BOTH, ispy.read_ispy),
 }
-"""By the name to type: the tables, and the function that takes them in this order."""
+"""By the name to type."""
+
+TRUE_LABEL = "aln_status"
 
 
-def import_tables(name: str, source: Path, out: Path) -> Path:
+def import_tables(name: str, source: Path, out: Path, *, spacing_mm: float | None = None) -> Path:
     """Make a cohort folder of a public data set's tables; its images stay where they are.
 
     Args:
         name: a key of `DATASETS`.
-        source: folder that holds the tables, and the images if the set has any (`dicom_root` of `cohort.yaml`).
-        out: the cohort folder; none stands there yet.
+        source: folder as the set's owner publishes it (`dicom_root` of `cohort.yaml`).
+        out: the cohort folder; nothing stands there yet.
+        spacing_mm: millimetres of breast per pixel, for a set whose files state none.
 
     Raises:
-        InputError: no such data set or folder, a table is missing or not the set's, or a cohort stands at `out`.
+        InputError: no such data set or folder, a table is missing or not the set's, a spacing that is not to be stated,
+            or something stands at `out`.
     """
     if name not in DATASETS:
-        raise InputError(f"name = {name!r}: no such data set; expected one of {', '.join(DATASETS)}")
+        meant = did_you_mean(name, list(DATASETS))
+        raise InputError(f"name = {name!r}: no such data set{meant}; expected one of {', '.join(DATASETS)}")
+    facts = DATASETS[name].facts
     if not source.is_dir():
-        raise InputError(f"{source}: no such folder (expected one that holds the tables of {name})")
-    published, make = DATASETS[name]
-    tables = [_read(source, table) for table in published]
-    try:
-        contents = make(*tables)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{source}: the tables hold a value that those of {name} do not have ({error})") from error
-    folder = write_cohort_folder(contents, out, dicom_root=source)
-    counts = {"patients": contents.patients, "images": contents.images, "regions": contents.regions}
-    say(f"{name}: {', '.join(f'{len(table)} {word}' for word, table in counts.items() if table is not None)}")
+        raise InputError(f"{source}: no such folder (expected one that holds the tables of {name}: {facts.tables})")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: something stands there already; choose a new folder, or remove this one first")
+    if spacing_mm is not None:
+        _refuse_spacing(name, facts, spacing_mm)
+    tables = DATASETS[name].read(source)
+    if spacing_mm is not None and tables.images is not None:
+        tables = replace(tables, images=tables.images.assign(spacing_mm=spacing_mm))
+    folder = write_cohort_folder(tables, out, facts=facts, dicom_root=source)
+    _report(name, facts, tables, source, spacing_mm)
     return folder
 
 
-def _read(source: Path, table: PublishedTable) -> pd.DataFrame:
-    paths = sorted(source.glob(table.pattern))
-    if len(paths) != 1:
-        state = f"{len(paths)} files match {table.pattern}" if paths else "no such file"
-        raise InputError(f"{source / table.file}: {state}; expected this table, as the data set's authors publish it")
-    dtype = str if table.raw else None
-    try:
-        if table.sheet is None:
-            return pd.read_csv(paths[0], dtype=dtype)
-        return pd.read_excel(paths[0], table.sheet, dtype=dtype, header=None if table.raw else 0)
-    except ImportError as error:
-        raise InputError(f"{paths[0]}: to read a workbook, pip install openpyxl") from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{paths[0]}: not the data set's table ({error})") from error
+def _refuse_spacing(name: str, facts: PublicSet, spacing_mm: float) -> None:
+    if not facts.takes_spacing:
+        raise InputError(f"--spacing_mm {spacing_mm:g}: {name} has its own ({facts.spacing}); leave it out")
+    if not SMALLEST_MM <= spacing_mm <= LARGEST_MM:
+        raise InputError(f"--spacing_mm {spacing_mm:g}: expected millimetres, {SMALLEST_MM} to {LARGEST_MM:g}")
+
+
+def _report(name: str, facts: PublicSet, tables: CohortTables, source: Path, spacing_mm: float | None) -> None:
+    """Say what was read, what was left out and why, what the label is, and what the licence asks."""
+    counts = {
+        "patients": tables.patients["patient_id"].nunique(),
+        "rows in patients.csv": len(tables.patients),
+        **{
+            word: len(table)
+            for word, table in (("images", tables.images), ("regions", tables.regions), ("volumes", tables.volumes))
+            if table is not None
+        },
+    }
+    say(f"{name}: {', '.join(f'{count} {word}' for word, count in counts.items())}")
+    for reason, count in tables.skipped.items():
+        say(f"  left out: {count} {reason}")
+    if tables.images is not None and (absent := absent_files(tables.images, source)):
+        say(f"  {absent} of the {len(tables.images)} image files do not lie below {source}")
+    for note in tables.notes:
+        say(f"  note: {note}")
+    if facts.takes_spacing and spacing_mm is None and tables.images is not None:
+        say(f"  note: spacing: {facts.spacing}; crops in millimetres need --spacing_mm, or spacing_mm in images.csv")
+    known = int(tables.patients[tables.label].notna().sum())
+    say(f"  label: {tables.label} ({tables.meaning}), known in {known} of {len(tables.patients)} rows")
+    if tables.label != TRUE_LABEL:
+        say("  the set has no nodal status after NAT: aln_status is unknown, and this label is for pre-training")
+    if facts.seen == "no":
+        say("  note: this layout follows descriptions and others' code; no real table of the set was at hand")
+    for line in lineage_lines(joined((facts.source,), tables.sources)):
+        say(f"  {line}")

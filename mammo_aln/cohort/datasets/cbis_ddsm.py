@@ -1,51 +1,100 @@
-"""CBIS-DDSM: scanned films with masks (TCIA). No outcome after NAT and no reliable pixel spacing."""
+"""CBIS-DDSM: scanned films with masks (TCIA). No outcome after NAT and no pixel spacing."""
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 import pandas as pd
 
-from mammo_aln.cohort.datasets.folder import CohortTables, need_columns
+from mammo_aln.cohort.datasets.cbis_masks import boxes_of_masks
+from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet, first_of_each_image, of_breasts
+from mammo_aln.cohort.datasets.published import SIDES, VIEWS, coded, needed_file, read_published
+from mammo_aln.cohort.lineage import Source
 
-COLUMNS = ("patient_id", "left or right breast", "image view", "pathology", "image file path")
-SIDE_OF = {"LEFT": "L", "RIGHT": "R"}
+FACTS = PublicSet(
+    source=Source(
+        "CBIS-DDSM",
+        "CC BY 3.0",
+        ("attribution",),
+        "Lee et al. 2017, Scientific Data 4:170177, doi:10.1038/sdata.2017.177; TCIA doi:10.7937/K9/TCIA.2016.7O02S9CY",
+    ),
+    tables="{calc,mass}_case_description_{train,test}_set.csv; the DICOM files of images and ROI masks below it",
+    boxes="from the ROI masks, where their files are there",
+    spacing="none: scanned film",
+    seen="all four tables; two images",
+    takes_spacing=True,
+)
+MASK_PATHS = ("ROI mask file path", "cropped image file path")
+COLUMNS = (
+    "patient_id", "left or right breast", "image view", "abnormality id", "pathology", "image file path", *MASK_PATHS,
+)  # fmt: skip
+DENSITY_NAMES = ("breast_density", "breast density")
+MALIGNANT = {"MALIGNANT": 1, "BENIGN": 0, "BENIGN_WITHOUT_CALLBACK": 0}
+DENSITY: dict[str, object] = {"0": None, **{level: level for level in "1234"}}
+SIDE_WORDS = {"LEFT": "L", "RIGHT": "R", **SIDES}
+SPLIT_OF = {"train": "train", "test": "internal_test"}
 
 
-def cbis_ddsm_tables(train: list[pd.DataFrame], test: list[pd.DataFrame]) -> CohortTables:
-    """Cohort tables of the `*_case_description_{train,test}_set.csv` files, read with `dtype=str`.
+def read_cbis_ddsm(source: Path) -> CohortTables:
+    """Read the four case description tables, and the boxes of the masks whose files lie below the folder.
 
-    A row is a breast (`side`); the label, `malignant`, is 1 where any of its abnormalities is: a task for pre-training.
-    The calcification and mass tables were split apart from each other, so 31 patients stand in the training set of one
-    and the test set of the other: here the whole patient goes to `internal_test`. Boxes lie in masks, which the tables
-    do not hold, so there are no regions; spacing has to be stated in `images.csv`.
+    A row is a breast; the label, `malignant`, is 1 where any of its abnormalities is. The calcification and mass tables
+    were split apart from each other, so that 31 patients stand in the training set of one and the test set of the other.
+    Rule: the whole patient goes to `internal_test`, so that no test patient is trained on.
 
     Raises:
-        InputError: a column is missing.
+        InputError: a table is missing or not the set's, or holds a code that the set does not have.
     """
-    official = [table.assign(official=name) for name, tables in (("train", train), ("test", test)) for table in tables]
-    for table in official:
-        need_columns(table, COLUMNS, "case description table")
-    # the calcification tables spell it with a blank
-    named = [table.rename(columns={"breast density": "breast_density"}) for table in official]
-    rows = pd.concat(named, ignore_index=True)
-    path = rows["image file path"].str.strip()  # some end with a line break
-    in_test = set(rows.loc[rows["official"] == "test", "patient_id"])
-    rows = rows.assign(
-        path=path,
-        image_id=path.str.split("/").str[0],
-        side=rows["left or right breast"].map(SIDE_OF),
-        view=rows["image view"],
-        malignant=(rows["pathology"] == "MALIGNANT").astype(int),
-        density=rows["breast_density"].where(rows["breast_density"].isin(["1", "2", "3", "4"])),
-        split=rows["patient_id"].map(lambda patient: "internal_test" if patient in in_test else "train"),
-        center="CBIS-DDSM",
+    parts = []
+    for split in ("train", "test"):
+        for kind in ("calc", "mass"):
+            path = needed_file(source, f"{kind}_case_description_{split}_set.csv", f"*{kind}*{split}*.csv")
+            parts.append(_rows(path).assign(official=split))
+    rows = pd.concat(parts, ignore_index=True)
+    sets = rows.groupby("patient_id")["official"].agg(set)
+    in_both = sorted(sets.index[sets.map(len) > 1])
+    tested = set(rows.loc[rows["official"] == "test", "patient_id"])
+    rows["split"] = ["internal_test" if name in tested else "train" for name in rows["patient_id"]]
+    reduced = {"malignant": "max", "density": "max", "split": "first"}
+    images = first_of_each_image(rows)
+    skipped: Counter[str] = Counter()
+    masks = boxes_of_masks(source, rows, skipped)
+    images["path"] = [masks.films.get(image, path) for image, path in zip(images["image_id"], images["path"], strict=True)]
+    shown = ", ".join(in_both[:5]) + (", ..." if len(in_both) > 5 else "")
+    told = (
+        (f"{len(in_both)} patients stand in both official sets ({shown}): all their images go to internal_test",)
+        if in_both
+        else ()
     )
-    patients = rows.groupby(["patient_id", "side"], as_index=False).agg(
-        {"center": "first", "malignant": "max", "density": "max", "split": "first"}
+    return CohortTables(
+        label="malignant",
+        meaning="1 = any malignant abnormality in the breast, 0 = benign, with or without callback",
+        patients=of_breasts(rows, reduced).assign(center="CBIS-DDSM"),
+        images=images,
+        regions=masks.regions,
+        clinical={"density": {"kind": "ordinal", "levels": ["1", "2", "3", "4"]}},
+        skipped=+skipped,
+        notes=(*told, *masks.notes),
     )
-    images = rows.rename(columns={"side": "laterality"}).drop_duplicates("image_id")
-    declaration: dict[str, object] = {
-        "name": "CBIS-DDSM",
-        "label": {"column": "malignant", "meaning": "1 = any malignant abnormality in the breast"},
-        "clinical": {"density": {"kind": "ordinal", "levels": ["1", "2", "3", "4"]}},
-    }
-    return CohortTables(declaration, patients, images[["image_id", "patient_id", "path", "laterality", "view"]])
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    """Abnormalities of one table; the calcification tables spell the density's name with a blank."""
+    table = read_published(path, COLUMNS, further=DENSITY_NAMES)
+    density = next((name for name in DENSITY_NAMES if name in table), None)
+    rows = pd.DataFrame(
+        {
+            "patient_id": table["patient_id"],
+            # the first folder of a path names patient, side and view
+            "image_id": table["image file path"].str.split("/").str[0],
+            "path": table["image file path"],
+            "side": coded(table, "left or right breast", SIDE_WORDS, path),
+            "view": coded(table, "image view", VIEWS, path),
+            "malignant": coded(table, "pathology", MALIGNANT, path).astype(float).astype("Int64"),
+            "density": None if density is None else coded(table, density, DENSITY, path),
+            "row": [f"{path.name} row {row}" for row in table.index],
+        },
+        index=table.index,
+    )
+    return rows.assign(mask=table[MASK_PATHS[0]], cropped=table[MASK_PATHS[1]])

@@ -1,13 +1,35 @@
-"""Duke-Breast-Cancer-MRI: the public table with the nodal stage after NAT (TCIA, CC BY-NC 4.0). Tables only."""
+"""Duke-Breast-Cancer-MRI: the public table with the nodal stage after NAT (TCIA)."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
 import pandas as pd
 
-from mammo_aln.cohort.datasets.folder import CohortTables, need_columns
+from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet
+from mammo_aln.cohort.datasets.published import coded, need, needed_file, numbers, published_file, read_published, read_sheet
+from mammo_aln.cohort.lineage import Source
+from mammo_aln.errors import InputError
 
-NAMES_ROW, FIRST_VALUES_ROW = 1, 3  # the sheet has three header rows; the names stand in the second
-MISSING = ("", "NA", "NC", "NP", "nan")
+TABLE, BOXES = "Clinical_and_Other_Features.xlsx", "Annotation_Boxes.xlsx"
+SOURCE = Source(
+    "Duke-Breast-Cancer-MRI",
+    "CC BY-NC 4.0",
+    ("attribution", "non-commercial"),
+    "Saha et al. 2018, Br J Cancer 119:508-516, doi:10.1038/s41416-018-0185-8; TCIA doi:10.7937/TCIA.e3sv-re93",
+)
+FACTS = PublicSet(
+    source=SOURCE,
+    tables=f"{TABLE} (sheet Data); {BOXES} where it is there",
+    boxes="boxes.csv: 0-based, half-open, from the 1-based inclusive ones of Annotation_Boxes.xlsx",
+    spacing="in the DICOM series",
+    seen="no",
+)
+SHEET = "Data"
+NAMES_ROW, LEGEND_ROW, FIRST_VALUES_ROW = 1, 2, 3  # three header rows; the names stand in the second
+MISSING = ("NA", "NC", "NP", "nan")
 DAYS_PER_YEAR = 365.25
 COLUMNS = {
     "patient id": "patient_id",
@@ -20,6 +42,14 @@ COLUMNS = {
     "received neoadjuvant therapy or not": "received",
     "pathologic response to neoadjuvant therapy: pathologic stage (n) following neoadjuvant therapy": "ypN",
 }
+OUTCOMES = {
+    "pathologic response to neoadjuvant therapy": "pathologic_response",
+    "pathologic response to neoadjuvant therapy: pathologic stage (t) following neoadjuvant therapy": "ypT",
+}
+"""Further outcomes, taken where they stand; by header, white space collapsed, in lower case."""
+
+SIGN = {"0": "0", "1": "1"}
+STAGES = {stage: float(stage) for stage in ("-1", "0", "1", "2", "3", "4")}
 CLINICAL: dict[str, dict[str, object]] = {
     "age": {"kind": "continuous", "unit": "years"},
     "er": {"kind": "categorical", "levels": ["0", "1"]},
@@ -28,46 +58,114 @@ CLINICAL: dict[str, dict[str, object]] = {
     "cT": {"kind": "ordinal", "levels": ["1", "2", "3", "4"]},
     "cN": {"kind": "ordinal", "levels": ["1", "2", "3"]},
 }
+BOX_COLUMNS = ("Patient ID", "Start Row", "End Row", "Start Column", "End Column", "Start Slice", "End Slice")
+AXES = {"x": "Column", "y": "Row", "z": "Slice"}
+LABEL_MEANING = "1 = pathologic N stage 1 or more after NAT, 0 = N0"
 
 
-def duke_tables(sheet: pd.DataFrame) -> CohortTables:
-    """Cohort tables of the sheet `Data` of `Clinical_and_Other_Features.xlsx`, read with `header=None, dtype=str`.
+def read_duke(source: Path) -> CohortTables:
+    """Read the sheet `Data`, and the boxes where their table is there.
+
+    Raises:
+        InputError: not the set's table, a code that the set does not have, or a legend that says other codes.
+    """
+    path = needed_file(source, TABLE, "*Clinical*Features*.xlsx")
+    patients = duke_patients(path)
+    boxes_path = published_file(source, BOXES, "*Annotation*Boxes*.xlsx", optional=True)
+    told = ["masks of MAMA-MIA (`import mama-mia`, with this table beside them) give volumes.csv"]
+    more: Mapping[str, pd.DataFrame] = {}
+    if boxes_path is not None:
+        more = {"boxes": duke_boxes(boxes_path)}
+        told.append(f"boxes.csv: {len(more['boxes'])} boxes in voxels, slices in the order of InstanceNumber")
+    else:
+        told.append(f"no {BOXES} below the folder: there is no boxes.csv")
+    outcomes = {name: "post_surgery" for name in OUTCOMES.values() if name in patients}
+    return CohortTables(
+        label="aln_status",
+        meaning=LABEL_MEANING,
+        patients=patients,
+        clinical=CLINICAL,
+        outcomes=outcomes,
+        notes=tuple(told),
+        more=more,
+    )
+
+
+def duke_patients(path: Path) -> pd.DataFrame:
+    """Rows of `patients.csv` of the sheet `Data` of `Clinical_and_Other_Features.xlsx`.
 
     Eligible: had NAT and had a positive node (N >= 1) before it. `aln_status` is 1 where the N stage after NAT is 1 or
     more, 0 where it is 0, empty where it is NX or not given. Headers are compared after collapsing white space, as the
     sheet's own have stray blanks.
 
     Raises:
-        InputError: a column is missing.
+        InputError: not the set's table, or a code that it does not have.
     """
+    sheet = read_sheet(path, SHEET)
+    if len(sheet) <= FIRST_VALUES_ROW:
+        raise InputError(f"{path}: sheet {SHEET} has {len(sheet)} rows; expected three header rows, then patients")
     names = [" ".join(str(name).split()).lower() for name in sheet.iloc[NAMES_ROW]]
+    legend = dict(zip(names, sheet.iloc[LEGEND_ROW], strict=True))
     rows = sheet.iloc[FIRST_VALUES_ROW:].set_axis(names, axis=1)
-    need_columns(rows, COLUMNS, "sheet Data")
-    rows = rows[list(COLUMNS)].rename(columns=COLUMNS).apply(lambda cells: cells.astype(str).str.strip())
-    rows = rows.mask(rows.isin(MISSING))
+    need(rows, COLUMNS, path)
+    known = {**COLUMNS, **{name: new for name, new in OUTCOMES.items() if name in names}}
+    rows = rows.loc[:, ~rows.columns.duplicated()][list(known)].rename(columns=known)
+    rows.index = pd.RangeIndex(FIRST_VALUES_ROW + 1, FIRST_VALUES_ROW + 1 + len(rows))
+    rows = rows.apply(lambda cells: cells.str.strip()).astype(object)
+    rows = rows.mask((rows == "") | rows.isin(MISSING))
     rows = rows[rows["patient_id"].notna()]
-    before, after = (pd.to_numeric(rows[name]) for name in ("cN", "ypN"))
+    before, after, size = (coded(rows, name, STAGES, path).astype(float) for name in ("cN", "ypN", "cT"))
+    received = coded(rows, "received", _yes_no(str(legend["received neoadjuvant therapy or not"]), path), path)
     reason = pd.Series("", index=rows.index)
-    reason[rows["cN"].isna() | (before < 0)] = "nodal stage before NAT unknown"
+    reason[before.isna() | (before < 0)] = "nodal stage before NAT unknown"
     reason[before == 0] = "node-negative before NAT"
-    reason[rows["received"] != "1"] = "no neoadjuvant therapy"
-    patients = pd.DataFrame(
+    reason[received != "yes"] = "no neoadjuvant therapy"
+    return pd.DataFrame(
         {
             "patient_id": rows["patient_id"],
             "center": "Duke",
             "aln_status": (after >= 1).astype("Int64").mask(after.isna() | (after < 0)),
             "eligible": (reason == "").astype(int),
             "exclusion_reason": reason,
-            "age": (-pd.to_numeric(rows["birth_days"]) / DAYS_PER_YEAR).round(2),
-            **{name: rows[name] for name in ("er", "pr", "her2")},
+            "age": (-numbers(rows, "birth_days", path) / DAYS_PER_YEAR).round(2),
+            **{name: coded(rows, name, SIGN, path) for name in ("er", "pr", "her2")},
             # a stage that is none of the levels (0, NX) occurs only in patients who are not eligible, or is unknown
-            **{name: rows[name].where(rows[name].isin(list("1234"))) for name in ("cT", "cN")},
+            "cT": size.where(size >= 1).astype("Int64"),
+            "cN": before.where(before.between(1, 3)).astype("Int64"),
+            **{name: rows[name] for name in OUTCOMES.values() if name in rows},
         }
     )
-    meaning = "1 = pathologic N stage 1 or more after NAT, 0 = N0"
-    declaration: dict[str, object] = {
-        "name": "Duke-Breast-Cancer-MRI",
-        "label": {"column": "aln_status", "meaning": meaning},
-        "clinical": CLINICAL,
-    }
-    return CohortTables(declaration, patients)
+
+
+def _yes_no(legend: str, path: Path) -> dict[str, object]:
+    """Codes of a yes-no column: those of its legend, else 1 = yes and 2 = no as loaders of the set have it."""
+    pairs = {code: word.lower() for code, word in re.findall(r"(\d+)\s*[=:]\s*([A-Za-z]+)", legend)}
+    if not pairs:
+        return {"1": "yes", "2": "no"}
+    if not {"yes", "no"} <= set(pairs.values()):
+        raise InputError(f"{path}: the legend {legend!r} of neoadjuvant therapy names no yes and no")
+    return dict(pairs)
+
+
+def duke_boxes(path: Path) -> pd.DataFrame:
+    """Boxes in voxels, 0-based and half-open, of the set's own, which are 1-based and include both ends.
+
+    Raises:
+        InputError: not the set's table, or an end before its start.
+    """
+    table = read_published(path, BOX_COLUMNS)
+    start = {axis: numbers(table, f"Start {word}", path) for axis, word in AXES.items()}
+    end = {axis: numbers(table, f"End {word}", path) for axis, word in AXES.items()}
+    boxes = pd.DataFrame({"patient_id": table["Patient ID"]})
+    for axis, word in AXES.items():
+        wrong = ~(start[axis] >= 1) | ~(end[axis] >= start[axis])
+        if wrong.any():
+            row = table.index[wrong][0]
+            raise InputError(
+                f"{path.name} row {row}: {word} {start[axis][row]:g} to {end[axis][row]:g}: expected 1 or more, in order"
+            )
+        boxes[f"{axis}_min"] = (start[axis] - 1).astype(int)
+        boxes[f"{axis}_max"] = end[axis].astype(int)
+    return boxes
+
+

@@ -1,57 +1,174 @@
-"""A data set's tables in the shape of a cohort folder, and their writing."""
+"""A data set's facts, its tables in the shape of a cohort folder, and their writing."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
+from mammo_aln.cohort.lineage import Source, joined
 from mammo_aln.errors import InputError
-from mammo_aln.files import write_csv, write_text
+from mammo_aln.files import make_folder, write_csv, write_text
+
+IMAGE_COLUMNS = ["image_id", "patient_id", "path", "laterality", "view"]
+REGION_COLUMNS = ["image_id", "region", "x_min", "y_min", "x_max", "y_max"]
+FEATURES: dict[str, dict[str, object]] = {
+    "age": {"kind": "continuous", "unit": "years"},
+    "density": {"kind": "ordinal", "levels": ["A", "B", "C", "D"]},
+}
+"""Clinical features that several data sets share."""
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """Facts of one public data set that do not change.
+
+    Args:
+        source: name, licence, terms and citation.
+        tables: the tables and the layout of files that are read.
+        boxes: where regions come from, or that there are none.
+        spacing: where millimetres come from.
+        seen: the real table that this reading was tried on; `no` where it follows descriptions alone.
+        takes_spacing: `--spacing_mm` may state one, as the set's files do not.
+    """
+
+    source: Source
+    tables: str
+    boxes: str
+    spacing: str
+    seen: str
+    takes_spacing: bool = False
 
 
 @dataclass(frozen=True)
 class CohortTables:
-    """Contents of a cohort folder's files; `declaration` is that of `cohort.yaml`, a table may be None."""
+    """Contents of a cohort folder's files.
 
-    declaration: dict[str, object]
+    Args:
+        label: column of `patients` that holds the outcome.
+        meaning: what its 1 and 0 say.
+        patients: `patients.csv`.
+        images: `images.csv`, or None.
+        regions: `regions.csv`, or None.
+        volumes: `volumes.csv`, or None.
+        clinical: declared features by column.
+        outcomes: further columns of `patients` that hold an outcome, with the time when each is known.
+        skipped: counts by reason of what the set holds and the cohort leaves out.
+        notes: what a user has to know, a sentence each.
+        sources: data sets behind the tables beside the set itself.
+        more: further tables by file name.
+    """
+
+    label: str
+    meaning: str
     patients: pd.DataFrame
     images: pd.DataFrame | None = None
     regions: pd.DataFrame | None = None
+    volumes: pd.DataFrame | None = None
+    clinical: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    more: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def write_cohort_folder(tables: CohortTables, out: str | Path, *, dicom_root: str | Path | None = None) -> Path:
-    """Write the folder; an existing one is not overwritten.
+def write_cohort_folder(tables: CohortTables, out: Path, *, facts: PublicSet, dicom_root: Path) -> Path:
+    """Write the folder, whole or not at all; an existing one is not touched.
 
     Args:
-        tables: from one of the adapters.
+        tables: from one of the data sets' readers.
         out: the cohort folder.
+        facts: of the data set.
         dicom_root: where the data set's images lie.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: a cohort stands there already.
+        InputError: something stands there already.
     """
-    out = Path(out)
-    if (out / "patients.csv").exists():
-        raise InputError(f"{out}: a cohort stands there already; choose another folder")
-    contents = {"images": tables.images, "regions": tables.regions, "patients": tables.patients}
-    for name, table in contents.items():
-        if table is not None:
-            write_csv(out / f"{name}.csv", table)
-    root = {} if dicom_root is None else {"dicom_root": str(Path(dicom_root).absolute())}
-    text = yaml.safe_dump({**tables.declaration, **root}, sort_keys=False, allow_unicode=True)
-    write_text(out / "cohort.yaml", text)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: something stands there already; choose a new folder, or remove this one first")
+    make_folder(out.parent)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        contents = {"images": tables.images, "regions": tables.regions, "volumes": tables.volumes}
+        for name, table in {**contents, **tables.more, "patients": tables.patients}.items():
+            if table is not None:
+                write_csv(unfinished / f"{name}.csv", table)
+        write_text(unfinished / "cohort.yaml", _declaration(tables, facts, dicom_root))
+        unfinished.chmod(0o755)
+        unfinished.replace(out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return out
 
 
-def need_columns(table: pd.DataFrame, columns: Collection[str], name: str) -> None:
-    """Raise an `InputError` that names the columns a data set's table lacks."""
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise InputError(f"{name}: columns {', '.join(missing)} are missing; expected the data set's own table")
+def _declaration(tables: CohortTables, facts: PublicSet, dicom_root: Path) -> str:
+    sources = [source.to_state() for source in joined((facts.source,), tables.sources)]
+    content = {
+        "name": facts.source.name,
+        "label": {"column": tables.label, "meaning": tables.meaning},
+        "clinical": {name: dict(feature) for name, feature in tables.clinical.items()},
+        "outcomes": dict(tables.outcomes),
+        "dataset": sources[0] if len(sources) == 1 else sources,
+        "dicom_root": str(dicom_root.absolute()),
+    }
+    return yaml.safe_dump(
+        {key: value for key, value in content.items() if value}, sort_keys=False, allow_unicode=True, width=120
+    )
+
+
+def of_breasts(rows: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+    """One row per patient and side, in the order of first appearance.
+
+    Args:
+        rows: with `patient_id` and `side`.
+        columns: how each further column is reduced (`max`, `first`, ...); empty cells do not count.
+    """
+    return rows.groupby(["patient_id", "side"], as_index=False, sort=False).agg(dict(columns))
+
+
+def first_of_each_image(rows: pd.DataFrame, further: Iterable[str] = ()) -> pd.DataFrame:
+    """The rows of `images.csv` out of a table that repeats images, `side` being the laterality."""
+    images = rows.drop(columns="laterality", errors="ignore").rename(columns={"side": "laterality"})
+    return images.drop_duplicates("image_id")[[*IMAGE_COLUMNS, *further]]
+
+
+def fitting_boxes(
+    boxes: pd.DataFrame, sizes: Mapping[str, tuple[float, float]] | None = None
+) -> tuple[pd.DataFrame, Counter[str]]:
+    """Boxes that lie in their image, cut at its edges, and the count of those that do not, by reason.
+
+    Args:
+        boxes: `REGION_COLUMNS`, half-open pixel edges.
+        sizes: rows and columns of images where they are known.
+    """
+    skipped: Counter[str] = Counter()
+    kept = []
+    for box in boxes.drop_duplicates().to_dict("records"):
+        rows, columns = (sizes or {}).get(str(box["image_id"]), (float("inf"), float("inf")))
+        x, y = (box["x_min"] + box["x_max"]) / 2, (box["y_min"] + box["y_max"]) / 2
+        if not (box["x_min"] < box["x_max"] and box["y_min"] < box["y_max"]):
+            skipped["boxes without an area"] += 1
+        elif not (0 <= x <= columns and 0 <= y <= rows):
+            skipped["boxes whose centre lies outside their image"] += 1
+        else:
+            edges = {"x_min": max(box["x_min"], 0.0), "y_min": max(box["y_min"], 0.0)}
+            edges |= {"x_max": min(box["x_max"], columns), "y_max": min(box["y_max"], rows)}
+            kept.append({**box, **edges})
+    return pd.DataFrame(kept, columns=list(boxes.columns)), skipped
+
+
+def absent_files(images: pd.DataFrame, root: Path) -> int:
+    """Count images whose file does not lie below the root."""
+    return sum(not (root / str(path)).is_file() for path in images["path"])

@@ -1,60 +1,151 @@
 """I-SPY 1 and I-SPY 2: clinical tables with the pathological complete response of breast and nodes together.
 
-These trials' public tables give no nodal status after therapy, so `aln_status` holds their nearest outcome: 1 =
-residual invasive disease (no pCR), 0 = pCR. TCIA doi:10.7937/K9/TCIA.2016.HdHpgJLK and doi:10.7937/TCIA.D8Z0-9T85.
+These trials' public tables give no nodal status after therapy: the label, `residual_disease`, is 1 where there was no
+complete response.
 """
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pandas as pd
 
-from mammo_aln.cohort.datasets.folder import CohortTables, need_columns
+from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet
+from mammo_aln.cohort.datasets.published import coded, needed_file, numbers, read_published
+from mammo_aln.cohort.lineage import Source
+from mammo_aln.errors import InputError
 
+WORKBOOK, TABLE_2 = "I-SPY_1_All_Patient_Clinical_and_Outcome_Data.xlsx", "breastdcedl_ispy2_metadata.csv"
+FACTS_1 = PublicSet(
+    source=Source(
+        "I-SPY 1",
+        "CC BY 3.0",
+        ("attribution",),
+        "Newitt, Hylton et al. 2016, ISPY1 / ACRIN 6657, TCIA, doi:10.7937/K9/TCIA.2016.HdHpgJLK",
+    ),
+    tables=f"{WORKBOOK} (sheets predictors and outcomes)",
+    boxes="none in the tables",
+    spacing="in the DICOM series",
+    seen="the workbook, all 221 patients",
+)
+FACTS_2 = PublicSet(
+    source=Source(
+        "I-SPY 2", "CC BY 4.0", ("attribution",), "Li, Newitt et al. 2022, I-SPY2, TCIA, doi:10.7937/TCIA.D8Z0-9T85"
+    ),
+    tables=f"{TABLE_2} (as BreastDCEDL tabulates it), or TCIA's clinical table (Patient_ID, HR, HER2, pCR, age)",
+    boxes="none in the tables",
+    spacing="in the DICOM series",
+    seen="BreastDCEDL's table, all 982 patients; TCIA's own: no",
+)
+FACTS_BOTH = PublicSet(
+    source=Source(
+        "I-SPY 2 to I-SPY 1",
+        "CC BY 3.0 and CC BY 4.0",
+        ("attribution",),
+        f"{FACTS_1.source.citation}; {FACTS_2.source.citation}",
+    ),
+    tables=f"{FACTS_1.tables}; {FACTS_2.tables}",
+    boxes="none in the tables",
+    spacing="in the DICOM series",
+    seen="both tables",
+)
+PREDICTORS, OUTCOMES = ("SUBJECTID", "age", "HR Pos", "Her2MostPos"), ("SUBJECTID", "PCR", "RCBClass")
+COLUMNS_2 = ("pid", "age", "HR", "HER2pos", "pCR")
+OWNERS_2 = {"patient_id": "pid", "hr": "HR", "her2": "HER2pos", "pcr": "pCR"}
+OWNERS_AGE = ("age_at_screening", "age")
+MISSING = ("NA", "nan", ".")
+YES_NO = {"0": 0.0, "1": 1.0}
+SIGN = {"0": "negative", "1": "positive"}
+RCB = {"0": "0", "1": "I", "2": "II", "3": "III"}
+MEANING = "1 = residual invasive disease in breast or nodes (no pCR), 0 = pCR"
 CLINICAL: dict[str, dict[str, object]] = {
     "age": {"kind": "continuous", "unit": "years"},
     "hr": {"kind": "categorical", "levels": ["negative", "positive"]},
     "her2": {"kind": "categorical", "levels": ["negative", "positive"]},
 }
-SIGN = {0: "negative", 1: "positive"}
 
 
-def ispy_tables(ispy2: pd.DataFrame, predictors: pd.DataFrame, outcomes: pd.DataFrame) -> CohortTables:
-    """One cohort: I-SPY 2 is `train`, I-SPY 1 `external_test`; features are what both tables hold.
-
-    Args:
-        ispy2: BreastDCEDL's metadata of I-SPY 2 (`pid`, `age`, `HR`, `HER2pos`, `pCR`).
-        predictors: sheet `predictors` of I-SPY 1's workbook.
-        outcomes: sheet `outcomes` of it.
+def read_ispy1(source: Path) -> CohortTables:
+    """Read the sheets `predictors` and `outcomes` of I-SPY 1's workbook; `rcb` is an outcome.
 
     Raises:
-        InputError: a column is missing.
+        InputError: not the set's workbook, or a code that it does not have.
     """
-    need_columns(ispy2, ["pid", "age", "HR", "HER2pos", "pCR"], "I-SPY 2 metadata")
-    need_columns(predictors, ["SUBJECTID", "age", "HR Pos", "Her2MostPos"], "I-SPY 1, sheet predictors")
-    need_columns(outcomes, ["SUBJECTID", "PCR"], "I-SPY 1, sheet outcomes")
-    second = _trial("ISPY2", "train", ispy2, ["pid", "pCR", "age", "HR", "HER2pos"])
-    both = predictors.merge(outcomes, on="SUBJECTID", validate="one_to_one", suffixes=("", "_outcome"))
-    first = _trial("ISPY1", "external_test", both, ["SUBJECTID", "PCR", "age", "HR Pos", "Her2MostPos"])
-    declaration: dict[str, object] = {
-        "name": "I-SPY 2 to I-SPY 1",
-        "label": {"column": "aln_status", "meaning": "1 = residual invasive disease in breast or nodes, 0 = pCR"},
-        "clinical": CLINICAL,
-    }
-    return CohortTables(declaration, pd.concat([second, first], ignore_index=True))
+    path = needed_file(source, WORKBOOK, "I-SPY_1*Clinical*.xlsx")
+    predictors = read_published(path, PREDICTORS, sheet="predictors")
+    outcomes = read_published(path, OUTCOMES, sheet="outcomes")
+    try:
+        rows = predictors.merge(outcomes, on="SUBJECTID", validate="one_to_one", how="left")
+    except pd.errors.MergeError as error:
+        raise InputError(f"{path}: a SUBJECTID stands twice in a sheet ({error})") from error
+    rows.index = predictors.index
+    patients = _patients(rows, path, "ISPY1", {"SUBJECTID": "pid", "HR Pos": "HR", "Her2MostPos": "HER2pos", "PCR": "pCR"})
+    patients["rcb"] = coded(rows, "RCBClass", RCB, path, missing=(*MISSING, "4"))
+    return CohortTables(
+        "residual_disease", MEANING, patients, clinical=CLINICAL, outcomes={"rcb": "post_surgery"}
+    )
 
 
-def _trial(name: str, split: str, rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Patients of one trial; `columns` hold identifier, response, age, hormone receptors and HER2."""
-    identifier, response, age, hr, her2 = (rows[column] for column in columns)
+def read_ispy2(source: Path) -> CohortTables:
+    """Read I-SPY 2's table, in BreastDCEDL's form or the owner's.
+
+    Raises:
+        InputError: not the set's table, or a code that it does not have.
+    """
+    path = needed_file(source, TABLE_2, "*ispy2*.csv", "*ISPY2*linical*.xlsx", "*ISPY2*linical*.csv")
+    if path.suffix.lower() == ".csv" and "pid" in path.open(encoding="utf-8-sig").readline().strip().split(","):
+        rows = read_published(path, COLUMNS_2)
+    else:
+        rows = _owners_table(path)
+    return CohortTables("residual_disease", MEANING, _patients(rows, path, "ISPY2", {}), clinical=CLINICAL)
+
+
+def read_ispy(source: Path) -> CohortTables:
+    """Both trials as one cohort: I-SPY 2 is `train`, I-SPY 1 `external_test`; features are what both tables hold.
+
+    Raises:
+        InputError: as for either.
+    """
+    second, first = read_ispy2(source).patients, read_ispy1(source).patients.drop(columns="rcb")
+    parts = [second.assign(split="train"), first.assign(split="external_test")]
+    return CohortTables(
+        "residual_disease",
+        MEANING,
+        pd.concat(parts, ignore_index=True),
+        clinical=CLINICAL,
+        sources=(FACTS_2.source, FACTS_1.source),
+    )
+
+
+def _owners_table(path: Path) -> pd.DataFrame:
+    """TCIA's own table; names are compared in lower case, with `_` for all that is no letter or digit."""
+    head = read_published(path, ()) if path.suffix.lower() != ".csv" else pd.read_csv(path, nrows=0)
+    del head
+    table = _all_columns(path)
+    squashed = {re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_"): name for name in table.columns}
+    age = next((name for name in OWNERS_AGE if name in squashed), None)
+    missing = [name for name in OWNERS_2 if name not in squashed] + ([] if age else ["age_at_screening"])
+    if missing or age is None:
+        raise InputError(
+            f"{path}: columns {', '.join(missing)} are missing; expected {', '.join(OWNERS_2)}, {OWNERS_AGE[0]}; "
+            f"other columns that stand there: {', '.join(table.columns[:40])}"
+        )
+    return table.rename(columns={squashed[name]: new for name, new in {**OWNERS_2, age: "age"}.items()})
+
+
+def _patients(rows: pd.DataFrame, path: Path, trial: str, renamed: dict[str, str]) -> pd.DataFrame:
+    """Rows of `patients.csv` of one trial; `rows` hold identifier, age, receptors and response."""
+    rows = rows.rename(columns=renamed)
+    response = coded(rows, "pCR", YES_NO, path, missing=MISSING).astype(float)
     return pd.DataFrame(
         {
-            "patient_id": f"{name}-" + identifier.astype(str),
-            "center": name,
-            "split": split,
-            # 1 where there was no complete response; empty where it is unknown
-            "aln_status": (1 - response).astype("Int64"),
-            "age": age,
-            "hr": hr.map(SIGN),
-            "her2": her2.map(SIGN),
+            "patient_id": f"{trial}-" + rows["pid"].str.replace(r"\.0$", "", regex=True),
+            "center": trial,
+            # empty where the response is unknown
+            "residual_disease": (1 - response).astype("Int64"),
+            "age": numbers(rows, "age", path, missing=MISSING),
+            "hr": coded(rows, "HR", SIGN, path, missing=MISSING),
+            "her2": coded(rows, "HER2pos", SIGN, path, missing=MISSING),
         }
     )

@@ -1,18 +1,42 @@
-"""VinDr-Mammo: full-field digital mammograms with findings' boxes (PhysioNet, credentialed). No outcome after NAT."""
+"""VinDr-Mammo: full-field digital mammograms with findings' boxes. No pathology, no outcome after NAT."""
 
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from mammo_aln.cohort.datasets.folder import CohortTables, need_columns
-from mammo_aln.errors import InputError
+from mammo_aln.cohort.datasets.folder import (
+    FEATURES,
+    CohortTables,
+    PublicSet,
+    first_of_each_image,
+    fitting_boxes,
+    of_breasts,
+)
+from mammo_aln.cohort.datasets.published import SIDES, VIEWS, coded, needed_file, numbers, read_published
+from mammo_aln.cohort.lineage import Source
+from mammo_aln.errors import BadCell, raise_bad_cells
 
+TABLE = "finding_annotations.csv"
+FACTS = PublicSet(
+    source=Source(
+        "VinDr-Mammo",
+        "PhysioNet Credentialed Health Data License 1.5.0",
+        ("agreement", "no-redistribution"),
+        "Nguyen et al. 2023, Scientific Data 10:277, doi:10.1038/s41597-023-02100-7; PhysioNet doi:10.13026/br2v-7517",
+    ),
+    tables=f"{TABLE}; images/STUDY/IMAGE.dicom",
+    boxes="findings' boxes, pixels of the DICOM matrix",
+    spacing="in the files",
+    seen="no",
+)
+BOX = ("x_min", "y_min", "x_max", "y_max")
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 COLUMNS = (
-    "study_id", "image_id", "laterality", "view_position", "breast_birads", "breast_density", "finding_categories",
-    "xmin", "ymin", "xmax", "ymax", "split",
+    "study_id", "image_id", "laterality", "view_position", "height", "width", "breast_birads", "breast_density",
+    "finding_categories", *CORNERS, "split",
 )  # fmt: skip
 LESIONS = (
     "Mass",
@@ -22,65 +46,88 @@ LESIONS = (
     "Focal Asymmetry",
     "Global Asymmetry",
 )
-REGION_OF = {**dict.fromkeys(LESIONS, "primary"), "Suspicious Lymph Node": "axilla"}
+OTHER_FINDINGS = ("Skin Thickening", "Skin Retraction", "Nipple Retraction")
+NODE, NO_FINDING = "Suspicious Lymph Node", "No Finding"
+REGION_OF = {
+    **dict.fromkeys(LESIONS, "primary"),
+    NODE: "axilla",
+    **{finding: finding.lower().replace(" ", "_") for finding in OTHER_FINDINGS},
+}
 SPLIT_OF = {"training": "train", "test": "internal_test"}
-SUSPICIOUS_BIRADS = 4
+SUSPICIOUS = {f"BI-RADS {grade}": float(grade >= 4) for grade in range(1, 6)}
+DENSITY = {f"DENSITY {letter}": letter for letter in "ABCD"}
 
 
-def vindr_tables(findings: pd.DataFrame) -> CohortTables:
-    """Cohort tables of `finding_annotations.csv`, read with `dtype=str`.
+def read_vindr(source: Path) -> CohortTables:
+    """Read `finding_annotations.csv`.
 
-    A patient is a study (the set keeps no patient). The label, `suspicious`, is 1 where a breast has BI-RADS 4 or 5: a
-    task for pre-training. A box with a lesion is `primary`, with nothing but a suspicious lymph node `axilla`, else it
-    has its finding's name. Boxes are pixels of the DICOM file, x right and y down.
+    A patient is a study, as the set keeps no patient; a row is a breast. The label, `suspicious`, is 1 where the breast
+    has BI-RADS 4 or 5. A box with a lesion is `primary`, with nothing but a suspicious lymph node `axilla`, else it has
+    its finding's name.
 
     Raises:
-        InputError: a column is missing, or a finding or split is not the data set's.
+        InputError: not the set's table, or a code that the set does not have.
     """
-    need_columns(findings, COLUMNS, "finding_annotations.csv")
-    strange = sorted(set(findings["split"]) - set(SPLIT_OF))
-    if strange:
-        raise InputError(f"finding_annotations.csv: split {strange[0]!r}: expected {' or '.join(SPLIT_OF)}")
-    birads = pd.to_numeric(findings["breast_birads"].str.extract(r"(\d)", expand=False))
-    rows = findings.assign(
-        suspicious=np.where(birads.isna(), np.nan, birads >= SUSPICIOUS_BIRADS),
-        density=findings["breast_density"].str.extract(r"([A-D])$", expand=False),
-        split=findings["split"].map(SPLIT_OF),
-    )
-    patients = rows.groupby("study_id", as_index=False).agg(
-        suspicious=("suspicious", "max"), density=("density", "max"), split=("split", "first")
-    )
-    images = findings.drop_duplicates("image_id").assign(
-        path=lambda table: "images/" + table["study_id"] + "/" + table["image_id"] + ".dicom"
-    )
-    names = {"study_id": "patient_id", "view_position": "view"}
-    boxed = findings[findings["xmin"].notna()]
-    regions = pd.DataFrame(
+    path = needed_file(source, TABLE, "*finding_annotations*.csv")
+    table = read_published(path, COLUMNS)
+    rows = pd.DataFrame(
         {
-            "image_id": boxed["image_id"],
-            "region": boxed["finding_categories"].map(_region),
-            **{new: boxed[old] for new, old in zip(("x_min", "y_min", "x_max", "y_max"), COLUMNS[7:11], strict=True)},
+            "patient_id": table["study_id"],
+            "image_id": table["image_id"],
+            "path": "images/" + table["study_id"] + "/" + table["image_id"] + ".dicom",
+            "side": coded(table, "laterality", SIDES, path),
+            "view": coded(table, "view_position", VIEWS, path),
+            "suspicious": coded(table, "breast_birads", SUSPICIOUS, path).astype(float),
+            "density": coded(table, "breast_density", DENSITY, path),
+            "split": coded(table, "split", SPLIT_OF, path),
+            "region": _regions(table, path),
+            **dict(
+                zip(BOX, (numbers(table, name, path) for name in CORNERS), strict=True)
+            ),
         }
     )
-    declaration: dict[str, object] = {
-        "name": "VinDr-Mammo",
-        "label": {"column": "suspicious", "meaning": "1 = a breast with BI-RADS 4 or 5"},
-        "clinical": {"density": {"kind": "ordinal", "levels": ["A", "B", "C", "D"]}},
-    }
+    unboxed = rows["x_min"].isna()
+    sizes = dict(
+        zip(table["image_id"], zip(numbers(table, "height", path), numbers(table, "width", path), strict=True), strict=True)
+    )
+    named = rows["region"].notna()
+    regions, skipped = fitting_boxes(rows.loc[named & ~unboxed, ["image_id", "region", *BOX]], sizes)
+    skipped["findings without a box"] = int((named & unboxed).sum())
     return CohortTables(
-        declaration,
-        patients.rename(columns=names).assign(center="VinDr"),
-        images.rename(columns=names)[["image_id", "patient_id", "path", "laterality", "view"]],
-        regions.drop_duplicates(),
+        label="suspicious",
+        meaning="1 = the breast has BI-RADS 4 or 5, 0 = 1 to 3; no pathology",
+        patients=of_breasts(rows, {"suspicious": "max", "density": "max", "split": "first"}).assign(center="VinDr"),
+        images=first_of_each_image(rows),
+        regions=regions,
+        clinical={"density": FEATURES["density"]},
+        skipped=+skipped,
+        notes=("a patient is a study: the set does not say which studies are of one woman",),
     )
 
 
-def _region(categories: str) -> str:
+
+
+
+def _regions(table: pd.DataFrame, path: Path) -> pd.Series:
+    """Region of each row, None for `No Finding`."""
+    regions: list[str | None] = []
+    faults = []
+    for row, cell in table["finding_categories"].items():
+        findings = _findings(cell)
+        strange = [finding for finding in findings if finding not in REGION_OF and finding != NO_FINDING]
+        if strange or not findings:
+            expected = f"a list of findings: {', '.join([*REGION_OF, NO_FINDING])}"
+            faults.append(BadCell(path.name, int(str(row)), "finding_categories", cell, expected))
+        named = {REGION_OF[finding] for finding in findings if finding in REGION_OF}
+        others = sorted(named - {"axilla"})
+        regions.append("primary" if "primary" in named else others[0] if others else "axilla" if named else None)
+    raise_bad_cells(faults[:50])
+    return pd.Series(regions, table.index, dtype=object)
+
+
+def _findings(cell: object) -> list[str]:
     try:
-        findings = [str(item) for item in ast.literal_eval(categories)]
-    except (ValueError, SyntaxError):
-        findings = []
-    if not findings:
-        raise InputError(f"finding_annotations.csv: finding_categories = {categories!r}: expected a list of findings")
-    named = {REGION_OF.get(item, item.lower().replace(" ", "_")) for item in findings}
-    return "primary" if "primary" in named else "axilla" if named == {"axilla"} else sorted(named - {"axilla"})[0]
+        value = ast.literal_eval(str(cell))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    return [str(item) for item in value] if isinstance(value, list) else []
