@@ -9,8 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.page import ROOT, Section, table
-from mammo_aln.cohort.datasets.folder import write_cohort_folder
-from mammo_aln.cohort.datasets.ispy import ispy_tables
+from mammo_aln.cohort.datasets.catalogue import import_tables
 from mammo_aln.evaluation.report.plots import figure_text, safer_auc
 from mammo_aln.radiomics.signatures.fit import fit_signatures
 
@@ -23,11 +22,8 @@ def ispy(folder: Path = ROOT.parent / "shared" / "data" / "clinical") -> Section
     Args:
         folder: folder of the public tables.
     """
-    workbook = folder / "I-SPY_1_All_Patient_Clinical_and_Outcome_Data.xlsx"
-    sheets = [pd.read_excel(workbook, sheet_name=name) for name in ("predictors", "outcomes")]
-    tables = ispy_tables(pd.read_csv(folder / "breastdcedl_ispy2_metadata.csv"), *sheets)
     with tempfile.TemporaryDirectory() as root:
-        cohort = write_cohort_folder(tables, Path(root) / "cohort")
+        cohort = import_tables("ispy", folder, Path(root) / "cohort")
         out = fit_signatures(cohort, Path(root) / "out")
         metrics = json.loads((out / "evaluation" / "clinical" / "metrics.json").read_text())
         nested = json.loads((out / "clinical" / "predictions.json").read_text())["signature_facts"]["nested_auc"]

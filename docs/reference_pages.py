@@ -60,6 +60,8 @@ Further columns are kept: clinical features (declared in `cohort.yaml`) and labe
 | `label` | `column` that holds the outcome (`aln_status`), and its `meaning` |
 | `dicom_root` | folder where the paths of `images.csv` begin; else the cohort folder |
 | `clinical` | clinical features, by their column of `patients.csv` |
+| `outcomes` | further outcome columns of `patients.csv`, each `post_nat` or `post_surgery`; never a feature |
+| `dataset` | the public set behind it, or a list of such: `name`, `licence`, `terms`, `citation` |
 
 | key of a feature | meaning |
 |---|---|

@@ -59,17 +59,19 @@ def index(dicom_dir: Path, out: Path, key: Path | None = None, workers: Annotate
     return index_folder(dicom_dir, out, key=key, workers=workers)
 
 
-def import_dataset(name: str, source: Path, out: Path) -> Path:
-    """Make a cohort folder of a public data set's tables: cbis-ddsm, duke, ispy or vindr.
+def import_dataset(name: str, source: Path, out: Path, spacing_mm: float | None = None) -> Path:
+    """Make a cohort folder of a public data set as its owner publishes it; licence, terms and citation go with it.
 
     Args:
-        name: the data set.
-        source: folder that holds its tables as published; images, where the set has them, stay there.
+        name: vindr, cbis-ddsm, inbreast, cmmd, embed, rsna, csaw-cc, nlbs, mammo-mx (mammography), duke, mama-mia,
+            ispy1, ispy2 or ispy, both trials as one cohort (MRI).
+        source: folder that holds its tables and files as published; they stay there.
         out: new cohort folder.
+        spacing_mm: millimetres of breast per pixel, for a set whose files state none (scanned film).
     """
     from mammo_aln.cohort.datasets.catalogue import import_tables
 
-    return import_tables(name, source, out)
+    return import_tables(name, source, out, spacing_mm=spacing_mm)
 
 
 def import_regions(

@@ -23,33 +23,30 @@ def test_cbis_ddsm_becomes_a_cohort(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert cohort.dicom_root == DATA
     tables = [pd.read_csv(path, dtype=str) for path in DATA.glob("cbis*.csv")]
     assert set(cohort.patients["patient_id"]) == set(pd.concat(tables)["patient_id"])
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert main(["import", "cbis-ddsm", str(DATA), "--out", str(out)]) == 2
-    assert "stands there already" in capsys.readouterr().err
+    assert "something stands there already; choose a new folder" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (tmp_path / "file").write_text("")
+    assert main(["import", "cbis-ddsm", str(DATA), "--out", str(tmp_path / "file")]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cohort", "file"]  # no unfinished folder
 
 
-def test_vindr_becomes_a_cohort(tmp_path: Path) -> None:
-    source = tmp_path / "vindr"
-    source.mkdir()
-    (source / "finding_annotations.csv").write_text(
-        "study_id,image_id,laterality,view_position,breast_birads,breast_density,finding_categories,xmin,ymin,xmax,ymax,"
-        "split\ns,a,L,CC,BI-RADS 5,DENSITY C,['Mass'],1,2,30,40,training\n"
-    )
-    assert main(["import", "--name=vindr", "--source", str(source), "--out", str(tmp_path / "c")]) == 0
-    cohort = read_cohort(tmp_path / "c")
-    assert cohort.regions["region"].tolist() == ["primary"]
-    assert cohort.patients["aln_status"].tolist() == [1]
-
-
-def test_ispy_needs_both_tables(shared: Path, tmp_path: Path) -> None:
-    pytest.importorskip("openpyxl")
-    assert main(["import", "ispy", str(shared / "data/clinical"), "--out", str(tmp_path / "c")]) == 0
-    assert len(read_cohort(tmp_path / "c", need=("patients",)).patients) == 982 + 221
+def test_a_spacing_is_stated_for_film_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["import", "cbis-ddsm", str(DATA), "--out", str(tmp_path / "c")]
+    assert main([*words, "--spacing_mm", "50"]) == 2
+    assert "--spacing_mm 50: expected millimetres" in capsys.readouterr().err
+    assert main([*words, "--spacing_mm", "0.05"]) == 0
+    assert set(read_cohort(tmp_path / "c", need=("images",)).images["spacing_mm"]) == {0.05}
+    assert main(["import", "duke", str(DATA), "--out", str(tmp_path / "d"), "--spacing_mm", "0.05"]) == 2
+    assert "duke has its own (in the DICOM series)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["inbreast", str(DATA)], ["name = 'inbreast'", "cbis-ddsm, duke, ispy, vindr"]),
+        (["inbrest", str(DATA)], ["name = 'inbrest'", "did you mean inbreast", "vindr, cbis-ddsm"]),
+        (["mammo-mx", str(DATA)], ["no file of Mammo-MX"]),
         (["vindr", "nowhere"], ["nowhere", "no such folder", "tables of vindr"]),
         (["vindr", str(DATA)], ["finding_annotations.csv", "no such file"]),
         (["duke", str(DATA)], ["Clinical_and_Other_Features.xlsx", "no such file"]),

@@ -20,7 +20,7 @@ from mammo_aln.cohort.datasets import (
     rsna,
     vindr,
 )
-from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet, absent_files, write_cohort_folder
+from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet, absent_files, refuse_standing, write_cohort_folder
 from mammo_aln.cohort.lineage import joined, lineage_lines
 from mammo_aln.dicom.spacing import LARGEST_MM, SMALLEST_MM
 from mammo_aln.errors import InputError, did_you_mean
@@ -75,8 +75,7 @@ def import_tables(name: str, source: Path, out: Path, *, spacing_mm: float | Non
     facts = DATASETS[name].facts
     if not source.is_dir():
         raise InputError(f"{source}: no such folder (expected one that holds the tables of {name}: {facts.tables})")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: something stands there already; choose a new folder, or remove this one first")
+    refuse_standing(out)
     if spacing_mm is not None:
         _refuse_spacing(name, facts, spacing_mm)
     tables = DATASETS[name].read(source)

@@ -40,7 +40,7 @@ def read_cbis_ddsm(source: Path) -> CohortTables:
     """Read the four case description tables, and the boxes of the masks whose files lie below the folder.
 
     A row is a breast; the label, `malignant`, is 1 where any of its abnormalities is. The calcification and mass tables
-    were split apart from each other, so that 31 patients stand in the training set of one and the test set of the other.
+    were split apart from each other, so that 31 patients stand in the training set of one and the test set of another.
     Rule: the whole patient goes to `internal_test`, so that no test patient is trained on.
 
     Raises:
@@ -60,7 +60,9 @@ def read_cbis_ddsm(source: Path) -> CohortTables:
     images = first_of_each_image(rows)
     skipped: Counter[str] = Counter()
     masks = boxes_of_masks(source, rows, skipped)
-    images["path"] = [masks.films.get(image, path) for image, path in zip(images["image_id"], images["path"], strict=True)]
+    images["path"] = [
+        masks.films.get(image, path) for image, path in zip(images["image_id"], images["path"], strict=True)
+    ]
     shown = ", ".join(in_both[:5]) + (", ..." if len(in_both) > 5 else "")
     told = (
         (f"{len(in_both)} patients stand in both official sets ({shown}): all their images go to internal_test",)

@@ -1,6 +1,6 @@
 """Boxes of CBIS-DDSM's masks: which of two files is the mask is decided by the files, as the table's paths are swapped.
 
-A mask has two values and the size of its film; a crop has the film's gray values. Where a mask's size is not the film's,
+A mask has two values and the size of its film; a crop has the film's gray values. Where a mask's size is not its film's
 it is scaled if one factor fits both sides, and left out if none does.
 """
 
@@ -118,7 +118,8 @@ def _mask(path: Path) -> _Mask | None:
     if low == high or not np.all(inside | (pixels == low)):
         return None
     ys, xs = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    return _Mask(*pixels.shape, (float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)))
+    rows, columns = pixels.shape
+    return _Mask(rows, columns, (float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)))
 
 
 def _on_film(mask: _Mask, film: Path) -> tuple[float, float, float, float] | None:

@@ -39,8 +39,8 @@ NO_LABEL = "this breast is not in the clinical table: its label is unknown"
 def read_cmmd(source: Path) -> CohortTables:
     """Read the clinical table, and the headers of the DICOM files below the folder.
 
-    A row is a breast of the table (`LeftRight`); the label, `malignant`, is that breast's alone. The other breast of the
-    same woman, where there are images of it, has no label and is not eligible.
+    A row is a breast of the table (`LeftRight`); the label, `malignant`, is that breast's alone. The other breast of
+    the same woman, where there are images of it, has no label and is not eligible.
 
     Raises:
         InputError: not the set's table, or a code that the set does not have.
@@ -94,7 +94,9 @@ def _images(source: Path, known: set[str]) -> tuple[pd.DataFrame, Counter[str]]:
     paths = sorted(path for path in source.rglob("*") if path.suffix.lower() == ".dcm" and path.is_file())
     skipped: Counter[str] = Counter()
     rows = []
-    for path, header in zip(paths, track(read_headers(paths), total=len(paths), what="headers", unit="file"), strict=True):
+    for path, header in zip(
+        paths, track(read_headers(paths), total=len(paths), what="headers", unit="file"), strict=True
+    ):
         verdict = header if isinstance(header, Excluded) else judge(header)
         if isinstance(header, Excluded) or isinstance(verdict, Excluded):
             skipped[f"files: {verdict.reason}" if isinstance(verdict, Excluded) else "files"] += 1

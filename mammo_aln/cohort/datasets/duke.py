@@ -9,7 +9,15 @@ from pathlib import Path
 import pandas as pd
 
 from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet
-from mammo_aln.cohort.datasets.published import coded, need, needed_file, numbers, published_file, read_published, read_sheet
+from mammo_aln.cohort.datasets.published import (
+    coded,
+    need,
+    needed_file,
+    numbers,
+    published_file,
+    read_published,
+    read_sheet,
+)
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.errors import InputError
 
@@ -162,10 +170,8 @@ def duke_boxes(path: Path) -> pd.DataFrame:
         if wrong.any():
             row = table.index[wrong][0]
             raise InputError(
-                f"{path.name} row {row}: {word} {start[axis][row]:g} to {end[axis][row]:g}: expected 1 or more, in order"
+                f"{path.name} row {row}: {word} {start[axis][row]:g} to {end[axis][row]:g}: expected 1 on, in order"
             )
         boxes[f"{axis}_min"] = (start[axis] - 1).astype(int)
         boxes[f"{axis}_max"] = end[axis].astype(int)
     return boxes
-
-

@@ -29,7 +29,7 @@ FACTS = PublicSet(
         "Jeong et al. 2023, Radiology: Artificial Intelligence 5:e220047, doi:10.1148/ryai.220047",
     ),
     tables="tables/EMBED_OpenData_{clinical,metadata}{,_reduced}.csv; images/cohort_1|2/...",
-    boxes="ROI_coords (DCM_ROI_coords where it stands), [ymin, xmin, ymax, xmax] in the table, pixels of the DICOM matrix",
+    boxes="ROI_coords (DCM_ROI_coords where it stands), there [ymin, xmin, ymax, xmax], pixels of the DICOM matrix",
     spacing="in the files",
     seen="no",
 )
@@ -49,8 +49,8 @@ LEFT_OUT = {"3D": "tomosynthesis (FinalImageType 3D)", "cview": "synthetic image
 def read_embed(source: Path) -> CohortTables:
     """Read the metadata and the clinical table, reduced or full.
 
-    A row is a breast. The label, `malignant`, comes of its findings' `path_severity`. A finding counts for the images of
-    its exam (`acc_anon`) **and** its side; `B` and an empty side for both breasts. 2D images in CC and MLO are taken.
+    A row is a breast. The label, `malignant`, comes of its findings' `path_severity`. A finding counts for the images
+    of its exam (`acc_anon`) **and** its side; `B` and an empty side for both. 2D images in CC and MLO are taken.
     The full table's surgical columns (`tnmpn`, `node_pos` ...) are not read: how they are filled is not known.
 
     Raises:
@@ -108,7 +108,9 @@ def _frame_note(table: pd.DataFrame) -> tuple[str, ...]:
 
 def _paths(table: pd.DataFrame, path: Path) -> pd.Series:
     """Path below the folder of the release: `images/` and what follows from `cohort_1` or `cohort_2` on."""
-    below = table["anon_dicom_path"].fillna("").str.replace("\\", "/").str.extract(r"(cohort_[12]/.+\.dcm)$", expand=False)
+    below = (
+        table["anon_dicom_path"].fillna("").str.replace("\\", "/").str.extract(r"(cohort_[12]/.+\.dcm)$", expand=False)
+    )
     raise_bad_cells(
         [
             BadCell(path.name, int(row), "anon_dicom_path", table.at[row, "anon_dicom_path"], ".../cohort_1|2/....dcm")
@@ -156,12 +158,15 @@ def _regions(table: pd.DataFrame, image_ids: pd.Series, path: Path) -> tuple[pd.
         raise InputError(f"{path}: no column of boxes; expected DCM_ROI_coords or ROI_coords")
     boxes, faults = [], []
     counts = numbers(table, "num_roi", path) if "num_roi" in table else pd.Series(float("nan"), table.index)
-    for row, cell in table[column].dropna().items():
+    stated = table[column].dropna()
+    for row, cell in zip(map(int, stated.index), stated, strict=True):
         corners = _corners(cell)
         if corners is None:
-            faults.append(BadCell(path.name, int(str(row)), column, cell, "a list of [ymin, xmin, ymax, xmax]"))
+            faults.append(BadCell(path.name, row, column, cell, "a list of [ymin, xmin, ymax, xmax]"))
         elif counts[row] != len(corners) and pd.notna(counts[row]):
-            faults.append(BadCell(path.name, int(str(row)), "num_roi", counts[row], f"{len(corners)}, as {column} has boxes"))
+            faults.append(
+                BadCell(path.name, int(str(row)), "num_roi", counts[row], f"{len(corners)}, as {column} has boxes")
+            )
         else:
             image = image_ids[row]
             boxes += [(image, "primary", x0, y0, x1, y1) for y0, x0, y1, x1 in corners]

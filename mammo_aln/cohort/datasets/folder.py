@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 import yaml
@@ -63,6 +64,7 @@ class CohortTables:
         notes: what a user has to know, a sentence each.
         sources: data sets behind the tables beside the set itself.
         more: further tables by file name.
+        name: the cohort's name; by default the data set's.
     """
 
     label: str
@@ -77,6 +79,7 @@ class CohortTables:
     notes: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     more: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    name: str = ""
 
 
 def write_cohort_folder(tables: CohortTables, out: Path, *, facts: PublicSet, dicom_root: Path) -> Path:
@@ -92,16 +95,17 @@ def write_cohort_folder(tables: CohortTables, out: Path, *, facts: PublicSet, di
         The folder.
 
     Raises:
-        InputError: something stands there already.
+        InputError: something stands there already, or there is no patient.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: something stands there already; choose a new folder, or remove this one first")
+    refuse_standing(out)
+    if tables.patients.empty:
+        raise InputError(f"{dicom_root}: the tables of {facts.source.name} hold no patient")
     make_folder(out.parent)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
         contents = {"images": tables.images, "regions": tables.regions, "volumes": tables.volumes}
         for name, table in {**contents, **tables.more, "patients": tables.patients}.items():
-            if table is not None:
+            if table is not None and len(table):
                 write_csv(unfinished / f"{name}.csv", table)
         write_text(unfinished / "cohort.yaml", _declaration(tables, facts, dicom_root))
         unfinished.chmod(0o755)
@@ -113,10 +117,16 @@ def write_cohort_folder(tables: CohortTables, out: Path, *, facts: PublicSet, di
     return out
 
 
+def refuse_standing(out: Path) -> None:
+    """Raise an `InputError` where something stands at the cohort folder's path; an empty folder is none."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: something stands there already; choose a new folder, or remove this one first")
+
+
 def _declaration(tables: CohortTables, facts: PublicSet, dicom_root: Path) -> str:
     sources = [source.to_state() for source in joined((facts.source,), tables.sources)]
-    content = {
-        "name": facts.source.name,
+    content: dict[str, object] = {
+        "name": tables.name or facts.source.name,
         "label": {"column": tables.label, "meaning": tables.meaning},
         "clinical": {name: dict(feature) for name, feature in tables.clinical.items()},
         "outcomes": dict(tables.outcomes),
@@ -145,7 +155,7 @@ def first_of_each_image(rows: pd.DataFrame, further: Iterable[str] = ()) -> pd.D
 
 
 def fitting_boxes(
-    boxes: pd.DataFrame, sizes: Mapping[str, tuple[float, float]] | None = None
+    boxes: pd.DataFrame, sizes: Mapping[str, tuple[float, float]] = MappingProxyType({})
 ) -> tuple[pd.DataFrame, Counter[str]]:
     """Boxes that lie in their image, cut at its edges, and the count of those that do not, by reason.
 
@@ -156,7 +166,7 @@ def fitting_boxes(
     skipped: Counter[str] = Counter()
     kept = []
     for box in boxes.drop_duplicates().to_dict("records"):
-        rows, columns = (sizes or {}).get(str(box["image_id"]), (float("inf"), float("inf")))
+        rows, columns = sizes.get(str(box["image_id"]), (float("inf"), float("inf")))
         x, y = (box["x_min"] + box["x_max"]) / 2, (box["y_min"] + box["y_max"]) / 2
         if not (box["x_min"] < box["x_max"] and box["y_min"] < box["y_max"]):
             skipped["boxes without an area"] += 1
@@ -165,7 +175,8 @@ def fitting_boxes(
         else:
             edges = {"x_min": max(box["x_min"], 0.0), "y_min": max(box["y_min"], 0.0)}
             edges |= {"x_max": min(box["x_max"], columns), "y_max": min(box["y_max"], rows)}
-            kept.append({**box, **edges})
+            box.update(edges)
+            kept.append(box)
     return pd.DataFrame(kept, columns=list(boxes.columns)), skipped
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet
-from mammo_aln.cohort.datasets.published import coded, needed_file, numbers, read_published
+from mammo_aln.cohort.datasets.published import coded, column_names, needed_file, numbers, read_published
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.errors import InputError
 
@@ -39,18 +39,14 @@ FACTS_2 = PublicSet(
     seen="BreastDCEDL's table, all 982 patients; TCIA's own: no",
 )
 FACTS_BOTH = PublicSet(
-    source=Source(
-        "I-SPY 2 to I-SPY 1",
-        "CC BY 3.0 and CC BY 4.0",
-        ("attribution",),
-        f"{FACTS_1.source.citation}; {FACTS_2.source.citation}",
-    ),
+    source=FACTS_2.source,
     tables=f"{FACTS_1.tables}; {FACTS_2.tables}",
     boxes="none in the tables",
     spacing="in the DICOM series",
     seen="both tables",
 )
 PREDICTORS, OUTCOMES = ("SUBJECTID", "age", "HR Pos", "Her2MostPos"), ("SUBJECTID", "PCR", "RCBClass")
+NAMES_1 = {"SUBJECTID": "pid", "HR Pos": "HR", "Her2MostPos": "HER2pos", "PCR": "pCR"}
 COLUMNS_2 = ("pid", "age", "HR", "HER2pos", "pCR")
 OWNERS_2 = {"patient_id": "pid", "hr": "HR", "her2": "HER2pos", "pcr": "pCR"}
 OWNERS_AGE = ("age_at_screening", "age")
@@ -80,11 +76,9 @@ def read_ispy1(source: Path) -> CohortTables:
     except pd.errors.MergeError as error:
         raise InputError(f"{path}: a SUBJECTID stands twice in a sheet ({error})") from error
     rows.index = predictors.index
-    patients = _patients(rows, path, "ISPY1", {"SUBJECTID": "pid", "HR Pos": "HR", "Her2MostPos": "HER2pos", "PCR": "pCR"})
-    patients["rcb"] = coded(rows, "RCBClass", RCB, path, missing=(*MISSING, "4"))
-    return CohortTables(
-        "residual_disease", MEANING, patients, clinical=CLINICAL, outcomes={"rcb": "post_surgery"}
-    )
+    patients = _patients(rows, path, "ISPY1", NAMES_1)
+    patients["rcb"] = coded(rows, "RCBClass", RCB, path, missing=MISSING)
+    return CohortTables("residual_disease", MEANING, patients, clinical=CLINICAL, outcomes={"rcb": "post_surgery"})
 
 
 def read_ispy2(source: Path) -> CohortTables:
@@ -94,10 +88,7 @@ def read_ispy2(source: Path) -> CohortTables:
         InputError: not the set's table, or a code that it does not have.
     """
     path = needed_file(source, TABLE_2, "*ispy2*.csv", "*ISPY2*linical*.xlsx", "*ISPY2*linical*.csv")
-    if path.suffix.lower() == ".csv" and "pid" in path.open(encoding="utf-8-sig").readline().strip().split(","):
-        rows = read_published(path, COLUMNS_2)
-    else:
-        rows = _owners_table(path)
+    rows = read_published(path, COLUMNS_2) if "pid" in column_names(path) else _owners_table(path)
     return CohortTables("residual_disease", MEANING, _patients(rows, path, "ISPY2", {}), clinical=CLINICAL)
 
 
@@ -114,24 +105,24 @@ def read_ispy(source: Path) -> CohortTables:
         MEANING,
         pd.concat(parts, ignore_index=True),
         clinical=CLINICAL,
-        sources=(FACTS_2.source, FACTS_1.source),
+        sources=(FACTS_1.source,),
+        name="I-SPY 2 to I-SPY 1",
     )
 
 
 def _owners_table(path: Path) -> pd.DataFrame:
     """TCIA's own table; names are compared in lower case, with `_` for all that is no letter or digit."""
-    head = read_published(path, ()) if path.suffix.lower() != ".csv" else pd.read_csv(path, nrows=0)
-    del head
-    table = _all_columns(path)
-    squashed = {re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_"): name for name in table.columns}
-    age = next((name for name in OWNERS_AGE if name in squashed), None)
-    missing = [name for name in OWNERS_2 if name not in squashed] + ([] if age else ["age_at_screening"])
-    if missing or age is None:
+    names = column_names(path)
+    squashed = {re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"): name for name in names}
+    age = next((name for name in OWNERS_AGE if name in squashed), OWNERS_AGE[0])
+    missing = [name for name in (*OWNERS_2, age) if name not in squashed]
+    if missing:
         raise InputError(
-            f"{path}: columns {', '.join(missing)} are missing; expected {', '.join(OWNERS_2)}, {OWNERS_AGE[0]}; "
-            f"other columns that stand there: {', '.join(table.columns[:40])}"
+            f"{path}: columns {', '.join(missing)} are missing; expected {', '.join((*OWNERS_2, age))}; "
+            f"other columns that stand there: {', '.join(names[:40])}"
         )
-    return table.rename(columns={squashed[name]: new for name, new in {**OWNERS_2, age: "age"}.items()})
+    renamed = {squashed[name]: new for name, new in {**OWNERS_2, age: "age"}.items()}
+    return read_published(path, list(renamed)).rename(columns=renamed)
 
 
 def _patients(rows: pd.DataFrame, path: Path, trial: str, renamed: dict[str, str]) -> pd.DataFrame:

@@ -46,8 +46,8 @@ CLINICAL: dict[str, dict[str, object]] = {
 def read_mama_mia(source: Path) -> CohortTables:
     """Read the sheet `dataset_info`, the first phase after contrast with its mask, and Duke's table where it is there.
 
-    Without Duke's table the label is `residual_disease` (no pathological complete response of breast and nodes). With it
-    the label is `aln_status`: `DUKE_nnn` takes the N stage after NAT of `Breast_MRI_nnn`, all others stay unknown. That
+    Without Duke's table the label is `residual_disease` (no pathological complete response of breast and nodes). With
+    it the label is `aln_status`: `DUKE_nnn` takes the N stage after NAT of `Breast_MRI_nnn`, others stay unknown. That
     these two numbers mean one woman is inferred; the join is refused where her receptors differ too often.
 
     Raises:
@@ -88,7 +88,7 @@ def read_mama_mia(source: Path) -> CohortTables:
         outcomes={"residual_disease": "post_surgery"},
         skipped=+skipped,
         notes=(
-            f"{shared} patients DUKE_nnn are taken to be Duke's Breast_MRI_nnn: {equal:.1%} of their receptors are equal",
+            f"{shared} patients DUKE_nnn are taken as Duke's Breast_MRI_nnn: {equal:.1%} of their receptors are equal",
         ),
         sources=(duke.SOURCE,),
     )
@@ -98,7 +98,11 @@ def _with_nodal_stage(patients: pd.DataFrame, stages: pd.DataFrame, path: Path) 
     number = patients["patient_id"].str.extract(r"^DUKE_(\d+)$", expand=False)
     key = "Breast_MRI_" + number.str.zfill(3)
     joined = patients.assign(key=key).merge(
-        stages.rename(columns={"patient_id": "key"}), on="key", how="left", suffixes=("", "_duke"), validate="many_to_one"
+        stages.rename(columns={"patient_id": "key"}),
+        on="key",
+        how="left",
+        suffixes=("", "_duke"),
+        validate="many_to_one",
     )
     both = [
         (joined[name], joined[f"{name}_duke"].map(SIGN), joined[name].notna() & joined[f"{name}_duke"].notna())
@@ -109,8 +113,8 @@ def _with_nodal_stage(patients: pd.DataFrame, stages: pd.DataFrame, path: Path) 
     share = equal / compared if compared else 0.0
     if share < SAME_PATIENT:
         raise InputError(
-            f"{path}: {equal} of {compared} receptors of DUKE_nnn equal those of Breast_MRI_nnn: these are not the same "
-            f"patients; expected at least {SAME_PATIENT:.0%} (take Duke's table out of the folder to go on without it)"
+            f"{path}: {equal} of {compared} receptors of DUKE_nnn equal those of Breast_MRI_nnn: these are not the "
+            f"same patients; expected at least {SAME_PATIENT:.0%} (without Duke's table in the folder there is no join)"
         )
     staged = joined["eligible"].notna()
     joined["exclusion_reason"] = joined["exclusion_reason"].where(staged, "nodal stage after NAT not in this set")
@@ -130,4 +134,6 @@ def _volumes(source: Path, patients: list[str], skipped: Counter[str]) -> pd.Dat
             continue
         paths = (str(path.relative_to(source)) for path in (image, mask))
         rows.append((patient, "pre", "dce1", *paths))
-    return pd.DataFrame(rows, columns=["patient_id", "timepoint", "sequence", "image_path", "mask_path"]) if rows else None
+    return (
+        pd.DataFrame(rows, columns=["patient_id", "timepoint", "sequence", "image_path", "mask_path"]) if rows else None
+    )

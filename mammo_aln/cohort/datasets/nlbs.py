@@ -40,7 +40,9 @@ def read_nlbs(source: Path) -> CohortTables:
     """
     path = needed_file(source, TABLE, "NLBS*metadata*.csv")
     table = read_published(path, COLUMNS)
-    folders = table["File Path"].fillna("").str.replace("\\", "/").str.strip("/").str.removeprefix("images/").str.split("/")
+    folders = (
+        table["File Path"].fillna("").str.replace("\\", "/").str.strip("/").str.removeprefix("images/").str.split("/")
+    )
     strange = folders.map(len) != FOLDERS
     expected = "GROUP\\PATIENT\\left|right\\CC|MLO\\FILE.dcm"
     raise_bad_cells(

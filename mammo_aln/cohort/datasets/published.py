@@ -1,8 +1,9 @@
-"""Tables as a data set's owner publishes them: searched for below one folder, read as text, refused where not the set's."""
+"""Tables as a data set's owner publishes them: found below one folder, read as text, refused where not the set's."""
 
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -34,7 +35,9 @@ def published_file(source: Path, name: str, *patterns: str, optional: bool = Fal
     paths = sorted(
         path
         for path in source.rglob("*")
-        if any(pattern.fullmatch(path.name) for pattern in wanted) and not path.name.startswith(("~$", ".")) and path.is_file()
+        if any(pattern.fullmatch(path.name) for pattern in wanted)
+        and not path.name.startswith(("~$", "."))
+        and path.is_file()
     )
     if not paths and optional:
         return None
@@ -93,6 +96,20 @@ def read_published(
     return table.mask(table == "").astype(object)
 
 
+def column_names(path: Path, sheet: str | int = 0) -> list[str]:
+    """Names in the first row of a CSV table or a workbook's sheet.
+
+    Raises:
+        InputError: unreadable.
+    """
+    if path.suffix.lower() in (".xls", ".xlsx"):
+        return [name.strip() for name in read_sheet(path, sheet).iloc[0]]
+    try:
+        return [str(name).strip() for name in pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not the data set's table ({_one_line(error)})") from error
+
+
 def read_sheet(path: Path, sheet: str | int) -> pd.DataFrame:
     """Read all cells of a workbook's sheet as text, empty ones as empty text, header rows too.
 
@@ -100,7 +117,9 @@ def read_sheet(path: Path, sheet: str | int) -> pd.DataFrame:
         InputError: unreadable, or no such sheet.
     """
     try:
-        cells = pd.read_excel(path, sheet_name=sheet, dtype=object, header=None, na_filter=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # openpyxl speaks of extensions of the file that hold no cell
+            cells = pd.read_excel(path, sheet_name=sheet, dtype=object, header=None, na_filter=False)
     except ImportError as error:
         raise InputError(f"{path}: workbooks of this old kind are not read; save it as .xlsx or .csv") from error
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

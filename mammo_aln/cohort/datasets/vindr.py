@@ -81,15 +81,12 @@ def read_vindr(source: Path) -> CohortTables:
             "density": coded(table, "breast_density", DENSITY, path),
             "split": coded(table, "split", SPLIT_OF, path),
             "region": _regions(table, path),
-            **dict(
-                zip(BOX, (numbers(table, name, path) for name in CORNERS), strict=True)
-            ),
+            **dict(zip(BOX, (numbers(table, name, path) for name in CORNERS), strict=True)),
         }
     )
     unboxed = rows["x_min"].isna()
-    sizes = dict(
-        zip(table["image_id"], zip(numbers(table, "height", path), numbers(table, "width", path), strict=True), strict=True)
-    )
+    height, width = (numbers(table, name, path) for name in ("height", "width"))
+    sizes = dict(zip(table["image_id"], zip(height, width, strict=True), strict=True))
     named = rows["region"].notna()
     regions, skipped = fitting_boxes(rows.loc[named & ~unboxed, ["image_id", "region", *BOX]], sizes)
     skipped["findings without a box"] = int((named & unboxed).sum())
@@ -103,9 +100,6 @@ def read_vindr(source: Path) -> CohortTables:
         skipped=+skipped,
         notes=("a patient is a study: the set does not say which studies are of one woman",),
     )
-
-
-
 
 
 def _regions(table: pd.DataFrame, path: Path) -> pd.Series:
