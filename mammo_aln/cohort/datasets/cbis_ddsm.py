@@ -64,7 +64,7 @@ def read_cbis_ddsm(source: Path) -> CohortTables:
         masks.films.get(image, path) for image, path in zip(images["image_id"], images["path"], strict=True)
     ]
     shown = ", ".join(in_both[:5]) + (", ..." if len(in_both) > 5 else "")
-    told = (
+    shared = (
         (f"{len(in_both)} patients stand in both official sets ({shown}): all their images go to internal_test",)
         if in_both
         else ()
@@ -77,7 +77,7 @@ def read_cbis_ddsm(source: Path) -> CohortTables:
         regions=masks.regions,
         clinical={"density": {"kind": "ordinal", "levels": ["1", "2", "3", "4"]}},
         skipped=+skipped,
-        notes=(*told, *masks.notes),
+        notes=(*shared, *masks.notes),
     )
 
 

@@ -25,7 +25,7 @@ SAME_SCALE = 0.005
 
 @dataclass(frozen=True)
 class MaskBoxes:
-    """What the files of masks tell.
+    """Boxes of the masks, and where the films lie.
 
     Args:
         regions: rows of `regions.csv`; None where no mask is there.
@@ -56,7 +56,7 @@ def boxes_of_masks(source: Path, rows: pd.DataFrame, skipped: Counter[str]) -> M
     if not any(files for _, files in work):
         note = f"none of the {len(rows)} abnormalities has a mask's file below the folder: there are no regions"
         return MaskBoxes(None, (note,), stated)
-    boxes, told = [], Counter[str]()
+    boxes, counts = [], Counter[str]()
     for row, files in track(work, total=len(work), what="masks", unit="abnormality"):
         film = films[row["image_id"]]
         if not files or film is None:
@@ -71,8 +71,8 @@ def boxes_of_masks(source: Path, rows: pd.DataFrame, skipped: Counter[str]) -> M
         if corners is None:
             skipped["abnormalities whose mask fits no scale of their film"] += 1
             continue
-        told["swapped"] += path.as_posix().endswith(str(row["cropped"]))
-        told["scaled"] += corners != mask.corners
+        counts["swapped"] += path.as_posix().endswith(str(row["cropped"]))
+        counts["scaled"] += corners != mask.corners
         boxes.append((row["image_id"], "primary", *corners))
     regions, unfit = fitting_boxes(pd.DataFrame(boxes, columns=REGION_COLUMNS))
     skipped.update(unfit)
@@ -80,7 +80,7 @@ def boxes_of_masks(source: Path, rows: pd.DataFrame, skipped: Counter[str]) -> M
         "swapped": "masks lie where the table names the crop: the files decide",
         "scaled": "masks have another size than their film: their boxes are scaled to it",
     }
-    return MaskBoxes(regions, tuple(f"{told[key]} {text}" for key, text in sentences.items() if told[key]), stated)
+    return MaskBoxes(regions, tuple(f"{counts[key]} {text}" for key, text in sentences.items() if counts[key]), stated)
 
 
 @dataclass(frozen=True)

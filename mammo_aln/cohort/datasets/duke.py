@@ -80,13 +80,13 @@ def read_duke(source: Path) -> CohortTables:
     path = needed_file(source, TABLE, "*Clinical*Features*.xlsx")
     patients = duke_patients(path)
     boxes_path = published_file(source, BOXES, "*Annotation*Boxes*.xlsx", optional=True)
-    told = ["masks of MAMA-MIA (`import mama-mia`, with this table beside them) give volumes.csv"]
+    notes = ["masks of MAMA-MIA (`import mama-mia`, with this table beside them) give volumes.csv"]
     more: Mapping[str, pd.DataFrame] = {}
     if boxes_path is not None:
         more = {"boxes": duke_boxes(boxes_path)}
-        told.append(f"boxes.csv: {len(more['boxes'])} boxes in voxels, slices in the order of InstanceNumber")
+        notes.append(f"boxes.csv: {len(more['boxes'])} boxes in voxels, slices in the order of InstanceNumber")
     else:
-        told.append(f"no {BOXES} below the folder: there is no boxes.csv")
+        notes.append(f"no {BOXES} below the folder: there is no boxes.csv")
     outcomes = {name: "post_surgery" for name in OUTCOMES.values() if name in patients}
     return CohortTables(
         label="aln_status",
@@ -94,7 +94,7 @@ def read_duke(source: Path) -> CohortTables:
         patients=patients,
         clinical=CLINICAL,
         outcomes=outcomes,
-        notes=tuple(told),
+        notes=tuple(notes),
         more=more,
     )
 

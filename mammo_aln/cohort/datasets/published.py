@@ -31,11 +31,11 @@ def published_file(source: Path, name: str, *patterns: str, optional: bool = Fal
     Raises:
         InputError: none, or several.
     """
-    wanted = [re.compile(pattern.replace(".", r"\.").replace("*", ".*"), re.I) for pattern in patterns or (name,)]
+    names = [re.compile(pattern.replace(".", r"\.").replace("*", ".*"), re.I) for pattern in patterns or (name,)]
     paths = sorted(
         path
         for path in source.rglob("*")
-        if any(pattern.fullmatch(path.name) for pattern in wanted)
+        if any(pattern.fullmatch(path.name) for pattern in names)
         and not path.name.startswith(("~$", "."))
         and path.is_file()
     )
