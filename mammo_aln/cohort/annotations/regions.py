@@ -13,6 +13,7 @@ import pandas as pd
 
 from mammo_aln.cohort.annotations.matching import ListedImage, Matches, match_images, same_file_twice
 from mammo_aln.cohort.annotations.placement import Picture, PlacedBox, Sides, StoredImage, place_box, refuse_misfits
+from mammo_aln.cohort.annotations.raw_images import raw_instances, with_raw_images
 from mammo_aln.cohort.annotations.record import Annotation
 from mammo_aln.cohort.annotations.sources import SourceReading, read_sources
 from mammo_aln.cohort.annotations.text.columns import parse_columns
@@ -151,6 +152,9 @@ def _matches(cohort: Cohort, source: SourceReading) -> Matches:
         instances = [header.text("SOPInstanceUID") if isinstance(header, FastHeader) else "" for header in headers]
         listed = [ListedImage(image.image_id, image.path, uid) for image, uid in zip(listed, instances, strict=True)]
         matches = match_images(names, listed)
+    if may_be_raw := raw_instances(matches, cohort.images):
+        paths = [image_path(cohort, row) for _, row in cohort.images.iterrows()]
+        matches = with_raw_images(matches, may_be_raw, listed, paths)
     if matches.ambiguous:
         shown = "; ".join(
             f"{name} is {' or '.join(ids[:SHOWN])}" for name, ids in list(matches.ambiguous.items())[:SHOWN]

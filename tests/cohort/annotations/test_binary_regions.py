@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import SimpleITK as sitk
 from highdicom import pr
@@ -36,6 +37,7 @@ from tests.support.annotated_cohort import (
     uid_of,
     write_annotated_cohort,
 )
+from tests.support.dicom_writer import item
 
 HALF_A_PIXEL = 0.5
 IMAGES = range(len(SIZES))
@@ -193,3 +195,47 @@ def test_objects_of_other_images_are_counted(cohort: Path, tmp_path: Path, capsy
     words = capsys.readouterr().err
     assert "skipped: 1 x its image is not in images.csv" in words
     assert "2 x sr" in words
+
+
+@pytest.mark.parametrize(("preserved", "sources", "matched"), [("YES", 1, True), ("NO", 1, False), ("YES", 2, False)])
+def test_findings_on_the_raw_image_go_to_its_mammogram(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], preserved: str, sources: int, matched: bool
+) -> None:
+    path = cohort / "dicom" / "p0" / f"{image_name(0)}.dcm"
+    image = dcmread(path)
+    raw = item(
+        ReferencedSOPClassUID="1.2.840.10008.5.1.4.1.1.1.2.1",
+        ReferencedSOPInstanceUID="1.2.826.77.1",
+        SpatialLocationsPreserved=preserved,
+    )
+    image.SourceImageSequence = [raw] * sources
+    image.save_as(path)
+    data = [value for point in outline(0) for value in point]
+    drawn = shape(OUTLINE, "POLYLINE", data, image_item("1.2.826.77.1", "SELECTED FROM"))
+    cad_report(tmp_path / "cad.dcm", finding(("M-03000", "Mass"), PRESENT, drawn))
+    if matched:
+        import_regions([tmp_path / "cad.dcm"], cohort, regions="mass=primary")
+        assert imported_boxes(cohort) == {"im0": [pytest.approx(planted_box(0), abs=HALF_A_PIXEL)]}
+        assert "1 pictures are raw images (For Processing)" in capsys.readouterr().err
+    else:
+        with pytest.raises(InputError, match="no box to take"):
+            import_regions([tmp_path / "cad.dcm"], cohort, regions="mass=primary")
+
+
+def test_a_listed_raw_image_gives_its_boxes_to_its_mammogram(cohort: Path, tmp_path: Path) -> None:
+    images = pd.read_csv(cohort / "images.csv")
+    images["presentation_intent"] = "FOR PRESENTATION"
+    images.loc[images["image_id"] == "im0", "presentation_intent"] = "FOR PROCESSING"
+    images.to_csv(cohort / "images.csv", index=False)
+    path = cohort / "dicom" / "p2" / f"{image_name(2)}.dcm"
+    image = dcmread(path)
+    image.SourceImageSequence = [
+        item(ReferencedSOPClassUID="1.2.840.10008.5.1.4.1.1.1.2.1", ReferencedSOPInstanceUID=uid_of(0))
+    ]
+    image.save_as(path)
+    folder = tmp_path / "drawn"
+    folder.mkdir()
+    for index in (0, 1):
+        write_cad(cohort, folder, index)
+    import_regions([folder], cohort, regions="mass=primary")
+    assert sorted(imported_boxes(cohort)) == ["im1", "im2"]
