@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo_aln.cohort.box_check import misplaced_boxes
 from mammo_aln.cohort.checks.exams import exam_findings, header_findings
 from mammo_aln.cohort.checks.finding import Finding
+from mammo_aln.cohort.checks.regions import boxes_on_breasts, region_name_findings
 from mammo_aln.cohort.codes import suspicious_codes
 from mammo_aln.cohort.columns import spelling_facts
-from mammo_aln.cohort.region_names import name_advice
 from mammo_aln.cohort.selection import select_images, timepoints
 from mammo_aln.cohort.tables import Cohort, image_path, patients_as_written, read_cohort, table_faults, with_split
 from mammo_aln.cohort.twins import identical_files
@@ -62,9 +61,9 @@ def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int
         *_late_features(cohort, clinical_inputs),
         *exam_findings(selection),
         *_completeness(read),
-        *_region_names(cohort),
+        *region_name_findings(cohort),
         *_file_findings(read, workers),
-        *_boxes_on_breasts(read, workers),
+        *boxes_on_breasts(read, workers),
     ]
     problems = [f"{finding.subject}: {finding.fact}" for finding in findings if finding.problem]
     flags: dict[str, list[str]] = {}
@@ -176,24 +175,6 @@ def _side_findings(cohort: Cohort, eligible: pd.DataFrame) -> Iterator[Finding]:
         idle = rows[rows["image_id"].isin(primary) & rows["laterality"].notna() & ~rows["laterality"].isin(sides[name])]
         for image in idle["image_id"]:
             yield Finding("a primary region on a side that patients.csv does not treat", f"image {image}", False)
-
-
-def _region_names(cohort: Cohort) -> Iterator[Finding]:
-    """Names of regions that nearly, or most likely, mean one that crops know."""
-    counts = cohort.regions["region"].value_counts()
-    for name, meant in name_advice(counts.index).items():
-        fact = f"{counts[name]} boxes; if it is the {meant} region, write {meant} in regions.csv"
-        yield Finding(fact, f"region {name}", False)
-
-
-def _boxes_on_breasts(cohort: Cohort, workers: int | None) -> Iterator[Finding]:
-    """Boxes of a sample of decoded images that lie off the breast; many of them are a problem."""
-    if cohort.images.empty or cohort.regions.empty:
-        return
-    misplacement = misplaced_boxes(cohort, workers=workers)
-    if misplacement is not None:
-        subject = "regions.csv" if misplacement.is_pattern else f"images {', '.join(misplacement.images)}"
-        yield Finding(misplacement.words, subject, misplacement.is_pattern)
 
 
 def _file_findings(cohort: Cohort, workers: int | None) -> Iterator[Finding]:

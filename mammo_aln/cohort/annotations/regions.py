@@ -17,7 +17,7 @@ from mammo_aln.cohort.annotations.raw_images import raw_instances, with_raw_imag
 from mammo_aln.cohort.annotations.record import Annotation
 from mammo_aln.cohort.annotations.sources import SourceReading, read_sources
 from mammo_aln.cohort.annotations.text.columns import parse_columns
-from mammo_aln.cohort.box_check import misplaced_boxes
+from mammo_aln.cohort.checks.boxes import misplaced_boxes
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.region_keys import KEYS, with_image_ids
 from mammo_aln.cohort.region_names import is_file_name, name_advice, parse_region_names, region_of

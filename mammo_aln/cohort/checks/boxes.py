@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo_aln.cohort.box_pattern import CoarseView, DrawnBox, Misplacement, coarse_view, find_misplacement
+from mammo_aln.cohort.checks.box_pattern import CoarseView, DrawnBox, Misplacement, coarse_view, find_misplacement
 from mammo_aln.cohort.schemas import BOX
 from mammo_aln.cohort.tables import Cohort, image_path
 from mammo_aln.dicom.read import read_image
