@@ -8,6 +8,8 @@ import struct
 from pathlib import Path
 
 import cv2
+import nibabel
+import nrrd
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -154,6 +156,21 @@ def test_a_cut_nifti_is_refused(tmp_path: Path, compress: bool, kept: float) -> 
     path.write_bytes(whole[: int(kept) if kept > 1 else int(kept * len(whole))][: len(whole) - 1])
     with pytest.raises(InputError, match="cut off"):
         read_mask(path)
+
+
+def test_nibabel_without_an_affine_is_read_and_with_its_usual_one_refused(tmp_path: Path) -> None:
+    columns_first = planted((5, 8, 20, 30, 1)).T
+    for name, affine in (("none.nii.gz", None), ("itk.nii.gz", np.diag([-1.0, -1, 1, 1]))):
+        nibabel.save(nibabel.Nifti1Image(columns_first, affine), tmp_path / name)
+        assert boxes(tmp_path / name) == [("1", 5, 8, 20, 30)]
+    nibabel.save(nibabel.Nifti1Image(columns_first, np.eye(4)), tmp_path / "eye.nii")
+    with pytest.raises(InputError, match="run backwards"):
+        read_mask(tmp_path / "eye.nii")
+
+
+def test_pynrrd_is_read_columns_first(tmp_path: Path) -> None:
+    nrrd.write(str(tmp_path / "mask.nrrd"), planted((5, 8, 20, 30, 1)).T)
+    assert boxes(tmp_path / "mask.nrrd") == [("1", 5, 8, 20, 30)]
 
 
 def test_segments_of_a_slicer_file_have_their_names(tmp_path: Path) -> None:
