@@ -22,6 +22,9 @@ _SATURATED = 0.8
 _RIM_MM = 2  # a frame thinner than a cell only brightens the outermost cells
 _RIM_STEP = 0.04
 _RIM_SHARE = 0.55
+_FOG_MM = 14
+_FOG_FADES = 0.3
+_FOG_SHARE = 0.6  # of what the outermost column shows: more is tissue
 _OPENING_MM = 4  # radius; letters, paddle edges and hairs are thinner
 _CHEST_WALL_GAP_MM = 15  # the breast begins at most this far from the image's chest-wall side
 _LEAST_BREAST_MM2 = 1200.0
@@ -69,6 +72,7 @@ def find_breast(grid: NDArray[np.float32]) -> BreastMask:
     """
     nothing, everything = np.zeros(grid.shape, bool), np.ones(grid.shape, bool)
     inside = _without_frame(grid)
+    grid = _without_fog(grid, inside)
     smooth = cv2.GaussianBlur(grid, (0, 0), 1.5).astype(np.float32, copy=False)
     fine = cv2.GaussianBlur(grid, (0, 0), 0.8)
     if float(np.ptp(smooth[inside])) < 1e-4:
@@ -159,6 +163,22 @@ def _rim_depth(values: NDArray[np.float32]) -> int:
     while depth < steps.shape[1] and (steps[:, depth] > _RIM_STEP).mean() > _RIM_SHARE:
         depth += 1
     return depth
+
+
+def _without_fog(grid: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The grid less the fog that light leaves along a film's chest-wall side, where there is some.
+
+    Fog stands beside the breast too, so that the darkest tenth of each column shows it, and fades within some mm.
+    """
+    first = int(np.flatnonzero(inside.any(axis=0))[0])
+    strip = grid[inside.any(axis=1), first : first + _FOG_MM]
+    fog = np.minimum.accumulate(np.percentile(strip, 10, axis=0)) - float(np.percentile(grid, 10))
+    most = _FOG_SHARE * float(np.median(strip[:, 0]))
+    if strip.shape[1] < _FOG_MM or not 0.01 < fog[0] < most or fog[-1] > _FOG_FADES * fog[0]:
+        return grid
+    cleared = grid.copy()
+    cleared[:, first : first + _FOG_MM] -= np.maximum(fog, 0.0).astype(np.float32)
+    return np.maximum(cleared, float(grid.min()))
 
 
 def _is_noise(grid: NDArray[np.float32]) -> bool:

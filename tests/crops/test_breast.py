@@ -143,6 +143,16 @@ def test_a_frame_on_four_sides_goes_and_nothing_else():
     assert lost_share(found.kept, breast & ~frame) < LOST_SHARE
 
 
+def test_fog_along_the_films_chest_wall_side_is_no_breast():
+    picture, breast = craniocaudal()
+    x, _ = mesh()
+    found = find_breast(grid(np.maximum(picture, 0.15 * np.clip(1 - x / 12, 0, None) ** 2)))
+    assert lost_share(found.kept, breast) < LOST_SHARE
+    rows = np.flatnonzero(found.kept.any(axis=1))
+    assert rows[0] >= 45 - 5
+    assert rows[-1] < 195 + 5
+
+
 def test_a_faint_nipple_is_kept():
     picture, breast = craniocaudal()
     nipple = rectangle(90, 116, 103, 124) & ~breast
