@@ -111,6 +111,7 @@ def build_crops(
         workers: processes; by default one per core.
         shard: (3, 16) does the third of sixteen parts, for as many machines on one store.
         list_exclusions: write `exclusions.csv` beside the segments: what was asked for and cannot be had, and why.
+            Without it no crop at all is no error either: a proof sheet shows that too.
 
     Raises:
         InputError: nothing can be cropped, an unknown auxiliary region or shard, or percentiles in the wrong order.
@@ -127,7 +128,7 @@ def build_crops(
     failures = make_crops(waiting, job, reader, workers)
     reader.refresh()
     built = _describe(plan, job, reader, failures)
-    if built.table.empty and shard is None:
+    if built.table.empty and shard is None and list_exclusions:
         reasons = Counter(built.exclusions["reason"]).most_common(3)
         common = "; ".join(f"{count} x {reason}" for reason, count in reasons)
         raise InputError(f"{cohort.root}: no crop can be made ({common or 'no eligible patient has an image'})")

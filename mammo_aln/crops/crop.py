@@ -11,7 +11,7 @@ from mammo_aln.crops.export import export_crops
 from mammo_aln.crops.keys import CropJob
 from mammo_aln.crops.proof.proof import write_proof
 from mammo_aln.crops.provenance import fallback_counts, in_words
-from mammo_aln.crops.requests import WHOLE_IMAGE
+from mammo_aln.crops.unused import unused_words
 from mammo_aln.errors import InputError
 from mammo_aln.machine.slurm import RequeuedJob, await_jobs, submit
 from mammo_aln.progress import say
@@ -51,14 +51,8 @@ def crop_cohort(
     crops = build_crops(cohort, pixels, crop, store=store, workers=workers, shard=shard)
     cropped = crops.table["image_id"].nunique()
     say(f"{len(crops.table)} crops of {cropped} images; {len(crops.exclusions)} exclusions")
-    set_aside = int((crops.exclusions["region"] == WHOLE_IMAGE).sum())
-    unused = len(cohort.images) - cropped - len(crops.uncropped) - set_aside
-    if unused and shard is None:
-        say(
-            f"  not used: {unused} of the {len(cohort.images)} images in images.csv: they have no box that "
-            f"crop.strategy = {crop.strategy} or an auxiliary region needs, or show a breast that no eligible patient "
-            "was treated on"
-        )
+    if shard is None and (unused := unused_words(cohort, crops)):
+        say(f"  {unused}")
     for (region, reason), rows in crops.exclusions.groupby(["region", "reason"]):
         say(f"  excluded {len(rows)} x {region}: {reason}")
     for code, count in fallback_counts(crops).items():

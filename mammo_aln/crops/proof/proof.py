@@ -16,6 +16,7 @@ from mammo_aln.crops.regions import plan_crops
 from mammo_aln.crops.requests import PRIMARY, ImagePlan
 from mammo_aln.crops.store.records import ImageRecord
 from mammo_aln.crops.store.store import CropStore
+from mammo_aln.crops.unused import unused_words
 from mammo_aln.files import write_csv, written_whole
 from mammo_aln.progress import say, track
 from mammo_aln.settings import STRATEGIES
@@ -45,21 +46,23 @@ class _Lesion:
         patient: running number over the sheets, 1 for the worst.
         image_id: the view.
         ordinal: 1, 2, ... for several boxes of one image.
-        crops: all rows of the crop table of this image.
+        crops: all rows of the crop table of this image; none where no crop of it can be made.
+        reasons: why it has no primary crop under the strategy that was asked for.
     """
 
     patient: int
     image_id: str
     ordinal: int
     crops: pd.DataFrame
+    reasons: tuple[str, ...] = ()
 
 
 def write_proof(cohort: Cohort, crops: CropSet, out_dir: str | Path, *, patients: int = 100) -> Path:
     """Draw contact sheets `proof_001.png`, ... of the primary lesions, worst first, and `exclusions.csv`.
 
-    A row shows the view (chest wall left) with the four windows, a 5 cm scale bar and the laterality mark, then the
-    four crops and auxiliary ones of the same view, read back from the store. The only identifier is `image_id`;
-    patients are running numbers.
+    A row shows the view (chest wall left) with the breast's outline, the four windows, a 5 cm scale bar and the
+    laterality mark, then the four crops and auxiliary ones of the same view, read back from the store. Images that give
+    no primary crop come first, with the reason. The only identifier is `image_id`; patients are running numbers.
 
     Args:
         cohort: the tables.
@@ -71,7 +74,8 @@ def write_proof(cohort: Cohort, crops: CropSet, out_dir: str | Path, *, patients
         the folder.
     """
     out = Path(out_dir)
-    ranked = rank_patients(crops.table)
+    refused = crops.exclusions[(crops.exclusions["region"] == PRIMARY) & (crops.exclusions["image_id"] != "")]
+    ranked = list(dict.fromkeys([*refused["patient_id"], *rank_patients(crops.table)]))
     shown = ranked[:patients]
     if len(ranked) > len(shown):
         say(f"proof: the {len(shown)} worst of {len(ranked)} patients are drawn")
@@ -79,12 +83,17 @@ def write_proof(cohort: Cohort, crops: CropSet, out_dir: str | Path, *, patients
     pixels, everything = crops.job.pixels, replace(crops.job.crop, strategy="all")
     every = build_crops(few, pixels, everything, store=crops.job.store, list_exclusions=False)
     plans = {image.image_id: image for image in plan_crops(few, everything).images}
-    lesions = _lesions(every.table, shown)
+    lesions = _lesions(every.table, refused, shown)
+    studies = _studies(cohort)
+    unused = unused_words(cohort, crops)
     store = every.open_store()
     sheets = [lesions[first : first + LESIONS_PER_SHEET] for first in range(0, len(lesions), LESIONS_PER_SHEET)]
     for number, sheet in enumerate(track(sheets, total=len(sheets), what="proof", unit="sheet"), start=1):
-        rows = [_row(lesion, plans[lesion.image_id], every, store) for lesion in sheet]
-        picture = draw_sheet(rows, f"Crop proof, sheet {number} of {len(sheets)}, worst first")
+        rows = [
+            _row(lesion, plans[lesion.image_id], every, store, studies.get(lesion.image_id, "")) for lesion in sheet
+        ]
+        title = f"Crop proof, sheet {number} of {len(sheets)}, worst first"
+        picture = draw_sheet(rows, f"{title}; {unused}" if unused else title)
         with written_whole(out / f"proof_{number:03d}.png") as file:
             picture.save(file, format="PNG")
     write_csv(out / "exclusions.csv", crops.exclusions)
@@ -101,19 +110,38 @@ def rank_patients(table: pd.DataFrame) -> list[str]:
     return [str(patient) for patient in ordered.index]
 
 
-def _lesions(table: pd.DataFrame, shown: list[str]) -> list[_Lesion]:
+def _studies(cohort: Cohort) -> dict[str, str]:
+    """Names of the images' exams, where `images.csv` has them."""
+    if "study" not in cohort.images:
+        return {}
+    named = cohort.images[["image_id", "study"]].dropna().astype(str)
+    return dict(zip(named["image_id"], named["study"], strict=True))
+
+
+def _lesions(table: pd.DataFrame, refused: pd.DataFrame, shown: list[str]) -> list[_Lesion]:
     numbers = {patient: number for number, patient in enumerate(shown, start=1)}
+    reasons = {image_id: tuple(dict.fromkeys(rows["reason"])) for image_id, rows in refused.groupby("image_id")}
     primary = table.loc[table["region"] == PRIMARY, ["patient_id", "image_id", "ordinal"]].drop_duplicates()
-    by_image = table.set_index("image_id", drop=False)
+    nothing = refused.loc[~refused["image_id"].isin(primary["image_id"]), ["patient_id", "image_id"]].assign(ordinal=1)
+    asked = pd.concat([primary, nothing]).drop_duplicates() if len(nothing) else primary
     lesions = [
-        _Lesion(numbers[patient], image_id, ordinal, by_image.loc[[image_id]])
-        for patient, image_id, ordinal in primary.itertuples(index=False)
+        _Lesion(
+            numbers[patient], image_id, ordinal, table[table["image_id"] == image_id], reasons.get(str(image_id), ())
+        )
+        for patient, image_id, ordinal in asked.itertuples(index=False)
+        if patient in numbers
     ]
-    return sorted(lesions, key=lambda lesion: (lesion.patient, lesion.image_id, lesion.ordinal))
+    return sorted(lesions, key=lambda lesion: (lesion.patient, not lesion.reasons, lesion.image_id, lesion.ordinal))
 
 
-def _row(lesion: _Lesion, plan: ImagePlan, crops: CropSet, store: CropStore) -> Row:
+def _row(lesion: _Lesion, plan: ImagePlan, crops: CropSet, store: CropStore, study: str) -> Row:
     table, auxiliary_strategy = lesion.crops, crops.job.crop.auxiliary_strategy
+    who = f"patient {lesion.patient}, {{}}{f', study {study}' if study else ''}"
+    if table.empty:
+        mark = f"{plan.laterality or '?'} {plan.view or '?'}"
+        lines = (("head", lesion.image_id), ("plain", who.format(mark)), *_without_crop(lesion))
+        empty = [Tile(strategy, strategy.replace("_", " "), None, None, None) for strategy in STRATEGIES]
+        return Row(Thumbnail.blank(mark, VIEW_HEIGHT_PX), empty, lines)
     primary = table[(table["region"] == PRIMARY) & (table["ordinal"] == lesion.ordinal)]
     keys = dict(zip(primary["strategy"], primary["key"], strict=True))
     if "whole_breast" not in keys:  # stored once per image, under its first box
@@ -126,8 +154,14 @@ def _row(lesion: _Lesion, plan: ImagePlan, crops: CropSet, store: CropStore) -> 
     tiles += [
         _tile("auxiliary", region, key, image, store) for region, key in zip(shown["region"], shown["key"], strict=True)
     ]
-    lines = _lines(lesion, pd.concat([primary, auxiliary]), image, tiles)
-    return Row(Thumbnail.of(plan.read(crops.job.pixels), VIEW_HEIGHT_PX), tiles, lines)
+    about = who.format(f"{image.laterality or '?'} {image.view or '?'}")
+    lines = _lines(lesion, about, pd.concat([primary, auxiliary]), image, tiles)
+    anatomy = image.anatomy if crops.job.crop.outside_breast == "mask" else None
+    return Row(Thumbnail.of(plan.read(crops.job.pixels), VIEW_HEIGHT_PX, anatomy), tiles, lines)
+
+
+def _without_crop(lesion: _Lesion) -> tuple[tuple[str, str], ...]:
+    return tuple(("flag", f"no primary crop: {reason}") for reason in lesion.reasons)
 
 
 def _tile(colour: str, name: str, key: str | None, image: ImageRecord, store: CropStore) -> Tile:
@@ -138,7 +172,9 @@ def _tile(colour: str, name: str, key: str | None, image: ImageRecord, store: Cr
     return Tile(colour, title, (store.read(key) >> 8).astype(np.uint8), window.box, image.side_mm(window))
 
 
-def _lines(lesion: _Lesion, rows: pd.DataFrame, image: ImageRecord, tiles: list[Tile]) -> tuple[tuple[str, str], ...]:
+def _lines(
+    lesion: _Lesion, about: str, rows: pd.DataFrame, image: ImageRecord, tiles: list[Tile]
+) -> tuple[tuple[str, str], ...]:
     """Lines beside a row, each with its weight: `head`, `plain` or `flag`."""
     spacing, turned = image.spacing, image.orientation
     millimetres = (
@@ -151,7 +187,8 @@ def _lines(lesion: _Lesion, rows: pd.DataFrame, image: ImageRecord, tiles: list[
     shown = f"turned {' and '.join(mirrored)} for display" if mirrored else "shown as stored"
     lines = [
         ("head", f"{lesion.image_id}{numbered}"),
-        ("plain", f"patient {lesion.patient}, {image.laterality or '?'} {image.view or '?'}"),
+        ("plain", about),
+        *_without_crop(lesion),
     ]
     lines += [("plain", millimetres), ("plain", shown)]
     codes: dict[str, list[str]] = {}

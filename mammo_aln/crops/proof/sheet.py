@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from mammo_aln.crops.anatomy import Anatomy
 from mammo_aln.crops.window import Window, resample
 from mammo_aln.dicom.orientation import Box, Orientation
 from mammo_aln.dicom.read import DisplayImage
@@ -33,6 +34,8 @@ _LEGEND = {
     "fixed_5cm": "fixed size (5 cm)",
     "auxiliary": "auxiliary regions",
 }
+OUTLINE, UNSURE_OUTLINE = (245, 245, 245), (255, 120, 0)
+_OUTLINE_WORDS = "breast, beside it all is background (orange: unsure, kept whole)"
 _TEXT_PX, _TILE_PX, _GAP_PX, _HEAD_PX = 330, 320, 12, 64
 _PAPER, _INK, _FLAG, _RULE = (24, 24, 26), (225, 225, 225), (255, 170, 90), (70, 70, 74)
 
@@ -47,6 +50,8 @@ class Thumbnail:
         shape: (rows, columns) of the stored matrix.
         orientation: what brings the stored matrix to chest wall left.
         five_cm_px: pixels that 5 cm take, if that is known.
+        outline: True on the breast's outline, (height, width); `None` where nothing is masked.
+        sure: False where the outline is too doubtful to be used.
     """
 
     pixels: NDArray[np.float32]
@@ -54,23 +59,44 @@ class Thumbnail:
     shape: tuple[int, int]
     orientation: Orientation
     five_cm_px: float | None
+    outline: NDArray[np.bool_] | None = None
+    sure: bool = True
 
     @classmethod
-    def of(cls, display: DisplayImage, height: int) -> Thumbnail:
-        """Make an image `height` pixels high."""
+    def of(cls, display: DisplayImage, height: int, anatomy: Anatomy | None = None) -> Thumbnail:
+        """Make an image `height` pixels high, with the outline of an anatomy's breast."""
         (rows, columns), spacing, turned = display.pixels.shape, display.spacing, display.orientation
         row_mm, column_mm = (spacing.row_mm, spacing.column_mm) if spacing else (1.0, 1.0)
         scale = height / (rows * row_mm)
         width = max(1, round(columns * column_mm * scale))
         pixels = turned.apply(resample(display.pixels, Window(0, 0, columns, rows), height, width))
         mark = f"{display.laterality or '?'} {display.view or '?'}"
-        return cls(pixels, mark, (rows, columns), turned, 50.0 * scale if spacing else None)
+        five_cm_px = 50.0 * scale if spacing else None
+        if anatomy is None or anatomy.kept is None:
+            return cls(pixels, mark, (rows, columns), turned, five_cm_px)
+        kept = turned.apply(anatomy.kept).astype(np.float32)
+        inside = resample(kept, Window(0, 0, kept.shape[1], kept.shape[0]), height, width) > 0.5
+        return cls(pixels, mark, (rows, columns), turned, five_cm_px, _edge(inside), anatomy.is_sure)
+
+    @classmethod
+    def blank(cls, mark: str, height: int) -> Thumbnail:
+        """Stand in for an image that can't be read."""
+        return cls(
+            np.zeros((height, height * 3 // 4), np.float32), mark, (height, height * 3 // 4), Orientation(), None
+        )
 
     def place(self, box: Box) -> Box:
         """A box of the stored matrix in the thumbnail's pixels."""
         x_min, y_min, x_max, y_max = self.orientation.box_to_oriented(box, self.shape)
         across, down = self.pixels.shape[1] / self.shape[1], self.pixels.shape[0] / self.shape[0]
         return (x_min * across, y_min * down, x_max * across, y_max * down)
+
+
+def _edge(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels inside that have a neighbour outside."""
+    padded = np.pad(inside, 1, mode="edge")
+    surrounded = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return inside & ~surrounded
 
 
 @dataclass(frozen=True)
@@ -128,6 +154,8 @@ def _draw_head(pen: ImageDraw.ImageDraw, title: str) -> None:
         pen.rectangle([left, 40, left + 22, 54], outline=COLOURS[name], width=3)
         pen.text((left + 30, 38), words, font=typeface(14), fill=COLOURS[name])
         left += 50 + int(pen.textlength(words, font=typeface(14)))
+    pen.line([left, 47, left + 22, 47], fill=OUTLINE, width=1)
+    pen.text((left + 30, 38), _OUTLINE_WORDS, font=typeface(14), fill=OUTLINE)
 
 
 def _draw_lines(pen: ImageDraw.ImageDraw, lines: Sequence[tuple[str, str]], at: tuple[int, int]) -> None:
@@ -149,7 +177,10 @@ def _draw_view(sheet: Image.Image, row: Row, at: tuple[int, int]) -> None:
     view = row.view
     height, width = view.pixels.shape
     grey = np.rint(np.clip(view.pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
-    picture = Image.fromarray(grey).convert("RGB")
+    colours = np.repeat(grey[..., None], 3, axis=2)
+    if view.outline is not None:
+        colours[view.outline] = OUTLINE if view.sure else UNSURE_OUTLINE
+    picture = Image.fromarray(colours)
     pen = ImageDraw.Draw(picture)
     for tile in row.tiles:
         if tile.window is not None:
