@@ -35,6 +35,8 @@ _MARGIN_MM = 2  # of air kept around the skin
 _CLEAR_MM = 2  # around what lies outside and is no air
 _BESIDE_SHARE = 0.35  # of the breast's median: brighter things beside it are letters, not a nipple
 _LABEL_MM2 = (6.0, 4000.0)
+_WALL_LABEL_MM2 = 1500.0  # at the chest wall, below the muscle
+_MUSCLE_SHARE = 0.4  # of the image's height
 _LABEL_CONTRAST = 1.25  # against the brighter fifth of the breast
 _LABEL_SHARE = 0.55  # of the brightest value
 _LABEL_AIR = 0.25  # of its outline
@@ -248,7 +250,7 @@ def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _labels(grid: NDArray[np.float32], core: NDArray[np.bool_], bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Letters of lead and labels: much brighter than the breast, and with a sharp edge to air.
 
-    The breast itself darkens towards its skin; muscle that is as bright lies at the chest wall; a calcification or an
+    The breast itself darkens towards its skin; muscle that is as bright lies at the upper chest wall; a calcification or an
     implant has tissue around it.
     """
     tissue = grid[core]
@@ -258,7 +260,8 @@ def _labels(grid: NDArray[np.float32], core: NDArray[np.bool_], bright: NDArray[
     wall = int(np.flatnonzero(core.any(axis=0))[0]) + _CHEST_WALL_GAP_MM
     for number in range(1, count):
         left, top, width, height, area = stats[number]
-        if left <= wall or not _LABEL_MM2[0] <= area <= _LABEL_MM2[1]:
+        most = _LABEL_MM2[1] if left > wall else _WALL_LABEL_MM2 if top > _MUSCLE_SHARE * len(core) else 0.0
+        if not _LABEL_MM2[0] <= area <= most:
             continue
         rows = slice(max(0, top - 4), top + height + 4)
         columns = slice(max(0, left - 4), left + width + 4)

@@ -141,10 +141,10 @@ def test_share_of_a_box_on_the_breast():
     assert found.breast_share((750, 100, 850, 200), (ROWS, COLUMNS)) == pytest.approx(0.0, abs=0.01)
 
 
-# Read off the pictures by eye, in pixels: nipple, and points that are breast or not.
+# Read off the pictures by eye, in pixels: nipple (P_00041: a metal ball marks it), and points that are breast or not.
 CBIS = {
     "Calc-Test_P_00041_LEFT_CC": (LEFT, (652, 505), [(300, 500)], [(800, 40), (20, 1100), (880, 600)]),
-    "Calc-Test_P_00041_LEFT_MLO": (LEFT, (645, 590), [(100, 100), (400, 800)], [(760, 130), (10, 850), (880, 1100)]),
+    "Calc-Test_P_00041_LEFT_MLO": (LEFT, (655, 695), [(100, 100), (400, 800)], [(760, 130), (10, 850), (880, 1100)]),
     "Calc-Test_P_00127_RIGHT_CC": (LEFT, (700, 655), [(300, 500)], [(850, 400), (600, 1140)]),
     "Calc-Test_P_00127_RIGHT_MLO": (LEFT, (655, 800), [(300, 500), (100, 700)], [(800, 500), (600, 1145)]),
     "Calc-Test_P_00202_RIGHT_CC": (RIGHT, (195, 530), [(600, 600)], [(120, 220), (20, 1000)]),

@@ -31,7 +31,7 @@ FILMS = {
 }
 PICTURES = {
     "Calc-Test_P_00041_LEFT_CC": (LEFT, [(755, 0, 845, 80), (885, 0, 896, 1152), (0, 1130, 896, 1152)]),
-    "Calc-Test_P_00041_LEFT_MLO": (LEFT, [(730, 60, 840, 190), (885, 0, 896, 1152), (0, 790, 30, 860)]),
+    "Calc-Test_P_00041_LEFT_MLO": (LEFT, [(730, 60, 840, 190), (885, 0, 896, 1152), (0, 822, 28, 860)]),
     "Calc-Test_P_00127_RIGHT_CC": (LEFT, [(0, 0, 8, 1152), (0, 1125, 896, 1152)]),
     "Calc-Test_P_00127_RIGHT_MLO": (LEFT, [(0, 400, 8, 1152), (0, 1125, 896, 1152)]),
     "Calc-Test_P_00202_RIGHT_CC": (RIGHT, [(55, 170, 155, 265), (894, 0, 896, 1152)]),
@@ -46,7 +46,7 @@ def test_whole_breasts_of_real_films_show_no_marker_and_begin_at_the_chest_wall(
         tmp_path,
         [patient("a")],
         [image("film", "a", side, view, path=str(shared / "data" / "mg_dicom" / name), spacing_mm=0.05)],
-        [],
+        [("film", "node", 1400, 2000, 1500, 2100)],
     )
     crop = CropConfig(strategy="whole_breast", auxiliary=(), size_px=256)
     crops = build_crops(cohort, PixelConfig(), crop, workers=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -103,3 +105,33 @@ def test_ranking():
         ]
     )
     assert rank_patients(table) == ["off", "unsure", "padded", "clean", "whole"]
+
+
+def test_images_without_a_primary_crop_are_shown_first_with_the_reason(cohort, tmp_path, monkeypatch):
+    drawn, titles = [], []
+
+    def draw(rows, title):
+        drawn.extend(rows)
+        titles.append(title)
+        return proof_sheet.draw_sheet(rows, title)
+
+    monkeypatch.setattr(proof, "draw_sheet", draw)
+    (tmp_path / "off.dcm").unlink()
+    images = cohort.images.assign(study=["s1", "s2", ""])
+    more = pd.concat([images, images.tail(1).assign(image_id="unboxed")], ignore_index=True)
+    more = replace(cohort, images=more)
+    crops = build_crops(more, PixelConfig(), CropConfig(size_px=64, auxiliary=()), workers=1)
+    write_proof(more, crops, tmp_path / "proof")
+    assert [row.lines[0][1] for row in drawn] == ["off", "bare", "good"]
+    assert [row.lines[1][1] for row in drawn] == [
+        "patient 1, R MLO, study s2",
+        "patient 2, L CC",
+        "patient 3, L CC, study s1",
+    ]
+    told = [" / ".join(words for weight, words in row.lines if weight == "flag") for row in drawn]
+    assert "no primary crop: cannot be read" in told[0]
+    assert "no primary crop: a crop of 50 mm needs the pixel spacing" in told[1]
+    assert "no primary crop" not in told[2]
+    assert "not used: 1 of the 4 images in images.csv: 1 without a box" in titles[0]
+    assert drawn[2].view.outline is not None
+    assert drawn[2].view.outline.sum() > 300
