@@ -6,11 +6,13 @@ from collections import Counter
 
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.build import CropSet
+from mammo_aln.crops.requests import WHOLE_IMAGE
 
 
 def unused_words(cohort: Cohort, crops: CropSet) -> str:
     """Count the images of `images.csv` that gave no crop and were asked for none; empty where there is none."""
-    asked = {*crops.table["image_id"], *crops.uncropped["image_id"], *crops.exclusions["image_id"]}
+    aside = set(crops.exclusions.loc[crops.exclusions["region"] == WHOLE_IMAGE, "image_id"])
+    asked = {*crops.table["image_id"], *crops.uncropped["image_id"], *crops.exclusions["image_id"]} - aside
     rest = cohort.images[~cohort.images["image_id"].isin(asked)]
     if rest.empty:
         return ""
@@ -19,7 +21,9 @@ def unused_words(cohort: Cohort, crops: CropSet) -> str:
     needs_box = crops.job.crop.strategy not in ("whole_breast", "all")
     counts: Counter[str] = Counter()
     for image_id, patient_id in rest[["image_id", "patient_id"]].astype(str).itertuples(index=False):
-        if patient_id not in eligible:
+        if image_id in aside:
+            counts["set aside, with the reason in exclusions.csv"] += 1
+        elif patient_id not in eligible:
             counts["of patients who are not eligible"] += 1
         elif needs_box and image_id not in boxed:
             counts[f"without a box, which crop.strategy = {crops.job.crop.strategy} needs"] += 1

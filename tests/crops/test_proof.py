@@ -118,7 +118,7 @@ def test_images_without_a_primary_crop_are_shown_first_with_the_reason(cohort, t
     monkeypatch.setattr(proof, "draw_sheet", draw)
     (tmp_path / "off.dcm").unlink()
     images = cohort.images.assign(study=["s1", "s2", ""])
-    more = pd.concat([images, images.tail(1).assign(image_id="unboxed")], ignore_index=True)
+    more = pd.concat([images, images.tail(1).assign(image_id="unboxed", view="MLO")], ignore_index=True)
     more = replace(cohort, images=more)
     crops = build_crops(more, PixelConfig(), CropConfig(size_px=64, auxiliary=()), workers=1)
     write_proof(more, crops, tmp_path / "proof")
