@@ -250,8 +250,8 @@ def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _labels(grid: NDArray[np.float32], core: NDArray[np.bool_], bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Letters of lead and labels: much brighter than the breast, and with a sharp edge to air.
 
-    The breast itself darkens towards its skin; muscle that is as bright lies at the upper chest wall; a calcification or an
-    implant has tissue around it.
+    The breast itself darkens towards its skin; muscle that is as bright lies at the upper chest wall; a calcification
+    or an implant has tissue around it.
     """
     tissue = grid[core]
     least = max(_LABEL_CONTRAST * float(np.percentile(tissue, 80)), _LABEL_SHARE * float(grid.max()))
