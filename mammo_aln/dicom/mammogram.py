@@ -29,6 +29,12 @@ KIND_FLAGS = {
     "secondary_capture": "Secondary Capture: no tag says that a detector made this image",
     "contrast_low_energy": "low-energy exposure of contrast mammography",
 }
+DERIVED_FILMS = {
+    "roi mask images": "mask of a region, not a mammogram (SeriesDescription)",
+    "cropped images": "crop of a mammogram (SeriesDescription)",
+}
+"""Series of CBIS-DDSM whose tags are else those of their film."""
+
 NO_SPACING = "no spacing in the header: crops in millimetres are refused until spacing_mm is given"
 
 
@@ -90,6 +96,9 @@ def _unsuitable(header: FastHeader) -> str:
         return "colour image"
     if header.text("QualityControlImage") == "YES":
         return "quality-control image"
+    derived = DERIVED_FILMS.get(header.text("SeriesDescription").strip().lower())
+    if derived:
+        return derived
     words = " ".join(header.image_type)
     return next((f"{word.lower()} image" for word in NOT_SCREENING if word in words), "")
 

@@ -14,6 +14,8 @@ from mammo_aln.cli import main
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.datasets.catalogue import import_tables
 from mammo_aln.cohort.tables import Cohort, image_path, read_cohort
+from mammo_aln.dicom.fast_header import Excluded, read_header
+from mammo_aln.dicom.mammogram import judge
 from mammo_aln.errors import InputError
 from tests.support.dicom_writer import code, write_dicom
 
@@ -139,6 +141,37 @@ def test_cbis_downloads_of_the_archives_tool_are_found_by_their_folder(tmp_path:
     assert image_path(cohort, cohort.images.iloc[-1]).is_file()
 
 
+def test_cbis_films_as_published(shared: Path, tmp_path: Path) -> None:
+    """The tables' sides and views are those of the films' own headers."""
+    source = cbis_folder(tmp_path / "tcia", shared / "data" / "tables", "cbis_ddsm_{}_case_description_{}_set.csv")
+    for name, film in (("LEFT_MLO", "L_MLO"), ("RIGHT_CC", "R_CC")):
+        folder = source / f"Mass-Test_P_00173_{name}" / "10-04-2016-DDSM-NA-01401" / "1.000000-full mammogram images-1"
+        folder.mkdir(parents=True)
+        shutil.copy(shared / "data" / "mg_dicom" / f"cbis_P_00173_{film}.dcm", folder / "1-1.dcm")
+    cohort = imported("cbis-ddsm", source, tmp_path / "c", spacing_mm=0.05)
+    films = cohort.images[cohort.images["image_id"].isin(["Mass-Test_P_00173_LEFT_MLO", "Mass-Test_P_00173_RIGHT_CC"])]
+    paths = [image_path(cohort, row) for _, row in films.iterrows()]
+    assert [path.name for path in paths] == ["1-1.dcm", "1-1.dcm"]
+    verdicts = [judge(read_header(path)) for path in paths]
+    assert [(verdict.laterality, verdict.view) for verdict in verdicts] == list(
+        films[["laterality", "view"]].itertuples(index=False, name=None)
+    )
+
+
+@pytest.mark.parametrize("series", ["ROI mask images", "cropped images"])
+def test_masks_and_crops_of_cbis_are_no_mammograms(series: str, tmp_path: Path) -> None:
+    path = write_dicom(
+        tmp_path / "a.dcm",
+        np.zeros((60, 40), np.uint8),
+        Modality="MG",
+        SeriesDescription=series,
+        PatientOrientation="CC",
+    )
+    verdict = judge(read_header(path))
+    assert isinstance(verdict, Excluded)
+    assert "SeriesDescription" in verdict.reason
+
+
 # --- VinDr-Mammo
 
 VINDR = (
@@ -166,6 +199,7 @@ def test_vindr_labels_breasts_and_names_regions(tmp_path: Path, capsys: pytest.C
     assert cohort.regions.loc[2, "x_max"] == 80  # cut at the image's edge
     said = capsys.readouterr().err
     assert "left out: 1 boxes whose centre lies outside their image" in said
+    assert "left out: 1 edges of boxes beyond their image (cut)" in said
     assert "agreement: only for those who signed" in said
 
 
@@ -178,6 +212,8 @@ def test_vindr_labels_breasts_and_names_regions(tmp_path: Path, capsys: pytest.C
         ("BI-RADS 5,DENS", "5,DENS", "row 2, breast_birads = '5'"),
         (",L,", ",X,", "row 2, laterality = 'X': expected one of L, R"),
         (",1.5,", ",1;5,", "row 2, xmin = '1;5': expected a number"),
+        ("s1,x", ",x", "row 2, study_id = '': expected a value"),
+        (",L,", ",,", "row 2, laterality = '': expected one of L, R"),
     ],
 )
 def test_codes_that_a_set_does_not_have_are_refused_with_their_row(
@@ -250,19 +286,19 @@ def test_cmmd_clinical_table_as_published(shared: Path, tmp_path: Path) -> None:
 def embed_folder(folder: Path, roi: str = "ROI_coords", coords: str = '"[[100, 20, 180, 60]]"') -> Path:
     head = (
         "empi_anon,acc_anon,anon_dicom_path,FinalImageType,ImageLateralityFinal,ViewPosition,spot_mag,num_roi,"
-        f"{roi},Rows,Columns\n"
+        f"{roi},Rows,Columns,study_date_anon\n"
     )
     root = "/mnt/NAS2/mammo/anon_dicom/cohort_1/1/s"
     rows = [
-        f"1,10,{root}/a.dcm,2D,L,MLO,,1,{coords},400,300",
-        f"1,10,{root}/b.dcm,2D,R,MLO,,0,[],400,300",
-        f"1,10,{root}/c.dcm,3D,L,CC,,0,[],400,300",
-        f"1,10,{root}/d.dcm,cview,L,CC,,0,[],400,300",
-        f"1,10,{root}/e.dcm,2D,L,CC,1,0,[],400,300",
-        f"1,10,{root}/f.dcm,2D,L,ML,,0,[],400,300",
-        f"1,11,{root}/g.dcm,2D,R,CC,,0,[],400,300",
-        f"2,12,{root}/h.dcm,2D,L,CC,,0,[],400,300",
-        f"2,12,{root}/i.dcm,2D,R,CC,,0,[],400,300",
+        f"1,10,{root}/a.dcm,2D,L,MLO,,1,{coords},400,300,2013-03-01",
+        f"1,10,{root}/b.dcm,2D,R,MLO,,0,[],400,300,2013-03-01",
+        f"1,10,{root}/c.dcm,3D,L,CC,,0,[],400,300,2013-03-01",
+        f"1,10,{root}/d.dcm,cview,L,CC,,0,[],400,300,2013-03-01",
+        f"1,10,{root}/e.dcm,2D,L,CC,1,0,[],400,300,2013-03-01",
+        f"1,10,{root}/f.dcm,2D,L,ML,,0,[],400,300,2013-03-01",
+        f"1,11,{root}/g.dcm,2D,R,CC,,0,[],400,300,2014-03-02 00:00:00",
+        f"2,12,{root}/h.dcm,2D,L,CC,,0,[],400,300,2012-01-01",
+        f"2,12,{root}/i.dcm,2D,R,CC,,0,[],400,300,2012-01-01",
     ]
     write(folder / "tables" / "EMBED_OpenData_metadata_reduced.csv", head + "\n".join(rows) + "\n")
     clinical = [
@@ -283,6 +319,8 @@ def test_embed_merges_on_exam_and_side_and_turns_its_boxes(tmp_path: Path, capsy
     assert [box[key] for key in ("x_min", "y_min", "x_max", "y_max")] == [20, 100, 60, 180]
     assert cohort.images["path"].iloc[0] == "images/cohort_1/1/s/a.dcm"
     assert list(cohort.images["image_id"]) == ["a", "b", "g", "h", "i"]
+    assert list(cohort.images["study"]) == ["s1", "s1", "s2", "s1", "s1"]
+    assert list(cohort.images["days"].astype(int)) == [0, 0, 366, 0, 0]
     said = capsys.readouterr().err
     for words in (
         "left out: 1 tomosynthesis", "left out: 1 synthetic", "left out: 1 spot", "left out: 1 images that are neither",

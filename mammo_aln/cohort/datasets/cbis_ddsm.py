@@ -9,7 +9,7 @@ import pandas as pd
 
 from mammo_aln.cohort.datasets.cbis_masks import boxes_of_masks
 from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet, first_of_each_image, of_breasts
-from mammo_aln.cohort.datasets.published import SIDES, VIEWS, coded, needed_file, read_published
+from mammo_aln.cohort.datasets.published import SIDES, VIEWS, coded, identifiers, needed_file, read_published
 from mammo_aln.cohort.lineage import Source
 
 FACTS = PublicSet(
@@ -87,12 +87,12 @@ def _rows(path: Path) -> pd.DataFrame:
     density = next((name for name in DENSITY_NAMES if name in table), None)
     rows = pd.DataFrame(
         {
-            "patient_id": table["patient_id"],
+            "patient_id": identifiers(table, "patient_id", path),
             # the first folder of a path names patient, side and view
             "image_id": table["image file path"].str.split("/").str[0],
-            "path": table["image file path"],
-            "side": coded(table, "left or right breast", SIDE_WORDS, path),
-            "view": coded(table, "image view", VIEWS, path),
+            "path": identifiers(table, "image file path", path),
+            "side": coded(table, "left or right breast", SIDE_WORDS, path, needed=True),
+            "view": coded(table, "image view", VIEWS, path, needed=True),
             "malignant": coded(table, "pathology", MALIGNANT, path).astype(float).astype("Int64"),
             "density": None if density is None else coded(table, density, DENSITY, path),
             "row": [f"{path.name} row {row}" for row in table.index],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from mammo_aln.cohort.datasets.folder import IMAGE_COLUMNS, CohortTables, PublicSet
-from mammo_aln.cohort.datasets.published import SIDES, coded, needed_file, numbers, read_published
+from mammo_aln.cohort.datasets.published import SIDES, coded, identifiers, needed_file, numbers, read_published
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.dicom.fast_header import Excluded, read_headers
 from mammo_aln.dicom.mammogram import judge
@@ -49,8 +49,8 @@ def read_cmmd(source: Path) -> CohortTables:
     table = read_published(path, COLUMNS)
     patients = pd.DataFrame(
         {
-            "patient_id": table["ID1"],
-            "side": coded(table, "LeftRight", SIDES, path),
+            "patient_id": identifiers(table, "ID1", path),
+            "side": coded(table, "LeftRight", SIDES, path, needed=True),
             "center": "CMMD",
             "malignant": coded(table, "classification", MALIGNANT, path).astype(float),
             "age": numbers(table, "Age", path),
@@ -58,7 +58,7 @@ def read_cmmd(source: Path) -> CohortTables:
             "subtype": coded(table, "subtype", SUBTYPES, path),
         }
     )
-    twice = patients.duplicated(["patient_id", "side"]) | patients["patient_id"].isna()
+    twice = patients.duplicated(["patient_id", "side"])
     raise_bad_cells(
         [
             BadCell(path.name, int(row), "ID1", table.at[row, "ID1"], "each patient and side once")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet, first_of_each_image
-from mammo_aln.cohort.datasets.published import SIDES, VIEWS, coded, needed_file, numbers, read_published
+from mammo_aln.cohort.datasets.published import SIDES, VIEWS, coded, identifiers, needed_file, numbers, read_published
 from mammo_aln.cohort.lineage import Source
 
 FACTS = PublicSet(
@@ -47,15 +47,17 @@ def read_csaw_cc(source: Path) -> CohortTables:
     """
     path = needed_file(source, "CSAW-CC_breast_cancer_screening_data.csv", "*CSAW*CC*.csv")
     table = read_published(path, COLUMNS)
+    identifiers(table, "anon_filename", path)
+    identifiers(table, "exam_year", path)
     year = numbers(table, "exam_year", path)
     files = {file.name: str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
     rows = pd.DataFrame(
         {
-            "patient_id": table["anon_patientid"],
+            "patient_id": identifiers(table, "anon_patientid", path),
             "image_id": table["anon_filename"].str.replace(r"\.dcm$", "", case=False, regex=True),
             "path": table["anon_filename"].map(lambda name: files.get(str(name), str(name))),
-            "side": coded(table, "imagelaterality", SIDES, path),
-            "view": coded(table, "viewposition", VIEWS, path),
+            "side": coded(table, "imagelaterality", SIDES, path, needed=True),
+            "view": coded(table, "viewposition", VIEWS, path, needed=True),
             "study": "s" + year.groupby(table["anon_patientid"]).rank(method="dense").astype("Int64").astype(str),
             "timepoint": coded(table, "rad_timing", PRIOR, path, missing=MISSING).fillna(""),
             "cancer": coded(table, "x_case", YES_NO, path, missing=MISSING).astype(float),

@@ -16,7 +16,7 @@ from mammo_aln.cohort.datasets.folder import (
     first_of_each_image,
     fitting_boxes,
 )
-from mammo_aln.cohort.datasets.published import SIDES, coded, needed_file, numbers, read_published
+from mammo_aln.cohort.datasets.published import SIDES, coded, identifiers, needed_file, numbers, read_published
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.dicom.views import SCREENING_VIEWS
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
@@ -36,7 +36,7 @@ FACTS = PublicSet(
 METADATA = (
     "empi_anon", "acc_anon", "anon_dicom_path", "FinalImageType", "ImageLateralityFinal", "ViewPosition", "spot_mag",
 )  # fmt: skip
-ROIS = ("DCM_ROI_coords", "PNG_ROI_coords", "ROI_coords", "num_roi", "Rows", "Columns")
+ROIS = ("DCM_ROI_coords", "PNG_ROI_coords", "ROI_coords", "num_roi", "Rows", "Columns", "study_date_anon")
 CLINICAL = ("empi_anon", "acc_anon", "side", "path_severity", "tissueden", "age_at_study")
 SEVERITY = {"0": 1.0, "1": 1.0, "2": 0.0, "3": 0.0, "4": 0.0, "5": 0.0, "6": None}
 """Invasive and in situ cancer; high-risk and borderline lesions, benign, negative; 6, another cancer, stays unknown."""
@@ -62,13 +62,14 @@ def read_embed(source: Path) -> CohortTables:
     kind = coded(table, "FinalImageType", KINDS, path)
     rows = pd.DataFrame(
         {
-            "patient_id": table["empi_anon"],
-            "exam": table["acc_anon"],
+            "patient_id": identifiers(table, "empi_anon", path),
+            "exam": identifiers(table, "acc_anon", path),
             "path": _paths(table, path),
             "side": coded(table, "ImageLateralityFinal", FINDING_SIDES, path),
             "view": table["ViewPosition"].str.upper(),
         }
     )
+    rows = rows.assign(**_exams(table))
     rows["image_id"] = rows["path"].str.rsplit("/", n=1).str[-1].str.removesuffix(".dcm")
     skipped: Counter[str] = Counter()
     taken = pd.Series(True, rows.index)
@@ -89,15 +90,28 @@ def read_embed(source: Path) -> CohortTables:
         label="malignant",
         meaning="1 = invasive or in-situ cancer among the breast's pathology (path_severity 0, 1), 0 = 2 to 5 alone",
         patients=patients,
-        images=first_of_each_image(rows[taken]),
+        images=first_of_each_image(rows[taken], [name for name in ("study", "days") if name in rows]),
         regions=regions,
         clinical=FEATURES,
         skipped=+(skipped + unfit),
         notes=(
             "a breast without pathology has no label; several exams of a woman are in images.csv: say which are used",
             *_frame_note(table),
+            *(() if "study" in rows else ("no dates of the form 2013-03-01: exams are not numbered",)),
         ),
     )
+
+
+def _exams(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """Number of each image's exam and days since the woman's first one, where the table has (shifted) dates."""
+    if "study_date_anon" not in table:
+        return {}
+    dates = pd.to_datetime(table["study_date_anon"].str.slice(0, 10), format="%Y-%m-%d", errors="coerce")
+    if dates.isna().any():
+        return {}
+    by_woman = dates.groupby(table["empi_anon"])
+    number = by_woman.rank(method="dense").astype(int)
+    return {"study": "s" + number.astype(str), "days": (dates - by_woman.transform("min")).dt.days}
 
 
 def _frame_note(table: pd.DataFrame) -> tuple[str, ...]:
@@ -126,8 +140,8 @@ def _findings(path: Path) -> pd.DataFrame:
     severity = coded(table, "path_severity", SEVERITY, path)
     findings = pd.DataFrame(
         {
-            "patient_id": table["empi_anon"],
-            "exam": table["acc_anon"],
+            "patient_id": identifiers(table, "empi_anon", path),
+            "exam": identifiers(table, "acc_anon", path),
             "side": coded(table, "side", FINDING_SIDES, path).fillna("B"),
             "malignant": severity.astype(float),
             "density": coded(table, "tissueden", DENSITY, path),

@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from mammo_aln.cohort.lineage import Source, joined
+from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, write_csv, write_text
 
@@ -108,6 +109,7 @@ def write_cohort_folder(tables: CohortTables, out: Path, *, facts: PublicSet, di
             if table is not None and len(table):
                 write_csv(unfinished / f"{name}.csv", table)
         write_text(unfinished / "cohort.yaml", _declaration(tables, facts, dicom_root))
+        _refuse_unreadable(unfinished, dicom_root, facts)
         unfinished.chmod(0o755)
         unfinished.replace(out)
     except OSError as error:
@@ -115,6 +117,14 @@ def write_cohort_folder(tables: CohortTables, out: Path, *, facts: PublicSet, di
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return out
+
+
+def _refuse_unreadable(folder: Path, source: Path, facts: PublicSet) -> None:
+    """Read what was written: a cohort that no verb could read is not left behind."""
+    try:
+        read_cohort(folder, need=("patients",), outcome=False)
+    except InputError as error:
+        raise InputError(f"{source}: the tables of {facts.source.name} make no cohort: {error}") from error
 
 
 def refuse_standing(out: Path) -> None:
@@ -175,6 +185,7 @@ def fitting_boxes(
         else:
             edges = {"x_min": max(box["x_min"], 0.0), "y_min": max(box["y_min"], 0.0)}
             edges |= {"x_max": min(box["x_max"], columns), "y_max": min(box["y_max"], rows)}
+            skipped["edges of boxes beyond their image (cut)"] += any(box[key] != value for key, value in edges.items())
             box.update(edges)
             kept.append(box)
     return pd.DataFrame(kept, columns=list(boxes.columns)), skipped

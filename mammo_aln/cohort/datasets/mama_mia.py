@@ -9,7 +9,7 @@ import pandas as pd
 
 from mammo_aln.cohort.datasets import duke
 from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet
-from mammo_aln.cohort.datasets.published import coded, needed_file, numbers, published_file, read_published
+from mammo_aln.cohort.datasets.published import coded, identifiers, needed_file, numbers, published_file, read_published
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.errors import InputError
 
@@ -58,8 +58,8 @@ def read_mama_mia(source: Path) -> CohortTables:
     complete = coded(table, "pcr", YES_NO, path, missing=MISSING).astype(float)
     patients = pd.DataFrame(
         {
-            "patient_id": table["patient_id"],
-            "center": coded(table, "dataset", CENTERS, path),
+            "patient_id": identifiers(table, "patient_id", path),
+            "center": coded(table, "dataset", CENTERS, path, needed=True),
             "residual_disease": (1 - complete).astype("Int64"),
             "age": numbers(table, "age", path, missing=MISSING),
             **{name: coded(table, name, SIGN, path, missing=MISSING) for name in ("hr", *JOINED)},

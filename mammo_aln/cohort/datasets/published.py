@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+from mammo_aln.errors import EMPTY_CELL, BadCell, InputError, raise_bad_cells
 
 SIDES = {"L": "L", "R": "R", "LEFT": "L", "RIGHT": "R"}
 VIEWS = {"CC": "CC", "MLO": "MLO"}
@@ -144,7 +144,13 @@ def need(table: pd.DataFrame, columns: Collection[str], path: Path) -> None:
 
 
 def coded(
-    table: pd.DataFrame, column: str, codes: Mapping[str, object], path: Path, *, missing: Collection[str] = ()
+    table: pd.DataFrame,
+    column: str,
+    codes: Mapping[str, object],
+    path: Path,
+    *,
+    missing: Collection[str] = (),
+    needed: bool = False,
 ) -> pd.Series:
     """Translate a column's codes, upper and lower case alike, `1.0` like `1`; NaN where the cell is empty.
 
@@ -154,6 +160,7 @@ def coded(
         codes: meaning by code.
         path: the table's file, for the message.
         missing: further words for an empty cell.
+        needed: an empty cell is a fault.
 
     Raises:
         InputError: cells that hold no code of the data set, each with its row.
@@ -161,11 +168,24 @@ def coded(
     cells = table[column].map(lambda cell: re.sub(r"^(-?\d+)\.0+$", r"\1", str(cell)).upper(), na_action="ignore")
     cells = cells.mask(cells.isin([word.upper() for word in missing]))
     known = {code.upper(): meaning for code, meaning in codes.items()}
-    strange = cells.notna() & ~cells.isin(list(known))
+    strange = ~cells.isin(list(known)) & (cells.notna() | needed)
     expected = f"one of {', '.join(codes)}, as this data set codes it"
-    faults = [BadCell(path.name, int(row), column, table.at[row, column], expected) for row in table.index[strange]]
+    stated = table[column].fillna("")
+    faults = [BadCell(path.name, int(row), column, stated[row], expected) for row in table.index[strange]]
     raise_bad_cells(faults[:SHOWN_FAULTS])
     return cells.map(known).astype(object)
+
+
+def identifiers(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
+    """A column that tells patients, images or files apart, as it stands.
+
+    Raises:
+        InputError: empty cells, each with its row.
+    """
+    empty = table.index[table[column].isna()]
+    faults = [BadCell(path.name, int(row), column, "", f"a value{EMPTY_CELL}") for row in empty]
+    raise_bad_cells(faults[:SHOWN_FAULTS])
+    return table[column]
 
 
 def numbers(table: pd.DataFrame, column: str, path: Path, *, missing: Collection[str] = ()) -> pd.Series:

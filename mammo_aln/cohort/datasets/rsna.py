@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from mammo_aln.cohort.datasets.folder import FEATURES, CohortTables, PublicSet, first_of_each_image, of_breasts
-from mammo_aln.cohort.datasets.published import SIDES, coded, needed_file, numbers, read_published
+from mammo_aln.cohort.datasets.published import SIDES, coded, identifiers, needed_file, numbers, read_published
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.dicom.views import SCREENING_VIEWS
 
@@ -41,10 +41,10 @@ def read_rsna(source: Path) -> CohortTables:
     view = coded(table, "view", {name: name for name in (*SCREENING_VIEWS, *OTHER_VIEWS)}, path)
     rows = pd.DataFrame(
         {
-            "patient_id": table["patient_id"],
-            "image_id": table["image_id"],
+            "patient_id": identifiers(table, "patient_id", path),
+            "image_id": identifiers(table, "image_id", path),
             "path": "train_images/" + table["patient_id"] + "/" + table["image_id"] + ".dcm",
-            "side": coded(table, "laterality", SIDES, path),
+            "side": coded(table, "laterality", SIDES, path, needed=True),
             "view": view,
             "center": "RSNA-site-" + table["site_id"],
             "age": numbers(table, "age", path),

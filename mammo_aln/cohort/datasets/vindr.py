@@ -15,7 +15,7 @@ from mammo_aln.cohort.datasets.folder import (
     fitting_boxes,
     of_breasts,
 )
-from mammo_aln.cohort.datasets.published import SIDES, VIEWS, coded, needed_file, numbers, read_published
+from mammo_aln.cohort.datasets.published import SIDES, VIEWS, coded, identifiers, needed_file, numbers, read_published
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.errors import BadCell, raise_bad_cells
 
@@ -72,14 +72,14 @@ def read_vindr(source: Path) -> CohortTables:
     table = read_published(path, COLUMNS)
     rows = pd.DataFrame(
         {
-            "patient_id": table["study_id"],
-            "image_id": table["image_id"],
+            "patient_id": identifiers(table, "study_id", path),
+            "image_id": identifiers(table, "image_id", path),
             "path": "images/" + table["study_id"] + "/" + table["image_id"] + ".dicom",
-            "side": coded(table, "laterality", SIDES, path),
-            "view": coded(table, "view_position", VIEWS, path),
+            "side": coded(table, "laterality", SIDES, path, needed=True),
+            "view": coded(table, "view_position", VIEWS, path, needed=True),
             "suspicious": coded(table, "breast_birads", SUSPICIOUS, path).astype(float),
             "density": coded(table, "breast_density", DENSITY, path),
-            "split": coded(table, "split", SPLIT_OF, path),
+            "split": coded(table, "split", SPLIT_OF, path, needed=True),
             "region": _regions(table, path),
             **dict(zip(BOX, (numbers(table, name, path) for name in CORNERS), strict=True)),
         }
