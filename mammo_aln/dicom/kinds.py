@@ -43,7 +43,11 @@ _NO_AGENT = ("", "NO", "NONE", "N", "N/A", "NA", "WITHOUT", "0")
 _RESULT = re.compile(
     r"HEAT[ _-]?MAP|SALIENCY|OVERLAY|\bCAD[EX]\b|CAD[ _-](RESULT|MARK|OUTPUT|REPORT)|SCREEN[ _-]?(SAVE|SHOT|CAPTURE)"
 )
-_RESULT_IN_CAPTURE = re.compile(r"\bAI\b|RESULT|REPORT|SUMMARY|\bMARKS\b|ANNOTAT|FINDINGS|SCORE|KEY IMAGE")
+_RESULT_IN_CAPTURE = re.compile(
+    r"\bAI\b|RESULT|REPORT|SUMMARY|\bMARKS\b|ANNOTAT|FINDINGS|SCORE|KEY IMAGE|\bMASKS?\b|CROPPED|\bROI\b|DENSITY|"
+    "LUNIT|TRANSPARA|MAMMOSCREEN|PROFOUND|VOLPARA|QUANTRA|IBREAST|GENIUS|SEGMENTATION|PROBABILITY"
+)
+"""Words of captured pictures of results: of reading aids and density meters by name, of masks and cut-outs."""
 HIGH_ENERGY_KVP = (40.0, 60.0)
 """Kilovolts: ordinary mammograms lie below (23 to 39), high-energy exposures of contrast mammography between."""
 
