@@ -13,6 +13,7 @@ from mammo_aln.cohort.checks.finding import Finding
 from mammo_aln.cohort.checks.regions import boxes_on_breasts, region_name_findings
 from mammo_aln.cohort.codes import suspicious_codes
 from mammo_aln.cohort.columns import spelling_facts
+from mammo_aln.cohort.likeness.twins import twins_among
 from mammo_aln.cohort.selection import select_images, timepoints
 from mammo_aln.cohort.tables import Cohort, image_path, patients_as_written, read_cohort, table_faults, with_split
 from mammo_aln.cohort.twins import identical_files
@@ -199,7 +200,7 @@ def _file_findings(cohort: Cohort, workers: int | None) -> Iterator[Finding]:
         if header.rows and image["image_id"] in boxes:
             yield from _box_findings(boxes[image["image_id"]], header, subject)
     yield from header_findings(images, headers, timepoints(cohort))
-    yield from _copies(cohort, dict(zip(images["image_id"], paths, strict=True)), headers)
+    yield from _copies(cohort, dict(zip(images["image_id"], paths, strict=True)), headers, workers)
 
 
 def _is_missing(header: FastHeader | Excluded) -> bool:
@@ -249,8 +250,10 @@ def _box_findings(boxes: pd.DataFrame, header: FastHeader, subject: str) -> Iter
             yield Finding(f"region {box['region']} ({corners}) reaches outside the image of {size}", subject, True)
 
 
-def _copies(cohort: Cohort, paths: dict[str, Path], headers: list[FastHeader | Excluded]) -> Iterator[Finding]:
-    """The same bytes or SOPInstanceUID in several rows: a problem between patients or splits, else a flag."""
+def _copies(
+    cohort: Cohort, paths: dict[str, Path], headers: list[FastHeader | Excluded], workers: int | None
+) -> Iterator[Finding]:
+    """The same bytes, SOPInstanceUID or exposure in several rows: a problem between patients or splits, else a flag."""
     patient = dict(zip(cohort.images["image_id"], cohort.images["patient_id"], strict=True))
     split = with_split(cohort).patients.groupby("patient_id")["split"].first()
     instances: dict[str, list[str]] = {}
@@ -262,6 +265,8 @@ def _copies(cohort: Cohort, paths: dict[str, Path], headers: list[FastHeader | E
     for images in instances.values():
         if len(images) > 1:
             copies.setdefault(tuple(sorted(images)), "the same SOPInstanceUID")
+    for twins in twins_among({image: paths[image] for image in readable}, cohort.root / ".crops", workers):
+        copies.setdefault(twins.images, twins.words)
     for group, likeness in sorted(copies.items()):
         patients = sorted({patient[image] for image in group})
         splits = sorted({str(split[name]) for name in patients if pd.notna(split[name])})

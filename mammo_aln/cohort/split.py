@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
 from mammo_aln.cohort.tables import Cohort, read_cohort, write_patients_column
 from mammo_aln.errors import InputError, did_you_mean
 from mammo_aln.progress import say
@@ -39,7 +40,8 @@ def split_cohort(
         `patients.csv`. Patients that are not eligible get an empty cell.
 
     Raises:
-        InputError: a setting is out of range, a split stands already, or a split would hold one class only.
+        InputError: a setting is out of range, a split stands already, a split would hold one class only, or two
+            patients share an exposure.
     """
     shares = _shares(val_share, internal_test_share)
     cohort = read_cohort(root, need=("patients",))
@@ -47,6 +49,8 @@ def split_cohort(
         raise InputError(f"{cohort.root / 'patients.csv'} has a split column already; --overwrite replaces it")
     eligible = cohort.patients[cohort.patients["eligible"]]
     split = assign_splits(eligible, shares, seed=seed, external_center=external_center)
+    if not cohort.images.empty:
+        refuse_shared_exposures(cohort, "patient_id", None)
     _say_counts(eligible, split)
     by_patient = dict(zip(eligible["patient_id"], split, strict=True))
     return write_patients_column(cohort.root, "split", by_patient)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pytorch_lightning.loggers import Logger
 
 from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
 from mammo_aln.cohort.lineage import joined, stated_or_not, warn_of
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
@@ -103,7 +104,9 @@ def train_run(
 
 
 def _refuse_leak(settings: Settings, data: MammoDataModule) -> None:
-    """Refuse test patients that were pre-trained on; say where the pre-training read other crops."""
+    """Refuse exposures in several splits, and test patients that were pre-trained on; say where crops were others."""
+    if data.reads_images:
+        refuse_shared_exposures(data.whole_cohort, "split", data.store)
     origin = origin_of(settings.model.pretrained)
     if origin is None:
         return

@@ -1,0 +1,173 @@
+"""Images of one exposure among many, by their fingerprints; each file is decoded once and its fingerprint kept."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mammo_aln.cohort.likeness.fingerprint import (
+    ALIKE_FROM,
+    FINGERPRINT_VERSION,
+    LENGTH,
+    Fingerprint,
+    read_fingerprint,
+)
+from mammo_aln.dicom.archive import file_key
+from mammo_aln.errors import InputError
+from mammo_aln.files import make_folder
+from mammo_aln.machine.pool import results_of
+from mammo_aln.progress import Progress, say
+
+KEPT_FILE = "fingerprints.jsonl"
+BLOCK_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Images of one exposure, sorted, and the words for their likeness."""
+
+    images: tuple[str, ...]
+    words: str
+
+
+def twins_among(files: Mapping[str, Path], kept_in: Path, workers: int | None = None) -> list[Twins]:
+    """Groups of images that show one exposure.
+
+    Args:
+        files: the file of each image.
+        kept_in: folder of fingerprints from earlier calls, by the state of each file; it gets the new ones.
+        workers: processes; by default one per core.
+    """
+    return groups_of(fingerprints(files, kept_in, workers))
+
+
+def fingerprints(files: Mapping[str, Path], kept_in: Path, workers: int | None = None) -> dict[str, Fingerprint]:
+    """Fingerprint of each image that can be decoded; see `twins_among`."""
+    keys: dict[str, str] = {}
+    for image, path in files.items():
+        try:
+            keys[image] = file_key(path)
+        except OSError:
+            continue  # `check` and `crop` say so of the file
+    kept = _kept(kept_in / KEPT_FILE)
+    new = {keys[image]: files[image] for image in keys if keys[image] not in kept}
+    if new:
+        kept |= _measured(new, kept_in / KEPT_FILE, workers)
+    return {image: mark for image, key in keys.items() if (mark := kept.get(key)) is not None}
+
+
+def groups_of(marks: Mapping[str, Fingerprint]) -> list[Twins]:
+    """Group images by equal matrices and by likeness, directly or through others."""
+    first: dict[str, str] = {}
+    leader = {image: image for image in marks}
+    likeness: dict[str, float] = {}
+
+    def root(image: str) -> str:
+        while leader[image] != image:
+            image = leader[image]
+        return image
+
+    for image, mark in marks.items():
+        if mark.matrix:
+            leader[root(image)] = root(first.setdefault(mark.matrix, image))
+    for one, other, alike in _alike(marks):
+        if marks[one].matrix != marks[other].matrix:
+            for image in (one, other):
+                likeness[image] = min(alike, likeness.get(image, 1.0))
+        leader[root(one)] = root(other)
+    groups: dict[str, list[str]] = {}
+    for image in marks:
+        groups.setdefault(root(image), []).append(image)
+    twins = []
+    for images in groups.values():
+        if len(images) > 1:
+            lowest = min((likeness[image] for image in images if image in likeness), default=None)
+            words = "the same pixels" if lowest is None else f"copies of one exposure (likeness {lowest:.2f})"
+            twins.append(Twins(tuple(sorted(images)), words))
+    return sorted(twins, key=lambda group: group.images)
+
+
+def _alike(marks: Mapping[str, Fingerprint]) -> Iterator[tuple[str, str, float]]:
+    """Pairs whose textures correlate, in blocks, so that memory does not grow with the number of pairs."""
+    images = [image for image, mark in marks.items() if mark.texture]
+    if len(images) < 2:
+        return
+    patterns = np.frombuffer(b"".join(marks[image].texture for image in images), np.int8).reshape(len(images), LENGTH)
+    for start in range(0, len(images), BLOCK_ROWS):
+        block = _unit(patterns[start : start + BLOCK_ROWS])
+        for other in range(start, len(images), BLOCK_ROWS):
+            products = block @ _unit(patterns[other : other + BLOCK_ROWS]).T
+            for row, column in np.argwhere(products >= ALIKE_FROM):
+                if start + row < other + column:
+                    yield images[start + row], images[other + column], float(products[row, column])
+
+
+def _unit(patterns: np.ndarray) -> np.ndarray:
+    values = patterns.astype(np.float32)
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def _measured(files: Mapping[str, Path], journal: Path, workers: int | None) -> dict[str, Fingerprint | None]:
+    """Decode files and keep their fingerprints, by key; None for one that cannot be decoded."""
+    waiting = list(files)
+    marks: dict[str, Fingerprint | None] = {}
+    progress = Progress(total=len(waiting), what="fingerprints", unit="image")
+    try:
+        for number, mark in results_of(read_fingerprint, [files[key] for key in waiting], workers):
+            marks[waiting[number]] = mark
+            progress.advance()
+    except BrokenProcessPool:
+        # A decoder crashed; those that were not done yet are left out and told, `crop` says of which file.
+        say(f"a decoder crashed: {len(waiting) - len(marks)} images are not compared by their pixels")
+    progress.end()
+    unread = sum(mark is None for mark in marks.values())
+    if unread:
+        say(f"{unread} images cannot be decoded and are not compared by their pixels; `crop` says why")
+    _keep(marks, journal)
+    return marks
+
+
+def _keep(marks: Mapping[str, Fingerprint | None], journal: Path) -> None:
+    lines = [
+        json.dumps(
+            {
+                "version": FINGERPRINT_VERSION,
+                "key": key,
+                "matrix": mark.matrix,
+                "texture": base64.b64encode(mark.texture).decode("ascii"),
+            }
+        )
+        + "\n"
+        for key, mark in marks.items()
+        if mark is not None
+    ]
+    try:
+        make_folder(journal.parent)
+        with journal.open("a", encoding="ascii") as file:
+            file.write("".join(lines))
+    except (OSError, InputError) as error:
+        say(f"fingerprints are not kept, they will be made again ({error})")
+
+
+def _kept(journal: Path) -> dict[str, Fingerprint | None]:
+    """Fingerprints of earlier calls; a line that a stop cut off, or of another version, counts for nothing."""
+    kept: dict[str, Fingerprint | None] = {}
+    if not journal.is_file():
+        return kept
+    with journal.open(encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+                texture = base64.b64decode(entry["texture"], validate=True)
+                sound = entry["version"] == FINGERPRINT_VERSION and len(texture) in (0, LENGTH)
+            except (ValueError, KeyError, TypeError):
+                continue
+            if sound:
+                kept[entry["key"]] = Fingerprint(entry["matrix"], texture)
+    return kept
