@@ -72,14 +72,14 @@ def seen_inputs(facts: Mapping[str, Any]) -> InputsSeen | None:
     centers = {(count["split"], count["center"]): count["of"] for count in counts}
     for split in dict.fromkeys(split for split, _ in centers):
         own = {center: of for (each, center), of in centers.items() if each == split}
-        sizes[split] = sum(own.values())
-        sizes |= {f"{split}, {center}": of for center, of in own.items()} if len(own) > 1 else {}
+        sizes[_spoken(split)] = sum(own.values())
+        sizes |= {f"{_spoken(split)}, {center}": of for center, of in own.items()} if len(own) > 1 else {}
     groups: dict[tuple[str, str], dict[str, int]] = {}
     for count in counts:
         own_line = groups.setdefault((count["input"], count["kind"]), dict.fromkeys(sizes, 0))
-        own_line[count["split"]] += count["n"]
-        if f"{count['split']}, {count['center']}" in sizes:
-            own_line[f"{count['split']}, {count['center']}"] += count["n"]
+        for group in (_spoken(count["split"]), f"{_spoken(count['split'])}, {count['center']}"):
+            if group in sizes:
+                own_line[group] += count["n"]
     training = inputs.get("training") or {}
     lines = tuple(
         InputLine(input_words(name) + KINDS[kind], _of_training(training, name, kind), own)
@@ -87,6 +87,10 @@ def seen_inputs(facts: Mapping[str, Any]) -> InputsSeen | None:
     )
     warnings = tuple(_warnings(groups, {count["split"] for count in counts}, sizes))
     return InputsSeen(sizes, lines, warnings)
+
+
+def _spoken(split: str) -> str:
+    return split.replace("_", " ")
 
 
 def input_words(name: str) -> str:
@@ -109,7 +113,7 @@ def _warnings(
 ) -> list[str]:
     sentences = []
     for (name, kind), own in groups.items():
-        for split in sorted(splits - set(LEARNT_FROM)):
+        for split in map(_spoken, sorted(splits - set(LEARNT_FROM))):
             if own[split] > MOST_LACKING * sizes[split]:
                 words = input_words(name)
                 lacking = {
@@ -117,7 +121,5 @@ def _warnings(
                     "unknown_level": f"with a level of {words} that no training patient has",
                     "outside_training": f"with {words} outside of training's range",
                 }[kind]
-                sentences.append(
-                    f"{split.replace('_', ' ')}: {own[split]} of {sizes[split]} patients were scored {lacking}."
-                )
+                sentences.append(f"{split}: {own[split]} of {sizes[split]} patients were scored {lacking}.")
     return sentences

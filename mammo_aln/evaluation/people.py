@@ -60,8 +60,9 @@ class Development:
             return cls(*(Baseline.from_json(stored[name]) for name in ("by_split", "by_center")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path}: not the file that a training writes ({type(error).__name__}: {error}); "
-                "delete it to go on without the training patients' baseline"
+                f"{path}: not the baseline that this version writes ({type(error).__name__}: {error}); the run is of "
+                "another version, which its environment.json names: evaluate with that one, or train the run again. "
+                f"Without --run, `mammo-aln evaluate FILES {path.parent / 'predictions.csv'}` judges it without one"
             ) from error
 
 

@@ -27,7 +27,9 @@ from mammo_aln.explain.robustness import SHIFT_MM, SIZE_SHARE, jitter_split
 from mammo_aln.explain.summaries import RESAMPLES, jitter_table, summarise_jitter, summarise_shares
 from mammo_aln.files import json_ready, make_folder, write_csv, write_json
 from mammo_aln.inference.frozen import FrozenRun, open_run
+from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
+from mammo_aln.training.data.datamodule import MammoDataModule
 
 ABSENT = (
     "A hidden input is replaced by the network's learned token for a missing one. Training hides at most one input of "
@@ -85,10 +87,15 @@ def explain_run(
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, a file stands there")
-    frozen = open_run(run, cohort_folder, split=split, patients=patients, store=store)
+    maps = patients is not None or drawn > 0
+
+    def fits(module: AxillaryClassifier, data: MammoDataModule) -> None:
+        if maps and data.reads_images:
+            layers_of(module.scoring_network, data.crop.size_px)
+
+    frozen = open_run(run, cohort_folder, split=split, patients=patients, store=store, fits=fits)
     reads_images = frozen.data.reads_images
-    wants_maps = reads_images and (patients is not None or drawn > 0)
-    # Refuses before any work.
+    wants_maps = reads_images and maps
     layers = layers_of(frozen.module.scoring_network, frozen.data.crop.size_px) if wants_maps else {}
     explained: list[SplitExplained] = []
     for name in frozen.data.splits:

@@ -78,7 +78,7 @@ class Ensemble:
 
 def read_member(run: Path) -> Member:
     """Read a completed run's frozen facts; `InputError` where it is none."""
-    _refuse_no_run(run)
+    refuse_no_run(run)
     if (run / PRETRAINED_FILE).is_file():
         raise InputError(f"{run}: a pre-training; `train --model.pretrained={run / PRETRAINED_FILE}` begins from it")
     state = read_state(run).state
@@ -97,7 +97,7 @@ def read_member(run: Path) -> Member:
     )
 
 
-def _refuse_no_run(run: Path) -> None:
+def refuse_no_run(run: Path) -> None:
     """`InputError` where the path is no run directory; it names those that were near."""
     if run.is_file():
         raise InputError(f"--run {run}: a file; expected the run directory{_near(run.parent)}")

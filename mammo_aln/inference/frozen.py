@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,8 +101,17 @@ def open_run(
     split: str | None = None,
     patients: Sequence[str] | None = None,
     store: Path | None = None,
+    fits: Callable[[AxillaryClassifier, MammoDataModule], object] | None = None,
 ) -> FrozenRun:
     """Open a completed run on a cohort (or one split, or some patients of it); missing crops are built.
+
+    Args:
+        run: run directory.
+        cohort_folder: the cohort.
+        split: this split only.
+        patients: these patients only.
+        store: crop store; by default `.crops` in the cohort folder.
+        fits: refuses, by an `InputError`, a network that the caller can do nothing with, before any crop is built.
 
     Raises:
         InputError: `run` is no completed run or changed since, its pixels were made by other code, a patient is
@@ -115,6 +124,8 @@ def open_run(
     splits = chosen_splits(cohort, split)
     (opened,) = open_members([member], cohort, splits, store, patients)
     module, data = opened.module, opened.data
+    if fits is not None:
+        fits(module, data)
     check_needs([opened], cohort, splits, allow_missing=True)
     opened.prepare()
     if not any(len(data.patients(name)) for name in splits):

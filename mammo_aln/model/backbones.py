@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, did_you_mean
 from mammo_aln.model.swin_attention import fuse_attention, start_from_scratch
 from mammo_aln.model.timm_network import TimmNetwork
 from mammo_aln.model.weights import load_weights
@@ -132,12 +132,19 @@ def rule_of(name: str) -> BackboneRule:
     if timm_name == name or not timm.is_model(timm_name):
         raise InputError(
             f"model.backbone = {name!r}: expected one of {', '.join(RULES)}, or timm:NAME with a NAME that timm knows"
-            f" (timm {timm.__version__})"
+            f" (timm {timm.__version__}){_meant(name)}"
         )
     if timm_name.startswith("swinv2_") and "cr" not in timm_name.split("_"):
         return BackboneRule(timm_name, multiple_px=4, takes_size=True, windows=True)
     fixed = bool((timm.get_pretrained_cfg(timm_name) or timm.models.PretrainedCfg()).fixed_input_size)
     return BackboneRule(timm_name, takes_size=fixed)
+
+
+def _meant(name: str) -> str:
+    """Suggest the named backbone, or timm's model, that a misspelt name is most like."""
+    if name.startswith("timm:"):
+        return did_you_mean(name, [f"timm:{model}" for model in timm.list_models()])
+    return f"; did you mean timm:{name}?" if timm.is_model(name) else did_you_mean(name, RULES)
 
 
 def fits_windows(size_px: int, window: int, stages: int, patch_px: int = 4) -> bool:

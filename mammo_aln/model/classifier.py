@@ -15,7 +15,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.learner import Learner, averaged, plain_settings
-from mammo_aln.model.network import AxillaryNetwork
+from mammo_aln.model.network import AxillaryNetwork, refuse_batch
 from mammo_aln.model.optim import binary_loss
 from mammo_aln.model.own_backbone import OWN_BACKBONE, Factory
 from mammo_aln.settings import ModelConfig, OptimConfig
@@ -205,6 +205,7 @@ class AxillaryClassifier(Learner):
             # Not at the epoch's end: a checkpoint may be written on either side of that hook.
             self.train_mean.reset()
         self.freeze_loaded(self.current_epoch < self.model_config.freeze_epochs)
+        refuse_batch(batch, more=("label",))
         optim = self.optim_config
         loss = binary_loss(
             self(batch),
@@ -226,6 +227,7 @@ class AxillaryClassifier(Learner):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Collect scores; nothing is averaged over batches."""
+        refuse_batch(batch, more=("label", "index"))
         self.val_scores.update(batch["index"], self(batch), batch["label"])
 
     def on_validation_epoch_end(self) -> None:
@@ -237,10 +239,19 @@ class AxillaryClassifier(Learner):
 
     on_test_epoch_start = on_validation_epoch_start
     test_step = validation_step
-    on_test_epoch_end = on_validation_epoch_end
+
+    def on_test_epoch_end(self) -> None:
+        """Log what validation logs, and say of whom: `Trainer.test` calls every figure a test metric."""
+        warnings.warn(
+            "val_loss and val_auc below are of the validation patients, whatever Lightning calls them; a test split is"
+            " scored and counted by `mammo-aln predict`",
+            stacklevel=2,
+        )
+        self.on_validation_epoch_end()
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Each patient's index and logit (B,), on the CPU."""
+        refuse_batch(batch, more=("index",))
         return {"index": batch["index"].cpu(), "logit": self(batch).cpu()}
 
     def _class_weights(self, labels: Tensor) -> Tensor:

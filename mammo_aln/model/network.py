@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed
@@ -15,6 +15,8 @@ from mammo_aln.model.fusion import FUSIONS, GroupPool, draw_hidden
 from mammo_aln.model.own_backbone import Factory, OwnBackbone
 from mammo_aln.settings import ModelConfig
 
+BATCH = ("crops", "unit", "region", "view", "clinical")
+"""Tensors that a prediction needs."""
 VIEW_KINDS = 3
 """CC, MLO and any other view."""
 
@@ -105,6 +107,7 @@ class AxillaryNetwork(LearningNetwork):
             nn.init.zeros_(self.view_embedding.weight)
             nn.init.zeros_(self.region_embedding.weight)
             self.pool = GroupPool(width)
+        self.clinical_columns = clinical_columns
         self.clinical = ClinicalBranch(clinical_columns, width, model.drop_rate) if "clinical" in model.inputs else None
         self.missing = nn.Parameter(torch.zeros(slots, width))
         self.fusion = FUSIONS[model.fusion](slots, width, model.drop_rate)
@@ -124,6 +127,7 @@ class AxillaryNetwork(LearningNetwork):
 
     def tokens(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """One token per patient and slot (B, slots, width), and which of them the patient has (B, slots)."""
+        refuse_batch(batch, clinical_columns=None if self.clinical is None else self.clinical_columns)
         patients = batch["clinical"].shape[0]
         branches = [self._region_tokens(batch)] if self.regions else []
         if self.clinical is not None:
@@ -182,6 +186,33 @@ class AxillaryNetwork(LearningNetwork):
         hidden = draw_hidden(branches, self.modality_dropout)
         images = hidden[:, : len(self.regions)].repeat_interleave(self.slots_per_region, dim=1)
         return torch.cat((images, hidden[:, len(self.regions) :]), dim=1)
+
+
+def refuse_batch(batch: Mapping[str, Tensor], clinical_columns: int | None = None, more: Sequence[str] = ()) -> None:
+    """Refuse a batch without the form that `AxillaryClassifier` states; only names and shapes are looked at.
+
+    Raises:
+        InputError: no mapping, an absent tensor, or one of another shape.
+    """
+    if not isinstance(batch, Mapping):
+        raise InputError(f"batch: expected a dict of tensors (see AxillaryClassifier), got {type(batch).__name__}")
+    absent = [name for name in (*BATCH, *more) if name not in batch]
+    if absent:
+        raise InputError(
+            f"batch: it lacks {', '.join(absent)}; expected {', '.join((*BATCH, *more))}, as AxillaryClassifier states"
+            f" them; got {', '.join(map(str, batch)) or 'nothing'}"
+        )
+    crops, clinical = batch["crops"], batch["clinical"]
+    if crops.dim() != 4 or crops.shape[1] != 1:
+        raise InputError(f"batch: crops have the shape {tuple(crops.shape)}; expected (N, 1, S, S)")
+    lengths = {name: tuple(batch[name].shape) for name in ("unit", "region", "view")}
+    wrong = [f"{name} {shape}" for name, shape in lengths.items() if shape != (len(crops),)]
+    if wrong:
+        raise InputError(f"batch: {', '.join(wrong)}; expected ({len(crops)},), a number for each of the crops")
+    if clinical.dim() != 2 or clinical_columns not in (None, clinical.shape[1]):
+        raise InputError(
+            f"batch: clinical has the shape {tuple(clinical.shape)}; expected (patients, {clinical_columns or 0})"
+        )
 
 
 def crop_encoder(

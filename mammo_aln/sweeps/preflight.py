@@ -101,8 +101,12 @@ class Planner:
         for data in modules:
             for split in ("train", "val"):
                 require_both_classes(data.cohort.patients, split)
-        self._build_crops(modules)
-        cells = [self._cell(*one, runs) for one in zip(points, several, modules, strict=True)]
+        # Before the first crop: a network or column that cannot be had keeps its cell from any decode.
+        networks = [self._network(*one) for one in zip(several, modules, strict=True)]
+        if all(network.fault for network in networks):
+            raise InputError(f"no cell can be trained: {name_of(points[0].axes, several[0].seed)}: {networks[0].fault}")
+        self._build_crops([data for data, network in zip(modules, networks, strict=True) if not network.fault])
+        cells = [self._cell(*one, runs) for one in zip(points, several, modules, networks, strict=True)]
         by_id: dict[str, Cell] = {}
         for cell in cells:
             if cell.run_id in by_id:
@@ -130,17 +134,19 @@ class Planner:
                 members[0].cohort, pixels, replace(crop, strategy=strategy, auxiliary=auxiliary), store=self.store
             )
 
-    def _cell(self, point: Point, settings: Settings, data: MammoDataModule, runs: Path) -> Cell:
-        fault = None
+    def _cell(self, point: Point, settings: Settings, data: MammoDataModule, network: Network, runs: Path) -> Cell:
+        fault, cost = network.fault, 0.0
         content = cohort_content(data.as_given)
         try:
-            run_id = run_identity(settings, content, self._crop_keys(data)).run_id
+            run_id = (
+                stand_in_id(settings, content)
+                if fault
+                else run_identity(settings, content, self._crop_keys(data)).run_id
+            )
         except InputError as error:
             run_id, fault = stand_in_id(settings, content), str(error)
-        cost = 0.0
         if fault is None and read_state(runs / run_id).state != "completed":
-            network = self._network(settings, data)
-            fault, cost = network.fault, network.step_s * settings.trainer.max_epochs
+            cost = network.step_s * settings.trainer.max_epochs
         fold = settings.data.fold if settings.data.folds else None
         return Cell(run_id, point.axes, point.shown, settings.seed, fold, settings, fault, cost)
 

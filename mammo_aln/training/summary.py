@@ -90,9 +90,18 @@ class Summary:
                 f"run {run.name}: best epoch {self.best_epoch} of {self.epochs}{trained}",
                 f"  val AUC {self.val_auc:.3f} ({interval}), train AUC {self.train_auc:.3f}",
                 f"  threshold {self.threshold:.3f} ({self.rule}, on val), temperature {self.temperature:.2f}",
-                f"  {run}: predictions.csv, metrics.csv, training.png, checkpoints/best.ckpt",
+                *self._one_call(),
+                f"  {run}: predictions.csv, metrics.csv (counts epochs from 0: the best is {self.best_epoch - 1}), "
+                "training.png, checkpoints/best.ckpt",
             ]
         )
+
+    def _one_call(self) -> list[str]:
+        """Say that an infinite threshold calls all patients alike."""
+        if math.isfinite(self.threshold):
+            return []
+        call = "negative" if self.threshold > 0 else "positive"
+        return [f"  all patients are called {call}: no score of val separates the outcomes better than that"]
 
 
 def _auc(rows: pd.DataFrame) -> float:

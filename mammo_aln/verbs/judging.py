@@ -30,12 +30,17 @@ def evaluate(
         seed: draws the resamples.
     """
     from mammo_aln.cohort.tables import read_cohort
+    from mammo_aln.errors import InputError
     from mammo_aln.evaluation.evaluate import evaluate_files
+    from mammo_aln.inference.ensemble import refuse_no_run
     from mammo_aln.runs.record import read_settings
     from mammo_aln.settings import Settings
     from mammo_aln.training.baseline import cohort_table
 
     run = Path(run) if run else None
+    if run is not None and not (run / "predictions.csv").is_file():
+        refuse_no_run(run)
+        raise InputError(f"--run {run}: it has no predictions.csv yet; `mammo-aln runs {run.parent}` tells its state")
     settings = read_settings(run) if run and (run / "config.yaml").is_file() else Settings()
     cohorts = [cohort_table(read_cohort(folder, need=("patients",)), settings) for folder in _paths(cohort)]
     return evaluate_files(_paths(files), Path(out), run=run, cohorts=cohorts, resamples=resamples, seed=seed)

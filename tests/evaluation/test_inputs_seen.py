@@ -21,9 +21,9 @@ def test_lines_add_up_by_split_and_centre_and_only_tests_are_warned_of() -> None
     ]
     seen = seen_inputs({"inputs": {"training": TRAINING, "counts": counts}})
     assert seen is not None
-    assert seen.sizes == {"train": 10, "external_test": 10, "external_test, b": 8, "external_test, c": 2}
+    assert seen.sizes == {"train": 10, "external test": 10, "external test, b": 8, "external test, c": 2}
     primary, age = seen.lines
-    assert primary.groups == {"train": 9, "external_test": 3, "external_test, b": 3, "external_test, c": 0}
+    assert primary.groups == {"train": 9, "external test": 3, "external test, b": 3, "external test, c": 0}
     assert (primary.words, primary.training) == ("primary crop", "2 of 40")
     assert (age.words, age.training) == ("age: outside of training's range", "31 to 79")
     assert seen.warnings == (

@@ -190,3 +190,9 @@ def test_a_users_own_trainer_is_told_and_refused_what_unlabelled_patients_lack(
     model = AxillaryClassifier.for_data(data, backbone="resnet50", backbone_args={"layers": [1, 1, 1, 1]}, embed_dim=8)
     with pytest.raises(InputError, match="without a value of er"):
         quiet_trainer().predict(model, data)
+
+
+def test_evaluate_names_the_runs_that_are_near(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", str(run / "predictions.csv"), "--run", str(run.parent / "nosuch"), "--out", str(tmp_path)]
+    assert main(words) == 2
+    assert f"nosuch: no such run; {run.parent} holds: {run.name}" in capsys.readouterr().err

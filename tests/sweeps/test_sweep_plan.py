@@ -147,6 +147,14 @@ def test_weights_that_do_not_load_are_one_cells_fault_and_all_cells_faults_stop_
         planned(grid={"model.pretrained": [missing, bad]})
 
 
+def test_a_network_that_cannot_be_built_ends_the_plan_before_the_first_crop(phantom: Path, tmp_path: Path) -> None:
+    definition = read_definition(tiny_sweep(tmp_path), {"model": {"backbone": "resnet51"}})
+    empty = tmp_path / "empty_store"
+    with pytest.raises(InputError, match=r"no cell can be trained: .*resnet51.*did you mean resnet50"):
+        plan_sweep(definition, list(points(definition)), phantom, tmp_path / "out", store=empty, slots=1, check=False)
+    assert not empty.exists()
+
+
 def test_what_state_json_says_of_running_counts_only_while_a_process_holds_the_run(planned) -> None:
     plan = planned()
     run = plan.runs / plan.cells[0].run_id

@@ -56,6 +56,14 @@ def test_the_last_words_of_a_training_are_its_summary(
     assert str(run) in last[3]
 
 
+def test_a_threshold_that_calls_all_alike_is_said(run: Path) -> None:
+    summary = Summary.of_run(run)
+    assert "all patients are called" not in summary.in_words(run)
+    infinite = replace(summary, threshold=float("inf"))
+    assert "all patients are called negative" in infinite.in_words(run)
+    assert f"counts epochs from 0: the best is {summary.best_epoch - 1}" in infinite.in_words(run)
+
+
 def test_two_pictures_are_drawn_quickly(run: Path) -> None:
     for name in ("training.png", "augmented.png"):
         with Image.open(run / name) as picture:

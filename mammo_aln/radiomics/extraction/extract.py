@@ -64,8 +64,18 @@ def extract_features(
         InputError: wrong settings or tables, missing files, masks that do not lie on their images; all are listed.
     """
     _refuse_settings(settings)
+    if settings.deep_backbone:
+        from mammo_aln.radiomics.extraction.deep import backbone
+
+        # A network that cannot be built ends here, not after the crops.
+        backbone(settings.deep_backbone, settings.deep_pretrained, settings.deep_size_px, settings.seed)
     out = Path(out)
     cohort = read_cohort(root, need=("patients",))
+    deep = None
+    if settings.deep_runs:
+        from mammo_aln.radiomics.extraction.trained import run_features
+
+        deep = run_features([Path(run) for run in settings.deep_runs], cohort, store)
     if len(cohort.volumes):
         cases = volume_cases(cohort)
     else:
@@ -75,10 +85,8 @@ def extract_features(
         raise InputError(f"{root}: neither volumes.csv nor images.csv names an image of an eligible patient")
     results = _all_results(cases, settings, make_folder(out.parent / f".{out.stem}.parts"), workers)
     table, provenance = feature_table(cohort, cases, results, delta=settings.delta), provenance_table(results)
-    if settings.deep_runs:
-        from mammo_aln.radiomics.extraction.trained import run_features
-
-        table = table.join(run_features([Path(run) for run in settings.deep_runs], cohort, store))
+    if deep is not None:
+        table = table.join(deep)
     write_csv(out, table)
     write_csv(out.with_suffix(".provenance.csv"), provenance)
     description = {
