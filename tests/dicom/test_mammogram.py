@@ -4,7 +4,7 @@ import pytest
 from pydicom.sequence import Sequence
 
 from mammo_aln.dicom.fast_header import Excluded, read_header
-from mammo_aln.dicom.mammogram import NO_SPACING, judge
+from mammo_aln.dicom.mammogram import KIND_FLAGS, NO_SPACING, judge
 from tests.support.dicom_writer import code, mammogram, save
 
 
@@ -98,4 +98,8 @@ def test_a_sound_mammogram_has_no_flag(tmp_path):
 def test_the_film_mammogram(shared):
     found = judge(read_header(shared / "data/mg_dicom/MG1_J2KI"))
     assert (found.laterality, found.view) == ("L", "MLO")
-    assert found.flags == ("modality RG, not MG: taken as a mammogram because of BodyPartExamined", NO_SPACING)
+    assert found.flags == (
+        "modality RG, not MG: taken as a mammogram because of BodyPartExamined",
+        NO_SPACING,
+        KIND_FLAGS["secondary_capture"],
+    )
