@@ -13,6 +13,7 @@ import yaml
 from mammo_aln.cli import main
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.datasets.catalogue import import_tables
+from mammo_aln.cohort.selection import used_images
 from mammo_aln.cohort.tables import Cohort, image_path, read_cohort
 from mammo_aln.dicom.fast_header import Excluded, read_header
 from mammo_aln.dicom.mammogram import judge
@@ -314,7 +315,10 @@ def embed_folder(folder: Path, roi: str = "ROI_coords", coords: str = '"[[100, 2
 def test_embed_merges_on_exam_and_side_and_turns_its_boxes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cohort = imported("embed", embed_folder(tmp_path / "s"), tmp_path / "c")
     assert units(cohort, 1) == {"1/L"}
-    assert units(cohort, 0) == {"1/R", "2/L", "2/R"}  # B counts for both
+    assert units(cohort, 0) == {"2/L", "2/R"}  # B counts for both; 1/R was judged at the exam that is not used
+    used, set_aside = used_images(cohort)
+    assert list(used["image_id"]) == ["a", "b", "h", "i"]
+    assert list(set_aside["reason"]) == ["another exam of the woman is used"]
     (box,) = cohort.regions.to_dict("records")
     assert [box[key] for key in ("x_min", "y_min", "x_max", "y_max")] == [20, 100, 60, 180]
     assert cohort.images["path"].iloc[0] == "images/cohort_1/1/s/a.dcm"
@@ -365,19 +369,26 @@ def test_inbreast_takes_the_patient_and_the_view_from_the_files_name(
         "Patient ID;Patient age;Laterality;View;Acquisition date;File Name;ACR;Bi-Rads;Mass",
         "removed;removed;R;MLO;201001;20586908;4;5;X",
         "removed;removed;L;CC;201001;20586934;4;2;",
+        "removed;removed;L;CC;201107;20587000;4;4;",
         "removed;removed;L;CC;201001;20586999;4;2;",
         ";;;;;;;;",
         ";;;;;Total: 410;;;",
     ]
     write(tmp_path / "INbreast.csv", "\n".join(rows) + "\n")
-    for name in ("20586908_6c613a14b80a8591_MG_R_ML_ANON", "20586934_6c613a14b80a8591_MG_L_CC_ANON"):
+    for name in (
+        "20586908_6c613a14b80a8591_MG_R_ML_ANON",
+        "20586934_6c613a14b80a8591_MG_L_CC_ANON",
+        "20587000_6c613a14b80a8591_MG_L_CC_ANON",
+    ):
         (tmp_path / "AllDICOMs").mkdir(exist_ok=True)
         write_dicom(tmp_path / "AllDICOMs" / f"{name}.dcm", np.zeros((100, 90), np.uint16))
     write(tmp_path / "AllXML" / "20586908.xml", OUTLINES)
     cohort = imported("inbreast", tmp_path, tmp_path / "c")
     assert units(cohort, 1) == {"6c613a14b80a8591/R"}
     assert units(cohort, 0) == {"6c613a14b80a8591/L"}
-    assert cohort.images.set_index("image_id")["view"].to_dict() == {"20586908": "MLO", "20586934": "CC"}
+    used, set_aside = used_images(cohort)  # both exams have a suspicious image: the earlier one
+    assert used.set_index("image_id")["view"].to_dict() == {"20586908": "MLO", "20586934": "CC"}
+    assert list(set_aside["image_id"]) == ["20587000"]
     (box,) = cohort.regions.to_dict("records")
     assert (box["image_id"], box["region"]) == ("20586908", "primary")
     assert [box[key] for key in ("x_min", "y_min", "x_max", "y_max")] == pytest.approx([10.5, 20, 30, 44.5], abs=0.5)
@@ -414,7 +425,7 @@ def test_csaw_outcomes_are_never_inputs(tmp_path: Path) -> None:
         "1,00001_2012_L_CC_1.dcm,2012,1,2,Left,3,1,3,1,1,1,Left,CC,10.0",
         "1,00001_2014_L_MLO_1.dcm,2014,1,2,Left,3,1,1,1,1,1,Left,MLO,10.0",
         "1,00001_2014_R_MLO_1.dcm,2014,1,2,Left,3,1,1,1,1,1,Right,MLO,10.0",
-        "2,00002_2014_R_MLO_1.dcm,2014,0,1,,,,,1,1,0,Right,MLO,20.0",
+        "2,00002_2014_R_MLO_1.dcm,2014,0,1,,,,1,1,1,0,Right,MLO,20.0",
     ]
     write(tmp_path / "CSAW-CC_breast_cancer_screening_data.csv", "\n".join(rows) + "\n")
     cohort = imported("csaw-cc", tmp_path, tmp_path / "c")
@@ -423,7 +434,12 @@ def test_csaw_outcomes_are_never_inputs(tmp_path: Path) -> None:
     assert not {name for name in cohort.patients if name.startswith(("rad_", "x_", "libra"))}
     assert dict(cohort.patients.set_index("patient_id")["exclusion_reason"]) == {"1": "", "2": "no cancer"}
     assert list(cohort.images["study"]) == ["s1", "s2", "s2", "s1"]
-    assert list(cohort.images["timepoint"].fillna("")) == ["prior", "", "", ""]
+    assert list(cohort.images["timepoint"].fillna("")) == ["prior", "pre_nat", "pre_nat", "pre_nat"]
+    assert list(used_images(cohort)[0]["image_id"]) == [
+        "00001_2014_L_MLO_1",
+        "00001_2014_R_MLO_1",
+        "00002_2014_R_MLO_1",
+    ]
     declared = yaml.safe_load((tmp_path / "c" / "cohort.yaml").read_text())
     assert declared["outcomes"] == {"cancer": "post_surgery", "cancer_type": "post_surgery"}
     declared["clinical"]["cancer_type"] = {"kind": "categorical"}

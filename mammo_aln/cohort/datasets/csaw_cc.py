@@ -31,7 +31,9 @@ COLUMNS = (
 YES_NO = {"0": 0.0, "1": 1.0}
 AGES = {"1": "40-55", "2": "over 55"}
 TYPES = {"1": "in situ", "2": "invasive, to 15 mm", "3": "invasive, over 15 mm"}
-PRIOR = {"1": "", "2": "", "3": "prior"}
+TIMEPOINT = {"1": "pre_nat", "2": "pre_nat", "3": "prior"}
+"""Of the exam that saw the cancer, of the last one before an interval cancer, and of those before."""
+
 MISSING = ("NA", "NaN")
 
 
@@ -40,7 +42,8 @@ def read_csaw_cc(source: Path) -> CohortTables:
 
     A row is the breast that has the cancer, or a healthy woman (not eligible, without a side). The label,
     `lymphnode_met`, is node metastasis at diagnosis. Readings (`rad_*`) and measures of density are left out; type and
-    cancer are outcomes, so that no model reads them. Exams are numbered by year, those before the cancer's are `prior`.
+    cancer are outcomes, so that no model reads them. Exams are numbered by year; the one at diagnosis is `pre_nat`, as
+    no therapy was before it, those before are `prior`.
 
     Raises:
         InputError: not the set's table, or a code that the set does not have.
@@ -59,7 +62,7 @@ def read_csaw_cc(source: Path) -> CohortTables:
             "side": coded(table, "imagelaterality", SIDES, path, needed=True),
             "view": coded(table, "viewposition", VIEWS, path, needed=True),
             "study": "s" + year.groupby(table["anon_patientid"]).rank(method="dense").astype("Int64").astype(str),
-            "timepoint": coded(table, "rad_timing", PRIOR, path, missing=MISSING).fillna(""),
+            "timepoint": coded(table, "rad_timing", TIMEPOINT, path, missing=MISSING).fillna(""),
             "cancer": coded(table, "x_case", YES_NO, path, missing=MISSING).astype(float),
             "cancer_side": coded(table, "x_cancer_laterality", SIDES, path, missing=MISSING),
             "age_group": coded(table, "x_age", AGES, path, missing=MISSING),

@@ -15,6 +15,8 @@ from mammo_aln.cohort.datasets.folder import (
     PublicSet,
     first_of_each_image,
     fitting_boxes,
+    of_breasts,
+    one_exam,
 )
 from mammo_aln.cohort.datasets.published import SIDES, coded, identifiers, needed_file, numbers, read_published
 from mammo_aln.cohort.lineage import Source
@@ -42,6 +44,7 @@ SEVERITY = {"0": 1.0, "1": 1.0, "2": 0.0, "3": 0.0, "4": 0.0, "5": 0.0, "6": Non
 """Invasive and in situ cancer; high-risk and borderline lesions, benign, negative; 6, another cancer, stays unknown."""
 DENSITY = {"1": "A", "2": "B", "3": "C", "4": "D", "5": None}
 FINDING_SIDES = {**SIDES, "B": "B"}
+OTHER_EXAM = "another exam of the woman is used"
 KINDS = {"2D": "2D", "3D": "3D", "cview": "cview"}
 LEFT_OUT = {"3D": "tomosynthesis (FinalImageType 3D)", "cview": "synthetic images (FinalImageType cview)"}
 
@@ -50,7 +53,8 @@ def read_embed(source: Path) -> CohortTables:
     """Read the metadata and the clinical table, reduced or full.
 
     A row is a breast. The label, `malignant`, comes of its findings' `path_severity`. A finding counts for the images
-    of its exam (`acc_anon`) **and** its side; `B` and an empty side for both. 2D images in CC and MLO are taken.
+    of its exam (`acc_anon`) **and** its side; `B` and an empty side for both. 2D images in CC and MLO are taken, of one
+    exam of each woman: that of the most severe finding, else the first one; its findings alone are the label.
     The full table's surgical columns (`tnmpn`, `node_pos` ...) are not read: how they are filled is not known.
 
     Raises:
@@ -69,7 +73,9 @@ def read_embed(source: Path) -> CohortTables:
             "view": table["ViewPosition"].str.upper(),
         }
     )
-    rows = rows.assign(**_exams(table))
+    dates = _exams(table)
+    dated = bool(dates)
+    rows = rows.assign(**dates)
     rows["image_id"] = rows["path"].str.rsplit("/", n=1).str[-1].str.removesuffix(".dcm")
     skipped: Counter[str] = Counter()
     taken = pd.Series(True, rows.index)
@@ -85,19 +91,28 @@ def read_embed(source: Path) -> CohortTables:
         taken &= ~left_out
     regions, unfit = _regions(table[taken], rows.loc[taken, "image_id"], path)
     findings = _findings(findings_path)
-    patients = _breasts(rows[taken], findings)
+    exams = rows.loc[taken, ["patient_id", "exam", "side"]].drop_duplicates()
+    known = exams.merge(findings, on=["patient_id", "exam", "side"], how="left")
+    known["exam_order"] = known["exam"].map(dict(zip(rows["exam"], rows["days"], strict=True))) if dated else 0
+    known = known[one_exam(known, "malignant")]
+    used = set(known["exam"])
+    images = first_of_each_image(rows[taken], ["exam", *(("study", "days") if dated else ())])
+    images["eligible"] = images["exam"].isin(used).astype(int)
+    images["exclusion_reason"] = ["" if exam in used else OTHER_EXAM for exam in images["exam"]]
     return CohortTables(
         label="malignant",
         meaning="1 = invasive or in-situ cancer among the breast's pathology (path_severity 0, 1), 0 = 2 to 5 alone",
-        patients=patients,
-        images=first_of_each_image(rows[taken], [name for name in ("study", "days") if name in rows]),
+        patients=of_breasts(known, {"malignant": "max", "density": "max", "age": "min"}).assign(center="Emory"),
+        images=images.drop(columns="exam"),
         regions=regions,
         clinical=FEATURES,
         skipped=+(skipped + unfit),
         notes=(
-            "a breast without pathology has no label; several exams of a woman are in images.csv: say which are used",
+            "one exam of each woman is used: that of the most severe finding, else the first; the other "
+            f"{int((images['eligible'] == 0).sum())} images have eligible = 0",
+            "a breast without pathology at that exam has no label",
             *_frame_note(table),
-            *(() if "study" in rows else ("no dates of the form 2013-03-01: exams are not numbered",)),
+            *(() if dated else ("no dates of the form 2013-03-01: exams are not numbered",)),
         ),
     )
 
@@ -152,14 +167,6 @@ def _findings(path: Path) -> pd.DataFrame:
     return pd.concat(
         [findings[~both], *(findings[both].assign(side=side) for side in ("L", "R"))], ignore_index=True
     ).drop_duplicates()
-
-
-def _breasts(images: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
-    """A row per breast that has images, with what the findings of its exams say."""
-    exams = images[["patient_id", "exam", "side"]].drop_duplicates()
-    known = exams.merge(findings, on=["patient_id", "exam", "side"], how="left")
-    reduced = {"malignant": "max", "density": "max", "age": "min"}
-    return known.groupby(["patient_id", "side"], as_index=False, sort=False).agg(reduced).assign(center="Emory")
 
 
 def _regions(table: pd.DataFrame, image_ids: pd.Series, path: Path) -> tuple[pd.DataFrame, Counter[str]]:

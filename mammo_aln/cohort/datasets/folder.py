@@ -164,6 +164,24 @@ def first_of_each_image(rows: pd.DataFrame, further: Iterable[str] = ()) -> pd.D
     return images.drop_duplicates("image_id")[[*IMAGE_COLUMNS, *further]]
 
 
+def one_exam(rows: pd.DataFrame, label: str) -> pd.Series:
+    """Choose one exam of each patient: that of the highest label, the earlier one where several have it.
+
+    Args:
+        rows: with `patient_id`, `exam` (a value that grows with time, or in order of first appearance) and the label.
+        label: its column; an unknown one is lower than all.
+
+    Returns:
+        True for rows of the chosen exam.
+    """
+    order = rows.assign(rank=rows[label].astype(float).fillna(-1.0), at=pd.factorize(rows["exam"])[0])
+    if "exam_order" in rows:
+        order["at"] = rows["exam_order"]
+    exams = order.groupby(["patient_id", "exam"], as_index=False).agg({"rank": "max", "at": "min"})
+    chosen = exams.sort_values(["rank", "at"], ascending=[False, True]).drop_duplicates("patient_id")
+    return rows["exam"].eq(rows["patient_id"].map(chosen.set_index("patient_id")["exam"]))
+
+
 def fitting_boxes(
     boxes: pd.DataFrame, sizes: Mapping[str, tuple[float, float]] = MappingProxyType({})
 ) -> tuple[pd.DataFrame, Counter[str]]:

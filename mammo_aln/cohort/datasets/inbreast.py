@@ -17,6 +17,7 @@ from mammo_aln.cohort.datasets.folder import (
     PublicSet,
     fitting_boxes,
     of_breasts,
+    one_exam,
 )
 from mammo_aln.cohort.datasets.published import coded, needed_file, read_published
 from mammo_aln.cohort.lineage import Source
@@ -34,6 +35,7 @@ FACTS = PublicSet(
     spacing="in the files (0.07 mm)",
     seen="no",
 )
+DATE = "Acquisition date"
 COLUMNS = ("File Name", "Bi-Rads", "ACR")
 FILE = re.compile(r"(?P<number>\d+)_(?P<patient>[0-9a-f]+)_MG_(?P<side>[LR])_(?P<view>CC|ML|MLO)_ANON", re.IGNORECASE)
 VIEW_OF = {"CC": "CC", "ML": "MLO", "MLO": "MLO"}
@@ -50,13 +52,14 @@ def read_inbreast(source: Path) -> CohortTables:
 
     A row is a breast; the patient is the hash in the file's name, as headers keep none; `ML` of a name is MLO. The
     label, `suspicious`, is 1 where an image of the breast has BI-RADS 4 to 6. Outlines of masses, clusters, distortions
-    and asymmetries are `primary`, others have their own name. Rows without a file number are the table's footer.
+    and asymmetries are `primary`, others have their own name. Of several exams (`Acquisition date`) the one with
+    the highest label is used, else the first. Rows without a file number are the table's footer.
 
     Raises:
         InputError: not the set's table, a code that the set does not have, or an outline's file that is none.
     """
     path = needed_file(source, "INbreast.csv", "INbreast.csv", "INbreast.xlsx", "INbreast.xls")
-    table = read_published(path, COLUMNS, separator=_separator(path))
+    table = read_published(path, COLUMNS, further=(DATE,), separator=_separator(path))
     number = table["File Name"].fillna("").str.replace(r"\.0$", "", regex=True)
     footer = ~number.str.fullmatch(r"\d+")
     skipped: Counter[str] = Counter({"footer rows of the table": int(footer.sum())})
@@ -67,6 +70,7 @@ def read_inbreast(source: Path) -> CohortTables:
             "number": number,
             "suspicious": coded(table, "Bi-Rads", SUSPICIOUS, path).astype(float),
             "acr": coded(table, "ACR", ACR, path),
+            "exam": table[DATE].fillna("") if DATE in table else "",
         }
     )
     files = _files(source, skipped)
@@ -76,12 +80,20 @@ def read_inbreast(source: Path) -> CohortTables:
     rows = rows[rows["_merge"] == "both"]
     if rows.empty:
         raise InputError(f"{source}: no file of the table's images; expected {FACTS.tables}")
+    rows = rows.assign(exam_order=rows["exam"].rank(method="dense"))
+    used = one_exam(rows, "suspicious")
+    skipped["images of another exam of the woman (eligible = 0)"] = int((~used).sum())
+    images = rows.rename(columns={"side": "laterality"})[IMAGE_COLUMNS].assign(
+        study="s" + rows.groupby("patient_id")["exam"].rank(method="dense").astype(int).astype(str),
+        eligible=used.astype(int),
+        exclusion_reason=["" if chosen else "another exam of the woman is used" for chosen in used],
+    )
     regions = _regions(source, dict(zip(rows["number"], rows["image_id"], strict=True)), skipped)
     return CohortTables(
         label="suspicious",
         meaning="1 = an image of the breast has BI-RADS 4 to 6, 0 = all have 1 to 3; no pathology",
-        patients=of_breasts(rows, {"suspicious": "max", "acr": "max"}).assign(center="INbreast"),
-        images=rows.rename(columns={"side": "laterality"})[IMAGE_COLUMNS],
+        patients=of_breasts(rows[used], {"suspicious": "max", "acr": "max"}).assign(center="INbreast"),
+        images=images,
         regions=regions,
         clinical={"acr": {"kind": "ordinal", "levels": list(ACR)}},
         skipped=+skipped,
