@@ -14,6 +14,7 @@ from mammo_aln.cohort.declaration import ClinicalFeature
 from mammo_aln.cohort.schemas import numbers
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
+from mammo_aln.spreadsheet.characters import as_listed
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class ClinicalEncoder:
             fitted.feature.name: values.notna() & ~values.isin(fitted.levels)
             for fitted in self._fitted
             if fitted.feature.kind == "categorical"
-            for values in [_column(patients, fitted.feature.name)]
+            for values in [_levels_of(fitted.feature, fitted.levels, patients)]
         }
 
     def unknown_levels(self, patients: pd.DataFrame) -> dict[str, int]:
@@ -124,7 +125,7 @@ class ClinicalEncoder:
 
     def known_features(self, patients: pd.DataFrame) -> np.ndarray:
         """Tell for each patient which features have a value that the encoder knows: bool (patients, features)."""
-        columns = [(_column(patients, fitted.feature.name), fitted) for fitted in self._fitted]
+        columns = [(_levels_of(fitted.feature, fitted.levels, patients), fitted) for fitted in self._fitted]
         known = [
             values.isin(fitted.levels) if fitted.feature.kind == "categorical" else values.notna()
             for values, fitted in columns
@@ -181,6 +182,13 @@ def _column(patients: pd.DataFrame, name: str) -> pd.Series:
     return patients[name]
 
 
+def _levels_of(feature: ClinicalFeature, levels: Sequence[str], patients: pd.DataFrame) -> pd.Series:
+    """Column with each value as the level that it is alike to but for case or way of writing (`2` and `2.0`)."""
+    cells = _column(patients, feature.name)
+    alike = {value: as_listed(str(value), levels) for value in cells.dropna().unique()}
+    return cells.map(lambda value: alike.get(value, value)).astype(object)
+
+
 def _numeric(feature: ClinicalFeature, patients: pd.DataFrame) -> pd.Series:
     """Values of a continuous feature, or ranks of an ordinal one's levels; NaN = missing."""
     values = _column(patients, feature.name)
@@ -193,6 +201,7 @@ def _numeric(feature: ClinicalFeature, patients: pd.DataFrame) -> pd.Series:
                 f"clinical feature {feature.name} = {strange.iloc[0]!r}: expected a finite number or empty"
             )
         return numeric
+    values = _levels_of(feature, feature.levels, patients)
     ranks = values.map({level: float(rank) for rank, level in enumerate(feature.levels)})
     strange = values[values.notna() & ranks.isna()]
     if len(strange):
@@ -229,6 +238,7 @@ def _column_names(fitted: _Fitted) -> list[str]:
 def _encode_one(fitted: _Fitted, patients: pd.DataFrame) -> np.ndarray:
     values = _column(patients, fitted.feature.name)
     if fitted.feature.kind == "categorical":
+        values = _levels_of(fitted.feature, fitted.levels, patients)
         columns = [np.asarray(values == level, dtype=float) for level in fitted.levels]
     else:
         numeric = np.asarray(_numeric(fitted.feature, patients).fillna(fitted.median), dtype=float)

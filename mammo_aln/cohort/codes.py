@@ -18,6 +18,7 @@ WORDS = re.compile(
     r"|pending|tbd|tba|x+|nr|ne|indeterminate|undetermined|no data|not|error|\*+|#+",
     re.IGNORECASE,
 )
+FAR = 1.5
 FEWEST_ALIKE = 3
 """From so many cells on, a lone value at the end of a continuous feature's range is worth a word."""
 
@@ -31,8 +32,8 @@ class Code:
         value: as the table writes it.
         count: cells that hold it.
         others: what the other values are, in words.
-        apart: it lies beyond the others by more than they span, has another sign, or is a number among words: a
-            problem of `check`. Another one is a flag.
+        apart: it lies beyond the others by more than they span and half as much again as the largest, has another
+            sign, or is a number among words: a problem of `check`. Another one is a flag.
     """
 
     feature: str
@@ -88,7 +89,7 @@ def _of_numbers(name: str, cells: pd.Series) -> Iterator[Code]:
         if value < 0:
             if low >= 0:
                 yield Code(name, f"{value:g}", count, f"all others at least {low:g}", True)
-        elif value - high > high - low and value - high > 1:
+        elif value - high > high - low and value > FAR * high:
             yield Code(name, f"{value:g}", count, f"all others at most {high:g}", True)
         elif count >= FEWEST_ALIKE and value > high:
             yield Code(name, f"{value:g}", count, f"all others at most {high:g}", False)

@@ -30,10 +30,12 @@ from mammo_aln.cohort.schemas import (
     schema_faults,
 )
 from mammo_aln.cohort.volumes import VOLUME_COLUMNS, VOLUME_OPTIONS, typed_volumes, volume_faults, volumes_schema
+from mammo_aln.dicom.image_tags import SIDES
+from mammo_aln.dicom.views import SCREENING_VIEWS
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv, written_whole
 from mammo_aln.progress import say
-from mammo_aln.spreadsheet.characters import letters_alone
+from mammo_aln.spreadsheet.characters import as_listed, letters_alone
 from mammo_aln.spreadsheet.delimited import UnreadableText
 from mammo_aln.spreadsheet.missing import without_missing_words
 from mammo_aln.spreadsheet.workbook import WORKBOOKS, write_workbook_column
@@ -223,7 +225,7 @@ def _read(
         regions, shown_as = with_image_ids(_drawn(regions), images)
         tables["regions"] = regions
         faults += schema_faults("regions.csv", regions, regions_schema(_ids(images, "image_id")), shown_as)
-        if set(REGION_COLUMNS) <= set(regions.columns):
+        if len(regions) and set(REGION_COLUMNS) <= set(regions.columns):
             faults += box_faults("regions.csv", regions)
     volumes = tables["volumes"]
     if volumes is not None:
@@ -249,10 +251,20 @@ def _table(root: Path, name: str, needed: bool, known: Collection[str], faults: 
     path = table_file(root, name, faults)
     if path is not None:
         table = read_text_table(path, faults, known)
-        return table if table is None or name == "patients" else without_missing_words(table)
+        return table if table is None or name == "patients" else _spelt(without_missing_words(table))
     if needed and len(faults) == before:
         faults.append(BadCell(f"{name}.csv", None, "file", "missing", f"this file in {root}"))
     return None
+
+
+def _spelt(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with sides and views as the product writes them, whatever their case."""
+    listed = {"laterality": SIDES, "view": SCREENING_VIEWS}
+    cells = {name: table[name] for name in listed if name in table}
+    spelt = {name: {value: as_listed(value, listed[name]) for value in cells[name].dropna().unique()} for name in cells}
+    return table.assign(
+        **{name: cells[name].map(lambda value, by=by: by.get(value, value)) for name, by in spelt.items()}
+    )
 
 
 def _ids(table: pd.DataFrame | None, column: str) -> set[str] | None:

@@ -27,10 +27,10 @@ class UnreadableText(ValueError):
 
 @dataclass(frozen=True)
 class Records:
-    """Rows of cells by the number that a spreadsheet shows; `ragged` tells how an uneven row may have come about."""
+    """Rows of cells by the number that a spreadsheet shows, and the mark that separated them."""
 
     rows: dict[int, list[str]]
-    ragged: str = ""
+    mark: str = ""
 
 
 def text_of(data: bytes, name: str) -> str:
@@ -123,8 +123,7 @@ def _with_separator(text: str, mark: str) -> Records:
     header = _header(rows)
     if len(header) == 1 and any(other in header[0] for other in SEPARATORS if other != mark or mark == ","):
         raise UnreadableText(1, "header", header[0], "column names separated by commas, outside one pair of quotes")
-    ragged = "; quote a cell that holds a comma, as in a decimal comma" if mark == "," else ""
-    return Records(dict(enumerate(rows, start=1)), ragged)
+    return Records(dict(enumerate(rows, start=1)), mark)
 
 
 def _rows(text: str, mark: str) -> list[list[str]] | csv.Error:

@@ -68,7 +68,8 @@ def _table(records: Records, name: str, faults: list[BadCell]) -> pd.DataFrame |
         for cell in header
         if (hidden := hidden_character(cell))
     ]
-    rows = [_fitted(filled[number], header, number, records.ragged, name, faults) for number in numbers]
+    hint = "; quote a cell that holds a comma, as in a decimal comma" if records.mark == "," else ""
+    rows = [_fitted(filled[number], header, number, hint, name, faults) for number in numbers]
     kept = [index for index, cell in enumerate(header) if cell or any(row[index] for row in rows)]
     header = [header[index] for index in kept]
     repeated = sorted({column for column in header if header.count(column) > 1 or not column})
@@ -84,8 +85,8 @@ def _table(records: Records, name: str, faults: list[BadCell]) -> pd.DataFrame |
     cells = [[row[index] for index in kept] for row in rows]
     table = pd.DataFrame(cells, columns=pd.Index(header, dtype=object), index=numbers, dtype=object)
     _tidy_cells(table, name, faults)
-    for column, doubtful in point_doubts(table).items():
-        expected = "a number with one reading: this table writes decimal commas, so that the point may mark thousands"
+    for column, doubtful in point_doubts(table, records.mark == ",").items():
+        expected = "a number with one reading: in this table the point may mark thousands"
         faults += [BadCell(name, int(row), column, table.at[row, column], expected) for row in table.index[doubtful]]
     return table.mask(table == "", np.nan)
 

@@ -144,7 +144,11 @@ def _number_text(cell: Cell, value: float, shown_as: str) -> str:
         raise _fault(cell, f"{value:.0f}", f"text: of a number, Excel keeps {MOST_DIGITS} digits alone")
     if whole and re.fullmatch("0+", shown_as):
         return f"{int(value):0{len(shown_as)}d}"  # a format that shows leading zeros
-    return str(int(value)) if whole else repr(float(value))
+    if whole:
+        return str(int(value))
+    text = repr(float(value))
+    # text of this form could be thousands; a number of the workbook is none
+    return f"{text}0" if re.fullmatch(r"-?[1-9]\d{0,2}\.\d{3}", text) else text
 
 
 def _turned_into_dates(sheet: Worksheet) -> Iterator[UnreadableText]:

@@ -21,6 +21,7 @@ _GROUPS_AND_DECIMAL = re.compile(
 )
 _ONE_GROUP = re.compile(r"[+-]?[1-9]\d{0,2}(?P<mark>[.,])\d{3}", re.ASCII)
 _POINT_GROUP = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
+_POINT = re.compile(r"[+-]?(0?\.\d+|0\.\d+|\d+\.(\d{1,2}|\d{4,})|\d{4,}\.\d+)", re.ASCII)
 LONGEST_NUMBER = 40
 _MARKS = re.compile(r"[ '\u2019.,]")
 
@@ -58,11 +59,12 @@ def two_readings(cells: pd.Series) -> pd.Series:
     return cells.isin(list(groups))
 
 
-def point_doubts(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Cells such as `1.234` that may be thousands, as other columns of their table write decimal commas.
+def point_doubts(table: pd.DataFrame, by_commas: bool) -> dict[str, pd.Series]:
+    """Cells such as `1.234` that may be thousands: nothing in their table shows that a point marks decimals.
 
     Args:
         table: text.
+        by_commas: commas separate its cells, so that numbers have decimal points unless one shows a decimal comma.
 
     Returns:
         bool by column of numbers that holds such cells, indexed as `table`.
@@ -70,7 +72,8 @@ def point_doubts(table: pd.DataFrame) -> dict[str, pd.Series]:
     columns = {str(name): table[name] for name in table.columns if not str(name).endswith("_id")}
     present = {name: [text for text in cells if isinstance(text, str) and text] for name, cells in columns.items()}
     commas = any((",", "decimal") in _roles(pd.Series(texts)) for texts in present.values() if _any_comma(texts))
-    if not commas:
+    points = by_commas or any(_POINT.fullmatch(text) for texts in present.values() for text in texts)
+    if points and not commas:
         return {}
     doubts = {}
     for name, texts in present.items():
@@ -96,7 +99,7 @@ def _marked(cells: pd.Series) -> pd.Series:
 
 
 def _roles(cells: pd.Series) -> set[tuple[str, str]]:
-    """Roles that unambiguous cells give to `,` and `.`: thousands or decimal."""
+    """Roles that cells give to `,` and `.`: thousands, decimal, or either of them."""
     roles = set()
     for text in cells:
         match = _GROUPS_AND_DECIMAL.fullmatch(text)
@@ -104,8 +107,8 @@ def _roles(cells: pd.Series) -> set[tuple[str, str]]:
             roles |= {(match["mark"], "thousands"), (match["decimal"], "decimal")}
         elif (match := _GROUPED.fullmatch(text)) and len(_MARKS.findall(text)) > 1:
             roles.add((match["mark"], "thousands"))
-        elif _DECIMAL_COMMA.fullmatch(text) and not _ONE_GROUP.fullmatch(text):
-            roles.add((",", "decimal"))
+        elif _DECIMAL_COMMA.fullmatch(text):
+            roles.add((",", "either" if _ONE_GROUP.fullmatch(text) else "decimal"))
     return roles
 
 
@@ -134,5 +137,5 @@ def _by_role(text: str, mark: str, roles: set[tuple[str, str]]) -> str | None:
     if thousands and not decimal:
         return text.replace(mark, "")
     # a point is a decimal one unless the column says otherwise
-    other = {role for role in roles if role[0] == ","}
-    return text if mark == "." and not thousands and (",", "decimal") not in other else None
+    commas = {role for other, role in roles if other == ","}
+    return text if mark == "." and not thousands and commas <= {"thousands"} else None

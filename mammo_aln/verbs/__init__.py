@@ -8,7 +8,7 @@ Beside a cohort that `mammo-aln phantom --out COHORT` wrote:
 0
 """
 
-from mammo_aln.verbs.cohorts import check, crop_images, fetch, import_dataset, import_regions, index, split
+from mammo_aln.verbs.cohorts import check, crop_images, fetch, import_dataset, import_regions, index, init, split
 from mammo_aln.verbs.judging import compare, evaluate
 from mammo_aln.verbs.learning import explain, lineage, list_runs, predict, pretrain_backbone, train
 from mammo_aln.verbs.radiomics import radiomics_extract, radiomics_fit
@@ -28,6 +28,7 @@ __all__ = [
     "import_dataset",
     "import_regions",
     "index",
+    "init",
     "lineage",
     "list_runs",
     "phantom",

@@ -59,6 +59,19 @@ def index(dicom_dir: Path, out: Path, key: Path | None = None, workers: Annotate
     return index_folder(dicom_dir, out, key=key, workers=workers)
 
 
+def init(cohort: Path, clinical: Path | None = None, key: Path | None = None) -> Path:
+    """Write the tables that an indexed cohort still needs: cohort.yaml, patients.csv and regions.csv.
+
+    Args:
+        cohort: cohort folder with images.csv; files that are filled in already are kept.
+        clinical: the patients' table as the hospital keeps it, .xlsx or CSV; each guess at a column is told.
+        key: the file that `index --key` wrote; it finds a table's rows by the hospital's numbers.
+    """
+    from mammo_aln.cohort.templates.init import init_cohort
+
+    return init_cohort(cohort, clinical=clinical, key=key)
+
+
 def import_dataset(name: str, source: Path, out: Path, spacing_mm: float | None = None) -> Path:
     """Make a cohort folder of a public data set as its owner publishes it; licence, terms and citation go with it.
 

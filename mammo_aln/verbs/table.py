@@ -12,6 +12,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "phantom": ("phantom", "", "write a synthetic multi-centre DICOM cohort whose best possible AUC is known"),
     "fetch": ("fetch", "url", "fetch images of a PACS over DICOMweb; the same command goes on where it stopped"),
     "index": ("index", "dicom_dir", "list a DICOM folder's mammograms in images.csv (reads headers only)"),
+    "init": (
+        "init",
+        "cohort",
+        "write cohort.yaml, patients.csv and regions.csv, from a clinical table if there is one",
+    ),
     "import": ("import_dataset", "name source", "make a cohort folder of a public data set's tables"),
     "regions": ("import_regions", "files", "write boxes of any annotation tool to regions.csv"),
     "check": (
