@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo_aln.cohort.codes import suspicious_codes
-from mammo_aln.cohort.columns import as_declared, known_columns
 from mammo_aln.cohort.declaration import ClinicalFeature, Declaration, read_declaration
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.cohort.reading import read_text_table
@@ -29,6 +27,8 @@ from mammo_aln.cohort.schemas import (
     row_faults,
     schema_faults,
 )
+from mammo_aln.cohort.values.codes import suspicious_codes
+from mammo_aln.cohort.values.columns import as_declared, known_columns
 from mammo_aln.cohort.volumes import VOLUME_COLUMNS, VOLUME_OPTIONS, typed_volumes, volume_faults, volumes_schema
 from mammo_aln.dicom.image_tags import SIDES
 from mammo_aln.dicom.views import SCREENING_VIEWS

@@ -116,7 +116,7 @@ def _text(cell: Cell, source: Cell) -> str:
     """Give a cell's text as Excel shows it."""
     value, shown_as = cell.value, str(cell.number_format or "General")
     if value is None:
-        if source.data_type == "f":
+        if source.data_type == "f" and cell.data_type != "str":  # a stored text may be empty
             raise _fault(cell, source.value, "a formula's value; open the workbook in Excel and save it")
         return ""
     if cell.data_type == "e" or (isinstance(value, str) and value in ERRORS):

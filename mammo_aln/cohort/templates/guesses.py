@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from mammo_aln.cohort.codes import Code, codes_of
 from mammo_aln.cohort.templates.column_names import (
     Role,
     feature_name,
@@ -19,6 +18,7 @@ from mammo_aln.cohort.templates.column_names import (
     role_of,
     unit_of,
 )
+from mammo_aln.cohort.values.codes import Code, codes_of
 from mammo_aln.spreadsheet.characters import folded, one_spelling
 from mammo_aln.spreadsheet.missing import is_missing_word
 from mammo_aln.spreadsheet.written_numbers import numbers, two_readings
@@ -152,12 +152,12 @@ def _feature(header: str, role: Role, present: pd.Series, taken: set[str]) -> Gu
         strange = [level for level, number in zip(levels, is_number, strict=True) if not number]
         why = f"numbers and words are mixed ({', '.join(map(repr, strange[:3]))}); map the words"
         return Guess(header, role, "text", header, why=why)
-    if len(levels) > MOST_LEVELS or (len(levels) > 2 and len(levels) > len(present) / 2):
-        return Guess(header, role, "text", header, why=f"{len(levels)} different texts are no levels")
     if len(levels) < 2:
         return Guess(header, role, "text", header, why=f"it says {levels[0] if levels else 'one code'!r} alone")
     staged = all(STAGE.fullmatch(level) for level in levels) and (len(levels) > 2 or is_ordered(header))
     ordered = (staged and not all(is_number)) or (all(is_number) and is_ordered(header))
+    if len(levels) > MOST_LEVELS or (not ordered and len(levels) > 2 and len(levels) > len(present) / 2):
+        return Guess(header, role, "text", header, why=f"{len(levels)} different texts are no levels")
     ordinal: Kind = (
         "ordinal" if ordered and not any(re.search("x$", level, re.I) for level in levels) else "categorical"
     )
