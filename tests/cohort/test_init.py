@@ -190,7 +190,7 @@ def test_kinds():
     assert guessed("Tumour size [mm]", ["12", "15,5"]).unit == "mm"
     assert guessed("Grade", ["1", "2", "3", "2"]).kind == "ordinal"
     assert guessed("Grade", ["1", "2", "3", "9"]).missing == ["9"]
-    assert guessed("HER2", ["pos", "neg", "Pos"]).levels == ("neg", "pos")
+    assert guessed("HER2", ["pos", "neg", "pos", "Pos"]).levels == ("neg", "pos")
     assert "mixed" in guessed("Size", ["1", "2", "3", "4", ">50"]).why
     assert "two readings" in guessed("Cells", ["1,234", "2"]).why
     assert guessed("Biopsy", ["03.04.2021", "05.06.2021"]).kind == "date"

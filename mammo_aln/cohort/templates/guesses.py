@@ -169,7 +169,10 @@ def _stage_order(level: str) -> tuple[float, str]:
     if re.fullmatch("[IV]+", level):
         return (float({"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5}.get(level, 9)), level)
     number = re.search(r"\d+([.,]\d+)?", level)
-    return (float(number.group().replace(",", ".")) if number else 0.5 if "is" in level.lower() else -1.0, level)
+    return (
+        float(number.group().replace(",", ".")) if number else 0.5 if "is" in level.lower() else -1.0,
+        level.lower(),
+    )
 
 
 def guess_words(guess: Guess, present: Counter[str]) -> str:
