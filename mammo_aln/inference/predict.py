@@ -184,7 +184,7 @@ def score_cohort(
         operating=operating,
         recipe=data.recipe,
         fallbacks=data.fallbacks,
-        cohort_flow=cohort_flow(rows, read, scored),
+        cohort_flow=cohort_flow(rows, read, scored, data.crop_set if data.reads_images else None),
         settings=members[0].facts.settings if ensemble is None else ensemble.settings,
         absent_regions=tuple(sorted(set(data.regions) - {"primary", *data.crop.auxiliary})),
         members=None if ensemble is None else tuple(member.run_id for member in members),

@@ -164,7 +164,9 @@ def _freeze(run: Path, data: MammoDataModule, settings: Settings) -> Finished:
         operating=operating,
         recipe=data.recipe,
         fallbacks=data.fallbacks,
-        cohort_flow=cohort_flow(data.whole_cohort.patients, data.splits, scored),
+        cohort_flow=cohort_flow(
+            data.whole_cohort.patients, data.splits, scored, data.crop_set if data.reads_images else None
+        ),
         settings=shaping_settings(settings),
         lineage=tuple(source.to_state() for source in read_lineage(run)),
         inputs=InputsOfScored(data.profile, counts_of(data, scored)).to_json(),

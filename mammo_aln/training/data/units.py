@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.regions import FOUND_BY_RULE, auxiliary_names
+from mammo_aln.crops.requests import WHOLE_IMAGE
 from mammo_aln.errors import InputError
 from mammo_aln.settings import CropConfig
+
+if TYPE_CHECKING:
+    from mammo_aln.crops.build import CropSet
 
 
 def resolve_regions(cohort: Cohort, crop: CropConfig, inputs: Sequence[str]) -> tuple[str, ...]:
@@ -51,13 +56,16 @@ class FlowStep:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def cohort_flow(patients: pd.DataFrame, splits: Sequence[str], read: pd.DataFrame) -> tuple[FlowStep, ...]:
+def cohort_flow(
+    patients: pd.DataFrame, splits: Sequence[str], read: pd.DataFrame, crops: CropSet | None = None
+) -> tuple[FlowStep, ...]:
     """Steps from the table to the rows that were scored, each with its number and why rows were left out.
 
     Args:
         patients: the whole patients table.
         splits: splits that were asked for.
         read: rows that the model scored.
+        crops: crops of these rows; their step counts the images read, and those set aside. None: no image is read.
     """
     steps = [FlowStep("treated axillae in patients.csv", len(patients))]
     asked = patients[patients["split"].isin(splits)]
@@ -78,7 +86,20 @@ def cohort_flow(patients: pd.DataFrame, splits: Sequence[str], read: pd.DataFram
         steps.append(FlowStep("with known status", len(usable), {"status unknown": unknown}))
     if len(usable) != len(read):
         steps.append(FlowStep("with an input to read", len(read), {"no crop": len(usable) - len(read)}))
-    return (*steps, FlowStep("scored", len(read)))
+    return (*steps, *_image_step(usable, crops), FlowStep("scored", len(read)))
+
+
+def _image_step(usable: pd.DataFrame, crops: CropSet | None) -> list[FlowStep]:
+    """Images of the usable rows, where some were set aside as a whole (after NAT, a second one of a view ...)."""
+    if crops is None:
+        return []
+    people = set(usable["patient_id"])
+    lost = crops.exclusions[(crops.exclusions["region"] == WHOLE_IMAGE) & crops.exclusions["patient_id"].isin(people)]
+    if lost.empty:
+        return []
+    images = crops.table.loc[crops.table["patient_id"].isin(people), "image_id"].nunique()
+    counts = {str(reason): int(count) for reason, count in lost["reason"].value_counts().items()}
+    return [FlowStep("images read of them", images, counts)]
 
 
 def require_both_classes(patients: pd.DataFrame, split: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from mammo_aln.cohort.selection import used_images
 from mammo_aln.cohort.tables import Cohort, image_path
 from mammo_aln.dicom.header import read_header
 from mammo_aln.errors import InputError, UnreadableDicom
@@ -69,7 +70,8 @@ def _dealt(patients: pd.DataFrame, seed: int, val_share: float) -> pd.Series:
 
 def _sides(cohort: Cohort, patients: set[str]) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
     """Per patient: sides with an image, and sides with a primary box; the file's header where the table is silent."""
-    images = cohort.images[cohort.images["patient_id"].isin(patients)]
+    images, _ = used_images(cohort)
+    images = images[images["patient_id"].isin(patients)]
     lesions = set(cohort.regions.loc[cohort.regions["region"] == "primary", "image_id"])
     imaged: dict[str, set[str]] = {}
     marked: dict[str, set[str]] = {}
