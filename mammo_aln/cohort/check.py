@@ -12,7 +12,7 @@ from mammo_aln.cohort.checks.exams import exam_findings, header_findings
 from mammo_aln.cohort.checks.finding import Finding
 from mammo_aln.cohort.checks.regions import boxes_on_breasts, region_name_findings
 from mammo_aln.cohort.likeness.twins import twins_among
-from mammo_aln.cohort.selection import select_images, timepoints
+from mammo_aln.cohort.selection import barred_by_user, select_images, timepoints
 from mammo_aln.cohort.tables import Cohort, image_path, patients_as_written, read_cohort, table_faults, with_split
 from mammo_aln.cohort.twins import identical_files
 from mammo_aln.cohort.values.codes import suspicious_codes
@@ -63,7 +63,7 @@ def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int
         *exam_findings(selection),
         *_completeness(read),
         *region_name_findings(cohort),
-        *_file_findings(read, workers),
+        *_file_findings(cohort, set(read.images["image_id"]), workers),
         *boxes_on_breasts(read, workers),
     ]
     problems = [f"{finding.subject}: {finding.fact}" for finding in findings if finding.problem]
@@ -178,8 +178,9 @@ def _side_findings(cohort: Cohort, eligible: pd.DataFrame) -> Iterator[Finding]:
             yield Finding("a primary region on a side that patients.csv does not treat", f"image {image}", False)
 
 
-def _file_findings(cohort: Cohort, workers: int | None) -> Iterator[Finding]:
-    images = cohort.images
+def _file_findings(cohort: Cohort, read: set[str], workers: int | None) -> Iterator[Finding]:
+    """Faults of the files of images that are read, and what the headers of all but the barred ones say of exams."""
+    images = cohort.images[~barred_by_user(cohort.images)] if len(cohort.images) else cohort.images
     if images.empty:
         return
     paths = [image_path(cohort, row) for _, row in images.iterrows()]
@@ -190,6 +191,8 @@ def _file_findings(cohort: Cohort, workers: int | None) -> Iterator[Finding]:
         yield Finding(_missing_words(cohort, missing, len(paths)), "images.csv", True)
     for (_, image), path, header in zip(images.iterrows(), paths, headers, strict=True):
         subject = f"image {image['image_id']}"
+        if image["image_id"] not in read:
+            continue
         if isinstance(header, Excluded):
             if len(missing) <= MISSING_NAMED or not _is_missing(header):
                 yield Finding(f"{header.reason}: {image['path']}", subject, True)
@@ -199,12 +202,14 @@ def _file_findings(cohort: Cohort, workers: int | None) -> Iterator[Finding]:
             yield Finding(f"the file is too short for its {header.rows} x {header.columns} pixels", subject, True)
         if header.rows and image["image_id"] in boxes:
             yield from _box_findings(boxes[image["image_id"]], header, subject)
-    yield from header_findings(images, headers, timepoints(cohort))
-    yield from _copies(cohort, dict(zip(images["image_id"], paths, strict=True)), headers, workers)
+    yield from header_findings(images, headers, timepoints(cohort)[images.index])
+    of_read = [number for number, image in enumerate(images["image_id"]) if image in read]
+    kept = {images["image_id"].iloc[number]: paths[number] for number in of_read}
+    yield from _copies(cohort, kept, [headers[number] for number in of_read], workers)
 
 
 def _is_missing(header: FastHeader | Excluded) -> bool:
-    return isinstance(header, Excluded) and header.reason.startswith("cannot be opened")
+    return isinstance(header, Excluded) and header.reason.startswith("cannot be opened (No such file")
 
 
 def _missing_words(cohort: Cohort, missing: list[Path], total: int) -> str:

@@ -119,7 +119,7 @@ def index_folder(
     write_text(out / INDEXED, "".join(f"{image}\n" for image in sorted({*listed_once, *images["image_id"].dropna()})))
     if target is not None:
         say(f"{target}: {write_key(target, images, by_path)} images with the hospital's numbers; keep it private")
-    _report(images, len(new), excluded, mammograms)
+    _report(out, images, len(new), excluded, mammograms)
     tell_exams(images, anchored)
     tell_patients(mammograms, dict(zip(images["path"], images["patient_id"], strict=True)), before)
     return out
@@ -214,7 +214,9 @@ def _write_where_missing(out: Path, dicom_dir: Path, images: pd.DataFrame) -> No
         )
 
 
-def _report(images: pd.DataFrame, added: int, excluded: list[tuple[str, str]], mammograms: list[Surveyed]) -> None:
+def _report(
+    out: Path, images: pd.DataFrame, added: int, excluded: list[tuple[str, str]], mammograms: list[Surveyed]
+) -> None:
     patients = images["patient_id"].nunique()
     say(f"{len(images)} images ({added} new) of {patients} patients; {len(excluded)} files excluded")
     for flag, count in Counter(flag for _, mammogram in mammograms for flag in mammogram.flags).most_common():
@@ -224,9 +226,7 @@ def _report(images: pd.DataFrame, added: int, excluded: list[tuple[str, str]], m
         say(f"  excluded: {count} x {reason}")
     deleted = dict(reasons).get(DELETED, 0)
     if deleted:
-        say(
-            f"{deleted} images whose rows were deleted from images.csv stay out; to have them listed again, delete "
-            f"{INDEXED} in the cohort folder"
-        )
+        whose = "images whose rows were" if deleted > 1 else "image whose row was"
+        say(f"{deleted} {whose} deleted from images.csv: still out; to list again, delete {out / INDEXED}")
     if others := sum(count for _, count in reasons[REASONS_SHOWN:]):
         say(f"  excluded: and {others} others, see exclusions.csv")

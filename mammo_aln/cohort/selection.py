@@ -77,7 +77,7 @@ def select_images(cohort: Cohort) -> Selection:
     if images.empty:
         return Selection(images, images.assign(reason=""), images.assign(reason=""))
     reason = pd.Series("", images.index, dtype=object)
-    barred = _barred(images)
+    barred = barred_by_user(images)
     reason = reason.mask(barred, _column(images, "exclusion_reason").fillna(NO_REASON))
     open_question = _undecided(cohort, images[~barred]).reindex(images.index, fill_value="")
     timepoint = timepoints(cohort)
@@ -108,6 +108,12 @@ def timepoints(cohort: Cohort) -> pd.Series:
         np.select([before.isna(), before < 0, before > PRIOR_DAYS], ["", "post_nat", "prior"], "pre_nat"), images.index
     )
     return stated.fillna(derived)
+
+
+def undated_images(cohort: Cohort) -> int:
+    """Number of images that are read though nothing says when they were taken."""
+    read = select_images(cohort).used.index
+    return int(((timepoints(cohort) == "") & _days(cohort.images).isna())[read].sum())
 
 
 def exams_of(images: pd.DataFrame) -> pd.Series:
@@ -189,7 +195,8 @@ def _rank(images: pd.DataFrame) -> pd.Series:
     return pd.Series(np.arange(len(images)), ordered).reindex(images.index)
 
 
-def _barred(images: pd.DataFrame) -> pd.Series:
+def barred_by_user(images: pd.DataFrame) -> pd.Series:
+    """True for each image whose `eligible` is 0."""
     return _column(images, "eligible").map(lambda cell: pd.notna(cell) and not YES_NO.get(str(cell).lower(), True))
 
 

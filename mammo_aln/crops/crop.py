@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mammo_aln.cohort.selection import undated_images
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.crops.audit import audit_crops
 from mammo_aln.crops.build import build_crops
@@ -53,6 +54,8 @@ def crop_cohort(
     say(f"{len(crops.table)} crops of {cropped} images; {len(crops.exclusions)} exclusions")
     if shard is None and (unused := unused_words(cohort, crops)):
         say(f"  {unused}")
+    if shard is None and (undated := undated_images(cohort)):
+        say(f"  {undated} images have no days in images.csv: nothing says that they are before NAT; index again")
     for (region, reason), rows in crops.exclusions.groupby(["region", "reason"]):
         say(f"  excluded {len(rows)} x {region}: {reason}")
     for code, count in fallback_counts(crops).items():
