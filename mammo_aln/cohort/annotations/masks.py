@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -131,7 +132,7 @@ def _named(
     Raises:
         InputError: negative values, or more than `MOST_LABELS`.
     """
-    values = [int(value) for value in np.unique(pixels) if value != 0]
+    values = [value for value in _values(pixels) if value != 0]
     if len(values) > MOST_LABELS:
         raise InputError(
             f"{path}: holds {len(values)} values beside 0: expected a mask of at most {MOST_LABELS} labels; "
@@ -141,3 +142,12 @@ def _named(
         raise InputError(f"{path}: holds {values[0]}: expected labels from 1 on and 0 as the background")
     for value in values:
         yield NO_REGION if values == [largest] else name(value), pixels == value
+
+
+def _values(pixels: np.ndarray) -> list[int]:
+    """The values that a picture holds, ascending; a histogram takes a tenth of the time of sorting."""
+    if pixels.dtype in (np.uint8, np.uint16):
+        count = int(np.iinfo(pixels.dtype).max) + 1
+        histogram = cv2.calcHist([np.ascontiguousarray(pixels)], [0], None, [count], [0, count])
+        return [int(value) for value in np.flatnonzero(histogram)]
+    return [int(value) for value in np.unique(pixels)]
