@@ -11,7 +11,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "image": (
         "imageid", "sopinstanceuid", "sopuid", "image", "imagename", "imagepath", "imagefile", "imagefilename",
         "filename", "filepath", "file", "path", "img", "imgname", "imgpath", "picture", "dicom", "dicompath",
-        "anondicompath", "dicomfile", "pngfilename", "png", "originalfilename", "dicomuid", "instanceuid",
+        "anondicompath", "dicomfile", "pngfilename", "pngpath", "png", "originalfilename", "dicomuid",
+        "instanceuid", "sopinstanceuidanon",
     ),
     "region": (
         "region", "label", "labels", "class", "classname", "category", "categoryname", "finding", "findings",

@@ -38,9 +38,8 @@ def read_via(path: Path) -> Reading:
     if {"file", "metadata"} <= set(document):
         return list(_version_3(document, path))
     images = mapping(document.get("_via_img_metadata", document), f"{path}")
-    return [
-        element for key, image in images.items() for element in _version_2(mapping(image, key), f"{path.name} {key}")
-    ]
+    named = ((f"{path.name} {key}", image) for key, image in images.items())
+    return [element for source, image in named for element in _version_2(mapping(image, source), source)]
 
 
 def read_via_csv(path: Path) -> Reading:
