@@ -15,16 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_FRAME_MM = 14  # film frames, digitiser edges and collimator borders are no wider
-_FRAME_SHARE = 0.5  # of a side's length that a frame takes, beside tissue that is as bright
-_FRAME_SPREAD_MM = 3.0  # a frame is straight: its depth keeps within this of the line through it
-_SATURATED = 0.8
-_RIM_MM = 2  # a frame thinner than a cell only brightens the outermost cells
-_RIM_STEP = 0.04
-_RIM_SHARE = 0.55
-_FOG_MM = 14
-_FOG_FADES = 0.3
-_FOG_SHARE = 0.6  # of what the outermost column shows: more is tissue
+from mammo_aln.crops.film import without_fog, without_frame
+
 _OPENING_MM = 4  # radius; letters, paddle edges and hairs are thinner
 _CHEST_WALL_GAP_MM = 15  # the breast begins at most this far from the image's chest-wall side
 _LEAST_BREAST_MM2 = 1200.0
@@ -73,8 +65,8 @@ def find_breast(grid: NDArray[np.float32]) -> BreastMask:
         grid: float32 (rows, columns) display values, 1 mm cells, air dark.
     """
     nothing, everything = np.zeros(grid.shape, bool), np.ones(grid.shape, bool)
-    inside = _without_frame(grid)
-    grid = _without_fog(grid, inside)
+    inside = without_frame(grid)
+    grid = without_fog(grid, inside)
     smooth = cv2.GaussianBlur(grid, (0, 0), 1.5).astype(np.float32, copy=False)
     fine = cv2.GaussianBlur(grid, (0, 0), 0.8)
     if float(np.ptp(smooth[inside])) < 1e-4:
@@ -117,70 +109,6 @@ def _opened(mask: NDArray[np.bool_], radius_mm: int, *, goes_on: bool = False) -
     padded = np.pad(mask.astype(np.uint8), margin, mode="edge" if goes_on else "constant")
     opened = cv2.morphologyEx(padded, cv2.MORPH_OPEN, _disk(radius_mm))
     return opened[margin:-margin, margin:-margin].astype(bool)
-
-
-def _without_frame(grid: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """False on the film's frame: straight strips along the image's sides, as bright as bright gets, or thin rims."""
-    inside = np.ones(grid.shape, bool)
-    top = float(grid.max())
-    for turns in range(4):  # left, top, right, bottom as np.rot90 shows them
-        side, values = np.rot90(inside, turns), np.rot90(grid, turns)[:, : _FRAME_MM + 4]
-        depth = _frame_depth(values > _SATURATED * top)
-        begun = int(depth.min()) if depth.any() else 0
-        depth = depth + _rim_depth(values[:, begun:] / max(top, 1e-6))
-        columns = np.arange(grid.shape[1 - turns % 2])
-        side[columns[None, :] < depth[:, None]] = False
-    return inside
-
-
-def _frame_depth(bright: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Depth in mm of a frame on the left side, row by row; zeros where there is none.
-
-    Rows in which brightness goes on (a saturated muscle) take the depth of the rows beside them.
-    """
-    rows, reach = bright.shape
-    # The outermost cell may be the scanner's black rim.
-    starts = bright[:, : min(3, reach)].any(axis=1)
-    first = np.argmax(bright, axis=1)
-    dark_after = ~bright & (np.arange(reach)[None, :] > first[:, None])
-    stop = np.where(dark_after.any(axis=1), np.argmax(dark_after, axis=1), reach)
-    seen = np.flatnonzero(starts & (stop <= _FRAME_MM))
-    unknown = int((starts & (stop > _FRAME_MM)).sum())
-    none, straight = np.zeros(rows, np.int64), np.ones(seen.size, bool)
-    if seen.size < max(20, _FRAME_SHARE * (rows - unknown)):
-        return none
-    for _ in range(2):  # once more without the rows in which tissue lengthens it
-        slope, offset = np.polyfit(seen[straight], stop[seen[straight]], 1)
-        straight = np.abs(stop[seen] - (slope * seen + offset)) <= _FRAME_SPREAD_MM
-        if straight.mean() < 0.7:
-            return none
-    line = slope * np.arange(rows) + offset
-    return np.ceil(np.clip(np.interp(np.arange(rows), seen, stop[seen]), line - 1, line + 2)).astype(np.int64)
-
-
-def _rim_depth(values: NDArray[np.float32]) -> int:
-    """Cells that a frame brightens in part: each line brighter than the next over most of the side."""
-    steps = values[:, :_RIM_MM] - values[:, 1 : _RIM_MM + 1]
-    depth = 0
-    while depth < steps.shape[1] and (steps[:, depth] > _RIM_STEP).mean() > _RIM_SHARE:
-        depth += 1
-    return depth
-
-
-def _without_fog(grid: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The grid less the fog that light leaves along a film's chest-wall side, where there is some.
-
-    Fog stands beside the breast too, so that the darkest tenth of each column shows it, and fades within some mm.
-    """
-    first = int(np.flatnonzero(inside.any(axis=0))[0])
-    strip = grid[inside.any(axis=1), first : first + _FOG_MM]
-    fog = np.minimum.accumulate(np.percentile(strip, 10, axis=0)) - float(np.percentile(grid, 10))
-    most = _FOG_SHARE * float(np.median(strip[:, 0]))
-    if strip.shape[1] < _FOG_MM or not 0.01 < fog[0] < most or fog[-1] > _FOG_FADES * fog[0]:
-        return grid
-    cleared = grid.copy()
-    cleared[:, first : first + _FOG_MM] -= np.maximum(fog, 0.0).astype(np.float32)
-    return np.maximum(cleared, float(grid.min()))
 
 
 def _is_noise(grid: NDArray[np.float32]) -> bool:

@@ -199,3 +199,23 @@ def test_a_mirrored_image_has_the_mirrored_mask_and_keeps_its_breast(depth, half
 def test_a_mask_is_packed_without_loss(shape, seed):
     mask = np.random.default_rng(seed).random(shape) < 0.5
     np.testing.assert_array_equal(unpacked(packed(mask)), mask)
+
+
+@pytest.mark.parametrize(("level", "rim"), [(1.0, 0), (0.5, 0), (0.3, 0), (1.0, 8)])
+def test_frames_of_any_grey_with_and_without_a_black_rim_go(level, rim):
+    picture, breast = craniocaudal()
+    frame = ~rectangle(rim + 4, rim + 4, COLUMNS - rim - 4, ROWS - rim - 4)
+    outside = ~rectangle(rim, rim, COLUMNS - rim, ROWS - rim)
+    found = find_breast(grid(np.where(outside, 0.0, np.where(frame, level, picture))))
+    assert not (found.kept & (grid(frame) > 0)).any()
+    assert found.kept[100:140, rim + 4].mean() > 0.9  # a row whose tissue is as bright as the frame may lose a cell
+    assert lost_share(found.kept, breast & ~frame) < LOST_SHARE
+
+
+def test_muscle_that_is_nearly_white_at_the_chest_wall_is_no_frame():
+    picture, breast = oblique()
+    x, y = mesh()
+    muscle = breast & (y < 200 - 12 * x)
+    found = find_breast(grid(np.where(muscle, 0.95, picture)))
+    assert found.kept[:140, 0].all()
+    assert lost_share(found.kept, breast) < LOST_SHARE
