@@ -40,7 +40,7 @@ from mammo_aln.spreadsheet.delimited import UnreadableText
 from mammo_aln.spreadsheet.missing import without_missing_words
 from mammo_aln.spreadsheet.workbook import WORKBOOKS, write_workbook_column
 
-__all__ = ["ClinicalFeature", "Cohort", "image_path", "read_cohort", "table_faults", "with_split"]
+__all__ = ["ClinicalFeature", "Cohort", "image_path", "read_cohort", "read_images", "table_faults", "with_split"]
 
 IMAGE_COLUMNS = ("image_id", "patient_id", "path", "laterality", "view", "spacing_mm")
 REGION_COLUMNS = ("image_id", "region", *BOX)
@@ -121,6 +121,26 @@ def read_cohort(
         label_meaning=declared.label_meaning,
         volumes=typed_volumes(tables["volumes"]).reset_index(drop=True),
         sources=declared.sources,
+    )
+
+
+def read_images(root: str | Path) -> Cohort:
+    """Read images and regions of a cohort whose `patients.csv` may not be filled in yet; it has no patients.
+
+    Raises:
+        InputError: the folder or `images.csv` is missing, or cohort.yaml, images or regions have faults.
+    """
+    root = Path(root)
+    tables, declared, faults = _read(root, ("images",), outcome=False)
+    raise_bad_cells([fault for fault in faults if Path(fault.file).stem in ("cohort", "images", "regions")])
+    return Cohort(
+        root=root,
+        name=declared.name,
+        dicom_root=declared.dicom_root,
+        clinical={},
+        patients=_typed_patients(None, declared),
+        images=_typed(tables["images"], IMAGE_COLUMNS, ("spacing_mm",)),
+        regions=_typed(tables["regions"], REGION_COLUMNS, BOX),
     )
 
 

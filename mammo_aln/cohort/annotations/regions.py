@@ -22,7 +22,7 @@ from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.region_keys import KEYS, with_image_ids
 from mammo_aln.cohort.region_names import is_file_name, name_advice, parse_region_names, region_of
 from mammo_aln.cohort.schemas import BOX
-from mammo_aln.cohort.tables import REGION_COLUMNS, Cohort, image_path, read_cohort, table_file
+from mammo_aln.cohort.tables import REGION_COLUMNS, Cohort, image_path, read_images, table_file
 from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv
@@ -80,7 +80,7 @@ def import_regions(
     """
     names = parse_region_names(regions)
     picture = Picture(*_parse_size(picture_size), stretched, flipped, spacing_mm)
-    cohort = read_cohort(out, need=("images",), outcome=False)
+    cohort = read_images(out)
     source = read_sources(files, format, parse_columns(columns), partial(_image_file, cohort, {}))
     matches = _matches(cohort, source)
     skipped = Counter(element.reason for element in source.skipped)

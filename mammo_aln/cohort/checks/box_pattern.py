@@ -193,6 +193,14 @@ def _mirror(sides: Sequence[str]) -> Callable[[Edges, CoarseView], Edges]:
     return mirrored
 
 
+def _upside_down(edges: Edges, view: CoarseView) -> Edges:
+    return edges[0], view.rows - edges[3], edges[2], view.rows - edges[1]
+
+
+def _half_turn(edges: Edges, view: CoarseView) -> Edges:
+    return view.columns - edges[2], view.rows - edges[3], view.columns - edges[0], view.rows - edges[1]
+
+
 def _exchange_shares(edges: Edges, view: CoarseView) -> Edges:
     ratio = view.columns / view.rows
     return edges[1] * ratio, edges[0] / ratio, edges[3] * ratio, edges[2] / ratio

@@ -220,3 +220,10 @@ def test_regions_may_name_their_image_by_instance_or_path(cohort: Path, key: str
     save(regions, cohort / "regions.csv")
     with pytest.raises(InputError, match=f"regions.csv row 5, {key} = "):
         read_cohort(cohort)
+
+
+def test_patients_need_not_be_filled_in_yet(cohort: Path, tmp_path: Path) -> None:
+    patients = pd.read_csv(cohort / "patients.csv", dtype=str).assign(center="", aln_status="")
+    save(patients, cohort / "patients.csv")
+    import_regions([save(planted_table(), tmp_path / "boxes.csv")], cohort)
+    assert_planted(cohort)
