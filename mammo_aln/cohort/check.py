@@ -11,7 +11,7 @@ import pandas as pd
 from mammo_aln.cohort.checks.exams import exam_findings, header_findings
 from mammo_aln.cohort.checks.finding import Finding
 from mammo_aln.cohort.checks.regions import boxes_on_breasts, region_name_findings
-from mammo_aln.cohort.likeness.twins import twins_among
+from mammo_aln.cohort.likeness.twins import fingerprints, groups_of
 from mammo_aln.cohort.selection import barred_by_user, select_images, timepoints
 from mammo_aln.cohort.tables import Cohort, image_path, patients_as_written, read_cohort, table_faults, with_split
 from mammo_aln.cohort.twins import identical_files
@@ -29,6 +29,7 @@ MISSING_NAMED = 3
 # an annotation may round to the next pixel; more than that is another image's box
 OVERHANG_PX = 1.0
 PLAUSIBLE_SPACING_MM = (0.02, 0.5)
+NEGATIVE = "polarity unlikely: as displayed, air is bright and tissue dark (pixels inverted, the tag left as it was?)"
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 
 
@@ -258,7 +259,10 @@ def _box_findings(boxes: pd.DataFrame, header: FastHeader, subject: str) -> Iter
 def _copies(
     cohort: Cohort, paths: dict[str, Path], headers: list[FastHeader | Excluded], workers: int | None
 ) -> Iterator[Finding]:
-    """The same bytes, SOPInstanceUID or exposure in several rows: a problem between patients or splits, else a flag."""
+    """The same bytes, SOPInstanceUID or exposure in several rows: a problem between patients or splits, else a flag.
+
+    Negatives, which the same look at the pixels finds, are flags.
+    """
     patient = dict(zip(cohort.images["image_id"], cohort.images["patient_id"], strict=True))
     split = with_split(cohort).patients.groupby("patient_id")["split"].first()
     instances: dict[str, list[str]] = {}
@@ -270,7 +274,10 @@ def _copies(
     for images in instances.values():
         if len(images) > 1:
             copies.setdefault(tuple(sorted(images)), "the same SOPInstanceUID")
-    for twins in twins_among({image: paths[image] for image in readable}, cohort.root / ".crops", workers):
+    marks = fingerprints({image: paths[image] for image in readable}, cohort.root / ".crops", workers)
+    for image in (image for image, mark in marks.items() if mark.negative):
+        yield Finding(NEGATIVE, f"image {image}", False)
+    for twins in groups_of(marks):
         copies.setdefault(twins.images, twins.words)
     for group, likeness in sorted(copies.items()):
         patients = sorted({patient[image] for image in group})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from mammo_aln.crops.store.store import SegmentWriter, StoreUnwritable
 from mammo_aln.crops.window import CropRefused, Window, cut
 from mammo_aln.dicom.archive import content_digest, file_key
 from mammo_aln.dicom.orientation import Box
+from mammo_aln.dicom.polarity import POLARITY_UNLIKELY
 from mammo_aln.dicom.read import DisplayImage
 from mammo_aln.errors import InputError
 
@@ -135,7 +136,11 @@ def describe(key: str, display: DisplayImage) -> ImageRecord:
     """Estimate an image's landmarks and gather what the journal says of it; nothing of the patient."""
     shape = display.pixels.shape[0], display.pixels.shape[1]
     turned, side, view = display.orientation, display.laterality, display.view
-    anatomy = find_anatomy(display.pixels, display.spacing, turned, view or "")
+    negative = POLARITY_UNLIKELY in display.fallbacks
+    pixels = np.subtract(1.0, display.pixels, dtype=np.float32) if negative else display.pixels
+    anatomy = find_anatomy(pixels, display.spacing, turned, view or "")
+    if negative:  # the landmarks are those of the inverse, and nothing of the image is taken away
+        anatomy = replace(anatomy, breast_confidence=0.0, reasons=(*anatomy.reasons, POLARITY_UNLIKELY))
     return ImageRecord(key, shape, display.spacing, turned, side, view, display.recipe, display.fallbacks, anatomy)
 
 

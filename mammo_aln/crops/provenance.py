@@ -35,6 +35,7 @@ FALLBACK_CODES: dict[str, str] = {
     "percentile_flat": "the breast's two percentiles coincide; the full range of values was used",
     "constant_image": "all pixels have one value",
     "padding_ignored": "the padding values cover (almost) the whole image and were taken as image",
+    "polarity_unlikely": "air is bright, tissue dark: pixels and PhotometricInterpretation disagree; negatives",
     "presentation_lut_conflict": "PresentationLUTShape contradicts PhotometricInterpretation; the latter was believed",
     "for_processing": "a For Processing image: logarithm and inversion made here, not the vendor's processing",
     "intensity_sign_assumed": "a For Processing image without PixelIntensityRelationshipSign; photometry decided",

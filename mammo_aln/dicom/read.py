@@ -14,6 +14,7 @@ from mammo_aln.dicom.header import ImageHeader, header_of
 from mammo_aln.dicom.image_tags import SIDES
 from mammo_aln.dicom.kinds import REASONS
 from mammo_aln.dicom.orientation import Orientation, chest_wall_side, find_orientation
+from mammo_aln.dicom.polarity import POLARITY_UNLIKELY, is_negative
 from mammo_aln.dicom.provenance import PixelRecipe
 from mammo_aln.dicom.spacing import Spacing, breast_spacing
 from mammo_aln.dicom.views import MAGNIFICATION_VIEW_FROM
@@ -139,10 +140,14 @@ def read_image(
         raise UnreadableDicom(f"{path}: decoded to {decoded}: expected rows and columns of 8- or 16-bit integers")
     shown, recipe, display_codes = to_display(stored, header, config)
     del stored
+    negative = is_negative(shown)
+    polarity_codes = [POLARITY_UNLIKELY] if negative else []
     spacing, spacing_codes = breast_spacing(header, spacing_mm)
     side, side_codes = _chosen("laterality", laterality, header.laterality)
     position, view_codes = _chosen("view", view.upper() if view else None, header.view)
-    orientation, orientation_codes = find_orientation(header.patient_orientation, side, chest_wall_side(shown))
+    # The pixels are a witness only where air is dark: of a negative, its inverse is.
+    chest_wall = chest_wall_side(1.0 - shown if negative else shown)
+    orientation, orientation_codes = find_orientation(header.patient_orientation, side, chest_wall)
     if side is None:
         oriented = orientation.source != "unknown"
         side = ("R" if orientation.flip_horizontal else "L") if oriented else None
@@ -150,5 +155,8 @@ def read_image(
     if position is None:
         view_codes.append("no_view")
     kinds = [code for code, holds in KIND_CODES.items() if holds(header)]
-    fallbacks = (*kinds, *codes, *display_codes, *spacing_codes, *side_codes, *view_codes, *orientation_codes)
+    fallbacks = (
+        *(*kinds, *codes, *display_codes, *polarity_codes, *spacing_codes),
+        *(*side_codes, *view_codes, *orientation_codes),
+    )
     return DisplayImage(shown, header, spacing, orientation, recipe, tuple(dict.fromkeys(fallbacks)), side, position)

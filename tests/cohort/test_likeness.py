@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from itertools import combinations
@@ -58,7 +59,7 @@ CHANGES: dict[str, Change] = {
 
 def real_images(shared: Path) -> dict[str, np.ndarray]:
     """Two digitised films of one patient, an old digital one, and six real PNG of three patients, both views each."""
-    images = {path.name: np.asarray(Image.open(path).convert("L")) for path in (shared / "data/mg_png").glob("*.png")}
+    images = {path.name: np.asarray(Image.open(path)) for path in (shared / "data/mg_png").glob("*.png")}
     for name in ("cbis_P_00173_L_MLO.dcm", "cbis_P_00173_R_CC.dcm", "MG1_J2KI"):
         images[name] = pydicom.dcmread(shared / "data/mg_dicom" / name).pixel_array
     return images
@@ -67,8 +68,9 @@ def real_images(shared: Path) -> dict[str, np.ndarray]:
 def test_every_copy_of_a_real_image_is_like_it_and_no_other_image_is(shared):
     images = real_images(shared)
     marks = {name: fingerprint(values) for name, values in images.items()}
-    others = {pair: likeness(marks[pair[0]], marks[pair[1]]) for pair in combinations(marks, 2)}
-    assert max(others.values()) < ALIKE_FROM - 0.1
+    for one, other in combinations(marks, 2):
+        same_patient = re.findall(r"P_\d+", one) == re.findall(r"P_\d+", other)
+        assert likeness(marks[one], marks[other]) < (ALIKE_FROM if same_patient else 0.4), (one, other)
     for name, values in images.items():
         for change, changed in CHANGES.items():
             copy = fingerprint(np.ascontiguousarray(changed(values.astype(np.uint16))))
@@ -184,7 +186,7 @@ def test_each_file_is_decoded_once(tmp_path, monkeypatch):
     journal = tmp_path / "kept" / KEPT_FILE
     before = journal.read_text()
     assert len(before.splitlines()) == 3
-    journal.write_text(before + '{"version": 1, "ke')  # as a stop leaves it
+    journal.write_text(before + '{"version": 2, "ke')  # as a stop leaves it
     assert twins_among(files, tmp_path / "kept") == []
     assert journal.read_text().startswith(before)
     shutil.copy(files["a"], tmp_path / "b")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -18,13 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammo_aln.dicom import decode as dicom
+from mammo_aln.dicom.grayscale import to_display
+from mammo_aln.dicom.header import header_of
+from mammo_aln.dicom.polarity import is_negative
 from mammo_aln.errors import InputError
+from mammo_aln.settings import PixelConfig
 
-FINGERPRINT_VERSION = 1
+FINGERPRINT_VERSION = 2
 """Raise this when a fingerprint changes: those that are kept are then made anew."""
 
-ALIKE_FROM = 0.5
-"""Likeness of copies; different exposures reach 0.32 (two views of one breast), copies 0.6 to 1."""
+ALIKE_FROM = 0.55
+"""Likeness of copies; exposures of different patients reach 0.35, two views of one breast 0.49, copies 0.6 to 1."""
 
 SMALLEST_SIDE_PX = 128
 """Below it there is too little texture; only equal matrices are then copies."""
@@ -49,10 +53,12 @@ class Fingerprint:
     Attributes:
         matrix: SHA-256 of shape and values, whatever the transfer syntax; empty for a constant image.
         texture: int8 (`LENGTH`), a pattern of mean 0; empty for a constant or a very small image.
+        negative: as displayed, air is bright and tissue dark.
     """
 
     matrix: str
     texture: bytes
+    negative: bool = False
 
 
 def read_fingerprint(path: Path) -> Fingerprint | None:
@@ -61,11 +67,16 @@ def read_fingerprint(path: Path) -> Fingerprint | None:
     For the processes of a pool.
     """
     try:
-        dataset = dicom.read_file(path)
+        with dicom.refusing(path, "reading the header"):
+            dataset = dicom.read_file(path)
+            header = header_of(dataset, path)
         stored, _ = dicom.decode(dataset, path)
     except (InputError, OSError):
         return None
-    return fingerprint(stored) if stored.ndim == 2 and stored.dtype.kind in "iu" else None
+    if stored.ndim != 2 or stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
+        return None
+    mark = fingerprint(stored)
+    return replace(mark, negative=is_negative(to_display(stored, header, PixelConfig())[0]))
 
 
 def fingerprint(stored: NDArray[np.integer]) -> Fingerprint:

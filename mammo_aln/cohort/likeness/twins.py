@@ -140,6 +140,7 @@ def _keep(marks: Mapping[str, Fingerprint | None], journal: Path) -> None:
                 "version": FINGERPRINT_VERSION,
                 "key": key,
                 "matrix": mark.matrix,
+                "negative": mark.negative,
                 "texture": base64.b64encode(mark.texture).decode("ascii"),
             }
         )
@@ -169,5 +170,5 @@ def _kept(journal: Path) -> dict[str, Fingerprint | None]:
             except (ValueError, KeyError, TypeError):
                 continue
             if sound:
-                kept[entry["key"]] = Fingerprint(entry["matrix"], texture)
+                kept[entry["key"]] = Fingerprint(entry["matrix"], texture, entry["negative"] is True)
     return kept

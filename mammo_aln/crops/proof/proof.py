@@ -25,6 +25,7 @@ LESIONS_PER_SHEET = 10
 VIEW_HEIGHT_PX = 420
 AUXILIARY_TILES = 2
 _SERIOUS = (
+    "polarity_unlikely",
     "box_off_breast",
     "box_partly_outside_image",
     "orientation_disagrees",
