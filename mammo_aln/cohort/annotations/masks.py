@@ -29,6 +29,8 @@ MASK_ENDINGS = (*VOLUME_ENDINGS, *PICTURE_ENDINGS, *LOSSY_ENDINGS)
 MASK_WORDS = re.compile(r"(?<=.)[_.-](mask|seg|segmentation|labels?|labelmap|roi)$", re.IGNORECASE)
 """Words that tools add to the image's name."""
 LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")
+MODES = ("1", "L", "LA", "P", "I;16", "I;16B", "I;16L", "I;16N", "I", "F", "RGB", "RGBA")
+"""Pillow's modes of grey values, palettes and colours."""
 MOST_LABELS = 32
 """More values are a photograph, a probability map or edges that a resampling softened."""
 LONE_LABEL = "1"
@@ -79,6 +81,8 @@ def _picture_labels(path: Path) -> Iterator[tuple[str, np.ndarray]]:
                 raise InputError(f"{path}: holds {pages} pages: expected one mask for one image")
             if picture.width * picture.height > MAX_PIXELS:
                 raise InputError(f"{path}: {picture.width} x {picture.height} pixels: expected at most {MAX_PIXELS}")
+            if picture.mode not in MODES:
+                raise InputError(f"{path}: its colours are {picture.mode}: expected grey values, a palette or RGB")
             named_colours = picture.mode == "P"
             pixels = np.asarray(picture)
     except InputError:

@@ -219,7 +219,15 @@ def test_pages_slices_and_transparency_are_refused(tmp_path: Path) -> None:
     clear = mask.convert("RGBA")
     clear.putalpha(0)
     clear.save(tmp_path / "clear.png")
-    for name, words in (("pages.tif", "2 pages"), ("slices.nrrd", "one slice"), ("clear.png", "transparent")):
+    mask.convert("CMYK").save(tmp_path / "print.tif")
+    mask.save(tmp_path / "lossy.tif", compression="jpeg")
+    for name, words in (
+        ("pages.tif", "2 pages"),
+        ("slices.nrrd", "one slice"),
+        ("clear.png", "transparent"),
+        ("print.tif", "CMYK"),
+        ("lossy.tif", "stored as jpeg"),
+    ):
         with pytest.raises(InputError, match=words):
             read_mask(tmp_path / name)
 
