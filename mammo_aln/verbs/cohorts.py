@@ -108,8 +108,8 @@ def import_regions(
         columns: columns of a table with other names, as ROLE=COLUMN,..., e.g. x_min=left,y_min=top,image=File.
         regions: regions that labels become, as LABEL=REGION,..., e.g. mass=primary,node=axilla; *=primary is all
             others, an empty region drops a label.
-        picture_size: size of the annotated pictures as ROWSxCOLUMNS, or as a share of the images' sides (0.5), where no
-            file states it.
+        picture_size: size of the annotated pictures where no file states it: ROWSxCOLUMNS, pixels of the longer side
+            (1024), or a share of the images' sides (0.5).
         stretched: annotated pictures with another ratio of sides were stretched, neither cropped nor padded.
         flipped: images whose annotated picture was mirrored left to right.
         spacing_mm: spacing that the tool took for millimetres, where the header does not say.

@@ -73,6 +73,8 @@ def planted_table(change: str = "") -> pd.DataFrame:
         table[BOX] = table[BOX] / 2
     elif change == "double":
         table[BOX] = table[BOX] * 2
+    elif change == "longer_side":
+        table[BOX] = table[BOX].mul(32 / rows, axis=0)
     elif change == "square":
         table[["x_min", "x_max"]] = table[["x_min", "x_max"]].mul(32 / columns, axis=0)
         table[["y_min", "y_max"]] = table[["y_min", "y_max"]].mul(32 / rows, axis=0)

@@ -34,6 +34,7 @@ class Picture:
     Attributes:
         size: (rows, columns), where the file gives none.
         share: sides of the picture over those of the image, instead of `size` where images differ in size.
+        longer_side: pixels of the pictures' longer side, likewise.
         stretched: another ratio of the sides than the image's means stretched, not cropped or padded.
         flipped: images whose picture was mirrored left to right.
         spacing_mm: spacing that the tool used for coordinates in millimetres.
@@ -41,6 +42,7 @@ class Picture:
 
     size: tuple[int, int] | None = None
     share: float | None = None
+    longer_side: int | None = None
     stretched: bool = False
     flipped: Sides = "none"
     spacing_mm: float | None = None
@@ -126,8 +128,9 @@ def _scales(annotation: Annotation, image: StoredImage, picture: Picture) -> tup
             f"{annotation.source}: the file says {_size_words(*stated)}, --picture_size {_size_words(*picture.size)}: "
             "expected the same; leave --picture_size out where files state their size"
         )
-    if stated is None and picture.share:
-        return 1 / picture.share, 1 / picture.share
+    share = picture.longer_side / max(image.rows, image.columns) if picture.longer_side else picture.share
+    if stated is None and share:
+        return 1 / share, 1 / share
     rows, columns = stated or picture.size or (image.rows, image.columns)
     if (rows, columns) == (image.rows, image.columns):
         return 1.0, 1.0

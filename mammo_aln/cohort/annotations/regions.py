@@ -66,7 +66,8 @@ def import_regions(
         format: a name of `formats.FORMATS`, or `auto`.
         columns: `ROLE=COLUMN,...` for tables of boxes.
         regions: `LABEL=REGION,...`.
-        picture_size: `ROWSxCOLUMNS` of the annotated pictures, or a share of the images' sides, where no file says it.
+        picture_size: `ROWSxCOLUMNS` of the annotated pictures, their longer side, or a share of the images' sides,
+            where no file says it.
         stretched: pictures of another ratio of sides were stretched.
         flipped: images whose annotated picture was mirrored left to right.
         spacing_mm: spacing of the annotated picture, for millimetres.
@@ -114,18 +115,20 @@ def import_regions(
     return path
 
 
-def _parse_size(text: str) -> tuple[tuple[int, int] | None, float | None]:
-    """Read `1024x832` as (rows, columns), and `0.5` as a share of the image's sides."""
+def _parse_size(text: str) -> tuple[tuple[int, int] | None, float | None, int | None]:
+    """Read `1024x832` as (rows, columns), `0.5` as a share of the image's sides, `1024` as the longer side's pixels."""
     if not text:
-        return None, None
+        return None, None, None
     size = re.fullmatch(r"([1-9]\d{0,5})\s*[xX×]\s*([1-9]\d{0,5})", text.strip())
-    share = re.fullmatch(r"\d{0,3}\.?\d{1,6}", text.strip())
     if size is not None:
-        return (int(size[1]), int(size[2])), None
-    if share is not None and 0.001 <= float(text) <= 100:
-        return None, float(text)
+        return (int(size[1]), int(size[2])), None, None
+    if re.fullmatch(r"[1-9]\d{1,5}", text.strip()):
+        return None, None, int(text)
+    if re.fullmatch(r"\d?\.?\d{1,6}", text.strip()) and 0.001 <= float(text) < 10:
+        return None, float(text), None
     raise InputError(
-        f"--picture_size {text}: expected ROWSxCOLUMNS, e.g. 1024x832, or a share of the image's sides, 0.5"
+        f"--picture_size {text}: expected ROWSxCOLUMNS (1024x832), the longer side's pixels (1024), or a share of the "
+        "image's sides (0.5)"
     )
 
 
@@ -327,6 +330,7 @@ def _report_geometry(boxes: Sequence[PlacedBox], picture: Picture) -> None:
     if unsized:
         size = f"of pictures of {picture.size[0]} rows x {picture.size[1]} columns" if picture.size else "of the image"
         size = f"of pictures of {picture.share:g} of the image's sides" if picture.share else size
+        size = f"of pictures whose longer side has {picture.longer_side} pixels" if picture.longer_side else size
         say(f"  {unsized} boxes state no picture size: taken as pixels {size}")
     if picture.flipped != "none":
         say(f"  mirrored back: boxes of {picture.flipped} images")

@@ -182,6 +182,8 @@ def _changes(views: Sequence[CoarseView]) -> Iterator[Change]:
         if side < max((max(view.rows, view.columns) for view in views), default=0):
             size = f"about {side} x {side} pixels (`--picture_size {side}x{side} --stretched true`)"
             yield Change(f"the picture had another size, {size}", _unsquare(side))
+            size = f"about {side} pixels on the longer side (`--picture_size {side}`)"
+            yield Change(f"the picture had another size, {size}", _longer_side(side))
 
 
 def _mirror(sides: Sequence[str]) -> Callable[[Edges, CoarseView], Edges]:
@@ -216,6 +218,13 @@ def _unsquare(side: int) -> Callable[[Edges, CoarseView], Edges]:
         return edges[0] * x, edges[1] * y, edges[2] * x, edges[3] * y
 
     return unsquared
+
+
+def _longer_side(side: int) -> Callable[[Edges, CoarseView], Edges]:
+    def enlarged(edges: Edges, view: CoarseView) -> Edges:
+        return _enlarge(max(view.rows, view.columns) / side)(edges, view)
+
+    return enlarged
 
 
 def _cells(edges: Edges, view: CoarseView, grow: float = 0.0) -> tuple[slice, slice] | None:

@@ -82,6 +82,7 @@ FORMS = {
     "x1_y1_x2_y2": (planted_table().rename(columns=dict(zip(BOX, ("x1", "y1", "x2", "y2"), strict=True))), {}),
     "x0_y0_x1_y1": (planted_table().rename(columns=dict(zip(BOX, ("x0", "y0", "x1", "y1"), strict=True))), {}),
     "half": (planted_table("half"), {"picture_size": "0.5"}),
+    "longer_side": (planted_table("longer_side"), {"picture_size": "32"}),
     "square": (planted_table("square"), {"picture_size": "32x32", "stretched": True}),
     "flipped": (planted_table("flipped"), {"flipped": "all"}),
     "flipped_right": (planted_table("flipped_right"), {"flipped": "right"}),
@@ -104,6 +105,7 @@ REFUSED = {
     "half": "50%",
     "double": "picture of another size, at least",
     "square": "another size, about",
+    "longer_side": "pixels on the longer side",
     "flipped": "all breasts were mirrored",
     "flipped_right": "right breasts were mirrored",
 }
@@ -227,3 +229,9 @@ def test_patients_need_not_be_filled_in_yet(cohort: Path, tmp_path: Path) -> Non
     save(patients, cohort / "patients.csv")
     import_regions([save(planted_table(), tmp_path / "boxes.csv")], cohort)
     assert_planted(cohort)
+
+
+@pytest.mark.parametrize("size", ["0x5", "big", "-1", "1e3", "nan", "0", "9999999", "12x"])
+def test_a_size_that_is_none_is_refused(cohort: Path, tmp_path: Path, size: str) -> None:
+    with pytest.raises(InputError, match="--picture_size"):
+        import_regions([save(planted_table(), tmp_path / "boxes.csv")], cohort, picture_size=size)
