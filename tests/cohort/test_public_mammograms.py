@@ -296,6 +296,7 @@ def embed_folder(folder: Path, roi: str = "ROI_coords", coords: str = '"[[100, 2
         f"1,10,{root}/c.dcm,3D,L,CC,,0,[],400,300,2013-03-01",
         f"1,10,{root}/d.dcm,cview,L,CC,,0,[],400,300,2013-03-01",
         f"1,10,{root}/e.dcm,2D,L,CC,1,0,[],400,300,2013-03-01",
+        f"1,10,{root}/j.dcm,ROI_SSC,L,CC,,0,[],400,300,2013-03-01",
         f"1,10,{root}/f.dcm,2D,L,ML,,0,[],400,300,2013-03-01",
         f"1,11,{root}/g.dcm,2D,R,CC,,0,[],400,300,2014-03-02 00:00:00",
         f"2,12,{root}/h.dcm,2D,L,CC,,0,[],400,300,2012-01-01",
@@ -327,7 +328,9 @@ def test_embed_merges_on_exam_and_side_and_turns_its_boxes(tmp_path: Path, capsy
     assert list(cohort.images["days"].astype(int)) == [0, 0, 366, 0, 0]
     said = capsys.readouterr().err
     for words in (
-        "left out: 1 tomosynthesis", "left out: 1 synthetic", "left out: 1 spot", "left out: 1 images that are neither",
+        "left out: 1 tomosynthesis", "left out: 1 synthetic", "left out: 1 spot",
+        "another kind (FinalImageType ROI_SSC)",
+        "left out: 1 images that are neither",
         "no-published-weights: weights and embeddings learnt from it must not be published",
     ):  # fmt: skip
         assert words in said

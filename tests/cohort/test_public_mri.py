@@ -106,7 +106,8 @@ def mama_mia_folder(folder: Path, receptors: tuple[tuple[int, int, int], ...]) -
     with pd.ExcelWriter(folder / "clinical_and_imaging_info.xlsx") as book:
         pd.DataFrame(rows, columns=columns).to_excel(book, sheet_name="dataset_info", index=False)
     for patient in ("DUKE_001", "ISPY2_100899"):
-        for path in (f"images/{patient}/{patient}_0001.nii.gz", f"segmentations/expert/{patient}.nii.gz"):
+        name = patient.lower() if patient.startswith("ISPY") else patient
+        for path in (f"images/{patient}/{name}_0001.nii.gz", f"segmentations/expert/{name}.nii.gz"):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).touch()
     return folder

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import safetensors.torch
+import torch
 
 from mammo_aln.cli import main
+from mammo_aln.cohort.lineage import lineage_lines
 from mammo_aln.crops.crop import crop_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.inference.lineage import lineage_of
 from mammo_aln.inference.predict import predict_cohort
-from mammo_aln.model.lineage import released_source
-from mammo_aln.settings import PretrainConfig, PretrainSettings
+from mammo_aln.model.lineage import released_source, weight_sources
+from mammo_aln.settings import ModelConfig, PretrainConfig, PretrainSettings
 from mammo_aln.training.pretraining.pretrain import pretrain_run
 from mammo_aln.training.train import train_run
 from tests.support.run_folders import linked_copy
@@ -131,3 +134,15 @@ def test_releases_of_timm_carry_their_licence() -> None:
     convnext = released_source("convnextv2_tiny.fcmae_ft_in22k_in1k")
     assert convnext.licence == "cc-by-nc-4.0"
     assert "non-commercial" in convnext.all_terms
+
+
+def test_weights_without_a_record_say_so(tmp_path: Path) -> None:
+    """A file in timm's layout names no licence: the run that begins from it carries that, and does not pass as free."""
+    file = tmp_path / "clinic_x.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(1)}, file)
+    (source,) = weight_sources(ModelConfig(pretrained=str(file)))
+    assert source.name == "weights clinic_x.safetensors"
+    assert lineage_lines([source]) == ["weights clinic_x.safetensors: licence not stated"]
+    assert weight_sources(ModelConfig(pretrained=False)) == ()
+    (release,) = weight_sources(ModelConfig(backbone="convnextv2", pretrained=True))
+    assert "non-commercial" in release.all_terms

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mammo_aln.cohort.datasets.folder import REGION_COLUMNS, fitting_boxes
 from mammo_aln.dicom.decode import decode, read_file
-from mammo_aln.dicom.fast_header import Excluded, read_header
+from mammo_aln.dicom.fast_header import Excluded, map_files, read_header
 from mammo_aln.errors import UnreadableDicom
 from mammo_aln.progress import track
 
@@ -57,12 +57,15 @@ def boxes_of_masks(source: Path, rows: pd.DataFrame, skipped: Counter[str]) -> M
         note = f"none of the {len(rows)} abnormalities has a mask's file below the folder: there are no regions"
         return MaskBoxes(None, (note,), stated)
     boxes, counts = [], Counter[str]()
-    for row, files in track(work, total=len(work), what="masks", unit="abnormality"):
+    paths = sorted({path for _, files in work for path in files})
+    readings = track(map_files(mask_of_file, paths), total=len(paths), what="masks", unit="file")
+    masks_of = dict(zip(paths, readings, strict=True))
+    for row, files in work:
         film = films[row["image_id"]]
         if not files or film is None:
             skipped["abnormalities without the file of their " + ("mask" if not files else "film")] += 1
             continue
-        masks = [(path, mask) for path in files if (mask := _mask(path)) is not None]
+        masks = [(path, mask) for path in files if (mask := masks_of[path]) is not None]
         if len(masks) != 1:
             skipped["abnormalities of whose files not exactly one is a mask"] += 1
             continue
@@ -84,7 +87,7 @@ def boxes_of_masks(source: Path, rows: pd.DataFrame, skipped: Counter[str]) -> M
 
 
 @dataclass(frozen=True)
-class _Mask:
+class Mask:
     """Size of a mask and the half-open box of its region: x_min, y_min, x_max, y_max."""
 
     rows: int
@@ -107,8 +110,8 @@ def _files(folders: dict[str, Path], *paths: object) -> list[Path]:
     return sorted({file for name in names if name in folders for file in folders[name].rglob("*.dcm")})
 
 
-def _mask(path: Path) -> _Mask | None:
-    """The mask in a file, or None where it holds more than two values, one alone, or cannot be read."""
+def mask_of_file(path: Path) -> Mask | None:
+    """Read the mask in a file, or None where it holds more than two values, one alone, or cannot be read."""
     try:
         pixels, _ = decode(read_file(path), path)
     except UnreadableDicom:
@@ -119,10 +122,10 @@ def _mask(path: Path) -> _Mask | None:
         return None
     ys, xs = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     rows, columns = pixels.shape
-    return _Mask(rows, columns, (float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)))
+    return Mask(rows, columns, (float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)))
 
 
-def _on_film(mask: _Mask, film: Path) -> tuple[float, float, float, float] | None:
+def _on_film(mask: Mask, film: Path) -> tuple[float, float, float, float] | None:
     """The box in pixels of the film; None where the film cannot be read or the sizes are no scale of each other."""
     header = read_header(film)
     if isinstance(header, Excluded) or not header.rows or not header.columns:

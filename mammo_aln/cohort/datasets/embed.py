@@ -45,7 +45,6 @@ SEVERITY = {"0": 1.0, "1": 1.0, "2": 0.0, "3": 0.0, "4": 0.0, "5": 0.0, "6": Non
 DENSITY = {"1": "A", "2": "B", "3": "C", "4": "D", "5": None}
 FINDING_SIDES = {**SIDES, "B": "B"}
 OTHER_EXAM = "another exam of the woman is used"
-KINDS = {"2D": "2D", "3D": "3D", "cview": "cview"}
 LEFT_OUT = {"3D": "tomosynthesis (FinalImageType 3D)", "cview": "synthetic images (FinalImageType cview)"}
 
 
@@ -63,7 +62,7 @@ def read_embed(source: Path) -> CohortTables:
     path = needed_file(source, "EMBED_OpenData_metadata.csv", "EMBED_OpenData_metadata*.csv")
     findings_path = needed_file(source, "EMBED_OpenData_clinical.csv", "EMBED_OpenData_clinical*.csv")
     table = read_published(path, METADATA, further=ROIS)
-    kind = coded(table, "FinalImageType", KINDS, path)
+    kind = table["FinalImageType"].fillna("not stated")
     rows = pd.DataFrame(
         {
             "patient_id": identifiers(table, "empi_anon", path),
@@ -80,8 +79,10 @@ def read_embed(source: Path) -> CohortTables:
     skipped: Counter[str] = Counter()
     taken = pd.Series(True, rows.index)
     for left_out, reason in (
-        *((kind == name, reason) for name, reason in LEFT_OUT.items()),
-        (kind.isna(), "images without FinalImageType"),
+        *(
+            (kind == name, LEFT_OUT.get(name, f"images of another kind (FinalImageType {name})"))
+            for name in sorted(set(kind) - {"2D"})
+        ),
         (table["spot_mag"].notna() & ~table["spot_mag"].isin(["0", "0.0"]), "spot or magnification views (spot_mag)"),
         (~rows["view"].isin(SCREENING_VIEWS), "images that are neither CC nor MLO"),
         (~rows["side"].isin(["L", "R"]), "images without one side"),

@@ -126,11 +126,13 @@ def _with_nodal_stage(patients: pd.DataFrame, stages: pd.DataFrame, path: Path) 
 def _volumes(source: Path, patients: list[str], skipped: Counter[str]) -> pd.DataFrame | None:
     rows = []
     for patient in patients:
-        image = source / "images" / patient / f"{patient}_{FIRST_PHASE}.nii.gz"
-        masks = [source / "segmentations" / folder / f"{patient}.nii.gz" for folder in ("expert", ".")]
-        mask = next((path for path in masks if path.is_file()), None)
-        if not image.is_file() or mask is None:
-            skipped["patients without the file of " + ("their mask" if image.is_file() else "their image")] += 1
+        # file names are the patient's number in capitals or in small letters
+        names = (patient, patient.lower())
+        images = [source / "images" / patient / f"{name}_{FIRST_PHASE}.nii.gz" for name in names]
+        masks = [source / "segmentations" / "expert" / f"{name}.nii.gz" for name in names]
+        image, mask = (next((path for path in paths if path.is_file()), None) for paths in (images, masks))
+        if image is None or mask is None:
+            skipped["patients without the file of " + ("their mask" if image else "their image")] += 1
             continue
         paths = (str(path.relative_to(source)) for path in (image, mask))
         rows.append((patient, "pre", "dce1", *paths))
