@@ -18,6 +18,8 @@ from mammo_aln.cohort.annotations.regions import import_regions
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.declaration import ClinicalFeature
 from mammo_aln.cohort.index import index_folder
+from mammo_aln.cohort.selection import select_images
+from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.crops.proof.proof import write_proof
 from mammo_aln.errors import InputError, did_you_mean
 from mammo_aln.files import make_folder, write_csv, write_text
@@ -147,7 +149,9 @@ def score_exam(
         write_csv(cohort / "regions.csv", pd.DataFrame(rows, columns=columns))
     elif exam.regions is not None:
         import_regions([exam.regions], cohort)
-    elif "primary" in settings.model.inputs and settings.crop.strategy != "whole_breast" and not allow_missing:
+    _choose_images(exam, cohort)
+    reads_lesion = "primary" in settings.model.inputs and settings.crop.strategy != "whole_breast"
+    if reads_lesion and not (exam.boxes or exam.regions or allow_missing):
         raise InputError(
             f"this run reads the lesion ({settings.crop.strategy}), and no box of it is given: "
             "--box IMAGE:x_min,y_min,x_max,y_max (pixels of the stored image), or --regions FILE; --allow_missing "
@@ -190,6 +194,19 @@ def _indexed(exam: Exam, folder: Path, features: Sequence[ClinicalFeature]) -> P
     about = {"name": COHORT_NAME, "dicom_root": str(links.resolve()), "clinical": declared}
     write_text(cohort / "cohort.yaml", yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
     return cohort
+
+
+def _choose_images(exam: Exam, folder: Path) -> None:
+    """Say which images are not used and why; refuse several exams, of which nobody says which is before NAT."""
+    selection = select_images(read_cohort(folder, need=("patients", "images"), outcome=False))
+    if len(selection.undecided):
+        files = ", ".join(selection.undecided["path"])
+        reasons = " or ".join(dict.fromkeys(selection.undecided["reason"]))
+        raise InputError(
+            f"--dicom {exam.dicom}: images of {reasons} ({files}); give a folder that holds the one before NAT alone"
+        )
+    for path, reason in selection.set_aside[["path", "reason"]].itertuples(index=False):
+        say(f"not used: {path}: {reason}")
 
 
 def _declared(feature: ClinicalFeature) -> dict[str, object]:

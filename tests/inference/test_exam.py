@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pydicom
 import pytest
+from pydicom.uid import generate_uid
 
 import mammo_aln
 from mammo_aln.cli import main
@@ -159,3 +161,33 @@ def test_a_cohort_and_an_exam_do_not_go_together(run: Path, phantom: Path) -> No
     for wrong in ({}, {"cohort": phantom, "dicom": phantom}, {"cohort": phantom, "clinical": {"age": 5}}):
         with pytest.raises(InputError, match="expected a cohort, or dicom=FOLDER"):
             mammo_aln.load(run).predict(**wrong)
+
+
+def test_two_exams_are_refused_and_a_second_image_of_a_view_is_told(
+    run: Path, one: OnePatient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted(one.dicom.rglob("*.dcm"))
+    for path in files:
+        later = pydicom.dcmread(path)
+        for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
+            setattr(later, name, "20210310")
+        later.save_as(path)
+        later.StudyInstanceUID, later.SOPInstanceUID = generate_uid(), generate_uid()
+        later.file_meta.MediaStorageSOPInstanceUID = later.SOPInstanceUID
+        for name in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
+            setattr(later, name, "20210922")
+        later.save_as(path.with_name(f"later_{path.name}"))
+    model = mammo_aln.load(run)
+    with pytest.raises(InputError, match=r"several exams.*give a folder that holds the one before NAT alone"):
+        model.predict(dicom=one.dicom, boxes=one.boxes, clinical=one.clinical)
+    for path in files[1:]:
+        path.with_name(f"later_{path.name}").unlink()
+    twin = files[0].with_name(f"later_{files[0].name}")
+    again = pydicom.dcmread(files[0])
+    again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    again.pixel_array[0, 0] += 1
+    again.save_as(twin)
+    capsys.readouterr()
+    table = model.predict(dicom=one.dicom, boxes=one.boxes, clinical=one.clinical)
+    assert len(table) == 1
+    assert f"not used: {twin.name}: " in capsys.readouterr().err
