@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mammo_aln.crops.anatomy import Anatomy, find_anatomy
 from mammo_aln.crops.keys import CropJob, CropKeys, Held
-from mammo_aln.crops.outside import shown
+from mammo_aln.crops.outside import covers, shown
 from mammo_aln.crops.placement import place_crop
 from mammo_aln.crops.requests import CropRequest, ImagePlan
 from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop
@@ -150,5 +150,6 @@ def cut_levels(display: DisplayImage, record: CropRecord, anatomy: Anatomy) -> N
     if record.outside in ("background", "background_beside_box") and anatomy.kept is not None:
         shape = display.pixels.shape[0], display.pixels.shape[1]
         box = record.box if record.outside == "background_beside_box" else None
-        levels[~shown(anatomy.kept, record.window, record.size_px, shape, box)] = 0.0
+        if not covers(anatomy.kept, record.window.box, shape):
+            levels[~shown(anatomy.kept, record.window, record.size_px, shape, box)] = 0.0
     return display.orientation.apply(levels.astype(np.uint16))
