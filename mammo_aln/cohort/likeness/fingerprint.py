@@ -48,7 +48,7 @@ LENGTH = int(_KEPT.sum())
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What identifies an exposure.
+    """Identity of an exposure by its pixels.
 
     Attributes:
         matrix: SHA-256 of shape and values, whatever the transfer syntax; empty for a constant image.

@@ -28,7 +28,6 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Answers that another try may mend."""
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 Answer = TypeVar("Answer")
-JsonItem = Mapping[str, Any]
 
 
 class ServerGone(InputError):
