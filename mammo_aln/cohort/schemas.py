@@ -178,13 +178,20 @@ def row_faults(
     return [BadCell(file, int(row), column, cells[row], words[row]) for row in table.index[faulty]]
 
 
+FEW_BOXES = 3
+"""From so many on, empty boxes that are most of a table's rows are a form of their own."""
+
+
 def box_faults(file: str, regions: pd.DataFrame) -> list[BadCell]:
     """Boxes that are empty, lie before the image's first pixel, or stand twice."""
     faults = []
     box = regions[list(BOX)].apply(numbers)
     for low, high in (("x_min", "x_max"), ("y_min", "y_max")):
         empty = (box[low] >= box[high]) & np.isfinite(box[low]) & np.isfinite(box[high])
-        faults += row_faults(file, regions, empty, high, f"more than {low} = " + regions[low])
+        expected: str | pd.Series = f"more than {low} = " + regions[low]
+        if empty.sum() >= FEW_BOXES and 2 * empty.sum() > len(empty):
+            expected = f"more than {low}; most rows hold less: a width or height? `mammo-aln regions` reads such tables"
+        faults += row_faults(file, regions, empty, high, expected)
         outside = (box[high] <= 0) & ~empty & np.isfinite(box[high])
         faults += row_faults(file, regions, outside, high, "more than 0; the region lies outside its image")
     key = pd.concat([regions[["image_id", "region"]], box], axis=1)

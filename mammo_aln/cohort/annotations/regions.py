@@ -110,7 +110,7 @@ def import_regions(
     path = cohort.root / "regions.csv"
     table, known = _merged(_standing(cohort.root), rows, replace)
     _report(source, skipped, boxes, rows, matches, known, picture)
-    _refuse_pattern(cohort, rows)
+    _refuse_pattern(cohort, rows, picture)
     write_csv(path, table)
     return path
 
@@ -252,7 +252,7 @@ def _merged(standing: pd.DataFrame | None, rows: pd.DataFrame, replace: bool) ->
     return pd.concat([standing, rows[new]], ignore_index=True), new.count(False)
 
 
-def _refuse_pattern(cohort: Cohort, rows: pd.DataFrame) -> None:
+def _refuse_pattern(cohort: Cohort, rows: pd.DataFrame, picture: Picture) -> None:
     """Look at the pixels under a sample of the boxes.
 
     Raises:
@@ -262,7 +262,8 @@ def _refuse_pattern(cohort: Cohort, rows: pd.DataFrame) -> None:
     if misplacement is None:
         return
     if misplacement.is_certain:
-        raise InputError(f"{misplacement.words}; nothing is written")
+        flags = "" if picture == Picture() else " (the flags given were applied before: the cause is what is left)"
+        raise InputError(f"{misplacement.words}{flags}; nothing is written")
     say(f"  look at these: {misplacement.words} ({_listed(misplacement.images)})")
 
 

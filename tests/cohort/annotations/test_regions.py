@@ -235,3 +235,10 @@ def test_patients_need_not_be_filled_in_yet(cohort: Path, tmp_path: Path) -> Non
 def test_a_size_that_is_none_is_refused(cohort: Path, tmp_path: Path, size: str) -> None:
     with pytest.raises(InputError, match="--picture_size"):
         import_regions([save(planted_table(), tmp_path / "boxes.csv")], cohort, picture_size=size)
+
+
+def test_widths_in_place_of_corners_are_named(cohort: Path) -> None:
+    regions = planted_table().assign(image_id=[f"im{index}" for index in range(len(SIZES))], region="primary")
+    regions["x_max"], regions["y_max"] = regions["x_max"] - regions["x_min"], regions["y_max"] - regions["y_min"]
+    save(regions.drop(columns="image"), cohort / "regions.csv")
+    assert any("a width or height? `mammo-aln regions` reads such tables" in line for line in check_cohort(cohort))
