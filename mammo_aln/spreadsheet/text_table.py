@@ -14,8 +14,6 @@ from mammo_aln.spreadsheet.delimited import Records, UnreadableText, records_of,
 from mammo_aln.spreadsheet.workbook import ERRORS, NOT_AVAILABLE, WORKBOOKS, workbook_records
 from mammo_aln.spreadsheet.written_numbers import point_doubts
 
-MOST_HIDDEN_NAMED = 20
-
 
 def read_text_table(path: Path, faults: list[BadCell], known: Collection[str] = ()) -> pd.DataFrame | None:
     """Read a table as people save it: CSV with any usual separator and encoding, or a workbook.
@@ -82,13 +80,20 @@ def _table(records: Records, name: str, faults: list[BadCell]) -> pd.DataFrame |
     if not rows:
         faults.append(BadCell(name, None, "rows", 0, "at least one row below the header; the table is empty"))
         return None
-    cells = [[row[index] for index in kept] for row in rows]
-    table = pd.DataFrame(cells, columns=pd.Index(header, dtype=object), index=numbers, dtype=object)
-    _tidy_cells(table, name, faults)
-    for column, doubtful in point_doubts(table, records.mark == ",").items():
-        expected = "a number with one reading: in this table the point may mark thousands"
-        faults += [BadCell(name, int(row), column, table.at[row, column], expected) for row in table.index[doubtful]]
-    return table.mask(table == "", np.nan)
+    columns = [
+        _tidy_cells(column, [row[index] for row in rows], numbers, name, faults)
+        for column, index in zip(header, kept, strict=True)
+    ]
+    labels = pd.Index(header, dtype=object)
+    table = pd.DataFrame(dict(enumerate(columns)), index=numbers, dtype=object).set_axis(labels, axis=1)
+    # most tables have no comma in any cell, and nothing to doubt
+    if records.mark != "," or any("," in cell for column in columns for cell in column if isinstance(cell, str)):
+        for column, doubtful in point_doubts(table, records.mark == ",").items():
+            expected = "a number with one reading: in this table the point may mark thousands"
+            faults += [
+                BadCell(name, int(row), column, table.at[row, column], expected) for row in table.index[doubtful]
+            ]
+    return table
 
 
 def _fitted(row: list[str], header: list[str], number: int, ragged: str, name: str, faults: list[BadCell]) -> list[str]:
@@ -102,23 +107,24 @@ def _fitted(row: list[str], header: list[str], number: int, ragged: str, name: s
     return (row + [""] * len(header))[: len(header)]
 
 
-def _tidy_cells(table: pd.DataFrame, name: str, faults: list[BadCell]) -> None:
-    """Bring the cells to one form, in place; a cell with a character that nobody sees is a fault."""
-    hidden_cells = []
-    for column in table.columns:
-        is_path = column == "path" or column.endswith("_path")
-        texts = []
-        for number, cell in zip(table.index, table[column], strict=True):
-            text = cell.strip() if is_path else tidy(cell)
+def _tidy_cells(
+    column: str, cells: list[str], numbers: list[int], name: str, faults: list[BadCell]
+) -> list[str | float]:
+    """Cells in one form, empty ones NaN; a character that nobody sees is a fault, and so is a spreadsheet's error."""
+    is_path = column == "path" or column.endswith("_path")
+    texts: list[str | float] = []
+    for number, cell in zip(numbers, cells, strict=True):
+        text = cell.strip()
+        if not (text.isascii() and text.isprintable()):
+            text = text if is_path else tidy(text)
             hidden = hidden_character(text)
             if hidden:
                 expected = f"text without the invisible character {hidden}; type it anew"
-                hidden_cells.append(BadCell(name, number, column, text, expected))
-            elif text in ERRORS and text != NOT_AVAILABLE:
-                faults.append(BadCell(name, number, column, text, "a value; a spreadsheet could not compute this one"))
-            texts.append("" if text == NOT_AVAILABLE else text)
-        table[column] = texts
-    faults += sorted(hidden_cells, key=lambda fault: fault.row or 0)[:MOST_HIDDEN_NAMED]
+                faults.append(BadCell(name, number, column, text, expected))
+        elif text in ERRORS and text != NOT_AVAILABLE:
+            faults.append(BadCell(name, number, column, text, "a value; a spreadsheet could not compute this one"))
+        texts.append(text if text and text != NOT_AVAILABLE else np.nan)
+    return texts
 
 
 def _with_known_names(table: pd.DataFrame, known: Collection[str], name: str, faults: list[BadCell]) -> pd.DataFrame:

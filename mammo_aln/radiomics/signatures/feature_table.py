@@ -58,10 +58,11 @@ def read_features(path: str | Path, patients: pd.DataFrame) -> pd.DataFrame:
     keys = [key for key in KEYS if key in table]
     # one long column: thousands of short ones take pandas many times as long
     cells = pd.Series(table[names].to_numpy(dtype=object).ravel())
-    words = {word for word in cells.dropna().unique() if is_missing_word(word)}
-    cells = cells.mask(cells.isin(list(words)), np.nan)
+    values_read = pd.to_numeric(cells, errors="coerce").astype(float)
+    strange = cells[values_read.isna() & cells.notna()]
+    cells[strange.index[strange.map(is_missing_word).astype(bool)]] = np.nan
     table = pd.concat([without_missing_words(table[keys]), _framed(cells, table, names)], axis=1)
-    values = _framed(pd.to_numeric(cells, errors="coerce").astype(float), table, names)
+    values = _framed(values_read, table, names)
     for name in values.columns[(values.isna() & table[names].notna()).any()]:
         values[name] = numbers(table[name])  # a column with decimal commas, read by what its other cells tell
     raise_bad_cells(_faults(table, values, keys, names, path.name))
