@@ -179,6 +179,8 @@ def _deal(count: int, shares: Mapping[str, float]) -> list[str]:
 
 def _refuse_one_class(status: pd.Series, split: pd.Series, expected: list[str]) -> None:
     faults = []
+    if set(split) == {"external_test"} and len(expected) > 1:
+        raise InputError("external_center: every eligible patient is from there, so that none is left to train on")
     for name in expected:
         inside = status[split == name]
         positive, negative = int((inside == 1).sum()), int((inside == 0).sum())

@@ -103,7 +103,7 @@ def records_of(text: str) -> Records:
     if stated:
         text = text[stated.end() :]
         return _with_separator(text, stated[1])
-    read = {mark: _rows(text, mark) for mark in SEPARATORS}
+    read = {mark: _rows(text, mark) for mark in SEPARATORS if mark in text}
     possible = {mark: rows for mark, rows in read.items() if isinstance(rows, list) and len(_header(rows)) > 1}
     if len(possible) > 1:
         # a separator that is one gives every row the same number of cells

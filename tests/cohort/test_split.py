@@ -66,7 +66,7 @@ def test_a_split_of_one_class_is_refused():
     with pytest.raises(InputError, match="val would hold 2 patients with status 1 and 0 with status 0"):
         assign_splits(patients, {"train": 0.8, "val": 0.2}, seed=0)
     only = people(60).assign(center="one")
-    with pytest.raises(InputError, match="train would hold 0 patients"):
+    with pytest.raises(InputError, match="external_center: every eligible patient is from there"):
         assign_splits(only, SHARES, seed=0, external_center="one")
 
 

@@ -126,3 +126,19 @@ def test_openings_told_beside_each_file_are_kept(files, tmp_path):
         "internal_test": 1,
         "external_test": 4,
     }
+
+
+def test_a_table_as_excel_saves_it(tmp_path):
+    head = "patient_id,center,split,aln_status,score\n"
+    plain = f"{head}007,Lyon,val,1,0.25\n8,lyon,val,0,0.5\nNA,LYON,val,,1e-3\n9,Lyon,val,0,0.75\n"
+    german = (
+        plain.replace(",", ";").replace("0.", "0,").replace("val;;", "val;unknown;").replace("patient_id", "Patient ID")
+    )
+    path = tmp_path / "german.csv"
+    path.write_bytes(("sep=;\r\n" + german.replace("\n", ";;\r\n") + ";;;;;;\r\n").encode("utf-16"))
+    tables = [read_predictions([write(tmp_path / "p.csv", plain)]).table, read_predictions([path]).table]
+    pd.testing.assert_frame_equal(*tables)
+    assert set(tables[0]["center"]) == {"Lyon"}
+    path.write_text(plain.replace("0.75", '"1,234"'))
+    with pytest.raises(InputError, match="row 5, score = '1,234'"):
+        read_predictions([path])
