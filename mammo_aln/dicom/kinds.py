@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 Kind = Literal[
     "projection",
@@ -61,8 +61,7 @@ REASONS: dict[Kind, str] = {
 """Kinds that are no 2D mammogram, in words; all other kinds are used, flagged."""
 
 
-@dataclass(frozen=True)
-class KindTags:
+class KindTags(NamedTuple):
     """Tags that tell an image's kind; text in upper case.
 
     Args:
@@ -86,6 +85,7 @@ class KindTags:
     burnt_in: str = ""
 
 
+@lru_cache(maxsize=4096)
 def kind_of(tags: KindTags) -> tuple[Kind, str]:
     """Name the kind of an image and the tags that say so, by the first rule that holds.
 

@@ -81,7 +81,8 @@ def judge(header: FastHeader) -> Mammogram | Excluded:
     flags += [] if view else ["view unknown: fill it in"]
     if {"L", "R"} <= set(header.sides):
         flags.append("ImageLaterality and Laterality disagree: the first was taken")
-    side_of_view = view_named(header.text("ViewPosition"), "", "")[1]
+    stated = header.text("ViewPosition")
+    side_of_view = "" if stated in SCREENING_VIEWS else view_named(stated, "", "")[1]
     if side_of_view and header.laterality != side_of_view:
         flags.append(f"ViewPosition names the other side ({side_of_view}): ImageLaterality was taken")
     return Mammogram(header.laterality or "", view, spacing, tuple(flags))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from mammo_aln.dicom.fast_header import FastHeader
 
@@ -19,8 +20,7 @@ DISAGREEMENT = "StudyDate and AcquisitionDate are more than a day apart: the fir
 _DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
 
 
-@dataclass(frozen=True, slots=True)
-class DatedImage:
+class DatedImage(NamedTuple):
     """One image of a patient.
 
     Args:
@@ -51,6 +51,7 @@ def dates_disagree(header: FastHeader) -> bool:
     return study is not None and acquisition is not None and abs(study - acquisition) > 1
 
 
+@lru_cache(maxsize=20_000)
 def _ordinal(text: str) -> int | None:
     match = _DATE.fullmatch(text.strip())
     if match is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from mammo_aln.dicom.fast_header import FastHeader
@@ -50,6 +51,7 @@ def identity_of(header: FastHeader) -> Identity:
     )
 
 
+@lru_cache(maxsize=100_000)
 def is_placeholder(patient: str) -> bool:
     """Test that a PatientID is empty or a filler (`removed`, `anonymous`, `none`, `0`, `xxx`, `99999` ...)."""
     word = re.sub(r"[\W_]", "", patient).casefold()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.listing.exams import DatedImage, number_exams
-from mammo_aln.cohort.listing.identity import NO_PATIENT, Mark, mark_of
+from mammo_aln.cohort.listing.identity import NO_PATIENT, Mark, is_placeholder, mark_of
 from mammo_aln.cohort.listing.survey import SurveyedImage
 from mammo_aln.cohort.schemas import numbers
 from mammo_aln.dicom.archive import folders_of
@@ -38,11 +39,9 @@ def marks(mammograms: list[Surveyed]) -> list[Mark | None]:
 
 def mixed_folders(mammograms: list[Surveyed]) -> set[str]:
     """First folders that hold several patients by their headers, as with a folder level too many."""
-    inside: dict[str, set[tuple[str, str]]] = {}
-    for relative, mammogram in mammograms:
-        if mammogram.identity.trusted:
-            inside.setdefault(_folder(relative), set()).add(mammogram.identity[:2])
-    return {folder for folder, patients in inside.items() if folder and len(patients) > 1}
+    people = {(_folder(relative), *mammogram.identity[:2]) for relative, mammogram in mammograms}
+    counts = Counter(folder for folder, _, patient in people if folder and not is_placeholder(patient))
+    return {folder for folder, patients in counts.items() if patients > 1}
 
 
 def _folder(relative: str) -> str:
@@ -124,24 +123,24 @@ def with_exams(images: pd.DataFrame, by_path: Mapping[str, SurveyedImage], ancho
     """
     images = images.reindex(columns=[*images.columns, *(name for name in COLUMNS if name not in images)])
     images = images.astype(dict.fromkeys(("study", "days", "kind"), object)).reset_index(drop=True)
-    paths, study, days = list(images["path"]), list(images["study"].fillna("")), list(images["days"])
-    for patient, rows in images.groupby("patient_id").groups.items():
-        dated = [_dated(by_path.get(paths[row]), study[row], days[row]) for row in rows]
+    paths, study, stated = list(images["path"]), list(images["study"].fillna("")), list(numbers(images["days"]))
+    days: list[str | float] = [np.nan] * len(images)
+    for patient, rows in images.groupby("patient_id").indices.items():
+        dated = [_dated(by_path.get(paths[row]), study[row], stated[row]) for row in rows]
         numbered = number_exams(dated, anchored=patient in anchored)
         for row, (name, day) in zip(rows, numbered, strict=True):
-            study[row], days[row] = name or np.nan, np.nan if day is None else str(day)
+            study[row], days[row] = name, np.nan if day is None else str(day)
     kinds = [
         by_path[path].cells["kind"] if pd.isna(kind) and path in by_path else kind
         for path, kind in zip(images["path"], images["kind"], strict=True)
     ]
-    return images.assign(study=study, days=days, kind=kinds)
+    return images.assign(study=pd.Series(study, dtype=object).replace("", np.nan), days=days, kind=kinds)
 
 
-def _dated(header: SurveyedImage | None, study: str, days: object) -> DatedImage:
-    stated = float(numbers(pd.Series([days], dtype=object)).iloc[0])
+def _dated(header: SurveyedImage | None, study: str, days: float) -> DatedImage:
     return DatedImage(
         None if header is None else header.day,
         "" if header is None else header.identity.study,
         study,
-        None if np.isnan(stated) else int(stated),
+        None if np.isnan(days) else int(days),
     )

@@ -36,11 +36,11 @@ def tell_patients(mammograms: list[Surveyed], patient_of: Mapping[str, str], bef
             "StudyInstanceUID, so that a patient of several exams counts as several; correct patient_id in images.csv"
         )
     _tell_mixed_folders(mammograms)
-    people = [
+    people = {
         (patient_of[before + relative], mammogram.identity)
         for relative, mammogram in mammograms
         if before + relative in patient_of
-    ]
+    }
     for fact, names in contradictions(people):
         if not fact.startswith(MIXED):
             say(f"{fact}: {_listed(names)}; correct patient_id in images.csv where they are wrong, then index again")
