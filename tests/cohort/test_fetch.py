@@ -411,7 +411,7 @@ def test_multipart_answers_are_taken_apart_whatever_the_blocks(block_bytes):
         list(dicom_file(kind, blocks(two)))
 
 
-def test_every_cut_of_a_file_is_seen(tmp_path, images, shared):
+def test_every_cut_of_a_file_is_seen(tmp_path, shared):
     tags = {"StudyInstanceUID": STUDY, "SeriesInstanceUID": "1.2.3.4"}
     save(mammogram((40, 30), **tags), tmp_path / "whole.dcm")
     compressed = shared / "data/decode/JPEG2000-embedded-sequence-delimiter.dcm"

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from pydicom import dcmread
 from pydicom.dataset import FileDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from mammo_aln.dicom.decode import refusing
 from mammo_aln.errors import UnreadableDicom
@@ -57,7 +57,8 @@ def _refuse_cut_off(file: BinaryIO, dataset: FileDataset, path: Path) -> None:
     """Walk over the pixel data by its lengths; the file must reach to their end."""
     at, size = file.tell(), path.stat().st_size
     if at >= size:
-        if "Rows" in dataset:
+        # A cut before Rows leaves a sound header: the class says that an image was meant.
+        if "Rows" in dataset or "Image Storage" in UID(str(dataset.get("SOPClassUID", ""))).name:
             raise UnreadableDicom(f"{path}: an image without its pixel data: cut off")
         return
     implicit, little = dataset.original_encoding
