@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 from mammo_aln.errors import InputError
+from mammo_aln.inference.lineage import lineage_of
 from mammo_aln.radiomics.extraction import extract
 from mammo_aln.radiomics.extraction.extract import extract_features
 from mammo_aln.settings import RadiomicsConfig
@@ -44,6 +45,10 @@ def test_a_row_per_patient_and_only_feature_columns(table: Path) -> None:
     assert all(name.startswith(("radiomics_", "deep_")) for name in features.columns[1:])
     # a change relative to zero is not defined
     assert features.loc[:, ~features.columns.str.contains("relative")].notna().all(axis=None)
+
+
+def test_the_table_tells_its_lineage(table: Path) -> None:
+    assert [source.name for source in lineage_of(table)] == ["a cohort whose cohort.yaml states no dataset"]
 
 
 def test_values_are_those_of_the_files(table: Path, small: Path) -> None:

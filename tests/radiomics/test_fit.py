@@ -17,6 +17,7 @@ from mammo_aln.cli import main
 from mammo_aln.cohort.declaration import ClinicalFeature
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.statistics.discrimination import auc
+from mammo_aln.inference.lineage import lineage_of
 from mammo_aln.radiomics.signatures import fit
 from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic, ClinicalTable
 from mammo_aln.radiomics.signatures.feature_table import read_features, without_late
@@ -106,6 +107,13 @@ def test_four_signatures_and_their_analysis_are_written(fitted, cohort):
     assert 0.5 < optimism["corrected"]["auc"] < optimism["original"]["auc"] < 1.0
     assert f"<td>{optimism['corrected']['auc']:.3g}</td>" in (fitted / "evaluation" / "report.html").read_text()
     assert len((cohort / "openings.jsonl").read_text().splitlines()) == 1
+
+
+def test_lineage_of_a_fit_is_that_of_its_cohort_and_features(fitted):
+    assert [source.name for source in lineage_of(fitted)] == [
+        "a cohort whose cohort.yaml states no dataset",
+        "features features.csv",
+    ]
 
 
 def test_fusion_beats_its_parts_where_both_carry_signal(fitted):

@@ -12,7 +12,8 @@ import numpy as np
 import pywt
 
 from mammo_aln import __version__
-from mammo_aln.cohort.tables import read_cohort
+from mammo_aln.cohort.lineage import Source, joined, stated_or_not
+from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_csv, write_json, write_text
 from mammo_aln.machine.pool import results_of
@@ -22,8 +23,9 @@ from mammo_aln.radiomics.extraction.features import radiomic_features
 from mammo_aln.radiomics.extraction.regions import Region, load_regions
 from mammo_aln.radiomics.extraction.table import PROVENANCE_COLUMNS, Cell, feature_table, provenance_table
 from mammo_aln.runs.identity import file_digest
+from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.record import environment
-from mammo_aln.settings import CropConfig, PixelConfig, RadiomicsConfig
+from mammo_aln.settings import CropConfig, ModelConfig, PixelConfig, RadiomicsConfig
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,25 @@ def extract_features(
         "images": len(cases),
         "regions": len(provenance),
         "environment": asdict(environment()),
+        "lineage": [source.to_state() for source in _sources(cohort, settings)],
     }
     write_json(out.with_suffix(".json"), description)
     counts = Counter(note for notes in provenance["notes"] for note in str(notes).split(";") if note)
     for note, count in sorted(counts.items()):
         say(f"{note}: {count} regions (see the provenance table)")
     return out
+
+
+def _sources(cohort: Cohort, settings: RadiomicsConfig) -> tuple[Source, ...]:
+    """Data sets and weights behind the features."""
+    sources = [stated_or_not(cohort.sources), *(read_lineage(Path(run)) for run in settings.deep_runs)]
+    if settings.deep_backbone:
+        from mammo_aln.model.lineage import weight_sources
+
+        sources.append(
+            weight_sources(ModelConfig(backbone=settings.deep_backbone, pretrained=settings.deep_pretrained))
+        )
+    return joined(*sources)
 
 
 def _refuse_settings(settings: RadiomicsConfig) -> None:

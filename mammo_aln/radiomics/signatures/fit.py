@@ -15,6 +15,7 @@ import yaml
 from mammo_aln import __version__
 from mammo_aln.cohort.clinical import refuse_late
 from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.lineage import Source, joined, stated_or_not
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_json, write_text
@@ -25,6 +26,7 @@ from mammo_aln.radiomics.signatures.learn import Clinical, Fused, Recipe, Select
 from mammo_aln.radiomics.signatures.nested import Rows, learn_and_judge, seed_of
 from mammo_aln.radiomics.signatures.published import write_analysis
 from mammo_aln.radiomics.signatures.signatures import FitFacts, Signature, write_signature
+from mammo_aln.runs.lineage import write_lineage
 from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import environment, read_state, write_state
 from mammo_aln.runs.seal import labelled_rows, record_opening, require_writable
@@ -113,6 +115,16 @@ def recipes_of(inputs: Inputs, settings: FitConfig) -> dict[str, Recipe]:
     return recipes
 
 
+def _sources(cohort: Cohort, features: Path | None) -> tuple[Source, ...]:
+    """Data sets behind the cohort, and what lies behind its features by the JSON beside their table."""
+    if features is None:
+        return stated_or_not(cohort.sources)
+    facts = features.with_suffix(".json")
+    states = json.loads(facts.read_text(encoding="utf-8")).get("lineage") if facts.is_file() else None
+    unknown = (Source(f"features {features.name}"),)
+    return joined(stated_or_not(cohort.sources), unknown if states is None else map(Source.from_state, states))
+
+
 def identity(inputs: Inputs, settings: FitConfig, seed: int) -> str:
     """Id of the fit: settings, cohort content, features, seed and version; never paths or times."""
     plain = {
@@ -194,6 +206,7 @@ def fit_signatures(
         plain = {"fit": asdict(settings), "seed": seed}
         write_text(out / "config.yaml", yaml.safe_dump(json_ready(plain), sort_keys=False))
         write_json(out / "environment.json", asdict(environment()))
+        write_lineage(out, _sources(inputs.cohort, features))
         _announce(rows, split)
         learnt, nested = learn_and_judge(
             recipes, rows, settings, repeats=1 if split else settings.repeats, seed=seed, workers=workers
