@@ -44,7 +44,12 @@ __all__ = ["ClinicalFeature", "Cohort", "image_path", "read_cohort", "read_image
 
 IMAGE_COLUMNS = ("image_id", "patient_id", "path", "laterality", "view", "spacing_mm")
 REGION_COLUMNS = ("image_id", "region", *BOX)
-KNOWN_COLUMNS = {"images": IMAGE_COLUMNS, "regions": REGION_COLUMNS, "volumes": (*VOLUME_COLUMNS, *VOLUME_OPTIONS)}
+EXAM_COLUMNS = ("study", "days", "timepoint", "eligible", "exclusion_reason", "kind", "sop_instance_uid")
+KNOWN_COLUMNS = {
+    "images": (*IMAGE_COLUMNS, *EXAM_COLUMNS),
+    "regions": (*REGION_COLUMNS, "sop_instance_uid", "path"),
+    "volumes": (*VOLUME_COLUMNS, *VOLUME_OPTIONS),
+}
 NO_REASON = "not stated"
 
 

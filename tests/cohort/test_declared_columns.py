@@ -244,6 +244,20 @@ def test_names_in_the_forms_of_mac_and_windows_are_one(tmp_path):
         assert image_path(cohort, cohort.images.iloc[0]).is_file()
 
 
+def test_headers_in_another_case_are_not_passed_over(sound):
+    lines = (sound / "images.csv").read_text().splitlines()
+    rows = [f"{line},post_nat,196,0,late" for line in lines[1:]]
+    (sound / "images.csv").write_text(
+        "\n".join([lines[0].upper() + ",Timepoint,DAYS,Eligible,Exclusion Reason", *rows])
+    )
+    text = (sound / "patients.csv").read_text().splitlines()
+    (sound / "patients.csv").write_text("\n".join([text[0] + ",NAT start day", *(f"{line},21" for line in text[1:])]))
+    cohort = read_cohort(sound)
+    assert set(cohort.images["timepoint"]) == {"post_nat"}
+    assert {"days", "eligible", "exclusion_reason"} <= set(cohort.images.columns)
+    assert "nat_start_day" in cohort.patients
+
+
 def test_lost_zeros_are_told(sound):
     text = (sound / "patients.csv").read_text()
     (sound / "patients.csv").write_text(text.replace("007", "7").replace("008", "8"))

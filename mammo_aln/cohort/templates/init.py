@@ -12,6 +12,7 @@ import pandas as pd
 from mammo_aln.cohort.declaration import DECLARATION_FILE, Declaration, read_declaration
 from mammo_aln.cohort.index import SKELETON
 from mammo_aln.cohort.reading import read_text_table, read_text_yaml
+from mammo_aln.cohort.schemas import NAT_START_DAY
 from mammo_aln.cohort.tables import REGION_COLUMNS, table_file
 from mammo_aln.cohort.templates.guesses import Guess, guess_column, guess_words
 from mammo_aln.cohort.templates.patient_rows import PatientKey, date_of, matched_rows, read_clinical_table, read_key
@@ -21,7 +22,6 @@ from mammo_aln.files import write_csv, write_text
 from mammo_aln.progress import say
 from mammo_aln.spreadsheet.missing import is_missing_word, without_missing_words
 
-NAT_START_DAY = "nat_start_day"
 NOT_STATED = "not stated"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.declaration import ClinicalFeature, ColumnReading, Declaration
-from mammo_aln.cohort.schemas import SPLITS
+from mammo_aln.cohort.schemas import NAT_START_DAY, SPLITS
 from mammo_aln.dicom.image_tags import SIDES
 from mammo_aln.errors import BadCell, did_you_mean
 from mammo_aln.spreadsheet.characters import as_listed, one_spelling, spellings
@@ -24,7 +24,16 @@ LISTED = {"side": SIDES, "split": SPLITS}
 def known_columns(declared: Declaration) -> tuple[str, ...]:
     """Names by which `patients.csv` may call its columns."""
     renamed = [reading.column for reading in declared.readings.values()]
-    own = ("patient_id", "center", "side", "split", "eligible", "exclusion_reason", declared.label_column)
+    own = (
+        "patient_id",
+        "center",
+        "side",
+        "split",
+        "eligible",
+        "exclusion_reason",
+        NAT_START_DAY,
+        declared.label_column,
+    )
     names = [*own, *declared.clinical]
     return tuple(dict.fromkeys([*renamed, *(name for name in names if name not in declared.readings)]))
 
