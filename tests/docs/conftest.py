@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.messy_export import Export, write_messy_export
 from tests.support.run_folders import linked_copy
 
 HERE = Path(__file__).parent
@@ -21,6 +22,7 @@ class Beginnings:
 
     def __init__(self, phantom: Path, folder: Path) -> None:
         self.phantom, self.folder = phantom, folder
+        self.export: Export | None = None
         self.environment = {
             **os.environ,
             # A page says `python`: this environment's, whatever the caller's shell would find.
@@ -42,6 +44,9 @@ class Beginnings:
             "runs": self._runs,
             "external.csv": self._predictions,
             "VOLUMES": self._volumes,
+            "EXPORT": self._export,
+            "clinic.xlsx": self._export,
+            "boxes.csv": self._export,
         }
         if not (self.folder / name).exists():
             makers[name](self.folder / name)
@@ -92,6 +97,15 @@ class Beginnings:
             self._runs(self.folder / "runs")
         words = ("--split", "external_test", "--out", out, "--ledger", self.folder / "ledger.jsonl")
         self._verb("predict", "--run", self.folder / "runs" / "RUN_ID", "--cohort", "COHORT", *words)
+
+    def _export(self, out: Path) -> None:
+        """The archive's folder; the spreadsheet and the boxes lie beside it."""
+        hospital = self.folder / "hospital"
+        self._verb("phantom", "--patients", 100, "--centers", 3, "--out", hospital)
+        export = write_messy_export(hospital, self.folder / "messy")
+        for name, source in {"EXPORT": export.dicom, "clinic.xlsx": export.clinic, "boxes.csv": export.boxes}.items():
+            source.rename(self.folder / name)
+        self.export = export
 
     def _volumes(self, out: Path) -> None:
         self._verb("phantom", "--modality", "mri", "--patients", 24, "--centers", 2, "--out", out)

@@ -14,6 +14,7 @@ from mammo_aln.settings.parse import parse
 from tests.docs.command_lines import command_lines, inline_commands
 from tests.docs.conftest import Beginnings
 from tests.docs.pages import Page, all_pages
+from tests.support.messy_truth import compare_with_truth
 
 PAGES = all_pages()
 RUN = [page for page in PAGES if any(block.runs for block in page.blocks)]
@@ -94,3 +95,8 @@ def test_the_page_runs_from_top_to_bottom(page: Page, beginnings: Beginnings, tm
     command, environment = ["bash", "-xc", script_of(page)], beginnings.environment
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
+    if beginnings.export and "EXPORT" in page.starts_with:
+        phantom = beginnings.folder / "hospital"
+        compare_with_truth(
+            tmp_path / "COHORT", tmp_path / "PRIVATE.csv", tmp_path / "crops", beginnings.export, phantom
+        )
