@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ class Beginnings:
         export = write_messy_export(hospital, self.folder / "messy")
         for name, source in {"EXPORT": export.dicom, "clinic.xlsx": export.clinic, "boxes.csv": export.boxes}.items():
             source.rename(self.folder / name)
-        self.export = export
+        self.export = replace(export, boxes=self.folder / "boxes.csv")
 
     def _volumes(self, out: Path) -> None:
         self._verb("phantom", "--modality", "mri", "--patients", 24, "--centers", 2, "--out", out)
