@@ -93,10 +93,6 @@ class ImageRecord(Record):
         return None if self.spacing is None else window.width * self.spacing.column_mm
 
 
-OUTSIDE = ("background", "background_beside_box", "kept_unsure", "kept")
-"""Background; background, but the region's box as it is; the image, since the outline is unsure, or as was asked."""
-
-
 @dataclass(frozen=True)
 class CropRecord(Record):
     """One crop; where its pixels lie and their checksum are added by the writer and kept by the reader.
@@ -110,7 +106,8 @@ class CropRecord(Record):
         padding_share: share of the window that lies outside the image.
         flags: codes that put the crop among the worst cases.
         size_px: side of the crop.
-        outside: what stands outside the breast: one of `OUTSIDE`.
+        outside: `background` stands outside the breast, or `background_beside_box` (the region's box is as it is), or
+            the image: `kept_unsure` (its outline is doubtful) or `kept` (by the setting).
     """
 
     kind: ClassVar[str] = "crop"
