@@ -101,3 +101,9 @@ _.down_events
 _.up_nonevents
 _.down_nonevents
 _.statistic_corrected
+
+# Python: handlers of the XML reader
+_.StartDoctypeDeclHandler
+_.EntityDeclHandler
+_.StartElementHandler
+_.EndElementHandler

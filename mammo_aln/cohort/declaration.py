@@ -123,6 +123,38 @@ def read_declaration(root: Path, faults: list[BadCell]) -> Declaration:
     )
 
 
+def declaration_differences(own: Mapping[str, ClinicalFeature], other: Mapping[str, ClinicalFeature]) -> list[str]:
+    """Compare what two cohorts declare of the same clinical features.
+
+    Args:
+        own: features of the first, by name; a feature that the other does not declare is no difference.
+        other: features of the second.
+
+    Returns:
+        One line per difference of kind, unit, levels (their order too where ordinal), and known_at.
+    """
+    lines = []
+    for name, feature in own.items():
+        if name not in other:
+            continue
+        theirs = other[name]
+        facts: list[tuple[str, object, object]] = [
+            ("kind", feature.kind, theirs.kind),
+            ("unit", feature.unit, theirs.unit),
+            ("known_at", feature.known_at, theirs.known_at),
+        ]
+        is_ordered = "ordinal" in (feature.kind, theirs.kind)
+        levels = [list(item.levels) if is_ordered else sorted(item.levels) for item in (feature, theirs)]
+        if all(levels):  # a feature without declared levels states none
+            facts.insert(2, ("levels", ", ".join(levels[0]), ", ".join(levels[1])))
+        lines += [
+            f"clinical feature {name}: {fact} is {first or 'not stated'} here and {second or 'not stated'} there"
+            for fact, first, second in facts
+            if first != second
+        ]
+    return lines
+
+
 def _fault(key: str, value: object, expected: str) -> BadCell:
     return BadCell(DECLARATION_FILE, None, key, value, expected)
 

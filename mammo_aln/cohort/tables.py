@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo_aln.cohort.declaration import ClinicalFeature, Declaration, read_declaration
+from mammo_aln.cohort.declaration import ClinicalFeature, Declaration, declaration_differences, read_declaration
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.region_keys import with_image_ids
@@ -162,6 +162,20 @@ def table_faults(root: str | Path, *, need: Collection[str] = ("patients",)) -> 
         InputError: the folder is missing.
     """
     return _read(Path(root), need)[2]
+
+
+def refuse_differing_declarations(cohorts: Sequence[Cohort]) -> None:
+    """Refuse to put patients of several cohorts into one table whose columns mean different things.
+
+    Raises:
+        InputError: two declare another kind, unit, levels or known_at of one clinical feature.
+    """
+    for other in cohorts[1:]:
+        if lines := declaration_differences(cohorts[0].clinical, other.clinical):
+            raise InputError(
+                f"{cohorts[0].name} (here) and {other.name} (there) cannot stand in one table: {'; '.join(lines)}; "
+                "make both cohort.yaml say the same, with the values converted, or give one cohort at a time"
+            )
 
 
 def image_path(cohort: Cohort, image: pd.Series) -> Path:

@@ -29,7 +29,7 @@ def evaluate(
         resamples: bootstrap resamples.
         seed: draws the resamples.
     """
-    from mammo_aln.cohort.tables import read_cohort
+    from mammo_aln.cohort.tables import read_cohort, refuse_differing_declarations
     from mammo_aln.errors import InputError
     from mammo_aln.evaluation.evaluate import evaluate_files
     from mammo_aln.inference.ensemble import refuse_no_run
@@ -42,7 +42,9 @@ def evaluate(
         refuse_no_run(run)
         raise InputError(f"--run {run}: it has no predictions.csv yet; `mammo-aln runs {run.parent}` tells its state")
     settings = read_settings(run) if run and (run / "config.yaml").is_file() else Settings()
-    cohorts = [cohort_table(read_cohort(folder, need=("patients",)), settings) for folder in _paths(cohort)]
+    given = [read_cohort(folder, need=("patients",)) for folder in _paths(cohort)]
+    refuse_differing_declarations(given)
+    cohorts = [cohort_table(tables, settings) for tables in given]
     return evaluate_files(_paths(files), Path(out), run=run, cohorts=cohorts, resamples=resamples, seed=seed)
 
 

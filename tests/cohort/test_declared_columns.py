@@ -13,8 +13,8 @@ import pytest
 from mammo_aln.cli import main
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.clinical import ClinicalEncoder
-from mammo_aln.cohort.declaration import ClinicalFeature
-from mammo_aln.cohort.tables import image_path, read_cohort
+from mammo_aln.cohort.declaration import ClinicalFeature, declaration_differences
+from mammo_aln.cohort.tables import image_path, read_cohort, refuse_differing_declarations
 from mammo_aln.errors import InputError
 
 YAML = """\
@@ -284,3 +284,35 @@ def test_levels_of_another_cohort_in_another_case_are_known():
     same = pd.DataFrame({"her2": ["no", "yes"], "ct": ["T1", "T2"]}, dtype=object)
     np.testing.assert_array_equal(encoder.encode(other), encoder.encode(same))
     assert encoder.unknown_levels(other) == {"her2": 0}
+
+
+def test_declarations_of_two_cohorts():
+    own = {
+        "size": ClinicalFeature("size", "continuous", unit="mm"),
+        "er": ClinicalFeature("er", "categorical", ("neg", "pos")),
+        "ct": ClinicalFeature("ct", "ordinal", ("1", "2", "3")),
+        "age": ClinicalFeature("age", "continuous", unit="years"),
+    }
+    other = {
+        "size": ClinicalFeature("size", "continuous", unit="cm"),
+        "er": ClinicalFeature("er", "categorical", ("pos", "neg")),
+        "ct": ClinicalFeature("ct", "ordinal", ("3", "2", "1")),
+    }
+    assert declaration_differences(own, own) == []
+    assert declaration_differences(own, other) == [
+        "clinical feature size: unit is mm here and cm there",
+        "clinical feature ct: levels is 1, 2, 3 here and 3, 2, 1 there",
+    ]
+
+
+def test_cohorts_whose_units_differ_do_not_stand_in_one_table(tmp_path):
+    folders = []
+    for name, unit in (("north", "years"), ("south", "months")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "patients.csv").write_text("patient_id,center,aln_status,age\np1,A,1,50\n")
+        (folder / "cohort.yaml").write_text(f"name: {name}\nclinical:\n  age: {{kind: continuous, unit: {unit}}}\n")
+        folders.append(read_cohort(folder, need=("patients",)))
+    refuse_differing_declarations([folders[0], folders[0]])
+    with pytest.raises(InputError, match="age: unit is years here and months there"):
+        refuse_differing_declarations(folders)

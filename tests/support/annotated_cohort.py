@@ -82,6 +82,10 @@ def planted_table(change: str = "") -> pd.DataFrame:
         flipped = np.stack([columns - table["x_max"], columns - table["x_min"]], axis=1)
         some = right | (change == "flipped")
         table.loc[some, ["x_min", "x_max"]] = flipped[some]
+    elif change in ("upside_down", "half_turn"):
+        table[["y_min", "y_max"]] = np.stack([rows - table["y_max"], rows - table["y_min"]], axis=1)
+        if change == "half_turn":
+            table[["x_min", "x_max"]] = np.stack([columns - table["x_max"], columns - table["x_min"]], axis=1)
     elif change == "shares":
         table[["x_min", "x_max"]] = table[["x_min", "x_max"]].div(columns, axis=0)
         table[["y_min", "y_max"]] = table[["y_min", "y_max"]].div(rows, axis=0)

@@ -170,6 +170,8 @@ def find_misplacement(views: Sequence[CoarseView], boxes: Sequence[DrawnBox]) ->
 def _changes(views: Sequence[CoarseView]) -> Iterator[Change]:
     for words, sides in (("all", ("L", "R", "")), ("right", ("R",)), ("left", ("L",))):
         yield Change(f"the pictures of {words} breasts were mirrored (`--flipped {words}`)", _mirror(sides))
+    yield Change("the pictures stood upside down (draw on them as they are stored)", _upside_down)
+    yield Change("the pictures were turned by 180 degrees (draw on them as they are stored)", _half_turn)
     yield Change(
         "y stands before x (name a table's columns by `--columns`)",
         lambda edges, _: (edges[1], edges[0], edges[3], edges[2]),

@@ -108,6 +108,7 @@ REFUSED = {
     "longer_side": "pixels on the longer side",
     "flipped": "all breasts were mirrored",
     "flipped_right": "right breasts were mirrored",
+    "half_turn": "turned by 180 degrees",
 }
 
 
