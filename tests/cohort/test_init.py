@@ -17,6 +17,7 @@ from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.cohort.templates.column_names import role_of, unit_of
 from mammo_aln.cohort.templates.guesses import guess_column
 from mammo_aln.cohort.templates.patient_rows import date_of
+from mammo_aln.errors import InputError
 
 COUNT = 24
 FIRST = datetime.date(2019, 3, 5)
@@ -182,7 +183,58 @@ def test_the_outcome_is_turned_round_only_by_its_name():
     }
     stages = ["ypN0", "ypN1a", "ypN2", "ypN0(i+)"]
     assert guessed("ypN", stages).values == {"ypN0": "0", "ypN1a": "1", "ypN2": "1"}  # i+ is for the user to say
-    assert "not those of an outcome" in guessed("ypN", ["a", "b"]).why
+    assert guessed("ypN", ["a", "b"]).undecided == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "status"),
+    [
+        ("Nodes after NAT (0=negative, 1=positive)", "0 1", "0 1"),
+        ("Nodes after NAT (1=negative, 0=positive)", "0 1", "1 0"),
+        ("Axilla after NAT (negative/positive)", "0 1", "? ?"),  # the name says both
+        ("ALN status (1 = negative, 2 = positive)", "1 2", "0 1"),
+        ("ALN status", "1 2", "? ?"),  # which of two codes is which, nobody knows
+        ("Nodal pCR", "0 1 2", "1 0 ?"),
+        ("Nodal pCR", "pCR non-pCR", "0 1"),
+        ("Axillary pCR", "positive negative", "? ?"),
+        ("No nodal pCR", "1 0", "1 0"),
+        ("Residual nodal disease (no pCR)", "1 0", "1 0"),
+        ("No. of positive nodes after NAT", "0 3 12 99", "0 1 1 ?"),
+        ("ypN", "ypN1mi ypN0(sn)", "1 0"),
+        ("LK-Status nach NAT", "positiv negativ", "1 0"),
+        ("Ganglions apr\u00e8s CNA", "oui non", "1 0"),
+    ],
+)
+def test_no_outcome_is_turned_round(header, cells, status):
+    guess = guessed(header, cells.split())
+    assert guess.role == "outcome"
+    assert [guess.values.get(cell, "?") for cell in cells.split()] == status.split()
+
+
+def test_sides_of_other_languages_and_codes():
+    assert guessed("Tumorseite", ["li", "re."]).values == {"li": "L", "re.": "R"}
+    assert guessed("C\u00f4t\u00e9", ["G", "D"]).values == {"G": "L", "D": "R"}
+    assert guessed("Side (1=R, 2=L)", ["1", "2"]).values == {"1": "R", "2": "L"}
+    assert guessed("Side", ["L", "R", "both"]).undecided == ("both",)
+
+
+def test_what_is_not_understood_is_one_line_to_write(indexed, tmp_path, capsys):
+    names = sorted(pd.read_csv(indexed / "images.csv")["patient_id"].unique())
+    sides = ["both", *["left"] * (len(names) - 1)]
+    table = {"patient_id": names, "Zentrum": "Graz", "Centre name": "LKH", "Side": sides, "ALN status": "1"}
+    rows = pd.DataFrame(table)
+    rows.loc[::2, "ALN status"] = "2"
+    rows.to_csv(tmp_path / "clinic.csv", index=False)
+    assert main(["init", str(indexed), "--clinical", str(tmp_path / "clinic.csv")]) == 0
+    assert "'Centre name': left out, it says the same as 'Zentrum'" in capsys.readouterr().err
+    with pytest.raises(InputError, match="write 0 or 1") as refusal:
+        read_cohort(indexed)
+    assert "write L or R" in str(refusal.value)
+    text = (indexed / "cohort.yaml").read_text()
+    assert '"both": "write L or R"' in text
+    written = text.replace('"1": "write 0 or 1"', '"1": 0').replace('"2": "write 0 or 1"', '"2": 1')
+    (indexed / "cohort.yaml").write_text(written.replace("write L or R", "L"))
+    assert read_cohort(indexed).patients["aln_status"].mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_kinds():
@@ -205,6 +257,11 @@ def test_kinds():
         ("ypN", "outcome"), ("aln_status", "outcome"), ("Residual nodal disease", "outcome"),
         ("Age", "baseline"), ("MRI LD Baseline", "baseline"), ("ER+", "baseline"), ("Menopausal status", "baseline"),
         ("Beginn Chemotherapie", "nat_start"), ("NAC start", "nat_start"),
+        ("Rezidiv", "post_surgery"), ("Resttumor (mm)", "post_surgery"), ("D\u00e9c\u00e8s", "post_surgery"),
+        ("Tumorgr\u00f6\u00dfe nach NACT", "post_nat"), ("Axilla MRI after NAT", "post_nat"),
+        ("Ansprechen", "post_nat"),
+        ("Grading nach Elston", "baseline"), ("Menopause (1=pre, 2=post)", "baseline"), ("Postmenopausal", "baseline"),
+        ("Therapiebeginn", "nat_start"), ("Hospital name", "center"), ("Standort", "center"), ("Fallnummer", "person"),
         ("Centre", "center"), ("Klinik", "center"), ("Laterality", "side"),
     ],
 )  # fmt: skip

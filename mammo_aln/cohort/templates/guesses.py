@@ -10,11 +10,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from mammo_aln.cohort.declaration import DECLARATION_FILE
 from mammo_aln.cohort.templates.column_names import (
     Role,
     feature_name,
-    is_complete_response,
+    is_count,
     is_ordered,
+    legend_of,
+    means_no_metastasis,
     role_of,
     unit_of,
 )
@@ -26,11 +29,29 @@ from mammo_aln.spreadsheet.written_numbers import numbers, two_readings
 Kind = Literal["continuous", "ordinal", "categorical", "date", "text", "empty"]
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?([ T]\d\d:\d\d.*)?|\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d\d)|\d{8}")
 STAGE = re.compile(r"(yp|c|p)?[TN]?(is|x|[0-4])[a-d]?|[IV]{1,3}", re.IGNORECASE)
-SIDES = dict.fromkeys(("l", "left", "links", "gauche", "sinistra", "izquierda", "esquerda"), "L") | dict.fromkeys(
-    ("r", "right", "rechts", "droite", "destra", "derecha", "direita"), "R"
-)
-YES = {"1", "yes", "y", "true", "ja", "oui", "si", "positive", "pos", "+"}
-NO = {"0", "no", "n", "false", "nein", "non", "negative", "neg"}
+SIDES = dict.fromkeys(
+    ("l", "left", "lt", "links", "li", "gauche", "g", "sinistra", "sx", "izquierda", "esquerda"), "L"
+) | dict.fromkeys(("r", "right", "rt", "rechts", "re", "droite", "d", "destra", "dx", "derecha", "direita"), "R")
+YES = {"1", "yes", "y", "true", "ja", "oui", "si"}
+NO = {"0", "no", "n", "false", "nein", "non"}
+AMBIGUOUS_PRESENT = {"+", "positive", "pos", "positiv", "positif"}
+AMBIGUOUS_ABSENT = {"negative", "neg", "negativ", "negatif", "n\u00e9gatif"}
+PRESENT = AMBIGUOUS_PRESENT | {"n+", "node positive", "residual", "residual disease", "metastasis", "metastases"}
+PRESENT |= {"involved", "befallen", "non pcr", "no pcr", "kein pcr", "keine pcr"}
+ABSENT = AMBIGUOUS_ABSENT | {
+    "n-",
+    "node negative",
+    "node free",
+    "free",
+    "frei",
+    "tumorfrei",
+    "tumour free",
+    "tumor free",
+}
+ABSENT |= {"pcr", "complete", "complete response", "no metastasis", "no residual disease"}
+AMBIGUOUS = AMBIGUOUS_PRESENT | AMBIGUOUS_ABSENT
+"""Words that may speak of the response as well as of the node, where a yes means that no metastasis is left."""
+MOST_NODES = 60
 MOST_LEVELS = 12
 FEW_NUMBERS = 5
 
@@ -47,6 +68,7 @@ class Guess:
         levels: its values, in order where ordinal.
         unit: unit that the header states.
         values: value of the table -> value that is read.
+        undecided: values of the side or the outcome of which the user has to say what they mean.
         codes: values that look like codes for missing.
         why: reason why it is left out; empty where it is not.
     """
@@ -58,6 +80,7 @@ class Guess:
     levels: tuple[str, ...] = ()
     unit: str | None = None
     values: dict[str, str] = field(default_factory=dict)
+    undecided: tuple[str, ...] = ()
     codes: tuple[Code, ...] = ()
     why: str = ""
 
@@ -102,31 +125,49 @@ def _are_plain_numbers(present: pd.Series) -> bool:
 
 
 def _side(header: str, present: pd.Series) -> Guess:
-    values = {value: SIDES.get(folded(value), "") for value in dict.fromkeys(present)}
-    strange = [value for value, side in values.items() if not side]
-    if strange:
-        shown = ", ".join(map(repr, strange[:3]))
-        return Guess(header, "side", "text", header, why=f"{shown} is no side; map it in columns.side of cohort.yaml")
-    return Guess(header, "side", "categorical", header, values=values)
+    legend = legend_of(header)
+    words = {value: folded(legend.get(_code(value), value)).rstrip(".") for value in dict.fromkeys(present)}
+    values = {value: SIDES[word] for value, word in words.items() if word in SIDES}
+    undecided = tuple(value for value in words if value not in values)
+    return Guess(header, "side", "categorical", header, values=values, undecided=undecided)
+
+
+def _code(value: str) -> str:
+    return folded(value).removesuffix(".0")
 
 
 def _outcome(header: str, present: pd.Series) -> Guess:
-    """Map the outcome: 1 = metastasis left. What is not understood stays out of the map, and is refused at reading."""
-    inverse = is_complete_response(header)
-    values = {}
-    for value in dict.fromkeys(present):
-        text = folded(value).removesuffix(".0")
-        stage = re.fullmatch(r"(?:yp?n?|n)?([0-3])[a-c]?(?:\(sn\))?", text)
-        is_stage = stage is not None and (not text.isdigit() or bool(set(present.map(folded)) & {"2", "3"}))
-        if is_stage and stage is not None:
-            values[value] = "0" if stage[1] == "0" else "1"
-        elif text in YES | NO:
-            values[value] = "1" if (text in YES) != inverse else "0"
-    if len(set(values.values())) < 2:
-        return Guess(
-            header, "outcome", "text", header, why="its values are not those of an outcome (yes and no, N stages)"
-        )
-    return Guess(header, "outcome", "categorical", header, values=values)
+    """Map the outcome: 1 = metastasis left. What is not understood is for the user to write, and refused at reading."""
+    free_if_yes, legend = means_no_metastasis(header), legend_of(header)
+    texts = {value: folded(legend.get(_code(value), _code(value))) for value in dict.fromkeys(present)}
+    digits = {text for text in texts.values() if text.isdigit()}
+    # 1 and 2 without 0 are codes of which nobody knows which is which
+    is_stage = not legend and free_if_yes is False and "0" in digits and bool(digits & {"2", "3"})
+    counted = is_count(header) and not legend and "0" in digits
+    read = {value: _status(text, free_if_yes, is_stage, counted) for value, text in texts.items()}
+    if digits and not legend and "0" not in digits and len(digits) > 1:
+        read = {value: None if text.isdigit() else read[value] for value, text in texts.items()}
+    values = {value: status for value, status in read.items() if status is not None}
+    undecided = tuple(value for value in read if value not in values)
+    if not values and len(undecided) > MOST_LEVELS:
+        why = f"its values are not those of an outcome ({len(undecided)} different ones)"
+        return Guess(header, "outcome", "text", header, why=why)
+    return Guess(header, "outcome", "categorical", header, values=values, undecided=undecided)
+
+
+def _status(text: str, free_if_yes: bool | None, is_stage: bool, is_counted: bool) -> str | None:
+    """Read one value of the outcome: 1, 0, or None where the user has to say."""
+    words = " ".join(re.sub(r"[_-](?=\w)", " ", text).split())
+    stage = re.fullmatch(r"(yp?n?|n)?([0-3])(?:mi|[a-c])?(?:\(sn\)|\(i-\))?( ?\(\d+/\d+\))?", text)
+    if stage is not None and (stage[1] or is_stage):
+        return "0" if stage[2] == "0" else "1"
+    if is_counted and text.isdigit() and int(text) <= MOST_NODES:
+        return "0" if int(text) == 0 else "1"
+    if words in YES | NO and free_if_yes is not None:
+        return "1" if (words in YES) != free_if_yes else "0"
+    if words in PRESENT | ABSENT and (free_if_yes is not True or words not in AMBIGUOUS):
+        return "1" if words in PRESENT else "0"
+    return None
 
 
 def _feature(header: str, role: Role, present: pd.Series, taken: set[str]) -> Guess:
@@ -141,7 +182,9 @@ def _feature(header: str, role: Role, present: pd.Series, taken: set[str]) -> Gu
         real = values[~values.isin(apart)]
         distinct = sorted(set(real))
         if len(distinct) > FEW_NUMBERS or any(not value.is_integer() for value in distinct):
-            return Guess(header, role, "continuous", feature_name(header, taken), (), unit_of(header), {}, tuple(codes))
+            return Guess(
+                header, role, "continuous", feature_name(header, taken), (), unit_of(header), codes=tuple(codes)
+            )
     words = one_spelling(present)
     codes = codes_of(header, present.map(words), False)
     levels = [
@@ -162,7 +205,7 @@ def _feature(header: str, role: Role, present: pd.Series, taken: set[str]) -> Gu
         "ordinal" if ordered and not any(re.search("x$", level, re.I) for level in levels) else "categorical"
     )
     name = feature_name(header, taken)
-    return Guess(header, role, ordinal, name, tuple(sorted(levels, key=_stage_order)), None, {}, tuple(codes))
+    return Guess(header, role, ordinal, name, tuple(sorted(levels, key=_stage_order)), codes=tuple(codes))
 
 
 def _stage_order(level: str) -> tuple[float, str]:
@@ -185,6 +228,10 @@ def guess_words(guess: Guess, present: Counter[str]) -> str:
     if guess.role == "center":
         return f"{guess.header!r}: the centre: {shown}"
     mapping = ", ".join(f"{old} = {new}" for old, new in guess.values.items())
+    if guess.undecided:
+        values = ", ".join(map(repr, guess.undecided))
+        mapping = f"{mapping or 'which values are which is not understood'}; for {values} write in {DECLARATION_FILE}"
+        mapping += " what each means"
     if guess.role == "side":
         return f"{guess.header!r}: the treated side: {mapping}"
     if guess.role == "outcome":

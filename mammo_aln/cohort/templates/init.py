@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from mammo_aln.cohort.templates.yaml_text import declaration_text
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv, write_text
 from mammo_aln.progress import say
+from mammo_aln.spreadsheet.characters import folded
 from mammo_aln.spreadsheet.missing import is_missing_word, without_missing_words
 
 NOT_STATED = "not stated"
@@ -76,7 +78,7 @@ def _from_clinical(
     identifier, rows = matched_rows(source, path.name, patients, key)
     taken: set[str] = {"patient_id", "center", "side", "split", "eligible", "exclusion_reason", "aln_status", "unit_id"}
     others = [str(name) for name in source.columns if name != identifier]
-    guesses = _one_of_each([guess_column(name, rows[name], taken) for name in others])
+    guesses = _one_of_each([guess_column(name, rows[name], taken) for name in others], rows)
     for guess in guesses:
         present = rows[guess.header].dropna()
         words = present.map(is_missing_word).astype(bool)
@@ -90,18 +92,42 @@ def _from_clinical(
     return _patients_table(rows, guesses, patients, key, path.name), guesses
 
 
-def _one_of_each(guesses: list[Guess]) -> list[Guess]:
+def _one_of_each(guesses: list[Guess], rows: pd.DataFrame) -> list[Guess]:
     """Guesses in which no two columns are the centre, the side, the outcome or the start of NAT."""
-    roles = Counter(guess.role for guess in guesses if not guess.why)
-    twice = {role for role in ("center", "side", "outcome", "nat_start") if roles[role] > 1}
-    checked = []
+    checked: list[Guess] = []
     for guess in guesses:
-        if guess.role in twice and not guess.why:
-            headers = " and ".join(repr(other.header) for other in guesses if other.role == guess.role)
-            why = f"{headers} both look like the {guess.role.replace('_', ' ')}"
-            guess = Guess(guess.header, guess.role, guess.kind, guess.name, why=why)
-        checked.append(guess)
+        alike = [other for other in guesses if other.role == guess.role and not other.why]
+        if guess.why or guess.role not in ("center", "side", "outcome", "nat_start") or len(alike) < 2:
+            checked.append(guess)
+            continue
+        what = guess.role.replace("_", " ")
+        read = [other for other in alike if other.values]
+        first = read[0] if read else alike[0]
+        if read and not guess.values:
+            checked.append(replace(guess, why=f"its values are not those of the {what}"))
+        elif any(not _say_the_same(rows, first, other) for other in read or alike):
+            headers = " and ".join(repr(other.header) for other in read or alike)
+            why = f"{headers} both look like the {what}; take all but one out of the table"
+            checked.append(replace(guess, why=why))
+        else:
+            checked.append(guess if guess is first else replace(guess, why=f"it says the same as {first.header!r}"))
     return checked
+
+
+def _say_the_same(rows: pd.DataFrame, one: Guess, other: Guess) -> bool:
+    """Tell whether two columns of one role agree in every row; centres may have other names."""
+    cells = pd.DataFrame({"one": _as_read(rows[one.header], one), "other": _as_read(rows[other.header], other)})
+    if one.role != "center":
+        return bool((cells["one"] == cells["other"]).all())
+    pairs = cells.drop_duplicates()
+    return not pairs["one"].duplicated().any() and not pairs["other"].duplicated().any()
+
+
+def _as_read(cells: pd.Series, guess: Guess) -> pd.Series:
+    text = cells.fillna("").astype(str)
+    if guess.role == "nat_start":
+        return text.map(lambda value: str(date_of(value)))
+    return text.map(lambda value: guess.values.get(value, folded(value)))
 
 
 def _patients_table(

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from mammo_aln.cohort.templates.guesses import Guess
 
+UNDECIDED_STATUS, UNDECIDED_SIDE = "write 0 or 1", "write L or R"
+"""What stands for values that are not understood: reading refuses it until the user has written what is meant."""
 HEAD = """\
 name: {name}
 # where the paths of images.csv begin
@@ -47,7 +49,7 @@ def declaration_text(name: str, dicom_root: str, guesses: Iterable[Guess]) -> st
     if outcome:
         lines += [
             "  # guess: 1 is metastasis left; exchange the numbers if it is the other way round",
-            f"  map: {_flow(outcome.values)}",
+            f"  map: {_flow(outcome.values | dict.fromkeys(outcome.undecided, UNDECIDED_STATUS))}",
         ]
     lines.append(MEANING.rstrip())
     if not guesses:
@@ -68,7 +70,8 @@ def _columns(used: list[Guess]) -> list[str]:
     named = [guess for guess in used if guess.role in ("center", "side")]
     lines = ["columns:"] if named else []
     for guess in named:
-        mapping = f", map: {_flow(guess.values)}" if guess.values else ""
+        values = guess.values | dict.fromkeys(guess.undecided, UNDECIDED_SIDE)
+        mapping = f", map: {_flow(values)}" if values else ""
         lines.append(f"  {guess.role}: {{column: {json.dumps(guess.header, ensure_ascii=False)}{mapping}}}")
     return lines
 
