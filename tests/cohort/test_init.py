@@ -16,7 +16,7 @@ from mammo_aln.cohort.index import SKELETON
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.cohort.templates.column_names import role_of, unit_of
 from mammo_aln.cohort.templates.guesses import guess_column
-from mammo_aln.cohort.templates.patient_rows import date_of
+from mammo_aln.cohort.templates.patient_rows import PatientKey, date_of, matched_rows, month_first
 from mammo_aln.errors import InputError
 
 COUNT = 24
@@ -273,4 +273,23 @@ def test_units_and_dates():
     assert [unit_of(text) for text in ("Age (years)", "size_mm", "Ki67 %", "er")] == ["years", "mm", "%", None]
     assert date_of("2021-04-03") == date_of("20210403") == date_of("3.4.2021") == datetime.date(2021, 4, 3)
     assert date_of("13/4/2021") == datetime.date(2021, 4, 13)
+    assert date_of("2021/04/03") == date_of("03.04.21") == datetime.date(2021, 4, 3)
+    assert [month_first(dates) for dates in (["3/4/2021"], ["3/4/2021", "4/13/2021"], ["13/4/21"])] == [
+        None,
+        True,
+        False,
+    ]
+    assert month_first(["4/13/2021", "13/4/2021"]) is None
+    assert date_of("3/4/2021", True) == datetime.date(2021, 3, 4)
+    assert date_of("3/4/21", False) == datetime.date(2021, 4, 3)
+    assert date_of("3.4.2021", True) == datetime.date(2021, 4, 3)
     assert [date_of(text) for text in ("3/4/2021", "31.2.2021", "april")] == [None, None, None]
+
+
+def test_a_number_that_names_two_patients_joins_nobody():
+    table = pd.DataFrame({"MRN": ["102", "103"], "age": ["50", "51"]})
+    key = PatientKey({"102": "101", "103": "102"}, {})
+    with pytest.raises(InputError, match="name the column patient_id or PatientID"):
+        matched_rows(table, "clinic.csv", ["101", "102"], key)
+    rows = matched_rows(table.rename(columns={"MRN": "PatientID"}), "clinic.csv", ["101", "102"], key)[1]
+    assert list(rows["patient_id"]) == ["101", "102"]

@@ -16,7 +16,14 @@ from mammo_aln.cohort.reading import read_text_table, read_text_yaml
 from mammo_aln.cohort.schemas import NAT_START_DAY
 from mammo_aln.cohort.tables import REGION_COLUMNS, table_file
 from mammo_aln.cohort.templates.guesses import Guess, guess_column, guess_words
-from mammo_aln.cohort.templates.patient_rows import PatientKey, date_of, matched_rows, read_clinical_table, read_key
+from mammo_aln.cohort.templates.patient_rows import (
+    PatientKey,
+    date_of,
+    matched_rows,
+    month_first,
+    read_clinical_table,
+    read_key,
+)
 from mammo_aln.cohort.templates.yaml_text import declaration_text
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv, write_text
@@ -126,7 +133,8 @@ def _say_the_same(rows: pd.DataFrame, one: Guess, other: Guess) -> bool:
 def _as_read(cells: pd.Series, guess: Guess) -> pd.Series:
     text = cells.fillna("").astype(str)
     if guess.role == "nat_start":
-        return text.map(lambda value: str(date_of(value)))
+        order = month_first(text)
+        return text.map(lambda value: str(date_of(value, order)))
     return text.map(lambda value: guess.values.get(value, folded(value)))
 
 
@@ -163,14 +171,18 @@ def _nat_start_days(rows: pd.DataFrame, header: str, key: PatientKey | None) -> 
     """Days from a patient's first exam to the start of NAT."""
     days: list[str] = []
     unread: list[str] = []
+    order = month_first(rows[header])
     for patient, text in zip(rows["patient_id"], rows[header], strict=True):
-        start = date_of(text) if isinstance(text, str) else None
+        start = date_of(text, order) if isinstance(text, str) else None
         zero = key.first_day.get(patient) if key else None
         if isinstance(text, str) and not is_missing_word(text) and start is None:
             unread.append(text)
         days.append("" if start is None or zero is None else str((start - zero).days))
     if unread:
         say(f"{header!r}: {len(unread)} dates in no or two readings, left empty ({unread[0]!r}, ...); write 2021-04-03")
+    if order is not None and any(date_of(text) is None and date_of(text, order) for text in rows[header].dropna()):
+        written = "month/day" if order else "day/month"
+        say(f"{header!r}: dates of two readings read as {written}, as others of the column are")
     if key is None:
         say(f"{header!r}: days need the dates of the exams: --key PRIVATE.csv, which `index --key` writes; left empty")
     elif empty := sum(not day for day in days):

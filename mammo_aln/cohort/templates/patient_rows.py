@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from mammo_aln.spreadsheet.written_numbers import numbers
 LEAST_OVERLAP = 0.5
 """Share of the table's rows, or of the patients, that a column of identifiers must name."""
 SHOWN = 5
+NAMESPACES = ("patient_id", "PatientID")
+"""Headers that say whose numbers a column holds: the cohort's, or the hospital's."""
+SHORT_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d\d)")
 
 
 @dataclass(frozen=True)
@@ -67,23 +71,38 @@ def _first_days(key: pd.DataFrame, images: pd.DataFrame) -> dict[str, datetime.d
     return {patient: min(dates) for patient, dates in zero.items() if len(dates) == 1}
 
 
-def date_of(text: str) -> datetime.date | None:
-    """Read a date that is written year first, or as day.month.year; None where it is none or has two readings."""
-    match = re.match(r"(\d{4})-?(\d\d?)-?(\d\d?)(?!\d)", text)
+def date_of(text: str, month_first: bool | None = None) -> datetime.date | None:
+    """Read a date that is written year first, or as day.month.year; None where it is none or has two readings.
+
+    Args:
+        text: the cell.
+        month_first: what its column shows of dates with slashes or hyphens; None where it shows nothing.
+    """
+    match = re.match(r"(\d{4})([-/]?)(\d\d?)\2(\d\d?)(?!\d)", text)
     if match is not None:
-        parts = (int(match[1]), int(match[2]), int(match[3]))
-    elif (match := re.fullmatch(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})", text)) is not None:
+        parts = (int(match[1]), int(match[3]), int(match[4]))
+    elif (match := SHORT_DATE.fullmatch(text)) is not None:
         first, second = int(match[1]), int(match[3])
-        if match[2] != "." and first <= 12 and second <= 12 and first != second:
+        if match[2] != "." and first <= 12 and second <= 12 and first != second and month_first is None:
             return None  # 3/4 is in March or in April
-        day, month = (second, first) if second > 12 else (first, second)
-        parts = (int(match[4]), month, day)
+        is_month_first = match[2] != "." and (second > 12 or (first <= 12 and month_first is True))
+        day, month = (second, first) if is_month_first else (first, second)
+        # nobody's treatment began in 1921
+        parts = (int(match[4]) + (2000 if len(match[4]) == 2 else 0), month, day)
     else:
         return None
     try:
         return datetime.date(*parts)
     except ValueError:
         return None
+
+
+def month_first(cells: Iterable[object]) -> bool | None:
+    """Tell from a column's dates such as 3/14/2021 how its 3/4/2021 are meant; None where they do not show it."""
+    matches = [SHORT_DATE.fullmatch(cell) for cell in cells if isinstance(cell, str)]
+    pairs = [(int(match[1]), int(match[3])) for match in matches if match is not None and match[2] != "."]
+    shown = {second > 12 for first, second in pairs if (first > 12) != (second > 12)}
+    return shown.pop() if len(shown) == 1 else None
 
 
 def read_clinical_table(path: Path) -> pd.DataFrame:
@@ -123,11 +142,18 @@ def matched_rows(
     Raises:
         InputError: no column, or several alike, hold identifiers of these patients.
     """
-    names = {folded(patient): patient for patient in patients}
-    for number, patient in (key.patient_of if key else {}).items():
-        if patient in set(patients):
-            names.setdefault(folded(number), patient)
+    own = {folded(patient): patient for patient in patients}
+    hospital = {
+        folded(number): patient
+        for number, patient in (key.patient_of if key else {}).items()
+        if patient in set(patients)
+    }
+    names = hospital | own
     column = _identifier(table, file, names, len(patients), key is not None)
+    if column in NAMESPACES and hospital:
+        names = own if column == "patient_id" else hospital
+    else:
+        _refuse_two_owners(table[column], file, own, hospital)
     matches = table[column].map(lambda value: names.get(folded(value)) if isinstance(value, str) else None)
     if matches.isna().any():
         matches = _without_zeros(table[column], matches, names)
@@ -162,6 +188,18 @@ def _identifier(table: pd.DataFrame, file: str, names: dict[str, str], patients:
     if others and others[0][1] == most:
         raise InputError(f"{file}: {best!r} and {others[0][0]!r} both name the patients; take one of them out")
     return best
+
+
+def _refuse_two_owners(cells: pd.Series, file: str, own: Mapping[str, str], hospital: Mapping[str, str]) -> None:
+    """Refuse a column whose values are one patient's patient_id and another patient's number in the hospital."""
+    owners = [{_bare(name): patient for name, patient in names.items()} for names in (own, hospital)]
+    for value in cells.dropna():
+        one, other = (names.get(_bare(folded(value))) for names in owners)
+        if one is not None and other is not None and one != other:
+            raise InputError(
+                f"{file}: {value!r} in {cells.name!r} is a patient_id of images.csv, and the hospital's number of "
+                f"{other!r} in the key; name the column patient_id or PatientID, whichever it holds"
+            )
 
 
 def _bare(name: str) -> str:
