@@ -135,3 +135,11 @@ def test_images_without_a_primary_crop_are_shown_first_with_the_reason(cohort, t
     assert "not used: 1 of the 4 images in images.csv: 1 without a box" in titles[0]
     assert drawn[2].view.outline is not None
     assert drawn[2].view.outline.sum() > 300
+
+
+def test_a_long_title_is_broken_into_lines_that_the_sheet_holds():
+    title = "Crop proof, sheet 1 of 18, worst first; " + "not used: many of the images, each with its reason; " * 6
+    lines = proof_sheet.wrapped(title, 900)
+    assert " ".join(lines) == " ".join(title.split())
+    assert len(lines) > 2
+    assert all(proof_sheet.typeface(20, bold=True).getlength(line) <= 900 for line in lines)

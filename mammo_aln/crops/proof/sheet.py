@@ -36,7 +36,7 @@ _LEGEND = {
 }
 OUTLINE, UNSURE_OUTLINE = (245, 245, 245), (255, 120, 0)
 _OUTLINE_WORDS = "breast, beside it all is background (orange: unsure, kept whole)"
-_TEXT_PX, _TILE_PX, _GAP_PX, _HEAD_PX = 330, 320, 12, 64
+_TEXT_PX, _TILE_PX, _GAP_PX, _HEAD_PX, _TITLE_LINE_PX = 330, 320, 12, 64, 26
 _PAPER, _INK, _FLAG, _RULE = (24, 24, 26), (225, 225, 225), (255, 170, 90), (70, 70, 74)
 
 
@@ -132,11 +132,13 @@ def draw_sheet(rows: Sequence[Row], title: str) -> Image.Image:
     row_height = max(max(row.view.pixels.shape[0] for row in rows), _TILE_PX + 60) + 2 * _GAP_PX
     tiles = max(len(row.tiles) for row in rows)
     width = _TEXT_PX + view_width + tiles * (_TILE_PX + _GAP_PX) + 4 * _GAP_PX
-    sheet = Image.new("RGB", (width, _HEAD_PX + len(rows) * row_height), _PAPER)
+    heading = wrapped(title, width - 2 * _GAP_PX)
+    head_px = _HEAD_PX + (len(heading) - 1) * _TITLE_LINE_PX
+    sheet = Image.new("RGB", (width, head_px + len(rows) * row_height), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    _draw_head(pen, title)
+    _draw_head(pen, heading)
     for number, row in enumerate(rows):
-        top = _HEAD_PX + number * row_height
+        top = head_px + number * row_height
         pen.line([(0, top), (width, top)], fill=_RULE)
         _draw_lines(pen, row.lines, (_GAP_PX, top + _GAP_PX))
         _draw_view(sheet, row, (_TEXT_PX, top + _GAP_PX))
@@ -146,16 +148,30 @@ def draw_sheet(rows: Sequence[Row], title: str) -> Image.Image:
     return sheet
 
 
-def _draw_head(pen: ImageDraw.ImageDraw, title: str) -> None:
-    pen.text((_GAP_PX, 8), title, font=typeface(20, bold=True), fill=_INK)
-    pen.text((_GAP_PX, 38), "Chest wall on the left, cranial up. Windows:", font=typeface(14), fill=_INK)
+def wrapped(title: str, width: int) -> list[str]:
+    """Break a title into lines that a sheet of this width holds."""
+    lines = [""]
+    for word in title.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and typeface(20, bold=True).getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _draw_head(pen: ImageDraw.ImageDraw, heading: Sequence[str]) -> None:
+    for number, line in enumerate(heading):
+        pen.text((_GAP_PX, 8 + number * _TITLE_LINE_PX), line, font=typeface(20, bold=True), fill=_INK)
+    top = 38 + (len(heading) - 1) * _TITLE_LINE_PX
+    pen.text((_GAP_PX, top), "Chest wall on the left, cranial up. Windows:", font=typeface(14), fill=_INK)
     left = 340
     for name, words in _LEGEND.items():
-        pen.rectangle([left, 40, left + 22, 54], outline=COLOURS[name], width=3)
-        pen.text((left + 30, 38), words, font=typeface(14), fill=COLOURS[name])
+        pen.rectangle([left, top + 2, left + 22, top + 16], outline=COLOURS[name], width=3)
+        pen.text((left + 30, top), words, font=typeface(14), fill=COLOURS[name])
         left += 50 + int(pen.textlength(words, font=typeface(14)))
-    pen.line([left, 47, left + 22, 47], fill=OUTLINE, width=1)
-    pen.text((left + 30, 38), _OUTLINE_WORDS, font=typeface(14), fill=OUTLINE)
+    pen.line([left, top + 9, left + 22, top + 9], fill=OUTLINE, width=1)
+    pen.text((left + 30, top), _OUTLINE_WORDS, font=typeface(14), fill=OUTLINE)
 
 
 def _draw_lines(pen: ImageDraw.ImageDraw, lines: Sequence[tuple[str, str]], at: tuple[int, int]) -> None:
