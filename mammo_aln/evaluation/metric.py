@@ -60,7 +60,7 @@ def unknown(reason: str) -> Metric:
     return Metric(None, {"reason": reason})
 
 
-NO_WIDTH = "no interval: these patients give one and the same value however they are drawn; too few, or all alike"
+NO_WIDTH = "these patients give one and the same value however they are drawn: too few, or all alike"
 
 
 def with_interval(interval: Interval, **details: Any) -> Metric:

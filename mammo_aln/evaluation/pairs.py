@@ -111,7 +111,7 @@ def _of_test(test: tests.Test, method: str, **details: Any) -> Metric:
     limits: dict[str, float | None] = {"ci_low": test.low, "ci_high": test.high}
     if test.se == 0:
         limits = dict.fromkeys(limits)
-        details["reason"] = "no interval: the standard error is 0, nobody moved or all alike"
+        details["reason"] = "the standard error is 0: nobody moved or all alike"
     of_test = {"p_value": test.p_value, "statistic": test.statistic, "se": test.se, "method": method}
     return Metric(test.difference, {**limits, **of_test, **details})
 

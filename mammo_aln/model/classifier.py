@@ -205,7 +205,7 @@ class AxillaryClassifier(Learner):
             # Not at the epoch's end: a checkpoint may be written on either side of that hook.
             self.train_mean.reset()
         self.freeze_loaded(self.current_epoch < self.model_config.freeze_epochs)
-        refuse_batch(batch, more=("label",))
+        refuse_batch(batch, images=bool(self.network.regions), more=("label",))
         optim = self.optim_config
         loss = binary_loss(
             self(batch),
@@ -227,7 +227,7 @@ class AxillaryClassifier(Learner):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Collect scores; nothing is averaged over batches."""
-        refuse_batch(batch, more=("label", "index"))
+        refuse_batch(batch, images=bool(self.network.regions), more=("label", "index"))
         self.val_scores.update(batch["index"], self(batch), batch["label"])
 
     def on_validation_epoch_end(self) -> None:
@@ -251,7 +251,7 @@ class AxillaryClassifier(Learner):
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Each patient's index and logit (B,), on the CPU."""
-        refuse_batch(batch, more=("index",))
+        refuse_batch(batch, images=bool(self.network.regions), more=("index",))
         return {"index": batch["index"].cpu(), "logit": self(batch).cpu()}
 
     def _class_weights(self, labels: Tensor) -> Tensor:

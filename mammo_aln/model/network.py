@@ -127,7 +127,8 @@ class AxillaryNetwork(LearningNetwork):
 
     def tokens(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """One token per patient and slot (B, slots, width), and which of them the patient has (B, slots)."""
-        refuse_batch(batch, clinical_columns=None if self.clinical is None else self.clinical_columns)
+        columns = None if self.clinical is None else self.clinical_columns
+        refuse_batch(batch, images=bool(self.regions), clinical_columns=columns)
         patients = batch["clinical"].shape[0]
         branches = [self._region_tokens(batch)] if self.regions else []
         if self.clinical is not None:
@@ -188,31 +189,50 @@ class AxillaryNetwork(LearningNetwork):
         return torch.cat((images, hidden[:, len(self.regions) :]), dim=1)
 
 
-def refuse_batch(batch: Mapping[str, Tensor], clinical_columns: int | None = None, more: Sequence[str] = ()) -> None:
+def refuse_batch(
+    batch: Mapping[str, Tensor],
+    *,
+    images: bool = True,
+    clinical_columns: int | None = None,
+    more: Sequence[str] = (),
+) -> None:
     """Refuse a batch without the form that `AxillaryClassifier` states; only names and shapes are looked at.
+
+    Args:
+        batch: the tensors by name.
+        images: the network reads crops; one of clinical features alone needs no tensor of them.
+        clinical_columns: width of the clinical features; any where not given.
+        more: further tensors that this step needs.
 
     Raises:
         InputError: no mapping, an absent tensor, or one of another shape.
     """
     if not isinstance(batch, Mapping):
         raise InputError(f"batch: expected a dict of tensors (see AxillaryClassifier), got {type(batch).__name__}")
-    absent = [name for name in (*BATCH, *more) if name not in batch]
+    needed = (*(BATCH if images else ("clinical",)), *more)
+    absent = [name for name in needed if name not in batch]
     if absent:
         raise InputError(
-            f"batch: it lacks {', '.join(absent)}; expected {', '.join((*BATCH, *more))}, as AxillaryClassifier states"
+            f"batch: it lacks {', '.join(absent)}; expected {', '.join(needed)}, as AxillaryClassifier states"
             f" them; got {', '.join(map(str, batch)) or 'nothing'}"
         )
-    crops, clinical = batch["crops"], batch["clinical"]
+    clinical = batch["clinical"]
+    if images:
+        _refuse_crops(batch)
+    if clinical.dim() != 2 or clinical_columns not in (None, clinical.shape[1]):
+        raise InputError(
+            f"batch: clinical has the shape {tuple(clinical.shape)}; expected (patients, {clinical_columns or 0})"
+        )
+
+
+def _refuse_crops(batch: Mapping[str, Tensor]) -> None:
+    crops = batch["crops"]
     if crops.dim() != 4 or crops.shape[1] != 1:
         raise InputError(f"batch: crops have the shape {tuple(crops.shape)}; expected (N, 1, S, S)")
     lengths = {name: tuple(batch[name].shape) for name in ("unit", "region", "view")}
     wrong = [f"{name} {shape}" for name, shape in lengths.items() if shape != (len(crops),)]
     if wrong:
         raise InputError(f"batch: {', '.join(wrong)}; expected ({len(crops)},), a number for each of the crops")
-    if clinical.dim() != 2 or clinical_columns not in (None, clinical.shape[1]):
-        raise InputError(
-            f"batch: clinical has the shape {tuple(clinical.shape)}; expected (patients, {clinical_columns or 0})"
-        )
 
 
 def crop_encoder(

@@ -73,6 +73,8 @@ def train_run(
     _refuse_leak(settings, data)
     # Before the first crop: a network that cannot be built, or a column that must not be read, ends here.
     module = build_model(settings, data)
+    if data.reads_images:
+        refuse_shared_exposures(data.whole_cohort, "split", data.store)
     data.prepare_data()
     keys = data.crop_set.table["key"].tolist() if data.reads_images else []
     identity = run_identity(settings, cohort_content(data.as_given), keys)
@@ -104,9 +106,7 @@ def train_run(
 
 
 def _refuse_leak(settings: Settings, data: MammoDataModule) -> None:
-    """Refuse exposures in several splits, and test patients that were pre-trained on; say where crops were others."""
-    if data.reads_images:
-        refuse_shared_exposures(data.whole_cohort, "split", data.store)
+    """Refuse test patients that were pre-trained on; say where crops were others."""
     origin = origin_of(settings.model.pretrained)
     if origin is None:
         return

@@ -141,12 +141,12 @@ def check(cohort: Path, run: list[Path] | None = None) -> int:
     """
     from mammo_aln.cohort.check import check_cohort
 
-    problems = check_cohort(cohort)
+    needs: list[str] = []
     if run:
         from mammo_aln.inference.check import check_against_runs
 
-        problems = [*problems, *check_against_runs(run, cohort)]
-    return 1 if problems else 0
+        needs = check_against_runs(run, cohort)  # first: it decodes nothing
+    return 1 if check_cohort(cohort) or needs else 0
 
 
 def split(

@@ -130,5 +130,5 @@ def test_both_sides_of_a_patient_are_two_axillae_of_one_patient(files, patients,
 
 def test_a_spoilt_baseline_is_named(run, files, tmp_path):
     (run / "baseline.json").write_text("[1]")
-    with pytest.raises(InputError, match=r"baseline\.json: not the file"):
+    with pytest.raises(InputError, match=r"baseline\.json: not the baseline that this version writes"):
         evaluate_files([files["test"]], tmp_path / "out", run=run, resamples=20)

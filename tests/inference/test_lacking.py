@@ -142,7 +142,8 @@ def test_check_with_a_run_tells_all_that_predict_refuses_and_decodes_nothing(
     told = capsys.readouterr().err
     for words in ("without a crop of the lesion (primary)", "without a value of her2", "column: Age_years"):
         assert words in told
-    assert not (cohort / ".crops").exists()
+    # what a run needs is told before any decode; the rest of `check` keeps fingerprints alone
+    assert {path.name for path in (cohort / ".crops").iterdir()} == {"fingerprints.jsonl"}
 
 
 def test_python_and_ensembles_refuse_the_same(
