@@ -21,6 +21,7 @@ ENDINGS = re.compile(
 UPLOADED = re.compile(r"^[0-9a-f]{8}-(?=.)")
 """Label Studio puts eight digits before the name of an uploaded file."""
 UID = re.compile(r"\d+(\.\d+){3,}")
+NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,18 @@ def match_images(names: Iterable[str], images: Sequence[ListedImage]) -> Matches
     tables = _lookup_tables(images)
     folders = {image.image_id: set(_tails(image.path)[0].split("/")[:-1]) for image in images if _tails(image.path)}
     known_folders = set().union(*folders.values())
+    paths = {image.image_id: image.path for image in images}
     image_ids: dict[str, str] = {}
     ambiguous: dict[str, tuple[str, ...]] = {}
     unmatched: list[str] = []
     for name in dict.fromkeys(names):
         stated = known_folders & set((_tails(name) or [""])[0].split("/")[:-1])
         # a picture in the folder of one patient is not the image of another
-        candidates = tuple(image for image in _candidates(name, tables) if stated <= folders.get(image, stated))
+        candidates = tuple(
+            image
+            for image in _candidates(name, tables)
+            if stated <= folders.get(image, stated) and not _of_other_folder(name, paths[image])
+        )
         if len(candidates) == 1:
             image_ids[name] = candidates[0]
         elif candidates:
@@ -74,6 +80,16 @@ def match_images(names: Iterable[str], images: Sequence[ListedImage]) -> Matches
         else:
             unmatched.append(name)
     return Matches(image_ids, tuple(unmatched), ambiguous)
+
+
+def _of_other_folder(name: str, path: str) -> bool:
+    """True where the first folders that differ are numbered alike: `p009/a.png` is not `p001/a.dcm`, `png/a.png` is."""
+    (last, *folders), (own_last, *own_folders) = ((_tails(text) or [""])[0].split("/")[::-1] for text in (name, path))
+    if last != own_last:  # an image_id, a UID or a tool's upload
+        return False
+    folder, own = next((pair for pair in zip(folders, own_folders, strict=False) if pair[0] != pair[1]), ("", ""))
+    numbered = NUMBER.sub("0", folder)
+    return "0" in numbered and numbered == NUMBER.sub("0", own)
 
 
 def same_file_twice(image_ids: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -19,6 +19,8 @@ from mammo_aln.cohort.annotations.formats import FORMATS, format_of
 from mammo_aln.cohort.annotations.matching import ListedImage, match_images
 from mammo_aln.cohort.annotations.record import Annotation
 from mammo_aln.cohort.annotations.text.box_table import read_box_table
+from mammo_aln.cohort.annotations.text.labelme import read_labelme
+from mammo_aln.cohort.annotations.text.voc import read_voc
 from mammo_aln.cohort.region_names import parse_region_names, region_of
 from mammo_aln.errors import InputError
 from tests.support import annotation_files as files
@@ -198,3 +200,29 @@ def test_via_3_csv(tmp_path: Path) -> None:
     assert isinstance(box, Annotation)
     assert (box.image, box.region) == ("b.png", "mass")
     assert (box.x_min, box.y_min, box.x_max, box.y_max) == (10, 20, 40, 60)
+
+
+def test_picture_of_a_patient_who_is_not_listed_is_no_image() -> None:
+    one = [ListedImage("i1", "p001/2020/l_cc.dcm")]
+    several = [*one, ListedImage("i2", "p002/2020/l_cc.dcm")]
+
+    matches = match_images(["p009/2020/l_cc.png", "p001/2021/l_cc.png", "p001/png/l_cc.png"], one)
+
+    assert matches.image_ids == {"p001/png/l_cc.png": "i1"}
+    assert match_images(["p009/2020/l_cc.png"], several).unmatched == ("p009/2020/l_cc.png",)
+
+
+def test_files_beside_their_pictures_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "p001"
+    folder.mkdir()
+    shape = {"label": "primary", "shape_type": "rectangle", "points": [[1, 2], [5, 6]]}
+    (folder / "a.json").write_text(json.dumps({"shapes": [shape], "imagePath": "a.png"}))
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox>"
+    (folder / "a.xml").write_text(
+        f"<annotation><filename>a.png</filename><object><name>primary</name>{box}</object></annotation>"
+    )
+    images = [ListedImage("i1", "p001/a.dcm"), ListedImage("i2", "p002/a.dcm")]
+
+    for element in (*read_labelme(folder / "a.json"), *read_voc(folder / "a.xml")):
+        assert isinstance(element, Annotation)
+        assert match_images([element.image], images).image_ids == {element.image: "i1"}

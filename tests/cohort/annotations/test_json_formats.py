@@ -61,7 +61,7 @@ def test_labelme_shapes(tmp_path: Path) -> None:
     assert [edges(box) for box in boxes] == [(10, 20, 50, 60), (25, 35, 35, 45), (1, 2, 9, 8)]
     assert isinstance(point, Skipped)
     assert isinstance(boxes[0], Annotation)
-    assert boxes[0].image == "../png/x.png"
+    assert boxes[0].image == f"{tmp_path}/../png/x.png"
 
 
 @pytest.mark.parametrize("text", ['{"images": [', "[" * 100_000, '{"images": NaN}', '{"a": ' + "9" * 5000 + "}", "\0"])

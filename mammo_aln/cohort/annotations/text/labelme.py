@@ -23,7 +23,7 @@ def read_labelme(path: Path) -> Reading:
         InputError: no such JSON, an unknown shape, or broken numbers.
     """
     document = mapping(read_json(path), f"{path}")
-    image = str(document.get("imagePath") or path.stem).replace("\\", "/")
+    image = str(path.parent / str(document.get("imagePath") or path.stem).replace("\\", "/"))
     rows = picture_side(document.get("imageHeight"), f"{path.name} imageHeight")
     columns = picture_side(document.get("imageWidth"), f"{path.name} imageWidth")
     reading: list[Annotation | Skipped] = []

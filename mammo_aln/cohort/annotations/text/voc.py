@@ -24,7 +24,7 @@ def read_voc(path: Path) -> Reading:
         InputError: no such XML, an object without its box, or broken numbers.
     """
     root = read_xml(path)
-    image = (root.findtext("filename") or root.findtext("path") or path.stem).strip() or path.stem
+    image = _image(root, path)
     rows = picture_side(root.findtext("size/height"), f"{path.name} size/height")
     columns = picture_side(root.findtext("size/width"), f"{path.name} size/width")
     corners = [_corners(drawn, f"{path.name} object[{index}]") for index, drawn in enumerate(root.iter("object"), 1)]
@@ -38,6 +38,14 @@ def read_voc(path: Path) -> Reading:
             Annotation(image, region, *box, rows, columns, source=source) if box else Skipped(NO_AREA, source)
         )
     return reading
+
+
+def _image(root: ElementTree.Element, path: Path) -> str:
+    """The picture by folder and name: `path` where it is the same picture's, and the folder of the file itself."""
+    name, whole = ((root.findtext(tag) or "").strip().replace("\\", "/") for tag in ("filename", "path"))
+    if not name or whole.endswith(f"/{name}"):
+        name = whole or name
+    return str(path.parent / (name or path.stem).lstrip("/"))
 
 
 def _corners(drawn: ElementTree.Element, source: str) -> tuple[str, tuple[float, ...], str]:
