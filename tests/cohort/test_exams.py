@@ -142,7 +142,24 @@ def test_patients_are_issuer_and_number(tmp_path):
     assert list(images["patient_id"]) == ["p0001", "p0002", "p0001", "p0003"]
 
 
-@pytest.mark.parametrize("word", ["removed", "ANONYMOUS", "Anonymized", "none", "0", "000000", "xxx", "N/A", " ", "-"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "removed",
+        "ANONYMOUS",
+        "Anonymized",
+        "none",
+        "0",
+        "000000",
+        "xxx",
+        "N/A",
+        " ",
+        "-",
+        "Anonymized Patient",
+        "UNBEKANNT",
+        "Test^Patient",
+    ],
+)
 def test_a_placeholder_names_nobody(tmp_path, capsys, word):
     for number in range(4):
         exam(tmp_path / "flat", f"{number}.dcm", uid=f"1.2.{number // 2}", PatientID=word)
@@ -151,7 +168,7 @@ def test_a_placeholder_names_nobody(tmp_path, capsys, word):
     assert "4 images bear no PatientID or one that names nobody" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("word", ["A0", "anon-17", "1234", "999", "P1", "患者一"])
+@pytest.mark.parametrize("word", ["A0", "anon-17", "1234", "999", "P1", "Patient 12", "Anna", "NN-4", "患者一"])
 def test_a_pseudonym_names_a_patient(tmp_path, word):
     for number in range(2):
         tags = {"PatientID": word, "SpecificCharacterSet": "ISO_IR 192"}

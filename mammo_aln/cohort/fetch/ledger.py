@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mammo_aln.cohort.listing.identity import is_placeholder
 from mammo_aln.dicom.web.received import ReceivedFile
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
@@ -25,11 +26,6 @@ from mammo_aln.progress import say, track
 
 FOLDER = ".fetch"
 DIGITS = 16
-PLACEHOLDERS = (
-    "anon", "anonymous", "anonymized", "anonymised", "removed", "deleted", "deidentified", "unknown", "none", "null",
-    "na", "n/a", "patient", "test", "xxx", "0", "-",
-)  # fmt: skip
-"""Words that stand for many patients: the study then stands for the patient."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ class Ledger:
             OSError: the disk is full, or the folder cannot be written.
         """
         patient = [identity.issuer, identity.patient]
-        if not identity.patient or identity.patient.lower() in PLACEHOLDERS:
+        if is_placeholder(identity.patient):
             patient = ["study", identity.study]
         folders = (self._name("p", *patient), self._name("s", identity.study), self._name("r", identity.series))
         relative = str(Path(*folders, self._name("i", identity.instance) + ".dcm"))

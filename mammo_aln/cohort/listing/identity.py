@@ -15,10 +15,15 @@ NO_PATIENT = (
     "put each patient's files into a folder of their own"
 )
 _PLACEHOLDERS = re.compile(
-    "anon(ym(ous|i[sz]ed|e|isiert|ous(user|patient))?)?|(no)?(patient)?(id|name)|patient|mrn|removed|deleted|redacted|"
-    "hidden|masked|blank|empty|none|null|nil|nan|na|notavailable|notapplicable|unknown|unk|undefined|unspecified|"
-    "de?identified|deid|test|dummy|default|private|confidential"
+    # one word or several: `Anonymized Patient`, `ID removed`; German, French, Italian and Spanish too
+    "(pseudonym|anon(ym(ous|i[sz](ed|ation)|e|is\u00e9e?|is(iert|ierung)|ous(user|patient))?|imo)?|no|user|id|name"
+    "|patients?|subject|mrn|phi|removed|deleted|redacted|hidden|masked|blank|empty|none|null|nil|nan|na|notavailable"
+    "|notapplicable|unknown|unk|undefined|unspecified|de?identified|deid|test|dummy|demo|sample|default|private"
+    "|confidential|unbekannte?r?|entfernt|gel\u00f6scht|leer|kein[er]?|inconnue?|supprim\u00e9e?|sconosciuto|rimosso"
+    "|desconocid[oa])+"
 )
+LONGEST = 64
+"""Characters of a PatientID (DICOM PS3.5, LO)."""
 _FILLER = re.compile(r"0+|9{4,}|x+|123456(7(8(90?)?)?)?")
 
 
@@ -57,7 +62,7 @@ def is_placeholder(patient: str) -> bool:
     word = re.sub(r"[\W_]", "", patient).casefold()
     if not word:  # signs alone; what a rare character set leaves of letters is an identifier
         return patient.isascii()
-    return any(words.fullmatch(word) for words in (_PLACEHOLDERS, _FILLER))
+    return len(word) <= LONGEST and any(words.fullmatch(word) for words in (_PLACEHOLDERS, _FILLER))
 
 
 class Mark(NamedTuple):
