@@ -26,9 +26,11 @@ _SKIN_AT_WALL_MM = 3
 _MARGIN_MM = 2  # of air kept around the skin
 _CLEAR_MM = 2  # around what lies outside and is no air
 _BESIDE_SHARE = 0.35  # of the breast's median: brighter things beside it are letters, not a nipple
-_LABEL_MM2 = (6.0, 4000.0)
+_LABEL_MM2 = (4.0, 4000.0)
+_LETTER_MM2 = 100.0  # at the chest wall, beside the muscle
 _WALL_LABEL_MM2 = 1500.0  # at the chest wall, below the muscle
 _MUSCLE_SHARE = 0.4  # of the image's height
+_STROKE_MM = 2  # radius; a letter's strokes at the upper chest wall are thinner, muscle is not
 _LABEL_CONTRAST = 1.25  # against the brighter fifth of the breast
 _LABEL_SHARE = 0.55  # of the brightest value
 _LABEL_AIR = 0.25  # of its outline
@@ -83,6 +85,7 @@ def find_breast(grid: NDArray[np.float32]) -> BreastMask:
     labels = _labels(grid, core, (grid > level) & inside) if core.any() else nothing
     if labels.any():
         core, doubts = _core(bright & ~_grown(labels, 1), inside)
+        core &= ~_grown(labels, 1)  # closing a core's gaps takes small ones in again
     if not core.any():
         return BreastMask(nothing, nothing, 0.0, ("no_breast",))
     tissue = float(np.median(grid[core]))
@@ -189,11 +192,13 @@ def _labels(grid: NDArray[np.float32], core: NDArray[np.bool_], bright: NDArray[
     for number in range(1, count):
         left, top, width, height, area = stats[number]
         most = _LABEL_MM2[1] if left > wall else _WALL_LABEL_MM2 if top > _MUSCLE_SHARE * len(core) else 0.0
-        if not _LABEL_MM2[0] <= area <= most:
+        if not _LABEL_MM2[0] <= area <= (most or _LETTER_MM2):
             continue
         rows = slice(max(0, top - 4), top + height + 4)
         columns = slice(max(0, left - 4), left + width + 4)
         piece = pieces[rows, columns] == number
+        if most == 0.0 and _opened(piece, _STROKE_MM).any():
+            continue
         ring = _grown(piece, 3) & ~_grown(piece, 2)
         if (ring & ~bright[rows, columns]).sum() >= _LABEL_AIR * ring.sum():
             labels[rows, columns] |= piece

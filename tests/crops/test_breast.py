@@ -219,3 +219,36 @@ def test_muscle_that_is_nearly_white_at_the_chest_wall_is_no_frame():
     found = find_breast(grid(np.where(muscle, 0.95, picture)))
     assert found.kept[:140, 0].all()
     assert lost_share(found.kept, breast) < LOST_SHARE
+
+
+def circle(x_center: float, y_center: float, radius: float) -> np.ndarray:
+    x, y = mesh()
+    return np.hypot(x - x_center, y - y_center) < radius
+
+
+def written(text: str, left: float, base: float) -> np.ndarray:
+    drawn = np.zeros((ROWS * FINE, COLUMNS * FINE), np.uint8)
+    corner = (int(left * FINE), int(base * FINE))
+    return cv2.putText(drawn, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.8, 1, 3).astype(bool)
+
+
+SMALL = {
+    "letters across the skin": written("LCC", 84, 100),
+    "letters at the chest wall above the breast": written("LCC", 1, 46),
+    "letters at the chest wall below the breast": written("LCC", 1, 202),
+    "a bead on the nipple": circle(96.5, 120, 1.5),
+    "a marker on the nipple": circle(97, 120, 2.5),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_markers_that_touch_the_skin_are_outside(name: str) -> None:
+    picture, breast = craniocaudal()
+    marker = SMALL[name]
+
+    kept = find_breast(grid(np.where(marker, 1.0, picture))).kept
+
+    beside = (grid(marker & ~breast) > 0.3) & (grid(breast) == 0)
+    assert beside.any()
+    assert not (kept & beside).any()
+    assert lost_share(kept, breast & ~cv2.dilate(marker.astype(np.uint8), np.ones((9, 9))).astype(bool)) <= LOST_SHARE
