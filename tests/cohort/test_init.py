@@ -242,6 +242,9 @@ def test_kinds():
     assert guessed("Tumour size [mm]", ["12", "15,5"]).unit == "mm"
     assert guessed("Grade", ["1", "2", "3", "2"]).kind == "ordinal"
     assert guessed("Grade", ["1", "2", "3", "9"]).missing == ["9"]
+    stage = guessed("cT", ["cT1c", "cT2", "T2", "2", "cT2", "cT3", "cT1c"])
+    assert (stage.levels, stage.values) == (("cT1c", "cT2", "cT3"), {"T2": "cT2", "2": "cT2"})
+    assert guessed("Stage", ["I", "II", "III", "I", "II", "III"]).values == {}
     assert guessed("HER2", ["pos", "neg", "pos", "Pos"]).levels == ("neg", "pos")
     assert "mixed" in guessed("Size", ["1", "2", "3", "4", ">50"]).why
     assert "two readings" in guessed("Cells", ["1,234", "2"]).why

@@ -204,8 +204,18 @@ def _feature(header: str, role: Role, present: pd.Series, taken: set[str]) -> Gu
     ordinal: Kind = (
         "ordinal" if ordered and not any(re.search("x$", level, re.I) for level in levels) else "categorical"
     )
+    same = _one_stage(levels, Counter(present)) if staged and not all(is_number) else {}
+    levels = [level for level in levels if level not in same]
     name = feature_name(header, taken)
-    return Guess(header, role, ordinal, name, tuple(sorted(levels, key=_stage_order)), codes=tuple(codes))
+    return Guess(header, role, ordinal, name, tuple(sorted(levels, key=_stage_order)), values=same, codes=tuple(codes))
+
+
+def _one_stage(levels: list[str], counts: Counter[str]) -> dict[str, str]:
+    """Map spellings of one stage (`cT2`, `T2`, `2`) to the commonest."""
+    groups: dict[str, list[str]] = {}
+    for level in sorted(levels, key=lambda level: -counts[level]):
+        groups.setdefault(re.sub("^[cp]?[TN]?(?=[0-4xi])", "", level, flags=re.I).casefold(), []).append(level)
+    return {other: first for first, *others in groups.values() for other in others}
 
 
 def _stage_order(level: str) -> tuple[float, str]:
@@ -239,5 +249,5 @@ def guess_words(guess: Guess, present: Counter[str]) -> str:
     if guess.role in ("post_surgery", "post_nat"):
         return f"{guess.header!r}: known {guess.role.replace('_', ' ')} by its name, so never an input"
     unit = f", in {guess.unit}" if guess.unit else ""
-    levels = f": {', '.join(guess.levels)}" if guess.levels else unit
+    levels = f": {', '.join(guess.levels)}" + (f"; {mapping}" if mapping else "") if guess.levels else unit
     return f"{guess.header!r}: {guess.name}, {guess.kind}{levels}"

@@ -89,6 +89,8 @@ def _clinical(features: list[Guess]) -> list[str]:
             lines.append(f"    unit: {json.dumps(guess.unit, ensure_ascii=False)}" if guess.unit else "    # unit:")
         if guess.levels:
             lines.append(f"    levels: [{', '.join(json.dumps(level, ensure_ascii=False) for level in guess.levels)}]")
+        if guess.values:
+            lines.append(f"    map: {_flow(guess.values)}")
         lines += [
             f"    # {code}{'' if code.apart else f'; if it is a code: missing: [{code.value}]'}" for code in guess.codes
         ]
@@ -99,5 +101,7 @@ def _clinical(features: list[Guess]) -> list[str]:
 
 
 def _flow(values: Mapping[str, str]) -> str:
-    pairs = (f"{json.dumps(old, ensure_ascii=False)}: {json.dumps(new)}" for old, new in values.items())
+    pairs = (
+        f"{json.dumps(old, ensure_ascii=False)}: {json.dumps(new, ensure_ascii=False)}" for old, new in values.items()
+    )
     return f"{{{', '.join(pairs)}}}"
