@@ -70,6 +70,7 @@ class Cohort:
             NaN = take the file's), and the file's further columns, `study`, `days`, `timepoint`, `eligible`,
             `exclusion_reason` and `kind` among them (text; see `selection.py`).
         regions: `image_id`, `region`, `x_min`, `y_min`, `x_max`, `y_max` (float, pixels of the stored matrix).
+        label_column: column of the outcome.
         label_meaning: what the outcome means.
         volumes: `patient_id`, `timepoint`, `sequence`, `image_path`, `mask_path`, `region`, `mask_label` (0 = every
             value), `spacing_mm` (text, NaN = take the file's).
@@ -83,6 +84,7 @@ class Cohort:
     patients: pd.DataFrame
     images: pd.DataFrame
     regions: pd.DataFrame
+    label_column: str = Declaration.label_column
     label_meaning: str = Declaration.label_meaning
     volumes: pd.DataFrame = field(default_factory=lambda: typed_volumes(None))
     sources: tuple[Source, ...] = ()
@@ -123,6 +125,7 @@ def read_cohort(
         patients=_typed_patients(tables["patients"], declared),
         images=_typed(tables["images"], IMAGE_COLUMNS, ("spacing_mm",)),
         regions=_typed(tables["regions"], REGION_COLUMNS, BOX),
+        label_column=declared.label_column,
         label_meaning=declared.label_meaning,
         volumes=typed_volumes(tables["volumes"]).reset_index(drop=True),
         sources=declared.sources,

@@ -41,7 +41,7 @@ def check_against_runs(runs: Sequence[Path], cohort_folder: Path) -> list[str]:
         opened = open_members(members, cohort, splits, None)
         own = learnt_from(opened, cohort)
         for each in opened:
-            needs = needs_of(each.data, cohort, splits, allow_missing=False)
+            needs = needs_of(each.data, cohort, splits, each.outcome, allow_missing=False)
             often = [lack.in_words(each.data.profile) for lack in needs.inputs.too_often(own)]
             refused |= dict.fromkeys([*needs.faults, *needs.absent, *often])
             notes |= dict.fromkeys([*needs.notes, *(line for line in needs.inputs.lines() if line not in often)])

@@ -20,6 +20,7 @@ from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored
 from mammo_aln.training.data.presence import Range
 from mammo_aln.training.data.seen import counts_of, planned_crops
+from mammo_aln.training.frozen_facts import Outcome
 
 VALUES_SHOWN = 5
 RATIO_SLACK = 1.25
@@ -58,18 +59,23 @@ def with_columns(cohort: Cohort, encoder: ClinicalEncoder | None) -> Cohort:
     return replace(cohort, patients=cohort.patients.assign(**dict.fromkeys(absent, empty))) if absent else cohort
 
 
-def needs_of(data: MammoDataModule, given: Cohort, splits: Sequence[str], *, allow_missing: bool) -> Needs:
+def needs_of(
+    data: MammoDataModule, given: Cohort, splits: Sequence[str], outcome: Outcome | None, *, allow_missing: bool
+) -> Needs:
     """Compare a cohort with what a run needs of it; headers are read at most, no pixels.
 
     Args:
         data: the cohort as the run reads it, its absent columns filled in by `with_columns`.
         given: the cohort as it was read.
         splits: splits that are to be scored.
+        outcome: what the run learnt to tell; None where it does not say.
         allow_missing: inputs may be lacking.
     """
     rows = data.cohort.patients[data.cohort.patients["split"].isin(splits)]
     features = data.fitted_encoder.features if "clinical" in data.inputs else ()
-    faults = [line for feature in features for line in _value_faults(feature, rows)]
+    judged = outcome is not None and bool(rows["aln_status"].notna().any())
+    faults = _outcome_faults(outcome, given) if outcome and judged else []
+    faults += [line for feature in features for line in _value_faults(feature, rows)]
     absent = tuple(_absent(item, given, features) for item in features if item.name not in given.patients)
     if faults:  # what cannot be read as a number or level cannot be counted either
         return Needs(tuple(faults), absent, (), InputsOfScored(data.profile, (), allow_missing))
@@ -78,7 +84,8 @@ def needs_of(data: MammoDataModule, given: Cohort, splits: Sequence[str], *, all
     if "clinical" not in data.inputs and data.reads_images:
         read = rows[rows["unit_id"].isin(crops["unit_id"])]
     inputs = InputsOfScored(data.profile, counts_of(data, read, crops), allow_missing)
-    notes = [line for feature in features for line in _declaration_notes(feature, given)]
+    notes = _outcome_notes(outcome, given) if outcome and judged else []
+    notes += [line for feature in features for line in _declaration_notes(feature, given)]
     notes += _level_notes(features, rows)
     notes += _range_notes(data, features, rows)
     notes += _view_notes(data, crops[crops["unit_id"].isin(rows["unit_id"])])
@@ -99,6 +106,33 @@ def refuse_unmet(needs: Needs, cohort: str, root: Path) -> None:
         )
         listed = "\n".join(f"  {line}" for line in lines)
         raise InputError(f"{cohort}: {root / 'patients.csv'} does not give what the run needs:\n{listed}{way}")
+
+
+def _other_outcome(outcome: Outcome, given: Cohort) -> str:
+    """Say both outcomes where `cohort.yaml` and the run mean different things by 1 and 0; empty where they agree."""
+    if _plain(outcome.meaning) == _plain(given.label_meaning):
+        return ""
+    return (
+        f"the outcome {given.label_column} is '{given.label_meaning}' by this cohort.yaml, the run learnt"
+        f" {outcome.column}: '{outcome.meaning}'"
+    )
+
+
+def _outcome_faults(outcome: Outcome, given: Cohort) -> list[str]:
+    """Refuse an outcome of another column and meaning, such as malignancy in a public set: it would judge the run."""
+    differing = _other_outcome(outcome, given)
+    if not differing or outcome.column == given.label_column:
+        return []
+    same = f'`label: {{column: {given.label_column}, meaning: "{outcome.meaning}"}}`'
+    return [
+        f"{differing}. To score without judging, name an empty column: `label: {{column: {outcome.column}}}`;"
+        f" where both are the same outcome, say so in the same words: {same}"
+    ]
+
+
+def _outcome_notes(outcome: Outcome, given: Cohort) -> list[str]:
+    differing = _other_outcome(outcome, given)
+    return [f"{differing}; they are judged as the same outcome"] if differing else []
 
 
 def _absent(feature: ClinicalFeature, given: Cohort, features: Sequence[ClinicalFeature]) -> str:

@@ -26,7 +26,7 @@ from mammo_aln.training.data.datamodule import LEARNT_FROM, MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
 from mammo_aln.training.data.presence import InputCount, InputProfile, inputs_seen
 from mammo_aln.training.data.seen import counts_of, presence_of, read_regions
-from mammo_aln.training.frozen_facts import FrozenFacts
+from mammo_aln.training.frozen_facts import FrozenFacts, Outcome
 from mammo_aln.training.leak_guard import refuse_seen_files, refuse_seen_patients
 
 
@@ -39,12 +39,14 @@ class OpenedMember:
         module: its frozen network.
         data: the cohort; no crop is built before `prepare`.
         pretraining: whom the weights that it began from had seen.
+        outcome: what it learnt to tell; None where the run does not say.
     """
 
     member: Member
     module: AxillaryClassifier
     data: MammoDataModule
     pretraining: tuple[Seen, ...]
+    outcome: Outcome | None
 
     def prepare(self) -> None:
         """Build every missing crop; `InputError` where a test patient's file was pre-trained on."""
@@ -94,7 +96,7 @@ def _opened(member: Member, cohort: Cohort, splits: Sequence[str], store: Path |
         opened=True,
     )
     refuse_seen_patients(frozen.pretraining, data.cohort)
-    return OpenedMember(member, module, data, frozen.pretraining)
+    return OpenedMember(member, module, data, frozen.pretraining, frozen.outcome)
 
 
 def check_needs(
@@ -123,7 +125,7 @@ def check_needs(
     if not splits:
         return set()
     for own in opened:
-        needs = needs_of(own.data, cohort, splits, allow_missing=allow_missing)
+        needs = needs_of(own.data, cohort, splits, own.outcome, allow_missing=allow_missing)
         every.append(needs)
         lines |= dict.fromkeys([*needs.notes, *needs.inputs.lines()])
     for needs in every:

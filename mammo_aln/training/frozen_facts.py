@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,14 @@ from mammo_aln.cohort.lineage import Source
 from mammo_aln.files import json_ready
 from mammo_aln.model.origin import PRETRAINED_KEY, Seen
 from mammo_aln.training.data.presence import InputProfile
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run learnt to tell: the column of its cohort, and what `cohort.yaml` says that 1 and 0 mean."""
+
+    column: str
+    meaning: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class FrozenFacts:
         heads: names of a pre-training's heads; None in a training.
         lineage: data sets and weights that this run descends from.
         inputs: what its training patients had; None in a pre-training, and in runs of an earlier version.
+        outcome: what it learnt to tell; None as `inputs`.
     """
 
     run_id: str
@@ -38,6 +47,7 @@ class FrozenFacts:
     heads: tuple[str, ...] | None = None
     lineage: tuple[Source, ...] = ()
     inputs: InputProfile | None = None
+    outcome: Outcome | None = None
 
     def to_state(self) -> Mapping[str, Any]:
         """Plain dicts, lists, strings and numbers, for checkpoints that load with `weights_only=True`."""
@@ -47,7 +57,8 @@ class FrozenFacts:
             "lineage": [source.to_state() for source in self.lineage],
         }
         inputs = None if self.inputs is None else self.inputs.to_state()
-        own: Mapping[str, object] = {"clinical_encoder": self.clinical_encoder, "inputs": inputs}
+        outcome = None if self.outcome is None else asdict(self.outcome)
+        own: Mapping[str, object] = {"clinical_encoder": self.clinical_encoder, "inputs": inputs, "outcome": outcome}
         if self.heads is not None:
             own = {"heads": list(self.heads)}
         plain: Mapping[str, Any] = json_ready({"run_id": self.run_id, "recipe": dict(self.recipe), **own, **seen})
@@ -64,4 +75,5 @@ class FrozenFacts:
             tuple(Seen.from_state(each) for each in state.get("trained_on", [])),
             state["clinical_encoder"],
             inputs=InputProfile.from_state(state["inputs"]) if state.get("inputs") else None,
+            outcome=Outcome(**state["outcome"]) if state.get("outcome") else None,
         )

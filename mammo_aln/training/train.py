@@ -31,7 +31,7 @@ from mammo_aln.training.data.lacking import InputsOfScored
 from mammo_aln.training.data.seen import counts_of, seen_in_words, training_profile
 from mammo_aln.training.data.units import cohort_flow, require_both_classes
 from mammo_aln.training.fit import fit_module
-from mammo_aln.training.frozen_facts import FrozenFacts
+from mammo_aln.training.frozen_facts import FrozenFacts, Outcome
 from mammo_aln.training.leak_guard import refuse_seen_patients, seen_by
 from mammo_aln.training.prediction_facts import OperatingPoint, PredictionFacts
 from mammo_aln.training.scoring import predict_logits, prediction_table
@@ -128,6 +128,7 @@ def _fit(
         encoder,
         lineage=joined(stated_or_not(data.whole_cohort.sources), weight_sources(settings.model)),
         inputs=training_profile(data),
+        outcome=Outcome(data.whole_cohort.label_column, data.whole_cohort.label_meaning),
     )
     write_json(run / "recipe.json", data.recipe)
     write_lineage(run, frozen.lineage)

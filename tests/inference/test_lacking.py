@@ -197,3 +197,21 @@ def test_evaluate_names_the_runs_that_are_near(run: Path, tmp_path: Path, capsys
     words = ["evaluate", str(run / "predictions.csv"), "--run", str(run.parent / "nosuch"), "--out", str(tmp_path)]
     assert main(words) == 2
     assert f"nosuch: no such run; {run.parent} holds: {run.name}" in capsys.readouterr().err
+
+
+PUBLIC = "label: {column: malignant, meaning: '1 = malignant, 0 = benign'}"
+
+
+@pytest.mark.parametrize(
+    ("label", "code"), [(PUBLIC, 2), ("label: {column: aln_status, meaning: '1 = ypN0, 0 = residual'}", 0)]
+)
+def test_another_outcome_judges_no_run_in_silence(
+    run: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], label: str, code: int
+) -> None:
+    cohort = other_centre(phantom, tmp_path / "c", external(phantom).assign(malignant=1))
+    head, _, rest = (cohort / "cohort.yaml").read_text().partition("label:")
+    (cohort / "cohort.yaml").write_text(f"{head}{label}\nclinical:{rest.partition('clinical:')[2]}")
+    words = ["--run", str(run), "--cohort", str(cohort), "--out", str(tmp_path / "p.csv"), "--store", str(store)]
+    assert main(["predict", *words]) == code
+    assert "by this cohort.yaml, the run learnt aln_status: '1 = residual" in capsys.readouterr().err
+    assert (cohort / "openings.jsonl").exists() is (code == 0)
