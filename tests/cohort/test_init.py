@@ -191,6 +191,10 @@ def test_the_outcome_is_turned_round_only_by_its_name():
     [
         ("Nodes after NAT (0=negative, 1=positive)", "0 1", "0 1"),
         ("Nodes after NAT (1=negative, 0=positive)", "0 1", "1 0"),
+        ("Nodes after NAT (negative=0, positive=1)", "0 1", "0 1"),
+        ("Nodal status after NAT (ypN0 = pCR)", "0 1", "? ?"),
+        ("Nodes after NAT (negative = 1)", "0 1", "? 0"),
+        ("Nodes after NAT (1: negative)", "0 1", "? 0"),
         ("Axilla after NAT (negative/positive)", "0 1", "? ?"),  # the name says both
         ("ALN status (1 = negative, 2 = positive)", "1 2", "0 1"),
         ("ALN status", "1 2", "? ?"),  # which of two codes is which, nobody knows

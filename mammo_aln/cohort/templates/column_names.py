@@ -59,6 +59,7 @@ METASTASIS = re.compile(
 LEGEND = re.compile(
     r"(?<![\w+-])([^\W_]{1,2})\s*[=:]\s*([^\W\d][^,;/|()\[\]=:]*?)\s*(?=[,;/|)\]]|\s[^\W_]{1,2}\s*[=:]|$)"
 )
+LEGEND_BACKWARDS = re.compile(r"([^\W\d][^,;/|()\[\]=:]*?)\s*=\s*(\d)(?!\w)")
 COUNT = re.compile(
     r"\b(number|no of|anzahl|nombre|positive? nodes?|nodes? positive?|involved nodes?|befallene\w* (lk|lymph))"
 )
@@ -77,7 +78,8 @@ def means_no_metastasis(header: str) -> bool | None:
     words = _words(header)
     left = METASTASIS.search(words) is not None
     none_left = NO_METASTASIS.search(METASTASIS.sub(" ", words)) is not None
-    return None if left and none_left else none_left
+    is_equation = "=" in _without_legend(header)  # `ypN0 = pCR` says nothing of what a yes is
+    return None if (left or is_equation) and none_left else none_left
 
 
 def is_count(header: str) -> bool:
@@ -87,7 +89,8 @@ def is_count(header: str) -> bool:
 
 def legend_of(header: str) -> dict[str, str]:
     """Read what a header says of its codes: `Nodes after NAT (0 = negative, 1 = positive)`."""
-    return {folded(code): word.strip() for code, word in LEGEND.findall(header)}
+    backwards = {code: word.strip() for word, code in LEGEND_BACKWARDS.findall(header)}
+    return backwards | {folded(code): word.strip() for code, word in LEGEND.findall(header)}
 
 
 def is_ordered(header: str) -> bool:
@@ -103,7 +106,7 @@ def unit_of(header: str) -> str | None:
 
 def feature_name(header: str, taken: set[str]) -> str:
     """Make a short name of a header, without its unit: `Age (years)` becomes `age`."""
-    plain = unicodedata.normalize("NFKD", folded(UNITS.sub(" ", LEGEND.sub(" ", header)).replace("+", " pos ")))
+    plain = unicodedata.normalize("NFKD", folded(UNITS.sub(" ", _without_legend(header)).replace("+", " pos ")))
     words = re.findall(r"[a-z0-9]+", plain.encode("ascii", "ignore").decode())
     name = base = "_".join(words) or "feature"
     number = 2
@@ -113,7 +116,11 @@ def feature_name(header: str, taken: set[str]) -> str:
     return name
 
 
+def _without_legend(header: str) -> str:
+    return LEGEND_BACKWARDS.sub(" ", LEGEND.sub(" ", header))
+
+
 def _words(header: str) -> str:
-    plain = unicodedata.normalize("NFKD", folded(LEGEND.sub(" ", header)))
+    plain = unicodedata.normalize("NFKD", folded(_without_legend(header)))
     letters = "".join(character for character in plain if not unicodedata.combining(character))
     return " ".join(re.sub(r"[^\w+]|_", " ", letters).split())

@@ -147,6 +147,8 @@ def _outcome(header: str, present: pd.Series) -> Guess:
     read = {value: _status(text, free_if_yes, is_stage, counted) for value, text in texts.items()}
     if digits and not legend and "0" not in digits and len(digits) > 1:
         read = {value: None if text.isdigit() else read[value] for value, text in texts.items()}
+    if set(legend) & {_code(value) for value in texts}:  # a legend that names one of two codes leaves the other open
+        read = {value: None if text.isdigit() else read[value] for value, text in texts.items()}
     values = {value: status for value, status in read.items() if status is not None}
     undecided = tuple(value for value in read if value not in values)
     if not values and len(undecided) > MOST_LEVELS:
