@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+EMPTY = "a picture without regions"
 NO_REGION = ""
 """Region of an annotation that its file does not name."""
 
@@ -46,10 +47,14 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A drawn element that gives no box, and why: `reason` is counted, so it holds no value of the element."""
+    """A drawn element that gives no box, and why: `reason` is counted, so it holds no value of the element.
+
+    A picture that its file lists without a region is one too, `EMPTY`, and names its `image`.
+    """
 
     reason: str
     source: str
+    image: str = ""
 
 
 Reading: TypeAlias = Sequence[Annotation | Skipped]

@@ -83,7 +83,7 @@ def import_regions(
     picture = Picture(*_parse_size(picture_size), stretched, flipped, spacing_mm)
     cohort = read_images(out)
     source = read_sources(files, format, parse_columns(columns), partial(_image_file, cohort, {}))
-    matches = _matches(cohort, source)
+    matches = _matches(cohort, source, source.empty if replace else ())
     skipped = Counter(element.reason for element in source.skipped)
     kept: list[tuple[Annotation, str]] = []
     for annotation in source.annotations:
@@ -108,7 +108,12 @@ def import_regions(
     refuse_misfits(boxes)
     rows = _rows(boxes, [region for _, region in kept])
     path = cohort.root / "regions.csv"
-    table, known = _merged(_standing(cohort.root), rows, replace)
+    standing = _standing(cohort.root)
+    if replace and standing is not None:
+        named = standing["image_id"].isin(matches.image_ids.values())
+        say(f"  replaced: {named.sum()} rows of the images that the files name")
+        standing = standing[~named]
+    table, known = _merged(standing, rows)
     _report(source, skipped, boxes, rows, matches, known, picture)
     _refuse_pattern(cohort, rows, picture)
     write_csv(path, table)
@@ -141,13 +146,13 @@ def _image_file(cohort: Cohort, files: dict[str, Path], uid: str) -> Path | None
     return files.get(uid) if uid else None
 
 
-def _matches(cohort: Cohort, source: SourceReading) -> Matches:
+def _matches(cohort: Cohort, source: SourceReading, empty: Sequence[str]) -> Matches:
     """The cohort's image of each name; headers are read only where a UID stands that no image_id was made of.
 
     Raises:
         InputError: a name that several images have, or two pictures of one name.
     """
-    names = [annotation.image for annotation in source.annotations]
+    names = [*(annotation.image for annotation in source.annotations), *empty]
     listed = [ListedImage(str(row["image_id"]), str(row["path"])) for row in cohort.images.to_dict("records")]
     matches = match_images(names, listed)
     if any(UID.search(name) for name in matches.unmatched):
@@ -232,13 +237,13 @@ def _standing(root: Path) -> pd.DataFrame | None:
     return None if table is None else with_image_ids(table, images)[0].fillna("")
 
 
-def _merged(standing: pd.DataFrame | None, rows: pd.DataFrame, replace: bool) -> tuple[pd.DataFrame, int]:
+def _merged(standing: pd.DataFrame | None, rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """The table with the new rows below, and how many boxes stood already or were named twice."""
     if standing is None:
         standing = pd.DataFrame(columns=rows.columns, dtype=object)
     of_images = standing["image_id"].isin(rows["image_id"])
     empty = (standing[list(BOX)] == "").all(axis=1)  # a template's row, filled in now
-    standing = standing[~(of_images & (empty | replace))]
+    standing = standing[~(of_images & empty)]
     known: dict[tuple[str, str], list[np.ndarray]] = {}
     for image_id, region, *corners in standing[["image_id", "region", *BOX]].itertuples(index=False):
         edges = numbers(pd.Series(corners, dtype=object)).to_numpy(float)

@@ -30,12 +30,14 @@ class SourceReading:
         skipped: elements that give no box.
         formats: number of files read by format.
         left_out: files of a folder that no format recognises.
+        empty: names of pictures that the files list without a region.
     """
 
     annotations: tuple[Annotation, ...]
     skipped: tuple[Skipped, ...]
     formats: Mapping[str, int]
     left_out: tuple[Path, ...]
+    empty: tuple[str, ...] = ()
 
 
 def read_sources(
@@ -68,9 +70,10 @@ def read_sources(
     elements += without_lone_label(masks)
     return SourceReading(
         tuple(element for element in elements if isinstance(element, Annotation)),
-        tuple(element for element in elements if isinstance(element, Skipped)),
+        tuple(element for element in elements if isinstance(element, Skipped) and not element.image),
         Counter(formats.values()),
         tuple(left_out),
+        tuple(element.image for element in elements if isinstance(element, Skipped) and element.image),
     )
 
 

@@ -206,3 +206,40 @@ def test_millimetres_without_a_spacing_are_refused(cohort: Path, drawn: Path) ->
         target.write_text(json.dumps(document))
         with pytest.raises(InputError, match=name):
             import_regions([path], cohort)
+
+
+def empty_first_picture(tool: str, folder: Path) -> None:
+    """Take the regions of the first picture out of a tool's file; the picture stays listed."""
+    name = image_name(0)
+    if tool == "coco":
+        path = folder / "instances.json"
+        document = json.loads(path.read_text())
+        del document["annotations"][0]
+        path.write_text(json.dumps(document))
+    elif tool == "cvat":
+        (path,) = folder.glob("*.xml")
+        text = path.read_text()
+        path.write_text(re.sub(r"(?s)(<image [^>]*>).*?(</image>)", r"\1\2", text, count=1))
+    elif tool == "labelme":
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"shapes": []}))
+    elif tool == "yolo":
+        (folder / "labels" / "train" / f"{name}.txt").write_text("")
+    else:
+        (path,) = folder.rglob(f"{name}.xml")
+        path.write_text(re.sub(r"(?s)<object>.*</object>", "", path.read_text()))
+
+
+@pytest.mark.parametrize("tool", ["coco", "labelme", "yolo", "voc", "cvat"])
+def test_replaced_files_take_the_boxes_of_emptied_pictures_away(
+    cohort: Path, drawn: Path, capsys: pytest.CaptureFixture[str], tool: str
+) -> None:
+    path = WRITERS[tool](drawn, pictures())
+    import_regions([path], cohort)
+    before = set(pd.read_csv(cohort / "regions.csv")["image_id"])
+    empty_first_picture(tool, drawn)
+
+    import_regions([path], cohort, replace=True)
+
+    assert before - set(pd.read_csv(cohort / "regions.csv")["image_id"]) == {"im0"}
+    assert "rows of the images that the files name" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from mammo_aln.cohort.annotations.geometry import (
     mask_box,
     rotated_corners,
 )
-from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped, bounding_box
+from mammo_aln.cohort.annotations.record import EMPTY, NO_REGION, Annotation, Reading, Skipped, bounding_box
 from mammo_aln.errors import InputError
 
 LONGEST_RUN = 1e9
@@ -47,6 +47,8 @@ def read_cvat(path: Path) -> Reading:
         for index, shape in enumerate(image, 1):
             source = f"{path.name} {name}, {shape.tag} {index}"
             reading.append(_annotation(shape, name, rows, columns, source))
+        if not len(image):
+            reading.append(Skipped(EMPTY, path.name, name))
     return reading
 
 

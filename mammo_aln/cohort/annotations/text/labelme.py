@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mammo_aln.cohort.annotations.documents import Json, mapping, number, picture_side, read_json, sequence
 from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_corners, polygon_annotation
-from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped
+from mammo_aln.cohort.annotations.record import EMPTY, NO_REGION, Annotation, Reading, Skipped
 from mammo_aln.errors import InputError
 
 OUTLINES = {"polygon": 3, "rectangle": 2, "linestrip": 2, "oriented_rectangle": 3}
@@ -31,7 +31,7 @@ def read_labelme(path: Path) -> Reading:
         source = f"{path.name} shapes[{index}]"
         shape = mapping(item, source)
         reading.append(_annotation(shape, image, rows, columns, source))
-    return reading
+    return reading or [Skipped(EMPTY, path.name, image)]
 
 
 def _annotation(

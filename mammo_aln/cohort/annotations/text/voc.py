@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from mammo_aln.cohort.annotations.documents import number, picture_side, read_xml
 from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_corners
-from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped
+from mammo_aln.cohort.annotations.record import EMPTY, NO_REGION, Annotation, Reading, Skipped
 from mammo_aln.errors import InputError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -37,7 +37,7 @@ def read_voc(path: Path) -> Reading:
         reading.append(
             Annotation(image, region, *box, rows, columns, source=source) if box else Skipped(NO_AREA, source)
         )
-    return reading
+    return reading or [Skipped(EMPTY, path.name, image)]
 
 
 def _image(root: ElementTree.Element, path: Path) -> str:

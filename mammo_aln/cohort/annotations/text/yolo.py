@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mammo_aln.cohort.annotations.documents import number, read_text
 from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_sides, points_of_pairs
-from mammo_aln.cohort.annotations.record import Annotation, Reading, Skipped, bounding_box
+from mammo_aln.cohort.annotations.record import EMPTY, Annotation, Reading, Skipped, bounding_box
 from mammo_aln.cohort.reading import read_text_yaml
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 
@@ -33,7 +33,7 @@ def read_yolo(path: Path) -> Reading:
         if line.strip():
             source = f"{path.name}:{line_number}"
             reading.append(_annotation(line.split(), str(path.with_suffix("")), names, source))
-    return reading
+    return reading or [Skipped(EMPTY, path.name, str(path.with_suffix("")))]
 
 
 def looks_like_yolo(head: bytes) -> bool:
