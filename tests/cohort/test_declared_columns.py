@@ -316,3 +316,10 @@ def test_cohorts_whose_units_differ_do_not_stand_in_one_table(tmp_path):
     refuse_differing_declarations([folders[0], folders[0]])
     with pytest.raises(InputError, match="age: unit is years here and months there"):
         refuse_differing_declarations(folders)
+
+
+@pytest.mark.parametrize(("cells", "values"), [("12", "{2: 1}"), ("01", "{0: 1}")])
+def test_half_a_map_does_not_make_all_patients_positive(tmp_path, cells, values):
+    (tmp_path / "cohort.yaml").write_text(f"label: {{column: nodes, map: {values}}}\n")
+    (tmp_path / "patients.csv").write_text(f"patient_id,center,nodes\nA,x,{cells[0]}\nB,x,{cells[1]}\n")
+    assert "expected '1' in label.map too; without it, all rows read as 1" in message_of(tmp_path)

@@ -162,6 +162,14 @@ def _mapped(
         expected = f"only values of {_where(name, declared)}.map ({', '.join(values)}), or those that it gives"
         faults.append(BadCell(FILE, None, f"{name} in {sum(counts.values())} rows", f"{shown}{more}", expected))
     read = cells.map(lambda value: mapping.get(value, value)).astype(object)
+    as_written = [value for value in keys if value not in mapping]
+    if name == declared.label_column and as_written and len(keys) > 1 and read.dropna().nunique() == 1:
+        # of codes 1 and 2, a map of 2 alone makes all patients positive
+        shown = ", ".join(map(repr, keys))
+        expected = (
+            f"{', '.join(map(repr, as_written))} in label.map too; without it, all rows read as {read.dropna().iloc[0]}"
+        )
+        faults.append(BadCell(FILE, None, name, shown, expected))
     return read.mask(read.map(is_missing_word).astype(bool) & ~read.isin(_levels(feature)), np.nan)
 
 
