@@ -149,6 +149,7 @@ def score_exam(
         write_csv(cohort / "regions.csv", pd.DataFrame(rows, columns=columns))
     elif exam.regions is not None:
         import_regions([exam.regions], cohort)
+    _refuse_sides(exam, cohort, images)
     _choose_images(exam, cohort)
     reads_lesion = "primary" in settings.model.inputs and settings.crop.strategy != "whole_breast"
     if reads_lesion and not (exam.boxes or exam.regions or allow_missing):
@@ -194,6 +195,21 @@ def _indexed(exam: Exam, folder: Path, features: Sequence[ClinicalFeature]) -> P
     about = {"name": COHORT_NAME, "dicom_root": str(links.resolve()), "clinical": declared}
     write_text(cohort / "cohort.yaml", yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
     return cohort
+
+
+def _refuse_sides(exam: Exam, folder: Path, images: pd.DataFrame) -> None:
+    """Refuse lesions that are all in the other breast than the treated one, or in both where no side is stated."""
+    if not (exam.boxes or exam.regions):
+        return
+    regions = pd.read_csv(folder / "regions.csv", dtype=str, keep_default_na=False)
+    drawn = images[images["image_id"].isin(regions.loc[regions["region"] == "primary", "image_id"])]
+    sides = sorted({"L", "R"} & set(drawn["laterality"]))
+    if exam.side and sides and exam.side not in sides:
+        raise InputError(f"--side {exam.side}: the lesion's boxes are in images of side {sides[0]}\n{_listed(images)}")
+    if len(sides) > 1 and not exam.side:
+        raise InputError(
+            f"boxes of the lesion in both breasts: expected --side L or --side R, the treated one\n{_listed(images)}"
+        )
 
 
 def _choose_images(exam: Exam, folder: Path) -> None:

@@ -191,3 +191,23 @@ def test_two_exams_are_refused_and_a_second_image_of_a_view_is_told(
     table = model.predict(dicom=one.dicom, boxes=one.boxes, clinical=one.clinical)
     assert len(table) == 1
     assert f"not used: {twin.name}: " in capsys.readouterr().err
+
+
+def test_a_lesion_in_the_other_breast_or_in_both_is_refused(
+    run: Path, one: OnePatient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = sorted(one.dicom.rglob("*.dcm"))[0]
+    side = file.name.split("_")[1]
+    other = {"L": "R", "R": "L"}[side]
+    out = ["--out", str(tmp_path / "out"), "--run", str(run)]
+    assert main(["predict", *words(one), "--side", other, *out]) == 2
+    assert f"--side {other}: the lesion's boxes are in images of side {side}" in capsys.readouterr().err
+    image = pydicom.dcmread(file)
+    image.ImageLaterality, image.SOPInstanceUID = other, generate_uid()
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    image.save_as(one.dicom / "mirror.dcm")
+    boxes = words(one)
+    boxes.insert(boxes.index("--clinical"), "mirror.dcm:40,40,80,80")
+    assert main(["predict", *boxes, *out]) == 2
+    assert "boxes of the lesion in both breasts: expected --side L or --side R" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
