@@ -106,7 +106,14 @@ def refuse_misfits(boxes: Sequence[PlacedBox]) -> None:
     ]
     if len(misfits) > SHOWN:
         lines.append(f"  ... and {len(misfits) - SHOWN} more")
-    cause = next((words for sought in (_exchanged, _of_larger_picture, _not_corners) if (words := sought(boxes))), "")
+    cause = next(
+        (
+            words
+            for sought in (_exchanged, _corners_as_sizes, _of_larger_picture, _not_corners)
+            if (words := sought(boxes))
+        ),
+        "",
+    )
     raise InputError(
         f"{len(misfits)} of {len(boxes)} boxes reach outside their image by more than {FITTING_SHARE:.0%} of its side"
         + (f"; {cause}" if cause else "")
@@ -187,6 +194,16 @@ def _exchanged(boxes: Sequence[PlacedBox]) -> str:
         return y_min, x_min, y_max, x_max
 
     return "x and y are exchanged: all fit with y before x" if _all_fit(boxes, swap) else ""
+
+
+def _corners_as_sizes(boxes: Sequence[PlacedBox]) -> str:
+    def corners(box: PlacedBox) -> Edges:
+        x_min, y_min, x_max, y_max = box.drawn
+        return x_min, y_min, x_max - x_min, y_max - y_min
+
+    ordered = all(box[0] < box[2] and box[1] < box[3] for box in map(corners, boxes))
+    words = "width and height are most likely the second corner: all fit as x_min, y_min, x_max, y_max"
+    return words if ordered and _all_fit(boxes, corners) else ""
 
 
 def _of_larger_picture(boxes: Sequence[PlacedBox]) -> str:

@@ -243,3 +243,22 @@ def test_replaced_files_take_the_boxes_of_emptied_pictures_away(
 
     assert before - set(pd.read_csv(cohort / "regions.csv")["image_id"]) == {"im0"}
     assert "rows of the images that the files name" in capsys.readouterr().err
+
+
+def test_coco_corners_in_place_of_sizes_are_named_and_an_empty_box_is_its_polygons(cohort: Path, drawn: Path) -> None:
+    path = files.coco(drawn, pictures())
+    document = json.loads(path.read_text())
+    for element in document["annotations"]:
+        x, y, width, height = element["bbox"]
+        element["segmentation"] = [[x, y, x + width, y, x + width, y + height]]
+        element["bbox"] = [x, y, x + width, y + height]
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match="width and height are most likely the second corner"):
+        import_regions([path], cohort)
+
+    for element in document["annotations"]:
+        element["bbox"] = [0, 0, 0, 0]
+    path.write_text(json.dumps(document))
+    import_regions([path], cohort)
+
+    assert_planted(cohort, 0.5)

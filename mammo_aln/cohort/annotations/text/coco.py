@@ -57,13 +57,13 @@ def _annotation(
     drawn: Mapping[str, Json], image: str, region: str, rows: int | None, columns: int | None, source: str
 ) -> Annotation | Skipped:
     box = drawn.get("bbox")
-    if isinstance(box, list) and box:
+    outline = drawn.get("segmentation")
+    if isinstance(box, list) and box and not (isinstance(outline, list) and outline and not any(box)):
         if len(box) != 4:
             raise InputError(f"{source}, bbox = {box!r}: expected [x, y, width, height]")
         x, y, width, height = (number(value, f"{source}, bbox") for value in box)
         sides = box_of_sides(x, y, width, height, f"{source}, bbox")
         return Annotation(image, region, *sides, rows, columns, source=source) if sides else Skipped(NO_AREA, source)
-    outline = drawn.get("segmentation")
     if isinstance(outline, list) and outline:
         points = [pair for ring in outline for pair in points_of_pairs(sequence(ring, source), source)]
         return polygon_annotation(points, image, region, rows, columns, source)
