@@ -121,7 +121,8 @@ def _lookup_tables(images: Sequence[ListedImage]) -> Tables:
     for image in images:
         for text in filter(None, {image.image_id, image.path, image.sop_instance}):
             exact[text].append(image.image_id)
-        for key in {_plain(image.image_id), _plain(image.sop_instance), *_tails(image.path)} - {""}:
+        joined = [tail.replace("/", "_") for tail in _tails(image.path)]
+        for key in {_plain(image.image_id), _plain(image.sop_instance), *_tails(image.path), *joined} - {""}:
             plain[key].append(image.image_id)
         stem, underscore, _ = _plain(image.path).rpartition("/")[2].partition("_")
         if underscore and stem:

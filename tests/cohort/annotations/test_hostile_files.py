@@ -226,3 +226,12 @@ def test_files_beside_their_pictures_are_told_apart_by_their_folders(tmp_path: P
     for element in (*read_labelme(folder / "a.json"), *read_voc(folder / "a.xml")):
         assert isinstance(element, Annotation)
         assert match_images([element.image], images).image_ids == {element.image: "i1"}
+
+
+def test_folder_and_name_may_be_joined_by_an_underscore() -> None:
+    images = [ListedImage("i1", "d/p001/l_cc.dcm"), ListedImage("i2", "d/p002/l_cc.dcm")]
+
+    matches = match_images(["p002_l_cc.png", "p009_l_cc.png"], images)
+
+    assert matches.image_ids == {"p002_l_cc.png": "i2"}
+    assert matches.unmatched == ("p009_l_cc.png",)
