@@ -27,7 +27,7 @@ from mammo_aln.inference.opened import (
 from mammo_aln.progress import say
 from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.record import read_settings
-from mammo_aln.runs.seal import labelled_rows, record_opening, require_unchanged, require_writable
+from mammo_aln.runs.seal import NOT_A_TEST, labelled_rows, record_opening, require_unchanged, require_writable
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import LEARNT_FROM, MammoDataModule
@@ -148,7 +148,8 @@ def score_cohort(
         splits = chosen_splits(cohort, split)
     # The openings of an ensemble stand in the cohort's ledger alone: it has no directory of its own.
     own = members[0].run if ensemble is None else None
-    if labelled_rows(cohort.patients[cohort.patients["split"].isin(splits)]):
+    learnt = NOT_A_TEST if members[0].cohort == cohort_content(cohort) else ()
+    if labelled_rows(cohort.patients[cohort.patients["split"].isin(splits)], learnt):
         require_writable(cohort, ledger, own)
     opened = open_members(members, cohort, splits, store, patients)
     data = opened[0].data
@@ -173,7 +174,7 @@ def score_cohort(
         name: record_opening(
             cohort, run_id, name, n, plan=plan, run=own, ledger=ledger, missing=dict(missing.get(name, {}))
         )
-        for name, n in labelled_rows(scored).items()
+        for name, n in labelled_rows(scored, learnt).items()
     }
     read = [*splits, *(["val"] if pooled is not None else [])]
     facts = PredictionFacts(

@@ -147,9 +147,15 @@ def require_unchanged(run: Path) -> dict[str, str]:
     return dict(frozen)
 
 
-def labelled_rows(table: pd.DataFrame) -> dict[str, int]:
-    """Number of labelled rows of each split that counts as a test (neither learnt from nor cross-validated)."""
-    labelled = table[table["aln_status"].notna() & ~table["split"].isin(NOT_A_TEST)]
+def labelled_rows(table: pd.DataFrame, learnt_from: Sequence[str] = NOT_A_TEST) -> dict[str, int]:
+    """Number of labelled rows of each split that counts as a test.
+
+    Args:
+        table: `aln_status` and `split`.
+        learnt_from: splits that are none, since the run learnt from them or cross-validated on them; to a run that
+            learnt from another cohort every split is a test, whatever its name.
+    """
+    labelled = table[table["aln_status"].notna() & ~table["split"].isin(list(learnt_from))]
     return {str(split): len(rows) for split, rows in labelled.groupby("split", sort=True)}
 
 

@@ -138,6 +138,10 @@ def test_only_labelled_rows_of_unseen_splits_are_openings() -> None:
         }
     )
     assert labelled_rows(table) == {"external_test": 2, "other": 1}
+    # to a run that learnt from another cohort, its train and val are unseen patients
+    counts = table[table["aln_status"].notna()].groupby("split").size().to_dict()
+    assert labelled_rows(table, ()) == counts
+    assert {"train", "val"} & counts.keys()
 
 
 @pytest.fixture
