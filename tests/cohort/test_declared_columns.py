@@ -15,6 +15,7 @@ from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.declaration import ClinicalFeature, declaration_differences
 from mammo_aln.cohort.tables import image_path, read_cohort, refuse_differing_declarations
+from mammo_aln.cohort.values.codes import codes_of
 from mammo_aln.errors import InputError
 
 YAML = """\
@@ -323,3 +324,12 @@ def test_half_a_map_does_not_make_all_patients_positive(tmp_path, cells, values)
     (tmp_path / "cohort.yaml").write_text(f"label: {{column: nodes, map: {values}}}\n")
     (tmp_path / "patients.csv").write_text(f"patient_id,center,nodes\nA,x,{cells[0]}\nB,x,{cells[1]}\n")
     assert "expected '1' in label.map too; without it, all rows read as 1" in message_of(tmp_path)
+
+
+def test_a_slip_of_the_pen_is_told_and_hides_no_code():
+    ages = pd.Series([str(year) for year in range(31, 79, 2)] + ["580", "999", "999"], dtype=object)
+    codes = {code.value: code for code in codes_of("age", ages, True)}
+    assert (codes["580"].count, codes["580"].apart, codes["580"].others) == (1, False, "all others 31 to 77")
+    assert (codes["999"].count, codes["999"].apart) == (2, True)
+    skewed = pd.Series(np.random.default_rng(0).lognormal(3, 0.6, 400).round(1).astype(str), dtype=object)
+    assert codes_of("size_mm", skewed, True) == []

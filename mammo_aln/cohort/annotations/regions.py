@@ -114,7 +114,13 @@ def import_regions(
         say(f"  replaced: {named.sum()} rows of the images that the files name")
         standing = standing[~named]
     table, known = _merged(standing, rows)
+    doubled = _under_other_names(standing, rows)
     _report(source, skipped, boxes, rows, matches, known, picture)
+    if doubled:
+        count, others = sum(doubled.values()), ", ".join(doubled)
+        say(
+            f"  {count} boxes stand in regions.csv under another region as well ({others}): --replace true drops those rows"
+        )
     _refuse_pattern(cohort, rows, picture)
     write_csv(path, table)
     return path
@@ -255,6 +261,22 @@ def _merged(standing: pd.DataFrame | None, rows: pd.DataFrame) -> tuple[pd.DataF
         new.append(not any(np.abs(edges - other).max() <= SAME_BOX_PX for other in like))
         like.append(edges)
     return pd.concat([standing, rows[new]], ignore_index=True), new.count(False)
+
+
+def _under_other_names(standing: pd.DataFrame | None, rows: pd.DataFrame) -> dict[str, int]:
+    """Count new boxes that stand already under another region's name, by that name."""
+    if standing is None:
+        return {}
+    drawn = standing[(standing[list(BOX)] != "").all(axis=1)]
+    edges = drawn[list(BOX)].apply(numbers).to_numpy(float)
+    names = drawn["region"].str.strip().to_numpy(object)
+    of_image = drawn.groupby(drawn["image_id"].str.strip()).indices
+    counts: Counter[str] = Counter()
+    for image_id, region, *corners in rows.itertuples(index=False):
+        for row in of_image.get(image_id, ()):
+            if names[row] != region and np.abs(edges[row] - np.array(corners, float)).max() <= SAME_BOX_PX:
+                counts[names[row]] += 1
+    return dict(counts)
 
 
 def _refuse_pattern(cohort: Cohort, rows: pd.DataFrame, picture: Picture) -> None:

@@ -19,6 +19,9 @@ WORDS = re.compile(
     re.IGNORECASE,
 )
 FAR = 1.5
+REMOTE = 10.0
+"""A value so many times the middle half's span away from the median is worth a word."""
+FEWEST_TO_JUDGE = 8
 FEWEST_ALIKE = 3
 """From so many cells on, a lone value at the end of a continuous feature's range is worth a word."""
 
@@ -81,7 +84,11 @@ def _of_numbers(name: str, cells: pd.Series) -> Iterator[Code]:
     real = values[~values.isin(_run(candidates, values))]
     if real.empty:
         return
+    remote = real[(real - real.median()).abs() > _reach(real)]
+    real = real.drop(remote.index)  # a slip of the pen such as 580 years must not hide a 999
     low, high = real.min(), real.max()
+    for value in sorted(set(remote.astype(float)) - set(candidates)):
+        yield Code(name, f"{value:g}", int((remote == value).sum()), f"all others {low:g} to {high:g}", False)
     for value in candidates:
         count = int((values == value).sum())
         if value in set(real):
@@ -93,6 +100,12 @@ def _of_numbers(name: str, cells: pd.Series) -> Iterator[Code]:
             yield Code(name, f"{value:g}", count, f"all others at most {high:g}", True)
         elif count >= FEWEST_ALIKE and value > high:
             yield Code(name, f"{value:g}", count, f"all others at most {high:g}", False)
+
+
+def _reach(values: pd.Series) -> float:
+    """Distance from the median that a value may have: ten times what the middle half spans, or any if that is none."""
+    spread = float(values.quantile(0.75) - values.quantile(0.25))
+    return REMOTE * spread if spread > 0 and len(values) >= FEWEST_TO_JUDGE else float("inf")
 
 
 def _run(candidates: list[float], values: pd.Series) -> list[float]:

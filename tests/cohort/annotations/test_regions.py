@@ -243,3 +243,15 @@ def test_widths_in_place_of_corners_are_named(cohort: Path) -> None:
     regions["x_max"], regions["y_max"] = regions["x_max"] - regions["x_min"], regions["y_max"] - regions["y_min"]
     save(regions.drop(columns="image"), cohort / "regions.csv")
     assert any("a width or height? `mammo-aln regions` reads such tables" in line for line in check_cohort(cohort))
+
+
+def test_a_box_under_a_second_name_is_told(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = planted_table().assign(label="mass")
+    boxes = save(table, tmp_path / "boxes.csv")
+    import_regions([boxes], cohort)
+    capsys.readouterr()
+    import_regions([boxes], cohort, regions="mass=primary")
+    assert f"{len(table)} boxes stand in regions.csv under another region as well (mass)" in capsys.readouterr().err
+    import_regions([boxes], cohort, regions="mass=primary", replace=True)
+    assert "under another region" not in capsys.readouterr().err
+    assert set(pd.read_csv(cohort / "regions.csv")["region"]) == {"primary"}
