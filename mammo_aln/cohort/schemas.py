@@ -162,7 +162,12 @@ def _as_bad_cell(file: str, case: Mapping[Hashable, Any], shown_as: Mapping[str,
     check = str(case["check"])
     expected = _BUILT_IN.get(check, check)
     if check == "column_in_dataframe":
-        return BadCell(file, None, str(case["failure_case"]), "missing", expected)
+        absent = str(case["failure_case"])
+        if file == "patients.csv" and absent not in ("patient_id", "center"):
+            expected += (
+                "; `column: NAME` in its entry of cohort.yaml if it has another name, no entry if it does not exist"
+            )
+        return BadCell(file, None, absent, "missing", expected)
     value = case["failure_case"]
     column = str(case["column"])
     row = int(case["index"])

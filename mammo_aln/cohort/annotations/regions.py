@@ -118,9 +118,7 @@ def import_regions(
     _report(source, skipped, boxes, rows, matches, known, picture)
     if doubled:
         count, others = sum(doubled.values()), ", ".join(doubled)
-        say(
-            f"  {count} boxes stand in regions.csv under another region as well ({others}): --replace true drops those rows"
-        )
+        say(f"  {count} boxes stand under another region as well ({others}): --replace true drops those rows")
     _refuse_pattern(cohort, rows, picture)
     write_csv(path, table)
     return path

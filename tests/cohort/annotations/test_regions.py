@@ -251,7 +251,7 @@ def test_a_box_under_a_second_name_is_told(cohort: Path, tmp_path: Path, capsys:
     import_regions([boxes], cohort)
     capsys.readouterr()
     import_regions([boxes], cohort, regions="mass=primary")
-    assert f"{len(table)} boxes stand in regions.csv under another region as well (mass)" in capsys.readouterr().err
+    assert f"{len(table)} boxes stand under another region as well (mass)" in capsys.readouterr().err
     import_regions([boxes], cohort, regions="mass=primary", replace=True)
     assert "under another region" not in capsys.readouterr().err
     assert set(pd.read_csv(cohort / "regions.csv")["region"]) == {"primary"}
