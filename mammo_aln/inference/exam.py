@@ -108,8 +108,9 @@ def predict_exam(runs: Sequence[Path], exam: Exam, out: Path, *, allow_missing: 
     row = scored.table.iloc[0]
     threshold = float(scored.facts.operating.threshold["value"])
     call = "at or above" if row["call"] == 1 else "below"
+    event = "the outcome that the run learnt" if scored.outcome is None else scored.outcome.in_words
     say(
-        f"run {row['run_id']}: probability of residual nodal disease {row['score']:.3f}, {call} the frozen threshold"
+        f"run {row['run_id']}: probability of {event} {row['score']:.3f}, {call} the frozen threshold"
         f" {threshold:.3f}: called {'positive' if row['call'] == 1 else 'negative'}"
     )
     say(f"seen: {row['inputs_seen'].replace(';', ', ') or 'nothing'}")

@@ -33,6 +33,7 @@ from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import LEARNT_FROM, MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
 from mammo_aln.training.data.units import cohort_flow
+from mammo_aln.training.frozen_facts import Outcome
 from mammo_aln.training.prediction_facts import PredictionFacts
 from mammo_aln.training.scoring import predict_logits, prediction_table
 
@@ -46,12 +47,14 @@ class ScoredCohort:
         facts: what stands in the JSON beside the predictions.
         inputs: what the model saw of the patients, and what it did not.
         data: the cohort as the run read it.
+        outcome: what the run learnt to tell; None where it does not say.
     """
 
     table: pd.DataFrame
     facts: PredictionFacts
     inputs: InputsOfScored
     data: MammoDataModule
+    outcome: Outcome | None = None
 
     @property
     def exclusions(self) -> pd.DataFrame:
@@ -194,7 +197,7 @@ def score_cohort(
         inputs=inputs.to_json(),
     )
     table = prediction_table(scored, run_id, operating, seen_of_all(opened, scored, crops))
-    return ScoredCohort(table, facts, inputs, data)
+    return ScoredCohort(table, facts, inputs, data, opened[0].outcome)
 
 
 def _sources(members: Sequence[Member], cohort: Cohort) -> tuple[Source, ...]:

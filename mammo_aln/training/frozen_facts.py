@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from mammo_aln.cohort.declaration import Declaration
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.files import json_ready
 from mammo_aln.model.origin import PRETRAINED_KEY, Seen
@@ -21,6 +22,12 @@ class Outcome:
 
     column: str
     meaning: str
+
+    @property
+    def in_words(self) -> str:
+        """Name what a score is the probability of, as `cohort.yaml` says where it is no residual nodal disease."""
+        ours = self.meaning == Declaration.label_meaning
+        return "residual nodal disease" if ours else f"{self.column} = 1 ({self.meaning})"
 
 
 @dataclass(frozen=True)

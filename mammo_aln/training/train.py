@@ -8,6 +8,7 @@ from pathlib import Path
 from pytorch_lightning.loggers import Logger
 
 from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.declaration import Declaration
 from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
 from mammo_aln.cohort.lineage import joined, stated_or_not, warn_of
 from mammo_aln.cohort.tables import Cohort
@@ -71,6 +72,9 @@ def train_run(
     for split in ("train", "val"):
         require_both_classes(data.cohort.patients, split)
     _refuse_leak(settings, data)
+    outcome = _outcome(data)
+    if outcome.meaning != Declaration.label_meaning:
+        say(f"outcome: {outcome.in_words}; where pages say `residual disease`, they mean this")
     # Before the first crop: a network that cannot be built, or a column that must not be read, ends here.
     module = build_model(settings, data)
     if data.reads_images:
@@ -105,6 +109,10 @@ def train_run(
     return run
 
 
+def _outcome(data: MammoDataModule) -> Outcome:
+    return Outcome(data.whole_cohort.label_column, data.whole_cohort.label_meaning)
+
+
 def _refuse_leak(settings: Settings, data: MammoDataModule) -> None:
     """Refuse test patients that were pre-trained on; say where crops were others."""
     origin = origin_of(settings.model.pretrained)
@@ -128,7 +136,7 @@ def _fit(
         encoder,
         lineage=joined(stated_or_not(data.whole_cohort.sources), weight_sources(settings.model)),
         inputs=training_profile(data),
-        outcome=Outcome(data.whole_cohort.label_column, data.whole_cohort.label_meaning),
+        outcome=_outcome(data),
     )
     write_json(run / "recipe.json", data.recipe)
     write_lineage(run, frozen.lineage)

@@ -105,3 +105,18 @@ def test_a_column_that_holds_the_outcome_is_refused_before_the_first_crop(phanto
     with pytest.raises(InputError, match="post_surgery"):
         train_run(cohort, tmp_path / "runs", tiny_settings(), store=tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+def test_a_run_of_another_outcome_says_what_it_learns(phantom: Path, tmp_path: Path, capsys) -> None:
+    cohort = linked_copy(phantom, tmp_path / "cohort")
+    declared = yaml.safe_load((cohort / "cohort.yaml").read_text())
+    declared["label"]["meaning"] = "1 = malignant, 0 = benign"
+    (cohort / "cohort.yaml").unlink()
+    (cohort / "cohort.yaml").write_text(yaml.safe_dump(declared))
+    wrong = replace(tiny_settings(), model=replace(tiny_settings().model, backbone="resnet51"))
+    with pytest.raises(InputError, match="resnet51"):
+        train_run(cohort, tmp_path / "runs", wrong, store=tmp_path / "store")
+    assert "outcome: aln_status = 1 (1 = malignant, 0 = benign)" in capsys.readouterr().err
+    with pytest.raises(InputError, match="resnet51"):
+        train_run(phantom, tmp_path / "runs", wrong, store=tmp_path / "store")
+    assert "outcome:" not in capsys.readouterr().err
