@@ -18,7 +18,7 @@ from mammo_aln.training.data.presence import InputProfile
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run learnt to tell: the column of its cohort, and what `cohort.yaml` says that 1 and 0 mean."""
+    """Name what a run learnt to tell: the column of its cohort, and what `cohort.yaml` says that 1 and 0 mean."""
 
     column: str
     meaning: str
