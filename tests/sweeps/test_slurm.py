@@ -19,7 +19,8 @@ from mammo_aln.training.train import train_run
 from tests.support.sweep_files import on_threads, tiny_sweep, words
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_local.sh"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+# One worker runs them all: they share the one SLURM of this machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("slurm")]
 
 
 @pytest.fixture(scope="module")
