@@ -87,7 +87,8 @@ CONF
 
 runs() { [ -s "$1" ] && [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "$2" ]; }
 runs "$state/munged.pid" munged || munged --force --pid-file "$state/munged.pid" --key-file /etc/munge/munge.key
-runs "$state/slurmctld.pid" slurmctld || slurmctld
+# Jobs of a controller that was killed belong to nobody any more: a new one begins without them.
+runs "$state/slurmctld.pid" slurmctld || slurmctld -c
 runs "$state/slurmd.pid" slurmd || slurmd
 for _ in $(seq 120); do
   state_now=$(sinfo -h -o %t 2>/dev/null || true)
