@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,23 +21,23 @@ from mammo_aln.training.train import train_run
 from tests.support.sweep_files import on_threads, tiny_sweep, words
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_local.sh"
-# One worker runs them all: they share the one SLURM of this machine.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
 def slurm():
-    """A running SLURM, or a skip that says why there is none."""
-    before = (
-        subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode == 0 if _has_sinfo() else False
-    )
-    done = subprocess.run(["bash", str(SCRIPT)], capture_output=True, text=True, check=False)
-    if done.returncode == 3:
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stderr
-    yield
-    if not before:
-        subprocess.run(["bash", str(SCRIPT), "stop"], check=True)
+    """A running SLURM for one test process at a time, or a skip that says why there is none."""
+    with (Path(tempfile.gettempdir()) / "slurm_local.lock").open("w") as lock:
+        # Its queue is the machine's: tests of two workers would see, and requeue, one another's jobs.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = _has_sinfo() and subprocess.run(["sinfo", "-h"], capture_output=True, check=False).returncode == 0
+        done = subprocess.run(["bash", str(SCRIPT)], capture_output=True, text=True, check=False)
+        if done.returncode == 3:
+            pytest.skip(done.stderr.strip())
+        assert done.returncode == 0, done.stderr
+        yield
+        if not before:
+            subprocess.run(["bash", str(SCRIPT), "stop"], check=True)
 
 
 def _has_sinfo() -> bool:
