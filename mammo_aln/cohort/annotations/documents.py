@@ -173,7 +173,7 @@ def picture_side(value: object, source: str) -> int | None:
         return None
     pixels = number(value, source)
     if pixels < 0 or pixels != int(pixels):
-        raise InputError(f"{source} = {shortened(value)}: expected the picture's size, a whole number of pixels")
+        raise InputError(f"{source} = {shortened(value)}: expected a whole number of at least 0")
     return int(pixels) or None
 
 

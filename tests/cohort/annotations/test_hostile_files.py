@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mammo_aln.cohort.annotations.formats import FORMATS, format_of
 from mammo_aln.cohort.annotations.matching import ListedImage, match_images
-from mammo_aln.cohort.annotations.record import Annotation
+from mammo_aln.cohort.annotations.record import Annotation, Skipped
 from mammo_aln.cohort.annotations.text.box_table import read_box_table
 from mammo_aln.cohort.annotations.text.labelme import read_labelme
 from mammo_aln.cohort.annotations.text.voc import read_voc
@@ -187,6 +187,23 @@ def test_a_wrong_mapping_of_columns_is_told(tmp_path: Path, columns: str, words:
         read_box_table(path, parse_columns(columns))
 
 
+@pytest.mark.parametrize("sides", ["w,h", "bbox_w,bbox_h"])
+def test_width_beside_the_box_is_the_pictures(tmp_path: Path, sides: str) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text(f'image,width,height,x,y,{sides},label\na.png,512,1024,1,2,30,40,"[{{[]: 1}}]"\n')
+    (box,) = read_box_table(path)
+    assert isinstance(box, Annotation)
+    assert (box.x_min, box.y_min, box.x_max, box.y_max) == (1, 2, 31, 42)
+    assert (box.rows, box.columns) == (1024, 512)
+    assert box.region == "[{[]: 1}]"
+
+
+@pytest.mark.parametrize("first", ["nan", "inf", "1.5"])
+def test_text_that_begins_with_no_class_is_no_yolo_file(tmp_path: Path, first: str) -> None:
+    (tmp_path / "a.txt").write_text(f"{first} 0.5 0.5 0.1 0.1\n")
+    assert format_of(tmp_path / "a.txt") is None
+
+
 def test_via_3_csv(tmp_path: Path) -> None:
     path = tmp_path / "via3.csv"
     attribute = '{"1":{"aname":"finding","type":4,"options":{"7":"mass"}}}'
@@ -194,9 +211,11 @@ def test_via_3_csv(tmp_path: Path) -> None:
         f"# Exported using VGG Image Annotator\n# ATTRIBUTE = {attribute}\n"
         "# CSV_HEADER = metadata_id,file_list,flags,temporal_coordinates,spatial_coordinates,metadata\n"
         '"1_a","[""b.png""]",0,"[]","[2,10,20,30,40]","{""1"":""7""}"\n'
+        '"1_b","[""b.png""]",0,"[]","[]","{""1"":""7""}"\n'
     )
     assert format_of(path) == "via_csv"
-    (box,) = FORMATS["via_csv"].read(path)
+    box, remark = FORMATS["via_csv"].read(path)
+    assert isinstance(remark, Skipped)
     assert isinstance(box, Annotation)
     assert (box.image, box.region) == ("b.png", "mass")
     assert (box.x_min, box.y_min, box.x_max, box.y_max) == (10, 20, 40, 60)

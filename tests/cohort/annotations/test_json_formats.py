@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 from mammo_aln.cohort.annotations.formats import format_of
 from mammo_aln.cohort.annotations.record import Annotation, Skipped
 from mammo_aln.cohort.annotations.text.coco import read_coco
+from mammo_aln.cohort.annotations.text.label_studio import read_label_studio
 from mammo_aln.cohort.annotations.text.labelme import read_labelme
 from mammo_aln.errors import InputError
 
@@ -70,3 +71,40 @@ def test_broken_json_is_refused_in_words(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match=r"broken\.json"):
         format_of(path)
+
+
+def test_a_label_studio_shape_beside_its_label_is_one_box(tmp_path: Path) -> None:
+    value = {"x": 1, "y": 2, "width": 30, "height": 40, "rotation": 0}
+    size = {"original_width": 100, "original_height": 200}
+    results = [
+        {"id": "k", "type": "rectangle", "value": value, **size},
+        {"id": "k", "type": "labels", "value": {**value, "labels": ["mass"]}, **size},
+        {"id": "n", "type": "rectangle", "value": {**value, "x": 50}, **size},
+    ]
+    task = {"data": {"image": "a.png"}, "annotations": [{"result": results}]}
+
+    reading = read_label_studio(write_json(tmp_path / "a.json", [task]))
+
+    assert [(box.region, edges(box)) for box in reading if isinstance(box, Annotation)] == [
+        ("mass", (1, 4, 31, 84)),
+        ("", (50, 4, 80, 84)),
+    ]
+
+
+def test_coco_says_what_it_leaves_out_and_keeps_category_0(tmp_path: Path) -> None:
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 100, "height": 100}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 0, "bbox": [1, 2, 3, 4]},
+            {"id": 2, "image_id": 1, "segmentation": {"counts": "abc", "size": [100, 100]}},
+        ],
+    }
+    box, mask, *_ = read_coco(write_json(tmp_path / "a.json", document))
+    assert isinstance(box, Annotation)
+    assert box.region == "0"
+    assert isinstance(mask, Skipped)
+    assert "run-length masks are not read" in mask.reason
+
+    document["annotations"][0]["image_id"] = 1.0
+    with pytest.raises(InputError, match=r"image_id = 1\.0: expected an id of an image"):
+        read_coco(write_json(tmp_path / "a.json", document))

@@ -127,7 +127,7 @@ def _region(text: str) -> str:
     if text.startswith("["):
         try:
             names = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return text
         if isinstance(names, list):
             return ", ".join(str(name) for name in names) or NO_REGION

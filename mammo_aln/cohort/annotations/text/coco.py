@@ -10,6 +10,8 @@ from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_sides, points_
 from mammo_aln.cohort.annotations.record import EMPTY, NO_REGION, Annotation, Reading, Skipped
 from mammo_aln.errors import InputError
 
+NO_OUTLINE = "neither bbox nor polygon (run-length masks are not read)"
+
 
 def read_coco(path: Path) -> Reading:
     """Read a COCO file of detections.
@@ -37,7 +39,8 @@ def read_coco(path: Path) -> Reading:
         if "file_name" not in image:
             raise InputError(f"{source}, image_id = {drawn.get('image_id')!r}: expected an id of an image in `images`")
         used.add(str(drawn.get("image_id")))
-        region = names.get(str(drawn.get("category_id")), str(drawn.get("category_id") or NO_REGION))
+        category = drawn.get("category_id")
+        region = NO_REGION if category is None else names.get(str(category), str(category))
         rows = picture_side(image.get("height"), f"{source}, height of its image")
         columns = picture_side(image.get("width"), f"{source}, width of its image")
         reading.append(_annotation(drawn, str(image["file_name"]), region, rows, columns, source))
@@ -67,4 +70,4 @@ def _annotation(
     if isinstance(outline, list) and outline:
         points = [pair for ring in outline for pair in points_of_pairs(sequence(ring, source), source)]
         return polygon_annotation(points, image, region, rows, columns, source)
-    return Skipped("neither bbox nor polygon", source)
+    return Skipped(NO_OUTLINE, source)

@@ -27,8 +27,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "y": ("y", "ytopleft", "toplefty", "bboxy", "boxy", "ytop"),
     "x_center": ("xcenter", "centerx", "xcentre", "centrex", "cx", "xc", "xmid"),
     "y_center": ("ycenter", "centery", "ycentre", "centrey", "cy", "yc", "ymid"),
-    "width": ("w", "width", "boxwidth", "bboxwidth", "bboxw", "bw", "boxw"),
-    "height": ("h", "height", "boxheight", "bboxheight", "bboxh", "bh", "boxh"),
+    "width": ("w", "boxwidth", "bboxwidth", "bboxw", "bw", "boxw", "width"),
+    "height": ("h", "boxheight", "bboxheight", "bboxh", "bh", "boxh", "height"),
     "picture_rows": (
         "imageheight", "imgheight", "rows", "picturerows", "imagerows", "originalheight", "imgh", "imheight",
     ),
@@ -47,6 +47,7 @@ CORNERS = ("x_min", "y_min", "x_max", "y_max")
 SIZED = ("x", "y", "width", "height")
 CENTRED = ("x_center", "y_center", "width", "height")
 LISTS = ("yxyx", "xyxy", "xywh")
+PICTURE_SIDES = {"width": "picture_columns", "height": "picture_rows"}
 FORMS = (CORNERS, SIZED, CENTRED, *((name,) for name in LISTS))
 
 
@@ -73,7 +74,7 @@ def column_roles(header: Sequence[str], stated: Mapping[str, str], source: str) 
     """The column of each role that a table holds.
 
     A role that is stated takes its column; all other roles take the first of their usual names. `width` and `height`
-    beside four corners are the picture's size.
+    beside four corners, or beside `w` and `h`, are the picture's size.
 
     Raises:
         InputError: a stated column is missing, or there is no image, no box, or two readings of one.
@@ -92,10 +93,13 @@ def column_roles(header: Sequence[str], stated: Mapping[str, str], source: str) 
         usual = [plain[name] for name in corner_names.get(role, names) if name in plain]
         if role not in roles and usual and usual[0] not in taken:
             roles[role] = usual[0]
+    for side, picture in PICTURE_SIDES.items():  # `width` beside `w` is the picture's
+        if side in plain and plain[side] not in roles.values():
+            roles.setdefault(picture, plain[side])
     if not {"x_max", "y_max", "x", "y"} & set(roles):  # `left, top, width, height`
         roles = {{"x_min": "x", "y_min": "y"}.get(role, role): column for role, column in roles.items()}
     if set(CORNERS) <= set(roles):
-        for side, picture in (("width", "picture_columns"), ("height", "picture_rows")):
+        for side, picture in PICTURE_SIDES.items():
             if side in roles and side not in stated:
                 roles.setdefault(picture, roles.pop(side))
                 roles.pop(side, None)

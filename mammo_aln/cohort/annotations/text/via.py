@@ -26,6 +26,7 @@ NUMBERED_SHAPES = {1: "point", 2: "rect", 3: "circle", 4: "ellipse", 5: "line", 
 """Version 3 writes a shape as its number and its coordinates in one list."""
 EXTREME_SHAPES = {8: "polygon", 9: "extreme circle"}
 COMMENTS = "#"
+REMARK = "a remark on the whole picture"
 
 
 def read_via(path: Path) -> Reading:
@@ -69,7 +70,10 @@ def _csv_row(
         files = sequence(parse_json(cells.get("file_list", ""), path), f"{source}, file_list")
         if len(files) != 1:
             raise InputError(f"{source}, file_list: {len(files)} files: expected one picture")
-        shape = _numbered_shape(parse_json(cells["spatial_coordinates"], path), source)
+        coordinates = parse_json(cells["spatial_coordinates"], path)
+        if not coordinates:
+            return Skipped(REMARK, source)
+        shape = _numbered_shape(coordinates, source)
         attributes = _named(mapping(parse_json(cells.get("metadata") or "{}", path), source), options)
         return _annotation(shape, attributes, str(files[0]), source)
     if not {"filename", "region_shape_attributes"} <= set(cells):
@@ -105,7 +109,7 @@ def _version_3(document: Mapping[str, Json], path: Path) -> Iterator[Annotation 
         region = mapping(item, source)
         coordinates = region.get("xy")
         if not coordinates:
-            yield Skipped("a remark on the whole picture", source)
+            yield Skipped(REMARK, source)
             continue
         view = mapping(mapping(document.get("view", {}), source).get(str(region.get("vid")), {}), source)
         files = sequence(view.get("fid_list"), f"{source}, its view")
@@ -137,7 +141,7 @@ def _named(values: Mapping[str, Json], options: Mapping[str, Mapping[str, str]])
 def _numbered_shape(coordinates: Json, source: str) -> dict[str, Json]:
     """The shape of version 3 in the words of version 2."""
     values = sequence(coordinates, source)
-    kind = int(number(values[0], source)) if values else 0
+    kind = int(number(values[0], source))
     name = {**NUMBERED_SHAPES, **EXTREME_SHAPES}.get(kind, f"number {kind}")
     rest = list(values[1:])
     if name in ("polygon", "polyline"):

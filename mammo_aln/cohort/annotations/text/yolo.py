@@ -44,7 +44,7 @@ def looks_like_yolo(head: bytes) -> bool:
         numbers = [float(token) for token in first]
     except ValueError:
         return False
-    return not first or (len(numbers) >= 5 and numbers[0] == int(numbers[0]))
+    return not first or (len(numbers) >= 5 and numbers[0].is_integer())
 
 
 def class_names(path: Path) -> dict[str, str]:
