@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from pydicom.dataset import Dataset
 
-from mammo_aln.cohort.annotations.dicom.objects import items, words
+from mammo_aln.cohort.annotations.dicom.objects import elements_of, items, words
 from mammo_aln.cohort.annotations.matching import UID, ListedImage, Matches
 from mammo_aln.dicom.decode import read_file
 from mammo_aln.dicom.kinds import FOR_PROCESSING_CLASSES
@@ -69,10 +69,11 @@ def _images_by_raw_instance(
     pairs = list(zip(images, files, strict=True))
     for image, file in track(pairs, total=len(pairs), what="raw images", unit="file"):
         try:
-            header = read_file(file, with_pixels=False)
+            with elements_of(file):
+                uid = raw_instance(read_file(file, with_pixels=False))
         except UnreadableDicom:
             continue  # `check` tells of it; here it is an image that no name is matched to
-        if (uid := raw_instance(header)) in uids:
+        if uid in uids:
             derived[uid].append(image.image_id)
     return derived
 

@@ -7,9 +7,23 @@ from pathlib import Path
 from pydicom import dcmread, uid
 from pydicom.dataset import FileDataset
 
+from mammo_aln.cohort.annotations.record import Annotation, Reading, Skipped
 from tests.support.dicom_writer import mammogram, save
 
 ROWS, COLUMNS = 120, 80
+Box = tuple[float, float, float, float]
+
+
+def boxes(reading: Reading) -> list[tuple[str, str, Box]]:
+    return [
+        (item.image, item.region, (item.x_min, item.y_min, item.x_max, item.y_max))
+        for item in reading
+        if isinstance(item, Annotation)
+    ]
+
+
+def reasons(reading: Reading) -> list[str]:
+    return [item.reason for item in reading if isinstance(item, Skipped)]
 
 
 def stored_mammogram(path: Path, number: int = 1, **tags: object) -> FileDataset:

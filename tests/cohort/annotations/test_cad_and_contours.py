@@ -8,15 +8,15 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from mammo_aln.cohort.annotations.dicom import structured_report
 from mammo_aln.cohort.annotations.dicom.structure_set import read_structure_set
 from mammo_aln.cohort.annotations.dicom.structured_report import read_structured_report
-from mammo_aln.cohort.annotations.record import Annotation, Reading, Skipped
+from mammo_aln.cohort.annotations.record import Annotation
 from mammo_aln.errors import InputError
-from tests.cohort.annotations.dicom_images import COLUMNS, ROWS, plane, stored_mammogram
+from tests.cohort.annotations.dicom_images import COLUMNS, ROWS, boxes, plane, reasons, stored_mammogram
 from tests.support.dicom_writer import item, save
 
 CC, MLO = "1.2.826.9.1", "1.2.826.9.2"
-Box = tuple[float, float, float, float]
 
 
 def concept(value: str, scheme: str, meaning: str) -> Dataset:
@@ -99,18 +99,6 @@ def cad_report(path: Path, *findings: Dataset, sop_class: str = "1.2.840.10008.5
         ContentSequence=[library, summary],
     )
     return save(report, path)
-
-
-def boxes(reading: Reading) -> list[tuple[str, str, Box]]:
-    return [
-        (entry.image, entry.region, (entry.x_min, entry.y_min, entry.x_max, entry.y_max))
-        for entry in reading
-        if isinstance(entry, Annotation)
-    ]
-
-
-def reasons(reading: Reading) -> list[str]:
-    return [entry.reason for entry in reading if isinstance(entry, Skipped)]
 
 
 def test_findings_of_a_cad_report_have_their_image_within_or_by_reference(tmp_path: Path) -> None:
@@ -283,7 +271,7 @@ def test_a_contour_of_no_number_is_refused_with_its_file(tmp_path: Path) -> None
     stored_mammogram(tmp_path / "image.dcm", **plane(1))
     path = structure_set(tmp_path / "rt.dcm", contour("1.2.3.4.5", [(0, 0, 0), (9, 0, 0), (9, 9, 0)]))
     path.write_bytes(path.read_bytes().replace(b"9.0\\9.0", b"9.0\\9x0"))
-    with pytest.raises(InputError, match=r"rt\.dcm: reading"):
+    with pytest.raises(InputError, match=r"rt\.dcm: ContourData: expected numbers"):
         read_structure_set(path, lambda uid: tmp_path / "image.dcm")
 
 
@@ -292,5 +280,35 @@ def test_a_region_without_its_number_is_refused_with_its_file(tmp_path: Path) ->
     dataset = dcmread(path)
     del dataset.StructureSetROISequence[0].ROINumber
     dataset.save_as(path)
-    with pytest.raises(InputError, match=r"rt\.dcm: reading an element"):
+    with pytest.raises(InputError, match=r"rt\.dcm: ROINumber: expected one whole number"):
         read_structure_set(path, lambda uid: None)
+
+
+ELEMENTS = {
+    "a text in place of items": ("ContentSequence", "LO", "text", "ContentSequence is no sequence of items"),
+    "half an item": ("ReferencedContentItemIdentifier", "FD", [1.5, 7.0], "expected whole numbers"),
+    "a text in place of points": ("GraphicData", "LO", "left", "GraphicData: expected numbers"),
+}
+
+
+@pytest.mark.parametrize("case", ELEMENTS)
+def test_a_broken_element_is_refused_with_its_file(tmp_path: Path, case: str) -> None:
+    keyword, kind, value, words = ELEMENTS[case]
+    child = item(RelationshipType="SELECTED FROM", ReferencedContentItemIdentifier=[1, 7])
+    drawn = shape(OUTLINE, "CIRCLE", [20, 20, 20, 30], child)
+    broken = child if keyword in child else drawn
+    del broken[keyword]
+    broken.add_new(keyword, kind, value)
+    path = cad_report(tmp_path / "cad.dcm", finding(("M-03000", "Mass"), PRESENT, drawn))
+    with pytest.raises(InputError, match=rf"cad\.dcm: .*{words}"):
+        read_structured_report(path)
+
+
+def test_a_fault_of_the_reader_is_no_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = cad_report(
+        tmp_path / "cad.dcm",
+        finding(("M-03000", "Mass"), PRESENT, shape(OUTLINE, "CIRCLE", [20, 20, 20, 30], image_item(CC))),
+    )
+    monkeypatch.setattr(structured_report, "shape_box", None)
+    with pytest.raises(TypeError, match="not callable"):
+        read_structured_report(path)

@@ -17,24 +17,18 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from mammo_aln.cohort.annotations.dicom.presentation_state import read_presentation_state
 from mammo_aln.cohort.annotations.dicom.segmentation import read_segmentation_object
 from mammo_aln.cohort.annotations.dicom.structured_report import read_structured_report
-from mammo_aln.cohort.annotations.record import Annotation, Reading, Skipped
 from mammo_aln.errors import InputError
-from tests.cohort.annotations.dicom_images import COLUMNS, DEVICE, ROWS, SERIES, plane, stored_mammogram
-
-Box = tuple[float, float, float, float]
-
-
-def boxes(reading: Reading) -> list[tuple[str, str, Box]]:
-    return [
-        (item.image, item.region, (item.x_min, item.y_min, item.x_max, item.y_max))
-        for item in reading
-        if isinstance(item, Annotation)
-    ]
-
-
-def reasons(reading: Reading) -> list[str]:
-    return [item.reason for item in reading if isinstance(item, Skipped)]
-
+from tests.cohort.annotations.dicom_images import (
+    COLUMNS,
+    DEVICE,
+    ROWS,
+    SERIES,
+    Box,
+    boxes,
+    plane,
+    reasons,
+    stored_mammogram,
+)
 
 TILT = math.radians(30)
 MAJOR, MINOR = (16 * math.cos(TILT), 16 * math.sin(TILT)), (-8 * math.sin(TILT), 8 * math.cos(TILT))
@@ -210,6 +204,25 @@ def test_fractions_count_from_half(tmp_path: Path, image: FileDataset) -> None:
     broken.save_as(path)
     with pytest.raises(InputError, match="MaximumFractionalValue = 100"):
         read_segmentation_object(path)
+
+
+def test_a_broken_element_of_a_segmentation_is_named(tmp_path: Path, image: FileDataset) -> None:
+    path = seg_file(tmp_path / "seg.dcm", [image], planted((10, 20, 30, 60))[None], "BINARY", ["Mass"])
+    for broken, words in (("SegmentNumber", "SegmentNumber: expected one whole number"), ("Rows", "Rows is missing")):
+        dataset = dcmread(path)
+        del (dataset.SegmentSequence[0] if broken in dataset.SegmentSequence[0] else dataset)[broken]
+        dataset.save_as(tmp_path / "broken.dcm")
+        with pytest.raises(InputError, match=rf"broken\.dcm: .*{words}"):
+            read_segmentation_object(tmp_path / "broken.dcm")
+
+
+def test_a_frame_of_colours_is_no_mask(tmp_path: Path, image: FileDataset) -> None:
+    dataset = dcmread(seg_file(tmp_path / "s.dcm", [image], planted((9, 9, 30, 60))[None], "FRACTIONAL", ["Mass"]))
+    dataset.PixelData, dataset.SamplesPerPixel, dataset.PlanarConfiguration = dataset.PixelData * 3, 3, 0
+    dataset.PhotometricInterpretation = "RGB"
+    dataset.save_as(tmp_path / "s.dcm")
+    with pytest.raises(InputError, match=r"s\.dcm: frame 1 has an array \(120, 80, 3\)"):
+        read_segmentation_object(tmp_path / "s.dcm")
 
 
 def test_a_segment_without_pixels_is_counted(tmp_path: Path, image: FileDataset) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -10,10 +10,12 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 
 from mammo_aln.cohort.annotations.documents import read_bytes, shortened
+from mammo_aln.cohort.annotations.record import Reading
 from mammo_aln.dicom.decode import MAX_PIXELS, refuse_deflate_bomb, refusing
-from mammo_aln.errors import InputError, UnreadableDicom
+from mammo_aln.errors import UnreadableDicom
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 SR_CLASSES = {
@@ -52,12 +54,16 @@ def sop_class(path: Path) -> str:
         return str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
 
 
-def read_object(path: Path, classes: Mapping[str, str]) -> FileDataset:
-    """Read a whole DICOM object of one of these SOP classes (UID to name).
+class BrokenElementError(Exception):
+    """An element is absent or of another kind than its keyword says; the message does not name the file."""
+
+
+def read_object(path: Path, classes: Mapping[str, str], regions: Callable[[FileDataset, Path], Reading]) -> Reading:
+    """Read the regions of a DICOM object of one of these SOP classes (UID to name).
 
     Raises:
         InputError: no regular file, or larger than any object of annotations.
-        UnreadableDicom: no DICOM file, a broken one, or an object of another class.
+        UnreadableDicom: no DICOM file, a broken one or one with a broken element, or an object of another class.
     """
     content = BytesIO(read_bytes(path))
     with refusing(path, "reading"):
@@ -69,19 +75,17 @@ def read_object(path: Path, classes: Mapping[str, str]) -> FileDataset:
     if uid not in classes:
         name = NOT_READ.get(uid) or f"an object of SOP class {shortened(uid)}"
         raise UnreadableDicom(f"{path}: holds {name}: expected {' or '.join(classes.values())}")
-    return dataset
+    with elements_of(path):
+        return regions(dataset, path)
 
 
 @contextmanager
 def elements_of(path: Path) -> Iterator[None]:
-    """Turn what a broken element raises (no number, absent, of another kind) into one `UnreadableDicom`."""
+    """Name the file where `items`, `floats`, `integers` or `integer` meet a broken element."""
     try:
         yield
-    except InputError:
-        raise
-    except Exception:
-        with refusing(path, "reading an element"):
-            raise
+    except BrokenElementError as error:
+        raise UnreadableDicom(f"{path}: {error}") from error
 
 
 def _settle(dataset: Dataset) -> None:
@@ -94,7 +98,12 @@ def _settle(dataset: Dataset) -> None:
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     """Items of a sequence, none where it is absent or empty."""
-    return list(dataset.get(keyword) or [])
+    value = dataset.get(keyword)
+    if not value:
+        return []
+    if not isinstance(value, Sequence):
+        raise BrokenElementError(f"{keyword} is no sequence of items")
+    return list(value)
 
 
 def floats(dataset: Dataset, keyword: str) -> list[float]:
@@ -102,7 +111,26 @@ def floats(dataset: Dataset, keyword: str) -> list[float]:
     value = dataset.get(keyword)
     if value is None or value == "":
         return []
-    return [float(one) for one in (value if isinstance(value, MultiValue | list | tuple) else [value])]
+    try:
+        return [float(one) for one in (value if isinstance(value, MultiValue | list | tuple) else [value])]
+    except (TypeError, ValueError) as error:
+        raise BrokenElementError(f"{keyword}: expected numbers") from error
+
+
+def integers(dataset: Dataset, keyword: str) -> list[int]:
+    """Whole numbers of an element of any multiplicity, none where it is absent or empty."""
+    values = floats(dataset, keyword)
+    if not all(value.is_integer() for value in values):
+        raise BrokenElementError(f"{keyword}: expected whole numbers")
+    return [int(value) for value in values]
+
+
+def integer(dataset: Dataset, keyword: str) -> int:
+    """The one whole number of an element that must stand."""
+    values = integers(dataset, keyword)
+    if len(values) != 1:
+        raise BrokenElementError(f"{keyword}: expected one whole number")
+    return values[0]
 
 
 def words(dataset: Dataset, keyword: str) -> str:
@@ -114,5 +142,5 @@ def image_references(references: list[Dataset]) -> Iterator[tuple[str, int | Non
     """SOPInstanceUID and frame (from 1, None for the whole image) of each referenced image and frame."""
     for reference in references:
         uid = words(reference, "ReferencedSOPInstanceUID")
-        frames = [int(frame) for frame in floats(reference, "ReferencedFrameNumber")]
+        frames = integers(reference, "ReferencedFrameNumber")
         yield from ((uid, frame) for frame in frames or (None,) if uid)

@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 
 from mammo_aln.cohort.annotations.dicom.objects import (
     PR_CLASSES,
-    elements_of,
     floats,
     image_references,
+    integers,
     items,
     read_object,
     words,
@@ -37,9 +37,7 @@ def read_presentation_state(path: Path) -> Reading:
         UnreadableDicom: no DICOM file, a broken one, or another object.
         InputError: an unknown shape or unit, or a displayed area that contradicts the state's rotation and flip.
     """
-    state = read_object(path, PR_CLASSES)
-    with elements_of(path):
-        return _graphics(state, path)
+    return read_object(path, PR_CLASSES, _graphics)
 
 
 def _graphics(state: Dataset, path: Path) -> Reading:
@@ -71,13 +69,12 @@ def _annotation(
         return Skipped(MATRIX, source)
     if units not in ("PIXEL", "DISPLAY"):
         raise InputError(f"{source}, GraphicAnnotationUnits = {units!r}: expected PIXEL or DISPLAY")
-    if floats(graphic, "GraphicDimensions") not in ([], [2.0]):
+    if integers(graphic, "GraphicDimensions") not in ([], [2]):
         raise InputError(f"{source}, GraphicDimensions = {graphic.GraphicDimensions}: expected 2")
     points = points_of(floats(graphic, "GraphicData"), source)
-    stated = floats(graphic, "NumberOfGraphicPoints")
-    if stated and int(stated[0]) != len(points):
-        raise InputError(f"{source}: GraphicData holds {len(points)} points, NumberOfGraphicPoints says {stated[0]:g}")
-    kind = words(graphic, "GraphicType")
+    stated = integers(graphic, "NumberOfGraphicPoints")
+    if stated and stated[0] != len(points):
+        raise InputError(f"{source}: GraphicData holds {len(points)} points, NumberOfGraphicPoints says {stated[0]}")
     if units == "DISPLAY":
         points = [_stored_point(point, *_displayed_area(state, image, source)) for point in points]
     kind = words(graphic, "GraphicType")
@@ -98,11 +95,11 @@ def _displayed_area(state: Dataset, image: tuple[str, int | None], source: str) 
     """
     areas = [area for area in items(state, "DisplayedAreaSelectionSequence") if _applies(area, image)]
     corners = [
-        floats(area, f"DisplayedArea{corner}HandCorner") for area in areas for corner in ("TopLeft", "BottomRight")
+        integers(area, f"DisplayedArea{corner}HandCorner") for area in areas for corner in ("TopLeft", "BottomRight")
     ]
     if len(areas) != 1 or [len(corner) for corner in corners] != [2, 2]:
         raise InputError(f"{source}: DISPLAY units and {len(areas)} displayed areas of its image: expected one")
-    rotation = int((floats(state, "ImageRotation") or [0])[0])
+    rotation = (integers(state, "ImageRotation") or [0])[0]
     flip = words(state, "ImageHorizontalFlip") or "N"
     if rotation not in ROTATIONS or flip not in ("Y", "N"):
         raise InputError(

@@ -17,9 +17,10 @@ from pydicom.pixels import iter_pixels
 from mammo_aln.cohort.annotations.components import mask_annotations
 from mammo_aln.cohort.annotations.dicom.objects import (
     SEG_CLASSES,
-    elements_of,
     floats,
     image_references,
+    integer,
+    integers,
     items,
     read_object,
     words,
@@ -43,9 +44,7 @@ def read_segmentation_object(path: Path) -> Reading:
         InputError: an unknown segmentation type, a tiled one, a frame or value without its segment, or a mask that is
             no set of lesions (see `mask_annotations`).
     """
-    dataset = read_object(path, SEG_CLASSES)
-    with elements_of(path):
-        return _segment_boxes(dataset, path)
+    return read_object(path, SEG_CLASSES, _segment_boxes)
 
 
 def _segment_boxes(dataset: FileDataset, path: Path) -> Reading:
@@ -54,9 +53,8 @@ def _segment_boxes(dataset: FileDataset, path: Path) -> Reading:
         raise InputError(f"{path}, SegmentationType = {kind!r}: expected {', '.join(TYPES)}")
     if "TotalPixelMatrixRows" in dataset:
         raise InputError(f"{path}: a tiled segmentation (TotalPixelMatrixRows): expected one frame for one picture")
-    labels = {
-        int(segment.SegmentNumber): words(segment, "SegmentLabel") for segment in items(dataset, "SegmentSequence")
-    }
+    segments = items(dataset, "SegmentSequence")
+    labels = {integer(segment, "SegmentNumber"): words(segment, "SegmentLabel") for segment in segments}
     groups = _functional_groups(dataset, path)
     drawn: set[int] = set()
     reading: list[Annotation | Skipped] = []
@@ -103,6 +101,8 @@ def _frames(dataset: FileDataset, count: int, path: Path) -> Iterator[np.ndarray
             frame = next(stored, None)
         if frame is None:
             raise UnreadableDicom(f"{path}: holds {number - 1} frames, its header says {count}")
+        if frame.shape != (rows, columns):
+            raise UnreadableDicom(f"{path}: frame {number} has an array {frame.shape}: expected {rows} x {columns}")
         yield frame
 
 
@@ -111,7 +111,7 @@ def _segments(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Segment number and mask (bool) of each segment that a frame holds."""
     if kind == "LABELMAP":
-        background = int((floats(dataset, "PixelPaddingValue") or [0])[0])
+        background = (integers(dataset, "PixelPaddingValue") or [0])[0]
         for value in np.unique(frame).tolist():
             if value not in (0, background):
                 yield int(value), frame == value
@@ -119,7 +119,7 @@ def _segments(
     identification = items(group, "SegmentIdentificationSequence")
     if not identification:
         raise InputError(f"{source}: SegmentIdentificationSequence is missing: expected the frame's segment")
-    segment = int(identification[0].ReferencedSegmentNumber)
+    segment = integer(identification[0], "ReferencedSegmentNumber")
     if kind == "BINARY":
         yield segment, frame > 0
         return

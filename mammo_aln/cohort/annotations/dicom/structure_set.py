@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from pydicom.dataset import Dataset
 
 from mammo_aln.cohort.annotations.dicom.objects import (
     RTSTRUCT_CLASSES,
-    elements_of,
     floats,
     image_references,
+    integer,
+    integers,
     items,
     read_object,
     words,
@@ -89,7 +91,7 @@ def image_plane(path: Path) -> ImagePlane:
             floats(header, keyword) for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
         )
         rows, columns = int(header.Rows), int(header.Columns)
-    if (len(position), len(orientation), len(spacing)) != (3, 6, 2):
+    if (len(position), len(orientation), len(spacing)) != (3, 6, 2) or not np.isfinite(position).all():
         raise InputError(
             f"{path}: has no ImagePositionPatient, ImageOrientationPatient and PixelSpacing, as a projection has none: "
             "contours in millimetres fit none of its pixels; save the regions as DICOM SEG, SR or boxes instead"
@@ -115,17 +117,15 @@ def read_structure_set(path: Path, image_file: ImageFile = no_image) -> Reading:
         UnreadableDicom: no DICOM file, a broken one, or another object.
         InputError: an image without a plane, points off their plane, or broken numbers.
     """
-    dataset = read_object(path, RTSTRUCT_CLASSES)
-    with elements_of(path):
-        return _contours(dataset, image_file, path)
+    return read_object(path, RTSTRUCT_CLASSES, partial(_contours, image_file=image_file))
 
 
-def _contours(dataset: Dataset, image_file: ImageFile, path: Path) -> Reading:
-    names = {int(roi.ROINumber): words(roi, "ROIName") for roi in items(dataset, "StructureSetROISequence")}
+def _contours(dataset: Dataset, path: Path, image_file: ImageFile) -> Reading:
+    names = {integer(roi, "ROINumber"): words(roi, "ROIName") for roi in items(dataset, "StructureSetROISequence")}
     planes: dict[str, ImagePlane] = {}
     reading: list[Annotation | Skipped] = []
     for roi in items(dataset, "ROIContourSequence"):
-        number = int((floats(roi, "ReferencedROINumber") or [-1])[0])
+        number = (integers(roi, "ReferencedROINumber") or [-1])[0]
         region = names.get(number, NO_REGION)
         for index, contour in enumerate(items(roi, "ContourSequence"), 1):
             source = f"{path.name} ROI {number} contour {index}"

@@ -15,9 +15,9 @@ from pydicom.dataset import Dataset
 
 from mammo_aln.cohort.annotations.dicom.objects import (
     SR_CLASSES,
-    elements_of,
     floats,
     image_references,
+    integers,
     items,
     read_object,
     words,
@@ -76,9 +76,7 @@ def read_structured_report(path: Path) -> Reading:
         UnreadableDicom: no DICOM file, a broken one, or another object.
         InputError: coordinates that are none of a known shape, or a reference to an item that is not there.
     """
-    report = read_object(path, SR_CLASSES)
-    with elements_of(path):
-        return _outlines(report, path)
+    return read_object(path, SR_CLASSES, _outlines)
 
 
 def _outlines(report: Dataset, path: Path) -> Reading:
@@ -140,7 +138,7 @@ def _coordinates(
 def _selected(entry: ContentItem, tree: dict[tuple[int, ...], ContentItem], source: str) -> Iterator[Dataset]:
     """The IMAGE items below coordinates, or elsewhere in the tree where they are named by reference."""
     for child in items(entry.item, "ContentSequence"):
-        number = tuple(int(position) for position in floats(child, "ReferencedContentItemIdentifier"))
+        number = tuple(integers(child, "ReferencedContentItemIdentifier"))
         if number and number not in tree:
             position = ".".join(map(str, number))
             raise InputError(f"{source} refers to item {position}, which is not in the report: expected an IMAGE item")
