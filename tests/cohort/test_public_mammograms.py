@@ -12,7 +12,7 @@ import yaml
 
 from mammo_aln.cli import main
 from mammo_aln.cohort.check import check_cohort
-from mammo_aln.cohort.datasets.catalogue import import_tables
+from mammo_aln.cohort.datasets.catalogue import DATASETS, import_tables
 from mammo_aln.cohort.selection import used_images
 from mammo_aln.cohort.tables import Cohort, image_path, read_cohort
 from mammo_aln.dicom.fast_header import Excluded, read_header
@@ -28,9 +28,9 @@ def imported(name: str, source: Path, out: Path, **more: float) -> Cohort:
     return read_cohort(import_tables(name, source, out, **more), need=("patients",), outcome=False)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, *lines: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text("\n".join(lines) + "\n")
 
 
 def units(cohort: Cohort, label: float) -> set[str]:
@@ -61,6 +61,7 @@ def test_cbis_tables_as_published(shared: Path, tmp_path: Path, capsys: pytest.C
     said = capsys.readouterr().err
     assert "31 patients stand in both official sets" in said
     assert "cbis-ddsm: 1566 patients, 1708 rows in patients.csv, 3103 images" in said
+    assert "71 views stand in both kinds of tables as two films" in said
     assert "none of the 3568 abnormalities has a mask's file" in said
     assert "the set has no nodal status after NAT" in said
     split = cohort.patients.groupby("patient_id")["split"].agg(set)
@@ -177,7 +178,7 @@ def test_masks_and_crops_of_cbis_are_no_mammograms(series: str, tmp_path: Path) 
 
 VINDR = (
     "study_id,series_id,image_id,laterality,view_position,height,width,breast_birads,breast_density,finding_categories,"
-    "finding_birads,xmin,ymin,xmax,ymax,split\n"
+    "finding_birads,xmin,ymin,xmax,ymax,split"
 )
 
 
@@ -189,7 +190,7 @@ def test_vindr_labels_breasts_and_names_regions(tmp_path: Path, capsys: pytest.C
         "s2,x,c,R,CC,100,80,BI-RADS 3,DENSITY A,['Skin Thickening'],,5,2,90,40,test",
         "s2,x,d,R,MLO,100,80,BI-RADS 3,DENSITY A,['Mass'],,200,2,300,40,test",
     ]
-    write(tmp_path / "s" / "finding_annotations.csv", VINDR + "\n".join(rows) + "\n")
+    write(tmp_path / "s" / "finding_annotations.csv", VINDR, *rows)
     cohort = imported("vindr", tmp_path / "s", tmp_path / "c")
     assert units(cohort, 1) == {"s1/L"}  # not the healthy breast of the same study
     assert units(cohort, 0) == {"s1/R", "s2/R"}
@@ -220,9 +221,9 @@ def test_vindr_labels_breasts_and_names_regions(tmp_path: Path, capsys: pytest.C
 def test_codes_that_a_set_does_not_have_are_refused_with_their_row(
     old: str, new: str, words: str, tmp_path: Path
 ) -> None:
-    row = "s1,x,a,L,MLO,100,80,BI-RADS 5,DENSITY C,['Mass'],BI-RADS 5,1.5,2,30,40,training\n"
+    row = "s1,x,a,L,MLO,100,80,BI-RADS 5,DENSITY C,['Mass'],BI-RADS 5,1.5,2,30,40,training"
     assert old in row
-    write(tmp_path / "finding_annotations.csv", VINDR + row.replace(old, new))
+    write(tmp_path / "finding_annotations.csv", VINDR, row.replace(old, new))
     with pytest.raises(InputError) as refused:
         import_tables("vindr", tmp_path, tmp_path / "c")
     assert words in str(refused.value)
@@ -287,7 +288,7 @@ def test_cmmd_clinical_table_as_published(shared: Path, tmp_path: Path) -> None:
 def embed_folder(folder: Path, roi: str = "ROI_coords", coords: str = '"[[100, 20, 180, 60]]"') -> Path:
     head = (
         "empi_anon,acc_anon,anon_dicom_path,FinalImageType,ImageLateralityFinal,ViewPosition,spot_mag,num_roi,"
-        f"{roi},Rows,Columns,study_date_anon\n"
+        f"{roi},Rows,Columns,study_date_anon"
     )
     root = "/mnt/NAS2/mammo/anon_dicom/cohort_1/1/s"
     rows = [
@@ -302,14 +303,14 @@ def embed_folder(folder: Path, roi: str = "ROI_coords", coords: str = '"[[100, 2
         f"2,12,{root}/h.dcm,2D,L,CC,,0,[],400,300,2012-01-01",
         f"2,12,{root}/i.dcm,2D,R,CC,,0,[],400,300,2012-01-01",
     ]
-    write(folder / "tables" / "EMBED_OpenData_metadata_reduced.csv", head + "\n".join(rows) + "\n")
+    write(folder / "tables" / "EMBED_OpenData_metadata_reduced.csv", head, *rows)
     clinical = [
         "empi_anon,acc_anon,side,path_severity,tissueden,age_at_study",
         "1,10,L,0,3,50.5",
         "1,11,R,4,3,51.5",
         "2,12,B,4,2,60",
     ]
-    write(folder / "tables" / "EMBED_OpenData_clinical_reduced.csv", "\n".join(clinical) + "\n")
+    write(folder / "tables" / "EMBED_OpenData_clinical_reduced.csv", *clinical)
     return folder
 
 
@@ -334,6 +335,40 @@ def test_embed_merges_on_exam_and_side_and_turns_its_boxes(tmp_path: Path, capsy
         "no-published-weights: weights and embeddings learnt from it must not be published",
     ):  # fmt: skip
         assert words in said
+
+
+@pytest.mark.parametrize("coords", ['"((100, 20, 180, 60),)"', '"[(100, 20, 180, 60)]"'])
+def test_embed_as_published_has_full_and_reduced_tables_and_tuples_of_boxes(
+    coords: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = embed_folder(tmp_path / "s", coords=coords)
+    for path in list((source / "tables").iterdir()):
+        path.write_text(path.read_text().replace("[]", "()"))
+        shutil.copy(path, path.with_name(path.name.replace("_reduced", "")))
+        path.write_text("")
+    cohort = imported("embed", source, tmp_path / "c")
+    assert cohort.regions[["x_min", "y_min", "x_max", "y_max"]].to_numpy().tolist() == [[20, 100, 60, 180]]
+    said = capsys.readouterr().err
+    assert "EMBED_OpenData_metadata.csv is read, tables/EMBED_OpenData_metadata_reduced.csv not" in said
+
+
+def test_embed_a_biopsy_says_nothing_of_the_other_breast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = embed_folder(tmp_path / "s")
+    head = "empi_anon,acc_anon,side,bside,path_severity,tissueden,age_at_study"
+    rows = ["1,10,B,L,0,3,50", "1,10,R,L,0,3,50", "2,12,,B,4,2,60"]
+    write(source / "tables" / "EMBED_OpenData_clinical_reduced.csv", head, *rows)
+    cohort = imported("embed", source, tmp_path / "c")
+    assert "left out: 1 labels of findings whose biopsy (bside) is of the other side" in capsys.readouterr().err
+    assert (units(cohort, 1), units(cohort, 0)) == ({"1/L"}, {"2/L", "2/R"})
+    assert cohort.patients.set_index("unit_id").loc["1/R", "age"] == 50
+
+
+def test_embed_boxes_of_another_image_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = embed_folder(tmp_path / "s", "match_level,ROI_coords", '[2],"[[1, 2, 3, 4]]"')
+    table = source / "tables" / "EMBED_OpenData_metadata_reduced.csv"
+    write(table, table.read_text().replace(",0,[],", ",0,[],[],"))
+    imported("embed", source, tmp_path / "c")
+    assert "1 boxes were drawn on the other image of their view (match_level 2)" in capsys.readouterr().err
 
 
 def test_embed_boxes_of_dicom_files_go_before_those_of_flipped_copies(tmp_path: Path) -> None:
@@ -377,7 +412,7 @@ def test_inbreast_takes_the_patient_and_the_view_from_the_files_name(
         ";;;;;;;;",
         ";;;;;Total: 410;;;",
     ]
-    write(tmp_path / "INbreast.csv", "\n".join(rows) + "\n")
+    write(tmp_path / "INbreast.csv", *rows)
     for name in (
         "20586908_6c613a14b80a8591_MG_R_ML_ANON",
         "20586934_6c613a14b80a8591_MG_L_CC_ANON",
@@ -398,6 +433,13 @@ def test_inbreast_takes_the_patient_and_the_view_from_the_files_name(
     said = capsys.readouterr().err
     assert "footer rows of the table" in said
     assert "left out: 1 rows without a file in AllDICOMs" in said
+    (tmp_path / "INbreast.xls").touch()  # the release has the table twice
+    imported("inbreast", tmp_path, tmp_path / "c2")
+    assert "note: INbreast.csv is read, INbreast.xls not" in capsys.readouterr().err
+    shutil.copytree(tmp_path / "AllXML", tmp_path / "copy")
+    shutil.copy(tmp_path / "INbreast.csv", tmp_path / "copy")
+    with pytest.raises(InputError, match=r"2 files of that name \(INbreast\.csv, copy/INbreast\.csv\)"):
+        import_tables("inbreast", tmp_path, tmp_path / "c3")
 
 
 # --- RSNA, CSAW-CC, NLBS, Mammo-MX
@@ -412,7 +454,7 @@ def test_rsna_labels_each_breast_alone(tmp_path: Path, capsys: pytest.CaptureFix
         "2,10006,1864590858,R,MLO,61.0,1,1,1,0,0,B,29,False",
         "2,10006,1864590859,R,AT,61.0,1,1,1,0,0,B,29,False",
     ]
-    write(tmp_path / "train.csv", "\n".join(rows) + "\n")
+    write(tmp_path / "train.csv", *rows)
     cohort = imported("rsna", tmp_path, tmp_path / "c")
     assert (units(cohort, 1), units(cohort, 0)) == ({"10006/R"}, {"10006/L"})
     assert cohort.regions.empty
@@ -430,7 +472,7 @@ def test_csaw_outcomes_are_never_inputs(tmp_path: Path) -> None:
         "1,00001_2014_R_MLO_1.dcm,2014,1,2,Left,3,1,1,1,1,1,Right,MLO,10.0",
         "2,00002_2014_R_MLO_1.dcm,2014,0,1,,,,1,1,1,0,Right,MLO,20.0",
     ]
-    write(tmp_path / "CSAW-CC_breast_cancer_screening_data.csv", "\n".join(rows) + "\n")
+    write(tmp_path / "CSAW-CC_breast_cancer_screening_data.csv", *rows)
     cohort = imported("csaw-cc", tmp_path, tmp_path / "c")
     assert units(cohort, 1) == {"1/L"}
     assert list(cohort.clinical) == ["age_group"]
@@ -458,14 +500,14 @@ def test_nlbs_paths_of_windows_and_folders_that_disagree(tmp_path: Path, capsys:
         "abnormal\\109430185503\\right\\MLO\\IM-0020-0003-0001.dcm,R,MLO,66,0,1",
         "abnormal\\109430185503\\right\\CC\\IM-0021-0003-0001.dcm,R,MLO,66,0,1",
     ]
-    write(tmp_path / "NLBSP-metadata.csv", "\n".join(rows) + "\n")
+    write(tmp_path / "NLBSP-metadata.csv", *rows)
     write(tmp_path / "images" / "abnormal" / "109430185503" / "left" / "CC" / "IM-0019-0002-0001.dcm", "")
     cohort = imported("nlbs", tmp_path, tmp_path / "c")
     assert (units(cohort, 1), units(cohort, 0)) == ({"109430185503/L"}, {"109430185503/R"})
     assert len(cohort.images) == 2
     assert image_path(cohort, cohort.images.iloc[0]).is_file()
     assert "left out: 1 images whose folders name another side or view" in capsys.readouterr().err
-    write(tmp_path / "NLBSP-metadata.csv", "\n".join([rows[0], "left/CC/a.dcm,L,CC,66,1,0"]) + "\n")
+    write(tmp_path / "NLBSP-metadata.csv", rows[0], "left/CC/a.dcm,L,CC,66,1,0")
     with pytest.raises(InputError, match=r"row 2, File Path = 'left/CC/a\.dcm'"):
         import_tables("nlbs", tmp_path, tmp_path / "c2")
 
@@ -497,3 +539,13 @@ def test_an_imported_cohort_passes_check_and_states_its_licence(tmp_path: Path) 
     assert not [problem for problem in check_cohort(tmp_path / "c") if "P_00001" in problem]
     (stated,) = read_cohort(tmp_path / "c", need=("patients",)).sources
     assert (stated.name, stated.licence) == ("CBIS-DDSM", "CC BY 3.0")
+
+
+def test_the_licence_of_each_set_can_be_looked_up_and_the_page_repeats_it() -> None:
+    page = Path("docs/how-to/public-sets.md").read_text()
+    for name, reader in DATASETS.items():
+        source = reader.facts.source
+        assert source.licence
+        assert "doi:" in source.citation or "https://" in source.citation
+        assert f"| `{name}` |" in page
+        assert name == "ispy" or source.licence in page

@@ -28,7 +28,7 @@ DUKE_ROWS = (
     ("Breast_MRI_003", 0, "NC", 1, 3, 1, -18000, 1, -1, 2),
     ("Breast_MRI_004", 0, 0, 1, 1, 0, -18000, 1, 0, 2),
     ("Breast_MRI_005", 0, 0, 1, 1, 1, -18000, 2, "NA", "NA"),
-    ("Breast_MRI_006", 0, 0, 1, 1, -1, -18000, 1, "", "NP"),
+    ("Breast_MRI_006", 0, 0, 2, 5, -1, -18000, 1, "", "NP"),
 )
 
 
@@ -53,6 +53,7 @@ def test_duke_reads_three_header_rows_and_the_stage_after_nat(tmp_path: Path) ->
     ]  # fmt: skip
     assert patients.loc[1, "age"] == 50.0
     assert pd.isna(patients.loc[2, "pr"])
+    assert patients.loc[5, ["her2", "cT"]].isna().all()  # borderline, Tis
     assert "pathologic_response" not in cohort.clinical
     declared = yaml.safe_load((tmp_path / "c" / "cohort.yaml").read_text())
     assert declared["outcomes"] == {"pathologic_response": "post_surgery"}
@@ -77,22 +78,12 @@ def test_duke_legend_decides_who_had_therapy(tmp_path: Path) -> None:
         import_tables("duke", duke_folder(tmp_path / "d", headers=without), tmp_path / "cd")
 
 
-def test_duke_boxes_lose_their_one(tmp_path: Path) -> None:
-    columns = ["Patient ID", "Start Row", "End Row", "Start Column", "End Column", "Start Slice", "End Slice"]
+def test_duke_says_that_its_boxes_are_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = duke_folder(tmp_path / "s")
-    pd.DataFrame([["Breast_MRI_001", 234, 271, 308, 341, 89, 112]], columns=columns).to_excel(
-        source / "Annotation_Boxes.xlsx", index=False
-    )
+    (source / "Annotation_Boxes.xlsx").touch()
     imported("duke", source, tmp_path / "c")
-    (box,) = pd.read_csv(tmp_path / "c" / "boxes.csv").to_dict("records")
-    # 1-based with both ends: rows 234 to 271 are 38 rows, the first of them has index 233
-    assert (box["y_min"], box["y_max"], box["x_min"], box["x_max"]) == (233, 271, 307, 341)
-    assert box["z_max"] - box["z_min"] == 112 - 89 + 1
-    pd.DataFrame([["Breast_MRI_001", 234, 200, 308, 341, 89, 112]], columns=columns).to_excel(
-        source / "Annotation_Boxes.xlsx", index=False
-    )
-    with pytest.raises(InputError, match=r"Annotation_Boxes\.xlsx row 2: Row 234 to 200"):
-        import_tables("duke", source, tmp_path / "c2")
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["cohort.yaml", "patients.csv"]
+    assert "no volumes.csv: Annotation_Boxes.xlsx is not read" in capsys.readouterr().err
 
 
 def mama_mia_folder(folder: Path, receptors: tuple[tuple[int, int, int], ...]) -> Path:
@@ -124,6 +115,7 @@ def test_mama_mia_alone_labels_residual_disease(tmp_path: Path, capsys: pytest.C
     said = capsys.readouterr().err
     assert "left out: 2 patients without the file of their image" in said
     assert "aln_status is unknown" in said
+    assert "women of Duke, I-SPY 1 and I-SPY 2 stand in the sets duke, ispy1 and ispy2 too" in said
 
 
 def test_mama_mia_takes_the_nodal_stage_of_duke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,8 @@ def read_cbis_ddsm(source: Path) -> CohortTables:
         if in_both
         else ()
     )
+    twice = int(images.duplicated(["patient_id", "laterality", "view"]).sum())
+    films = (f"{twice} views stand in both kinds of tables as two films: crops take one, with a box before without",)
     return CohortTables(
         label="malignant",
         meaning="1 = any malignant abnormality in the breast, 0 = benign, with or without callback",
@@ -77,7 +79,7 @@ def read_cbis_ddsm(source: Path) -> CohortTables:
         regions=masks.regions,
         clinical={"density": {"kind": "ordinal", "levels": ["1", "2", "3", "4"]}},
         skipped=+skipped,
-        notes=(*shared, *masks.notes),
+        notes=(*shared, *(films if twice else ()), *masks.notes),
     )
 
 

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet
-from mammo_aln.cohort.datasets.published import (
-    coded,
-    need,
-    needed_file,
-    numbers,
-    published_file,
-    read_published,
-    read_sheet,
-)
+from mammo_aln.cohort.datasets.published import coded, need, needed_file, numbers, read_sheet
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.errors import InputError
 
-TABLE, BOXES = "Clinical_and_Other_Features.xlsx", "Annotation_Boxes.xlsx"
+TABLE = "Clinical_and_Other_Features.xlsx"
 SOURCE = Source(
     "Duke-Breast-Cancer-MRI",
     "CC BY-NC 4.0",
@@ -30,8 +21,8 @@ SOURCE = Source(
 )
 FACTS = PublicSet(
     source=SOURCE,
-    tables=f"{TABLE} (sheet Data); {BOXES} where it is there",
-    boxes="boxes.csv: 0-based, half-open, from the 1-based inclusive ones of Annotation_Boxes.xlsx",
+    tables=f"{TABLE} (sheet Data)",
+    boxes="none: Annotation_Boxes.xlsx is not read, as volumes take masks",
     spacing="in the DICOM series",
     seen="no",
 )
@@ -56,8 +47,9 @@ OUTCOMES = {
 }
 """Further outcomes, taken where they stand; by header, white space collapsed, in lower case."""
 
-SIGN = {"0": "0", "1": "1"}
+SIGN = {"0": "0", "1": "1", "2": None}  # 2 = borderline: unknown
 STAGES = {stage: float(stage) for stage in ("-1", "0", "1", "2", "3", "4")}
+SIZES = {**STAGES, "5": None}  # 5 = Tis, no level of cT
 CLINICAL: dict[str, dict[str, object]] = {
     "age": {"kind": "continuous", "unit": "years"},
     "er": {"kind": "categorical", "levels": ["0", "1"]},
@@ -66,27 +58,17 @@ CLINICAL: dict[str, dict[str, object]] = {
     "cT": {"kind": "ordinal", "levels": ["1", "2", "3", "4"]},
     "cN": {"kind": "ordinal", "levels": ["1", "2", "3"]},
 }
-BOX_COLUMNS = ("Patient ID", "Start Row", "End Row", "Start Column", "End Column", "Start Slice", "End Slice")
-AXES = {"x": "Column", "y": "Row", "z": "Slice"}
 LABEL_MEANING = "1 = pathologic N stage 1 or more after NAT, 0 = N0"
 
 
 def read_duke(source: Path) -> CohortTables:
-    """Read the sheet `Data`, and the boxes where their table is there.
+    """Read the sheet `Data`; its images are MRI, and `Annotation_Boxes.xlsx` is not read, as volumes take masks.
 
     Raises:
         InputError: not the set's table, a code that the set does not have, or a legend that says other codes.
     """
     path = needed_file(source, TABLE, "*Clinical*Features*.xlsx")
     patients = duke_patients(path)
-    boxes_path = published_file(source, BOXES, "*Annotation*Boxes*.xlsx", optional=True)
-    notes = ["masks of MAMA-MIA (`import mama-mia`, with this table beside them) give volumes.csv"]
-    more: Mapping[str, pd.DataFrame] = {}
-    if boxes_path is not None:
-        more = {"boxes": duke_boxes(boxes_path)}
-        notes.append(f"boxes.csv: {len(more['boxes'])} boxes in voxels, slices in the order of InstanceNumber")
-    else:
-        notes.append(f"no {BOXES} below the folder: there is no boxes.csv")
     outcomes = {name: "post_surgery" for name in OUTCOMES.values() if name in patients}
     return CohortTables(
         label="aln_status",
@@ -94,8 +76,10 @@ def read_duke(source: Path) -> CohortTables:
         patients=patients,
         clinical=CLINICAL,
         outcomes=outcomes,
-        notes=tuple(notes),
-        more=more,
+        notes=(
+            "no volumes.csv: Annotation_Boxes.xlsx is not read; masks of MAMA-MIA (`import mama-mia`, with this table "
+            "below its folder) give volumes",
+        ),
     )
 
 
@@ -122,7 +106,8 @@ def duke_patients(path: Path) -> pd.DataFrame:
     rows = rows.apply(lambda cells: cells.str.strip()).astype(object)
     rows = rows.mask((rows == "") | rows.isin(MISSING))
     rows = rows[rows["patient_id"].notna()]
-    before, after, size = (coded(rows, name, STAGES, path).astype(float) for name in ("cN", "ypN", "cT"))
+    before, after = (coded(rows, name, STAGES, path).astype(float) for name in ("cN", "ypN"))
+    size = coded(rows, "cT", SIZES, path).astype(float)
     received = coded(rows, "received", _yes_no(str(legend["received neoadjuvant therapy or not"]), path), path)
     reason = pd.Series("", index=rows.index)
     reason[before.isna() | (before < 0)] = "nodal stage before NAT unknown"
@@ -153,25 +138,3 @@ def _yes_no(legend: str, path: Path) -> dict[str, object]:
     if not {"yes", "no"} <= set(pairs.values()):
         raise InputError(f"{path}: the legend {legend!r} of neoadjuvant therapy names no yes and no")
     return dict(pairs)
-
-
-def duke_boxes(path: Path) -> pd.DataFrame:
-    """Boxes in voxels, 0-based and half-open, of the set's own, which are 1-based and include both ends.
-
-    Raises:
-        InputError: not the set's table, or an end before its start.
-    """
-    table = read_published(path, BOX_COLUMNS)
-    start = {axis: numbers(table, f"Start {word}", path) for axis, word in AXES.items()}
-    end = {axis: numbers(table, f"End {word}", path) for axis, word in AXES.items()}
-    boxes = pd.DataFrame({"patient_id": table["Patient ID"]})
-    for axis, word in AXES.items():
-        wrong = ~(start[axis] >= 1) | ~(end[axis] >= start[axis])
-        if wrong.any():
-            row = table.index[wrong][0]
-            raise InputError(
-                f"{path.name} row {row}: {word} {start[axis][row]:g} to {end[axis][row]:g}: expected 1 on, in order"
-            )
-        boxes[f"{axis}_min"] = (start[axis] - 1).astype(int)
-        boxes[f"{axis}_max"] = end[axis].astype(int)
-    return boxes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import ast
 from collections import Counter
 from pathlib import Path
 
@@ -28,7 +28,8 @@ FACTS = PublicSet(
         "EMBED",
         "EMBED research use agreement",
         ("agreement", "non-commercial", "no-redistribution", "no-published-weights"),
-        "Jeong et al. 2023, Radiology: Artificial Intelligence 5:e220047, doi:10.1148/ryai.220047",
+        "Jeong et al. 2023, Radiology: Artificial Intelligence 5:e220047, doi:10.1148/ryai.220047; "
+        "https://github.com/Emory-HITI/EMBED_Open_Data",
     ),
     tables="tables/EMBED_OpenData_{clinical,metadata}{,_reduced}.csv; images/cohort_1|2/...",
     boxes="ROI_coords (DCM_ROI_coords where it stands), there [ymin, xmin, ymax, xmax], pixels of the DICOM matrix",
@@ -38,7 +39,10 @@ FACTS = PublicSet(
 METADATA = (
     "empi_anon", "acc_anon", "anon_dicom_path", "FinalImageType", "ImageLateralityFinal", "ViewPosition", "spot_mag",
 )  # fmt: skip
-ROIS = ("DCM_ROI_coords", "PNG_ROI_coords", "ROI_coords", "num_roi", "Rows", "Columns", "study_date_anon")
+MATCHES = ("match_level", "ROI_match_level")
+ROIS = (
+    "DCM_ROI_coords", "PNG_ROI_coords", "ROI_coords", "num_roi", "Rows", "Columns", "study_date_anon", *MATCHES,
+)  # fmt: skip
 CLINICAL = ("empi_anon", "acc_anon", "side", "path_severity", "tissueden", "age_at_study")
 SEVERITY = {"0": 1.0, "1": 1.0, "2": 0.0, "3": 0.0, "4": 0.0, "5": 0.0, "6": None}
 """Invasive and in situ cancer; high-risk and borderline lesions, benign, negative; 6, another cancer, stays unknown."""
@@ -52,8 +56,9 @@ def read_embed(source: Path) -> CohortTables:
     """Read the metadata and the clinical table, reduced or full.
 
     A row is a breast. The label, `malignant`, comes of its findings' `path_severity`. A finding counts for the images
-    of its exam (`acc_anon`) **and** its side; `B` and an empty side for both. 2D images in CC and MLO are taken, of one
-    exam of each woman: that of the most severe finding, else the first one; its findings alone are the label.
+    of its exam (`acc_anon`) **and** its side; `B` and an empty side for both, but a biopsy of one side (`bside`) says
+    nothing of the other breast. 2D images in CC and MLO are taken, of one exam of each woman: that of the most severe
+    finding, else the first one; its findings alone are the label.
     The full table's surgical columns (`tnmpn`, `node_pos` ...) are not read: how they are filled is not known.
 
     Raises:
@@ -91,7 +96,7 @@ def read_embed(source: Path) -> CohortTables:
         skipped[reason] += int((taken & left_out).sum())
         taken &= ~left_out
     regions, unfit = _regions(table[taken], rows.loc[taken, "image_id"], path)
-    findings = _findings(findings_path)
+    findings = _findings(findings_path, skipped)
     exams = rows.loc[taken, ["patient_id", "exam", "side"]].drop_duplicates()
     known = exams.merge(findings, on=["patient_id", "exam", "side"], how="left")
     known["exam_order"] = known["exam"].map(dict(zip(rows["exam"], rows["days"], strict=True))) if dated else 0
@@ -113,6 +118,7 @@ def read_embed(source: Path) -> CohortTables:
             f"{int((images['eligible'] == 0).sum())} images have eligible = 0",
             "a breast without pathology at that exam has no label",
             *_frame_note(table),
+            *_match_note(table[taken]),
             *(() if dated else ("no dates of the form 2013-03-01: exams are not numbered",)),
         ),
     )
@@ -136,6 +142,12 @@ def _frame_note(table: pd.DataFrame) -> tuple[str, ...]:
     return ("boxes come from ROI_coords, read as pixels of the DICOM matrix (PNG copies are flipped): look at --proof",)
 
 
+def _match_note(table: pd.DataFrame) -> tuple[str, ...]:
+    column = next((name for name in MATCHES if name in table), None)
+    second = int(table[column].dropna().str.count(r"\b2\b").sum()) if column else 0
+    return (f"{second} boxes were drawn on the other image of their view ({column} 2): less exact",) if second else ()
+
+
 def _paths(table: pd.DataFrame, path: Path) -> pd.Series:
     """Path below the folder of the release: `images/` and what follows from `cohort_1` or `cohort_2` on."""
     below = (
@@ -150,9 +162,9 @@ def _paths(table: pd.DataFrame, path: Path) -> pd.Series:
     return "images/" + below
 
 
-def _findings(path: Path) -> pd.DataFrame:
-    """Findings with a row per side that they count for."""
-    table = read_published(path, CLINICAL)
+def _findings(path: Path, skipped: Counter[str]) -> pd.DataFrame:
+    """Findings with a row per side that they count for; the other breast's biopsy is no label."""
+    table = read_published(path, CLINICAL, further=("bside",))
     severity = coded(table, "path_severity", SEVERITY, path)
     findings = pd.DataFrame(
         {
@@ -160,14 +172,17 @@ def _findings(path: Path) -> pd.DataFrame:
             "exam": identifiers(table, "acc_anon", path),
             "side": coded(table, "side", FINDING_SIDES, path).fillna("B"),
             "malignant": severity.astype(float),
+            "biopsied": coded(table, "bside", FINDING_SIDES, path).fillna("B") if "bside" in table else "B",
             "density": coded(table, "tissueden", DENSITY, path),
             "age": numbers(table, "age_at_study", path),
         }
     )
     both = findings["side"] == "B"
-    return pd.concat(
-        [findings[~both], *(findings[both].assign(side=side) for side in ("L", "R"))], ignore_index=True
-    ).drop_duplicates()
+    crossed = ~both & (findings["biopsied"] != "B") & (findings["biopsied"] != findings["side"])
+    skipped["labels of findings whose biopsy (bside) is of the other side"] += int((crossed & severity.notna()).sum())
+    sided = pd.concat([findings[~both], *(findings[both].assign(side=side) for side in ("L", "R"))], ignore_index=True)
+    other = (sided["biopsied"] != "B") & (sided["biopsied"] != sided["side"])
+    return sided.assign(malignant=sided["malignant"].mask(other)).drop(columns="biopsied").drop_duplicates()
 
 
 def _regions(table: pd.DataFrame, image_ids: pd.Series, path: Path) -> tuple[pd.DataFrame, Counter[str]]:
@@ -202,10 +217,9 @@ def _regions(table: pd.DataFrame, image_ids: pd.Series, path: Path) -> tuple[pd.
 
 
 def _corners(cell: object) -> list[tuple[float, float, float, float]] | None:
-    """Boxes of a cell: a list of lists, or of tuples as numpy prints them; None where it is none."""
+    """Boxes of a cell: lists or tuples in a list or tuple, as Python prints them; None where it is none."""
     try:
-        value = json.loads(str(cell).replace("(", "[").replace(")", "]"))
-        boxes = [tuple(map(float, box)) for box in value]
-    except (ValueError, TypeError):
+        boxes = [tuple(map(float, box)) for box in ast.literal_eval(str(cell))]
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
     return [(a, b, c, d) for a, b, c, d in boxes] if all(len(box) == 4 for box in boxes) else None

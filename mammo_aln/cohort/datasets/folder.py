@@ -64,7 +64,6 @@ class CohortTables:
         skipped: counts by reason of what the set holds and the cohort leaves out.
         notes: what a user has to know, a sentence each.
         sources: data sets behind the tables beside the set itself.
-        more: further tables by file name.
         name: the cohort's name; by default the data set's.
     """
 
@@ -79,7 +78,6 @@ class CohortTables:
     skipped: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
-    more: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     name: str = ""
 
 
@@ -104,8 +102,8 @@ def write_cohort_folder(tables: CohortTables, out: Path, *, facts: PublicSet, di
     make_folder(out.parent)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
-        contents = {"images": tables.images, "regions": tables.regions, "volumes": tables.volumes}
-        for name, table in {**contents, **tables.more, "patients": tables.patients}.items():
+        for name in ("images", "regions", "volumes", "patients"):
+            table: pd.DataFrame | None = getattr(tables, name)
             if table is not None and len(table):
                 write_csv(unfinished / f"{name}.csv", table)
         write_text(unfinished / "cohort.yaml", _declaration(tables, facts, dicom_root))

@@ -58,7 +58,7 @@ def read_inbreast(source: Path) -> CohortTables:
     Raises:
         InputError: not the set's table, a code that the set does not have, or an outline's file that is none.
     """
-    path = needed_file(source, "INbreast.csv", "INbreast.csv", "INbreast.xlsx", "INbreast.xls")
+    path = needed_file(source, "INbreast.csv", "INbreast.xlsx", "INbreast.xls")
     table = read_published(path, COLUMNS, further=(DATE,), separator=_separator(path))
     number = table["File Name"].fillna("").str.replace(r"\.0$", "", regex=True)
     footer = ~number.str.fullmatch(r"\d+")

@@ -37,6 +37,11 @@ JOINED = ("er", "pr", "her2")
 SAME_PATIENT = 0.95
 """Share of equal receptors from which `DUKE_nnn` is believed to be Duke's `Breast_MRI_nnn`."""
 
+SAME_WOMEN = (
+    "women of Duke, I-SPY 1 and I-SPY 2 stand in the sets duke, ispy1 and ispy2 too, under other names: do not test on "
+    "one what learnt from the other"
+)
+
 CLINICAL: dict[str, dict[str, object]] = {
     "age": {"kind": "continuous", "unit": "years"},
     **{name: {"kind": "categorical", "levels": list(SIGN.values())} for name in ("hr", *JOINED)},
@@ -76,7 +81,10 @@ def read_mama_mia(source: Path) -> CohortTables:
             volumes=volumes,
             clinical=CLINICAL,
             skipped=+skipped,
-            notes=(f"with Duke's {duke.TABLE} below the folder, DUKE_nnn would get the nodal stage after NAT",),
+            notes=(
+                f"with Duke's {duke.TABLE} below the folder, DUKE_nnn would get the nodal stage after NAT",
+                SAME_WOMEN,
+            ),
         )
     patients, shared, equal = _with_nodal_stage(patients, duke.duke_patients(duke_path), duke_path)
     return CohortTables(
@@ -89,6 +97,7 @@ def read_mama_mia(source: Path) -> CohortTables:
         skipped=+skipped,
         notes=(
             f"{shared} patients DUKE_nnn are taken as Duke's Breast_MRI_nnn: {equal:.1%} of their receptors are equal",
+            SAME_WOMEN,
         ),
         sources=(duke.SOURCE,),
     )

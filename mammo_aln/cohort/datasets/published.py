@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.errors import EMPTY_CELL, BadCell, InputError, raise_bad_cells
+from mammo_aln.progress import say
 
 SIDES = {"L": "L", "R": "R", "LEFT": "L", "RIGHT": "R"}
 VIEWS = {"CC": "CC", "MLO": "MLO"}
@@ -19,40 +20,44 @@ SHOWN_COLUMNS = 40
 SHOWN_FAULTS = 50
 
 
-def published_file(source: Path, name: str, *patterns: str, optional: bool = False) -> Path | None:
-    """Find the one file below a folder that a table is published as.
+def published_file(source: Path, name: str, *others: str, optional: bool = False) -> Path | None:
+    """Find the one file below a folder that a table is published as, and say which copies of it are not read.
 
     Args:
         source: the data set's folder.
-        name: the file's name, for the message.
-        patterns: what the name of it or of a copy looks like, upper and lower case alike; by default the name.
+        name: the file's name.
+        others: what the names of further releases and of copies look like, the preferred first; upper and lower case
+            alike, here and in `name`.
         optional: None where there is no such file.
 
     Raises:
-        InputError: none, or several.
+        InputError: none, or several of the name that comes first.
     """
-    names = [re.compile(pattern.replace(".", r"\.").replace("*", ".*"), re.I) for pattern in patterns or (name,)]
-    paths = sorted(
-        path
-        for path in source.rglob("*")
+    names = [re.compile(pattern.replace(".", r"\.").replace("*", ".*"), re.I) for pattern in (name, *others)]
+    ranks = {
+        path: min(rank for rank, pattern in enumerate(names) if pattern.fullmatch(path.name))
+        for path in sorted(source.rglob("*"))
         if any(pattern.fullmatch(path.name) for pattern in names)
         and not path.name.startswith(("~$", "."))
         and path.is_file()
-    )
-    if not paths and optional:
+    }
+    if not ranks and optional:
         return None
+    paths = [path for path, rank in ranks.items() if rank == min(ranks.values())]
     if len(paths) != 1:
         state = f"{len(paths)} files of that name ({', '.join(str(p.relative_to(source)) for p in paths[:4])})"
         raise InputError(
             f"{source / name}: {state if paths else 'no such file'}; expected this table, as the data set's owner "
             "publishes it, once below this folder"
         )
+    if unread := [str(path.relative_to(source)) for path in ranks if path not in paths]:
+        say(f"note: {paths[0].relative_to(source)} is read, {', '.join(unread[:4])} not")
     return paths[0]
 
 
-def needed_file(source: Path, name: str, *patterns: str) -> Path:
+def needed_file(source: Path, name: str, *others: str) -> Path:
     """Find a file that must stand; see `published_file`."""
-    path = published_file(source, name, *patterns)
+    path = published_file(source, name, *others)
     assert path is not None
     return path
 

@@ -16,7 +16,8 @@ FACTS = PublicSet(
         "RSNA-2022",
         "Kaggle competition rules",
         ("agreement", "non-commercial", "no-redistribution"),
-        "RSNA Screening Mammography Breast Cancer Detection, Kaggle 2022",
+        "RSNA Screening Mammography Breast Cancer Detection, Kaggle 2022, "
+        "https://www.kaggle.com/competitions/rsna-breast-cancer-detection",
     ),
     tables="train.csv; train_images/PATIENT/IMAGE.dcm",
     boxes="none",

@@ -23,7 +23,7 @@ TABLE = "finding_annotations.csv"
 FACTS = PublicSet(
     source=Source(
         "VinDr-Mammo",
-        "PhysioNet Credentialed Health Data License 1.5.0",
+        "PhysioNet restricted access, by its data use agreement",
         ("agreement", "no-redistribution"),
         "Nguyen et al. 2023, Scientific Data 10:277, doi:10.1038/s41597-023-02100-7; PhysioNet doi:10.13026/br2v-7517",
     ),
