@@ -160,14 +160,14 @@ def _outcome(header: str, present: pd.Series) -> Guess:
 def _status(text: str, free_if_yes: bool | None, is_stage: bool, is_counted: bool) -> str | None:
     """Read one value of the outcome: 1, 0, or None where the user has to say."""
     words = " ".join(re.sub(r"[_-](?=\w)", " ", text).split())
-    stage = re.fullmatch(r"(yp?n?|n)?([0-3])(?:mi|[a-c])?(?:\(sn\)|\(i-\))?( ?\(\d+/\d+\))?", text)
+    stage = re.fullmatch(r"(yp?n?|n)? ?([0-3]|\+)(?:mi|\(mi\)|[a-c])?(?:\(sn\)|\(i-\))?( ?\(\d+/\d+\))?", text)
     if stage is not None and (stage[1] or is_stage):
         return "0" if stage[2] == "0" else "1"
     if is_counted and text.isdigit() and int(text) <= MOST_NODES:
         return "0" if int(text) == 0 else "1"
     if words in YES | NO and free_if_yes is not None:
         return "1" if (words in YES) != free_if_yes else "0"
-    if words in PRESENT | ABSENT and (free_if_yes is not True or words not in AMBIGUOUS):
+    if words in PRESENT | ABSENT and (free_if_yes is False or words not in AMBIGUOUS):
         return "1" if words in PRESENT else "0"
     return None
 

@@ -48,7 +48,7 @@ def declaration_text(name: str, dicom_root: str, guesses: Iterable[Guess]) -> st
     lines.append(f"  column: {json.dumps(outcome.header, ensure_ascii=False) if outcome else 'aln_status'}")
     if outcome:
         lines += [
-            "  # guess: 1 is metastasis left; exchange the numbers if it is the other way round",
+            "  # guess: 1 is metastasis left; exchange the numbers if it is the other way round; '' is unknown",
             f"  map: {_flow(outcome.values | dict.fromkeys(outcome.undecided, UNDECIDED_STATUS))}",
         ]
     lines.append(MEANING.rstrip())
