@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo_aln.cohort.checks.exams import exam_findings, header_findings
+from mammo_aln.cohort.checks.exams import exam_findings, header_findings, patients_without_image
 from mammo_aln.cohort.checks.finding import Finding
 from mammo_aln.cohort.checks.regions import boxes_on_breasts, region_name_findings
 from mammo_aln.cohort.likeness.twins import fingerprints, groups_of
@@ -22,7 +22,7 @@ from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
 from mammo_aln.dicom.mammogram import NO_SPACING, judge
 from mammo_aln.errors import fault_lines
 from mammo_aln.progress import say, track
-from mammo_aln.spreadsheet.characters import look_alikes
+from mammo_aln.spreadsheet.characters import folded, look_alikes
 
 SHOWN = 50
 MISSING_NAMED = 3
@@ -62,6 +62,7 @@ def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int
         *_split_findings(cohort),
         *_late_features(cohort, clinical_inputs),
         *exam_findings(selection),
+        *(patients_without_image(cohort, selection) if len(cohort.images) else ()),
         *_completeness(read),
         *region_name_findings(cohort),
         *_file_findings(cohort, set(read.images["image_id"]), workers),
@@ -117,6 +118,13 @@ def _codes_and_spellings(cohort: Cohort) -> Iterator[Finding]:
     for names in look_alikes(cohort.patients["center"].dropna().unique()):
         fact = f"centres that look alike and are read as {len(names)}: {', '.join(map(repr, names))}; map them to one"
         yield Finding(f"{fact} with columns.center.map in cohort.yaml", "column center", False)
+    alike = look_alikes(cohort.patients["patient_id"].unique(), lambda name: folded(name).lstrip("0"))
+    if alike:
+        words = "; ".join(" and ".join(map(repr, names)) for names in alike[:MISSING_NAMED])
+        fact = (
+            f"names that look alike and are read as different patients: {words}{', ...' * (len(alike) > MISSING_NAMED)}"
+        )
+        yield Finding(f"{fact}; of one patient, rows may come into two splits", "column patient_id", False)
 
 
 def _split_findings(cohort: Cohort) -> Iterator[Finding]:
@@ -145,11 +153,6 @@ def _completeness(cohort: Cohort) -> Iterator[Finding]:
     eligible = cohort.patients[cohort.patients["eligible"]]
     patients = list(dict.fromkeys(eligible["patient_id"]))
     with_image = set(cohort.images["patient_id"])
-    yield from (
-        Finding("no image of this eligible patient", f"patient {name}", True)
-        for name in patients
-        if name not in with_image
-    )
     yield from _side_findings(cohort, eligible)
     if cohort.regions.empty:
         yield Finding("no regions.csv: only crops of the whole breast can be made", "cohort", False)

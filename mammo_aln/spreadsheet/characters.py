@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 BLANKS = re.compile(r"[\s\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 INVISIBLE = re.compile(
@@ -73,11 +73,11 @@ def one_spelling(values: Iterable[str]) -> dict[str, str]:
     return canonical
 
 
-def look_alikes(names: Iterable[str]) -> list[list[str]]:
-    """Group names that an eye takes for one: alike but for accents, signs, blanks or letters of another script."""
+def look_alikes(names: Iterable[str], plain: Callable[[str], str] = letters_alone) -> list[list[str]]:
+    """Group names that an eye takes for one: alike in `plain`, or there but for letters of another script."""
     groups: dict[str, list[str]] = {}
     for name in sorted(set(names)):
-        groups.setdefault(letters_alone(name).translate(_LATIN), []).append(name)
+        groups.setdefault(plain(name).translate(_LATIN), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 

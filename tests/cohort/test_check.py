@@ -119,6 +119,28 @@ def test_an_eligible_patient_without_images(cohort, capsys):
     assert check_cohort(cohort) == []
 
 
+@pytest.mark.parametrize(
+    ("start", "reason"), [(386, "a prior exam, more than 180 days before NAT"), (-344, "after NAT")]
+)
+def test_a_wrong_year_of_nat_is_told(cohort, start, reason):
+    for name, column in (("images.csv", "days"), ("patients.csv", "nat_start_day")):
+        values = [0 if column == "days" else 21] * 7 + [0 if column == "days" else start]
+        pd.read_csv(cohort / name).assign(**{column: values}).to_csv(cohort / name, index=False)
+    assert check_cohort(cohort) == [
+        f"patient p7: no image of this eligible patient is read: 1 x {reason} (regions.csv has a box on it); "
+        f"nat_start_day is {start}: is the year of NAT's start right?"
+    ]
+
+
+def test_patients_whose_names_look_alike_are_told(tmp_path, capsys):
+    names = ["7", "007", "p1", "P1", "PA", "P\u0410", "1-11", "11-1"]
+    rows = "".join(f"{name},A,{number % 2}\n" for number, name in enumerate(names))
+    (tmp_path / "patients.csv").write_text(f"patient_id,center,aln_status\n{rows}")
+    assert check_cohort(tmp_path) == []
+    said = capsys.readouterr().err
+    assert "read as different patients: '007' and '7'; 'P1' and 'p1'; 'PA' and 'P\u0410'; of one patient" in said
+
+
 def test_flags_of_headers(cohort, capsys):
     save(mammogram((100, 80), ImagerPixelSpacing=None), cohort / "dicom/p0.dcm")
     save(mammogram((100, 80), Modality="RG", SOPClassUID="1.2", ImageLaterality="R"), cohort / "dicom/p1.dcm")

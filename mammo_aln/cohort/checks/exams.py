@@ -10,8 +10,9 @@ import pandas as pd
 from mammo_aln.cohort.checks.finding import Finding
 from mammo_aln.cohort.listing.exams import exam_day
 from mammo_aln.cohort.listing.identity import contradictions, identity_of
-from mammo_aln.cohort.schemas import numbers
+from mammo_aln.cohort.schemas import NAT_START_DAY, numbers
 from mammo_aln.cohort.selection import NAT_WORDS, Selection
+from mammo_aln.cohort.tables import Cohort
 from mammo_aln.dicom.fast_header import Excluded, FastHeader
 
 NO_DATE = "no date of the exam: nothing says that it is before NAT"
@@ -23,6 +24,22 @@ def exam_findings(selection: Selection) -> Iterator[Finding]:
         yield Finding(f"{reason}: {NAT_WORDS}", f"patient {patient}", True)
     for image, reason in selection.set_aside[["image_id", "reason"]].itertuples(index=False):
         yield Finding(f"set aside: {reason}", f"image {image}", False)
+
+
+def patients_without_image(cohort: Cohort, selection: Selection) -> Iterator[Finding]:
+    """Eligible patients of whom no image is read: there is none, or all are set aside."""
+    read = set(selection.used["patient_id"]) | set(selection.undecided["patient_id"])
+    aside = dict(iter(selection.set_aside.groupby("patient_id")["reason"]))
+    eligible = cohort.patients[cohort.patients["eligible"]].drop_duplicates("patient_id")
+    for _, row in eligible[~eligible["patient_id"].isin(read)].iterrows():
+        reasons = aside.get(row["patient_id"], pd.Series(dtype=object)).value_counts()
+        fact = "no image of this eligible patient"
+        if len(reasons):
+            words = ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
+            start = row.get(NAT_START_DAY, np.nan)
+            year = "" if pd.isna(start) else f"; {NAT_START_DAY} is {start:g}: is the year of NAT's start right?"
+            fact = f"{fact} is read: {words}{year}"
+        yield Finding(fact, f"patient {row['patient_id']}", True)
 
 
 def header_findings(
