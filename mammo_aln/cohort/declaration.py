@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -10,12 +11,13 @@ from typing import Literal, cast, get_args
 from mammo_aln.cohort.lineage import Source, sources_of_yaml
 from mammo_aln.cohort.reading import Yaml, read_text_yaml
 from mammo_aln.errors import BadCell, did_you_mean
-from mammo_aln.spreadsheet.characters import tidy
+from mammo_aln.spreadsheet.characters import likely_name, tidy
 
 DECLARATION_FILE = "cohort.yaml"
 Kind = Literal["continuous", "ordinal", "categorical"]
 KnownAt = Literal["baseline", "post_nat", "post_surgery"]
 TOP_KEYS = ("name", "label", "dicom_root", "clinical", "columns", "outcomes", "dataset")
+VALUES_SHOWN = 5
 LATE = ("post_nat", "post_surgery")
 MAPPED = ("patient_id", "center", "side", "split", "eligible", "exclusion_reason")
 RESERVED = ("patient_id", "center", "side", "split", "eligible", "exclusion_reason", "aln_status", "unit_id")
@@ -153,6 +155,14 @@ def declaration_differences(own: Mapping[str, ClinicalFeature], other: Mapping[s
             if first != second
         ]
     return lines
+
+
+def map_hint(feature: ClinicalFeature, strange: Iterable[object]) -> str:
+    """Give the map to type in cohort.yaml for values that are no levels; those that are not guessed are left open."""
+    names = list(dict.fromkeys(map(str, strange)))[:VALUES_SHOWN]
+    quoted = {name: name if name.isalnum() else json.dumps(name, ensure_ascii=False) for name in names}
+    pairs = ", ".join(f"{quoted[name]}: {likely_name(name, feature.levels) or 'LEVEL'}" for name in names)
+    return f"cohort.yaml maps them: `clinical: {{{feature.name}: {{kind: {feature.kind}, map: {{{pairs}}}}}}}`"
 
 
 def _fault(key: str, value: object, expected: str) -> BadCell:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandera.errors import SchemaErrors
 from pandera.pandas import Check, Column, DataFrameSchema
 
+from mammo_aln.cohort.declaration import ClinicalFeature, map_hint
 from mammo_aln.dicom.image_tags import SIDES
 from mammo_aln.dicom.spacing import LARGEST_MM, SMALLEST_MM
 from mammo_aln.dicom.views import SCREENING_VIEWS
 from mammo_aln.errors import EMPTY_CELL, BadCell
 from mammo_aln.spreadsheet.missing import is_missing_word
 from mammo_aln.spreadsheet.written_numbers import numbers, two_readings
-
-if TYPE_CHECKING:
-    from mammo_aln.cohort.declaration import ClinicalFeature
 
 SPLITS = ("train", "val", "internal_test", "external_test")
 YES_NO = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -27,6 +25,7 @@ NAT_START_DAY = "nat_start_day"
 """Column of patients.csv: the day of the first treatment, on the scale of `days` in images.csv."""
 IMAGE_TIMEPOINTS = ("pre_nat", "post_nat", "prior")
 BOX = ("x_min", "y_min", "x_max", "y_max")
+WORDS_OF_LABEL = "; cohort.yaml reads words: `map` under `label`, such as {yes: 1, no: 0}"
 _MOST_DAYS = 36_500
 _BUILT_IN = {"not_nullable": f"a value{EMPTY_CELL}", "column_in_dataframe": "this column in the table"}
 
@@ -35,9 +34,9 @@ def _check(holds: Callable[[pd.Series], pd.Series], expected: str) -> Check:
     return Check(holds, error=expected)
 
 
-def one_of(allowed: Collection[str]) -> Check:
+def one_of(allowed: Collection[str], hint: str = "") -> Check:
     """The cell is one of these values."""
-    return _check(lambda cells: cells.isin(list(allowed)), f"one of {', '.join(allowed)}")
+    return _check(lambda cells: cells.isin(list(allowed)), f"one of {', '.join(allowed)}{hint}")
 
 
 def word_check(holds: str | Callable[[pd.Series], pd.Series], expected: str) -> Check:
@@ -56,7 +55,7 @@ def _one_reading() -> Check:
 
 
 def _binary() -> Check:
-    return _check(lambda cells: numbers(cells).isin([0.0, 1.0]), "0, 1 or empty")
+    return _check(lambda cells: numbers(cells).isin([0.0, 1.0]), f"0, 1 or empty{WORDS_OF_LABEL}")
 
 
 def _days() -> Check:
@@ -82,12 +81,12 @@ def _file_name_safe() -> Check:
     return _check(lambda cells: ~cells.str.contains(r"[/\\\x00-\x1f]|^\.", regex=True), "a name without / or \\")
 
 
-def patients_schema(features: Mapping[str, ClinicalFeature], present: Collection[str], label: str) -> DataFrameSchema:
+def patients_schema(features: Mapping[str, ClinicalFeature], patients: pd.DataFrame, label: str) -> DataFrameSchema:
     """Schema of `patients.csv` with a `unit_id` column added.
 
     Args:
         features: declared clinical features.
-        present: columns of the table at hand (optional ones are checked only where they stand).
+        patients: the table at hand: optional columns are checked only where they stand, strange levels have a hint.
         label: column that holds the outcome.
     """
     columns = {
@@ -102,9 +101,12 @@ def patients_schema(features: Mapping[str, ClinicalFeature], present: Collection
     }
     for name, feature in features.items():
         checks = [_finite("a finite number or empty"), _one_reading()] if feature.kind == "continuous" else []
-        checks += [one_of(feature.levels)] if feature.levels else []
+        if feature.levels and name in patients:
+            cells = patients[name].dropna()
+            strange = cells[~cells.isin(feature.levels)]
+            checks.append(one_of(feature.levels, f"; {map_hint(feature, strange)}"))
         columns[name] = Column(checks=checks, nullable=True)
-    return DataFrameSchema({name: column for name, column in columns.items() if column.required or name in present})
+    return DataFrameSchema({name: column for name, column in columns.items() if column.required or name in patients})
 
 
 def images_schema(known_patients: Collection[str] | None, near: str = "") -> DataFrameSchema:

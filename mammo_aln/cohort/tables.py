@@ -348,7 +348,7 @@ def _with_units(patients: pd.DataFrame) -> pd.DataFrame:
 
 
 def _patient_faults(patients: pd.DataFrame, declared: Declaration) -> list[BadCell]:
-    schema = patients_schema(declared.clinical, set(patients.columns), declared.label_column)
+    schema = patients_schema(declared.clinical, patients, declared.label_column)
     faults = schema_faults("patients.csv", patients, schema, {"unit_id": "patient_id"})
     if "patient_id" not in patients:
         return faults

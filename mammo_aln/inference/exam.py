@@ -24,10 +24,10 @@ from mammo_aln.crops.proof.proof import write_proof
 from mammo_aln.errors import InputError, did_you_mean
 from mammo_aln.files import make_folder, write_csv, write_text
 from mammo_aln.inference.ensemble import read_member
-from mammo_aln.inference.needs import likely_name
 from mammo_aln.inference.predict import ScoredCohort, score_cohort, write_scored
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_settings
+from mammo_aln.spreadsheet.characters import likely_name
 from mammo_aln.training.frozen_facts import FrozenFacts
 
 Box = tuple[float, float, float, float]

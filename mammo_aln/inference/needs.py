@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
-from mammo_aln.cohort.declaration import ClinicalFeature
+from mammo_aln.cohort.declaration import ClinicalFeature, map_hint
 from mammo_aln.cohort.schemas import numbers
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
+from mammo_aln.spreadsheet.characters import letters_alone, likely_name
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored
 from mammo_aln.training.data.presence import Range
@@ -110,7 +110,7 @@ def refuse_unmet(needs: Needs, cohort: str, root: Path) -> None:
 
 def _other_outcome(outcome: Outcome, given: Cohort) -> str:
     """Say both outcomes where `cohort.yaml` and the run mean different things by 1 and 0; empty where they agree."""
-    if _plain(outcome.meaning) == _plain(given.label_meaning):
+    if letters_alone(outcome.meaning) == letters_alone(given.label_meaning):
         return ""
     return (
         f"the outcome {given.label_column} is '{given.label_meaning}' by this cohort.yaml, the run learnt"
@@ -151,20 +151,6 @@ def _absent(feature: ClinicalFeature, given: Cohort, features: Sequence[Clinical
     return line
 
 
-def likely_name(name: str, names: Sequence[str]) -> str | None:
-    """The name that is most like one, letters and digits alone compared; None where none is."""
-    plain = {_plain(each): each for each in names}
-    wanted_name = _plain(name)
-    containing = [key for key in plain if len(key) > 1 and (key.startswith(wanted_name) or wanted_name.startswith(key))]
-    close = get_close_matches(wanted_name, list(plain), n=1)
-    likely = [*sorted(containing, key=len), *close]
-    return plain[likely[0]] if likely else None
-
-
-def _plain(text: str) -> str:
-    return "".join(letter for letter in text.casefold() if letter.isalnum())
-
-
 def _value_faults(feature: ClinicalFeature, rows: pd.DataFrame) -> list[str]:
     """Values that the run's encoder cannot read: text in place of a number, ordinal levels that it does not know."""
     values = rows[feature.name].dropna()
@@ -173,7 +159,7 @@ def _value_faults(feature: ClinicalFeature, rows: pd.DataFrame) -> list[str]:
         expected = "a finite number or empty"
     elif feature.kind == "ordinal":
         strange = values[~values.isin(feature.levels)]
-        expected = f"one of its levels {', '.join(feature.levels)}; {_map_hint(feature, strange)}"
+        expected = f"one of its levels {', '.join(feature.levels)}; {map_hint(feature, strange)}"
     else:
         return []
     if strange.empty:
@@ -186,13 +172,6 @@ def _shown(values: pd.Series) -> str:
     return ", ".join(different[:VALUES_SHOWN]) + (", ..." if len(different) > VALUES_SHOWN else "")
 
 
-def _map_hint(feature: ClinicalFeature, strange: pd.Series) -> str:
-    """The map to type in cohort.yaml; levels that are not guessed are left to fill in."""
-    names = list(dict.fromkeys(str(value) for value in strange))[:VALUES_SHOWN]
-    pairs = ", ".join(f"{name}: {likely_name(name, feature.levels) or 'LEVEL'}" for name in names)
-    return f"cohort.yaml maps them: `clinical: {{{feature.name}: {{kind: {feature.kind}, map: {{{pairs}}}}}}}`"
-
-
 def _declaration_notes(feature: ClinicalFeature, given: Cohort) -> list[str]:
     """Differences between a feature as the run knows it and as this cohort declares it."""
     here = given.clinical.get(feature.name)
@@ -202,7 +181,7 @@ def _declaration_notes(feature: ClinicalFeature, given: Cohort) -> list[str]:
     if here.kind != feature.kind:
         notes.append(f"{feature.name} is {here.kind} in this cohort.yaml, {feature.kind} in the run; read as the run's")
     units = [(item.unit or "").strip() for item in (here, feature)]
-    if all(units) and _plain(units[0]) != _plain(units[1]):
+    if all(units) and letters_alone(units[0]) != letters_alone(units[1]):
         notes.append(
             f"{feature.name} is in {units[0]} in this cohort.yaml, the run learnt it in {units[1]}: convert it"
         )
@@ -219,7 +198,7 @@ def _level_notes(features: Sequence[ClinicalFeature], rows: pd.DataFrame) -> lis
         values = rows[feature.name].dropna()
         strange = values[~values.isin(feature.levels)]
         if feature.kind == "categorical" and len(strange):
-            hint = _map_hint(feature, strange)
+            hint = map_hint(feature, strange)
             notes.append(
                 f"{feature.name} = {_shown(strange)} ({len(strange)} of {len(rows)} patients): no training patient has"
                 f" such a level, they have {', '.join(feature.levels)}; {hint}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from difflib import get_close_matches
 
 BLANKS = re.compile(r"[\s\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 INVISIBLE = re.compile(
@@ -54,6 +55,14 @@ def letters_alone(text: str) -> str:
     """Give the letters and digits of a name, without case, accents, punctuation or blanks: what look-alikes share."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return "".join(character for character in decomposed if character.isalnum())
+
+
+def likely_name(name: str, names: Sequence[str]) -> str | None:
+    """Give the name that is most like one, letters and digits alone compared; None where none is."""
+    plain, own = {letters_alone(each): each for each in names}, letters_alone(name)
+    containing = [key for key in plain if len(key) > 1 and own and (key.startswith(own) or own.startswith(key))]
+    likely = [*sorted(containing, key=len), *get_close_matches(own, list(plain), n=1)]
+    return plain[likely[0]] if likely else None
 
 
 def spellings(values: Iterable[str]) -> dict[str, Counter[str]]:

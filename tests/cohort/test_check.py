@@ -54,7 +54,7 @@ def test_faults_of_the_tables_are_problems(cohort, capsys):
     spoil(cohort, "patients.csv", "p0,A,0", "p0,A,9")
     spoil(cohort, "images.csv", "i1,p1", "i0,p1")
     problems = check_cohort(cohort)
-    assert "patients.csv row 2, aln_status = '9': expected 0, 1 or empty" in problems
+    assert "patients.csv row 2, aln_status = '9': expected 0, 1 or empty; cohort.yaml reads words" in "".join(problems)
     assert len(problems) == 3  # the doubled image, and the region that lost its image
     assert "3 faults in the tables" in capsys.readouterr().err
     with pytest.raises(InputError, match="no such cohort folder"):

@@ -266,6 +266,17 @@ def test_lost_zeros_are_told(sound):
     assert "expected a patient_id of patients.csv; it has '7' for '007' (leading zeros" in message
 
 
+def test_a_level_in_other_words_names_the_map_to_write(sound):
+    text = (sound / "patients.csv").read_text()
+    yaml = (sound / "cohort.yaml").read_text()
+    assert "levels: [no, yes]" in yaml
+    (sound / "cohort.yaml").write_text(yaml.replace("levels: [no, yes]", "levels: [negative, positive]"))
+    hint = "expected one of negative, positive; cohort.yaml maps them: `clinical: {her2: {kind: categorical, map: {"
+    assert hint in message_of(sound)
+    (sound / "patients.csv").write_text(text.replace(",no", ",NEG").replace(",yes", ",pos: 2+"))
+    assert f'{hint}NEG: negative, "pos: 2+": LEVEL}}}}}}`' in message_of(sound)
+
+
 def test_a_template_of_regions_holds_no_box(sound):
     text = "image_id,region,x_min,y_min,x_max,y_max\ni1,primary,,,,\ni2,primary,1,2,3,4\n"
     (sound / "regions.csv").write_text(text)
