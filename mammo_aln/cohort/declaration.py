@@ -84,6 +84,24 @@ class Declaration:
     """By the name that the product knows a column by: those that the file writes in another way."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """Name what a run learns to tell: a cohort's column, and what `cohort.yaml` says that 1 and 0 mean."""
+
+    column: str
+    meaning: str
+
+    @property
+    def in_words(self) -> str:
+        """Name what a score is the probability of, as `cohort.yaml` says where it is no residual nodal disease."""
+        ours = self.meaning == Declaration.label_meaning
+        return "residual nodal disease" if ours else f"{self.column} = 1 ({self.meaning})"
+
+    def to_json(self) -> dict[str, str]:
+        """Plain values, as the JSON beside predictions keeps them."""
+        return {"column": self.column, "meaning": self.meaning, "words": self.in_words}
+
+
 def read_declaration(root: Path, faults: list[BadCell]) -> Declaration:
     """Read `cohort.yaml` of a cohort folder; without the file the folder's name and no clinical features."""
     path = root / DECLARATION_FILE

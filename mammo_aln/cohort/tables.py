@@ -11,7 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo_aln.cohort.declaration import ClinicalFeature, Declaration, declaration_differences, read_declaration
+from mammo_aln.cohort.declaration import (
+    ClinicalFeature,
+    Declaration,
+    Outcome,
+    declaration_differences,
+    read_declaration,
+)
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.region_keys import with_image_ids
@@ -88,6 +94,11 @@ class Cohort:
     label_meaning: str = Declaration.label_meaning
     volumes: pd.DataFrame = field(default_factory=lambda: typed_volumes(None))
     sources: tuple[Source, ...] = ()
+
+    @property
+    def outcome(self) -> Outcome:
+        """Name the outcome: its column, and what 1 and 0 mean."""
+        return Outcome(self.label_column, self.label_meaning)
 
 
 def read_cohort(

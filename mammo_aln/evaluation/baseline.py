@@ -32,7 +32,7 @@ STRUCTURE = frozenset(
 )
 MOST_LEVELS = 8  # a column with more different texts is free text, not a category
 DISTINCT_FOR_CONTINUOUS = 6
-OUTCOME = "residual disease"
+OUTCOME = "with the outcome"
 
 
 def _text(column: pd.Series) -> pd.Series:

@@ -145,7 +145,7 @@ def describe_people(
     if development and absent:
         by_split = development.by_split.chosen({name: names[name] for name in absent}).beside(by_split)
     known = table[table["aln_status"].notna()].sort_values("aln_status", ascending=False, kind="stable")
-    outcome = known["aln_status"].map({1.0: OUTCOME, 0.0: "ypN0"})
+    outcome = known["aln_status"].map({1.0: OUTCOME, 0.0: "without it"})
     apart = rows["center"].nunique() > 1
     return People(
         by_split=by_split,

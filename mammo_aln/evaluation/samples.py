@@ -20,7 +20,7 @@ class Sample:
     Attributes:
         name: of the split, or `center:` and the centre.
         scores: shape (n,).
-        labels: shape (n,), 1 = residual nodal disease.
+        labels: shape (n,), 1 = with the outcome.
         patients: shape (n,), the patient of each row.
         n_unlabelled: rows left out because their outcome is unknown.
         seen: the model was fitted on these rows.

@@ -112,7 +112,7 @@ def swarm_figure(shares: Shares, kind: str = "input") -> Picture:
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel("Shapley value of the logit\nblue: towards ypN0; orange: towards residual disease")
+    axes.set_xlabel("Shapley value of the logit\nblue: away from the outcome; orange: towards it")
     axes.grid(axis="y", visible=False)
     axes.set_title(f"What each {kind} did, patient by patient")
     alt = f"One dot per patient that has the {kind}: how far it moved the logit. {'; '.join(sentences)}."
@@ -137,7 +137,7 @@ def jitter_figure(table: pd.DataFrame, box: str, threshold: float) -> Picture:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_ylim(0, 1)
     axes.set_xlabel("patients, in the order of their score")
-    axes.set_ylabel("score (probability of residual disease)")
+    axes.set_ylabel("score (probability of the outcome)")
     spoken_box = box.replace("_", " ")
     axes.set_title(f"Score when the box “{spoken_box}” is moved")
     figure.legend(loc="outside lower center", ncols=3)

@@ -112,7 +112,7 @@ def explain_run(
     }
     about = _about(frozen, explained, seed)
     about["attribution"] = {
-        "method": "Grad-CAM (Selvaraju et al. 2017), signed: above 0 towards residual disease, below 0 towards ypN0",
+        "method": "Grad-CAM (Selvaraju et al. 2017), signed: above 0 towards the outcome, below 0 away from it",
         "fewest_cells": FEWEST_CELLS,
         "layers": {name: {"module": layer.name, "cells": layer.cells} for name, layer in layers.items()},
         "pictures": [{"file": f"attribution/{picture.path.name}", "number": picture.number} for picture in pictures],
@@ -213,6 +213,7 @@ def _about(frozen: FrozenRun, explained: Sequence[SplitExplained], seed: int) ->
         "weights_sha256": frozen.weights_sha256,
         "cohort": {"name": frozen.data.cohort.name, "content_sha256": cohort_content(frozen.data.cohort)},
         "recipe_sha256": hashlib.sha256(recipe).hexdigest() if frozen.data.reads_images else None,
+        "outcome": frozen.outcome.in_words if frozen.outcome else "the outcome that the run learnt",
         "threshold": frozen.facts.operating.threshold,
         "calibration": frozen.facts.operating.calibration,
         "inputs": list(explained[0].contributions.inputs.names),

@@ -108,7 +108,7 @@ def predict_exam(runs: Sequence[Path], exam: Exam, out: Path, *, allow_missing: 
     row = scored.table.iloc[0]
     threshold = float(scored.facts.operating.threshold["value"])
     call = "at or above" if row["call"] == 1 else "below"
-    event = "the outcome that the run learnt" if scored.outcome is None else scored.outcome.in_words
+    event = (scored.facts.outcome or {}).get("words", "the outcome that the run learnt")
     say(
         f"run {row['run_id']}: probability of {event} {row['score']:.3f}, {call} the frozen threshold"
         f" {threshold:.3f}: called {'positive' if row['call'] == 1 else 'negative'}"

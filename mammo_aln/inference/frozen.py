@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.cohort.tables import with_split
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.statistics.calibration import apply_calibration
@@ -44,6 +45,7 @@ class FrozenRun:
         module: the network, in evaluation mode, on `device`.
         data: the cohort's patients as the run reads them.
         device: where the network computes.
+        outcome: what the run learnt to tell; None where it does not say.
     """
 
     run_id: str
@@ -53,6 +55,7 @@ class FrozenRun:
     module: AxillaryClassifier
     data: MammoDataModule
     device: torch.device
+    outcome: Outcome | None = None
 
     @property
     def threshold(self) -> float:
@@ -132,4 +135,6 @@ def open_run(
         raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
     gpu = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"
     device = torch.device("cuda" if gpu else "cpu")
-    return FrozenRun(member.run_id, digests["weights"], settings, member.facts, module.to(device), data, device)
+    return FrozenRun(
+        member.run_id, digests["weights"], settings, member.facts, module.to(device), data, device, opened.outcome
+    )

@@ -66,7 +66,7 @@ class LoadedRun:
             allow_missing: score patients who lack what the run was trained with, see `score_cohort`.
 
         Returns:
-            The columns of predictions.csv: among them `score` (the calibrated probability of residual disease), `call`
+            The columns of predictions.csv: among them `score` (the calibrated probability of the run's outcome), `call`
             (1 where the score reaches the frozen threshold, 0 below) and `inputs_seen` (regions with a crop and
             `clinical`, joined by `;`).
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
-from mammo_aln.cohort.declaration import ClinicalFeature, map_hint
+from mammo_aln.cohort.declaration import ClinicalFeature, Outcome, map_hint
 from mammo_aln.cohort.schemas import numbers
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
@@ -20,7 +20,6 @@ from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored
 from mammo_aln.training.data.presence import Range
 from mammo_aln.training.data.seen import counts_of, planned_crops
-from mammo_aln.training.frozen_facts import Outcome
 
 VALUES_SHOWN = 5
 RATIO_SLACK = 1.25

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.keys import PIXEL_PATH_VERSION
 from mammo_aln.errors import InputError
@@ -26,7 +27,7 @@ from mammo_aln.training.data.datamodule import LEARNT_FROM, MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
 from mammo_aln.training.data.presence import InputCount, InputProfile, inputs_seen
 from mammo_aln.training.data.seen import counts_of, presence_of, read_regions
-from mammo_aln.training.frozen_facts import FrozenFacts, Outcome
+from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.leak_guard import refuse_seen_files, refuse_seen_patients
 
 

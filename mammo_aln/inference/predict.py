@@ -33,7 +33,6 @@ from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import LEARNT_FROM, MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
 from mammo_aln.training.data.units import cohort_flow
-from mammo_aln.training.frozen_facts import Outcome
 from mammo_aln.training.prediction_facts import PredictionFacts
 from mammo_aln.training.scoring import predict_logits, prediction_table
 
@@ -47,14 +46,12 @@ class ScoredCohort:
         facts: what stands in the JSON beside the predictions.
         inputs: what the model saw of the patients, and what it did not.
         data: the cohort as the run read it.
-        outcome: what the run learnt to tell; None where it does not say.
     """
 
     table: pd.DataFrame
     facts: PredictionFacts
     inputs: InputsOfScored
     data: MammoDataModule
-    outcome: Outcome | None = None
 
     @property
     def exclusions(self) -> pd.DataFrame:
@@ -195,9 +192,10 @@ def score_cohort(
         out_of_fold=None if ensemble is None else ensemble.out_of_fold,
         lineage=tuple(source.to_state() for source in _sources(members, cohort)),
         inputs=inputs.to_json(),
+        outcome=opened[0].outcome.to_json() if opened[0].outcome else None,
     )
     table = prediction_table(scored, run_id, operating, seen_of_all(opened, scored, crops))
-    return ScoredCohort(table, facts, inputs, data, opened[0].outcome)
+    return ScoredCohort(table, facts, inputs, data)
 
 
 def _sources(members: Sequence[Member], cohort: Cohort) -> tuple[Source, ...]:

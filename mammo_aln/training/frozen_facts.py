@@ -9,25 +9,11 @@ from typing import Any
 
 import torch
 
-from mammo_aln.cohort.declaration import Declaration
+from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.files import json_ready
 from mammo_aln.model.origin import PRETRAINED_KEY, Seen
 from mammo_aln.training.data.presence import InputProfile
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Name what a run learnt to tell: the column of its cohort, and what `cohort.yaml` says that 1 and 0 mean."""
-
-    column: str
-    meaning: str
-
-    @property
-    def in_words(self) -> str:
-        """Name what a score is the probability of, as `cohort.yaml` says where it is no residual nodal disease."""
-        ours = self.meaning == Declaration.label_meaning
-        return "residual nodal disease" if ours else f"{self.column} = 1 ({self.meaning})"
 
 
 @dataclass(frozen=True)

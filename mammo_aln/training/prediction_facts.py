@@ -58,6 +58,7 @@ class PredictionFacts:
         out_of_fold: its members validate on different patients.
         lineage: data sets and weights behind the scores, with their licences.
         inputs: inputs that the scored patients had, see `InputsOfScored`.
+        outcome: what the run learnt to tell: its column, its meaning, and what the score is the probability of.
     """
 
     run_id: str
@@ -74,6 +75,7 @@ class PredictionFacts:
     out_of_fold: bool | None = None
     lineage: tuple[Mapping[str, str | list[str]], ...] | None = None
     inputs: Mapping[str, object] | None = None
+    outcome: Mapping[str, str] | None = None
 
     def write(self, path: Path, table: pd.DataFrame) -> None:
         """Write a predictions file and, beside it, the same name with `.json`."""

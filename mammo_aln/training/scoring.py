@@ -104,7 +104,7 @@ def prediction_table(
 ) -> pd.DataFrame:
     """Lay out predictions.csv: one row per treated axilla.
 
-    `score` is the calibrated probability of residual disease, `call` is 1 where it reaches the frozen threshold and 0
+    `score` is the calibrated probability of the outcome, `call` is 1 where it reaches the frozen threshold and 0
     below it, `inputs_seen` names what the model saw of the patient (see `presence.inputs_seen`).
     """
     columns = [

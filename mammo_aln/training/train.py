@@ -32,7 +32,7 @@ from mammo_aln.training.data.lacking import InputsOfScored
 from mammo_aln.training.data.seen import counts_of, seen_in_words, training_profile
 from mammo_aln.training.data.units import cohort_flow, require_both_classes
 from mammo_aln.training.fit import fit_module
-from mammo_aln.training.frozen_facts import FrozenFacts, Outcome
+from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.leak_guard import refuse_seen_patients, seen_by
 from mammo_aln.training.prediction_facts import OperatingPoint, PredictionFacts
 from mammo_aln.training.scoring import predict_logits, prediction_table
@@ -72,9 +72,9 @@ def train_run(
     for split in ("train", "val"):
         require_both_classes(data.cohort.patients, split)
     _refuse_leak(settings, data)
-    outcome = _outcome(data)
+    outcome = data.whole_cohort.outcome
     if outcome.meaning != Declaration.label_meaning:
-        say(f"outcome: {outcome.in_words}; where pages say `residual disease`, they mean this")
+        say(f"outcome: {outcome.in_words}")
     # Before the first crop: a network that cannot be built, or a column that must not be read, ends here.
     module = build_model(settings, data)
     if data.reads_images:
@@ -109,10 +109,6 @@ def train_run(
     return run
 
 
-def _outcome(data: MammoDataModule) -> Outcome:
-    return Outcome(data.whole_cohort.label_column, data.whole_cohort.label_meaning)
-
-
 def _refuse_leak(settings: Settings, data: MammoDataModule) -> None:
     """Refuse test patients that were pre-trained on; say where crops were others."""
     origin = origin_of(settings.model.pretrained)
@@ -136,7 +132,7 @@ def _fit(
         encoder,
         lineage=joined(stated_or_not(data.whole_cohort.sources), weight_sources(settings.model)),
         inputs=training_profile(data),
-        outcome=_outcome(data),
+        outcome=data.whole_cohort.outcome,
     )
     write_json(run / "recipe.json", data.recipe)
     write_lineage(run, frozen.lineage)
@@ -179,6 +175,7 @@ def _freeze(run: Path, data: MammoDataModule, settings: Settings) -> Finished:
         settings=shaping_settings(settings),
         lineage=tuple(source.to_state() for source in read_lineage(run)),
         inputs=InputsOfScored(data.profile, counts_of(data, scored)).to_json(),
+        outcome=data.whole_cohort.outcome.to_json(),
     )
     facts.write(run / "predictions.csv", prediction_table(scored, run.name, operating, seen_in_words(data, scored)))
     store_baseline(run, data.whole_cohort, scored, settings)

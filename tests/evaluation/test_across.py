@@ -92,7 +92,7 @@ def test_baseline_table_counts_missing_and_leaves_identifiers_out():
         }
     )
     found = baseline.Baseline.of(table, "split").table().set_index(["feature", "level"])
-    assert set(found.index.get_level_values(0)) == {"patients", "residual disease", "grade", "age"}
+    assert set(found.index.get_level_values(0)) == {"patients", "with the outcome", "grade", "age"}
     assert found.loc[("grade", "1"), "train"] == "3 (33.3 %)"
     assert found.loc[("grade", "1"), "missing"] == "25.0 %"
     assert found.loc[("age", ""), "train"] == "45.5 (SD 3.6)"

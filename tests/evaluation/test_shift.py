@@ -64,7 +64,7 @@ def test_the_outcome_does_not_help_to_tell_centres_apart() -> None:
     assert [row["auc"] for row in told] == [row["auc"] for row in centre_shift(table)]
     profile = centre_profile(table).set_index(["feature", "level"])
     share = table.loc[table["center"] == "a", "aln_status"].mean()
-    assert f"({100 * share:.1f} %)" in profile.loc[("residual disease", ""), "a"]
+    assert f"({100 * share:.1f} %)" in profile.loc[("with the outcome", ""), "a"]
 
 
 def test_two_sides_of_a_patient_are_never_in_two_folds() -> None:

@@ -61,7 +61,7 @@ def answers(
     stated: dict[str, object] = {
         "intended_use": card.get("intended_use"),
         "objective": card.get("objective"),
-        "outcome": "aln_status: 1 = residual nodal metastasis after neoadjuvant therapy (ypN+), 0 = ypN0",
+        "outcome": (facts.get("outcome") or {}).get("meaning"),
         "centers": ", ".join(judgement.centers),
         "flow": facts.get("cohort_flow") and "section Patients",
         "preprocessing": recipe.get("cards") and "section From file to pixels",

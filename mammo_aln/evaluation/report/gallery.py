@@ -15,7 +15,7 @@ from mammo_aln.evaluation.report.curves import SplitOrCenter
 from mammo_aln.evaluation.report.plots import Picture, safer_auc, spoken
 from mammo_aln.evaluation.samples import Sample
 
-FOREST_AXIS = "AUC (95 % interval); right: patients (with residual disease)"
+FOREST_AXIS = "AUC (95 % interval); right: patients (with the outcome)"
 
 
 def pictures(

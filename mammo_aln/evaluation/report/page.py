@@ -77,6 +77,7 @@ class Report:
             version=__version__,
             facts=facts,
             sources=self.predictions.sources,
+            outcome=words.outcome_words(facts),
             about=words.about(facts, self.trained),
             headline=words.headline(judgement),
             openings=words.openings(facts),

@@ -154,10 +154,10 @@ def roc(curves: Mapping[str, pd.DataFrame], judged: Mapping[str, Figures], by: s
         if None not in at:
             axes.plot(1 - at[0], at[1], "o", ms=8, mfc="white", mew=2, color=style["color"], zorder=5)
         n, n_positive = figures["n"].value, figures["n_positive"].value
-        sentences.append(f"{spoken(name)} (n = {n}, {n_positive} with residual disease): AUC {area}")
+        sentences.append(f"{spoken(name)} (n = {n}, {n_positive} with the outcome): AUC {area}")
     axes.set(
-        xlabel="1 − specificity (ypN0 patients called positive)",
-        ylabel="sensitivity (patients with residual disease found)",
+        xlabel="1 − specificity (patients without the outcome called positive)",
+        ylabel="sensitivity (patients with the outcome found)",
         xlim=(-0.01, 1.01),
         ylim=(-0.01, 1.01),
         title=f"by {by}",
@@ -191,7 +191,7 @@ def precision_recall(curves: Mapping[str, pd.DataFrame], judged: Mapping[str, Fi
             axes.plot(*at, "o", ms=8, mfc="white", mew=2, color=shade, zorder=5)
         sentences.append(f"{spoken(name)}: average precision {area}, prevalence {share:.2f}")
     axes.set(
-        xlabel="sensitivity (patients with residual disease found)",
+        xlabel="sensitivity (patients with the outcome found)",
         ylabel="positive predictive value",
         xlim=(-0.01, 1.01),
         ylim=(-0.01, 1.01),
@@ -219,11 +219,11 @@ def calibration(name: str, rows: pd.DataFrame, scores: Floats, figures: Figures)
     reach = np.abs(np.vstack([seen - bins["ci_low"].to_numpy(float), bins["ci_high"].to_numpy(float) - seen]))
     groups = "tenths of the patients" if len(bins) == 10 else f"{len(bins)} group{'s' * (len(bins) > 1)} of patients"
     axes.errorbar(mean, seen, yerr=reach, fmt="o", color="#333333", ms=4.5, lw=1, capsize=2, label=groups)
-    axes.set(ylabel="observed share with residual disease", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02), title=spoken(name))
+    axes.set(ylabel="observed share with the outcome", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02), title=spoken(name))
     axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none")
     below.hist(scores, bins=np.linspace(0, 1, 41), color="#888888")
     below.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=3))
-    below.set(xlabel="predicted probability of residual disease", ylabel="patients")
+    below.set(xlabel="predicted probability of the outcome", ylabel="patients")
     below.grid(visible=False)
     slope, offset = figure_text(figures["calibration_slope"]), figure_text(figures["calibration_in_the_large"])
     alt = f"Calibration, {spoken(name)}: slope {slope} (ideal 1), calibration in the large {offset} (ideal 0), "
@@ -281,7 +281,7 @@ def distribution(name: str, scores: Floats, labels: Floats, threshold: float | N
     figure, axes = canvas(5.2, 4.2)
     low, high = (0.0, 1.0) if scores.min() >= 0 and scores.max() <= 1 else (float(scores.min()), float(scores.max()))
     edges = np.linspace(low, high if high > low else low + 1, 31)
-    groups = ((labels == 1, POSITIVE, "residual disease", 1), (labels == 0, NEGATIVE, "no residual disease (ypN0)", -1))
+    groups = ((labels == 1, POSITIVE, "with the outcome", 1), (labels == 0, NEGATIVE, "without it", -1))
     for chosen, shade, label, direction in groups:
         heights, _ = np.histogram(scores[chosen], bins=edges)
         widths = np.diff(edges)
@@ -303,7 +303,7 @@ def distribution(name: str, scores: Floats, labels: Floats, threshold: float | N
     figure.legend(loc="outside lower center")
     middle = [f"{np.median(scores[chosen]):.2f}" if chosen.any() else "none" for chosen, *_ in groups]
     title = f"Scores, {spoken(name)}"
-    alt = f"{title}: median {middle[0]} in patients with residual disease, {middle[1]} in ypN0 patients."
+    alt = f"{title}: median {middle[0]} in patients with the outcome, {middle[1]} in those without."
     return picture(figure, title, alt)
 
 

@@ -18,7 +18,7 @@ from mammo_aln.evaluation.statistics.utility import operations_spared
 
 ROWS = (
     ("n", "patients with a known outcome", 0),
-    ("n_positive", "of them with residual disease", 0),
+    ("n_positive", "of them with the outcome", 0),
     ("auc", "AUC", 3),
     ("auc_bootstrap", "AUC, bootstrap interval", 3),
     ("average_precision", "average precision", 3),
@@ -123,7 +123,7 @@ def flow(predictions: Predictions) -> list[tuple[Branch, list[SplitCount]]]:
         splits = []
         for name in sorted(branch.splits, key=order.index):
             status = table.loc[table["split"] == name, "aln_status"]
-            counts = {"residual disease": int((status == 1).sum()), "ypN0": int((status == 0).sum())}
+            counts = {"with the outcome": int((status == 1).sum()), "without it": int((status == 0).sum())}
             counts["outcome unknown"] = int(status.isna().sum())
             splits.append(SplitCount(spoken(name), len(status), counts))
         listed.append((branch, splits))

@@ -71,7 +71,7 @@ def headline(judgement: Judgement) -> list[str]:
     """The answer, in a sentence per tested split."""
     sentences = []
     for name, figures in tested(judgement).items():
-        text = f"{spoken(name)}: {counted(figures)}, {figures['n_positive'].value} with residual disease"
+        text = f"{spoken(name)}: {counted(figures)}, {figures['n_positive'].value} with the outcome"
         area = safer_auc(figures)
         if area.value is None:
             sentences.append(f"{text}; the AUC is unknown ({area.reason}).")
@@ -82,6 +82,11 @@ def headline(judgement: Judgement) -> list[str]:
             text += "; at the frozen threshold sensitivity {}, specificity {}".format(*both)
         sentences.append(text + ".")
     return sentences
+
+
+def outcome_words(facts: Mapping[str, Any]) -> str:
+    """Name what a score is the probability of, in the run's own words; neutral where no file says."""
+    return str((facts.get("outcome") or {}).get("words", "the outcome (aln_status = 1)"))
 
 
 def openings(facts: Mapping[str, Any]) -> list[str]:
@@ -120,8 +125,8 @@ def methods(
         for name, figures in splits.items()
     )
     sentences = [
-        "The unit of analysis was the patient (each treated axilla); the positive class was residual nodal disease "
-        f"after neoadjuvant therapy (ypN+). Patients with a known outcome: {sizes}.",
+        f"The unit of analysis was the patient (each treated axilla); the outcome was {outcome_words(facts)}. "
+        f"Patients with a known outcome: {sizes}.",
         "Discrimination was measured by the area under the ROC curve (AUC) with DeLong's variance and 95 % limits on "
         f"the logit scale, and by a stratified percentile bootstrap ({resamples} resamples).",
     ]
@@ -170,10 +175,7 @@ def model_card(facts: Mapping[str, Any], judgement: Judgement) -> list[tuple[str
     model = settings.get("model") or {}
     lines = [
         ("Run", str(facts.get("run_id", "not recorded"))),
-        (
-            "Task",
-            "probability of residual axillary nodal disease after neoadjuvant therapy, from images taken before it",
-        ),
+        ("Task", f"probability of {outcome_words(facts)}"),
         ("Intended use", str(card.pop("intended_use", "author"))),
         ("Inputs", _inputs(facts, model.get("inputs") or [])),
         ("Network", str(model.get("backbone", "not recorded"))),

@@ -1,6 +1,6 @@
 """Calibration, so that a score of 0.3 means 30 of 100: its measures, and the fit that repairs it on validation data.
 
-Measures take `scores` that are probabilities and `labels` (1 = residual nodal disease); fits take `logits`.
+Measures take `scores` that are probabilities and `labels` (1 = with the outcome); fits take `logits`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Discrimination: ROC curve, AUC with its variance and intervals, average precision, thresholds.
 
-Every function takes `scores` first and `labels` second (1 = residual nodal disease, 0 = ypN0); a higher score means
+Every function takes `scores` first and `labels` second (1 = with the outcome, 0 = without); a higher score means
 more likely positive. Nothing here needs scores to be probabilities.
 """
 

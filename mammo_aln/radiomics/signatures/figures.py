@@ -69,7 +69,7 @@ def nomogram(layout: Nomogram, title: str, levels: Mapping[str, Sequence[str]]) 
     ranges = "; ".join(
         f"{label(axis.name)} {axis.points.min():.0f} to {axis.points.max():.0f} points" for axis in layout.axes
     )
-    return picture(figure, title, f"{title}. {ranges}. Add the points, read the probability of residual disease below.")
+    return picture(figure, title, f"{title}. {ranges}. Add the points, read the probability of the outcome below.")
 
 
 def _scale(axes: Axes, row: int, positions: ArrayLike, texts: Sequence[str]) -> None:
@@ -109,7 +109,7 @@ def odds_forest(table: pd.DataFrame, title: str) -> Picture:
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set(xlabel="odds ratio of residual disease (95 % interval)", title=title)
+    axes.set(xlabel="odds ratio of the outcome (95 % interval)", title=title)
     _rows(axes, names)
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(rows)), [f"p = {p:.2g}" for p in rows["p_wald"]])
@@ -176,7 +176,7 @@ def beeswarm(table: pd.DataFrame, title: str, seed: int = 0, scale: str = "log-o
         points = axes.scatter(rows["shap"], height, c=shade, cmap="coolwarm", vmin=-2, vmax=2, s=9, lw=0)
     axes.axvline(0, color="#999999", lw=1)
     _rows(axes, names, 8.5)
-    axes.set(xlabel=f"change of the {scale} of residual disease", title=title)
+    axes.set(xlabel=f"change of the {scale} of the outcome", title=title)
     bar = figure.colorbar(points, ax=axes, ticks=[-2, 0, 2], pad=0.01, aspect=30)
     bar.ax.set_yticklabels(["low", "mean", "high"])
     top = ", ".join(f"{label(name)} {order[name]:.2f}" for name in features[:3])

@@ -221,7 +221,14 @@ def fit_signatures(
             facts = replace(_facts(inputs, name, settings, run_id, split), splits=opened)
             predicted = _to_predict(inputs, name, split)
             written.append(write_signature(out / name, signature, predicted, facts, seed=seed, workers=workers))
-        write_analysis(out, written, cohort_table(inputs.cohort), settings, seed=seed_of(seed, 3))
+        write_analysis(
+            out,
+            written,
+            cohort_table(inputs.cohort),
+            inputs.cohort.outcome.in_words,
+            settings,
+            seed=seed_of(seed, 3),
+        )
         write_state(out, "completed")
     return out
 
@@ -236,7 +243,7 @@ def _announce(rows: dict[str, Rows], split: bool) -> None:
     for name, training in rows.items():
         n, positive = training.labels.size, int(training.labels.sum())
         where = "training rows" if split else "rows, cross-validated"
-        say(f"{name}: {n} {where}, {positive} with residual disease")
+        say(f"{name}: {n} {where}, {positive} with the outcome")
 
 
 def _to_predict(inputs: Inputs, name: str, split: bool) -> pd.DataFrame:
@@ -264,4 +271,5 @@ def _facts(inputs: Inputs, name: str, settings: FitConfig, run_id: str, split: b
         cohort_flow=cohort_flow(everyone, splits, _to_predict(inputs, name, split)),
         fit=settings,
         notes=(late,) if inputs.late else (),
+        outcome=inputs.cohort.outcome,
     )

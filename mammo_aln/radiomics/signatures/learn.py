@@ -75,7 +75,7 @@ class Learnt:
     model: Pipeline | ClinicalLogistic | Fusion
 
     def score(self, table: pd.DataFrame) -> Floats:
-        """Calibrated probability of residual disease."""
+        """Calibrated probability of the outcome."""
         return apply_calibration(self.predict(table), self.frozen.calibration)
 
 

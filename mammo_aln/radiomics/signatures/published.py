@@ -62,7 +62,7 @@ class JointModel:
 
 
 def write_analysis(
-    out: Path, signatures: Sequence[Written], cohort: CohortTable, settings: FitConfig, *, seed: int
+    out: Path, signatures: Sequence[Written], cohort: CohortTable, outcome: str, settings: FitConfig, *, seed: int
 ) -> None:
     """Write OUT/evaluation (a report per signature, comparisons, one page) and OUT/figures.
 
@@ -70,6 +70,7 @@ def write_analysis(
         out: folder of the fit.
         signatures: as written.
         cohort: tables of the patients, for subgroups and baseline tables.
+        outcome: in words.
         settings: of the fit.
         seed: of the resampling.
     """
@@ -109,6 +110,7 @@ def write_analysis(
     page = PAGES.get_template("signatures.html.j2").render(
         version=__version__,
         names=list(files),
+        outcome=outcome,
         procedure=_procedure(signatures),
         notes=list(dict.fromkeys(note for written in signatures for note in written.notes)),
         aucs=auc_table(metrics),

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
+from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.files import write_csv, write_json
 from mammo_aln.progress import say
 from mammo_aln.radiomics.signatures.classifiers import Floats, log_odds
@@ -50,6 +51,7 @@ class FitFacts:
     cohort_flow: tuple[FlowStep, ...]
     fit: FitConfig
     notes: tuple[str, ...]
+    outcome: Outcome
 
     def to_json(self) -> dict[str, Any]:
         """The object that is stored."""
@@ -63,6 +65,7 @@ class FitFacts:
             "cohort_flow": [step.to_json() for step in self.cohort_flow],
             "settings": {"model": model, "fit": asdict(self.fit)},
             "notes": list(self.notes),
+            "outcome": self.outcome.to_json(),
         }
 
 
