@@ -17,7 +17,7 @@ from PIL import Image
 
 from mammo_aln.cohort.annotations.components import mask_annotations
 from mammo_aln.cohort.annotations.documents import read_bytes
-from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped
+from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped
 from mammo_aln.cohort.annotations.slices import read_slice, whole_numbers
 from mammo_aln.dicom.decode import MAX_PIXELS
 from mammo_aln.errors import InputError
@@ -57,10 +57,10 @@ def read_mask(path: Path) -> Reading:
         raise InputError(f"{path}: JPEG and WebP blur the edges of a mask: expected PNG, TIFF, NIfTI or NRRD")
     labels = _volume_labels(path) if name.endswith(VOLUME_ENDINGS) else _picture_labels(path)
     image = mask_stem(path)
-    reading: list[Annotation | Skipped] = []
+    reading: list[Element] = []
     for region, mask in labels:
         reading += mask_annotations(mask, image, region, f"{path.name} label {region}" if region else path.name)
-    return reading or [Skipped(EMPTY, path.name)]
+    return [*(reading or [Skipped(EMPTY, path.name)]), Listed(image)]
 
 
 def without_lone_label(reading: Reading) -> Reading:

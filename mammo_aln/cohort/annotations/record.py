@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-EMPTY = "a picture without regions"
 NO_REGION = ""
 """Region of an annotation that its file does not name."""
 
@@ -47,17 +46,21 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A drawn element that gives no box, and why: `reason` is counted, so it holds no value of the element.
-
-    A picture that its file lists without a region is one too, `EMPTY`, and names its `image`.
-    """
+    """A drawn element that gives no box, and why: `reason` is counted, so it holds no value of the element."""
 
     reason: str
     source: str
-    image: str = ""
 
 
-Reading: TypeAlias = Sequence[Annotation | Skipped]
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A picture that its file lists, with regions or without, by its name there."""
+
+    image: str
+
+
+Element: TypeAlias = Annotation | Skipped | Listed
+Reading: TypeAlias = Sequence[Element]
 """All elements of one file, in their order."""
 
 

@@ -83,7 +83,7 @@ def import_regions(
     picture = Picture(*_parse_size(picture_size), stretched, flipped, spacing_mm)
     cohort = read_images(out)
     source = read_sources(files, format, parse_columns(columns), partial(_image_file, cohort, {}))
-    matches = _matches(cohort, source, source.empty if replace else ())
+    matches = _matches(cohort, source, source.listed if replace else ())
     skipped = Counter(element.reason for element in source.skipped)
     kept: list[tuple[Annotation, str]] = []
     for annotation in source.annotations:
@@ -101,16 +101,17 @@ def import_regions(
             )
         else:
             kept.append((annotation, region))
-    if not kept:
+    standing = _standing(cohort.root)
+    named = None if standing is None else standing["image_id"].isin(matches.image_ids.values())
+    is_emptied = replace and not source.annotations and named is not None and named.any()
+    if not kept and not is_emptied:
         raise InputError(_nothing_words(files, skipped, matches, cohort))
     stored = _stored_images(cohort, {matches.image_ids[annotation.image] for annotation, _ in kept})
     boxes = [place_box(annotation, stored[matches.image_ids[annotation.image]], picture) for annotation, _ in kept]
     refuse_misfits(boxes)
     rows = _rows(boxes, [region for _, region in kept])
     path = cohort.root / "regions.csv"
-    standing = _standing(cohort.root)
-    if replace and standing is not None:
-        named = standing["image_id"].isin(matches.image_ids.values())
+    if replace and standing is not None and named is not None:
         say(f"  replaced: {named.sum()} rows of the images that the files name")
         standing = standing[~named]
     table, known = _merged(standing, rows)
@@ -150,13 +151,13 @@ def _image_file(cohort: Cohort, files: dict[str, Path], uid: str) -> Path | None
     return files.get(uid) if uid else None
 
 
-def _matches(cohort: Cohort, source: SourceReading, empty: Sequence[str]) -> Matches:
+def _matches(cohort: Cohort, source: SourceReading, listed_names: Sequence[str]) -> Matches:
     """The cohort's image of each name; headers are read only where a UID stands that no image_id was made of.
 
     Raises:
         InputError: a name that several images have, or two pictures of one name.
     """
-    names = [*(annotation.image for annotation in source.annotations), *empty]
+    names = [*(annotation.image for annotation in source.annotations), *listed_names]
     listed = [ListedImage(str(row["image_id"]), str(row["path"])) for row in cohort.images.to_dict("records")]
     matches = match_images(names, listed)
     if any(UID.search(name) for name in matches.unmatched):
@@ -215,7 +216,7 @@ def _stored_images(cohort: Cohort, image_ids: set[str]) -> dict[str, StoredImage
 
 def _rows(boxes: Sequence[PlacedBox], regions: Sequence[str]) -> pd.DataFrame:
     """Rows of `regions.csv`, edges as text: a table that stands is text too."""
-    edges = np.array([box.clipped for box in boxes]).round(DECIMALS)
+    edges = np.array([box.clipped for box in boxes]).reshape(-1, 4).round(DECIMALS)
     table = pd.DataFrame({"image_id": [box.image.image_id for box in boxes], "region": regions})
     for index, corner in enumerate(BOX):
         table[corner] = [f"{edge:.{DECIMALS}f}".rstrip("0").rstrip(".") for edge in edges[:, index]]
@@ -258,7 +259,7 @@ def _merged(standing: pd.DataFrame | None, rows: pd.DataFrame) -> tuple[pd.DataF
         like = known.setdefault((image_id, region), [])
         new.append(not any(np.abs(edges - other).max() <= SAME_BOX_PX for other in like))
         like.append(edges)
-    return pd.concat([standing, rows[new]], ignore_index=True), new.count(False)
+    return pd.concat([standing, rows[np.array(new, bool)]], ignore_index=True), new.count(False)
 
 
 def _under_other_names(standing: pd.DataFrame | None, rows: pd.DataFrame) -> dict[str, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from mammo_aln.cohort.annotations.dicom.structure_set import ImageFile, no_image, read_structure_set
 from mammo_aln.cohort.annotations.formats import FORMATS, format_of, known_format
 from mammo_aln.cohort.annotations.masks import without_lone_label
-from mammo_aln.cohort.annotations.record import Annotation, Reading, Skipped
+from mammo_aln.cohort.annotations.record import Annotation, Element, Listed, Reading, Skipped
 from mammo_aln.cohort.annotations.text.box_table import read_box_table
 from mammo_aln.cohort.annotations.text.yolo import COMPANIONS
 from mammo_aln.errors import InputError
@@ -30,14 +30,14 @@ class SourceReading:
         skipped: elements that give no box.
         formats: number of files read by format.
         left_out: files of a folder that no format recognises.
-        empty: names of pictures that the files list without a region.
+        listed: names of pictures that the files list, with regions or without.
     """
 
     annotations: tuple[Annotation, ...]
     skipped: tuple[Skipped, ...]
     formats: Mapping[str, int]
     left_out: tuple[Path, ...]
-    empty: tuple[str, ...] = ()
+    listed: tuple[str, ...]
 
 
 def read_sources(
@@ -62,18 +62,18 @@ def read_sources(
         "csv": partial(read_box_table, columns=columns),
         "rtstruct": partial(read_structure_set, image_file=image_file),
     }
-    elements: list[Annotation | Skipped] = []
-    masks: list[Annotation | Skipped] = []
+    elements: list[Element] = []
+    masks: list[Element] = []
     for path, file_format in track(formats.items(), total=len(formats), what="annotations", unit="file"):
         reading = _read(path, own.get(file_format, FORMATS[file_format].read), FORMATS[file_format].title)
         (masks if file_format == "mask" else elements).extend(reading)
     elements += without_lone_label(masks)
     return SourceReading(
         tuple(element for element in elements if isinstance(element, Annotation)),
-        tuple(element for element in elements if isinstance(element, Skipped) and not element.image),
+        tuple(element for element in elements if isinstance(element, Skipped)),
         Counter(formats.values()),
         tuple(left_out),
-        tuple(element.image for element in elements if isinstance(element, Skipped) and element.image),
+        tuple(element.image for element in elements if isinstance(element, Listed)),
     )
 
 

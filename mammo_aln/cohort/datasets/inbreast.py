@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo_aln.cohort.annotations.record import Skipped
+from mammo_aln.cohort.annotations.record import Annotation, Skipped
 from mammo_aln.cohort.annotations.text.inbreast import read_inbreast as read_outlines
 from mammo_aln.cohort.datasets.folder import (
     IMAGE_COLUMNS,
@@ -142,6 +142,7 @@ def _regions(source: Path, images: dict[str, str], skipped: Counter[str]) -> pd.
         for outline in read_outlines(path):
             if isinstance(outline, Skipped):
                 skipped[f"outlines: {outline.reason}"] += 1
+            if not isinstance(outline, Annotation):
                 continue
             name = " ".join(outline.region.lower().split())
             region = "primary" if name in LESIONS else re.sub(r"[^a-z0-9]+", "_", name).strip("_") or "unnamed"

@@ -161,6 +161,48 @@ def test_planted_boxes_reach_the_stored_matrix(cohort: Path, tmp_path: Path, kin
         assert boxes[f"im{index}"] == [pytest.approx(planted_box(index), abs=HALF_A_PIXEL)]
 
 
+EMPTIED = ("png", "nifti", "nrrd", "seg", "pr", "sr", "rtstruct")
+
+
+@pytest.mark.parametrize("kind", EMPTIED)
+def test_replaced_objects_take_the_boxes_of_emptied_pictures_away(cohort: Path, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "drawn"
+    folder.mkdir()
+    for index in (0, 1):
+        WRITERS[kind](cohort, folder, index)
+    import_regions([folder], cohort, regions="*=primary")
+    path = sorted(folder.iterdir())[0]
+    if kind == "png":
+        cv2.imwrite(str(path), mask_of(0) * 0)
+    elif kind in ("nifti", "nrrd"):
+        sitk.WriteImage(sitk.ReadImage(str(path)) * 0, str(path))
+    else:
+        empty_object(path)
+
+    import_regions([folder], cohort, regions="*=primary", replace=True)
+
+    assert sorted(imported_boxes(cohort)) == ["im1"]
+
+
+def empty_object(path: Path) -> None:
+    """Take the regions out of a DICOM object; it goes on listing its image."""
+    dataset = dcmread(path)
+    if "PixelData" in dataset:
+        dataset.PixelData = bytes(len(dataset.PixelData))
+    elif "GraphicAnnotationSequence" in dataset:
+        del dataset.GraphicAnnotationSequence
+    elif "ROIContourSequence" in dataset:
+        image = dataset.ROIContourSequence[0].ContourSequence[0].ContourImageSequence
+        series = item(RTReferencedSeriesSequence=[item(ContourImageSequence=list(image))])
+        dataset.ReferencedFrameOfReferenceSequence = [item(RTReferencedStudySequence=[series])]
+        dataset.ROIContourSequence = []
+    else:
+        library, summary = dataset.ContentSequence
+        library.ContentSequence = [image_item(uid_of(0))]
+        summary.ContentSequence = []
+    dataset.save_as(path)
+
+
 def test_a_mask_with_another_ratio_of_sides_is_refused(cohort: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / f"{image_name(0)}.png"), np.pad(mask_of(0), ((0, 0), (0, 40))))
     with pytest.raises(InputError, match="another ratio of the sides"):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mammo_aln.cohort.annotations.formats import FORMATS, format_of
 from mammo_aln.cohort.annotations.matching import ListedImage, match_images
-from mammo_aln.cohort.annotations.record import Annotation, Skipped
+from mammo_aln.cohort.annotations.record import Annotation, Listed, Skipped
 from mammo_aln.cohort.annotations.text.box_table import read_box_table
 from mammo_aln.cohort.annotations.text.labelme import read_labelme
 from mammo_aln.cohort.annotations.text.voc import read_voc
@@ -145,7 +145,7 @@ def test_vindr_and_embed_tables(tmp_path: Path) -> None:
         "s,e,4f,L,CC,3518,2800,BI-RADS 4,DENSITY C,\"['Mass', 'Asymmetry']\",BI-RADS 4,700.5,1200,900,1500.25,test\n"
         "s,e,5a,L,MLO,3518,2800,BI-RADS 1,DENSITY C,['No Finding'],,,,,,test\n"
     )
-    box, skipped = read_box_table(vindr)
+    box, skipped, _ = read_box_table(vindr)
     assert isinstance(box, Annotation)
     assert (box.image, box.region, box.rows, box.columns) == ("4f", "Mass, Asymmetry", 3518, 2800)
     assert (box.x_min, box.y_min, box.x_max, box.y_max) == (700.5, 1200, 900, 1500.25)
@@ -154,12 +154,13 @@ def test_vindr_and_embed_tables(tmp_path: Path) -> None:
     embed.write_text(
         'anon_dicom_path,num_roi,ROI_coords\n/a/b.dcm,2,"((10, 20, 30, 50), (1, 2, 3, 4))"\n/a/c.dcm,0,()\n'
     )
-    first, second, none = read_box_table(embed)
+    first, second, none, listed = read_box_table(embed)
     assert isinstance(first, Annotation)
     assert isinstance(second, Annotation)
     assert (first.x_min, first.y_min, first.x_max, first.y_max) == (20, 10, 50, 30)
     assert second.x_max == 4
-    assert not isinstance(none, Annotation)
+    assert isinstance(none, Skipped)
+    assert listed == Listed("/a/c.dcm")
 
 
 def test_a_table_of_excel_with_semicolons_and_decimal_commas(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_via_3_csv(tmp_path: Path) -> None:
         '"1_b","[""b.png""]",0,"[]","[]","{""1"":""7""}"\n'
     )
     assert format_of(path) == "via_csv"
-    box, remark = FORMATS["via_csv"].read(path)
+    _, box, _, remark = FORMATS["via_csv"].read(path)
     assert isinstance(remark, Skipped)
     assert isinstance(box, Annotation)
     assert (box.image, box.region) == ("b.png", "mass")
@@ -243,7 +244,7 @@ def test_files_beside_their_pictures_are_told_apart_by_their_folders(tmp_path: P
     images = [ListedImage("i1", "p001/a.dcm"), ListedImage("i2", "p002/a.dcm")]
 
     for element in (*read_labelme(folder / "a.json"), *read_voc(folder / "a.xml")):
-        assert isinstance(element, Annotation)
+        assert isinstance(element, Annotation | Listed)
         assert match_images([element.image], images).image_ids == {element.image: "i1"}
 
 

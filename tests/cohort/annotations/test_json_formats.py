@@ -39,7 +39,7 @@ def test_coco_boxes_are_those_that_pycocotools_draws(tmp_path: Path) -> None:
     coco = COCO(str(path))
     rows, columns = coco.annToMask(coco.anns[1]).nonzero()
     drawn = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-    (annotation,) = read_coco(path)
+    annotation, _ = read_coco(path)
     assert edges(annotation) == pytest.approx(drawn, abs=0.5)
     assert isinstance(annotation, Annotation)
     assert (annotation.region, annotation.image, annotation.rows, annotation.columns) == ("mass", "a/b.png", 80, 100)
@@ -58,7 +58,7 @@ def test_labelme_shapes(tmp_path: Path) -> None:
     ]
     document = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": "..\\png\\x.png", "imageData": None}
     path = write_json(tmp_path / "x.json", document | {"imageHeight": 90, "imageWidth": 70})
-    *boxes, point = read_labelme(path)
+    *boxes, point, _ = read_labelme(path)
     assert [edges(box) for box in boxes] == [(10, 20, 50, 60), (25, 35, 35, 45), (1, 2, 9, 8)]
     assert isinstance(point, Skipped)
     assert isinstance(boxes[0], Annotation)

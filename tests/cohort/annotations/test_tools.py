@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import plistlib
 import re
 from collections.abc import Callable
 from functools import partial
@@ -225,12 +226,43 @@ def empty_first_picture(tool: str, folder: Path) -> None:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"shapes": []}))
     elif tool == "yolo":
         (folder / "labels" / "train" / f"{name}.txt").write_text("")
+    elif tool == "via_2":
+        path = folder / "via_project.json"
+        document = json.loads(path.read_text())
+        document["_via_img_metadata"][f"{name}.png123"]["regions"] = []
+        path.write_text(json.dumps(document))
+    elif tool == "via_1_csv":
+        path = folder / "via_region_data.csv"
+        path.write_text(re.sub(rf"(?m)^({name}.png,123,[^,]*),.*$", r'\1,0,0,"{}","{}"', path.read_text()))
+    elif tool == "via_3":
+        path = folder / "via3.json"
+        document = json.loads(path.read_text())
+        del document["metadata"]["1_ab"]
+        path.write_text(json.dumps(document))
+    elif tool == "label_studio":
+        (path,) = folder.glob("*.json")
+        tasks = json.loads(path.read_text())
+        tasks[0]["annotations"][0]["result"] = []
+        path.write_text(json.dumps(tasks))
+    elif tool == "label_studio_min":
+        (path,) = folder.glob("*.json")
+        tasks = json.loads(path.read_text())
+        del tasks[0]["label"]
+        path.write_text(json.dumps(tasks))
+    elif tool == "slicer":
+        path = folder / f"{name}.mrk.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"markups": []}))
+    elif tool == "inbreast":
+        path = folder / f"{name}.xml"
+        document = plistlib.loads(path.read_bytes())
+        document["Images"][0]["ROIs"].pop(0)  # the muscle's outline stays
+        path.write_bytes(plistlib.dumps(document))
     else:
         (path,) = folder.rglob(f"{name}.xml")
         path.write_text(re.sub(r"(?s)<object>.*</object>", "", path.read_text()))
 
 
-@pytest.mark.parametrize("tool", ["coco", "labelme", "yolo", "voc", "cvat"])
+@pytest.mark.parametrize("tool", WRITERS)
 def test_replaced_files_take_the_boxes_of_emptied_pictures_away(
     cohort: Path, drawn: Path, capsys: pytest.CaptureFixture[str], tool: str
 ) -> None:
@@ -243,6 +275,24 @@ def test_replaced_files_take_the_boxes_of_emptied_pictures_away(
 
     assert before - set(pd.read_csv(cohort / "regions.csv")["image_id"]) == {"im0"}
     assert "rows of the images that the files name" in capsys.readouterr().err
+
+
+def test_a_file_whose_last_box_was_taken_away_takes_its_row_away(cohort: Path, drawn: Path) -> None:
+    path = files.labelme(drawn, pictures()) / f"{image_name(0)}.json"
+    import_regions([drawn], cohort)
+    document = json.loads(path.read_text())
+    clip = {"label": "clip", "points": [[3.0, 4.0]], "shape_type": "point"}
+    path.write_text(json.dumps(document | {"shapes": [clip]}))
+
+    with pytest.raises(InputError, match="no box to take"):
+        import_regions([path], cohort)
+    with pytest.raises(InputError, match="no box to take"):
+        import_regions([drawn / f"{image_name(1)}.json"], cohort, regions="mass=", replace=True)
+    import_regions([path], cohort, replace=True)
+
+    assert sorted(imported_boxes(cohort)) == sorted(f"im{index}" for index in range(1, len(SIZES)))
+    with pytest.raises(InputError, match="no box to take"):
+        import_regions([path], cohort, replace=True)
 
 
 def test_coco_corners_in_place_of_sizes_are_named_and_an_empty_box_is_its_polygons(cohort: Path, drawn: Path) -> None:

@@ -13,7 +13,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 from mammo_aln.cohort.annotations.documents import read_bytes, shortened
-from mammo_aln.cohort.annotations.record import Reading
+from mammo_aln.cohort.annotations.record import Element, Listed, Reading
 from mammo_aln.dicom.decode import MAX_PIXELS, refuse_deflate_bomb, refusing
 from mammo_aln.errors import UnreadableDicom
 
@@ -96,8 +96,10 @@ def _settle(dataset: Dataset) -> None:
                 _settle(item)
 
 
-def items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    """Items of a sequence, none where it is absent or empty."""
+def items(dataset: Dataset, keyword: str, *below: str) -> list[Dataset]:
+    """Items of a sequence, or of the sequences below its items; none where it is absent or empty."""
+    if below:
+        return [child for one in items(dataset, keyword) for child in items(one, *below)]
     value = dataset.get(keyword)
     if not value:
         return []
@@ -136,6 +138,11 @@ def integer(dataset: Dataset, keyword: str) -> int:
 def words(dataset: Dataset, keyword: str) -> str:
     """Text of an element without spaces around it, empty where it is absent."""
     return str(dataset.get(keyword) or "").strip()
+
+
+def listed_images(references: list[Dataset]) -> list[Element]:
+    """The images that an object lists, each once."""
+    return [Listed(uid) for uid in dict.fromkeys(uid for uid, _ in image_references(references))]
 
 
 def image_references(references: list[Dataset]) -> Iterator[tuple[str, int | None]]:

@@ -16,6 +16,7 @@ from mammo_aln.cohort.annotations.dicom.objects import (
     image_references,
     integers,
     items,
+    listed_images,
     read_object,
     words,
 )
@@ -41,12 +42,9 @@ def read_presentation_state(path: Path) -> Reading:
 
 
 def _graphics(state: Dataset, path: Path) -> Reading:
-    every_image = [
-        image
-        for series in items(state, "ReferencedSeriesSequence")
-        for image in image_references(items(series, "ReferencedImageSequence"))
-    ]
-    reading: list[Annotation | Skipped] = []
+    references = items(state, "ReferencedSeriesSequence", "ReferencedImageSequence")
+    every_image = list(image_references(references))
+    reading = listed_images(references)
     for number, annotation in enumerate(items(state, "GraphicAnnotationSequence"), 1):
         source = f"{path.name} annotation {number}"
         images = list(image_references(items(annotation, "ReferencedImageSequence"))) or every_image

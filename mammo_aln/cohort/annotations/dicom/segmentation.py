@@ -22,6 +22,7 @@ from mammo_aln.cohort.annotations.dicom.objects import (
     integer,
     integers,
     items,
+    listed_images,
     read_object,
     words,
 )
@@ -30,6 +31,8 @@ from mammo_aln.dicom.decode import MAX_PIXELS, refusing, whole_number
 from mammo_aln.errors import InputError, UnreadableDicom
 
 HALF = 0.5
+DERIVED_FROM = ("DerivationImageSequence", "SourceImageSequence")
+REFERENCED = ("ReferencedSeriesSequence", "ReferencedInstanceSequence")
 TYPES = ("BINARY", "FRACTIONAL", "LABELMAP")
 WITHOUT_IMAGE = "a frame that names no source image"
 SEVERAL_IMAGES = "a frame that names several source images"
@@ -57,7 +60,8 @@ def _segment_boxes(dataset: FileDataset, path: Path) -> Reading:
     labels = {integer(segment, "SegmentNumber"): words(segment, "SegmentLabel") for segment in segments}
     groups = _functional_groups(dataset, path)
     drawn: set[int] = set()
-    reading: list[Annotation | Skipped] = []
+    derived = [reference for group in groups for reference in items(group, *DERIVED_FROM)]
+    reading = listed_images([*derived, *items(dataset, *REFERENCED)])
     for number, (mask, group) in enumerate(zip(_frames(dataset, len(groups), path), groups, strict=True), 1):
         source = f"{path.name} frame {number}"
         for segment, region in _segments(mask, group, dataset, kind, source):
@@ -134,20 +138,9 @@ def _segments(
 
 def _located(boxes: list[Annotation | Skipped], group: Dataset, dataset: FileDataset) -> list[Annotation | Skipped]:
     """The boxes of a frame with the image that it names; the reason where it names none or several."""
-    images = [
-        image
-        for derivation in items(group, "DerivationImageSequence")
-        for image in image_references(items(derivation, "SourceImageSequence"))
-    ]
-    if not images:
-        images = [
-            image
-            for series in items(dataset, "ReferencedSeriesSequence")
-            for image in image_references(items(series, "ReferencedInstanceSequence"))
-        ]
-        reason = WITHOUT_IMAGE
-    else:
-        reason = SEVERAL_IMAGES
+    images = list(image_references(items(group, *DERIVED_FROM)))
+    reason = SEVERAL_IMAGES if images else WITHOUT_IMAGE
+    images = images or list(image_references(items(dataset, *REFERENCED)))
     if len(set(images)) == 1:
         uid, frame = images[0]
         return [replace(box, image=uid, frame=frame) if isinstance(box, Annotation) else box for box in boxes]

@@ -22,6 +22,7 @@ from mammo_aln.cohort.annotations.dicom.objects import (
     integer,
     integers,
     items,
+    listed_images,
     read_object,
     words,
 )
@@ -34,6 +35,13 @@ ImageFile = Callable[[str], Path | None]
 """Finds the file of a SOPInstanceUID; None where the cohort has no such image."""
 
 CLOSED = "CLOSED_PLANAR"
+REFERENCED = (
+    "ReferencedFrameOfReferenceSequence",
+    "RTReferencedStudySequence",
+    "RTReferencedSeriesSequence",
+    "ContourImageSequence",
+)
+"""Sequences that lead to the images of the whole set."""
 WITHOUT_IMAGE = "a contour that names no image"
 SEVERAL_IMAGES = "a contour that names several images"
 OTHER_IMAGE = "a contour on an image that is not in the cohort"
@@ -123,7 +131,7 @@ def read_structure_set(path: Path, image_file: ImageFile = no_image) -> Reading:
 def _contours(dataset: Dataset, path: Path, image_file: ImageFile) -> Reading:
     names = {integer(roi, "ROINumber"): words(roi, "ROIName") for roi in items(dataset, "StructureSetROISequence")}
     planes: dict[str, ImagePlane] = {}
-    reading: list[Annotation | Skipped] = []
+    reading = listed_images(items(dataset, *REFERENCED))
     for roi in items(dataset, "ROIContourSequence"):
         number = (integers(roi, "ReferencedROINumber") or [-1])[0]
         region = names.get(number, NO_REGION)

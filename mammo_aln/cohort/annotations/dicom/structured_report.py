@@ -19,11 +19,12 @@ from mammo_aln.cohort.annotations.dicom.objects import (
     image_references,
     integers,
     items,
+    listed_images,
     read_object,
     words,
 )
 from mammo_aln.cohort.annotations.dicom.shapes import points_of, shape_box
-from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped
+from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Reading, Skipped
 from mammo_aln.errors import InputError
 
 OUTLINES = ("111041", "111030")
@@ -81,7 +82,7 @@ def read_structured_report(path: Path) -> Reading:
 
 def _outlines(report: Dataset, path: Path) -> Reading:
     tree = {entry.number: entry for entry in _content(report, (), (1,), path)}
-    reading: list[Annotation | Skipped] = []
+    reading: list[Element] = []
     for entry in tree.values():
         source = f"{path.name} {entry.label}"
         value_type, concept = words(entry.item, "ValueType"), _code(entry.item, "ConceptNameCodeSequence")
@@ -89,14 +90,16 @@ def _outlines(report: Dataset, path: Path) -> Reading:
             reading.append(Skipped(VOLUME_COORDINATES, source))
         elif value_type == "IMAGE" and concept in REFERENCED_SEGMENT:
             reading.append(Skipped(IN_SEGMENTATION, source))
+        elif value_type == "IMAGE":
+            reading += listed_images(items(entry.item, "ReferencedSOPSequence"))
         elif value_type == "SCOORD":
             reading += _coordinates(entry, tree, concept, source)
     return _without_repeats(reading)
 
 
-def _without_repeats(reading: list[Annotation | Skipped]) -> list[Annotation | Skipped]:
+def _without_repeats(reading: list[Element]) -> list[Element]:
     """The reading without coordinates that stand once more, as under the area and the perimeter of one outline."""
-    first: dict[Annotation | Skipped, Annotation | Skipped] = {}
+    first: dict[Element, Element] = {}
     for entry in reading:
         first.setdefault(replace(entry, source="") if isinstance(entry, Annotation) else entry, entry)
     return list(first.values())

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mammo_aln.cohort.annotations.documents import number, picture_side, shortened
 from mammo_aln.cohort.annotations.geometry import NO_AREA, Edges, box_of_sides
-from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped
+from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped
 from mammo_aln.cohort.annotations.text.columns import CENTRED, CORNERS, LISTS, SIZED, column_roles
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
@@ -44,7 +44,7 @@ def read_box_table(path: Path, columns: Mapping[str, str] | None = None) -> Read
     for role, column in roles.items():
         if role not in TEXTS:
             table[column] = _with_decimal_points(table[column])
-    reading: list[Annotation | Skipped] = []
+    reading: list[Element] = []
     for row_number, record in zip(table.index, table.fillna("").to_dict("records"), strict=True):
         cells = {role: str(record[column]).strip() for role, column in roles.items()}
         reading += _row(cells, roles, f"{path.name} row {row_number}")
@@ -57,7 +57,7 @@ def _with_decimal_points(cells: pd.Series) -> pd.Series:
     return cells.where(values.isna(), values.map(repr))
 
 
-def _row(cells: Mapping[str, str], roles: Mapping[str, str], source: str) -> Iterator[Annotation | Skipped]:
+def _row(cells: Mapping[str, str], roles: Mapping[str, str], source: str) -> Iterator[Element]:
     if not cells["image"]:
         raise InputError(f"{source}, {roles['image']}: the cell is empty: expected the image's name")
     rows, columns = (
@@ -67,7 +67,7 @@ def _row(cells: Mapping[str, str], roles: Mapping[str, str], source: str) -> Ite
     region = _region(cells.get("region", ""))
     for box in _boxes(cells, roles, source):
         if isinstance(box, str):
-            yield Skipped(box, source)
+            yield from (Skipped(box, source), Listed(cells["image"]))
             continue
         if rows and columns and _is_own_size(box, rows, columns):
             rows = columns = None
@@ -134,7 +134,7 @@ def _region(text: str) -> str:
     return text or NO_REGION
 
 
-def _as_shares(reading: list[Annotation | Skipped]) -> Reading:
+def _as_shares(reading: list[Element]) -> Reading:
     """Mark all boxes as shares where every one lies within 0 to 1.
 
     Raises:

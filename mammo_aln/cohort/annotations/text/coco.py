@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mammo_aln.cohort.annotations.documents import Json, mapping, number, picture_side, read_json, sequence
 from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_sides, points_of_pairs, polygon_annotation
-from mammo_aln.cohort.annotations.record import EMPTY, NO_REGION, Annotation, Reading, Skipped
+from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped
 from mammo_aln.errors import InputError
 
 NO_OUTLINE = "neither bbox nor polygon (run-length masks are not read)"
@@ -30,22 +30,19 @@ def read_coco(path: Path) -> Reading:
             raise InputError(f"{path} images[{index}]: id {key} stands twice: expected each image once")
         images[key] = image
     names = _category_names(document, path)
-    reading: list[Annotation | Skipped] = []
-    used: set[str] = set()
+    reading: list[Element] = []
     for index, item in enumerate(sequence(document.get("annotations"), f"{path} annotations")):
         source = f"{path.name} annotations[{index}]"
         drawn = mapping(item, source)
         image = images.get(str(drawn.get("image_id")), {})
         if "file_name" not in image:
             raise InputError(f"{source}, image_id = {drawn.get('image_id')!r}: expected an id of an image in `images`")
-        used.add(str(drawn.get("image_id")))
         category = drawn.get("category_id")
         region = NO_REGION if category is None else names.get(str(category), str(category))
         rows = picture_side(image.get("height"), f"{source}, height of its image")
         columns = picture_side(image.get("width"), f"{source}, width of its image")
         reading.append(_annotation(drawn, str(image["file_name"]), region, rows, columns, source))
-    empty = [str(image["file_name"]) for key, image in images.items() if key not in used and "file_name" in image]
-    return [*reading, *(Skipped(EMPTY, path.name, name) for name in empty)]
+    return [*reading, *(Listed(str(image["file_name"])) for image in images.values() if "file_name" in image)]
 
 
 def _category_names(document: Mapping[str, Json], path: Path) -> dict[str, str]:

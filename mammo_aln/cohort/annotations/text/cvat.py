@@ -14,7 +14,7 @@ from mammo_aln.cohort.annotations.geometry import (
     mask_box,
     rotated_corners,
 )
-from mammo_aln.cohort.annotations.record import EMPTY, NO_REGION, Annotation, Reading, Skipped, bounding_box
+from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped, bounding_box
 from mammo_aln.errors import InputError
 
 LONGEST_RUN = 1e9
@@ -37,7 +37,7 @@ def read_cvat(path: Path) -> Reading:
         raise InputError(f"{path}: an export for videos (track): export as `CVAT for images 1.1`")
     if any((flag.text or "").strip().lower() == "true" for flag in root.iter("flipped")):
         raise InputError(f"{path}: meta says that the task's pictures are flipped: export from a task that is not")
-    reading: list[Annotation | Skipped] = []
+    reading: list[Element] = []
     for image in root.iter("image"):
         name = image.get("name")
         if not name:
@@ -47,8 +47,7 @@ def read_cvat(path: Path) -> Reading:
         for index, shape in enumerate(image, 1):
             source = f"{path.name} {name}, {shape.tag} {index}"
             reading.append(_annotation(shape, name, rows, columns, source))
-        if not len(image):
-            reading.append(Skipped(EMPTY, path.name, name))
+        reading.append(Listed(name))
     return reading
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mammo_aln.cohort.annotations.documents import number, parse_xml, read_bytes
 from mammo_aln.cohort.annotations.geometry import polygon_annotation
-from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped
+from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped
 from mammo_aln.errors import InputError
 
 MUSCLE = re.compile(r"pectoral\s*muscle", re.IGNORECASE)
@@ -29,11 +29,11 @@ def read_inbreast(path: Path) -> Reading:
     except (ValueError, TypeError, OverflowError, AttributeError, IndexError, plistlib.InvalidFileException) as error:
         raise InputError(f"{path}: {error}: expected OsiriX's property list") from error
     image = re.split(r"[_.]", path.stem)[0] if path.stem[:1].isdigit() else path.stem
-    reading: list[Annotation | Skipped] = []
+    reading: list[Element] = []
     for image_number, drawn in enumerate(_items(document, "Images", path)):
         for index, outline in enumerate(_items(drawn, "ROIs", path)):
             reading.append(_annotation(outline, image, f"{path.name} image {image_number}, ROI {index}"))
-    return reading
+    return [*reading, Listed(image)]
 
 
 def _items(holder: object, key: str, path: Path) -> Iterator[Mapping[str, object]]:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from mammo_aln.cohort.annotations.documents import Json, mapping, number, picture_side, read_json, sequence
 from mammo_aln.cohort.annotations.geometry import NO_AREA, Edges, box_of_corners, ellipse_box, rotated_corners
-from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped, bounding_box
+from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped, bounding_box
 from mammo_aln.errors import InputError
 
 Point = tuple[float, float]
@@ -35,7 +35,7 @@ def read_label_studio(path: Path) -> Reading:
     Raises:
         InputError: no such JSON, a task with several annotators' work, a picture shown turned, or broken numbers.
     """
-    reading: list[Annotation | Skipped] = []
+    reading: list[Element] = []
     for index, item in enumerate(sequence(read_json(path), f"{path}")):
         source = f"{path.name} task [{index}]"
         task = mapping(item, source)
@@ -43,7 +43,7 @@ def read_label_studio(path: Path) -> Reading:
     return reading
 
 
-def _full_task(task: Mapping[str, Json], source: str) -> Iterator[Annotation | Skipped]:
+def _full_task(task: Mapping[str, Json], source: str) -> Iterator[Element]:
     image = _image(mapping(task["data"], source), source)
     for _ in sequence(task.get("predictions") or [], source):
         yield Skipped("a model's prediction", source)
@@ -51,6 +51,8 @@ def _full_task(task: Mapping[str, Json], source: str) -> Iterator[Annotation | S
     drawn = [annotation for annotation in work if not annotation.get("was_cancelled")]
     if sum(bool(annotation.get("result")) for annotation in drawn) > 1:
         raise InputError(f"{source}: {len(drawn)} annotations of one picture: export the one that is to be used")
+    if drawn:
+        yield Listed(image)
     for annotation in drawn:
         results = [mapping(item, source) for item in sequence(annotation.get("result"), f"{source}, result")]
         labelled = {str(result.get("id")) for result in results if result.get("type") == "labels"}
@@ -60,9 +62,10 @@ def _full_task(task: Mapping[str, Json], source: str) -> Iterator[Annotation | S
             yield _annotation(result, mapping(result.get("value", {}), source), image, f"{source}, result {index}")
 
 
-def _short_task(task: Mapping[str, Json], source: str) -> Iterator[Annotation | Skipped]:
+def _short_task(task: Mapping[str, Json], source: str) -> Iterator[Element]:
     """JSON-MIN: the results stand in lists under the names of the labelling tags, values beside their sizes."""
     image = _image(task, source)
+    yield Listed(image)
     for key, items in task.items():
         if isinstance(items, list):
             for index, item in enumerate(items):

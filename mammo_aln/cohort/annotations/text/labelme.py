@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mammo_aln.cohort.annotations.documents import Json, mapping, number, picture_side, read_json, sequence
 from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_corners, polygon_annotation
-from mammo_aln.cohort.annotations.record import EMPTY, NO_REGION, Annotation, Reading, Skipped
+from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped
 from mammo_aln.errors import InputError
 
 OUTLINES = {"polygon": 3, "rectangle": 2, "linestrip": 2, "oriented_rectangle": 3}
@@ -26,12 +26,12 @@ def read_labelme(path: Path) -> Reading:
     image = str(path.parent / str(document.get("imagePath") or path.stem).replace("\\", "/"))
     rows = picture_side(document.get("imageHeight"), f"{path.name} imageHeight")
     columns = picture_side(document.get("imageWidth"), f"{path.name} imageWidth")
-    reading: list[Annotation | Skipped] = []
+    reading: list[Element] = []
     for index, item in enumerate(sequence(document.get("shapes"), f"{path.name} shapes")):
         source = f"{path.name} shapes[{index}]"
         shape = mapping(item, source)
         reading.append(_annotation(shape, image, rows, columns, source))
-    return reading or [Skipped(EMPTY, path.name, image)]
+    return [*reading, Listed(image)]
 
 
 def _annotation(

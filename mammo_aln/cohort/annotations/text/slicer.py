@@ -15,7 +15,7 @@ import numpy as np
 
 from mammo_aln.cohort.annotations.documents import Json, mapping, number, read_json, sequence
 from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_corners
-from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped, bounding_box
+from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped, bounding_box
 from mammo_aln.errors import InputError
 
 SIGNS = {"LPS": 1.0, "0": 1.0, "RAS": -1.0, "1": -1.0}
@@ -36,11 +36,11 @@ def read_slicer(path: Path) -> Reading:
     """
     document = mapping(read_json(path), f"{path}")
     image = re.sub(r"(\.mrk)?\.json$", "", path.name, flags=re.IGNORECASE)
-    reading: list[Annotation | Skipped] = []
+    reading: list[Element] = []
     for index, item in enumerate(sequence(document.get("markups"), f"{path.name} markups")):
         source = f"{path.name} markups[{index}]"
         reading.append(_annotation(mapping(item, source), image, source))
-    return reading
+    return [*reading, Listed(image)]
 
 
 def _annotation(markup: Mapping[str, Json], image: str, source: str) -> Annotation | Skipped:

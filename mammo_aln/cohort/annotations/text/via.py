@@ -17,7 +17,7 @@ from mammo_aln.cohort.annotations.geometry import (
     ellipse_box,
     points_of_pairs,
 )
-from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped, bounding_box
+from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped, bounding_box
 from mammo_aln.errors import InputError
 
 LABEL_NAMES = ("label", "labels", "class", "name", "region", "type", "category", "finding", "lesion")
@@ -55,32 +55,36 @@ def read_via_csv(path: Path) -> Reading:
         rows = list(csv.DictReader(io.StringIO(body, newline=""), fieldnames=names, strict=True))
     except csv.Error as error:
         raise InputError(f"{path}: {error}: expected VIA's CSV export") from error
-    reading: list[Annotation | Skipped] = []
+    reading: list[Element] = []
     for row_number, row in enumerate(rows, 1):
         source = f"{path.name} row {row_number}"
         cells = {name: cell for name, cell in row.items() if isinstance(name, str) and isinstance(cell, str)}
-        reading.append(_csv_row(cells, options, path, source))
+        reading += _csv_row(cells, options, path, source)
     return reading
 
 
 def _csv_row(
     cells: Mapping[str, str], options: Mapping[str, Mapping[str, str]], path: Path, source: str
-) -> Annotation | Skipped:
+) -> Iterator[Element]:
     if "spatial_coordinates" in cells:
         files = sequence(parse_json(cells.get("file_list", ""), path), f"{source}, file_list")
         if len(files) != 1:
             raise InputError(f"{source}, file_list: {len(files)} files: expected one picture")
+        yield Listed(str(files[0]))
         coordinates = parse_json(cells["spatial_coordinates"], path)
         if not coordinates:
-            return Skipped(REMARK, source)
-        shape = _numbered_shape(coordinates, source)
+            yield Skipped(REMARK, source)
+            return
         attributes = _named(mapping(parse_json(cells.get("metadata") or "{}", path), source), options)
-        return _annotation(shape, attributes, str(files[0]), source)
+        yield _annotation(_numbered_shape(coordinates, source), attributes, str(files[0]), source)
+        return
     if not {"filename", "region_shape_attributes"} <= set(cells):
         raise InputError(f"{source}: expected the columns filename and region_shape_attributes")
     shape = mapping(parse_json(cells["region_shape_attributes"], path), source)
     attributes = mapping(parse_json(cells.get("region_attributes") or "{}", path), source)
-    return _annotation(shape, attributes, cells["filename"], source)
+    yield Listed(cells["filename"])
+    if shape:
+        yield _annotation(shape, attributes, cells["filename"], source)
 
 
 def _options_of_comments(lines: Sequence[str], path: Path) -> dict[str, Mapping[str, str]]:
@@ -88,21 +92,25 @@ def _options_of_comments(lines: Sequence[str], path: Path) -> dict[str, Mapping[
     return _attribute_options(parse_json(marked[marked.index("{") :], path), path) if marked else {}
 
 
-def _version_2(image: Mapping[str, Json], source: str) -> Iterator[Annotation | Skipped]:
+def _version_2(image: Mapping[str, Json], source: str) -> Iterator[Element]:
+    name = str(image.get("filename"))
+    yield Listed(name)
     regions = image.get("regions")
     drawn = list(regions.values()) if isinstance(regions, dict) else sequence(regions, f"{source}, regions")
     for index, item in enumerate(drawn):
         at = f"{source}, region {index}"
         region = mapping(item, at)
         shape = mapping(region.get("shape_attributes"), f"{at}, shape_attributes")
-        yield _annotation(shape, mapping(region.get("region_attributes", {}), at), str(image.get("filename")), at)
+        yield _annotation(shape, mapping(region.get("region_attributes", {}), at), name, at)
 
 
-def _version_3(document: Mapping[str, Json], path: Path) -> Iterator[Annotation | Skipped]:
+def _version_3(document: Mapping[str, Json], path: Path) -> Iterator[Element]:
     names = {
         str(key): str(mapping(item, f"{path.name} file {key}").get("fname"))
         for key, item in mapping(document["file"], f"{path.name} file").items()
     }
+    for name in names.values():
+        yield Listed(name)
     options = _attribute_options(document.get("attribute", {}), path)
     for key, item in mapping(document["metadata"], f"{path.name} metadata").items():
         source = f"{path.name} metadata {key}"
@@ -155,7 +163,7 @@ def _annotation(
 ) -> Annotation | Skipped:
     kind = str(shape.get("name", ""))
     if not shape:
-        return Skipped("a picture without regions", source)
+        return Skipped("a region without a shape", source)
     if kind in ("point", "line"):
         return Skipped(f"a {kind} has no area", source)
     if kind not in _SHAPES:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from mammo_aln.cohort.annotations.documents import number, picture_side, read_xml
 from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_corners
-from mammo_aln.cohort.annotations.record import EMPTY, NO_REGION, Annotation, Reading, Skipped
+from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped
 from mammo_aln.errors import InputError
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -29,7 +29,7 @@ def read_voc(path: Path) -> Reading:
     columns = picture_side(root.findtext("size/width"), f"{path.name} size/width")
     corners = [_corners(drawn, f"{path.name} object[{index}]") for index, drawn in enumerate(root.iter("object"), 1)]
     first = 0.0 if any(min(box) <= 0 for _, box, _ in corners) else 1.0
-    reading: list[Annotation | Skipped] = []
+    reading: list[Element] = []
     for region, (x_min, y_min, x_max, y_max), source in corners:
         if x_max < x_min or y_max < y_min:
             raise InputError(f"{source}: xmax or ymax before xmin or ymin: expected corners in order")
@@ -37,7 +37,7 @@ def read_voc(path: Path) -> Reading:
         reading.append(
             Annotation(image, region, *box, rows, columns, source=source) if box else Skipped(NO_AREA, source)
         )
-    return reading or [Skipped(EMPTY, path.name, image)]
+    return [*reading, Listed(image)]
 
 
 def _image(root: ElementTree.Element, path: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mammo_aln.cohort.annotations.documents import number, read_text
 from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_sides, points_of_pairs
-from mammo_aln.cohort.annotations.record import EMPTY, Annotation, Reading, Skipped, bounding_box
+from mammo_aln.cohort.annotations.record import Annotation, Element, Listed, Reading, Skipped, bounding_box
 from mammo_aln.cohort.reading import read_text_yaml
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 
@@ -28,12 +28,13 @@ def read_yolo(path: Path) -> Reading:
         InputError: a line of another form, a number outside 0 to 1, or a class without a name among names.
     """
     names = class_names(path)
-    reading: list[Annotation | Skipped] = []
+    image = str(path.with_suffix(""))
+    reading: list[Element] = []
     for line_number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             source = f"{path.name}:{line_number}"
-            reading.append(_annotation(line.split(), str(path.with_suffix("")), names, source))
-    return reading or [Skipped(EMPTY, path.name, str(path.with_suffix("")))]
+            reading.append(_annotation(line.split(), image, names, source))
+    return [*reading, Listed(image)]
 
 
 def looks_like_yolo(head: bytes) -> bool:
