@@ -105,11 +105,12 @@ def cbis_files(folder: Path, *, swapped: bool, mask_shape: tuple[int, int] = (60
     return folder
 
 
-@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(("swapped", "flat"), [(False, False), (True, False), (False, True)])
 def test_cbis_boxes_come_of_the_file_that_is_the_mask(
-    swapped: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    swapped: bool, flat: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cohort = imported("cbis-ddsm", cbis_files(tmp_path / "s", swapped=swapped), tmp_path / "c", spacing_mm=0.05)
+    source = cbis_files(tmp_path / "s", swapped=swapped, flat=flat)
+    cohort = imported("cbis-ddsm", source, tmp_path / "c", spacing_mm=0.05)
     (box,) = cohort.regions.to_dict("records")
     assert [box[key] for key in ("x_min", "y_min", "x_max", "y_max")] == [5, 10, 15, 20]
     assert box["image_id"] == "Mass-Training_P_00001_LEFT_CC"
@@ -185,12 +186,12 @@ VINDR = (
 def test_vindr_labels_breasts_and_names_regions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         "s1,x,a,L,MLO,100,80,BI-RADS 5,DENSITY C,\"['Mass', 'Suspicious Lymph Node']\",BI-RADS 5,1.5,2,30,40,training",
-        "s1,x,a,L,MLO,100,80,BI-RADS 5,DENSITY C,['Suspicious Lymph Node'],BI-RADS 4,5,2,30,40,training",
+        "s1,x,a,L,MLO,100,80,BI-RADS 5 ,DENSITY C,['Suspicious Lymph Node'],BI-RADS 4,5,2,30,40,training ",
         "s1,x,b,R,CC,100,80,BI-RADS 1,DENSITY C,['No Finding'],,,,,,training",
         "s2,x,c,R,CC,100,80,BI-RADS 3,DENSITY A,['Skin Thickening'],,5,2,90,40,test",
         "s2,x,d,R,MLO,100,80,BI-RADS 3,DENSITY A,['Mass'],,200,2,300,40,test",
     ]
-    write(tmp_path / "s" / "finding_annotations.csv", VINDR, *rows)
+    write(tmp_path / "s" / "finding_annotations.csv", "\ufeff" + VINDR, *rows)  # as spreadsheets save it
     cohort = imported("vindr", tmp_path / "s", tmp_path / "c")
     assert units(cohort, 1) == {"s1/L"}  # not the healthy breast of the same study
     assert units(cohort, 0) == {"s1/R", "s2/R"}
@@ -228,6 +229,12 @@ def test_codes_that_a_set_does_not_have_are_refused_with_their_row(
         import_tables("vindr", tmp_path, tmp_path / "c")
     assert words in str(refused.value)
     assert not (tmp_path / "c").exists()
+
+
+def test_a_table_without_a_column_of_its_set_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "finding_annotations.csv", VINDR.replace(",split", ",fold"), "")
+    with pytest.raises(InputError, match=r"columns split are missing; expected .*; other columns .* fold"):
+        import_tables("vindr", tmp_path, tmp_path / "c")
 
 
 # --- CMMD
@@ -306,7 +313,7 @@ def embed_folder(folder: Path, roi: str = "ROI_coords", coords: str = '"[[100, 2
     write(folder / "tables" / "EMBED_OpenData_metadata_reduced.csv", head, *rows)
     clinical = [
         "empi_anon,acc_anon,side,path_severity,tissueden,age_at_study",
-        "1,10,L,0,3,50.5",
+        "1,10,L,0.0,3.0,50.5",
         "1,11,R,4,3,51.5",
         "2,12,B,4,2,60",
     ]

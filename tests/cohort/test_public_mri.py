@@ -92,7 +92,7 @@ def mama_mia_folder(folder: Path, receptors: tuple[tuple[int, int, int], ...]) -
         (f"DUKE_{number:03}", "DUKE", pcr, 1, *signs, 50)
         for number, pcr, signs in zip((1, 2, 4), (1, 0, 0), receptors, strict=True)
     ]
-    rows.append(("ISPY2_100899", "ISPY2", "", 1, 1, 1, 0, 60))
+    rows.append(("ISPY2_100899", "ISPY2", "NA", 1, 1, 1, 0, 60))
     folder.mkdir(parents=True, exist_ok=True)
     with pd.ExcelWriter(folder / "clinical_and_imaging_info.xlsx") as book:
         pd.DataFrame(rows, columns=columns).to_excel(book, sheet_name="dataset_info", index=False)
@@ -139,7 +139,7 @@ def test_a_join_of_other_women_is_refused(tmp_path: Path) -> None:
         import_tables("mama-mia", source, tmp_path / "c")
 
 
-def test_ispy_tables_as_published(shared: Path, tmp_path: Path) -> None:
+def test_ispy_tables_as_published(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = shared / "data" / "clinical"
     first, second = imported("ispy1", folder, tmp_path / "1"), imported("ispy2", folder, tmp_path / "2")
     outcomes = pd.read_excel(folder / "I-SPY_1_All_Patient_Clinical_and_Outcome_Data.xlsx", sheet_name="outcomes")
@@ -149,7 +149,9 @@ def test_ispy_tables_as_published(shared: Path, tmp_path: Path) -> None:
     assert "rcb" not in first.clinical
     assert len(second.patients) == 982
     assert int(second.patients["aln_status"].sum()) == 666  # 316 complete responses, as BreastDCEDL counts
+    capsys.readouterr()
     both = imported("ispy", folder, tmp_path / "b")
+    assert "BreastDCEDL's (cite Fridman et al. 2025" in capsys.readouterr().err
     counts = both.patients.groupby("split")["aln_status"].agg(["size", "count", "sum"])
     assert counts.loc["train"].tolist() == [982, 982, 666]
     assert counts.loc["external_test"].tolist() == [221, 215, 157]

@@ -54,6 +54,10 @@ MISSING = ("NA", "nan", ".")
 YES_NO = {"0": 0.0, "1": 1.0}
 SIGN = {"0": "negative", "1": "positive"}
 RCB = {"0": "0", "1": "I", "2": "II", "3": "III"}
+BREAST_DCEDL = (
+    "the table is BreastDCEDL's (cite Fridman et al. 2025, doi:10.48550/arXiv.2506.12190); its own split (column test) "
+    "is left out"
+)
 MEANING = "1 = residual invasive disease in breast or nodes (no pCR), 0 = pCR"
 CLINICAL: dict[str, dict[str, object]] = {
     "age": {"kind": "continuous", "unit": "years"},
@@ -88,8 +92,15 @@ def read_ispy2(source: Path) -> CohortTables:
         InputError: not the set's table, or a code that it does not have.
     """
     path = needed_file(source, TABLE_2, "*ispy2*.csv", "*ISPY2*linical*.xlsx", "*ISPY2*linical*.csv")
-    rows = read_published(path, COLUMNS_2) if "pid" in column_names(path) else _owners_table(path)
-    return CohortTables("residual_disease", MEANING, _patients(rows, path, "ISPY2", {}), clinical=CLINICAL)
+    tabulated = "pid" in column_names(path)
+    rows = read_published(path, COLUMNS_2) if tabulated else _owners_table(path)
+    return CohortTables(
+        "residual_disease",
+        MEANING,
+        _patients(rows, path, "ISPY2", {}),
+        clinical=CLINICAL,
+        notes=(BREAST_DCEDL,) if tabulated else (),
+    )
 
 
 def read_ispy(source: Path) -> CohortTables:
@@ -98,13 +109,14 @@ def read_ispy(source: Path) -> CohortTables:
     Raises:
         InputError: as for either.
     """
-    second, first = read_ispy2(source).patients, read_ispy1(source).patients.drop(columns="rcb")
-    parts = [second.assign(split="train"), first.assign(split="external_test")]
+    second, first = read_ispy2(source), read_ispy1(source).patients.drop(columns="rcb")
+    parts = [second.patients.assign(split="train"), first.assign(split="external_test")]
     return CohortTables(
         "residual_disease",
         MEANING,
         pd.concat(parts, ignore_index=True),
         clinical=CLINICAL,
+        notes=second.notes,
         sources=(FACTS_1.source,),
         name="I-SPY 2 to I-SPY 1",
     )
