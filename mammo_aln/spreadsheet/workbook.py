@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mammo_aln.progress import say
+from mammo_aln.spreadsheet.characters import folded_name
 from mammo_aln.spreadsheet.delimited import Records, UnreadableText
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def write_workbook_column(path: Path, name: str, values: dict[int, str], unfinis
     if any(cell.data_type == "f" for cells in sheet.iter_rows() for cell in cells):
         raise UnreadableText(None, "cells", "formulas", "values alone, to write a column; save the table as CSV")
     first = next(cells for cells in sheet.iter_rows() if any(cell.value not in (None, "") for cell in cells))
-    same = [cell.column for cell in first if str(cell.value).strip() == name]
+    same = [cell.column for cell in first if folded_name(str(cell.value)) == folded_name(name)]
     column = same[0] if same else max(cell.column for cell in first if cell.value not in (None, "")) + 1
     sheet.cell(first[0].row, column, name)
     for row in range(first[0].row + 1, sheet.max_row + 1):

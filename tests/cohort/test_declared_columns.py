@@ -79,6 +79,20 @@ def read_cohort_without(root, name, book):
     return patients
 
 
+@pytest.mark.parametrize("header", ["Split ", "Patient set"])
+def test_split_writes_into_the_column_that_it_reads(tmp_path, header):
+    book = openpyxl.Workbook()
+    book.active.append(["patient_id", "center", "aln_status", header, "note"])
+    for number in range(40):
+        book.active.append([number, "AB"[number % 2], number // 2 % 2, "train", "x"])
+    book.save(tmp_path / "patients.xlsx")
+    if "set" in header:
+        (tmp_path / "cohort.yaml").write_text("columns: {split: patient set}\n")
+    assert main(["split", str(tmp_path), "--external_center", "B", "--overwrite=true"]) == 0
+    assert (read_cohort(tmp_path, need=("patients",)).patients["split"] == "external_test").sum() == 20
+    assert openpyxl.load_workbook(tmp_path / "patients.xlsx").active.max_column == 5
+
+
 @pytest.mark.parametrize("workbook", [False, True])
 def test_split_adds_its_column_and_keeps_the_others(tmp_path, workbook):
     (tmp_path / "cohort.yaml").write_text("columns: {patient_id: MRN}\n")

@@ -315,6 +315,14 @@ def test_units_and_dates():
     assert [date_of(text) for text in ("3/4/2021", "31.2.2021", "april")] == [None, None, None]
 
 
+def test_names_that_differ_in_case_alone_are_not_exchanged():
+    table = pd.DataFrame({"patient_id": ["p1", "P2", "p3"], "age": ["50", "51", "52"]})
+    rows = matched_rows(table, "clinic.csv", ["p1", "P1", "p2", "p3", "P3"], None)[1]
+    assert list(rows["patient_id"]) == ["p1", "p2", "p3"]
+    strange = matched_rows(table, "clinic.csv", ["P1", "p2", "p3"], None)[1]
+    assert list(strange["patient_id"]) == ["P1", "p2", "p3"]
+
+
 def test_a_number_that_names_two_patients_joins_nobody():
     table = pd.DataFrame({"MRN": ["102", "103"], "age": ["50", "51"]})
     key = PatientKey({"102": "101", "103": "102"}, {})

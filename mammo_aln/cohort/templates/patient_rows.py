@@ -142,19 +142,18 @@ def matched_rows(
     Raises:
         InputError: no column, or several alike, hold identifiers of these patients.
     """
-    own = {folded(patient): patient for patient in patients}
-    hospital = {
-        folded(number): patient
-        for number, patient in (key.patient_of if key else {}).items()
-        if patient in set(patients)
-    }
+    own = _by_any_case(dict(zip(patients, patients, strict=True)))
+    of_key = key.patient_of if key else {}
+    hospital = _by_any_case({number: patient for number, patient in of_key.items() if patient in set(patients)})
     names = hospital | own
     column = _identifier(table, file, names, len(patients), key is not None)
     if column in NAMESPACES and hospital:
         names = own if column == "patient_id" else hospital
     else:
         _refuse_two_owners(table[column], file, own, hospital)
-    matches = table[column].map(lambda value: names.get(folded(value)) if isinstance(value, str) else None)
+    matches = table[column].map(
+        lambda value: names.get(value, names.get(folded(value))) if isinstance(value, str) else None
+    )
     if matches.isna().any():
         matches = _without_zeros(table[column], matches, names)
     rows = table.assign(patient_id=matches)
@@ -169,13 +168,19 @@ def matched_rows(
     return column, rows[matches.notna()]
 
 
+def _by_any_case(patient_of: Mapping[str, str]) -> dict[str, str]:
+    """Add the form without case of each name that no other one shares."""
+    forms = Counter(map(folded, patient_of))
+    return {folded(name): patient for name, patient in patient_of.items() if forms[folded(name)] == 1} | dict(
+        patient_of
+    )
+
+
 def _identifier(table: pd.DataFrame, file: str, names: dict[str, str], patients: int, has_key: bool) -> str:
-    bare = {_bare(name) for name in names}
+    bare = {_bare(folded(name)) for name in names}
     counts = Counter(
         {
-            str(column): len(
-                {value for value in cells.dropna() if folded(value) in names or _bare(folded(value)) in bare}
-            )
+            str(column): len({value for value in cells.dropna() if _bare(folded(value)) in bare})
             for column, cells in table.items()
         }
     )
