@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mammo_aln.crops.film import without_fog, without_frame
+from mammo_aln.crops.film import LEAST_SIDE_MM, without_fog, without_frame
 
 _OPENING_MM = 4  # radius; letters, paddle edges and hairs are thinner
 _CHEST_WALL_GAP_MM = 15  # the breast begins at most this far from the image's chest-wall side
@@ -67,7 +67,9 @@ def find_breast(grid: NDArray[np.float32]) -> BreastMask:
         grid: float32 (rows, columns) display values, 1 mm cells, air dark.
     """
     nothing, everything = np.zeros(grid.shape, bool), np.ones(grid.shape, bool)
-    inside = without_frame(grid)
+    inside = without_frame(grid) if min(grid.shape) >= LEAST_SIDE_MM else nothing
+    if not inside.any():
+        return BreastMask(everything, everything, 0.0, ("image_too_small",))
     grid = without_fog(grid, inside)
     smooth = cv2.GaussianBlur(grid, (0, 0), 1.5).astype(np.float32, copy=False)
     fine = cv2.GaussianBlur(grid, (0, 0), 0.8)
@@ -167,8 +169,11 @@ def _core(bright: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[NDArray
     core = _grown(pieces == best, _OPENING_MM) & bright
     core = _filled(cv2.morphologyEx(core.astype(np.uint8), cv2.MORPH_CLOSE, _disk(_OPENING_MM)).astype(bool)) & inside
     rivals = np.sort(areas[reaches])
-    in_pieces = bool(rivals.size > 1 and rivals[-2] > 0.35 * areas[best - 1])
-    return core, {"breast_in_pieces": 0.6} if in_pieces else {}
+    doubts = {
+        "larger_piece_off_chest_wall": areas.max() > areas[best - 1],
+        "breast_in_pieces": rivals.size > 1 and rivals[-2] > 0.35 * areas[best - 1],
+    }
+    return core, {code: 0.4 for code, doubtful in doubts.items() if doubtful}
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

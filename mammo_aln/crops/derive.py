@@ -49,7 +49,7 @@ def take_contents(group: Sequence[ImagePlan], held: Held, writer: SegmentWriter)
                     writer.append([ContentRecord(key, of_files[key])])
             of_images[image.image_id] = of_files[key]
         except OSError as error:
-            unreadable[image.image_id] = f"cannot be read: {error.strerror or type(error).__name__}"
+            unreadable[image.image_id] = f"cannot be read: {error.strerror or error}"
     return Contents(of_files, of_images, unreadable)
 
 

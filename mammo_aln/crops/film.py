@@ -13,6 +13,7 @@ _FRAME_SLOPE = 0.05  # against the image's side; a muscle's edge is steeper
 _FRAME_STEP = 0.08  # of the brightest value within 2 mm: a frame ends sharply, muscle does not
 _SATURATED = 0.8
 _RIM_MM = 16  # a scanner's black rim around the frame
+LEAST_SIDE_MM = _RIM_MM + _FRAME_MM + 2  # of a grid in which a frame can be told from what lies beside it
 _THIN_MM = 2  # a frame thinner than a cell only brightens the outermost cells
 _RIM_STEP = 0.04
 _RIM_SHARE = 0.55

@@ -168,6 +168,10 @@ def test_a_faint_nipple_is_kept():
         (np.random.default_rng(0).normal(0.02, 0.005, (ROWS, COLUMNS)).astype(np.float32), "no_structure"),
         (grid(np.where(rectangle(0, 30, 150, 200), 0.5 + 0.1 * texture(10), 1.0)), "bright_surround"),
         (grid(np.where(rectangle(20, 30, 150, 200), 0.5 + 0.1 * texture(10), 0.0)), "breast_not_at_chest_wall"),
+        (grid(np.where(rectangle(0, 70, 180, 79), 0.0, oblique()[0])), "breast_in_pieces"),
+        (grid(np.where(rectangle(140, 20, 180, 60), 0.9, craniocaudal()[0]))[:, ::-1], "larger_piece_off_chest_wall"),
+        (np.full((15, 200), 0.5, np.float32), "image_too_small"),
+        (np.tile(np.pad(np.ones(14), 9).astype(np.float32), (40, 1)), "image_too_small"),
     ],
 )
 def test_what_shows_no_breast_beside_air_is_doubted(picture, reason):
