@@ -69,6 +69,11 @@ def _main(words: list[str], *, debug: bool) -> int:
             raise
         print(f"mammo-aln {verb}: {error}", file=sys.stderr)
         return ExitCode.WRONG_INPUT
+    except MemoryError as error:
+        if debug:
+            raise
+        print(f"mammo-aln {verb}: not enough memory ({error}); use fewer processes, or more memory", file=sys.stderr)
+        return ExitCode.PROBLEMS
     except CheckFailed as problems:
         print(f"mammo-aln {verb}: {problems}", file=sys.stderr)
         return ExitCode.PROBLEMS

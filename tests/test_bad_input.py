@@ -125,6 +125,19 @@ def test_images_that_cannot_be_read_are_excluded_with_the_reason(cohort: Path) -
     assert reasons.str.contains("broken.dcm|DICOM|read").all()
 
 
+def test_lack_of_memory_stops_the_crops_and_leaves_no_image_out(
+    cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("mammo_aln.dicom.decode._single_frame", no_memory)
+    store = cohort.parent / "s"
+    assert main(["crop", str(cohort), "--crop.size_px=32", "--store", str(store), "--workers=1"]) == 1
+    assert "crop: not enough memory (" in capsys.readouterr().err
+    assert not (store / "exclusions.csv").exists()
+
+
 def test_a_millimetre_crop_without_millimetres_is_refused_in_words(
     cohort: Path, shared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

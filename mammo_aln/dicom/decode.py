@@ -48,6 +48,8 @@ def refusing(path: Path, doing: str) -> Iterator[None]:
             yield
     except UnreadableDicom:
         raise
+    except MemoryError as error:  # no fault of the file's: an image must not be left out for it
+        raise MemoryError(f"{path}: {doing} needs more memory than is free") from error
     except Exception as error:
         cause = " ".join(str(error).split()) or "no further reason given"
         if len(cause) > MAX_CAUSE_LENGTH:
@@ -185,6 +187,8 @@ def _single_frame(dataset: FileDataset, syntax: str) -> np.ndarray | None:
     del dataset.PixelData
     try:
         return codecs.decode_alone(source, syntax, shape, signed)
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001 - imagecodecs raises its own types; the decoders behind it have their turn
         dataset.PixelData = encapsulate([source])
         return None

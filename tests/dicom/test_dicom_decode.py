@@ -143,6 +143,17 @@ def test_the_next_decoder_takes_over(
     assert asked
 
 
+def test_lack_of_memory_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_dicom(tmp_path / "a.dcm", breast(), syntax=uid.JPEGLosslessSV1)
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(codecs, "decode_alone", no_memory)
+    with pytest.raises(MemoryError, match=r"a\.dcm: decoding needs more memory than is free"):
+        decode(read_file(path), path)
+
+
 def test_pydicoms_own_decoders_are_left_alone() -> None:
     assert "imagecodecs" not in pydicom.pixels.get_decoder(uid.JPEG2000Lossless).available_plugins
 
