@@ -7,17 +7,20 @@ name nor its declared size can make this package write anywhere or read without 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import lzma
 import re
 import stat
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from typing import IO
 
 ENDING = ".zip"
 START = b"PK\x03\x04"
@@ -29,6 +32,17 @@ MAX_MEMBER_BYTES = 4 * 200_000_000 + (1 << 26)
 LARGE_MEMBER_BYTES, IMPLAUSIBLE_RATIO = 100_000_000, 200
 READABLE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 ENCRYPTED_BIT = 0x1
+# bz2 raises a bare OSError, names that are not the UTF-8 they claim to be a ValueError, odd versions the two after it
+BROKEN = (
+    zipfile.BadZipFile,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 class ArchiveError(OSError):
@@ -89,7 +103,7 @@ def members(archive: Path) -> list[Member]:
     ]
 
 
-def open_image(path: Path) -> BinaryIO:
+def open_image(path: Path) -> io.BufferedReader:
     """Open an image for reading, seekable, be it a file or a member of a ZIP file.
 
     Raises:
@@ -102,9 +116,41 @@ def open_image(path: Path) -> BinaryIO:
             raise ArchiveError("not a regular file", path)
         return path.open("rb")
     archive, entry = _entry(path, *inside)
+    with _refusing(path):
+        return io.BufferedReader(_Inflated(archive.open(entry), path))
+
+
+class _Inflated(io.RawIOBase):
+    """A member while it is inflated; whatever breaks in it is an `ArchiveError`."""
+
+    def __init__(self, member: IO[bytes], path: Path) -> None:
+        self._member, self._path, self.name = member, path, str(path)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with _refusing(self._path):
+            block = self._member.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _refusing(self._path):
+            return self._member.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._member.tell()
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
     try:
-        return cast(BinaryIO, archive.open(entry))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        yield
+    except BROKEN as error:
         raise ArchiveError(f"broken in its ZIP file: {error}", path) from error
 
 
@@ -141,19 +187,8 @@ def content_digest(path: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    digest = hashlib.sha256()
     with open_image(path) as file:
-        for block in _blocks(file, path):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _blocks(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    try:
-        while block := file.read(1 << 20):
-            yield block
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ArchiveError(f"broken in its ZIP file: {error}", path) from error
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _opened(archive: Path) -> zipfile.ZipFile:
@@ -168,7 +203,7 @@ def _kept_open(archive: Path, state: tuple[int, ...]) -> zipfile.ZipFile:
         raise ArchiveError("not a regular file", archive)
     try:
         opened = zipfile.ZipFile(archive)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise ArchiveError(f"not a readable ZIP file ({error}); cut off in transfer?", archive) from error
     if len(opened.infolist()) > MAX_MEMBERS:
         raise ArchiveError(f"a ZIP file of more than {MAX_MEMBERS} files", archive)

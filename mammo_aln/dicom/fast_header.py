@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import struct
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
-from zipfile import BadZipFile
 
 from mammo_aln.dicom.archive import START, ArchiveError, open_image
 from mammo_aln.dicom.image_tags import ImageTags, read_image_tags
@@ -205,8 +203,6 @@ def read_header(path: Path) -> FastHeader | Excluded:
         return Excluded(str(error.strerror))
     except OSError as error:
         return Excluded(f"cannot be opened ({error.strerror})")
-    except (BadZipFile, zlib.error, EOFError) as error:
-        return Excluded(f"broken in its ZIP file ({error})")
     return _with_pydicom(path)
 
 

@@ -9,6 +9,7 @@ import struct
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pydicom
 import pytest
@@ -192,6 +193,46 @@ def test_a_member_that_was_damaged_is_refused_by_its_checksum(exam, tmp_path):
         read_image(Path(f"{packed}!/series1/CC.dcm"))
     with pytest.raises(OSError, match="CRC"):
         content_digest(Path(f"{packed}!/series1/CC.dcm"))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_was_damaged_ends_neither_index_nor_check(tmp_path, method, capsys):
+    """Two images of one size, one of them damaged in its pixels, then at its beginning."""
+    noise = np.random.default_rng(0).integers(0, 4096, (1000, 700), np.uint16).tobytes()
+    for number, view in enumerate(("CC", "MLO")):
+        image = mammogram((1000, 700), SOPInstanceUID=f"1.2.3.{number}", ViewPosition=view, PixelData=noise)
+        save(image, tmp_path / f"exam/{number}.dcm")
+    packed = pack(tmp_path / "exam", tmp_path / "dicom/exam.zip", method)
+    whole, entry = packed.read_bytes(), zipfile.ZipFile(packed).infolist()[1]
+    begin = entry.header_offset + 30 + len(entry.filename)
+    out = index_folder(tmp_path / "dicom", tmp_path / "out")
+    (out / "patients.csv").write_text("patient_id,center,aln_status\np0001,A,1\n")
+    for at in (begin + entry.compress_size * 3 // 4, begin + 12):
+        data = bytearray(whole)
+        data[at] ^= 0xFF
+        data[at + 1] ^= 0xFF
+        packed.write_bytes(data)
+        assert main(["check", str(out)]) in (0, 1)
+        with pytest.raises(OSError, match="broken in its ZIP file"):
+            content_digest(Path(f"{packed}!/1.dcm"))
+        assert "(None)" not in capsys.readouterr().err
+    index_folder(tmp_path / "dicom", tmp_path / "again")
+    assert "(None)" not in "".join(exclusions(tmp_path / "again").values())
+
+
+@pytest.mark.parametrize(("mark", "offset", "byte"), [(b"PK\x01\x02", 46, 0xFF), (b"PK\x01\x02", 6, 99),
+                                                     (b"PK\x03\x04", 30, 0xFF)])  # fmt: skip
+def test_a_list_of_files_that_cannot_be_read_is_told(tmp_path, mark, offset, byte):
+    """A name that is not the UTF-8 that it claims to be, and a version of the format that is none."""
+    image = mammogram((100, 80))
+    save(image, tmp_path / "exam/ä.dcm")
+    save(image, tmp_path / "dicom/plain.dcm")
+    packed = pack(tmp_path / "exam", tmp_path / "dicom/packed.zip")
+    data = bytearray(packed.read_bytes())
+    data[data.find(mark) + offset] = byte
+    packed.write_bytes(data)
+    (reason,) = exclusions(index_folder(tmp_path / "dicom", tmp_path / "out")).values()
+    assert "ZIP file" in reason
 
 
 def test_a_replaced_zip_is_read_anew_and_a_missing_member_named(exam, tmp_path):
