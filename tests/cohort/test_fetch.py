@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -195,6 +196,10 @@ def test_passing_faults_are_tried_again(pacs, tmp_path, capsys, plan_of, fault):
         (Fault(body=b"--b\r\n\r\n\r\n--b--", content_type="multipart/related; boundary=b"), "what came"),
         (Fault(reset=True), "the connection was lost in each try"),
         (Fault(keep_bytes=400), "the connection was lost in each try"),
+        (
+            Fault(body=b"no gzip", headers=(("Content-Encoding", "gzip"),), content_type="application/dicom"),
+            "the connection was lost in each try",
+        ),
         (Fault(body=b"--b--", content_type="multipart/related; boundary=b"), "without any file"),
         (Fault(change=lambda body: body.replace(b"1.2.826.0.1.7.0", b"1.2.826.0.1.7.1")), "another instance came"),
     ],
@@ -253,6 +258,33 @@ def test_nobody_listens(tmp_path, capsys):
     assert "cannot be reached (Connection refused)" in capsys.readouterr().err
     assert time.monotonic() - started < 5
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_only_a_certificate_is_called_a_certificate(pacs, tmp_path, capsys):
+    assert fetch(pacs.url.replace("http:", "https:"), tmp_path / "out", "--study", STUDY, "--tries", "2") == 2
+    err = capsys.readouterr().err
+    assert "cannot be reached in 2 tries" in err
+    assert "certificate" not in err
+    context, certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tmp_path / "own.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    files = ["-keyout", str(certificate), "-out", str(tmp_path / "crt.pem")]
+    subprocess.run([*words, *files], check=True, capture_output=True)
+    context.load_cert_chain(tmp_path / "crt.pem", certificate)
+    with faulty_proxy(pacs.port, lambda path, _: None, context) as proxy:
+        url = proxy.url.replace("http:", "https:")
+        assert fetch(url, tmp_path / "out", "--study", STUDY) == 2
+    assert "certificate is not trusted" in capsys.readouterr().err
+
+
+def test_a_token_does_not_follow_to_another_host(pacs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MAMMO_ALN_PACS_TOKEN", "the-token")
+    with faulty_proxy(pacs.port, lambda path, _: Fault(body=b"<html>log in</html>")) as page:
+        there = (("Location", f"http://localhost:{page.port}/log-in"),)
+        code, _ = planned(pacs, tmp_path, at_search(Fault(status=302, headers=there)))
+    assert code == 2
+    assert "no DICOMweb server answers here" in capsys.readouterr().err
+    assert page.authorizations == {""}
 
 
 def test_a_server_that_lists_less_than_it_says_is_told(pacs, tmp_path, capsys):
@@ -345,6 +377,10 @@ def test_log_ins_come_from_the_environment_or_netrc_and_are_never_shown(tmp_path
     ("words", "message"),
     [
         (["http://user:secret@127.0.0.1/dicom-web", "--study", STUDY], "holds a user or a password"),
+        (["user:secret@127.0.0.1/dicom-web", "--study", STUDY], "127.0.0.1/dicom-web: expected the address"),
+        (["https://user:secret/@127.0.0.1/x", "--study", STUDY], "127.0.0.1/x: expected the address"),
+        (["https://127.0.0.1:99999/?token=secret", "--study", STUDY], "expected the address of a DICOMweb service"),
+        (["https://127.0.0.1/?token=secret", "--study", STUDY], "expected the address of a DICOMweb service alone"),
         (["ftp://127.0.0.1/dicom-web", "--study", STUDY], "expected the address of a DICOMweb service"),
         (["http://127.0.0.1:1/dicom-web"], "nothing is asked for"),
         (["http://127.0.0.1:1/dicom-web", "--study", "1.2.*"], "one exact value"),

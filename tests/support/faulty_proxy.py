@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -59,7 +60,7 @@ class FaultyProxy:
 
 
 @contextmanager
-def faulty_proxy(server_port: int, plan: Plan) -> Iterator[FaultyProxy]:
+def faulty_proxy(server_port: int, plan: Plan, tls: ssl.SSLContext | None = None) -> Iterator[FaultyProxy]:
     proxy = FaultyProxy()
 
     class Handler(BaseHTTPRequestHandler):
@@ -113,6 +114,8 @@ def faulty_proxy(server_port: int, plan: Plan) -> Iterator[FaultyProxy]:
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listener.daemon_threads = True
+    if tls is not None:
+        listener.socket = tls.wrap_socket(listener.socket, server_side=True)
     proxy.port = listener.server_address[1]
     thread = threading.Thread(target=listener.serve_forever, daemon=True)
     thread.start()

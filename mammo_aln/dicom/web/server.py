@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -218,18 +219,19 @@ class Server:
                 fault, pause_s = f"it answers {_code(error)}", _asked_pause_s(error)
                 if _code(error) not in PASSING or number == self.tries:
                     raise
-            except requests.exceptions.SSLError as error:
-                raise InputError(
-                    f"{self.url}: its certificate is not trusted ({_cause(error)}). With a certificate of the house's "
-                    "own authority, REQUESTS_CA_BUNDLE=FILE.pem names that authority"
-                ) from error
             except (
                 requests.ConnectionError,
                 requests.Timeout,
                 requests.exceptions.ChunkedEncodingError,
+                requests.exceptions.ContentDecodingError,
                 AnswerCutOff,
             ) as error:
                 fault, pause_s = _cause(error), None
+                if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error)):
+                    raise InputError(
+                        f"{self.url}: its certificate is not trusted ({fault}). With a certificate of the house's own "
+                        "authority, REQUESTS_CA_BUNDLE=FILE.pem names that authority"
+                    ) from error
                 if number == self.tries or (_is_nowhere(error) and not self._reached):
                     tried = f" in {number} tries" if number > 1 else ""
                     raise ServerGone(

@@ -4,6 +4,7 @@ line, never in a message."""
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import urlsplit
 
 from requests import PreparedRequest, Request, Session
@@ -23,13 +24,14 @@ def checked_url(url: str) -> str:
     Raises:
         InputError: not http or https, or with a user, a password, a query or a fragment in it.
     """
+    shown = re.split("[?#]", url.rpartition("@")[2])[0]  # what stands before an @, or behind a ?, may be secret
     try:
         pieces = urlsplit(url.strip())
         named = bool(pieces.hostname) and (pieces.port or 1) > 0
     except ValueError:
         named = False
     if not named or pieces.scheme not in ("http", "https"):
-        raise InputError(f"{url}: expected the address of a DICOMweb service, such as https://HOST/dicom-web")
+        raise InputError(f"{shown}: expected the address of a DICOMweb service, such as https://HOST/dicom-web")
     if pieces.username is not None or pieces.password is not None:
         host = pieces.hostname
         raise InputError(
@@ -37,7 +39,7 @@ def checked_url(url: str) -> str:
             f"the shell's history: set {USER} and {PASSWORD}, {TOKEN}, or a line for {host} in ~/.netrc"
         )
     if pieces.query or pieces.fragment:
-        raise InputError(f"{url}: expected the address of a DICOMweb service alone, without ? and #")
+        raise InputError(f"{shown}: expected the address of a DICOMweb service alone, without ? and #")
     return url.strip().rstrip("/")
 
 
