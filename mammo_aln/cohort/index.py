@@ -65,8 +65,9 @@ def index_folder(
     """Write `images.csv` and `exclusions.csv`, and `cohort.yaml` and `patients.csv` to fill in where none stand.
 
     Rows of an `images.csv` that stands are kept, so that what a user filled in stays: only `study` and `days` are
-    counted anew. New files are added; those whose rows the user deleted are not. Hidden files and folders are not
-    looked at; links to folders are followed; ZIP files are read as they are, see `dicom.archive`.
+    counted anew (not `days` that `nat_start_day` counts on where the headers contradict them). New files are added;
+    those whose rows the user deleted are not. Hidden files and folders are not looked at; links to folders are
+    followed; ZIP files are read as they are, see `dicom.archive`.
 
     Args:
         dicom_dir: folder with DICOM files, one subfolder per patient or all in one.

@@ -68,7 +68,8 @@ def header_findings(
         elif np.isnan(stated) and not word:
             yield Finding(NO_DATE, f"image {image['image_id']}", False)
     for patient in (name for name, starts in origins.items() if len(starts) > 1):
-        yield Finding("days in images.csv do not fit the dates in the files: index again", f"patient {patient}", True)
+        fact = "days in images.csv do not fit the dates in the files: empty those that are wrong, then index again"
+        yield Finding(fact, f"patient {patient}", True)
     for patient in (name for name, dates in open_days.items() if len(dates) > 1):
         fact = "the files are of several days, which images.csv does not state: index again"
         yield Finding(fact, f"patient {patient}", True)

@@ -90,9 +90,12 @@ def number_exams(images: Sequence[DatedImage], *, anchored: bool = False) -> lis
 
 
 def _origin(images: Sequence[DatedImage], anchored: bool) -> int | None:
-    """The day that counts as 0; None where the days that stand are of files that are not at hand."""
+    """The day that counts as 0; None where the days that stand are kept as they are: their files are not at hand, or
+    `anchored` ones contradict the headers, which then may be what is wrong."""
     known = [image.day for image in images if image.day is not None]
     stated = {image.day - image.days for image in images if image.day is not None and image.days is not None}
+    if anchored and len(stated) > 1:
+        return None
     if len(stated) == 1 and (anchored or any(image.day is None and image.days is not None for image in images)):
         return stated.pop()
     if not stated and any(image.days is not None for image in images):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mammo_aln.cohort.listing.identity import MIXED, contradictions
 from mammo_aln.cohort.listing.image_rows import Surveyed, marks, mixed_folders
-from mammo_aln.cohort.selection import NAT_WORDS, exams_of
+from mammo_aln.cohort.selection import NAT_WORDS, barred_by_user, exams_of
 from mammo_aln.progress import say
 
 SHOWN = 3
@@ -19,6 +19,7 @@ def tell_exams(images: pd.DataFrame, anchored: Collection[str]) -> None:
     undated = int(images["days"].isna().sum())
     if undated:
         say(f"{undated} images have no date of their exam in the header: nothing says that they are before NAT")
+    images = images[~barred_by_user(images)]
     counts = exams_of(images).groupby(images["patient_id"]).nunique()
     open_ones = images.loc[images["timepoint"].isna(), "patient_id"]
     several = sorted(set(counts.index[counts > 1]) & set(open_ones) - set(anchored))
