@@ -15,9 +15,7 @@ MOST_PIECES = 20
 SPECK = f"a speck below {SPECK_SHARE:.0%} of its label's largest piece"
 
 
-def mask_annotations(
-    mask: np.ndarray, image: str, region: str, source: str, frame: int | None = None
-) -> list[Annotation | Skipped]:
+def mask_annotations(mask: np.ndarray, image: str, region: str, source: str) -> list[Annotation | Skipped]:
     """Boxes around the connected pieces (8 neighbours) of a mask, the largest piece first.
 
     Args:
@@ -25,7 +23,6 @@ def mask_annotations(
         image: text that names the image.
         region: label.
         source: file and element, for messages.
-        frame: frame of the image, from 1, or None.
 
     Raises:
         InputError: more than `MOST_PIECES` pieces, or a mask that takes all four corners of the picture: one whose
@@ -50,5 +47,5 @@ def mask_annotations(
         )
     boxes: list[Annotation | Skipped] = []
     for x, y, width, height, _ in lesions.tolist():
-        boxes.append(Annotation(image, region, x, y, x + width, y + height, rows, columns, frame=frame, source=source))
+        boxes.append(Annotation(image, region, x, y, x + width, y + height, rows, columns, source=source))
     return boxes + [Skipped(SPECK, source)] * (len(pieces) - len(lesions))

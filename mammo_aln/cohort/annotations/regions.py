@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo_aln.cohort.annotations.matching import ListedImage, Matches, match_images, same_file_twice
+from mammo_aln.cohort.annotations.matching import UID, ListedImage, Matches, match_images, same_file_twice
 from mammo_aln.cohort.annotations.placement import Picture, PlacedBox, Sides, StoredImage, place_box, refuse_misfits
 from mammo_aln.cohort.annotations.raw_images import raw_instances, with_raw_images
 from mammo_aln.cohort.annotations.record import Annotation
@@ -33,7 +33,6 @@ SAME_BOX_PX = 0.5
 """Two boxes of one region whose edges all lie within this are one."""
 DECIMALS = 3
 SHOWN = 3
-UID = re.compile(r"\d+(\.\d+){3,}")
 CONVENTIONS = {
     "voc": "corners count from 1 and are included, unless a file holds a 0: then they are edges from 0",
     "csv": "x and y without more in their names are the upper left corner",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 from mammo_aln.cohort.annotations.dicom.structure_set import ImageFile, no_image, read_structure_set
 from mammo_aln.cohort.annotations.formats import FORMATS, format_of, known_format
 from mammo_aln.cohort.annotations.masks import without_lone_label
-from mammo_aln.cohort.annotations.record import Annotation, Element, Listed, Reading, Skipped
+from mammo_aln.cohort.annotations.record import Annotation, Element, Listed, Skipped
 from mammo_aln.cohort.annotations.text.box_table import read_box_table
 from mammo_aln.cohort.annotations.text.yolo import COMPANIONS
 from mammo_aln.errors import InputError
@@ -65,7 +65,10 @@ def read_sources(
     elements: list[Element] = []
     masks: list[Element] = []
     for path, file_format in track(formats.items(), total=len(formats), what="annotations", unit="file"):
-        reading = _read(path, own.get(file_format, FORMATS[file_format].read), FORMATS[file_format].title)
+        try:
+            reading = own.get(file_format, FORMATS[file_format].read)(path)
+        except RecursionError as error:
+            raise InputError(f"{path}: nests too deeply for {FORMATS[file_format].title}") from error
         (masks if file_format == "mask" else elements).extend(reading)
     elements += without_lone_label(masks)
     return SourceReading(
@@ -75,13 +78,6 @@ def read_sources(
         tuple(left_out),
         tuple(element.image for element in elements if isinstance(element, Listed)),
     )
-
-
-def _read(path: Path, read: Callable[[Path], Reading], title: str) -> Reading:
-    try:
-        return read(path)
-    except RecursionError as error:
-        raise InputError(f"{path}: nests too deeply for {title}") from error
 
 
 def _formats(files: Sequence[Path], name: str) -> tuple[dict[Path, str], list[Path]]:

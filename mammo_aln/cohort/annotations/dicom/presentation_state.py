@@ -10,17 +10,9 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from mammo_aln.cohort.annotations.dicom.objects import (
-    PR_CLASSES,
-    floats,
-    image_references,
-    integers,
-    items,
-    listed_images,
-    read_object,
-    words,
-)
-from mammo_aln.cohort.annotations.dicom.shapes import Point, points_of, shape_box
+from mammo_aln.cohort.annotations.dicom import objects
+from mammo_aln.cohort.annotations.dicom.shapes import Point, shape_box
+from mammo_aln.cohort.annotations.geometry import points_of_pairs
 from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped
 from mammo_aln.errors import InputError
 
@@ -38,20 +30,20 @@ def read_presentation_state(path: Path) -> Reading:
         UnreadableDicom: no DICOM file, a broken one, or another object.
         InputError: an unknown shape or unit, or a displayed area that contradicts the state's rotation and flip.
     """
-    return read_object(path, PR_CLASSES, _graphics)
+    return objects.read_object(path, objects.PR_CLASSES, _graphics)
 
 
 def _graphics(state: Dataset, path: Path) -> Reading:
-    references = items(state, "ReferencedSeriesSequence", "ReferencedImageSequence")
-    every_image = list(image_references(references))
-    reading = listed_images(references)
-    for number, annotation in enumerate(items(state, "GraphicAnnotationSequence"), 1):
+    references = objects.items(state, "ReferencedSeriesSequence", "ReferencedImageSequence")
+    every_image = list(objects.image_references(references))
+    reading = objects.listed_images(references)
+    for number, annotation in enumerate(objects.items(state, "GraphicAnnotationSequence"), 1):
         source = f"{path.name} annotation {number}"
-        images = list(image_references(items(annotation, "ReferencedImageSequence"))) or every_image
-        region = words(annotation, "GraphicLayer") or NO_REGION
-        reading += [Skipped(TEXT, source) for _ in items(annotation, "TextObjectSequence")]
-        reading += [Skipped(COMPOUND, source) for _ in items(annotation, "CompoundGraphicSequence")]
-        for index, graphic in enumerate(items(annotation, "GraphicObjectSequence"), 1):
+        images = list(objects.image_references(objects.items(annotation, "ReferencedImageSequence"))) or every_image
+        region = objects.words(annotation, "GraphicLayer") or NO_REGION
+        reading += [Skipped(TEXT, source) for _ in objects.items(annotation, "TextObjectSequence")]
+        reading += [Skipped(COMPOUND, source) for _ in objects.items(annotation, "CompoundGraphicSequence")]
+        for index, graphic in enumerate(objects.items(annotation, "GraphicObjectSequence"), 1):
             element = f"{source} object {index}"
             if not images:
                 reading.append(Skipped(WITHOUT_IMAGE, element))
@@ -62,21 +54,21 @@ def _graphics(state: Dataset, path: Path) -> Reading:
 def _annotation(
     graphic: Dataset, state: Dataset, image: tuple[str, int | None], region: str, source: str
 ) -> Annotation | Skipped:
-    units = words(graphic, "GraphicAnnotationUnits")
+    units = objects.words(graphic, "GraphicAnnotationUnits")
     if units == "MATRIX":
         return Skipped(MATRIX, source)
     if units not in ("PIXEL", "DISPLAY"):
         raise InputError(f"{source}, GraphicAnnotationUnits = {units!r}: expected PIXEL or DISPLAY")
-    if integers(graphic, "GraphicDimensions") not in ([], [2]):
+    if objects.integers(graphic, "GraphicDimensions") not in ([], [2]):
         raise InputError(f"{source}, GraphicDimensions = {graphic.GraphicDimensions}: expected 2")
-    points = points_of(floats(graphic, "GraphicData"), source)
-    stated = integers(graphic, "NumberOfGraphicPoints")
+    points = points_of_pairs(objects.floats(graphic, "GraphicData"), f"{source}, GraphicData")
+    stated = objects.integers(graphic, "NumberOfGraphicPoints")
     if stated and stated[0] != len(points):
         raise InputError(f"{source}: GraphicData holds {len(points)} points, NumberOfGraphicPoints says {stated[0]}")
     if units == "DISPLAY":
         points = [_stored_point(point, *_displayed_area(state, image, source)) for point in points]
-    kind = words(graphic, "GraphicType")
-    box = shape_box(kind, points, source, closed=words(graphic, "GraphicFilled") != "Y")
+    kind = objects.words(graphic, "GraphicType")
+    box = shape_box(kind, points, source, closed=objects.words(graphic, "GraphicFilled") != "Y")
     if isinstance(box, str):
         return Skipped(box, source)
     return Annotation(image[0], region, *box, frame=image[1], source=source)
@@ -91,14 +83,16 @@ def _displayed_area(state: Dataset, image: tuple[str, int | None], source: str) 
     Raises:
         InputError: no area for the image, no such rotation, or corners in an order that the rotation and flip exclude.
     """
-    areas = [area for area in items(state, "DisplayedAreaSelectionSequence") if _applies(area, image)]
+    areas = [area for area in objects.items(state, "DisplayedAreaSelectionSequence") if _applies(area, image)]
     corners = [
-        integers(area, f"DisplayedArea{corner}HandCorner") for area in areas for corner in ("TopLeft", "BottomRight")
+        objects.integers(area, f"DisplayedArea{corner}HandCorner")
+        for area in areas
+        for corner in ("TopLeft", "BottomRight")
     ]
     if len(areas) != 1 or [len(corner) for corner in corners] != [2, 2]:
         raise InputError(f"{source}: DISPLAY units and {len(areas)} displayed areas of its image: expected one")
-    rotation = (integers(state, "ImageRotation") or [0])[0]
-    flip = words(state, "ImageHorizontalFlip") or "N"
+    rotation = (objects.integers(state, "ImageRotation") or [0])[0]
+    flip = objects.words(state, "ImageHorizontalFlip") or "N"
     if rotation not in ROTATIONS or flip not in ("Y", "N"):
         raise InputError(
             f"{source}: ImageRotation = {rotation}, ImageHorizontalFlip = {flip!r}: expected 0, 90, 180 or 270, Y or N"
@@ -117,7 +111,7 @@ def _displayed_area(state: Dataset, image: tuple[str, int | None], source: str) 
 
 
 def _applies(area: Dataset, image: tuple[str, int | None]) -> bool:
-    references = list(image_references(items(area, "ReferencedImageSequence")))
+    references = list(objects.image_references(objects.items(area, "ReferencedImageSequence")))
     return not references or image in references or (image[0], None) in references
 
 

@@ -15,17 +15,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.pixels import iter_pixels
 
 from mammo_aln.cohort.annotations.components import mask_annotations
-from mammo_aln.cohort.annotations.dicom.objects import (
-    SEG_CLASSES,
-    floats,
-    image_references,
-    integer,
-    integers,
-    items,
-    listed_images,
-    read_object,
-    words,
-)
+from mammo_aln.cohort.annotations.dicom import objects
 from mammo_aln.cohort.annotations.record import Annotation, Reading, Skipped
 from mammo_aln.dicom.decode import MAX_PIXELS, refusing, whole_number
 from mammo_aln.errors import InputError, UnreadableDicom
@@ -47,21 +37,21 @@ def read_segmentation_object(path: Path) -> Reading:
         InputError: an unknown segmentation type, a tiled one, a frame or value without its segment, or a mask that is
             no set of lesions (see `mask_annotations`).
     """
-    return read_object(path, SEG_CLASSES, _segment_boxes)
+    return objects.read_object(path, objects.SEG_CLASSES, _segment_boxes)
 
 
 def _segment_boxes(dataset: FileDataset, path: Path) -> Reading:
-    kind = words(dataset, "SegmentationType")
+    kind = objects.words(dataset, "SegmentationType")
     if kind not in TYPES:
         raise InputError(f"{path}, SegmentationType = {kind!r}: expected {', '.join(TYPES)}")
     if "TotalPixelMatrixRows" in dataset:
         raise InputError(f"{path}: a tiled segmentation (TotalPixelMatrixRows): expected one frame for one picture")
-    segments = items(dataset, "SegmentSequence")
-    labels = {integer(segment, "SegmentNumber"): words(segment, "SegmentLabel") for segment in segments}
+    segments = objects.items(dataset, "SegmentSequence")
+    labels = {objects.integer(segment, "SegmentNumber"): objects.words(segment, "SegmentLabel") for segment in segments}
     groups = _functional_groups(dataset, path)
     drawn: set[int] = set()
-    derived = [reference for group in groups for reference in items(group, *DERIVED_FROM)]
-    reading = listed_images([*derived, *items(dataset, *REFERENCED)])
+    derived = [reference for group in groups for reference in objects.items(group, *DERIVED_FROM)]
+    reading = objects.listed_images([*derived, *objects.items(dataset, *REFERENCED)])
     for number, (mask, group) in enumerate(zip(_frames(dataset, len(groups), path), groups, strict=True), 1):
         source = f"{path.name} frame {number}"
         for segment, region in _segments(mask, group, dataset, kind, source):
@@ -78,10 +68,10 @@ def _segment_boxes(dataset: FileDataset, path: Path) -> Reading:
 def _functional_groups(dataset: FileDataset, path: Path) -> list[Dataset]:
     """The functional groups of each frame, those that all frames share beneath its own."""
     frames = whole_number(dataset, "NumberOfFrames", path, 1) or 1
-    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence") or [Dataset()] * frames
+    per_frame = objects.items(dataset, "PerFrameFunctionalGroupsSequence") or [Dataset()] * frames
     if len(per_frame) != frames:
         raise InputError(f"{path}: {frames} frames and functional groups of {len(per_frame)}: expected the same number")
-    shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), Dataset())
+    shared = next(iter(objects.items(dataset, "SharedFunctionalGroupsSequence")), Dataset())
     groups = []
     for group in per_frame:
         merged = Dataset()
@@ -115,19 +105,19 @@ def _segments(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Segment number and mask (bool) of each segment that a frame holds."""
     if kind == "LABELMAP":
-        background = (integers(dataset, "PixelPaddingValue") or [0])[0]
+        background = (objects.integers(dataset, "PixelPaddingValue") or [0])[0]
         for value in np.unique(frame).tolist():
             if value not in (0, background):
                 yield int(value), frame == value
         return
-    identification = items(group, "SegmentIdentificationSequence")
+    identification = objects.items(group, "SegmentIdentificationSequence")
     if not identification:
         raise InputError(f"{source}: SegmentIdentificationSequence is missing: expected the frame's segment")
-    segment = integer(identification[0], "ReferencedSegmentNumber")
+    segment = objects.integer(identification[0], "ReferencedSegmentNumber")
     if kind == "BINARY":
         yield segment, frame > 0
         return
-    largest = (floats(dataset, "MaximumFractionalValue") or [0.0])[0]
+    largest = (objects.floats(dataset, "MaximumFractionalValue") or [0.0])[0]
     if not 0 < largest <= np.iinfo(np.uint16).max or int(frame.max()) > largest:
         raise InputError(
             f"{source}: values up to {int(frame.max())} and MaximumFractionalValue = {largest:g}: expected no value "
@@ -138,9 +128,9 @@ def _segments(
 
 def _located(boxes: list[Annotation | Skipped], group: Dataset, dataset: FileDataset) -> list[Annotation | Skipped]:
     """The boxes of a frame with the image that it names; the reason where it names none or several."""
-    images = list(image_references(items(group, *DERIVED_FROM)))
+    images = list(objects.image_references(objects.items(group, *DERIVED_FROM)))
     reason = SEVERAL_IMAGES if images else WITHOUT_IMAGE
-    images = images or list(image_references(items(dataset, *REFERENCED)))
+    images = images or list(objects.image_references(objects.items(dataset, *REFERENCED)))
     if len(set(images)) == 1:
         uid, frame = images[0]
         return [replace(box, image=uid, frame=frame) if isinstance(box, Annotation) else box for box in boxes]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from mammo_aln.cohort.annotations.geometry import NO_AREA, Edges, box_of_corners, ellipse_box, points_of_pairs
+from mammo_aln.cohort.annotations.geometry import NO_AREA, Edges, box_of_corners, ellipse_box
 from mammo_aln.cohort.annotations.record import bounding_box
 from mammo_aln.errors import InputError
 
@@ -25,15 +25,6 @@ POINT = "a point has no area"
 LINE = "a line of two points has no area"
 OPEN_LINE = "an open line (an arrow or a measurement) is no outline"
 CROOKED_ELLIPSE = "an ellipse whose axes do not cross at right angles in their middles"
-
-
-def points_of(flat: list[float], source: str) -> list[Point]:
-    """Points (column, row) of GraphicData.
-
-    Raises:
-        InputError: an odd count, or a number that is not finite or too large for any image.
-    """
-    return points_of_pairs(flat, f"{source}, GraphicData")
 
 
 def shape_box(kind: str, points: list[Point], source: str, *, closed: bool = False) -> Edges | str:

@@ -15,17 +15,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from mammo_aln.cohort.annotations.dicom.objects import (
-    RTSTRUCT_CLASSES,
-    floats,
-    image_references,
-    integer,
-    integers,
-    items,
-    listed_images,
-    read_object,
-    words,
-)
+from mammo_aln.cohort.annotations.dicom import objects
 from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_corners
 from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Reading, Skipped, bounding_box
 from mammo_aln.dicom.decode import read_file, refusing
@@ -96,7 +86,8 @@ def image_plane(path: Path) -> ImagePlane:
     header = read_file(path, with_pixels=False)
     with refusing(path, "reading the header"):
         position, orientation, spacing = (
-            floats(header, keyword) for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+            objects.floats(header, keyword)
+            for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
         )
         rows, columns = int(header.Rows), int(header.Columns)
     if (len(position), len(orientation), len(spacing)) != (3, 6, 2) or not np.isfinite(position).all():
@@ -125,17 +116,20 @@ def read_structure_set(path: Path, image_file: ImageFile = no_image) -> Reading:
         UnreadableDicom: no DICOM file, a broken one, or another object.
         InputError: an image without a plane, points off their plane, or broken numbers.
     """
-    return read_object(path, RTSTRUCT_CLASSES, partial(_contours, image_file=image_file))
+    return objects.read_object(path, objects.RTSTRUCT_CLASSES, partial(_contours, image_file=image_file))
 
 
 def _contours(dataset: Dataset, path: Path, image_file: ImageFile) -> Reading:
-    names = {integer(roi, "ROINumber"): words(roi, "ROIName") for roi in items(dataset, "StructureSetROISequence")}
+    names = {
+        objects.integer(roi, "ROINumber"): objects.words(roi, "ROIName")
+        for roi in objects.items(dataset, "StructureSetROISequence")
+    }
     planes: dict[str, ImagePlane] = {}
-    reading = listed_images(items(dataset, *REFERENCED))
-    for roi in items(dataset, "ROIContourSequence"):
-        number = (integers(roi, "ReferencedROINumber") or [-1])[0]
+    reading = objects.listed_images(objects.items(dataset, *REFERENCED))
+    for roi in objects.items(dataset, "ROIContourSequence"):
+        number = (objects.integers(roi, "ReferencedROINumber") or [-1])[0]
         region = names.get(number, NO_REGION)
-        for index, contour in enumerate(items(roi, "ContourSequence"), 1):
+        for index, contour in enumerate(objects.items(roi, "ContourSequence"), 1):
             source = f"{path.name} ROI {number} contour {index}"
             reading.append(_annotation(contour, region, image_file, planes, source))
     return reading
@@ -144,10 +138,10 @@ def _contours(dataset: Dataset, path: Path, image_file: ImageFile) -> Reading:
 def _annotation(
     contour: Dataset, region: str, image_file: ImageFile, planes: dict[str, ImagePlane], source: str
 ) -> Annotation | Skipped:
-    kind = words(contour, "ContourGeometricType")
+    kind = objects.words(contour, "ContourGeometricType")
     if kind != CLOSED:
         return Skipped(f"a contour of type {kind or '(none)'}, not {CLOSED}", source)
-    images = list(image_references(items(contour, "ContourImageSequence")))
+    images = list(objects.image_references(objects.items(contour, "ContourImageSequence")))
     if len(images) != 1:
         return Skipped(SEVERAL_IMAGES if images else WITHOUT_IMAGE, source)
     (uid, frame) = images[0]
@@ -156,7 +150,7 @@ def _annotation(
         if file is None:
             return Skipped(OTHER_IMAGE, source)
         planes[uid] = image_plane(file)
-    flat = floats(contour, "ContourData")
+    flat = objects.floats(contour, "ContourData")
     if len(flat) % 3 or len(flat) < 9 or not np.isfinite(flat).all():
         raise InputError(f"{source}, ContourData: {len(flat)} numbers: expected finite x, y, z of three or more points")
     plane = planes[uid]

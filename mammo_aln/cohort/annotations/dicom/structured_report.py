@@ -13,17 +13,9 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from mammo_aln.cohort.annotations.dicom.objects import (
-    SR_CLASSES,
-    floats,
-    image_references,
-    integers,
-    items,
-    listed_images,
-    read_object,
-    words,
-)
-from mammo_aln.cohort.annotations.dicom.shapes import points_of, shape_box
+from mammo_aln.cohort.annotations.dicom import objects
+from mammo_aln.cohort.annotations.dicom.shapes import shape_box
+from mammo_aln.cohort.annotations.geometry import points_of_pairs
 from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Reading, Skipped
 from mammo_aln.errors import InputError
 
@@ -77,7 +69,7 @@ def read_structured_report(path: Path) -> Reading:
         UnreadableDicom: no DICOM file, a broken one, or another object.
         InputError: coordinates that are none of a known shape, or a reference to an item that is not there.
     """
-    return read_object(path, SR_CLASSES, _outlines)
+    return objects.read_object(path, objects.SR_CLASSES, _outlines)
 
 
 def _outlines(report: Dataset, path: Path) -> Reading:
@@ -85,13 +77,13 @@ def _outlines(report: Dataset, path: Path) -> Reading:
     reading: list[Element] = []
     for entry in tree.values():
         source = f"{path.name} {entry.label}"
-        value_type, concept = words(entry.item, "ValueType"), _code(entry.item, "ConceptNameCodeSequence")
+        value_type, concept = objects.words(entry.item, "ValueType"), _code(entry.item, "ConceptNameCodeSequence")
         if value_type == "SCOORD3D":
             reading.append(Skipped(VOLUME_COORDINATES, source))
         elif value_type == "IMAGE" and concept in REFERENCED_SEGMENT:
             reading.append(Skipped(IN_SEGMENTATION, source))
         elif value_type == "IMAGE":
-            reading += listed_images(items(entry.item, "ReferencedSOPSequence"))
+            reading += objects.listed_images(objects.items(entry.item, "ReferencedSOPSequence"))
         elif value_type == "SCOORD":
             reading += _coordinates(entry, tree, concept, source)
     return _without_repeats(reading)
@@ -109,7 +101,7 @@ def _content(item: Dataset, above: tuple[Dataset, ...], number: tuple[int, ...],
     if len(number) > DEEPEST:
         raise InputError(f"{path}: content items nest more than {DEEPEST} deep: expected a report of findings")
     yield ContentItem(item, above, number)
-    for position, child in enumerate(items(item, "ContentSequence"), 1):
+    for position, child in enumerate(objects.items(item, "ContentSequence"), 1):
         yield from _content(child, (*above, item), (*number, position), path)
 
 
@@ -121,17 +113,17 @@ def _coordinates(
         return [Skipped(CENTER_ALONE if concept == CENTER else OTHER_CONCEPT, source)]
     if any(_is_hidden(parent) for parent in entry.above):
         return [Skipped(HIDDEN, source)]
-    if words(entry.item, "PixelOriginInterpretation") == "VOLUME":
+    if objects.words(entry.item, "PixelOriginInterpretation") == "VOLUME":
         return [Skipped(TOTAL_MATRIX, source)]
-    points = points_of(floats(entry.item, "GraphicData"), source)
-    box = shape_box(words(entry.item, "GraphicType"), points, source)
+    points = points_of_pairs(objects.floats(entry.item, "GraphicData"), f"{source}, GraphicData")
+    box = shape_box(objects.words(entry.item, "GraphicType"), points, source)
     if isinstance(box, str):
         return [Skipped(box, source)]
     region = _region(entry)
     images = [
         image
         for child in _selected(entry, tree, source)
-        for image in image_references(items(child, "ReferencedSOPSequence"))
+        for image in objects.image_references(objects.items(child, "ReferencedSOPSequence"))
     ]
     if not images:
         return [Skipped(WITHOUT_IMAGE, source)]
@@ -140,13 +132,13 @@ def _coordinates(
 
 def _selected(entry: ContentItem, tree: dict[tuple[int, ...], ContentItem], source: str) -> Iterator[Dataset]:
     """The IMAGE items below coordinates, or elsewhere in the tree where they are named by reference."""
-    for child in items(entry.item, "ContentSequence"):
-        number = tuple(integers(child, "ReferencedContentItemIdentifier"))
+    for child in objects.items(entry.item, "ContentSequence"):
+        number = tuple(objects.integers(child, "ReferencedContentItemIdentifier"))
         if number and number not in tree:
             position = ".".join(map(str, number))
             raise InputError(f"{source} refers to item {position}, which is not in the report: expected an IMAGE item")
         item = tree[number].item if number else child
-        if words(item, "ValueType") == "IMAGE":
+        if objects.words(item, "ValueType") == "IMAGE":
             yield item
 
 
@@ -155,13 +147,13 @@ def _region(entry: ContentItem) -> str:
     for parent in reversed(entry.above):
         if _code(parent, "ConceptNameCodeSequence") == SINGLE_IMAGE_FINDING:
             return _meaning(parent)
-        children = items(parent, "ContentSequence")
+        children = objects.items(parent, "ContentSequence")
         findings = [child for child in children if _code(child, "ConceptNameCodeSequence") in FINDING]
-        if findings and words(findings[0], "ValueType") == "CODE":
+        if findings and objects.words(findings[0], "ValueType") == "CODE":
             return _meaning(findings[0])
         for child in children:
             if _code(child, "ConceptNameCodeSequence") == TRACKING_IDENTIFIER:
-                return words(child, "TextValue") or NO_REGION
+                return objects.words(child, "TextValue") or NO_REGION
     return NO_REGION
 
 
@@ -169,15 +161,15 @@ def _is_hidden(item: Dataset) -> bool:
     return any(
         _code(child, "ConceptNameCodeSequence") == RENDERING_INTENT
         and _code(child, "ConceptCodeSequence") == NOT_FOR_PRESENTATION
-        for child in items(item, "ContentSequence")
+        for child in objects.items(item, "ContentSequence")
     )
 
 
 def _code(item: Dataset, keyword: str) -> str:
-    codes = items(item, keyword)
-    return words(codes[0], "CodeValue") if codes else ""
+    codes = objects.items(item, keyword)
+    return objects.words(codes[0], "CodeValue") if codes else ""
 
 
 def _meaning(item: Dataset) -> str:
-    codes = items(item, "ConceptCodeSequence")
-    return words(codes[0], "CodeMeaning") if codes else NO_REGION
+    codes = objects.items(item, "ConceptCodeSequence")
+    return objects.words(codes[0], "CodeMeaning") if codes else NO_REGION

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mammo_aln.cohort.annotations.documents import Json, mapping, number, picture_side, read_json, sequence
-from mammo_aln.cohort.annotations.geometry import NO_AREA, box_of_corners, polygon_annotation
+from mammo_aln.cohort.annotations.geometry import polygon_annotation
 from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped
 from mammo_aln.errors import InputError
 
 OUTLINES = {"polygon": 3, "rectangle": 2, "linestrip": 2, "oriented_rectangle": 3}
 """Shapes whose points span the region, and how many there are at least."""
+PAIRS = {"circle": "its centre and a point of its rim", "mask": "its first and last pixel, both included"}
 WITHOUT_EXTENT = ("point", "points", "line")
 
 
@@ -47,28 +48,14 @@ def _annotation(
         points.append((number(pair[0], f"{source}, x"), number(pair[1], f"{source}, y")))
     if kind in WITHOUT_EXTENT:
         return Skipped(f"a {kind} has no area", source)
-    if kind == "circle":
+    if kind in PAIRS:
         if len(points) != 2:
-            raise InputError(f"{source}: {len(points)} points: expected a circle's centre and a point of its rim")
-        (x, y), rim = points
-        radius = math.dist((x, y), rim)
-        box = box_of_corners(x - radius, y - radius, x + radius, y + radius)
-        return Annotation(image, region, *box, rows, columns, source=source) if box else Skipped(NO_AREA, source)
-    if kind == "mask":
-        return _mask(points, image, region, rows, columns, source)
-    if kind not in OUTLINES:
-        raise InputError(f"{source}, shape_type = {kind!r}: expected {', '.join((*OUTLINES, 'circle', 'mask'))}")
-    if len(points) < OUTLINES[kind]:
+            raise InputError(f"{source}: {len(points)} points of a {kind}: expected {PAIRS[kind]}")
+        (x, y), (right, low) = points
+        reach = math.dist(*points)
+        points = [(x, y), (right + 1, low + 1)] if kind == "mask" else [(x - reach, y - reach), (x + reach, y + reach)]
+    elif kind not in OUTLINES:
+        raise InputError(f"{source}, shape_type = {kind!r}: expected {', '.join((*OUTLINES, *PAIRS))}")
+    elif len(points) < OUTLINES[kind]:
         raise InputError(f"{source}: {len(points)} points: expected at least {OUTLINES[kind]} of a {kind}")
     return polygon_annotation(points, image, region, rows, columns, source)
-
-
-def _mask(
-    points: list[tuple[float, float]], image: str, region: str, rows: int | None, columns: int | None, source: str
-) -> Annotation | Skipped:
-    """A mask's two points are its first and last pixel, the last one included."""
-    if len(points) != 2:
-        raise InputError(f"{source}: {len(points)} points: expected the first and last pixel of a mask")
-    (x_0, y_0), (x_1, y_1) = points
-    box = box_of_corners(x_0, y_0, x_1 + 1, y_1 + 1)
-    return Annotation(image, region, *box, rows, columns, source=source) if box else Skipped(NO_AREA, source)
