@@ -89,6 +89,9 @@ def test_a_label_studio_shape_beside_its_label_is_one_box(tmp_path: Path) -> Non
         ("mass", (1, 4, 31, 84)),
         ("", (50, 4, 80, 84)),
     ]
+    results[0]["type"] = ["rectangle"]
+    with pytest.raises(InputError, match=r"type = .*: expected rectanglelabels"):
+        read_label_studio(write_json(tmp_path / "a.json", [task]))
 
 
 def test_coco_says_what_it_leaves_out_and_keeps_category_0(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def _full_task(task: Mapping[str, Json], source: str) -> Iterator[Element]:
         results = [mapping(item, source) for item in sequence(annotation.get("result"), f"{source}, result")]
         labelled = {str(result.get("id")) for result in results if result.get("type") == "labels"}
         for index, result in enumerate(results):
-            if result.get("type") in _SHAPES and str(result.get("id")) in labelled:
+            if str(result.get("type")) in _SHAPES and str(result.get("id")) in labelled:
                 continue  # the result that names its label repeats the shape
             yield _annotation(result, mapping(result.get("value", {}), source), image, f"{source}, result {index}")
 
