@@ -128,6 +128,11 @@ def test_cbis_masks_of_another_size_are_scaled_or_left_out(tmp_path: Path, capsy
     said = capsys.readouterr().err
     assert "left out: 1 abnormalities whose mask fits no scale of their film" in said
     assert "crops in millimetres need --spacing_mm" in said
+    twice = cbis_files(tmp_path / "c", swapped=False)
+    roi = twice / "Mass-Training_P_00001_LEFT_CC_1" / "1.4" / "1.5"
+    shutil.copy(roi / "000001.dcm", roi / "000002.dcm")
+    assert imported("cbis-ddsm", twice, tmp_path / "cc").regions.empty
+    assert "left out: 1 abnormalities of whose files not exactly one is a mask" in capsys.readouterr().err
 
 
 def test_cbis_downloads_of_the_archives_tool_are_found_by_their_folder(tmp_path: Path) -> None:
@@ -247,7 +252,7 @@ def cmmd_rows(shared: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     )
 
 
-def test_cmmd_labels_stay_with_their_breast(shared: Path, tmp_path: Path) -> None:
+def test_cmmd_labels_stay_with_their_breast(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Real tags of real images: of each woman both breasts were imaged, and the table labels one of them."""
     raw, tags = cmmd_rows(shared)
     one_sided = set(raw["ID1"]) - set(raw.loc[raw["ID1"].duplicated(), "ID1"])
@@ -264,7 +269,9 @@ def test_cmmd_labels_stay_with_their_breast(shared: Path, tmp_path: Path) -> Non
             SOPInstanceUID=row["__SOPInstanceUID"], PatientID=row["patient_id"], ImageLaterality=row["laterality"],
             PatientOrientation=orientation, ViewCodeSequence=[view], ViewPosition=None,
         )  # fmt: skip
+    shutil.copy(path, path.with_name("copy.dcm"))
     cohort = imported("cmmd", tmp_path, tmp_path / "c")
+    assert "left out: 1 files with the SOPInstanceUID of another" in capsys.readouterr().err
     table = cohort.patients.set_index("unit_id")
     for row in raw[raw["ID1"].isin(patients)].to_dict("records"):
         other = {"L": "R", "R": "L"}[row["LeftRight"]]
@@ -287,6 +294,9 @@ def test_cmmd_clinical_table_as_published(shared: Path, tmp_path: Path) -> None:
     assert units(cohort, 1) == set(malignant["ID1"] + "/" + malignant["LeftRight"])
     assert "subtype" not in cohort.clinical
     assert yaml.safe_load((tmp_path / "c" / "cohort.yaml").read_text())["outcomes"]["subtype"] == "post_surgery"
+    pd.concat([raw, raw[:1]]).to_csv(tmp_path / "cmmd_raw_label.csv", index=False)
+    with pytest.raises(InputError, match="row 1874, ID1 = 'D1-0001': expected each patient and side once"):
+        import_tables("cmmd", tmp_path, tmp_path / "c2")
 
 
 # --- EMBED
@@ -506,14 +516,21 @@ def test_nlbs_paths_of_windows_and_folders_that_disagree(tmp_path: Path, capsys:
         "abnormal\\109430185503\\left\\CC\\IM-0019-0002-0001.dcm,L,CC,66,1,0",
         "abnormal\\109430185503\\right\\MLO\\IM-0020-0003-0001.dcm,R,MLO,66,0,1",
         "abnormal\\109430185503\\right\\CC\\IM-0021-0003-0001.dcm,R,MLO,66,0,1",
+        "abnormal\\109430185503\\left\\MLO\\IM-0019-0002-0001.dcm,L,MLO,66,1,0",
+        "normal\\109430185503\\left\\CC\\IM-0007-0002-0001.dcm,L,CC,64,0,0",
+        "normal\\109430185503\\left\\CC\\IM-0007-0002-0001.dcm,L,CC,64,0,0",
     ]
     write(tmp_path / "NLBSP-metadata.csv", *rows)
     write(tmp_path / "images" / "abnormal" / "109430185503" / "left" / "CC" / "IM-0019-0002-0001.dcm", "")
     cohort = imported("nlbs", tmp_path, tmp_path / "c")
     assert (units(cohort, 1), units(cohort, 0)) == ({"109430185503/L"}, {"109430185503/R"})
-    assert len(cohort.images) == 2
+    assert len(cohort.images) == cohort.images["path"].nunique() == 4
     assert image_path(cohort, cohort.images.iloc[0]).is_file()
-    assert "left out: 1 images whose folders name another side or view" in capsys.readouterr().err
+    used, _ = used_images(cohort)
+    assert not used["path"].str.startswith("images/normal").any()
+    said = capsys.readouterr().err
+    for words in ("images whose folders name another", "rows of an image that", "images of another exam of a breast"):
+        assert f"left out: 1 {words}" in said
     write(tmp_path / "NLBSP-metadata.csv", rows[0], "left/CC/a.dcm,L,CC,66,1,0")
     with pytest.raises(InputError, match=r"row 2, File Path = 'left/CC/a\.dcm'"):
         import_tables("nlbs", tmp_path, tmp_path / "c2")
@@ -526,6 +543,7 @@ def test_mammo_mx_reads_the_names_of_its_files(tmp_path: Path, capsys: pytest.Ca
         "B0/000078_L_CC_B0_D3",
         "B2/000079_L_CC_B5_D3",
         "B1/notes.txt",
+        "B1 copy/000077_R_MLO_B1_D2.dcm",
     )
     for name in names:
         write(tmp_path / "Mammo-MX_dataset" / name, "x")
@@ -535,6 +553,7 @@ def test_mammo_mx_reads_the_names_of_its_files(tmp_path: Path, capsys: pytest.Ca
     said = capsys.readouterr().err
     assert "left out: 1 images in a folder of another BI-RADS" in said
     assert "left out: 1 files whose name is not of the form" in said
+    assert "left out: 1 files of an image that stands above" in said
     assert "no real table of the set was at hand" in said
 
 

@@ -52,7 +52,7 @@ def boxes_of_masks(source: Path, rows: pd.DataFrame, skipped: Counter[str]) -> M
         for image, path in dict(zip(rows["image_id"], rows["path"], strict=True)).items()
     }
     stated = {image: str(film.relative_to(source)) for image, film in films.items() if film is not None}
-    work = [(row, _files(folders, row["mask"], row["cropped"])) for row in rows.to_dict("records")]
+    work = [(row, _files(folders, row["mask"])) for row in rows.to_dict("records")]
     if not any(files for _, files in work):
         note = f"none of the {len(rows)} abnormalities has a mask's file below the folder: there are no regions"
         return MaskBoxes(None, (note,), stated)
@@ -99,15 +99,14 @@ def _film(source: Path, folders: dict[str, Path], path: str) -> Path | None:
     """The film's file: where the table says, or the only one in the folder that bears its name."""
     if (source / path).is_file():
         return source / path
-    folder = folders.get(path.split("/")[0])
-    files = sorted(folder.rglob("*.dcm")) if folder else []
+    files = _files(folders, path)
     return files[0] if len(files) == 1 else None
 
 
-def _files(folders: dict[str, Path], *paths: object) -> list[Path]:
-    """All files in the folders that the table's two paths begin with."""
-    names = {str(path).split("/")[0] for path in paths}
-    return sorted({file for name in names if name in folders for file in folders[name].rglob("*.dcm")})
+def _files(folders: dict[str, Path], path: object) -> list[Path]:
+    """All files in the folder that a path of the table begins with; mask and crop of an abnormality share it."""
+    folder = folders.get(str(path).split("/")[0])
+    return sorted(folder.rglob("*.dcm")) if folder else []
 
 
 def mask_of_file(path: Path) -> Mask | None:

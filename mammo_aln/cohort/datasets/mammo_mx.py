@@ -39,7 +39,7 @@ def read_mammo_mx(source: Path) -> CohortTables:
         InputError: no file has such a name.
     """
     skipped: Counter[str] = Counter()
-    rows = []
+    rows, stems = [], set[str]()
     for path in sorted(path for path in source.rglob("*") if path.is_file()):
         stem = path.name[:-4] if path.suffix.lower() == ".dcm" else path.name
         parts = NAME.fullmatch(stem)
@@ -50,6 +50,10 @@ def read_mammo_mx(source: Path) -> CohortTables:
         if folder and folder[1] != parts["birads"]:
             skipped["images in a folder of another BI-RADS than their name's"] += 1
             continue
+        if stem in stems:
+            skipped["files of an image that stands above"] += 1
+            continue
+        stems.add(stem)
         birads = int(parts["birads"])
         rows.append(
             {

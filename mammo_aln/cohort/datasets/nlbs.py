@@ -34,6 +34,7 @@ def read_nlbs(source: Path) -> CohortTables:
 
     A row is a breast; the label, `cancer`, is the table's. The patient is the second folder of a path. The first
     version of the release has errors in its folders' names: an image whose folders and columns disagree is left out.
+    The set numbers no exams: an image without cancer of a breast with cancer is of another exam, and not eligible.
 
     Raises:
         InputError: not the set's table, or a code or path that the set does not have.
@@ -56,7 +57,8 @@ def read_nlbs(source: Path) -> CohortTables:
     rows = pd.DataFrame(
         {
             "patient_id": names["patient_id"],
-            "image_id": names["patient_id"] + "_" + names["file"].str.replace(r"\.dcm$", "", case=False, regex=True),
+            # file names repeat among a woman's folders
+            "image_id": folders.str[1:].str.join("_").str.replace(r"\.dcm$", "", case=False, regex=True),
             "path": below + folders.str.join("/"),
             "side": coded(table, "Image Laterality", SIDES, path, needed=True),
             "view": coded(table, "View Position", VIEWS, path, needed=True),
@@ -66,13 +68,23 @@ def read_nlbs(source: Path) -> CohortTables:
         }
     )
     agree = (names["side"].str.upper().map(SIDES) == rows["side"]) & (names["view"].str.upper() == rows["view"])
-    skipped = {"images whose folders name another side or view than the table": int((~agree).sum())}
     rows = rows[agree]
+    copies = rows["image_id"].duplicated()
+    other = rows["cancer"] < rows.groupby(["patient_id", "side"])["cancer"].transform("max")
+    skipped = {
+        "images whose folders name another side or view than the table": int((~agree).sum()),
+        "rows of an image that stands above": int(copies.sum()),
+        "images of another exam of a breast with cancer (eligible = 0)": int((other & ~copies).sum()),
+    }
+    rows = rows.assign(
+        eligible=(~other).astype(int),
+        exclusion_reason=other.map({True: "another exam has the breast's cancer", False: ""}),
+    )
     return CohortTables(
         label="cancer",
         meaning="1 = cancer, confirmed by biopsy, as the table says of this breast's images",
         patients=of_breasts(rows, {"cancer": "max", "false_positive": "max", "age": "first"}).assign(center="NLBS"),
-        images=first_of_each_image(rows),
+        images=first_of_each_image(rows, ("eligible", "exclusion_reason")),
         clinical={"age": FEATURES["age"]},
         outcomes={"false_positive": "post_surgery"},
         skipped={reason: count for reason, count in skipped.items() if count},
