@@ -57,6 +57,13 @@ def region_of(label: str, names: Mapping[str, str]) -> str | None:
     return label.strip() or PRIMARY
 
 
+def idle_labels(names: Mapping[str, str], labels: Iterable[str]) -> list[str]:
+    """Labels of a mapping that no box has, alone or among several."""
+    keys = {label.strip().casefold() for label in labels}
+    pieces = {piece.strip() for key in keys for piece in key.split(",")}
+    return [label for label in names if label not in keys | pieces | {ALL_OTHERS}]
+
+
 def is_file_name(region: str) -> bool:
     """Test that a region can be part of a file's name."""
     return not (set(region) & set("/\\") or region.startswith(".") or any(character < " " for character in region))

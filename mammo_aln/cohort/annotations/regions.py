@@ -20,7 +20,7 @@ from mammo_aln.cohort.annotations.text.columns import parse_columns
 from mammo_aln.cohort.checks.boxes import misplaced_boxes
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.region_keys import KEYS, with_image_ids
-from mammo_aln.cohort.region_names import is_file_name, name_advice, parse_region_names, region_of
+from mammo_aln.cohort.region_names import idle_labels, is_file_name, name_advice, parse_region_names, region_of
 from mammo_aln.cohort.schemas import BOX
 from mammo_aln.cohort.tables import REGION_COLUMNS, Cohort, image_path, read_images, table_file
 from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
@@ -82,6 +82,7 @@ def import_regions(
     picture = Picture(*_parse_size(picture_size), stretched, flipped, spacing_mm)
     cohort = read_images(out)
     source = read_sources(files, format, parse_columns(columns), partial(_image_file, cohort, {}))
+    _refuse_idle_flags(source, columns, spacing_mm)
     matches = _matches(cohort, source, source.listed if replace else ())
     skipped = Counter(element.reason for element in source.skipped)
     kept: list[tuple[Annotation, str]] = []
@@ -116,12 +117,22 @@ def import_regions(
     table, known = _merged(standing, rows)
     doubled = _under_other_names(standing, rows)
     _report(source, skipped, boxes, rows, matches, known, picture)
+    for label in idle_labels(names, [annotation.region for annotation in source.annotations]):
+        say(f"  --regions {label}=...: no box has this label")
     if doubled:
         count, others = sum(doubled.values()), ", ".join(doubled)
         say(f"  {count} boxes stand under another region as well ({others}): --replace true drops those rows")
     _refuse_pattern(cohort, rows, picture)
     write_csv(path, table)
     return path
+
+
+def _refuse_idle_flags(source: SourceReading, columns: str, spacing_mm: float | None) -> None:
+    read = ", ".join(source.formats)
+    if columns and "csv" not in source.formats:
+        raise InputError(f"--columns {columns}: no file is a table of boxes ({read}): leave it out")
+    if spacing_mm is not None and source.annotations and not any(box.millimetres for box in source.annotations):
+        raise InputError(f"--spacing_mm {spacing_mm:g}: no box is in millimetres ({read}): leave it out")
 
 
 def _parse_size(text: str) -> tuple[tuple[int, int] | None, float | None, int | None]:
@@ -324,7 +335,8 @@ def _report(
     if matches.unmatched:
         say(f"  not in images.csv: {len(matches.unmatched)} pictures ({_listed(matches.unmatched)})")
     if source.left_out:
-        say(f"  not read: {len(source.left_out)} files of no known format ({_listed(p.name for p in source.left_out)})")
+        names = _listed(path.name for path in source.left_out)
+        say(f"  not read: {len(source.left_out)} files of no known format, or pictures beside annotations ({names})")
     clipped = sum(box.clipped != box.drawn for box in boxes)
     if clipped:
         say(f"  clipped: {clipped} boxes reached over their image's edge")

@@ -29,7 +29,7 @@ class SourceReading:
         annotations: boxes in the order of files and elements.
         skipped: elements that give no box.
         formats: number of files read by format.
-        left_out: files of a folder that no format recognises.
+        left_out: files of a folder that no format recognises, and pictures beside annotations.
         listed: names of pictures that the files list, with regions or without.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -144,7 +145,9 @@ def test_rows_that_stand_are_kept_and_a_box_is_written_once(cohort: Path, tmp_pa
 def test_labels_become_regions(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = ["Mass", "mass", "Node", "['Mass', 'Calc']", "scar", "", "Mass", "Mass", "Mass", "Mass"]
     boxes = save(planted_table().assign(label=labels), tmp_path / "boxes.csv")
-    import_regions([boxes], cohort, regions="mass=primary,node=axilla,scar=")
+    import_regions([boxes], cohort, regions="mass=primary,node=axilla,scar=,Calc=primary,nod=axilla")
+    said = capsys.readouterr().err
+    assert re.findall(r"--regions (\w+)=\.\.\.: no box has this label", said) == ["nod"]
     regions = pd.read_csv(cohort / "regions.csv").set_index("image_id")["region"]
     assert regions["im2"] == "axilla"
     assert set(regions.drop("im2")) == {"primary"}
@@ -153,6 +156,17 @@ def test_labels_become_regions(cohort: Path, tmp_path: Path, capsys: pytest.Capt
     import_regions([boxes], cohort)
     said = capsys.readouterr().err
     assert "region Node: if it is the axilla region, say --regions Node=axilla" in said
+
+
+@pytest.mark.parametrize("flags", [{"columns": "x_min=left"}, {"spacing_mm": 0.5}])
+def test_a_flag_that_no_file_needs_is_refused(cohort: Path, tmp_path: Path, flags: dict[str, str | float]) -> None:
+    rows, columns = SIZES[0]
+    image = {"id": 1, "file_name": "L_CC_0.png", "height": rows, "width": columns}
+    annotation = {"id": 1, "image_id": 1, "bbox": [10, 40, 9, 9]}
+    (tmp_path / "a.json").write_text(json.dumps({"images": [image], "annotations": [annotation]}))
+    with pytest.raises(InputError, match=f"--{next(iter(flags))} .*leave it out"):
+        import_regions([tmp_path / "a.json"], cohort, **flags)
+    assert not (cohort / "regions.csv").exists()
 
 
 def test_images_go_by_id_uid_path_and_name(cohort: Path, tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_elements_without_area_are_counted(cohort: Path, drawn: Path, capsys: py
     assert "12 regions in 10 files (10 x labelme)" in said
     assert "skipped: 1 x a point has no area" in said
     assert "skipped: 1 x no area" in said
-    assert "not read: 1 files of no known format (notes.txt)" in said
+    assert "not read: 1 files of no known format, or pictures beside annotations (notes.txt)" in said
 
 
 def test_millimetres_without_a_spacing_are_refused(cohort: Path, drawn: Path) -> None:
