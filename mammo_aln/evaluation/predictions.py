@@ -14,6 +14,7 @@ import pandas as pd
 
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.evaluation.inputs import merged_inputs
+from mammo_aln.evaluation.samples import LEARNT_FROM
 from mammo_aln.spreadsheet.characters import one_spelling
 from mammo_aln.spreadsheet.missing import without_missing_words
 from mammo_aln.spreadsheet.text_table import read_text_table
@@ -187,6 +188,7 @@ def read_predictions(files: Sequence[Path], run: Path | None = None) -> Predicti
     table = pd.concat(rows, ignore_index=True)
     table["center"] = table["center"].map(one_spelling(table["center"]))
     _refuse_mixed_runs(table, dict(zip(unique, beside, strict=True)))
+    table, beside = _others_apart(table, beside)
     table = table[table["given"] | ~table.duplicated([*KEY, "split"], keep=False)].reset_index(drop=True)
     _refuse_repeats(table)
     facts: dict[str, Any] = {}
@@ -197,6 +199,29 @@ def read_predictions(files: Sequence[Path], run: Path | None = None) -> Predicti
     columns = ["patient_id", "center", "side", "split", "aln_status", "score"]
     sources = tuple(path.name for path in unique)
     return Predictions(table[columns], facts, sources, has_center, _flow(table, beside))
+
+
+def _others_apart(table: pd.DataFrame, beside: Sequence[dict[str, Any]]) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """Call `train` and `val` of files that hold no patient of the run's own file `external_...`, in their JSON too.
+
+    The run learnt from other people: to it they are tests, and are not judged together with its own.
+    """
+    of_run = pd.MultiIndex.from_frame(table.loc[~table["given"], list(KEY)])
+    renamed = list(beside)
+    for number, facts in enumerate(beside):
+        own = table["source"] == number
+        keys = pd.MultiIndex.from_frame(table.loc[own, list(KEY)])
+        if not len(of_run) or keys.isin(of_run).any():
+            continue
+        names = {name: f"external_{name}" for name in LEARNT_FROM}
+        table = table.assign(split=table["split"].where(~own, table["split"].replace(names)))
+        inputs = facts.get("inputs") or {}
+        counts = [{**count, "split": names.get(count["split"], count["split"])} for count in inputs.get("counts") or []]
+        renamed[number] = facts | {
+            "splits": {names.get(name, name): opening for name, opening in (facts.get("splits") or {}).items()},
+            "inputs": {**inputs, "counts": counts},
+        }
+    return table, renamed
 
 
 def _flow(table: pd.DataFrame, beside: Sequence[Mapping[str, Any]]) -> tuple[Branch, ...]:

@@ -215,3 +215,25 @@ def test_another_outcome_judges_no_run_in_silence(
     assert main(["predict", *words]) == code
     assert "by this cohort.yaml, the run learnt aln_status: '1 = residual" in capsys.readouterr().err
     assert (cohort / "openings.jsonl").exists() is (code == 0)
+
+
+def test_train_of_another_cohort_is_a_test_and_is_not_judged_with_the_runs_own(
+    run: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    table = external(phantom)
+    cohort = other_centre(phantom, tmp_path / "c", table.assign(split=["train", "val"] * (len(table) // 2)))
+    out = predict_cohort(run, cohort, tmp_path / "p.csv", store=store)
+    assert {json.loads(line)["split"] for line in (cohort / "openings.jsonl").read_text().splitlines()} == {
+        "train",
+        "val",
+    }
+    words = ["evaluate", str(out), "--run", str(run), "--cohort", str(cohort), "--out", str(tmp_path / "e")]
+    assert main([*words, "--resamples=20"]) == 0
+    judged = json.loads((tmp_path / "e" / "metrics.json").read_text())
+    own = pd.read_csv(run / "predictions.csv")["split"].value_counts()
+    half = len(table) // 2
+    sizes = {name: figures["n"]["value"] for name, figures in judged["splits"].items()}
+    assert sizes == {"train": own["train"], "val": own["val"], "external_train": half, "external_val": half}
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "The labelled split external train has been opened 1 time" in page
+    assert {count["split"] for count in judged["inputs"]["counts"]} == set(sizes)
