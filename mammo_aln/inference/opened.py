@@ -40,6 +40,7 @@ class OpenedMember:
         module: its frozen network.
         data: the cohort; no crop is built before `prepare`.
         pretraining: whom the weights that it began from had seen.
+        trained_on: whom it learnt from.
         outcome: what it learnt to tell; None where the run does not say.
     """
 
@@ -47,15 +48,17 @@ class OpenedMember:
     module: AxillaryClassifier
     data: MammoDataModule
     pretraining: tuple[Seen, ...]
+    trained_on: tuple[Seen, ...]
     outcome: Outcome | None
 
     def prepare(self) -> None:
-        """Build every missing crop; `InputError` where a test patient's file was pre-trained on."""
+        """Build every missing crop; `InputError` where a file was pre-trained on, or trained on and has an outcome."""
         self.data.prepare_data()
-        if self.pretraining and self.data.reads_images:
-            refuse_seen_files(
-                self.pretraining, self.data.cohort, self.data.crop_set.table, self.data.crop_set.open_store()
-            )
+        if self.data.reads_images:
+            cohort, crops, store = self.data.cohort, self.data.crop_set.table, self.data.crop_set.open_store()
+            labelled = replace(cohort, patients=cohort.patients[cohort.patients["aln_status"].notna()])
+            refuse_seen_files(self.pretraining, cohort, crops, store)
+            refuse_seen_files(self.trained_on, labelled, crops, store)
 
 
 def open_members(
@@ -97,7 +100,7 @@ def _opened(member: Member, cohort: Cohort, splits: Sequence[str], store: Path |
         opened=True,
     )
     refuse_seen_patients(frozen.pretraining, data.cohort)
-    return OpenedMember(member, module, data, frozen.pretraining, frozen.outcome)
+    return OpenedMember(member, module, data, frozen.pretraining, frozen.trained_on, frozen.outcome)
 
 
 def check_needs(

@@ -60,17 +60,17 @@ def refuse_seen_patients(seen: Sequence[Seen], cohort: Cohort) -> None:
 
 
 def refuse_seen_files(seen: Sequence[Seen], cohort: Cohort, crops: pd.DataFrame, store: CropStore) -> None:
-    """Compare the content of test patients' image files with those of the pre-trainings that a run began from.
+    """Compare the content of test patients' image files with those that a run, or its pre-trainings, learnt from.
 
     Raises:
-        InputError: a test patient's file has the content of one that was pre-trained on.
+        InputError: a test patient's file has the content of one that was trained on.
     """
     tests = set(cohort.patients.loc[cohort.patients["split"].isin(TESTS), "unit_id"])
     contents = _contents(cohort, crops.loc[crops["unit_id"].isin(tests), "image_id"], store) if seen else {}
     learnt = [image for image, content in contents.items() if any(salted(s.salt, content) in s.files for s in seen)]
     if learnt:
         images = f"{len(learnt)} images ({', '.join(sorted(learnt)[:SHOWN])}{', ...' if len(learnt) > SHOWN else ''})"
-        raise InputError(f"{cohort.name}: {images} of test patients were pre-trained on (same content)")
+        raise InputError(f"{cohort.name}: {images} of test patients were trained or pre-trained on (same content)")
 
 
 def _contents(cohort: Cohort, image_ids: Iterable[str], store: CropStore) -> dict[str, str]:

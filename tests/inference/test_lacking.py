@@ -237,3 +237,16 @@ def test_train_of_another_cohort_is_a_test_and_is_not_judged_with_the_runs_own(
     page = (tmp_path / "e" / "report.html").read_text()
     assert "The labelled split external train has been opened 1 time" in page
     assert {count["split"] for count in judged["inputs"]["counts"]} == set(sizes)
+
+
+def test_a_training_patient_under_another_name_is_no_test_patient(
+    run: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    whole = pd.read_csv(phantom / "patients.csv", dtype=str)
+    learnt = whole[whole["split"] == "train"].head(3).drop(columns="split")
+    cohort = other_centre(phantom, tmp_path / "c", learnt)
+    (cohort / "cohort.yaml").write_text((cohort / "cohort.yaml").read_text().replace("name: phantom", "name: other"))
+    with pytest.raises(InputError, match=r"images .* of test patients were trained or pre-trained on"):
+        predict_cohort(run, cohort, tmp_path / "p.csv", store=store)
+    assert not (tmp_path / "p.csv").exists()
+    assert not (cohort / "openings.jsonl").exists()
