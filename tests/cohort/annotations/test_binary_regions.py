@@ -35,17 +35,11 @@ from tests.support.annotated_cohort import (
     imported_boxes,
     planted_box,
     uid_of,
-    write_annotated_cohort,
 )
 from tests.support.dicom_writer import item
 
 HALF_A_PIXEL = 0.5
 IMAGES = range(len(SIZES))
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_annotated_cohort(tmp_path_factory.mktemp("annotated"))
 
 
 @pytest.fixture

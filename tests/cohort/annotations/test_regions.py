@@ -18,24 +18,12 @@ from tests.support.annotated_cohort import (
     BOX,
     SIZES,
     imported_boxes,
-    linked_cohort,
     planted_box,
     planted_table,
     uid_of,
-    write_annotated_cohort,
 )
 
 HALF_A_PIXEL = 0.5
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_annotated_cohort(tmp_path_factory.mktemp("annotated"))
-
-
-@pytest.fixture
-def cohort(written: Path, tmp_path: Path) -> Path:
-    return linked_cohort(written, tmp_path / "cohort")
 
 
 def save(table: pd.DataFrame, path: Path) -> Path:

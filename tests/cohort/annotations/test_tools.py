@@ -20,9 +20,7 @@ from tests.support.annotated_cohort import (
     SPACING_MM,
     image_name,
     imported_boxes,
-    linked_cohort,
     planted_box,
-    write_annotated_cohort,
 )
 
 Write = Callable[[Path, list[files.Picture]], Path]
@@ -59,16 +57,6 @@ def scaled(box: files.Box, scale: float) -> files.Box:
 def mirrored(picture: files.Picture) -> files.Picture:
     name, rows, columns, (x, y, right, low) = picture
     return name, rows, columns, (columns - right, y, columns - x, low)
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_annotated_cohort(tmp_path_factory.mktemp("tools"))
-
-
-@pytest.fixture
-def cohort(written: Path, tmp_path: Path) -> Path:
-    return linked_cohort(written, tmp_path / "cohort")
 
 
 @pytest.fixture
