@@ -124,6 +124,7 @@ def test_a_nurses_spreadsheet(indexed, tmp_path, capsys):
         assert np.isnan(row["ki67"]) if truth[6] == 999 else row["ki67"] == truth[6]
         assert int(row["nat_start_day"]) == 14 + number  # from the exam of day 0
         assert row["eligible"]
+    assert len(patients) == COUNT  # row 900 is of nobody
     assert not patients.loc["p0010", "eligible"]
     assert patients.loc["p0010", "exclusion_reason"] == "no row in clinic.xlsx"
     assert cohort.regions.empty
@@ -139,6 +140,13 @@ def test_what_is_filled_in_is_never_overwritten(indexed, tmp_path, capsys):
     assert "patients.csv and cohort.yaml filled in already, and never overwritten" in capsys.readouterr().err
     assert main(["init", str(indexed)]) == 0
     assert {path.name: path.read_bytes() for path in indexed.iterdir()} == before
+
+
+def test_a_table_of_centre_and_outcome_alone_takes_the_templates_place(indexed, tmp_path):
+    names = sorted(pd.read_csv(indexed / "images.csv")["patient_id"].unique())
+    pd.DataFrame({"patient_id": names, "Zentrum": "Graz", "ypN": "ypN1"}).to_csv(tmp_path / "clinic.csv", index=False)
+    assert main(["init", str(indexed), "--clinical", str(tmp_path / "clinic.csv")]) == 0
+    assert read_cohort(indexed).patients["aln_status"].eq(1).all()
 
 
 def test_without_a_clinical_table(indexed):

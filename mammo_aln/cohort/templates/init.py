@@ -70,7 +70,7 @@ def init_cohort(root: str | Path, *, clinical: str | Path | None = None, key: st
                 f"{root}: {words} filled in already, and never overwritten; move away what is to be made anew"
             )
         table, guesses = _from_clinical(Path(clinical), None if key is None else Path(key), images, patients)
-    _write_patients(root, table, declared)
+    _write_patients(root, table, guesses)
     _write_declaration(root, declared, guesses)
     _write_regions(root, images)
     return root
@@ -213,14 +213,12 @@ def _stands(root: Path, name: str, declared: Declaration) -> bool:
     return bool(filled)
 
 
-def _write_patients(root: Path, table: pd.DataFrame, declared: Declaration) -> None:
-    if _stands(root, "patients", declared):
-        say("patients.csv stands and is kept as it is")
-    elif table_file(root, "patients", []) is None or len(table.columns) > 3:
+def _write_patients(root: Path, table: pd.DataFrame, guesses: list[Guess]) -> None:
+    if guesses or table_file(root, "patients", []) is None:
         write_csv(root / "patients.csv", table.replace("", np.nan))
         say(f"patients.csv: {len(table)} rows")
     else:
-        say("patients.csv stands, to be filled in: center and aln_status")
+        say("patients.csv stands and is kept as it is; center and aln_status are yours to fill in")
 
 
 def _write_declaration(root: Path, declared: Declaration, guesses: list[Guess]) -> None:
