@@ -155,7 +155,7 @@ def _completeness(cohort: Cohort) -> Iterator[Finding]:
     with_image = set(cohort.images["patient_id"])
     yield from _side_findings(cohort, eligible)
     if cohort.regions.empty:
-        yield Finding("no regions.csv: only crops of the whole breast can be made", "cohort", False)
+        yield Finding("no box in regions.csv: only crops of the whole breast can be made", "cohort", False)
         return
     primary = set(cohort.regions.loc[cohort.regions["region"] == "primary", "image_id"])
     with_lesion = set(cohort.images.loc[cohort.images["image_id"].isin(primary), "patient_id"])

@@ -303,7 +303,7 @@ def _table(root: Path, name: str, needed: bool, known: Collection[str], faults: 
     before = len(faults)
     path = table_file(root, name, faults)
     if path is not None:
-        table = read_text_table(path, faults, known)
+        table = read_text_table(path, faults, known, may_be_empty=name == "regions")
         return table if table is None or name == "patients" else _spelt(without_missing_words(table))
     if needed and len(faults) == before:
         faults.append(BadCell(f"{name}.csv", None, "file", "missing", f"this file in {root}"))

@@ -15,7 +15,9 @@ from mammo_aln.spreadsheet.workbook import ERRORS, NOT_AVAILABLE, WORKBOOKS, wor
 from mammo_aln.spreadsheet.written_numbers import point_doubts
 
 
-def read_text_table(path: Path, faults: list[BadCell], known: Collection[str] = ()) -> pd.DataFrame | None:
+def read_text_table(
+    path: Path, faults: list[BadCell], known: Collection[str] = (), *, may_be_empty: bool = False
+) -> pd.DataFrame | None:
     """Read a table as people save it: CSV with any usual separator and encoding, or a workbook.
 
     Separators are commas, semicolons, tabs or bars; the encoding UTF-8, UTF-16 or Western European. Names and cells are
@@ -26,6 +28,7 @@ def read_text_table(path: Path, faults: list[BadCell], known: Collection[str] = 
         path: the file; it exists.
         faults: gets one entry per fault.
         known: names that the caller looks for; a column whose name differs from one in case or blanks alone gets it.
+        may_be_empty: a header without rows is a table.
 
     Returns:
         Object columns, indexed by the row number that a spreadsheet shows (header = 1), an empty cell NaN; None where
@@ -48,11 +51,11 @@ def read_text_table(path: Path, faults: list[BadCell], known: Collection[str] = 
         return None
     for unreadable in cell_faults:
         fault(unreadable.row, unreadable.column, unreadable.value, unreadable.expected)
-    table = _table(records, path.name, faults)
+    table = _table(records, path.name, may_be_empty, faults)
     return None if table is None else _with_known_names(table, known, path.name, faults)
 
 
-def _table(records: Records, name: str, faults: list[BadCell]) -> pd.DataFrame | None:
+def _table(records: Records, name: str, may_be_empty: bool, faults: list[BadCell]) -> pd.DataFrame | None:
     filled = {number: row for number, row in records.rows.items() if any(cell.strip() for cell in row)}
     if not filled:
         faults.append(
@@ -77,7 +80,7 @@ def _table(records: Records, name: str, faults: list[BadCell]) -> pd.DataFrame |
     if header_faults:
         faults += header_faults
         return None
-    if not rows:
+    if not rows and not may_be_empty:
         faults.append(BadCell(name, None, "rows", 0, "at least one row below the header; the table is empty"))
         return None
     columns = [

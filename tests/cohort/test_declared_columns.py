@@ -151,7 +151,8 @@ def test_faults_of_the_declaration(mapped, old, new, words):
     assert words in message_of(mapped)
 
 
-WORDS = ["", "NA", "n/a", "NaN", "nan", "Unknown", "-", ".", "NULL", "#N/A", "?", "<NA>"]
+WORDS = ["", "NA", "n/a", "NaN", "nan", "Unknown", "-", ".", "NULL", "#N/A", "?", "<NA>", "#n/a", "n.a."]
+WORDS += ["nil", "unk", "Not Known", "not available", "missing", "--"]
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -295,8 +296,9 @@ def test_a_template_of_regions_holds_no_box(sound):
     text = "image_id,region,x_min,y_min,x_max,y_max\ni1,primary,,,,\ni2,primary,1,2,3,4\n"
     (sound / "regions.csv").write_text(text)
     assert list(read_cohort(sound).regions["image_id"]) == ["i2"]
-    (sound / "regions.csv").write_text("image_id,region,x_min,y_min,x_max,y_max\ni1,primary,,,,\n")
-    assert read_cohort(sound).regions.empty
+    for rows in ("i1,primary,,,,\n", ""):
+        (sound / "regions.csv").write_text(f"image_id,region,x_min,y_min,x_max,y_max\n{rows}")
+        assert read_cohort(sound).regions.empty
     (sound / "regions.csv").write_text("image_id,region,x_min,y_min,x_max,y_max\ni1,primary,1,,3,4\n")
     with pytest.raises(InputError, match="y_min = ''"):
         read_cohort(sound)

@@ -307,7 +307,13 @@ def test_roles_by_name(header, role):
 
 
 def test_units_and_dates():
-    assert [unit_of(text) for text in ("Age (years)", "size_mm", "Ki67 %", "er")] == ["years", "mm", "%", None]
+    assert [unit_of(text) for text in ("Age (years)", "age_years", "size_mm", "Ki67 %", "er")] == [
+        "years",
+        "years",
+        "mm",
+        "%",
+        None,
+    ]
     assert date_of("2021-04-03") == date_of("20210403") == date_of("3.4.2021") == datetime.date(2021, 4, 3)
     assert date_of("13/4/2021") == datetime.date(2021, 4, 13)
     assert date_of("2021/04/03") == date_of("03.04.21") == datetime.date(2021, 4, 3)

@@ -178,11 +178,11 @@ def test_a_bilateral_patient_names_both_sides(sound):
 def test_missing_empty_and_foreign_files(sound):
     assert "no such cohort folder" in message_of(sound / "nowhere")
     (sound / "images.csv").write_text("")
-    (sound / "regions.csv").write_text("image_id,region,x_min,y_min,x_max,y_max\n")
+    (sound / "volumes.csv").write_text("patient_id,timepoint,sequence,image_path\n")
     (sound / "patients.csv").write_bytes(
         "patient_id,center,aln_status\n1,\xcc\xfe\xed\xf5\xe5\xed,1\n".encode("latin-1")
     )
     message = message_of(sound)
     assert "images.csv, header = '': expected a first row with column names; the table is empty" in message
-    assert "regions.csv, rows = 0: expected at least one row below the header; the table is empty" in message
+    assert "volumes.csv, rows = 0: expected at least one row below the header; the table is empty" in message
     assert 'patients.csv, encoding = "byte 0xcc in ' in message  # Greek or Cyrillic: which, nothing tells

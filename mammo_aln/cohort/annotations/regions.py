@@ -237,7 +237,7 @@ def _standing(root: Path) -> pd.DataFrame | None:
         if path is not None:
             raise InputError(f"{path}: a workbook stands here: save it as regions.csv and take the workbook away")
         return None
-    table = read_text_table(path, faults, (*REGION_COLUMNS, *KEYS))
+    table = read_text_table(path, faults, (*REGION_COLUMNS, *KEYS), may_be_empty=True)
     images = read_text_table(table_file(root, "images", faults) or root / "images.csv", faults)
     raise_bad_cells(faults)
     return None if table is None else with_image_ids(table, images)[0].fillna("")

@@ -82,6 +82,12 @@ FORMS = {
 }
 
 
+def test_a_header_alone_is_filled(cohort, tmp_path):
+    (cohort / "regions.csv").write_text("image_id,region,x_min,y_min,x_max,y_max\n")
+    import_regions([save(planted_table(), tmp_path / "boxes.csv")], cohort)
+    assert_planted(cohort)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_table_gives_the_planted_boxes(cohort: Path, tmp_path: Path, form: str) -> None:
     table, flags = FORMS[form]
