@@ -134,7 +134,15 @@ def test_an_image_that_is_also_packed_is_told_as_a_copy(exam, tmp_path):
 def hostile(folder: Path, exam: Path) -> None:
     image = (exam / "series1/CC.dcm").read_bytes()
     with zipfile.ZipFile(folder / "names.zip", "w") as packed:
-        for name in ("../up.dcm", "/abs.dcm", "C:\\drive.dcm", "a//double.dcm", "a/./dot.dcm", "new\nline.dcm"):
+        for name in (
+            "../up.dcm",
+            "/abs.dcm",
+            "C:\\drive.dcm",
+            "a//double.dcm",
+            "a/./dot.dcm",
+            "new\nline.dcm",
+            "b.zip!/c.dcm",
+        ):
             packed.writestr(name, image)
         packed.writestr("good/kept.dcm", image)
         packed.writestr(".hidden.dcm", image)
@@ -170,7 +178,7 @@ def test_what_cannot_be_read_of_a_zip_is_told_and_the_rest_is_read(exam, tmp_pat
     told = exclusions(out)
     leads_out = {name for name, reason in told.items() if "leads out of the folder" in reason}
     assert leads_out == {"names.zip!/../up.dcm", "names.zip!//abs.dcm", "names.zip!/C:\\drive.dcm"}
-    assert sum("no plain path" in reason for reason in told.values()) == 3
+    assert sum("no plain path" in reason for reason in told.values()) == 4
     assert "a link in the ZIP file" in told["names.zip!/link.dcm"]
     assert "a ZIP file within a ZIP file" in told["outer.zip!/inner.zip"]
     assert "encrypted in the ZIP file" in told["encrypted.zip!/MLO.dcm"]
@@ -261,6 +269,18 @@ def test_a_folder_of_unreadable_zips_alone_is_refused_in_words(exam, tmp_path):
     (tmp_path / "dicom.zip").rename(tmp_path / "in/dicom.zip")
     with pytest.raises(InputError, match="encrypted in the ZIP file"):
         index_folder(tmp_path / "in", tmp_path / "out")
+
+
+def test_a_method_that_cannot_be_read_and_a_huge_member_are_told(exam, tmp_path, monkeypatch):
+    packed = pack(exam / "series1", tmp_path / "exam.zip", zipfile.ZIP_STORED)
+    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 1000)
+    assert "as no image does" in members(packed)[0].refusal
+    monkeypatch.undo()
+    data = bytearray(packed.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        data[data.find(mark) + offset] = 9  # deflate64, as Windows packs large files
+    packed.write_bytes(data)
+    assert "by method 9, which cannot be read here: unpack it" in members(packed)[0].refusal
 
 
 def test_too_many_files_are_refused(exam, tmp_path, monkeypatch):
