@@ -108,6 +108,17 @@ def test_an_earlier_exam_found_later_does_not_move_the_scale_of_nat(tmp_path):
     assert dict(images["days"]) == {"p/a.dcm": "700", "p/prior.dcm": "0"}
 
 
+def test_days_of_files_that_are_not_at_hand_keep_their_scale(tmp_path):
+    exam(tmp_path / "d" / "p", "a.dcm", 0, uid="1.2.1")
+    exam(tmp_path / "d" / "p", "b.dcm", 30, uid="1.2.2", ViewPosition="MLO")
+    out = index_folder(tmp_path / "d", tmp_path / "co")
+    (tmp_path / "d/p/a.dcm").unlink()
+    assert list(table(index_folder(tmp_path / "d", out))["days"]) == ["0", "30"]
+    exam(tmp_path / "e" / "p", "c.dcm", 90, uid="1.2.3")  # of another folder: which scale, no file at hand says
+    images = table(index_folder(tmp_path / "e", out))
+    assert list(images["days"]) == ["0", "30", ""]
+
+
 def test_an_older_images_table_is_filled_in(tmp_path):
     exam(tmp_path / "d" / "p", "a.dcm", 0, uid="1.2.1")
     exam(tmp_path / "d" / "p", "b.dcm", 90, uid="1.2.2")
@@ -252,6 +263,10 @@ def test_the_key_links_numbers_to_the_hospitals(tmp_path, capsys):
     exam(tmp_path / "e" / "q", "b.dcm", 5, SOPInstanceUID="1.2.78")
     index_folder(tmp_path / "e", out, key=key)  # the first folder's rows stay
     assert list(pd.read_csv(key, dtype=str)["SOPInstanceUID"]) == ["1.2.77", "1.2.78"]
+    images = pd.read_csv(out / "images.csv", dtype=str)
+    images[images["patient_id"] == "q"].to_csv(out / "images.csv", index=False)
+    index_folder(tmp_path / "e", out, key=key)  # a patient whose rows were taken out is in no key either
+    assert list(pd.read_csv(key, dtype=str)["SOPInstanceUID"]) == ["1.2.78"]
 
 
 def test_a_key_inside_the_cohort_is_refused_before_anything_is_written(tmp_path, monkeypatch):

@@ -68,6 +68,13 @@ def test_files_in_one_folder_are_told_apart_by_header(tmp_path):
     }  # fmt: skip
 
 
+def test_a_number_is_never_a_folders_name(tmp_path):
+    save(mammogram(PatientID="A", StudyInstanceUID="1.2.3"), tmp_path / "dicom/first.dcm")
+    save(mammogram(PatientID="B", InstanceNumber=2, StudyInstanceUID="1.2.4"), tmp_path / "dicom/p0001/second.dcm")
+    images = table(index_folder(tmp_path / "dicom", tmp_path / "cohort"), "images")
+    assert dict(images[["path", "patient_id"]].values) == {"first.dcm": "p0002", "p0001/second.dcm": "p0001"}
+
+
 def test_what_a_user_filled_in_stays(dicoms, tmp_path):
     out = index_folder(dicoms, tmp_path / "cohort")
     (out / "patients.csv").write_text("patient_id,center,aln_status\n007,A,1\n008,A,0\n")

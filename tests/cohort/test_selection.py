@@ -78,6 +78,8 @@ def test_edges_of_the_start(tmp_path, day, expected):
 def test_a_word_on_the_image_serves_too(tmp_path):
     cohort = cohort_of(tmp_path, {**BEFORE, "timepoint": "pre_nat"}, {**AFTER, "timepoint": "post_nat"})
     assert used(cohort) == ["a"]
+    both = cohort_of(tmp_path, {**BEFORE, "timepoint": "pre_nat"}, {**AFTER, "timepoint": "pre_nat"})
+    assert used(both) == ["b"]  # the later one, as nearer to NAT
     half = cohort_of(tmp_path, {**BEFORE, "timepoint": "pre_nat"}, AFTER)
     assert list(select_images(half).undecided["image_id"]) == ["b"]
 
@@ -146,6 +148,7 @@ def test_views_and_sides_do_not_compete_and_unknown_ones_cannot(tmp_path):
     sides = [{"image_id": f"{side}{view}", "laterality": side, "view": view} for side in "LR" for view in ("CC", "MLO")]
     unknown = [{"image_id": f"u{number}", "view": ""} for number in range(2)]
     assert len(used(cohort_of(tmp_path, *sides, *unknown))) == 6
+    assert len(used(cohort_of(tmp_path / "unknown", *unknown))) == 2
 
 
 def test_a_spot_view_alone_is_no_whole_breast(tmp_path):

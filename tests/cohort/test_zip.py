@@ -4,6 +4,7 @@ can say of itself is believed."""
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import struct
 import zipfile
@@ -157,6 +158,7 @@ def hostile(folder: Path, exam: Path) -> None:
     flagged(pack(exam / "series2", folder / "open.zip"), folder / "encrypted.zip", 0x1)
     (folder / "cut.zip").write_bytes((folder / "open.zip").read_bytes()[:-40])
     (folder / "open.zip").unlink()
+    os.mkfifo(folder / "pipe.zip")
     with zipfile.ZipFile(folder / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
         with packed.open("bomb.dcm", "w") as member:
             for _ in range(101):
@@ -183,6 +185,10 @@ def test_what_cannot_be_read_of_a_zip_is_told_and_the_rest_is_read(exam, tmp_pat
     assert "a ZIP file within a ZIP file" in told["outer.zip!/inner.zip"]
     assert "encrypted in the ZIP file" in told["encrypted.zip!/MLO.dcm"]
     assert "cut off in transfer?" in told["cut.zip"]
+    assert "not a regular file" in told["pipe.zip"]
+    for name, reason in (("encrypted.zip!/MLO.dcm", "encrypted"), ("bomb.zip!/bomb.dcm", "grows from")):
+        with pytest.raises(OSError, match=reason):  # as where a row of images.csv names it
+            open_image(folder / name)
     assert "grows from" in told["bomb.zip!/bomb.dcm"]
     assert "name stands twice" in told["twice.zip!/x.dcm"]
     assert "a ZIP file that is not called .zip" in told["called_otherwise"]
