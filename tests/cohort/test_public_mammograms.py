@@ -242,6 +242,24 @@ def test_a_table_without_a_column_of_its_set_is_refused(tmp_path: Path) -> None:
         import_tables("vindr", tmp_path, tmp_path / "c")
 
 
+def test_what_makes_no_cohort_is_refused_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = "s1,x,a,L,MLO,100,80,BI-RADS 5,DENSITY C,['Mass'],BI-RADS 5,1.5,2,30,40,training"
+    write(tmp_path / "s" / "finding_annotations.csv", VINDR, row)
+    imported("vindr", tmp_path / "s", tmp_path / "c")
+    assert "1 of the 1 image files do not lie below" in capsys.readouterr().err
+    write(tmp_path / "s" / "finding_annotations.csv", VINDR)
+    with pytest.raises(InputError, match="the tables of VinDr-Mammo hold no patient"):
+        import_tables("vindr", tmp_path / "s", tmp_path / "c2")
+    write(
+        tmp_path / "s" / "train.csv",
+        "site_id,patient_id,image_id,laterality,view,age,cancer,biopsy,invasive,density",
+        ",1,2,L,CC,61,0,0,0,B",
+    )
+    with pytest.raises(InputError, match="the tables of RSNA-2022 make no cohort"):
+        import_tables("rsna", tmp_path / "s", tmp_path / "c2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "s"]
+
+
 # --- CMMD
 
 
@@ -324,6 +342,7 @@ def embed_folder(folder: Path, roi: str = "ROI_coords", coords: str = '"[[100, 2
     clinical = [
         "empi_anon,acc_anon,side,path_severity,tissueden,age_at_study",
         "1,10,L,0.0,3.0,50.5",
+        "1,10,R,6,3,50.5",
         "1,11,R,4,3,51.5",
         "2,12,B,4,2,60",
     ]
@@ -354,7 +373,7 @@ def test_embed_merges_on_exam_and_side_and_turns_its_boxes(tmp_path: Path, capsy
         assert words in said
 
 
-@pytest.mark.parametrize("coords", ['"((100, 20, 180, 60),)"', '"[(100, 20, 180, 60)]"'])
+@pytest.mark.parametrize("coords", ['"((100, 20, 180, 360),)"', '"[(100, 20, 180, 360)]"'])
 def test_embed_as_published_has_full_and_reduced_tables_and_tuples_of_boxes(
     coords: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -364,7 +383,7 @@ def test_embed_as_published_has_full_and_reduced_tables_and_tuples_of_boxes(
         shutil.copy(path, path.with_name(path.name.replace("_reduced", "")))
         path.write_text("")
     cohort = imported("embed", source, tmp_path / "c")
-    assert cohort.regions[["x_min", "y_min", "x_max", "y_max"]].to_numpy().tolist() == [[20, 100, 60, 180]]
+    assert cohort.regions[["x_min", "y_min", "x_max", "y_max"]].to_numpy().tolist() == [[20, 100, 300, 180]]
     said = capsys.readouterr().err
     assert "EMBED_OpenData_metadata.csv is read, tables/EMBED_OpenData_metadata_reduced.csv not" in said
 
@@ -413,6 +432,8 @@ OUTLINES = """<?xml version="1.0" encoding="UTF-8"?>
 <array><string>(10.5, 20)</string><string>(30, 44.5)</string><string>(12, 30)</string></array></dict>
 <dict><key>Name</key><string>PectoralMuscle</string><key>Point_px</key>
 <array><string>(0, 0)</string><string>(90, 0)</string><string>(0, 90)</string></array></dict>
+<dict><key>Name</key><string>Skin Lesion</string><key>Point_px</key>
+<array><string>(5, 5)</string><string>(9, 5)</string><string>(5, 9)</string></array></dict>
 </array></dict></array></dict></plist>
 """
 
@@ -444,8 +465,8 @@ def test_inbreast_takes_the_patient_and_the_view_from_the_files_name(
     used, set_aside = used_images(cohort)  # both exams have a suspicious image: the earlier one
     assert used.set_index("image_id")["view"].to_dict() == {"20586908": "MLO", "20586934": "CC"}
     assert list(set_aside["image_id"]) == ["20587000"]
-    (box,) = cohort.regions.to_dict("records")
-    assert (box["image_id"], box["region"]) == ("20586908", "primary")
+    box, other = cohort.regions.to_dict("records")
+    assert (box["image_id"], box["region"], other["region"]) == ("20586908", "primary", "skin_lesion")
     assert [box[key] for key in ("x_min", "y_min", "x_max", "y_max")] == pytest.approx([10.5, 20, 30, 44.5], abs=0.5)
     said = capsys.readouterr().err
     assert "footer rows of the table" in said
@@ -455,6 +476,9 @@ def test_inbreast_takes_the_patient_and_the_view_from_the_files_name(
     assert "note: INbreast.csv is read, INbreast.xls not" in capsys.readouterr().err
     shutil.copytree(tmp_path / "AllXML", tmp_path / "copy")
     shutil.copy(tmp_path / "INbreast.csv", tmp_path / "copy")
+    write(tmp_path / "copy" / "INbreast.csv", *rows, rows[1])
+    with pytest.raises(InputError, match="row 8, File Name = '20586908': expected each image once"):
+        import_tables("inbreast", tmp_path / "copy", tmp_path / "c3")
     with pytest.raises(InputError, match=r"2 files of that name \(INbreast\.csv, copy/INbreast\.csv\)"):
         import_tables("inbreast", tmp_path, tmp_path / "c3")
 
@@ -487,20 +511,27 @@ def test_csaw_outcomes_are_never_inputs(tmp_path: Path) -> None:
         "1,00001_2012_L_CC_1.dcm,2012,1,2,Left,3,1,3,1,1,1,Left,CC,10.0",
         "1,00001_2014_L_MLO_1.dcm,2014,1,2,Left,3,1,1,1,1,1,Left,MLO,10.0",
         "1,00001_2014_R_MLO_1.dcm,2014,1,2,Left,3,1,1,1,1,1,Right,MLO,10.0",
-        "2,00002_2014_R_MLO_1.dcm,2014,0,1,,,,1,1,1,0,Right,MLO,20.0",
+        "2,00002_2014_R_MLO_1.dcm,2014,0,1,,,0,1,1,1,0,Right,MLO,20.0",
+        "3,00003_2014_R_MLO_1.dcm,2014,1,1,,2,0,1,1,1,0,Right,MLO,20.0",
     ]
     write(tmp_path / "CSAW-CC_breast_cancer_screening_data.csv", *rows)
     cohort = imported("csaw-cc", tmp_path, tmp_path / "c")
     assert units(cohort, 1) == {"1/L"}
+    assert cohort.patients.set_index("patient_id")["aln_status"].isna()["2"]
     assert list(cohort.clinical) == ["age_group"]
     assert not {name for name in cohort.patients if name.startswith(("rad_", "x_", "libra"))}
-    assert dict(cohort.patients.set_index("patient_id")["exclusion_reason"]) == {"1": "", "2": "no cancer"}
-    assert list(cohort.images["study"]) == ["s1", "s2", "s2", "s1"]
-    assert list(cohort.images["timepoint"].fillna("")) == ["prior", "pre_nat", "pre_nat", "pre_nat"]
+    assert dict(cohort.patients.set_index("patient_id")["exclusion_reason"]) == {
+        "1": "",
+        "2": "no cancer",
+        "3": "side of the cancer not stated",
+    }
+    assert list(cohort.images["study"]) == ["s1", "s2", "s2", "s1", "s1"]
+    assert list(cohort.images["timepoint"].fillna("")) == ["prior", *["pre_nat"] * 4]
     assert list(used_images(cohort)[0]["image_id"]) == [
         "00001_2014_L_MLO_1",
         "00001_2014_R_MLO_1",
         "00002_2014_R_MLO_1",
+        "00003_2014_R_MLO_1",
     ]
     declared = yaml.safe_load((tmp_path / "c" / "cohort.yaml").read_text())
     assert declared["outcomes"] == {"cancer": "post_surgery", "cancer_type": "post_surgery"}

@@ -126,6 +126,8 @@ def test_mama_mia_takes_the_nodal_stage_of_duke(tmp_path: Path, capsys: pytest.C
     assert list(cohort.patients["eligible"]) == [True, True, False, False]
     assert cohort.patients.loc[3, "exclusion_reason"] == "nodal stage after NAT not in this set"
     assert "residual_disease" not in cohort.clinical
+    declared = yaml.safe_load((tmp_path / "c" / "cohort.yaml").read_text())
+    assert declared["outcomes"] == {"residual_disease": "post_surgery"}
     assert [source.name for source in cohort.sources] == ["MAMA-MIA", "Duke-Breast-Cancer-MRI"]
     assert (
         "3 patients DUKE_nnn are taken as Duke's Breast_MRI_nnn: 100.0% of their receptors" in capsys.readouterr().err
