@@ -40,7 +40,7 @@ class InputsSeen:
         sizes: patients of each group, a split or a split's centre.
         lines: one per input, and per kind of strange value that there was.
         warnings: splits that the run did not learn from, more of whose patients lacked an input than 20 %, or had a
-            value outside of training's range or a level unknown to it.
+            value outside of training's range or a level unknown to it; and files that state inputs without counts.
     """
 
     sizes: Mapping[str, int]
@@ -66,7 +66,12 @@ def seen_inputs(facts: Mapping[str, Any]) -> InputsSeen | None:
     """Lay out what the files say of inputs; None where they say nothing."""
     inputs = facts.get("inputs") or {}
     counts = inputs.get("counts") or []
-    if not counts:
+    uncounted = [
+        f"{name}: how many patients were scored without an input is not known: the JSON that `predict` writes beside it"
+        " is not there or does not say; its column inputs_seen names what each patient had."
+        for name in inputs.get("uncounted") or []
+    ]
+    if not counts and not uncounted:
         return None
     sizes: dict[str, int] = {}
     centers = {(count["split"], count["center"]): count["of"] for count in counts}
@@ -85,8 +90,8 @@ def seen_inputs(facts: Mapping[str, Any]) -> InputsSeen | None:
         InputLine(input_words(name) + KINDS[kind], _of_training(training, name, kind), own)
         for (name, kind), own in groups.items()
     )
-    warnings = tuple(_warnings(groups, {count["split"] for count in counts}, sizes))
-    return InputsSeen(sizes, lines, warnings)
+    warnings = _warnings(groups, {count["split"] for count in counts}, sizes)
+    return InputsSeen(sizes, lines, (*warnings, *uncounted))
 
 
 def _spoken(split: str) -> str:

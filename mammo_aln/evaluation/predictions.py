@@ -107,6 +107,7 @@ def read_table(path: Path) -> pd.DataFrame:
     raise_bad_cells(cells)
     table = pd.DataFrame({name: raw.get(name, "") for name in ("run_id", *KEY)})
     table["split"] = raw.get("split", NO_SPLIT)
+    table["states_inputs"] = "inputs_seen" in raw
     table["aln_status"] = raw["aln_status"].map(_number).astype(float)
     table["score"] = raw["score"].map(float).astype(float)
     return table.reset_index(drop=True)
@@ -194,7 +195,12 @@ def read_predictions(files: Sequence[Path], run: Path | None = None) -> Predicti
     facts: dict[str, Any] = {}
     for stated in reversed([stated for stated in beside if stated]):
         facts |= stated | {"splits": {**facts.get("splits", {}), **(stated.get("splits") or {})}}
-    facts |= {"inputs": merged_inputs(beside)}
+    uncounted = [
+        path.name
+        for path, own, stated in zip(unique, rows, beside, strict=True)
+        if own["states_inputs"].all() and not (stated.get("inputs") or {}).get("counts")
+    ]
+    facts |= {"inputs": merged_inputs(beside) | ({"uncounted": uncounted} if uncounted else {})}
     has_center = bool((table["center"] != "").all())
     columns = ["patient_id", "center", "side", "split", "aln_status", "score"]
     sources = tuple(path.name for path in unique)

@@ -78,6 +78,15 @@ def test_a_centre_without_regions_and_with_empty_columns_is_refused_by_name_and_
     assert f"external test: {n} of {n} patients were scored with age outside of training" in page
     judged = json.loads((evaluation / "metrics.json").read_text())["inputs"]["counts"]
     assert {count["split"] for count in judged} == {"train", "val", "external_test"}
+    # without its JSON a file states what each patient had, and nobody counts it: that is said
+    out.with_suffix(".json").unlink()
+    assert main(["evaluate", str(out), "--out", str(evaluation), "--resamples=20"]) == 0
+    sentence = f"{out.name}: how many patients were scored without an input is not known"
+    assert sentence in capsys.readouterr().err
+    page = (evaluation / "report.html").read_text()
+    assert sentence in page
+    assert "the outcome (aln_status = 1)" in page
+    assert "What the model did not see" not in page
 
 
 def test_other_units_alone_are_told_and_scored(

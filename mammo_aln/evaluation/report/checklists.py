@@ -97,8 +97,8 @@ def _missing(facts: Mapping[str, Any], people: People | None) -> str:
     """Answer with the sections that hold missing shares, and how the model fills in what is missing."""
     inputs = seen_inputs(facts)
     shares = ["shares in the baseline table"] if people else []
-    if inputs is None:
-        return "; ".join(shares)
+    if inputs is None or not inputs.lines:
+        return "; ".join([*shares, *(inputs.warnings if inputs else ())])
     return " ".join(
         [
             "; ".join(["inputs by split and centre, section Patients", *shares])
