@@ -149,6 +149,7 @@ def test_planted_boxes_reach_the_stored_matrix(cohort: Path, tmp_path: Path, kin
     for index in IMAGES:
         WRITERS[kind](cohort, folder, index)
     import_regions([folder], cohort, regions="mass=primary,gtv=primary,PRIMARY=primary")
+    assert set(pd.read_csv(cohort / "regions.csv")["region"]) == {"primary"}  # a lone label 1 names nothing
     boxes = imported_boxes(cohort)
     assert sorted(boxes) == sorted(f"im{index}" for index in IMAGES)
     for index in IMAGES:

@@ -232,6 +232,13 @@ def test_picture_of_a_patient_who_is_not_listed_is_no_image() -> None:
     assert match_images(["p009/2020/l_cc.png"], several).unmatched == ("p009/2020/l_cc.png",)
 
 
+def test_a_picture_in_the_folder_of_one_patient_is_not_the_image_of_another() -> None:
+    images = [ListedImage("i1", "north/a.dcm"), ListedImage("i2", "south/b.dcm")]
+    matches = match_images(["south/a.png", "png/a.png"], images)
+    assert matches.image_ids == {"png/a.png": "i1"}
+    assert matches.unmatched == ("south/a.png",)
+
+
 def test_files_beside_their_pictures_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     folder = tmp_path / "p001"
     folder.mkdir()

@@ -54,12 +54,13 @@ def test_labelme_shapes(tmp_path: Path) -> None:
         shape("rectangle", [[50.0, 60.0], [10.0, 20.0]]),
         shape("circle", [[30.0, 40.0], [33.0, 44.0]]),
         shape("polygon", [[1.0, 2.0], [9.0, 4.0], [5.0, 8.0]]),
+        shape("mask", [[11.0, 12.0], [14.0, 13.0]]),
         shape("point", [[3.0, 3.0]]),
     ]
     document = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": "..\\png\\x.png", "imageData": None}
     path = write_json(tmp_path / "x.json", document | {"imageHeight": 90, "imageWidth": 70})
     *boxes, point, _ = read_labelme(path)
-    assert [edges(box) for box in boxes] == [(10, 20, 50, 60), (25, 35, 35, 45), (1, 2, 9, 8)]
+    assert [edges(box) for box in boxes] == [(10, 20, 50, 60), (25, 35, 35, 45), (1, 2, 9, 8), (11, 12, 15, 14)]
     assert isinstance(point, Skipped)
     assert isinstance(boxes[0], Annotation)
     assert boxes[0].image == f"{tmp_path}/../png/x.png"
