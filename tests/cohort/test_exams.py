@@ -229,17 +229,21 @@ def test_contradictions_are_told_without_the_values(tmp_path, capsys):
     exam(root / "p", "b.dcm", PatientBirthDate="19610203", PatientID="A", PatientSex="M", ViewPosition="MLO")
     exam(root / "p", "c.dcm", PatientSex="F", PatientID="A", ImageLaterality="R", ViewPosition="LCC")
     exam(root / "q", "d.dcm", PatientID="A", uid="1.2.4")
+    exam(root / "r", "e.dcm", PatientID="R", uid="1.2.4")
+    exam(root / "s", "f.dcm", PatientID="R", uid="1.2.5", IssuerOfPatientID="UKB")
     out = index_folder(root, tmp_path / "co")
     said = capsys.readouterr().err
     for fact in (
         "several dates of birth in one patient: p",
         "several sexes in one patient: p",
         "one issuer and PatientID in several patients: p, q",
+        "one StudyInstanceUID in several patients: q, r",
+        "one PatientID, with and without IssuerOfPatientID in several patients: r, s",
         "ViewPosition names the other side (L)",
     ):
         assert fact in said
     assert "1950" not in said
-    (out / "patients.csv").write_text("patient_id,center,aln_status\np,A,1\nq,A,0\n")
+    (out / "patients.csv").write_text("patient_id,center,aln_status\np,A,1\nq,A,0\nr,A,0\ns,A,0\n")
     check_cohort(out)
     assert "flag: several dates of birth in one patient, by the headers (1: patient p)" in capsys.readouterr().err
 

@@ -112,6 +112,8 @@ def test_an_image_that_the_user_set_aside_stays_out_and_asks_nothing(tmp_path):
     cohort = cohort_of(tmp_path, BEFORE, {**AFTER, "eligible": "0", "exclusion_reason": "clip in it"})
     assert used(cohort) == ["a"]
     assert reason_of(cohort) == {"b": "clip in it"}
+    boxed = cohort_of(tmp_path / "boxed", {**AFTER, "eligible": "0", "exclusion_reason": "clip in it"}, boxes=["b"])
+    assert reason_of(boxed) == {"b": "clip in it"}
 
 
 @pytest.mark.parametrize(
