@@ -19,6 +19,7 @@ import pydicom
 import pytest
 
 from mammo_aln.cli import main
+from mammo_aln.cohort.fetch.ledger import opened
 from mammo_aln.cohort.fetch.queries import Query, read_queries
 from mammo_aln.dicom.web.multipart import AnswerCutOff, UnexpectedAnswer, dicom_file
 from mammo_aln.dicom.web.received import read_received
@@ -399,12 +400,8 @@ def test_what_cannot_be_asked_is_refused_before_any_connection(tmp_path, capsys,
 
 
 def test_two_fetches_do_not_write_to_one_folder(pacs, tmp_path, capsys):
-    import fcntl
-
     out = tmp_path / "out"
-    (out / ".fetch").mkdir(parents=True)
-    with (out / ".fetch/lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with opened(out):
         assert fetch(pacs.url, out, "--study", STUDY) == 2
     assert "another fetch writes to this folder" in capsys.readouterr().err
 
