@@ -22,7 +22,7 @@ from mammo_aln.cli import main
 from mammo_aln.cohort.fetch.ledger import opened
 from mammo_aln.cohort.fetch.queries import Query, read_queries
 from mammo_aln.dicom.web.multipart import AnswerCutOff, UnexpectedAnswer, dicom_file
-from mammo_aln.dicom.web.received import read_received
+from mammo_aln.dicom.web.received import ReceivedFile, read_received
 from mammo_aln.errors import InputError, UnreadableDicom
 from tests.support.dicom_writer import mammogram, save
 from tests.support.faulty_proxy import Fault, Plan, faulty_proxy
@@ -404,6 +404,18 @@ def test_two_fetches_do_not_write_to_one_folder(pacs, tmp_path, capsys):
     with opened(out):
         assert fetch(pacs.url, out, "--study", STUDY) == 2
     assert "another fetch writes to this folder" in capsys.readouterr().err
+
+
+def test_names_differ_between_folders_and_a_placeholder_is_nobody(tmp_path):
+    def kept_as(folder: str, patient: str, study: str) -> Path:
+        with opened(tmp_path / folder) as ledger:
+            unfinished = ledger.incoming / "1.part"
+            unfinished.write_bytes(b"x")
+            return Path(ledger.keep(unfinished, ReceivedFile(f"{study}.1", study, "1.2.8", patient, "")).path)
+
+    assert kept_as("a", "P7", "1.2.3") == kept_as("a", "P7", "1.2.3") != kept_as("b", "P7", "1.2.3")
+    assert kept_as("a", "P7", "1.2.4").parts[0] == kept_as("a", "P7", "1.2.3").parts[0]
+    assert kept_as("a", "removed", "1.2.4").parts[0] != kept_as("a", "removed", "1.2.3").parts[0]
 
 
 @pytest.mark.parametrize(
