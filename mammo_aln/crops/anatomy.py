@@ -62,9 +62,8 @@ class Anatomy:
         """Share of a box, in stored pixels of an image of this (rows, columns), that the breast fills."""
         if self.mask is None:
             return 0.0
-        across, down = self.mask.shape[1] / shape[1], self.mask.shape[0] / shape[0]
-        grid_window = Window(box[0] * across, box[1] * down, box[2] * across, box[3] * down)
-        return float(resample(self.mask.astype(np.float32), grid_window, 1, 1)[0, 0])
+        cells = Window(*box).on_grid(self.mask.shape, shape)
+        return float(resample(self.mask.astype(np.float32), cells, 1, 1)[0, 0])
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers, `kept` packed, without the mask."""

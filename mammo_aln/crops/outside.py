@@ -15,12 +15,6 @@ from mammo_aln.dicom.provenance import PixelRecipe
 _INSIDE = 0.49  # of a crop's pixel; just under a half, where a cell at the image's own edge ends
 
 
-def _grid_window(box: Box, grid: NDArray[np.bool_], shape: tuple[int, int]) -> Window:
-    """A box of the stored matrix, of `shape` (rows, columns), in cells of a grid laid over it."""
-    across, down = grid.shape[1] / shape[1], grid.shape[0] / shape[0]
-    return Window(box[0] * across, box[1] * down, box[2] * across, box[3] * down)
-
-
 def covers(kept: NDArray[np.bool_] | None, box: Box, shape: tuple[int, int]) -> bool:
     """True where every cell that a box touches within the image is kept.
 
@@ -31,7 +25,7 @@ def covers(kept: NDArray[np.bool_] | None, box: Box, shape: tuple[int, int]) -> 
     """
     if kept is None:
         return False
-    window = _grid_window(box, kept, shape)
+    window = Window(*box).on_grid(kept.shape, shape)
     rows = slice(max(0, math.floor(window.y_min)), max(0, math.ceil(window.y_max)))
     columns = slice(max(0, math.floor(window.x_min)), max(0, math.ceil(window.x_max)))
     return bool(kept[rows, columns].all())
@@ -49,7 +43,7 @@ def shown(
         shape: (rows, columns) of the stored matrix.
         box: of the stored matrix; shown whole.
     """
-    cells = _grid_window(window.box, kept, shape)
+    cells = window.on_grid(kept.shape, shape)
     inside = resample(kept.astype(np.float32), cells, size_px, size_px) > _INSIDE
     if box is not None:
         across, down = size_px / window.width, size_px / window.height

@@ -45,6 +45,11 @@ class Window:
         """(x_min, y_min, x_max, y_max)."""
         return (self.x_min, self.y_min, self.x_max, self.y_max)
 
+    def on_grid(self, grid: tuple[int, ...], shape: tuple[int, ...]) -> Window:
+        """The same rectangle in cells of a grid of (rows, columns) that is laid over an image of such a shape."""
+        across, down = grid[1] / shape[1], grid[0] / shape[0]
+        return Window(self.x_min * across, self.y_min * down, self.x_max * across, self.y_max * down)
+
     def padding_share(self, shape: tuple[int, ...]) -> float:
         """Share of the window's area that lies outside an image of this (rows, columns)."""
         across = max(0.0, min(self.x_max, shape[1]) - max(self.x_min, 0.0)) / self.width

@@ -145,9 +145,6 @@ def _row(lesion: _Lesion, plan: ImagePlan, crops: CropSet, store: CropStore, stu
         return Row(Thumbnail.blank(mark, VIEW_HEIGHT_PX), empty, lines)
     primary = table[(table["region"] == PRIMARY) & (table["ordinal"] == lesion.ordinal)]
     keys = dict(zip(primary["strategy"], primary["key"], strict=True))
-    if "whole_breast" not in keys:  # stored once per image, under its first box
-        whole = table[(table["region"] == PRIMARY) & (table["strategy"] == "whole_breast")]
-        keys |= dict(zip(whole["strategy"][:1], whole["key"][:1], strict=True))
     auxiliary = table[(table["region"] != PRIMARY) & (table["strategy"] == auxiliary_strategy)]
     image = store.image(store.crop(table["key"].iloc[0]).image)
     tiles = [_tile(strategy, strategy, keys.get(strategy), image, store) for strategy in STRATEGIES]
