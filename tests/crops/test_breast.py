@@ -256,3 +256,50 @@ def test_small_markers_that_touch_the_skin_are_outside(name: str) -> None:
     assert beside.any()
     assert not (kept & beside).any()
     assert lost_share(kept, breast & ~cv2.dilate(marker.astype(np.uint8), np.ones((9, 9))).astype(bool)) <= LOST_SHARE
+
+
+def test_two_millimetres_of_air_stay_around_the_skin_but_not_beside_a_letter() -> None:
+    picture, breast = craniocaudal()
+    marker = rectangle(99, 105, 120, 125)
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+    clean, beside = find_breast(grid(picture)), find_breast(grid(np.where(marker, 1.0, picture)))
+    np.testing.assert_array_equal(clean.kept, cv2.dilate(clean.mask.astype(np.uint8), disk).astype(bool))
+    near = cv2.dilate((grid(marker) > 0).astype(np.uint8), disk).astype(bool) & (grid(breast) == 0)
+    assert (clean.kept & near).any()
+    assert not (beside.kept & near).any()
+
+
+def test_the_edge_of_a_paddle_that_crosses_the_skin_ends_there() -> None:
+    picture, breast = craniocaudal()
+    edge = rectangle(60, 78, 180, 81)
+    found = find_breast(grid(np.where(edge, 0.5, picture)))
+    assert found.confidence > 0.8
+    assert not (found.kept & (grid(edge) > 0))[:, 100:].any()
+    assert lost_share(found.kept, breast & ~edge) < LOST_SHARE
+
+
+def test_small_bright_muscle_at_the_upper_chest_wall_stays_and_a_label_below_it_goes() -> None:
+    picture, breast = oblique()
+    x, y = mesh()
+    muscle = (x < 9) & (y < 9)
+    kept = find_breast(grid(np.where(muscle, 1.0, np.where(y < 14, 0.0, picture)))).kept
+    low = find_breast(grid(np.where(rectangle(0, 195, 20, 220), 1.0, picture))).kept
+    assert kept[2:7, 2:7].all()
+    assert not low[214:220, :20].any()
+    assert lost_share(low, breast & (y < 190)) < LOST_SHARE
+
+
+def test_a_ragged_outline_is_doubted() -> None:
+    picture, _ = craniocaudal()
+    x, y = mesh()
+    found = find_breast(grid(np.where((np.abs(y - 120) < 30) & (x > 25), 0.0, picture)))
+    assert "breast_outline_ragged" in found.reasons
+    assert found.confidence < LOW_CONFIDENCE
+
+
+def test_a_frame_thinner_than_a_cell_goes() -> None:
+    picture, breast = craniocaudal()
+    frame = ~rectangle(0.5, 0.5, COLUMNS - 0.5, ROWS - 0.5)
+    found = find_breast(grid(np.where(frame, 1.0, picture)))
+    assert not found.kept[:, 0].any()
+    assert lost_share(found.kept, breast & rectangle(1, 0, COLUMNS, ROWS)) < LOST_SHARE

@@ -13,6 +13,8 @@ import pytest
 from mammo_aln.crops.anatomy import find_anatomy
 from mammo_aln.crops.build import build_crops
 from mammo_aln.crops.export import export_crops
+from mammo_aln.crops.outside import shown
+from mammo_aln.crops.window import Window
 from mammo_aln.dicom.orientation import Orientation
 from mammo_aln.dicom.spacing import Spacing
 from mammo_aln.phantom.breast import draw_appearance, draw_view
@@ -184,3 +186,9 @@ def test_a_phantoms_tissue_is_kept_and_its_marker_is_not(view, patient_number):
     assert found.is_sure
     assert not (kept & (lettering > 0)).any()
     assert (tissue & ~kept).sum() / tissue.sum() < 0.002
+
+
+def test_a_crop_shows_the_breast_up_to_the_images_own_edge() -> None:
+    pixels = shown(np.ones((24, 20), bool), Window(-50, 0, 150, 240), 50, (240, 200))
+    assert pixels[:, 13:].all()
+    assert not pixels[:, :12].any()
