@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from mammo_aln.machine.cores import usable_cores
-from mammo_aln.machine.signals import end_with_parent
+from mammo_aln.machine.signals import end_with_parent, interrupts_wait
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -54,7 +54,7 @@ class SpawnPool(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         """Queue a call; this is where processes start, one at a time, up to the number of workers."""
-        with _script_hidden(), _environment(self._environment):
+        with _script_hidden(), _environment(self._environment), interrupts_wait():
             return super().submit(fn, *args, **kwargs)
 
     def __exit__(self, exc_type: object, *_: object) -> None:

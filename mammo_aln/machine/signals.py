@@ -32,6 +32,16 @@ def handled(numbers: Sequence[signal.Signals], handler: Callable[[int, FrameType
             signal.signal(number, former)
 
 
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Hold Ctrl-C back in this block, and in processes that start in it until `end_with_parent`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Handle a signal as Ctrl-C is: a polite end (a job's time is up, a container stops) leaves in as good order."""
     raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
@@ -52,6 +62,7 @@ def end_with_parent() -> None:
     if parent is None:
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def wait_and_end() -> None:
         multiprocessing.connection.wait([parent.sentinel])

@@ -58,11 +58,9 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
-def test_a_process_of_the_pool_ends_with_its_parent_and_says_nothing(sent: signal.Signals, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    parent = subprocess.Popen(
+def leading(script: Path) -> subprocess.Popen[str]:
+    """Start a script as a terminal does: leader of its own group."""
+    return subprocess.Popen(
         [sys.executable, str(script)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -70,6 +68,13 @@ def test_a_process_of_the_pool_ends_with_its_parent_and_says_nothing(sent: signa
         start_new_session=True,
         preexec_fn=default_signals,
     )
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_a_process_of_the_pool_ends_with_its_parent_and_says_nothing(sent: signal.Signals, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    parent = leading(script)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     if sent == signal.SIGINT:
@@ -83,3 +88,27 @@ def test_a_process_of_the_pool_ends_with_its_parent_and_says_nothing(sent: signa
     while Path(f"/proc/{child}").exists() and time.monotonic() < end:
         time.sleep(0.05)
     assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
+
+
+SLOW_START = """
+import os, time
+if "LOADS_SLOWLY" in os.environ:
+    print("loading", flush=True)
+    time.sleep(2)
+def begin():
+    pass
+"""
+
+
+def test_ctrl_c_while_processes_load_their_modules_prints_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "slow_start.py").write_text(SLOW_START)
+    script = tmp_path / "script.py"
+    named = SCRIPT.replace("SpawnPool(1)", "SpawnPool(1, slow_start.begin, (), {'LOADS_SLOWLY': '1'})")
+    script.write_text("import slow_start" + named)
+    parent = leading(script)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "loading\n"
+    os.killpg(parent.pid, signal.SIGINT)
+    _, errors = parent.communicate(timeout=20)
+    assert parent.returncode == 130
+    assert errors == ""
