@@ -51,15 +51,15 @@ def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
         resamples=2000,
         seed=seed,
     )
-    auc = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))["splits"]["external_test"][
-        "auc"
-    ]
-    step(f"external centre: {auc_in_words(auc)}")
+    figures = json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))["splits"]
+    step(f"external centre: {auc_in_words(figures['external_test'])}")
     return report
 
 
-def auc_in_words(auc: dict[str, Any]) -> str:
-    """AUC with its interval, or why there is none (a few patients may all have one outcome)."""
+def auc_in_words(figures: dict[str, Any]) -> str:
+    """AUC with the interval that the report prints, or why there is none (all patients may have one outcome)."""
+    likely = (figures[name] for name in ("auc_exact", "auc_logit") if figures.get(name, {}).get("value") is not None)
+    auc = next(likely, figures["auc"])
     if auc["value"] is None:
         return f"AUC unknown ({auc['reason']})"
     if auc["ci_low"] is None:
