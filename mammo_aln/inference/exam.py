@@ -180,7 +180,17 @@ def _indexed(exam: Exam, folder: Path, features: Sequence[ClinicalFeature]) -> P
     for path in files:
         own = path.name if names[path.name] == 1 else "__".join(path.relative_to(exam.dicom).parts)
         (links / own).symlink_to(path.resolve())
-    index_folder(links, cohort)
+    row = {"patient_id": PATIENT, "center": CENTER, "side": exam.side or "", "aln_status": ""}
+    values = {feature.name: exam.clinical.get(feature.name, "") for feature in features}
+    write_csv(cohort / "patients.csv", pd.DataFrame([row | values]))
+    declared = {feature.name: _declared(feature) for feature in features}
+    about = {"name": COHORT_NAME, "dicom_root": str(links.resolve()), "clinical": declared}
+    write_text(cohort / "cohort.yaml", yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
+    try:
+        index_folder(links, cohort)
+    except InputError as error:
+        # it names the folder of links, which is gone by the time that somebody reads this
+        raise InputError(f"--dicom {exam.dicom}: {_without_mammogram(cohort / 'exclusions.csv')}") from error
     images = pd.read_csv(cohort / "images.csv", dtype=str, keep_default_na=False)
     patients = sorted(images["patient_id"].unique())
     if len(patients) > 1:
@@ -189,13 +199,16 @@ def _indexed(exam: Exam, folder: Path, features: Sequence[ClinicalFeature]) -> P
             "(`mammo-aln index` makes a cohort of several)"
         )
     write_csv(cohort / "images.csv", images.assign(patient_id=PATIENT))
-    row = {"patient_id": PATIENT, "center": CENTER, "side": exam.side or "", "aln_status": ""}
-    values = {feature.name: exam.clinical.get(feature.name, "") for feature in features}
-    write_csv(cohort / "patients.csv", pd.DataFrame([row | values]))
-    declared = {feature.name: _declared(feature) for feature in features}
-    about = {"name": COHORT_NAME, "dicom_root": str(links.resolve()), "clinical": declared}
-    write_text(cohort / "cohort.yaml", yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
     return cohort
+
+
+def _without_mammogram(exclusions: Path) -> str:
+    """Say that no file of a folder is a mammogram, and why its first ones are none."""
+    if not exclusions.is_file():
+        return "the folder holds no file"
+    rows = pd.read_csv(exclusions, dtype=str, keep_default_na=False)
+    shown = "; ".join(f"{row.path}: {row.reason}" for row in rows.head(3).itertuples())
+    return f"no mammogram among {len(rows)} files ({shown}{'; ...' if len(rows) > 3 else ''})"
 
 
 def _refuse_sides(exam: Exam, folder: Path, images: pd.DataFrame) -> None:

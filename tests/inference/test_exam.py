@@ -80,6 +80,7 @@ def test_the_dicom_road_equals_the_table_road_to_the_last_bit(
     assert f"probability of residual nodal disease {scored['score'].iloc[0]:.3f}" in printed.err
     assert ("called positive" in printed.err) == (scored["score"].iloc[0] >= threshold)
     assert "seen: primary" in printed.err
+    assert "fill in" not in printed.err
     assert (out / "proof" / "proof_001.png").is_file()
     same = mammo_aln.load(run).predict(dicom=one.dicom, boxes=one.boxes, clinical=one.clinical)
     assert same["logit"].tolist() == table["logit"].tolist()
@@ -155,6 +156,19 @@ def test_several_patients_in_the_folder_are_refused(run: Path, phantom: Path, tm
         shutil.copy(phantom / path, tmp_path / "two" / Path(path).name)
     with pytest.raises(InputError, match="images of 2 patients by their headers"):
         mammo_aln.load(run).predict(dicom=tmp_path / "two")
+
+
+def test_a_folder_without_mammogram_is_named_as_given(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    with pytest.raises(InputError) as empty:
+        mammo_aln.load(run).predict(dicom=folder)
+    assert str(empty.value) == f"--dicom {folder}: the folder holds no file"
+    (folder / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(300))
+    with pytest.raises(InputError) as pictures:
+        mammo_aln.load(run).predict(dicom=folder)
+    reason = "a.jpg: not DICOM (no DICM marker after 128 bytes)"
+    assert str(pictures.value) == f"--dicom {folder}: no mammogram among 1 files ({reason})"
 
 
 def test_a_cohort_and_an_exam_do_not_go_together(run: Path, phantom: Path) -> None:
