@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mammo_aln.cohort.annotations.formats import FORMATS, format_of
-from mammo_aln.cohort.annotations.matching import ListedImage, match_images
+from mammo_aln.cohort.annotations.matching import ListedImage, match_images, same_file_twice
+from mammo_aln.cohort.annotations.placement import PlacedBox, StoredImage, refuse_misfits
 from mammo_aln.cohort.annotations.record import Annotation, Listed, Skipped
 from mammo_aln.cohort.annotations.text.box_table import read_box_table
 from mammo_aln.cohort.annotations.text.labelme import read_labelme
@@ -237,6 +238,18 @@ def test_a_picture_in_the_folder_of_one_patient_is_not_the_image_of_another() ->
     matches = match_images(["south/a.png", "png/a.png"], images)
     assert matches.image_ids == {"png/a.png": "i1"}
     assert matches.unmatched == ("south/a.png",)
+
+
+def test_pictures_of_two_folders_are_no_image_twice() -> None:
+    names = {"set1/a.png": "i1", "set2/a.png": "i1", "b.png": "i2", "set1/b.png": "i2"}
+    assert same_file_twice(names) == {"i1": ("set1/a.png", "set2/a.png")}
+
+
+def test_boxes_with_y_before_x_are_named() -> None:
+    image = StoredImage("i1", rows=100, columns=50)
+    boxes = [PlacedBox(Annotation("a", "", *edges), image, edges) for edges in [(60, 10, 80, 20), (5, 6, 9, 9)]]
+    with pytest.raises(InputError, match="x and y are exchanged"):
+        refuse_misfits(boxes)
 
 
 def test_files_beside_their_pictures_are_told_apart_by_their_folders(tmp_path: Path) -> None:
