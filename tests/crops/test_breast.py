@@ -258,15 +258,10 @@ def test_small_markers_that_touch_the_skin_are_outside(name: str) -> None:
     assert lost_share(kept, breast & ~cv2.dilate(marker.astype(np.uint8), np.ones((9, 9))).astype(bool)) <= LOST_SHARE
 
 
-def test_two_millimetres_of_air_stay_around_the_skin_but_not_beside_a_letter() -> None:
-    picture, breast = craniocaudal()
-    marker = rectangle(99, 105, 120, 125)
+def test_two_millimetres_of_air_stay_around_the_skin() -> None:
+    clean = find_breast(grid(craniocaudal()[0]))
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    clean, beside = find_breast(grid(picture)), find_breast(grid(np.where(marker, 1.0, picture)))
     np.testing.assert_array_equal(clean.kept, cv2.dilate(clean.mask.astype(np.uint8), disk).astype(bool))
-    near = cv2.dilate((grid(marker) > 0).astype(np.uint8), disk).astype(bool) & (grid(breast) == 0)
-    assert (clean.kept & near).any()
-    assert not (beside.kept & near).any()
 
 
 def test_the_edge_of_a_paddle_that_crosses_the_skin_ends_there() -> None:
