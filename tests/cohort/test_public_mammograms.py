@@ -548,8 +548,8 @@ def test_nlbs_paths_of_windows_and_folders_that_disagree(tmp_path: Path, capsys:
         "abnormal\\109430185503\\right\\MLO\\IM-0020-0003-0001.dcm,R,MLO,66,0,1",
         "abnormal\\109430185503\\right\\CC\\IM-0021-0003-0001.dcm,R,MLO,66,0,1",
         "abnormal\\109430185503\\left\\MLO\\IM-0019-0002-0001.dcm,L,MLO,66,1,0",
-        "normal\\109430185503\\left\\CC\\IM-0007-0002-0001.dcm,L,CC,64,0,0",
-        "normal\\109430185503\\left\\CC\\IM-0007-0002-0001.dcm,L,CC,64,0,0",
+        "Normal\\109430185503\\left\\CC\\IM-0007-0002-0001.dcm,L,CC,64,0,0",
+        "Normal\\109430185503\\left\\CC\\IM-0007-0002-0001.dcm,L,CC,64,0,0",
     ]
     write(tmp_path / "NLBSP-metadata.csv", *rows)
     write(tmp_path / "images" / "abnormal" / "109430185503" / "left" / "CC" / "IM-0019-0002-0001.dcm", "")
@@ -558,7 +558,7 @@ def test_nlbs_paths_of_windows_and_folders_that_disagree(tmp_path: Path, capsys:
     assert len(cohort.images) == cohort.images["path"].nunique() == 4
     assert image_path(cohort, cohort.images.iloc[0]).is_file()
     used, _ = used_images(cohort)
-    assert not used["path"].str.startswith("images/normal").any()
+    assert not used["path"].str.startswith("images/Normal").any()
     said = capsys.readouterr().err
     for words in ("images whose folders name another", "rows of an image that", "images of another exam of a breast"):
         assert f"left out: 1 {words}" in said
