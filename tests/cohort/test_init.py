@@ -226,6 +226,7 @@ def test_the_outcome_is_turned_round_only_by_its_name():
         ("Axillary downstaging after NAT", "0 1 2", "? ? ?"),
         ("Axilla clear after chemo", "yes no", "0 1"),
         ("Nodes after NAT neg?", "1 0", "0 1"),
+        ("Axilla nopCR after NAT", "yes no", "? ?"),
         ("Incomplete nodal response after NAT", "yes no", "1 0"),
         ("Number of nodes after NAT", "0 1 12", "? ? ?"),
         ("Nodes after NAT (1 = ypN0, 0 = ypN+)", "0 1", "1 0"),
@@ -330,11 +331,9 @@ def test_units_and_dates():
 
 
 def test_names_that_differ_in_case_alone_are_not_exchanged():
-    table = pd.DataFrame({"patient_id": ["p1", "P2", "p3"], "age": ["50", "51", "52"]})
-    rows = matched_rows(table, "clinic.csv", ["p1", "P1", "p2", "p3", "P3"], None)[1]
-    assert list(rows["patient_id"]) == ["p1", "p2", "p3"]
-    strange = matched_rows(table, "clinic.csv", ["P1", "p2", "p3"], None)[1]
-    assert list(strange["patient_id"]) == ["P1", "p2", "p3"]
+    table = pd.DataFrame({"patient_id": ["p1", "P2", "P3", "ab"]})
+    rows = matched_rows(table, "clinic.csv", ["p1", "P1", "p2", "p3", "P3", "AB", "Ab"], None)[1]
+    assert list(rows["patient_id"]) == ["p1", "p2", "P3"]  # ab may be either
 
 
 def test_a_number_that_names_two_patients_joins_nobody():
