@@ -25,7 +25,7 @@ from mammo_aln.cohort.listing.survey import SurveyedImage, survey
 from mammo_aln.cohort.listing.words import tell_exams, tell_patients
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.schemas import NAT_START_DAY
-from mammo_aln.dicom.archive import is_archive, members
+from mammo_aln.dicom.archive import image_bytes, is_archive, members
 from mammo_aln.dicom.fast_header import Excluded, map_files
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv, write_text
@@ -102,7 +102,7 @@ def index_folder(
     if not files and not excluded:
         raise InputError(f"{dicom_dir}: the folder holds no file")
     surveys = map_files(survey, (dicom_dir / name for name in files), workers)
-    mammograms = _mammograms(files, track(surveys, total=len(files), what="headers", unit="file"), excluded)
+    mammograms = _mammograms(dicom_dir, files, track(surveys, total=len(files), what="headers", unit="file"), excluded)
     before = path_prefix(dicom_dir, base)
     listed_once = _listed_once(out)
     new = new_rows(before, mammograms, kept, listed_once if kept is not None else (), excluded)
@@ -185,21 +185,33 @@ def _packed(archive: Path, relative: str, excluded: list[tuple[str, str]]) -> li
 
 
 def _mammograms(
-    files: list[str], surveys: Iterable[SurveyedImage | Excluded], excluded: list[tuple[str, str]]
+    dicom_dir: Path, files: list[str], surveys: Iterable[SurveyedImage | Excluded], excluded: list[tuple[str, str]]
 ) -> list[Surveyed]:
     """Mammograms with their relative paths; the others, and copies of an instance, go to `excluded`."""
-    mammograms = []
-    first_with: dict[str, str] = {}
+    mammograms: list[Surveyed] = []
+    row_of: dict[str, int] = {}
     for relative, image in zip(files, surveys, strict=True):
         if isinstance(image, Excluded):
             excluded.append((relative, image.reason))
             continue
-        first = first_with.setdefault(image.sop_instance, relative) if image.sop_instance else relative
-        if first != relative:
-            excluded.append((relative, f"the same SOPInstanceUID as {first}"))
+        row = row_of.setdefault(image.sop_instance, len(mammograms)) if image.sop_instance else len(mammograms)
+        if row == len(mammograms):
+            mammograms.append((relative, image))
             continue
-        mammograms.append((relative, image))
+        first = mammograms[row]
+        if _is_longer(dicom_dir, (relative, image), first):  # the first one may have been cut in a transfer
+            mammograms[row] = relative, image
+            excluded.append((first[0], f"the same SOPInstanceUID as {relative}, and the shorter file"))
+        else:
+            excluded.append((relative, f"the same SOPInstanceUID as {first[0]}"))
     return mammograms
+
+
+def _is_longer(dicom_dir: Path, copy: Surveyed, first: Surveyed) -> bool:
+    """Tell whether a copy of an instance holds more bytes of the same coding than the one met first."""
+    if copy[1].cells["transfer_syntax"] != first[1].cells["transfer_syntax"]:
+        return False
+    return image_bytes(dicom_dir / copy[0]) > image_bytes(dicom_dir / first[0])
 
 
 def _write_where_missing(out: Path, dicom_dir: Path, images: pd.DataFrame) -> None:

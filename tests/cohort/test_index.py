@@ -186,6 +186,18 @@ def test_patients_whose_numbers_are_not_ascii_stay_apart(tmp_path):
     assert list(table(out, "images")["patient_id"]) == ["p0001", "p0002", "p0001"]
 
 
+@pytest.mark.parametrize("names", [("a.dcm", "b.dcm"), ("b.dcm", "a.dcm")])
+def test_a_copy_cut_in_a_transfer_never_stands_for_the_whole_file(names, tmp_path):
+    cut, whole = (tmp_path / "flat" / name for name in names)
+    save(mammogram(), whole)
+    cut.write_bytes(whole.read_bytes()[:-100])
+    out = index_folder(whole.parent, tmp_path / "cohort")
+    (image,), (left_out,) = (table(out, name).to_dict("records") for name in ("images", "exclusions"))
+    assert image["path"] == whole.name
+    assert left_out["path"] == cut.name
+    assert f"the same SOPInstanceUID as {whole.name}" in left_out["reason"]
+
+
 def test_a_moved_file_does_not_become_a_second_row(dicoms, tmp_path):
     out = index_folder(dicoms, tmp_path / "cohort")
     (dicoms / "007/study/LCC.dcm").rename(dicoms / "007/moved.dcm")
