@@ -121,6 +121,11 @@ def index_folder(
     if target is not None:
         say(f"{target}: {write_key(target, images, by_path)} images with the hospital's numbers; keep it private")
     _report(out, images, len(new), excluded, mammograms)
+    if kept is None and listed_once and anchored:
+        say(
+            f"images.csv had been taken away: its days are counted anew. nat_start_day of {len(anchored)} patients in"
+            " patients.csv counts on the former ones: compare, or an exam after NAT may pass for one before it"
+        )
     tell_exams(images, anchored)
     tell_patients(mammograms, dict(zip(images["path"], images["patient_id"], strict=True)), before)
     return out

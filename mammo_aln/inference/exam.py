@@ -175,7 +175,9 @@ def _indexed(exam: Exam, folder: Path, features: Sequence[ClinicalFeature]) -> P
         raise InputError(f"--dicom {exam.dicom}: expected a folder that holds one patient's DICOM files")
     links, cohort = make_folder(folder / "dicom"), folder / "cohort"
     files = [Path(root) / name for root, _, names in os.walk(exam.dicom, followlinks=True) for name in names]
-    files = sorted(path for path in files if not path.name.startswith("."))
+    # As `index` does, nothing hidden is looked at: a folder of deleted or synchronised files holds no exam.
+    hidden = [path for path in files if any(word.startswith(".") for word in path.relative_to(exam.dicom).parts)]
+    files = sorted(set(files) - set(hidden))
     names = Counter(path.name for path in files)
     for path in files:
         own = path.name if names[path.name] == 1 else "__".join(path.relative_to(exam.dicom).parts)

@@ -312,3 +312,16 @@ def test_a_file_in_place_of_a_folder_is_told(tmp_path):
         index_folder(path, tmp_path / "co")
     with pytest.raises(InputError, match="is a file; expected the cohort folder"):
         check_cohort(path)
+
+
+def test_days_counted_anew_under_an_old_start_of_nat_are_told(tmp_path, capsys):
+    first = exam(tmp_path / "dicom" / "p", "a.dcm", 0, uid="1.2.1")
+    exam(tmp_path / "dicom" / "p", "b.dcm", 31, uid="1.2.2")
+    out = index_folder(tmp_path / "dicom", tmp_path / "co")
+    (out / "patients.csv").write_text("patient_id,center,aln_status,nat_start_day\np,A,1,14\n")
+    index_folder(tmp_path / "dicom", out)
+    assert "taken away" not in capsys.readouterr().err
+    first.unlink()
+    (out / "images.csv").unlink()
+    assert table(index_folder(tmp_path / "dicom", out))["days"].tolist() == ["0"]  # the exam of day 31
+    assert "nat_start_day of 1 patients in patients.csv counts on the former ones" in capsys.readouterr().err

@@ -158,6 +158,15 @@ def test_several_patients_in_the_folder_are_refused(run: Path, phantom: Path, tm
         mammo_aln.load(run).predict(dicom=tmp_path / "two")
 
 
+def test_hidden_folders_are_not_looked_at(run: Path, phantom: Path, tmp_path: Path) -> None:
+    hidden = tmp_path / "exam" / ".deleted"
+    hidden.mkdir(parents=True)
+    path = phantom / pd.read_csv(phantom / "images.csv", dtype=str)["path"].iloc[0]
+    shutil.copy(path, hidden / path.name)
+    with pytest.raises(InputError, match="the folder holds no file"):
+        mammo_aln.load(run).predict(dicom=hidden.parent)
+
+
 def test_a_folder_without_mammogram_is_named_as_given(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "exam"
     folder.mkdir()
