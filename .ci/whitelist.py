@@ -107,3 +107,7 @@ _.StartDoctypeDeclHandler
 _.EntityDeclHandler
 _.StartElementHandler
 _.EndElementHandler
+
+# io: what a raw file must answer
+_.seekable
+_.readinto
