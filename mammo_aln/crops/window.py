@@ -175,6 +175,11 @@ def cut(pixels: NDArray[np.float32], window: Window, size_px: int) -> NDArray[np
     return resample(pixels, window, size_px, size_px)
 
 
+def surround_px(size_px: int) -> int:
+    """Count the pixels of surround that the store keeps on each side of a crop of this side: a quarter of it."""
+    return -(-size_px // 4)
+
+
 def source_to_crop(
     points: NDArray[np.float64], window: Window, size_px: int, orientation: Orientation
 ) -> NDArray[np.float64]:

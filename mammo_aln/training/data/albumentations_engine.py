@@ -20,12 +20,13 @@ cv2.setNumThreads(0)  # loader processes are the parallelism; OpenCV's own threa
 class Engine:
     """One crop's random change, see `CropChange`."""
 
-    def __init__(self, ranges: Ranges) -> None:
-        shift = (-ranges.shift, ranges.shift)
+    def __init__(self, ranges: Ranges, size_mm: float) -> None:
+        share = ranges.shift_mm / size_mm
+        shift = (-share, share)
         self.compose = A.Compose(
             [
-                A.HorizontalFlip(p=ranges.flip_share),
-                A.VerticalFlip(p=ranges.flip_share),
+                A.HorizontalFlip(p=ranges.flip_horizontal_share),
+                A.VerticalFlip(p=ranges.flip_vertical_share),
                 A.Affine(
                     translate_percent={"x": shift, "y": shift},
                     rotate=(-ranges.degrees, ranges.degrees),

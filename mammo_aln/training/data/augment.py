@@ -24,31 +24,34 @@ class Ranges:
     Scale stays within 5 %: the crop's millimetres are what the network must learn to read.
 
     Args:
-        shift: largest shift along each axis, as a share of the side.
+        shift_mm: largest shift along each axis, in millimetres.
         degrees: largest turn.
         scale: smallest and largest magnification.
         brightness: largest addition to the grey value.
         contrast: largest change of the factor 1.
         gamma_percent: smallest and largest exponent, in hundredths.
+        flip_horizontal_share: share of the units whose crops are mirrored left to right; `flip_vertical_share` likewise
+            top to bottom.
     """
 
-    shift: float
+    shift_mm: float
     degrees: float
     scale: tuple[float, float]
     brightness: float
     contrast: float
     gamma_percent: tuple[float, float]
-    flip_share: float = 0.5
+    flip_horizontal_share: float = 0.5
+    flip_vertical_share: float = 0.5
     move_share: float = 0.8
     grey_share: float = 0.6
     gamma_share: float = 0.4
 
     @classmethod
-    def of(cls, crop: CropConfig, data: DataConfig) -> Ranges:
-        """The ranges that the settings describe for crops of one region."""
+    def of(cls, data: DataConfig) -> Ranges:
+        """The ranges that the settings describe."""
         strength = data.augment_strength
         return cls(
-            shift=strength * data.max_shift_mm / crop.size_mm,
+            shift_mm=strength * data.max_shift_mm,
             degrees=20 * strength,
             scale=(0.95, 1.05),
             brightness=0.1 * strength,
@@ -70,7 +73,7 @@ class CropChange(Protocol):
 
 def augmentation(crop: CropConfig, data: DataConfig) -> CropChange:
     """Random flips, turn, shift, scale and grey values of crops with these settings, by `data.augment_engine`."""
-    change: CropChange = import_module(ENGINES[data.augment_engine]).Engine(Ranges.of(crop, data))
+    change: CropChange = import_module(ENGINES[data.augment_engine]).Engine(Ranges.of(data), crop.size_mm)
     return change
 
 

@@ -13,22 +13,22 @@ from mammo_aln.training.data.augment import Ranges
 class Engine:
     """One crop's random change, see `CropChange`."""
 
-    def __init__(self, ranges: Ranges) -> None:
-        self.ranges = ranges
+    def __init__(self, ranges: Ranges, size_mm: float) -> None:
+        self.ranges, self.shift = ranges, ranges.shift_mm / size_mm
 
     def __call__(self, crop: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
         """Change one crop."""
         ranges, rng = self.ranges, np.random.default_rng(seed)
         image = torch.from_numpy(np.ascontiguousarray(crop))[None]
-        if rng.random() < ranges.flip_share:
+        if rng.random() < ranges.flip_horizontal_share:
             image = functional.horizontal_flip(image)
-        if rng.random() < ranges.flip_share:
+        if rng.random() < ranges.flip_vertical_share:
             image = functional.vertical_flip(image)
         if rng.random() < ranges.move_share:
             image = functional.affine(
                 image,
                 angle=rng.uniform(-ranges.degrees, ranges.degrees),
-                translate=list(rng.uniform(-ranges.shift, ranges.shift, 2) * crop.shape[0]),
+                translate=list(rng.uniform(-self.shift, self.shift, 2) * crop.shape[0]),
                 scale=rng.uniform(*ranges.scale),
                 shear=[0.0, 0.0],
                 interpolation=InterpolationMode.BILINEAR,
