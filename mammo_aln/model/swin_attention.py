@@ -3,8 +3,8 @@
 timm multiplies normalised queries and keys, scales, adds the position bias and the shift mask, and takes the softmax in
 separate kernels; its position-bias network runs anew at every call. Here the clamped logit scale multiplies the
 normalised queries, bias and shift mask become the additive mask of `scaled_dot_product_attention`, and in evaluation
-the mask is kept until a weight that it depends on changes. Source of the formula: Liu et al. 2022, Swin Transformer V2,
-section 3.3.
+outside of `torch.compile` and `torch.export` the mask is kept until a weight that it depends on changes. Source of the
+formula: Liu et al. 2022, Swin Transformer V2, section 3.3.
 """
 
 from __future__ import annotations
@@ -16,8 +16,13 @@ import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer_v2 import PatchMerging, SwinTransformerV2Block, WindowAttention
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 MAX_LOGIT_SCALE = math.log(1.0 / 0.01)
+# On a GPU the memory-efficient kernel alone gives a gradient to an additive mask. cuDNN's backward pass is NaN for
+# windows of 64 tokens (pytorch/pytorch#196678); flash attention takes no mask there, and is the fused kernel of a CPU.
+GPU_KERNELS = (SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+CPU_KERNELS = (SDPBackend.FLASH_ATTENTION, SDPBackend.MATH)
 
 
 class FusedWindowAttention(WindowAttention):
@@ -44,14 +49,17 @@ class FusedWindowAttention(WindowAttention):
         qkv = F.linear(x, self.qkv.weight, bias).view(rows // windows, windows, tokens, 3, self.num_heads, head_width)
         query, key, value = (each.flatten(1, 2) for each in qkv.permute(3, 0, 1, 4, 2, 5).unbind(0))
         scale = torch.clamp(self.logit_scale, max=MAX_LOGIT_SCALE).exp().repeat(windows, 1, 1)
-        out = F.scaled_dot_product_attention(
-            F.normalize(query, dim=-1) * scale,
-            F.normalize(key, dim=-1),
-            value,
-            attn_mask=self._additive_mask(mask).to(query.dtype),
-            dropout_p=self.attn_drop.p if self.training else 0.0,
-            scale=1.0,
-        )
+        additive_mask = self._additive_mask(mask).to(query.dtype)
+        # Here, and not around the network: gradient checkpointing comes back in the backward pass.
+        with sdpa_kernel(list(CPU_KERNELS if x.device.type == "cpu" else GPU_KERNELS)):
+            out = F.scaled_dot_product_attention(
+                F.normalize(query, dim=-1) * scale,
+                F.normalize(key, dim=-1),
+                value,
+                attn_mask=additive_mask,
+                dropout_p=self.attn_drop.p if self.training else 0.0,
+                scale=1.0,
+            )
         out = out.view(rows // windows, windows, self.num_heads, tokens, head_width).transpose(2, 3)
         return self.proj_drop(self.proj(out.reshape(rows, tokens, channels)))
 
@@ -65,11 +73,13 @@ class FusedWindowAttention(WindowAttention):
         """Position bias plus shift mask (1, windows * heads, tokens, tokens); kept while its sources stay."""
         weights = list(self.cpb_mlp.parameters())
         wants_gradient = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
-        if self.training or wants_gradient:
+        # A translated network can't look at a tensor's address or version.
+        if self.training or wants_gradient or torch.compiler.is_compiling():
             return self._compute_mask(mask)
         sources = [*weights, self.relative_coords_table, *([] if mask is None else [mask])]
         kind = self.relative_coords_table.device.type
-        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        precision = torch.get_autocast_dtype(kind) if autocast else None
         state = (
             precision,  # under autocast the bias is computed, and kept, in fewer bits
             *((s.data_ptr(), s.device, s.dtype, None if s.is_inference() else s._version) for s in sources),
@@ -83,7 +93,9 @@ class FusedWindowAttention(WindowAttention):
     def _compute_mask(self, mask: Tensor | None) -> Tensor:
         area = self.window_size[0] * self.window_size[1]
         table = 16 * torch.sigmoid(self.cpb_mlp(self.relative_coords_table).view(-1, self.num_heads))
-        bias = table[self.relative_position_index.view(-1)].view(area, area, self.num_heads).permute(2, 0, 1)
+        bias = table[self.relative_position_index.view(-1)].view(area, area, self.num_heads)
+        # A GPU's fused kernels refuse, without a word, a mask whose last stride is not 1; a CPU takes any.
+        bias = bias.permute(2, 0, 1).contiguous()
         if mask is None:
             return bias.unsqueeze(0)
         return (bias.unsqueeze(0) + mask.unsqueeze(1)).reshape(1, -1, area, area)
