@@ -10,8 +10,11 @@ import timm.optim
 import torch
 from torch import Tensor, nn
 
-from mammo_aln.model.backbones import LearningNetwork
+from mammo_aln.model.backbones import Backbone, LearningNetwork
 from mammo_aln.settings import OptimConfig
+
+LAYERS = 12
+"""Layers of any backbone as `optim.layer_decay` counts them; SwinV2 tiny's blocks are as many."""
 
 
 def binary_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float, focal_gamma: float = 0.0) -> Tensor:
@@ -52,24 +55,40 @@ def learning_rate_factor(step: int, *, total_steps: int, warmup_fraction: float)
 def parameter_groups(network: LearningNetwork, optim: OptimConfig) -> list[dict[str, Any]]:
     """AdamW's groups: no decay for biases, normalisation and other 1-d weights; layer-wise rates in loaded backbones.
 
-    A loaded backbone's layer k of n learns at `lr * layer_decay ** (n - k)`; what begins at random learns at `lr`.
+    A weight at the share s of a loaded backbone's depth (0 the first layer, 1 the last) learns at
+    `lr * layer_decay ** (12 * (1 - s))`; what begins at random learns at `lr`.
     """
     groups: list[dict[str, Any]] = []
     loaded: set[int] = set()
     for backbone in network.loaded_backbones:
-        exempt: set[str] = getattr(backbone.body, "no_weight_decay", set)()
-        for group in timm.optim.param_groups_layer_decay(
-            backbone.body, optim.weight_decay, exempt, layer_decay=optim.layer_decay
-        ):
+        for group in _layer_groups(backbone, optim):
             loaded.update(map(id, group["params"]))
-            rate = optim.lr * group["lr_scale"]
-            groups.append({"params": group["params"], "weight_decay": group["weight_decay"], "lr": rate})
+            groups.append(group)
     rest = [(name, p) for name, p in network.named_parameters() if p.requires_grad and id(p) not in loaded]
     for decay, decaying in ((optim.weight_decay, True), (0.0, False)):
         params = [p for name, p in rest if decays(name, p) is decaying]
         if params:
             groups.append({"params": params, "weight_decay": decay, "lr": optim.lr})
     return groups
+
+
+def _layer_groups(backbone: Backbone, optim: OptimConfig) -> list[dict[str, Any]]:
+    """A loaded backbone's weights by layer.
+
+    timm counts 13 layers in SwinV2 tiny, 60 in DenseNet-121; by its numbers one decay would be another recipe for each.
+    """
+    exempt: set[str] = getattr(backbone.body, "no_weight_decay", set)()
+    layers = timm.optim.param_groups_layer_decay(backbone.body, optim.weight_decay, exempt, layer_decay=0.5)
+    below_last = [-math.log2(layer["lr_scale"]) for layer in layers]
+    deepest = max(below_last, default=0.0) or 1.0
+    return [
+        {
+            "params": layer["params"],
+            "weight_decay": layer["weight_decay"],
+            "lr": optim.lr * optim.layer_decay ** (LAYERS * below / deepest),
+        }
+        for layer, below in zip(layers, below_last, strict=True)
+    ]
 
 
 def decays(name: str, weight: Tensor) -> bool:

@@ -70,8 +70,9 @@ class OptimConfig:
         loss: `bce` (binary cross-entropy) or `focal`, which plays down patients that are classified well already.
         focal_gamma: how much it does; 0 is binary cross-entropy.
         gradient_clip_norm: largest norm of a step's gradient.
-        layer_decay: each layer below the last learns at this share of the next one's rate; acts only where weights were
-            loaded.
+        layer_decay: the lowest layer of a backbone learns at `lr` times this to the power of 12, the last at `lr`,
+            those between by their share of the depth, so that it is one recipe for all backbones; acts only where
+            weights were loaded.
     """
 
     lr: Annotated[float, ABOVE_0] = 1e-3

@@ -121,7 +121,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "lr": max(float(group["lr"]) for group in trainer.optimizers[0].param_groups),  # lower layers learn slower
             **{name: metrics[name] for name in sorted(metrics, key=_column_order)},
             **self.throughput.figures,
         }

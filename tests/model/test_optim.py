@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 
+from mammo_aln.model.backbones import Backbone, LearningNetwork
 from mammo_aln.model.network import AxillaryNetwork
 from mammo_aln.model.optim import WeightAverage, binary_loss, learning_rate_factor, parameter_groups
 from mammo_aln.settings import ModelConfig, OptimConfig
@@ -86,8 +88,56 @@ def test_layer_decay_acts_only_on_loaded_backbones(tiny_args):
     body = network.encoders["region_1"].backbone.body
     stem, *stages = (rates[id(m.weight)] for m in (body.stem[0], *(s.blocks[0].conv_dw for s in body.stages)))
     assert stem < stages[0] < stages[1] < stages[2] < stages[3] <= 1.0
-    assert all(math.log2(rate).is_integer() for rate in (stem, *stages))
+    assert stem == 0.5**12
     assert rates[id(network.encoders["region_1"].project.weight)] == 1.0
+
+
+LAYERS_IN_ORDER = {
+    "swinv2": ("patch_embed.", *(f"layers.{stage}.blocks.0." for stage in range(4)), "norm."),
+    "convnextv2": ("stem.", *(f"stages.{stage}.blocks.0." for stage in range(4)), "norm_pre.|head.norm"),
+    "efficientnetv2": ("conv_stem", *(f"blocks.{stage}.0." for stage in range(6)), "conv_head"),
+    "resnet50": ("conv1", *(f"layer{stage}.0." for stage in range(1, 5))),
+    "densenet121": ("features.conv0", *(f"features.denseblock{stage}.denselayer1." for stage in range(1, 5))),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS_IN_ORDER)
+def test_one_layer_decay_is_one_recipe_for_the_five_backbones_at_full_size(name):
+    with torch.device("meta"):
+        backbone = Backbone(name, {}, 256)
+    backbone.loaded = True
+    network = LearningNetwork()
+    network.backbone = backbone
+    groups = parameter_groups(network, OptimConfig(lr=1e-3, layer_decay=0.8))
+    rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}
+    assert min(rates.values()) == pytest.approx(1e-3 * 0.8**12, rel=1e-12)
+    assert max(rates.values()) == pytest.approx(1e-3, rel=1e-12)
+    by_layer = [
+        [
+            rates[id(weight)]
+            for key, weight in backbone.body.named_parameters()
+            if key.startswith(tuple(start.split("|")))
+        ]
+        for start in LAYERS_IN_ORDER[name]
+    ]
+    assert by_layer[0][0] == min(rates.values())
+    assert all(max(lower) < max(upper) for lower, upper in pairwise(by_layer))
+
+
+def test_layer_decay_of_swinv2_by_hand():
+    with torch.device("meta"):
+        backbone = Backbone("swinv2", {}, 256)
+    backbone.loaded = True
+    network = LearningNetwork()
+    network.backbone = backbone
+    rates = {
+        id(weight): group["lr"]
+        for group in parameter_groups(network, OptimConfig(lr=1.0, layer_decay=0.5))
+        for weight in group["params"]
+    }
+    # The patch embedding is layer 0 of 12, the blocks are 1 to 12.
+    blocks = [block for stage in backbone.body.layers for block in stage.blocks]
+    assert [math.log2(rates[id(block.mlp.fc1.weight)]) for block in blocks] == [float(n - 12) for n in range(1, 13)]
 
 
 def test_average_by_hand():

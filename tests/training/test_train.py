@@ -16,9 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 
 from mammo_aln.errors import InputError
+from mammo_aln.model.backbones import Backbone
+from mammo_aln.model.optim import learning_rate_factor
 from mammo_aln.runs.record import read_settings
 from mammo_aln.settings import BACKBONES, STRATEGIES
 from mammo_aln.training.callbacks import RunRecorder
@@ -232,6 +235,20 @@ def test_focal_loss_and_drop_path_enter_a_run(phantom: Path, store: Path, tmp_pa
         settings = replace(tiny, optim=optim, model=replace(tiny.model, drop_path_rate=0.1))
         ids.add(train_run(phantom, tmp_path, settings, store=store).name)
     assert len(ids) == 3
+
+
+def test_the_rate_in_metrics_is_the_one_that_the_settings_give(phantom: Path, store: Path, tmp_path: Path) -> None:
+    """Not that of a loaded backbone's lowest layer."""
+    tiny = tiny_settings(epochs=2)
+    begun = Backbone(tiny.model.backbone, tiny.model.backbone_args, tiny.crop.size_px).body.state_dict()
+    safetensors.torch.save_file(
+        {name: weight.contiguous() for name, weight in begun.items()}, tmp_path / "begun.safetensors"
+    )
+    tiny = replace(tiny, model=replace(tiny.model, pretrained=str(tmp_path / "begun.safetensors")))
+    run = train_run(phantom, tmp_path, replace(tiny, optim=replace(tiny.optim, layer_decay=0.1)), store=store)
+    first, last = pd.read_csv(run / "metrics.csv").to_dict("records")
+    share = learning_rate_factor(first["step"], total_steps=last["step"], warmup_fraction=tiny.optim.warmup_fraction)
+    assert first["lr"] == pytest.approx(tiny.optim.lr * share) != 0
 
 
 @pytest.mark.slow
