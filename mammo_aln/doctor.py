@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from mammo_aln.errors import InputError
+from mammo_aln.files import make_folder
 from mammo_aln.machine.cores import usable_cores
+from mammo_aln.machine.disk import try_disk
+from mammo_aln.machine.lease import EXPIRY_S
+from mammo_aln.machine.locks import VARIABLE
 from mammo_aln.progress import say
 
 
@@ -25,11 +29,18 @@ class Finding:
     fix: str = ""
 
 
-def examine(cohort: Path | None = None) -> int:
-    """Print every finding to standard error; 1 if any is FAIL, else 0."""
+def examine(cohort: Path | None = None, out: Path | None = None) -> int:
+    """Print every finding to standard error; 1 if any is FAIL, else 0.
+
+    Args:
+        cohort: cohort folder that this machine should be able to read.
+        out: folder of runs or of a sweep, whose disk is tried; it is made where it is missing.
+    """
     findings = [finding for look in LOOKS for finding in look()]
     if cohort is not None:
         findings += _cohort(cohort)
+    if out is not None:
+        findings += _disk(out)
     for finding in findings:
         say(f"{finding.verdict}  {finding.text}" + (f"\n      fix: {finding.fix}" if finding.fix else ""))
     worst = [finding for finding in findings if finding.verdict == "FAIL"]
@@ -119,6 +130,25 @@ def _cohort(folder: Path) -> list[Finding]:
             )
         )
     return findings
+
+
+def _disk(folder: Path) -> list[Finding]:
+    try:
+        trial = try_disk(make_folder(folder))
+    except (InputError, OSError) as error:
+        return [Finding("FAIL", f"{folder} cannot be written: {error}", "choose another disk with --out")]
+    if trial.faults:
+        return [Finding("FAIL", f"{folder} ({trial.type}): {fault}", "choose another disk") for fault in trial.faults]
+    if trial.leases:
+        return [
+            Finding(
+                "WARN",
+                f"{folder} ({trial.type}): locks are not known to bind every machine here, so leases are used; "
+                f"a run whose machine crashed goes on elsewhere {EXPIRY_S:g} s later",
+                f"none is needed; where the disk does keep locks for all machines: export {VARIABLE}=posix",
+            )
+        ]
+    return [Finding("PASS", f"{folder} ({trial.type}): locks bind a second process")]
 
 
 LOOKS: tuple[Callable[[], list[Finding]], ...] = (_python, _packages, _accelerator, _codecs, _machine)

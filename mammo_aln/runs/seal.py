@@ -7,7 +7,6 @@ the run directory. A plan (a sweep or ladder) is a line of the same file, writte
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready
+from mammo_aln.machine.locks import await_lock
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import file_digest
 from mammo_aln.runs.record import now, read_state
@@ -172,15 +172,11 @@ def _held(path: Path) -> Iterator[TextIO]:
         InputError: the file cannot be made or written there.
     """
     try:
-        stream = path.open("a+", encoding="utf-8")
+        lock = await_lock(path)
     except OSError as error:
         raise InputError(_cannot(path, error.strerror)) from error
-    with stream:
-        try:
-            fcntl.lockf(stream, fcntl.LOCK_EX)
-        except OSError as error:
-            say(f"{path}: this disk keeps no locks ({error.strerror}); two openings at one moment may miss each other")
-        yield stream
+    with lock:
+        yield lock.stream
 
 
 def _append(stream: TextIO, entry: Plan | Opening) -> None:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Literal
 
 from mammo_aln.errors import ExitCode, InputError, Requeue
 from mammo_aln.files import write_json
+from mammo_aln.machine.locks import is_locked
 from mammo_aln.machine.signals import die_with_parent
-from mammo_aln.runs.lock import RunIsHeld, is_held, is_locked
+from mammo_aln.runs.lock import RunIsHeld, is_held
 from mammo_aln.runs.record import now, read_state
 from mammo_aln.settings import reads_images
 from mammo_aln.sweeps.plan import Cell, Plan

@@ -6,7 +6,6 @@ kill -9), the cell's failure is recorded with its last lines, the slot gets a ne
 
 from __future__ import annotations
 
-import fcntl
 import os
 import selectors
 import signal
@@ -17,11 +16,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 import mammo_aln
 from mammo_aln.errors import ExitCode, InputError
 from mammo_aln.files import make_folder
+from mammo_aln.machine.locks import Lock, take_lock
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import TrainerConfig
@@ -40,7 +39,7 @@ class Slot:
     environment: dict[str, str]
     process: subprocess.Popen[str] | None = None
     cell: Cell | None = None
-    claim: IO[str] | None = None
+    claim: Lock | None = None
 
     def start(self, out: Path) -> None:
         """A new process; standard error of its start is this process's own."""
@@ -55,7 +54,7 @@ class Slot:
             start_new_session=True,  # Ctrl-C is for the sweep, which then ends its slots in order
         )
 
-    def ask(self, cell: Cell, claim: IO[str]) -> None:
+    def ask(self, cell: Cell, claim: Lock) -> None:
         """Have the process train a cell."""
         assert self.process is not None
         assert self.process.stdin is not None
@@ -92,6 +91,7 @@ class Pool:
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Train what is not completed; ends when each cell is completed or has failed for good, here or elsewhere."""
+        make_folder(self.plan.out / "claims")
         waiting = [cell for cell in sorted(cells, key=lambda cell: -cell.cost) if cell.fault is None]
         self.before = {cell.run_id: len(failures(self.plan, cell)) for cell in waiting}
         with selectors.DefaultSelector() as selector:
@@ -125,7 +125,7 @@ class Pool:
             for cell in waiting:
                 if time.monotonic() < self.not_before.get(cell.run_id, 0.0):
                     continue
-                claim = claimed(claim_of(self.plan, cell))
+                claim = take_lock(claim_of(self.plan, cell))
                 if claim is None:
                     continue  # another command is at it
                 if slot.process is None:
@@ -176,20 +176,6 @@ class Pool:
             _leave(slot.process, wait_s=LEAVE_S if slot.cell is not None else 0.0)
             slot.process = None
             slot.free()
-
-
-def claimed(path: Path) -> IO[str] | None:
-    """Open the file whose lock says that this command has the cell; None where another one has it."""
-    make_folder(path.parent)
-    claim = path.open("a+", encoding="utf-8")
-    try:
-        fcntl.lockf(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        claim.close()
-        return None
-    except OSError:
-        pass  # a disk that keeps no locks; `train` says so
-    return claim
 
 
 def _leave(process: subprocess.Popen[str], wait_s: float = 0.0) -> int:

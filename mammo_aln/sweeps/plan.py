@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from mammo_aln import __version__
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, write_json
+from mammo_aln.machine.locks import Lock, await_lock
 from mammo_aln.runs.identity import WITHOUT_INFLUENCE
 from mammo_aln.runs.record import code_revision, now
 from mammo_aln.settings import Settings
@@ -192,13 +191,9 @@ def _write(plan: Plan) -> None:
     write_json(plan.out / PLAN, {**about, **plain})
 
 
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def _locked(out: Path) -> Lock:
     """One command at a time changes the plan; the lock ends with its process."""
-    with (out / ".plan.lock").open("a") as lock:
-        with suppress(OSError):  # a disk that keeps no locks: plan.json is still replaced whole
-            fcntl.lockf(lock, fcntl.LOCK_EX)
-        yield
+    return await_lock(out / ".plan.lock")
 
 
 def _rest(cell: Cell, touched: Sequence[str]) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import make_folder
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.memory import free_memory_gb
 from mammo_aln.machine.signals import handled, interrupt
@@ -191,7 +190,6 @@ def train_cells(
 
         Queue(plan, cluster, retries, watch).run(waiting)
         return
-    make_folder(plan.out / "claims")
     trainer = waiting[0].settings.trainer
     here = slots_here(trainer, slots, len(waiting), PROCESS_GB, free_memory_gb(), usable_cores())
     pool = Pool(plan, here, retries, watch)

@@ -19,13 +19,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from mammo_aln.errors import InputError
+from mammo_aln.files import make_folder
+from mammo_aln.machine.locks import Lock, is_locked, take_lock
 from mammo_aln.progress import say
-from mammo_aln.runs.lock import is_locked
 from mammo_aln.sweeps.definition import (
     SECTIONS,
     Axis,
@@ -38,7 +39,6 @@ from mammo_aln.sweeps.definition import (
     nested,
     points,
 )
-from mammo_aln.sweeps.local import claimed
 from mammo_aln.sweeps.plan import Cell, Plan, add_cells, read_plan
 from mammo_aln.sweeps.preflight import Planner, settings_of
 from mammo_aln.sweeps.table import read_rows
@@ -170,7 +170,7 @@ class Search:
     plan: Plan
     train: Callable[[Plan, Sequence[Cell]], None]
     batch: int
-    claims: list[IO[str]] = field(default_factory=list)
+    claims: list[Lock] = field(default_factory=list)
 
     def run(self) -> Plan:
         """Run trials until there are as many as asked for; those that a killed command left are finished first."""
@@ -197,7 +197,8 @@ class Search:
         return self.plan.out / "claims" / f"{self.study.study_name}-trial-{number}.lock"
 
     def _claim(self, number: int) -> None:
-        if claim := claimed(self._claim_path(number)):
+        make_folder(self.plan.out / "claims")
+        if claim := take_lock(self._claim_path(number)):
             self.claims.append(claim)
 
     def _abandoned(self) -> list[Trial]:

@@ -27,15 +27,16 @@ def demo(
     return run_demo(out, patients=patients, seed=seed, max_epochs=max_epochs)
 
 
-def doctor(cohort: Path | None = None) -> int:
+def doctor(cohort: Path | None = None, out: Path | None = None) -> int:
     """Look this machine over: PASS, WARN or FAIL, each with the fix to type; exit code 1 if anything fails.
 
     Args:
         cohort: cohort folder that the machine should be able to hold and read.
+        out: folder of runs or of a sweep; its disk is tried: locks or leases, appending, renaming.
     """
     from mammo_aln.doctor import examine
 
-    return examine(cohort)
+    return examine(cohort, out)
 
 
 def phantom(

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from mammo_aln.machine.cores import usable_cores
+from mammo_aln.machine.locks import take_lock
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.sweeps.board import resume_command
 from mammo_aln.sweeps.cell import claim_of
-from mammo_aln.sweeps.local import Pool, Slot, claimed, slots_here
+from mammo_aln.sweeps.local import Pool, Slot, slots_here
 from mammo_aln.sweeps.plan import read_plan
 from mammo_aln.sweeps.run import Watch, run_sweep
 from mammo_aln.sweeps.table import read_rows
@@ -109,9 +110,9 @@ def test_the_board_lets_go_of_no_claim(undisturbed: Path) -> None:
     done = read_plan(undisturbed)
     cell = replace(done.cells[0], run_id="0123456789ab")
     plan = replace(done, cells=(done.cells[0], cell))
-    slot = Slot({}, cell=cell, claim=claimed(claim_of(plan, cell)))
+    slot = Slot({}, cell=cell, claim=take_lock(claim_of(plan, cell)))
     pool = Pool(plan, [slot], 0, Watch(plan, 2))
-    look = "import sys; from pathlib import Path; from mammo_aln.runs.lock import is_locked\n"
+    look = "import sys; from pathlib import Path; from mammo_aln.machine.locks import is_locked\n"
     look += "print(is_locked(Path(sys.argv[1])))"
 
     def is_claimed() -> bool:

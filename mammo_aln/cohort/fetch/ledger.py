@@ -6,7 +6,6 @@ by a secret of this folder (HMAC-SHA256), so that they identify nobody and two f
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
@@ -22,6 +21,7 @@ from mammo_aln.cohort.listing.identity import is_placeholder
 from mammo_aln.dicom.web.received import ReceivedFile
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
+from mammo_aln.machine.locks import take_lock
 from mammo_aln.progress import say, track
 
 FOLDER = ".fetch"
@@ -151,11 +151,10 @@ def opened(out: Path) -> Iterator[Ledger]:
     """
     make_folder(out / FOLDER)
     try:
-        with (out / FOLDER / "lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"{out}: another fetch writes to this folder") from None
+        lock = take_lock(out / FOLDER / "lock")
+        if lock is None:
+            raise InputError(f"{out}: another fetch writes to this folder")
+        with lock:
             ledger = Ledger(out)
             yield ledger
             shutil.rmtree(ledger.incoming, ignore_errors=True)
