@@ -83,8 +83,6 @@ def demo_settings(*, gpu: bool, seed: int, max_epochs: int) -> Settings:
             settings,
             crop=replace(settings.crop, size_px=256),
             model=replace(settings.model, backbone_args={}),
-            data=replace(settings.data, num_workers=4),
-            trainer=replace(settings.trainer, precision="bf16-mixed"),
         )
     return settings
 

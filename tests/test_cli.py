@@ -162,6 +162,21 @@ def test_base_yaml_holds_every_default_and_its_help(capsys: pytest.CaptureFixtur
     assert "# peak learning rate." in text
 
 
+@pytest.mark.parametrize("verb", ["train", "sweep"])
+def test_a_configuration_that_went_is_told_where_its_settings_went(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    words = {
+        "train": ["train", "x", "--out", out, "--config", "configs/gpu.yaml"],
+        "sweep": ["sweep", "configs/gpu.yaml", "--cohort", "x", "--out", out],
+    }
+    assert main(words[verb]) == 2
+    error = capsys.readouterr().err
+    assert "configs/gpu.yaml is gone: the defaults trainer.precision=auto" in error
+    assert error.count("\n") == 1
+
+
 def test_later_config_wins_and_flags_win_over_files(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.yaml").write_text("crop: {size_px: 64, margin: 0.1}\nseed: 5\n")
     (tmp_path / "b.yaml").write_text("crop: {size_px: 96}\n")

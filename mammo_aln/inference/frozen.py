@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,9 @@ from mammo_aln.errors import InputError
 from mammo_aln.evaluation.statistics.calibration import apply_calibration
 from mammo_aln.inference.ensemble import read_member
 from mammo_aln.inference.opened import check_needs, open_members
-from mammo_aln.inference.predict import chosen_splits
+from mammo_aln.inference.predict import chosen_splits, scored_here
+from mammo_aln.machine.arithmetic import arithmetic
+from mammo_aln.machine.hardware import computes_on_gpu, resolved_precision
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import require_unchanged
@@ -70,12 +71,16 @@ class FrozenRun:
         scores[there] = apply_calibration(logits[there], self.facts.operating.calibration)
         return scores
 
-    def arithmetic(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
         """The precision that `predict` uses on this machine, for use as a context."""
-        kind = HALF.get(self.settings.trainer.precision)
-        if kind is None or (kind == torch.float16 and self.device.type == "cpu"):
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=kind)
+        trainer = scored_here(self.settings.trainer)
+        kind = HALF.get(resolved_precision(trainer))
+        with (
+            arithmetic(trainer, on_gpu=self.device.type == "cuda"),
+            nullcontext() if kind is None else torch.autocast(self.device.type, dtype=kind),
+        ):
+            yield
 
     def to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The batch where the network computes."""
@@ -133,8 +138,7 @@ def open_run(
     opened.prepare()
     if not any(len(data.patients(name)) for name in splits):
         raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
-    gpu = torch.cuda.is_available() and settings.trainer.accelerator != "cpu"
-    device = torch.device("cuda" if gpu else "cpu")
+    device = torch.device("cuda" if computes_on_gpu(settings.trainer) else "cpu")
     return FrozenRun(
         member.run_id, digests["weights"], settings, member.facts, module.to(device), data, device, opened.outcome
     )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import torch
 
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.lineage import Source, joined, stated_or_not
@@ -24,6 +23,7 @@ from mammo_aln.inference.opened import (
     scored_inputs,
     seen_of_all,
 )
+from mammo_aln.machine.hardware import computes_on_gpu, resolved_precision
 from mammo_aln.progress import say
 from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.record import read_settings
@@ -214,7 +214,7 @@ def _score(opened: Sequence[OpenedMember], cohort: Cohort, splits: Sequence[str]
             raise InputError(
                 f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads"
             )
-        trainer = _on_this_machine(read_settings(own.member.run).trainer)
+        trainer = scored_here(read_settings(own.member.run).trainer)
         tables.append(predict_logits(own.module, own.data, trainer))
     return mean_of_members(tables)
 
@@ -243,12 +243,23 @@ def _pooled_rows(ensemble: Ensemble, cohort: Cohort) -> pd.DataFrame:
     return patients.assign(logit=logit.reindex(keys).to_numpy())[keys.isin(logit.index)].reset_index(drop=True)
 
 
-def _on_this_machine(trainer: TrainerConfig) -> TrainerConfig:
-    """A run trained on a GPU is scored where there is none as well."""
-    if torch.cuda.is_available():
+def scored_here(trainer: TrainerConfig) -> TrainerConfig:
+    """Settings with which this machine scores a run; where its GPU's arithmetic is not to be had here, that is said."""
+    if computes_on_gpu(trainer):
+        best = resolved_precision(replace(trainer, precision="auto"))
+        lacks = trainer.precision == "bf16-mixed" and best != "bf16-mixed"
+    else:
+        trainer = replace(trainer, accelerator="cpu")
+        lacks = trainer.precision == "16-mixed"
+    if not lacks:
         return trainer
-    precision: Any = "32-true" if trainer.precision == "16-mixed" else trainer.precision
-    return replace(trainer, accelerator="cpu", precision=precision)
+    _say_once(f"trained in {trainer.precision}, which this machine does not compute: scored in 32-true")
+    return replace(trainer, precision="32-true")
+
+
+@cache
+def _say_once(text: str) -> None:
+    say(text)
 
 
 def chosen_splits(cohort: Cohort, split: str | None) -> list[str]:

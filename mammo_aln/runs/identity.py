@@ -21,7 +21,7 @@ WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
     # settings that change where or how fast a run is computed, not what it computes
     "pixels": ("max_pixels",),
     "data": ("num_workers",),
-    "trainer": ("accelerator", "devices", "num_nodes", "compile"),
+    "trainer": ("accelerator", "devices", "num_nodes", "compile", "deterministic"),
     "log": ("wandb", "project", "tracker"),
 }
 
@@ -42,6 +42,10 @@ def shaping_settings(settings: Settings) -> dict[str, Any]:
     for section, keys in WITHOUT_INFLUENCE.items():
         for key in keys:
             plain[section].pop(key)
+    if settings.trainer.precision == "auto":
+        from mammo_aln.machine.hardware import resolved_precision  # torch takes seconds to import
+
+        plain["trainer"]["precision"] = resolved_precision(settings.trainer)
     inputs = plain["model"]["inputs"] = sorted(plain["model"]["inputs"])
     if inputs == ["clinical"]:
         del plain["crop"], plain["pixels"]

@@ -11,6 +11,7 @@ from mammo_aln.settings.limits import ABOVE_0, ABOVE_0_TO_1, BELOW_1, FROM_0, FR
 
 BACKBONES = ("swinv2", "convnextv2", "efficientnetv2", "resnet50", "densenet121")
 INPUTS = ("primary", "auxiliary", "clinical")
+Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
 TrackerName = Literal["wandb", "tensorboard", "mlflow", "csv"]
 IMAGE_INPUTS = ("primary", "auxiliary")
 
@@ -93,7 +94,8 @@ class DataConfig:
 
     Args:
         batch_size: patients (treated axillae) per step.
-        num_workers: loader processes; does not change any result.
+        num_workers: loader processes; `auto` takes those that the machine has cores for: at most 8 a GPU, none where a
+            CPU trains or there is little to load. Does not change any result.
         augment: geometric and intensity augmentation of training crops.
         augment_engine: what computes it: `albumentations`, or `torchvision` with the same ranges and other draws.
         augment_strength: multiplies how far augmentation shifts, turns and changes grey values; scale stays within 5 %.
@@ -109,7 +111,7 @@ class DataConfig:
     """
 
     batch_size: Annotated[int, FROM_1] = 16
-    num_workers: Annotated[int, FROM_0] = 0
+    num_workers: Annotated[int | Literal["auto"], FROM_0] = "auto"
     augment: bool = True
     augment_engine: Literal["albumentations", "torchvision"] = "albumentations"
     augment_strength: Annotated[float, Limit("a number from 0 to 3", lambda x: 0 <= x <= 3)] = 1.0
@@ -131,7 +133,11 @@ class TrainerConfig:
         accelerator: `auto`, `cpu` or `gpu`.
         devices: number of devices.
         num_nodes: number of machines.
-        precision: Lightning's name of the arithmetic.
+        precision: arithmetic of the network: `bf16-mixed`, `16-mixed` (scaled loss, GPU only) or `32-true`, whose
+            products a GPU computes in TF32; `auto` is `bf16-mixed` where the GPUs have it, else `32-true`, and enters
+            the run's identity as what it stands for.
+        deterministic: only kernels that add in a fixed order, so that a GPU gives the same bits again; slower, and an
+            operation without such a kernel ends the run. A CPU does so anyway.
         compile: translate the backbones with torch.compile: minutes at the start, then faster steps on a GPU.
     """
 
@@ -140,7 +146,8 @@ class TrainerConfig:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Annotated[int, FROM_1] = 1
     num_nodes: Annotated[int, FROM_1] = 1
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
+    deterministic: bool = False
     compile: bool = False
 
 

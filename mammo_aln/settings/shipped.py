@@ -19,6 +19,11 @@ from mammo_aln.settings import Settings
 
 CONFIG_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 """Where they lie: inside an installed package, or beside a checkout."""
+GONE = {
+    "gpu.yaml": "is gone: the defaults trainer.precision=auto and data.num_workers=auto fit the machine; leave it out "
+    "(it also set data.batch_size=32)",
+}
+"""Shipped configurations of earlier versions, and what took their place."""
 HEAD = """\
 # Every setting of `mammo-aln train` with its default: copy it, keep the lines that you change, and give it as
 # `--config MINE.yaml`; later files and flags win. Made by `python -m mammo_aln.settings.shipped`.
@@ -39,6 +44,8 @@ def find_config(name: str, option: str = "--config ") -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    if (gone := GONE.get("/".join(parts).removeprefix("configs/"))) is not None:
+        raise InputError(f"{option}{name} {gone}")
     raise InputError(f"{option}{name}: no such file, here or among the shipped configurations")
 
 

@@ -1,6 +1,6 @@
 """A sweep's YAML file, read: a base configuration and the lists that span the grid.
 
-    base: configs/gpu.yaml                # one file or several; settings may stand beside it
+    base: configs/base.yaml               # one file or several; settings may stand beside it
     crop: {size_px: 128}
     grid:
       crop.strategy: [lesion_box, fixed_5cm]          # any setting, as a list of its values

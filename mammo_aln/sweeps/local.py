@@ -221,7 +221,9 @@ def slots_here(
         free_gb: memory there is.
         cores: cores there are.
     """
-    gpus = [] if trainer.accelerator == "cpu" else _gpus()
+    from mammo_aln.machine.hardware import visible_gpus  # torch takes seconds to import
+
+    gpus = [] if trainer.accelerator == "cpu" else visible_gpus()
     if gpus and trainer.devices > len(gpus):
         raise InputError(
             f"trainer.devices={trainer.devices}: this machine has {len(gpus)} CUDA device(s); "
@@ -239,10 +241,3 @@ def slots_here(
         threads = str(max(1, cores // (asked or cores)))
         seen = [dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads) for _ in range(count)]
     return [Slot(environment) for environment in seen]
-
-
-def _gpus() -> list[str]:
-    import torch
-
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return named.split(",") if named else [str(number) for number in range(torch.cuda.device_count())]

@@ -17,7 +17,7 @@ from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.build import build_crops
 from mammo_aln.errors import InputError
-from mammo_aln.machine.hardware import require_hardware
+from mammo_aln.machine.hardware import require_hardware, resolved
 from mammo_aln.machine.memory import free_memory_gb
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
@@ -95,6 +95,7 @@ class Planner:
         if self.here:
             for trainer in dict.fromkeys(settings.trainer for settings in several):
                 require_hardware(trainer)
+        several = [resolved(settings, here=self.here) for settings in several]
         modules = [
             MammoDataModule.from_settings(settings, self.cohort_for(settings), self.store) for settings in several
         ]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mammo_aln.errors import InputError, Requeue
+from mammo_aln.machine.hardware import resolved
 from mammo_aln.machine.slurm import POLL_S, RequeuedJob, await_jobs, requeue, submit
 from mammo_aln.progress import say
 from mammo_aln.runs.lock import RunIsHeld
@@ -99,7 +100,7 @@ def with_weights(
         if point not in asking:
             result.append(point)
             continue
-        settings = _settings(point, block)
+        settings = resolved(_settings(point, block), here=cluster is None)
         refuse_outcome(point, settings)
         if repr(settings) not in weights:
             say(f"pre-training {settings.model.backbone} for the cells that ask for it")

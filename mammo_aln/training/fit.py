@@ -9,6 +9,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
 
+from mammo_aln.machine.arithmetic import arithmetic
+from mammo_aln.machine.hardware import resolved_precision
 from mammo_aln.model.backbones import compile_backbones
 from mammo_aln.model.learner import Learner
 from mammo_aln.progress import say
@@ -62,14 +64,14 @@ def fit_module(
         if position is not None and hasattr(data, "begin"):
             data.begin = (position.epoch, position.step)
         say(f"run {run_id}: going on from {last.name}")
-    with lightning_hushed():
+    with lightning_hushed(), arithmetic(settings.trainer):
         trainer = pl.Trainer(
             max_epochs=settings.trainer.max_epochs,
             accelerator=settings.trainer.accelerator,
             devices=settings.trainer.devices,
             num_nodes=settings.trainer.num_nodes,
             strategy="ddp" if settings.trainer.devices * settings.trainer.num_nodes > 1 else "auto",
-            precision=settings.trainer.precision,
+            precision=resolved_precision(settings.trainer),
             logger=list(loggers),
             callbacks=callbacks,
             enable_checkpointing=True,

@@ -13,6 +13,8 @@ import pandas as pd
 import pytorch_lightning as pl
 
 from mammo_aln.evaluation.statistics.calibration import apply_calibration
+from mammo_aln.machine.arithmetic import arithmetic
+from mammo_aln.machine.hardware import resolved_precision
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import Progress
 from mammo_aln.settings import TrainerConfig
@@ -52,7 +54,7 @@ def predict_logits(module: AxillaryClassifier, data: MammoDataModule, trainer: T
         runner = pl.Trainer(
             accelerator=trainer.accelerator,
             devices=1,
-            precision=trainer.precision,
+            precision=resolved_precision(trainer),
             logger=False,
             callbacks=[progress],
             enable_checkpointing=False,
@@ -72,7 +74,7 @@ def predict_logits(module: AxillaryClassifier, data: MammoDataModule, trainer: T
         for copy in range(copies):
             loader = data.loader(split, alone=True, copy=copy)
             progress.begin(f"scoring {split}" + (f", copy {copy}" if copy else ""), len(loader))
-            with lightning_hushed():
+            with lightning_hushed(), arithmetic(trainer):
                 batches: Any = runner.predict(module, dataloaders=loader)
             index = np.concatenate([batch["index"].cpu().numpy() for batch in batches])
             if not np.array_equal(index, np.arange(len(patients))):

@@ -14,7 +14,7 @@ from mammo_aln.cohort.lineage import joined, stated_or_not, warn_of
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv, write_json
-from mammo_aln.machine.hardware import require_hardware
+from mammo_aln.machine.hardware import require_hardware, resolved
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.lineage import weight_sources
 from mammo_aln.model.origin import Seen, origin_of
@@ -67,6 +67,7 @@ def train_run(
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, a file stands there")
     require_hardware(settings.trainer)
+    settings = resolved(settings)
     require_trackers(settings)
     data = MammoDataModule.from_settings(settings, cohort_folder, store)
     for split in ("train", "val"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mammo_aln.machine.cores import usable_cores
+from mammo_aln.machine.cores import loader_processes, usable_cores
 
 AFFINITY = len(os.sched_getaffinity(0))
 needs_two = pytest.mark.skipif(AFFINITY < 2, reason="a quota below the affinity needs two cores")
@@ -54,3 +54,22 @@ def test_a_process_bound_to_one_core_has_one() -> None:
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
     code += "from mammo_aln.machine.cores import usable_cores; print(usable_cores())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "on_gpu", "batches", "ranks", "cores", "expected"),
+    [
+        (3, False, 1, 8, 1, 3),  # as asked, whatever there is
+        (0, True, 100, 1, 64, 0),
+        ("auto", True, 100, 1, 64, 8),
+        ("auto", True, 100, 8, 64, 7),  # eight ranks share the cores
+        ("auto", True, 100, 8, 16, 0),
+        ("auto", True, 100, 1, 4, 3),
+        ("auto", True, 3, 1, 64, 0),  # a small split
+        ("auto", False, 100, 1, 64, 0),  # a CPU computes the network
+    ],
+)
+def test_loader_processes_take_the_cores_that_a_rank_has_to_spare(
+    asked, on_gpu: bool, batches: int, ranks: int, cores: int, expected: int
+) -> None:
+    assert loader_processes(asked, on_gpu=on_gpu, batches=batches, ranks=ranks, cores=cores) == expected

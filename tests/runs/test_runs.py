@@ -14,9 +14,9 @@ from mammo_aln.errors import InputError
 from mammo_aln.runs.identity import run_identity
 from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import read_settings, write_settings
-from mammo_aln.settings import Settings
+from mammo_aln.settings import Settings, TrainerConfig
 
-BASE = Settings()
+BASE = Settings(trainer=TrainerConfig(accelerator="cpu"))  # on any machine one meaning of `auto`
 
 
 def changed(section: str, **keys) -> Settings:
@@ -27,7 +27,9 @@ def changed(section: str, **keys) -> Settings:
     ("settings", "same"),
     [
         (changed("data", num_workers=7), True),
-        (changed("trainer", accelerator="cpu", devices=2), True),
+        (changed("data", num_workers="auto"), True),
+        (changed("trainer", accelerator="cpu", devices=2, precision="32-true", deterministic=True), True),
+        (changed("trainer", precision="bf16-mixed"), False),
         (changed("log", wandb="disabled", project="other"), True),
         (changed("model", inputs=("clinical", "primary", "auxiliary")), True),
         (replace(BASE, seed=1), False),

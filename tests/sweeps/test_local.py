@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.locks import take_lock
@@ -96,6 +97,14 @@ def test_threads_of_a_slot_do_not_depend_on_what_is_left_to_do() -> None:
 
     assert threads(2, 20) == threads(2, 1) == {"4"}
     assert threads(None, 20) == threads(None, 1) == threads(None, 20, free_gb=2.5) == {"1"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there, hidden or not")
+@pytest.mark.parametrize("hidden", ["-1", "NoDevFiles", ""])
+def test_hidden_gpus_make_no_slot(hidden: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    slots = slots_here(TrainerConfig(), None, 4, 1.0, 100.0, cores=4)
+    assert [slot.environment for slot in slots] == [{"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}] * 4
 
 
 def test_the_command_that_resumes_a_cell_keeps_its_threads(undisturbed: Path) -> None:

@@ -15,6 +15,7 @@ from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.crops.build import CropSet, build_crops
 from mammo_aln.crops.provenance import fallback_ledger
 from mammo_aln.errors import InputError
+from mammo_aln.machine.cores import loader_processes
 from mammo_aln.settings import STRATEGIES, CropConfig, DataConfig, PixelConfig, reads_images
 from mammo_aln.training.data.batches import CropLoader
 from mammo_aln.training.data.samplers import EpochSampler
@@ -61,12 +62,21 @@ class CropDataModule(pl.LightningDataModule):
         self.pixels, self.loading, self.seed, self.store = pixels, loading, seed, store
         self.begin: tuple[int, int] | None = None
         """Epoch and step at which training goes on; None begins at the first."""
+        self.accelerator = "auto"
+        """`trainer.accelerator` of the settings; a Trainer that the module is given to knows better."""
         self._crop_set: CropSet | None = None
 
     @property
     def reads_images(self) -> bool:
         """True where any input is an image."""
         return reads_images(self.inputs)
+
+    @property
+    def on_gpu(self) -> bool:
+        """True where the batches go to a CUDA device."""
+        if self.trainer is not None:
+            return self.trainer.strategy.root_device.type == "cuda"
+        return self.accelerator != "cpu" and torch.cuda.is_available()
 
     @property
     def crop_set(self) -> CropSet:
@@ -106,21 +116,30 @@ class CropDataModule(pl.LightningDataModule):
         alone: bool = False,
     ) -> CropLoader:
         """Batches of a dataset, in order unless `training`; with `alone`, all of them in this very process."""
+        sampler = EpochSampler(
+            items,
+            seed=self.seed,
+            shuffle=training,
+            batch_size=self.loading.batch_size,
+            alone=alone,
+            begin=self.begin if training else None,
+        )
+        trainer = None if alone else self.trainer
+        workers = loader_processes(
+            self.loading.num_workers,
+            on_gpu=self.on_gpu,
+            batches=len(sampler) // self.loading.batch_size,
+            ranks=1 if trainer is None else trainer.num_devices,
+        )
         return CropLoader(
             dataset,
             batch_size=self.loading.batch_size,
-            sampler=EpochSampler(
-                items,
-                seed=self.seed,
-                shuffle=training,
-                batch_size=self.loading.batch_size,
-                alone=alone,
-                begin=self.begin if training else None,
-            ),
+            sampler=sampler,
             collate_fn=collate,
-            num_workers=self.loading.num_workers,
-            persistent_workers=self.loading.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            # pinning makes a CUDA context, some 500 MB of a card that a CPU's training has no business with
+            pin_memory=self.on_gpu,
             # A loader draws one number from this at each start; left to torch's global state, that would
             # shift every later draw.
             generator=torch.Generator(),

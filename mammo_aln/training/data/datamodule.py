@@ -167,7 +167,7 @@ class MammoDataModule(CropDataModule):
         cohort = cohort if isinstance(cohort, Cohort) else read_for(settings.model.inputs, cohort)
         if not splits and "split" not in cohort.patients:
             raise InputError(f"{cohort.root.name}/patients.csv has no column split; `mammo-aln split COHORT` makes one")
-        return cls(
+        data = cls(
             cohort,
             settings.crop,
             inputs=settings.model.inputs,
@@ -181,6 +181,8 @@ class MammoDataModule(CropDataModule):
             profile=profile,
             opened=opened,
         )
+        data.accelerator = settings.trainer.accelerator
+        return data
 
     @property
     def clinical_columns(self) -> tuple[str, ...]:

@@ -167,6 +167,7 @@ class PretrainData(CropDataModule):
             settings.seed,
             store,
         )
+        self.accelerator = settings.trainer.accelerator
         self.heads: tuple[Head, ...] = ()
         self.breasts: dict[str, BreastArrays] = {}
 

@@ -15,7 +15,7 @@ from mammo_aln.cohort.lineage import joined, stated_or_not, warn_of
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_csv, write_json, written_whole
-from mammo_aln.machine.hardware import require_hardware
+from mammo_aln.machine.hardware import require_hardware, resolved
 from mammo_aln.model.backbones import rule_of
 from mammo_aln.model.lineage import weight_sources
 from mammo_aln.model.network import crop_encoder
@@ -52,6 +52,7 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
         raise InputError(f"--out {out}: expected a folder, a file stands there")
     settings = _of_images(settings)
     require_hardware(settings.trainer)
+    settings = resolved(settings)
     require_trackers(settings)
     crop_encoder(settings.model, settings.crop.size_px)  # a network that cannot be built ends here, not after the crops
     data, run, identity = _planned(cohort_folder, out, settings, store)
