@@ -208,7 +208,7 @@ def read(crops: int = 2_000, reads: int = 20_000, rounds: int = 7, folder: Path 
 
     from mammo_aln.crops.store.records import CropRecord
     from mammo_aln.crops.store.store import CropStore, SegmentWriter, display_values
-    from mammo_aln.crops.window import Window
+    from mammo_aln.crops.window import Window, surround_px
 
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 65536, (crops, 256, 256), dtype=np.uint16)
@@ -218,7 +218,7 @@ def read(crops: int = 2_000, reads: int = 20_000, rounds: int = 7, folder: Path 
         writer = SegmentWriter(root / "store")
         for number, picture in enumerate(pictures):
             record = CropRecord(str(number), "", "whole_breast", Window(0, 0, 256, 256), None, 1.0, 0.0, (), 256)
-            writer.append([], [(record, picture)])
+            writer.append([], [(record, np.pad(picture, surround_px(256), mode="edge"))])
         writer.close()
         store = CropStore(root / "store")
 

@@ -85,7 +85,7 @@ def _difference(key: str, kept: CropStore, again: CropStore, failure: str | None
         return "the stored pixels do not have the checksum that was recorded"
     if key not in again:
         return "the file's content has changed since"
-    differing = kept.read(key).astype(np.int64) - again.read(key)
+    differing = kept.read_surround(key).astype(np.int64) - again.read_surround(key)
     if not differing.any():
         return None
     return f"{np.count_nonzero(differing)} pixels differ, by at most {np.abs(differing).max()} of 65535"

@@ -18,7 +18,7 @@ from mammo_aln.crops.placement import place_crop
 from mammo_aln.crops.requests import CropRequest, ImagePlan
 from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop
 from mammo_aln.crops.store.store import SegmentWriter, StoreUnwritable
-from mammo_aln.crops.window import CropRefused, Window, cut
+from mammo_aln.crops.window import CropRefused, Window, cut, surround_px
 from mammo_aln.dicom.archive import content_digest, file_key
 from mammo_aln.dicom.orientation import Box
 from mammo_aln.dicom.polarity import POLARITY_UNLIKELY
@@ -126,7 +126,7 @@ def derive(
             continue
         pixels = record.window, record.outside, record.box if record.outside == "background_beside_box" else None
         if pixels not in levels:
-            levels[pixels] = cut_levels(display, record, own.anatomy)
+            levels[pixels] = cut_levels(display, record, own.anatomy, surround_px(record.size_px))
         crops.append((record, levels[pixels]))
     writer.append([own, *refused], crops)
     return own
@@ -144,12 +144,19 @@ def describe(key: str, display: DisplayImage) -> ImageRecord:
     return ImageRecord(key, shape, display.spacing, turned, side, view, display.recipe, display.fallbacks, anatomy)
 
 
-def cut_levels(display: DisplayImage, record: CropRecord, anatomy: Anatomy) -> NDArray[np.uint16]:
-    """Cut one crop as the store holds it: uint16 (size_px, size_px), chest wall on the left, 0 outside the breast."""
-    levels = np.rint(np.clip(cut(display.pixels, record.window, record.size_px), 0.0, 1.0) * 65535.0)
+def cut_levels(display: DisplayImage, record: CropRecord, anatomy: Anatomy, beyond: int = 0) -> NDArray[np.uint16]:
+    """Cut one crop as the store holds it: uint16 (size_px, size_px), chest wall on the left, 0 outside the breast.
+
+    `beyond` more pixels stand on each side of it; they do not change the crop between them.
+    """
+    size_px = record.size_px
+    levels = np.rint(np.clip(cut(display.pixels, record.window, size_px, beyond), 0.0, 1.0) * 65535.0)
     if record.outside in ("background", "background_beside_box") and anatomy.kept is not None:
         shape = display.pixels.shape[0], display.pixels.shape[1]
         box = record.box if record.outside == "background_beside_box" else None
-        if not covers(anatomy.kept, record.window.box, shape):
-            levels[~shown(anatomy.kept, record.window, record.size_px, shape, box)] = 0.0
+        if not covers(anatomy.kept, record.window.grown(beyond, size_px).box, shape):
+            inside = shown(anatomy.kept, record.window, size_px, shape, box, beyond)
+            if covers(anatomy.kept, record.window.box, shape):
+                inside[beyond : beyond + size_px, beyond : beyond + size_px] = True
+            levels[~inside] = 0.0
     return display.orientation.apply(levels.astype(np.uint16))

@@ -15,7 +15,7 @@ from mammo_aln.crops.store.store import CropStore
 from mammo_aln.dicom.archive import file_key
 from mammo_aln.settings import CropConfig, PixelConfig
 
-PIXEL_PATH_VERSION = 3
+PIXEL_PATH_VERSION = 4
 """Raise this when any step from file to crop changes its result: every stored crop is then made anew."""
 
 

@@ -32,9 +32,14 @@ def covers(kept: NDArray[np.bool_] | None, box: Box, shape: tuple[int, int]) -> 
 
 
 def shown(
-    kept: NDArray[np.bool_], window: Window, size_px: int, shape: tuple[int, int], box: Box | None = None
+    kept: NDArray[np.bool_],
+    window: Window,
+    size_px: int,
+    shape: tuple[int, int],
+    box: Box | None = None,
+    beyond: int = 0,
 ) -> NDArray[np.bool_]:
-    """Pixels of a crop that show the breast: bool (size_px, size_px), stored orientation.
+    """Pixels of a crop that show the breast: bool, side size_px + 2 * beyond, stored orientation.
 
     Args:
         kept: cells over the stored matrix that crops may show.
@@ -42,19 +47,22 @@ def shown(
         size_px: side of the crop.
         shape: (rows, columns) of the stored matrix.
         box: of the stored matrix; shown whole.
+        beyond: more pixels on each side of the crop.
     """
     cells = window.on_grid(kept.shape, shape)
-    inside = resample(kept.astype(np.float32), cells, size_px, size_px) > _INSIDE
+    inside = resample(kept.astype(np.float32), cells, size_px, size_px, beyond) > _INSIDE
     if box is not None:
         across, down = size_px / window.width, size_px / window.height
         columns = (box[0] - window.x_min) * across, (box[2] - window.x_min) * across
         rows = (box[1] - window.y_min) * down, (box[3] - window.y_min) * down
-        inside[_touched(rows, size_px), _touched(columns, size_px)] = True
+        inside[_touched(rows, size_px, beyond), _touched(columns, size_px, beyond)] = True
     return inside
 
 
-def _touched(edges: tuple[float, float], size_px: int) -> slice:
-    return slice(min(max(0, math.floor(edges[0])), size_px), min(max(0, math.ceil(edges[1])), size_px))
+def _touched(edges: tuple[float, float], size_px: int, beyond: int) -> slice:
+    low, high = math.floor(edges[0]) + beyond, math.ceil(edges[1]) + beyond
+    last = size_px + 2 * beyond
+    return slice(min(max(0, low), last), min(max(0, high), last))
 
 
 def with_outside(recipe: PixelRecipe, anatomy: Anatomy, rule: str) -> PixelRecipe:

@@ -50,6 +50,11 @@ class Window:
         across, down = grid[1] / shape[1], grid[0] / shape[0]
         return Window(self.x_min * across, self.y_min * down, self.x_max * across, self.y_max * down)
 
+    def grown(self, cells: int, size_px: int) -> Window:
+        """The window with so many more cells on each side of the `size_px` that it has."""
+        across, down = self.width / size_px * cells, self.height / size_px * cells
+        return Window(self.x_min - across, self.y_min - down, self.x_max + across, self.y_max + down)
+
     def padding_share(self, shape: tuple[int, ...]) -> float:
         """Share of the window's area that lies outside an image of this (rows, columns)."""
         across = max(0.0, min(self.x_max, shape[1]) - max(self.x_min, 0.0)) / self.width
@@ -123,21 +128,27 @@ def crop_window(
 _FEW_TAPS = 8  # up to so many rows a band, whole-array sums are faster than a loop over bands
 
 
-def _averaged(pixels: NDArray[np.float32], start: float, stop: float, count: int) -> NDArray[np.float32]:
+def _averaged(
+    pixels: NDArray[np.float32], start: float, stop: float, count: int, beyond: int = 0, origin: int = 0
+) -> NDArray[np.float32]:
     """Average the rows of `pixels` over `count` equal bands of [start, stop): exact areas, fractional edges weighted.
+
+    `beyond` more bands stand on each side; `start` and `stop` count from row `origin` of `pixels`. Neither changes the
+    arithmetic of the bands between, so that these are the same to the last bit.
 
     Each band averages over max(band, one pixel): where bands are smaller than a pixel this is linear interpolation
     between pixel centres, and the two meet without a jump at equal size. Rows outside the image count as 0.
     """
     step = (stop - start) / count
     reach = max(step, 1.0)
-    low = start + (np.arange(count) + 0.5) * step - reach / 2
+    low = start + (np.arange(-beyond, count + beyond) + 0.5) * step - reach / 2
     first = np.floor(low).astype(int)
     taps = math.floor(reach) + 2
     rows = first[:, None] + np.arange(taps)
     weights = np.clip(np.minimum(rows + 1, low[:, None] + reach) - np.maximum(rows, low[:, None]), 0.0, None) / reach
+    first, rows = first + origin, rows + origin
     weights = np.where((rows >= 0) & (rows < len(pixels)), weights, 0.0).astype(np.float32)
-    out = np.zeros((count, pixels.shape[1]), np.float32)
+    out = np.zeros((len(low), pixels.shape[1]), np.float32)
     # Sums in a fixed order and not BLAS: the last bit must not depend on the number of threads.
     if taps <= _FEW_TAPS:
         rows = np.clip(rows, 0, len(pixels) - 1)
@@ -152,7 +163,9 @@ def _averaged(pixels: NDArray[np.float32], start: float, stop: float, count: int
     return out
 
 
-def resample(pixels: NDArray[np.float32], window: Window, rows: int, columns: int) -> NDArray[np.float32]:
+def resample(
+    pixels: NDArray[np.float32], window: Window, rows: int, columns: int, beyond: int = 0
+) -> NDArray[np.float32]:
     """Average `pixels` over a (rows, columns) grid of equal cells laid on `window`; outside the image is 0.
 
     Args:
@@ -160,19 +173,27 @@ def resample(pixels: NDArray[np.float32], window: Window, rows: int, columns: in
         window: the rectangle that the grid covers, in pixels of `pixels`.
         rows: cells down.
         columns: cells across.
+        beyond: more cells of the same size on each of the four sides; the cells between them don't change by a bit.
     """
+    reach = window.width / columns * beyond
     # One column more on each side: linear interpolation reaches half a pixel beyond the window.
-    left, right = max(math.floor(window.x_min) - 1, 0), min(math.ceil(window.x_max) + 1, pixels.shape[1])
+    left = max(math.floor(window.x_min - reach) - 1, 0)
+    right = min(math.ceil(window.x_max + reach) + 1, pixels.shape[1])
     if left >= right:
-        return np.zeros((rows, columns), np.float32)
-    bands = _averaged(pixels[:, left:right], window.y_min, window.y_max, rows)
+        return np.zeros((rows + 2 * beyond, columns + 2 * beyond), np.float32)
+    bands = _averaged(pixels[:, left:right], window.y_min, window.y_max, rows, beyond)
     across = np.ascontiguousarray(bands.T)
-    return np.ascontiguousarray(_averaged(across, window.x_min - left, window.x_max - left, columns).T)
+    frame = max(math.floor(window.x_min) - 1, 0)  # from here columns count whatever lies beyond
+    start, stop = window.x_min - frame, window.x_max - frame
+    return np.ascontiguousarray(_averaged(across, start, stop, columns, beyond, frame - left).T)
 
 
-def cut(pixels: NDArray[np.float32], window: Window, size_px: int) -> NDArray[np.float32]:
-    """Cut one crop: float32 (size_px, size_px), in the stored orientation; shrinking averages areas, outside is 0."""
-    return resample(pixels, window, size_px, size_px)
+def cut(pixels: NDArray[np.float32], window: Window, size_px: int, beyond: int = 0) -> NDArray[np.float32]:
+    """Cut one crop: float32 (size_px, size_px), in the stored orientation; shrinking averages areas, outside is 0.
+
+    `beyond` more pixels of the same size on each side make it a block of side size_px + 2 * beyond.
+    """
+    return resample(pixels, window, size_px, size_px, beyond)
 
 
 def surround_px(size_px: int) -> int:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from mammo_aln.crops.window import CropRefused, Window, crop_window, cut, source_to_crop
+from mammo_aln.crops.window import CropRefused, Window, crop_window, cut, source_to_crop, surround_px
 from mammo_aln.dicom.orientation import Orientation
 from mammo_aln.dicom.spacing import Spacing
 from mammo_aln.settings import CropConfig
@@ -93,6 +93,26 @@ def test_a_flat_image_stays_flat_and_outside_is_background():
     assert (half[:, :4] == 0).all()
     assert half[:, 4:] == pytest.approx(np.full((8, 4), 0.625), abs=1e-6)
     assert (cut(pixels, Window(200, 0, 240, 40), 8) == 0).all()
+
+
+@given(
+    x=st.floats(-60, 160),
+    y=st.floats(-60, 160),
+    width=st.floats(2, 300),
+    height=st.floats(2, 300),
+    size=st.sampled_from([8, 13, 24]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_surround_changes_no_bit_of_the_crop_and_goes_on_where_it_ends(x, y, width, height, size, seed):
+    """Above and below one pixel a cell, few and many taps, at and beyond the image's border."""
+    pixels, margin = np.random.default_rng(seed).random((140, 120), np.float32), surround_px(size)
+    window = Window(x, y, x + width, y + height)
+    block = cut(pixels, window, size, margin)
+    assert block.shape == (size + 2 * margin,) * 2
+    assert np.array_equal(block[margin:-margin, margin:-margin], cut(pixels, window, size))
+    wider = cut(pixels, window.grown(margin, size), size + 2 * margin)
+    np.testing.assert_allclose(block, wider, atol=1e-4)
 
 
 def test_no_aliasing():

@@ -10,10 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
+from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.crops.anatomy import find_anatomy
 from mammo_aln.crops.build import build_crops
+from mammo_aln.crops.derive import cut_levels
 from mammo_aln.crops.export import export_crops
 from mammo_aln.crops.outside import shown
+from mammo_aln.crops.regions import plan_crops
 from mammo_aln.crops.window import Window
 from mammo_aln.dicom.orientation import Orientation
 from mammo_aln.dicom.spacing import Spacing
@@ -115,6 +118,38 @@ def test_letters_are_background_in_crops_of_every_strategy(tmp_path, inverted):
         assert store.crop(one.key).outside == "background"
         assert store.crop(other.key).outside == "kept"
     assert seen >= 4  # 5 cm and whole breast, primary and auxiliary
+
+
+def test_letters_are_background_in_the_surround_too(tmp_path):
+    write_image(tmp_path / "cc.dcm", lettered(), ImagerPixelSpacing=[MM, MM])
+    masked, kept = crops_of(tmp_path, LESION), crops_of(tmp_path, LESION, outside="keep")
+    store, seen = masked.open_store(), 0
+    for one, other in zip(masked.table.itertuples(), kept.table.itertuples(), strict=True):
+        block, before = store.read_surround(one.key), store.read_surround(other.key)
+        assert block.shape == (96, 96)
+        seen += int(before.max() > 50_000)
+        assert block.max() < 45_000
+        changed = block != before
+        assert not block[changed].any()
+    assert seen >= 4
+
+
+@pytest.mark.parametrize("box", [LESION, (120, 95, 160, 125)])
+@pytest.mark.parametrize("side", ["L", "R"])
+def test_the_middle_of_a_stored_block_is_the_crop_cut_alone(tmp_path, box, side):
+    """For every strategy, with and without a mask, whatever the mask takes of the surround."""
+    pixels = lettered()
+    write_image(tmp_path / "cc.dcm", pixels if side == "L" else pixels[:, ::-1], ImagerPixelSpacing=[MM, MM])
+    for outside in ("mask", "keep"):
+        crops = crops_of(tmp_path, box, outside=outside)
+        store = crops.open_store()
+        plan = next(iter(plan_crops(read_cohort(tmp_path), crops.job.crop).images))
+        display = plan.read(PixelConfig())
+        for row in crops.table.itertuples():
+            record = store.crop(row.key)
+            alone = cut_levels(display, record, store.image(record.image).anatomy)
+            np.testing.assert_array_equal(store.read(row.key), alone)
+            assert store.read_surround(row.key).any()
 
 
 def test_a_box_that_the_outline_would_cut_is_shown_whole_and_flagged(tmp_path):

@@ -28,17 +28,19 @@ KINDS = {
 
 
 def crops(folder: Path) -> dict[str, np.ndarray]:
-    rows, regions = [], []
+    images, regions = [], []
     for name, tags in KINDS.items():
         side = tags.get("side", "L")
         pixels = mammogram(500, 360, 0.3, 0.4, dots_mm=[(40.0, 60.0), (52.0, 80.0)], side=side)
         write_image(folder / f"{name}.dcm", pixels, view="MLO", ImagerPixelSpacing=[0.3, 0.4], **tags)
-        rows.append(image(name, name, laterality=side, view="MLO"))
+        images.append(image(name, name, laterality=side, view="MLO"))
         regions.append((name, "primary", 85, 180, 140, 275))
-    cohort = write_tables(folder, [patient(name) for name in KINDS], rows, regions)
+    cohort = write_tables(folder, [patient(name) for name in KINDS], images, regions)
     made = build_crops(cohort, PixelConfig(), CropConfig(strategy="all", size_px=24, auxiliary=("axilla",)), workers=1)
     store = made.open_store()
-    return {f"{row.image_id}.{row.region}.{row.strategy}": store.read(row.key) for row in made.table.itertuples()}
+    return {
+        f"{row.image_id}.{row.region}.{row.strategy}": store.read_surround(row.key) for row in made.table.itertuples()
+    }
 
 
 def test_crops_change_only_with_the_version(tmp_path: Path) -> None:

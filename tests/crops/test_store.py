@@ -32,7 +32,7 @@ from mammo_aln.crops.store.store import CropStore, SegmentWriter
 from mammo_aln.errors import CheckFailed, InputError
 from mammo_aln.settings import CropConfig, PixelConfig
 from tests.support.crop_cohort import image, mammogram, patient, small_cohort, write_image, write_tables
-from tests.support.crop_records import crop_record
+from tests.support.crop_records import crop_record, in_surround
 
 SMALL = CropConfig(size_px=32, auxiliary=())
 ALL = CropConfig(strategy="all", size_px=32, auxiliary=("peritumoral",))
@@ -54,7 +54,7 @@ def keys_in_journals(store: Path) -> list[str]:
 
 def test_what_is_written_is_read(tmp_path):
     writer = SegmentWriter(tmp_path)
-    writer.append([ContentRecord("a", "f00")], [(crop_record("b", 16), crop_of(1))])
+    writer.append([ContentRecord("a", "f00")], [(crop_record("b", 16), in_surround(crop_of(1)))])
     store = CropStore(tmp_path)
     np.testing.assert_array_equal(store.read("b"), crop_of(1))
     assert store.content("a").sha256 == "f00"
@@ -62,7 +62,7 @@ def test_what_is_written_is_read(tmp_path):
     assert "c" not in store
     with pytest.raises(KeyError):
         store.read("a")
-    writer.append([], [(crop_record("c", 64), crop_of(2, side=64))])
+    writer.append([], [(crop_record("c", 64), in_surround(crop_of(2, side=64)))])
     assert "c" not in store
     store.refresh()
     np.testing.assert_array_equal(store.read("c"), crop_of(2, side=64))
@@ -72,11 +72,31 @@ def test_what_is_written_is_read(tmp_path):
     assert len(pickle.dumps(store)) < 1000
 
 
+def test_a_crop_lies_in_the_middle_of_its_surround(tmp_path):
+    block = crop_of(3, side=9 + 2 * 3)
+    SegmentWriter(tmp_path).append([], [(crop_record("a", 9), block)])
+    store = CropStore(tmp_path)
+    np.testing.assert_array_equal(store.read_surround("a"), block)
+    np.testing.assert_array_equal(store.read("a"), block[3:-3, 3:-3])
+    np.testing.assert_allclose(store.read_values("a"), block[3:-3, 3:-3] / 65535, atol=1e-7)
+    with pytest.raises(ValueError, match=r"\(9, 9\) pixels for a crop of 9 and 3 around it"):
+        SegmentWriter(tmp_path).append([], [(crop_record("b", 9), crop_of(3, side=9))])
+
+
+def test_damage_in_the_surround_is_seen(tmp_path):
+    SegmentWriter(tmp_path).append([], [(crop_record("a", 16), in_surround(crop_of(1)))])
+    pixels = next((tmp_path / "segments").glob("*.u16"))
+    damaged = bytearray(pixels.read_bytes())
+    damaged[0] ^= 1
+    pixels.write_bytes(bytes(damaged))
+    assert not CropStore(tmp_path).is_intact("a")
+
+
 @pytest.mark.parametrize("cut_at", ["journal", "pixels", "flipped bit"])
 def test_a_torn_record_does_not_exist_and_the_others_do(tmp_path, cut_at):
     writer = SegmentWriter(tmp_path)
     for number in range(3):
-        writer.append([], [(crop_record(str(number), 16), crop_of(number))])
+        writer.append([], [(crop_record(str(number), 16), in_surround(crop_of(number)))])
     writer.close()
     journal, pixels = (next((tmp_path / "segments").glob(f"*{end}")) for end in (".jsonl", ".u16"))
     if cut_at == "journal":
@@ -97,12 +117,12 @@ import itertools, sys
 import numpy as np
 from mammo_aln.crops.store.records import ContentRecord
 from mammo_aln.crops.store.store import SegmentWriter
-from tests.support.crop_records import crop_record
+from tests.support.crop_records import crop_record, in_surround
 writer = SegmentWriter(sys.argv[1])
 print("ready", flush=True)
 for number in itertools.count(int(sys.argv[2])):
     crop = np.random.default_rng(number).integers(0, 65536, (64, 64), dtype=np.uint16)
-    writer.append([ContentRecord(f"file {number}", "")], [(crop_record(str(number), 64), crop)])
+    writer.append([ContentRecord(f"file {number}", "")], [(crop_record(str(number), 64), in_surround(crop))])
 """
 
 

@@ -1,6 +1,7 @@
 """The crop store: append-only segments with journals, keyed by content, memory-mapped, safe under kill -9.
 
-`segments/ID.u16` holds crops back to back (uint16, little-endian), `segments/ID.jsonl` one line per record. Each
+`segments/ID.u16` holds crops back to back (uint16, little-endian), each with the surround that training moves it into;
+`segments/ID.jsonl` holds one line per record. Each
 writing process owns one pair that nobody else ever appends to, so any number may write at once. Pixels are on disk
 before the line that names them is written, so a record stands if and only if its line is complete, its checksum agrees
 and the pixels it names are all there.
@@ -15,12 +16,13 @@ import uuid
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, Record, RefusedCrop
+from mammo_aln.crops.window import surround_px
 from mammo_aln.errors import InputError
 
 _LINE_START = b'{"crc":"%08x","record":'
@@ -38,6 +40,17 @@ def display_values(levels: NDArray[np.uint16]) -> NDArray[np.float32]:
     return values
 
 
+class _Entry(NamedTuple):
+    """One record in the segments: its line, and where its pixels begin."""
+
+    segment: int
+    start: int
+    stop: int
+    offset: int
+    side: int
+    margin: int
+
+
 class StoreUnwritable(InputError):
     """The store's disk is full or its folder cannot be written; no image is to blame."""
 
@@ -52,7 +65,7 @@ class CropStore:
         self.path = Path(path)
         self._segments: list[str] = []
         self._scanned: dict[str, int] = {}
-        self._entries: dict[str, tuple[int, int, int, int, int]] = {}  # segment, line start and end, pixel offset, side
+        self._entries: dict[str, _Entry] = {}
         self._pixels: dict[int, NDArray[np.uint16]] = {}
         self._journals: dict[int, BinaryIO] = {}
         self._remembered: dict[str, ContentRecord] = {}
@@ -90,9 +103,9 @@ class CropStore:
             start = end
             if record is None:
                 continue
-            offset, side = record.get("offset", 0), record.get("size_px", 0)
-            if offset + side * side <= available:
-                self._entries.setdefault(record["key"], (segment, begin, stop, offset, side))
+            offset, side, margin = (record.get(name, 0) for name in ("offset", "size_px", "surround_px"))
+            if offset + (side + 2 * margin) ** 2 <= available:
+                self._entries.setdefault(record["key"], _Entry(segment, begin, stop, offset, side, margin))
         self._scanned[name] += start
 
     def remember(self, record: ContentRecord) -> None:
@@ -111,13 +124,23 @@ class CropStore:
         Raises:
             KeyError: the store has no crop under this key.
         """
-        segment, _, _, offset, side = self._entries[key]
-        if not side:
+        block, margin = self.read_surround(key), self._entries[key].margin
+        return block[margin : len(block) - margin, margin : len(block) - margin]
+
+    def read_surround(self, key: str) -> NDArray[np.uint16]:
+        """The crop with what lies around it, (S', S') with S' = side + 2 * surround_px(side); a view as `read`'s.
+
+        Raises:
+            KeyError: the store has no crop under this key.
+        """
+        entry = self._entries[key]
+        if not entry.side:
             raise KeyError(key)
-        pixels = self._pixels.get(segment)
-        if pixels is None or pixels.size < offset + side * side:
-            pixels = self._pixels[segment] = self._mapped(segment)
-        return pixels[offset : offset + side * side].reshape(side, side)
+        side = entry.side + 2 * entry.margin
+        pixels = self._pixels.get(entry.segment)
+        if pixels is None or pixels.size < entry.offset + side * side:
+            pixels = self._pixels[entry.segment] = self._mapped(entry.segment)
+        return pixels[entry.offset : entry.offset + side * side].reshape(side, side)
 
     def read_values(self, key: str) -> NDArray[np.float32]:
         """The crop as new display values in [0, 1], float32 (side, side).
@@ -148,7 +171,7 @@ class CropStore:
 
     def _entry(self, key: str) -> Any:
         """The journal's JSON under a key."""
-        segment, start, stop, _, _ = self._entries[key]
+        segment, start, stop = self._entries[key][:3]
         journal = self._journals.get(segment)
         if journal is None:
             journal = (self.path / "segments" / f"{self._segments[segment]}.jsonl").open("rb", buffering=0)
@@ -158,8 +181,8 @@ class CropStore:
         return json.loads(line[_LINE_START_LENGTH : -len(_LINE_END)])
 
     def is_intact(self, key: str) -> bool:
-        """True where the crop's pixels still have the checksum that the journal recorded."""
-        return zlib.crc32(self.read(key).data) == self._entry(key)["pixels_crc"]
+        """True where the pixels of the crop and its surround still have the checksum that the journal recorded."""
+        return zlib.crc32(self.read_surround(key).data) == self._entry(key)["pixels_crc"]
 
     def _mapped(self, segment: int) -> NDArray[np.uint16]:
         with (self.path / "segments" / f"{self._segments[segment]}.u16").open("rb") as pixels:
@@ -195,9 +218,10 @@ class SegmentWriter:
 
         Args:
             records: without pixels.
-            crops: records with pixels (side, side).
+            crops: records with pixels (S', S'), see `CropStore.read_surround`.
 
         Raises:
+            ValueError: pixels of another side than the record's crop has with its surround.
             StoreUnwritable: the disk is full or the folder cannot be written.
         """
         try:
@@ -220,9 +244,11 @@ class SegmentWriter:
         lines = [_line(record.to_json()) for record in records]
         wrote = False
         for record, crop in crops:
-            stored = np.ascontiguousarray(crop, dtype="<u2")
+            stored, margin = np.ascontiguousarray(crop, dtype="<u2"), surround_px(record.size_px)
+            if stored.shape != (record.size_px + 2 * margin,) * 2:
+                raise ValueError(f"{stored.shape} pixels for a crop of {record.size_px} and {margin} around it")
             self._pixels.write(stored.data.cast("B"))
-            pixels = {"offset": self._offset, "size_px": stored.shape[0], "pixels_crc": zlib.crc32(stored.data)}
+            pixels = {"offset": self._offset, "surround_px": margin, "pixels_crc": zlib.crc32(stored.data)}
             lines.append(_line({**record.to_json(), **pixels}))
             self._offset += stored.size
             wrote = True
