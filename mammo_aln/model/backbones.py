@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mammo_aln.errors import InputError, did_you_mean
+from mammo_aln.model.parts import at_least_float32
 from mammo_aln.model.swin_attention import fuse_attention, start_from_scratch
 from mammo_aln.model.timm_network import TimmNetwork
 from mammo_aln.model.weights import load_weights
@@ -99,7 +100,7 @@ class Backbone(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Map crops (N, 1, S, S) in [0, 1] to pooled features (N, `features`), float32."""
-        return self.body((crops - self.mean) / self.std).float()
+        return at_least_float32(self.body((crops - self.mean) / self.std))
 
 
 class LearningNetwork(nn.Module):
@@ -107,9 +108,11 @@ class LearningNetwork(nn.Module):
 
     Attributes:
         frozen: loaded backbones rest for now.
+        parts: how many parts a step's crops are computed in (see `parts.features_in_parts`).
     """
 
     frozen: bool = False
+    parts: int = 1
 
     @property
     def loaded_backbones(self) -> list[Backbone]:

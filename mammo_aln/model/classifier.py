@@ -18,6 +18,7 @@ from mammo_aln.model.learner import Learner, averaged, plain_settings
 from mammo_aln.model.network import AxillaryNetwork, refuse_batch
 from mammo_aln.model.optim import binary_loss
 from mammo_aln.model.own_backbone import OWN_BACKBONE, Factory
+from mammo_aln.model.ranks import sum_over_ranks, world_size
 from mammo_aln.settings import ModelConfig, OptimConfig
 from mammo_aln.settings.parse import check_sections
 
@@ -206,15 +207,18 @@ class AxillaryClassifier(Learner):
             self.train_mean.reset()
         self.freeze_loaded(self.current_epoch < self.model_config.freeze_epochs)
         refuse_batch(batch, images=bool(self.network.regions), more=("label",))
-        optim = self.optim_config
+        optim, label = self.optim_config, batch["label"]
+        counts = sum_over_ranks(torch.stack([(label == 0).sum(), (label == 1).sum()]))
+        weights = self._class_weights(counts)
         loss = binary_loss(
             self(batch),
-            batch["label"],
-            self._class_weights(batch["label"]),
+            label,
+            weights,
             optim.label_smoothing,
             optim.focal_gamma if optim.loss == "focal" else 0.0,
+            total=(counts * weights).sum() / world_size(),
         )
-        self.train_mean.update(loss.detach(), (~torch.isnan(batch["label"])).sum())
+        self.train_mean.update(loss.detach(), counts.sum() / world_size())
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -254,11 +258,12 @@ class AxillaryClassifier(Learner):
         refuse_batch(batch, images=bool(self.network.regions), more=("index",))
         return {"index": batch["index"].cpu(), "logit": self(batch).cpu()}
 
-    def _class_weights(self, labels: Tensor) -> Tensor:
-        """Weights that make both classes count alike, from the labels seen so far in training."""
+    def _class_weights(self, counts: Tensor) -> Tensor:
+        """Weights that make both classes count alike, from the labels seen so far in training, `counts` (2,) among
+        them."""
         if self.optim_config.class_weight == "none":
             return torch.ones_like(self.class_counts)
-        self.class_counts += torch.stack([(labels == 0).sum(), (labels == 1).sum()])
+        self.class_counts += counts
         smoothed = self.class_counts + 1.0
         return smoothed.sum() / (2.0 * smoothed)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import LearningNetwork
+from mammo_aln.model.micro_batch import MicroBatch
 from mammo_aln.model.optim import WeightAverage, learning_rate_factor, parameter_groups
 from mammo_aln.settings import OptimConfig
 
@@ -23,11 +26,13 @@ class Learner(pl.LightningModule):
         network: what learns; it tells `frozen` and `loaded_backbones`.
         average: the moving average of `network`, or None.
         optim_config: settings of the optimiser.
+        micro_batch: how many patients of a step are computed at once; None computes all.
     """
 
     network: LearningNetwork
     average: WeightAverage | None
     optim_config: OptimConfig
+    micro_batch: MicroBatch | None = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, with linear warm-up and cosine decay per step."""
@@ -59,9 +64,18 @@ class Learner(pl.LightningModule):
             gradient_clip_val, gradient_clip_algorithm = self.optim_config.gradient_clip_norm, "norm"
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
         """Step, then move the average: before any callback may save a checkpoint."""
-        super().optimizer_step(*args, **kwargs)
+        closure = optimizer_closure
+        if self.micro_batch is not None and optimizer_closure is not None:
+            closure = partial(self.micro_batch.within_memory, optimizer_closure, self, optimizer.zero_grad)
+        super().optimizer_step(epoch, batch_idx, optimizer, closure)
         if self.average is not None:
             self.average.update(self.network)
 

@@ -5,39 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.distributed
 from torch import Tensor, nn
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import Backbone, LearningNetwork
+from mammo_aln.model.batch_statistics import FeatureNorm
 from mammo_aln.model.clinical import ClinicalBranch
 from mammo_aln.model.fusion import FUSIONS, GroupPool, draw_hidden
 from mammo_aln.model.own_backbone import Factory, OwnBackbone
+from mammo_aln.model.parts import at_least_float32, features_in_parts
+from mammo_aln.model.ranks import world_size
 from mammo_aln.settings import ModelConfig
 
 BATCH = ("crops", "unit", "region", "view", "clinical")
 """Tensors that a prediction needs."""
 VIEW_KINDS = 3
 """CC, MLO and any other view."""
-
-
-class FeatureNorm(nn.BatchNorm1d):
-    """Standardises each feature over the crops of a step; few crops are standardised by the running statistics.
-
-    An untrained backbone's pooled features are nearly the same for every crop. What differs between crops is brought to
-    scale feature by feature, which layer normalisation can't do: without it SwinV2 hardly learns from a few hundred
-    patients.
-    """
-
-    min_crops = 4
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map features (N, features) to the same shape."""
-        if self.training and len(features) < self.min_crops:
-            return nn.functional.batch_norm(
-                features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        return super().forward(features)
 
 
 class CropEncoder(nn.Module):
@@ -48,16 +31,30 @@ class CropEncoder(nn.Module):
         width: width of the token.
     """
 
+    ranks_in_backbone = False
+    """The backbone's own batch normalisation waits for the other ranks."""
+
     def __init__(self, backbone: Backbone | OwnBackbone, width: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.norm = FeatureNorm(backbone.features)
         self.project = nn.Linear(backbone.features, width)
 
-    def forward(self, crops: Tensor, frozen: bool) -> Tensor:
-        """Map crops (N, 1, S, S) to tokens (N, width); `frozen` keeps gradients from a loaded backbone."""
+    def forward(self, crops: Tensor, frozen: bool, parts: int = 1) -> Tensor:
+        """Map crops (N, 1, S, S) to tokens (N, width).
+
+        Args:
+            crops: those that this encoder sees. On several ranks it is called with none too: its statistics are theirs.
+            frozen: keeps gradients from a loaded backbone.
+            parts: how many parts the backbone computes them in.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not (frozen and self.backbone.loaded)):
-            features = self.backbone(crops)
+            if len(crops) or self.ranks_in_backbone:
+                features = features_in_parts(self.backbone, crops, parts, empty_parts=self.ranks_in_backbone)
+            else:
+                # Every rank must have a gradient for every weight, or the gradients' average waits for ever.
+                zero = sum(0.0 * weight.sum() for weight in self.backbone.parameters())
+                features = self.norm.weight.new_zeros(0, self.backbone.features) + zero
         return self.project(self.norm(features))
 
 
@@ -132,13 +129,13 @@ class AxillaryNetwork(LearningNetwork):
         patients = batch["clinical"].shape[0]
         branches = [self._region_tokens(batch)] if self.regions else []
         if self.clinical is not None:
-            token = self.clinical(batch["clinical"].float())
+            token = self.clinical(at_least_float32(batch["clinical"]))
             branches.append((token.unsqueeze(1), token.new_ones(patients, 1, dtype=torch.bool)))
         return torch.cat([token for token, _ in branches], dim=1), torch.cat([there for _, there in branches], dim=1)
 
     def fuse(self, tokens: Tensor, present: Tensor) -> Tensor:
         """Logits (B,) of tokens (B, slots, width); a slot that is not `present` holds its learned missing token."""
-        return self.fusion(torch.where(present.unsqueeze(2), tokens, self.missing)).float()
+        return at_least_float32(self.fusion(torch.where(present.unsqueeze(2), tokens, self.missing)))
 
     def _region_tokens(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """One token per patient and slot (B, image slots, width), and whether the patient has a crop for it."""
@@ -159,13 +156,14 @@ class AxillaryNetwork(LearningNetwork):
         for name, encoder in self.encoders.items():
             order, crops = self._crops_of(name, batch)
             orders.append(order)
-            if len(order):
-                tokens.append(encoder(crops, self.frozen))
+            together = self.training and world_size() > 1
+            if len(order) or together:
+                tokens.append(encoder(crops, self.frozen, self.parts))
             else:
                 tokens.append(self.missing.new_zeros(0, self.missing.shape[1]))
-            if self.training and torch.distributed.is_available() and torch.distributed.is_initialized():
-                # Every rank must have a gradient for every weight, or the gradients' average waits for ever.
-                tokens[-1] = tokens[-1] + sum(0.0 * weight.sum() for weight in encoder.parameters())
+            if together and self.frozen:
+                backbones = [each for each in self.loaded_backbones if each is encoder.backbone]
+                tokens[-1] = tokens[-1] + sum(0.0 * weight.sum() for each in backbones for weight in each.parameters())
         return torch.cat(tokens), torch.cat(orders)
 
     def _crops_of(self, name: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,14 @@ LAYERS = 12
 """Layers of any backbone as `optim.layer_decay` counts them; SwinV2 tiny's blocks are as many."""
 
 
-def binary_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: float, focal_gamma: float = 0.0) -> Tensor:
+def binary_loss(
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    smoothing: float,
+    focal_gamma: float = 0.0,
+    total: Tensor | None = None,
+) -> Tensor:
     """Weighted binary cross-entropy over the patients whose label is known; 0 (with a gradient of 0) where none is.
 
     With `focal_gamma` above 0 each patient's loss is multiplied by (1 - p_t) ** focal_gamma, p_t being the probability
@@ -29,6 +36,8 @@ def binary_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: floa
         weights: weight of the negative and of the positive class (2,).
         smoothing: moves targets towards 0.5 by this share.
         focal_gamma: focusing exponent; 0 is binary cross-entropy.
+        total: what the weighted sum is divided by (); by default the sum of the known patients' weights. A rank hands
+            in its share of the whole batch's sum, so that the ranks' mean is the whole batch's loss.
     """
     known = ~torch.isnan(labels)
     target = torch.where(known, labels, 0.0)
@@ -37,7 +46,7 @@ def binary_loss(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: floa
     each = nn.functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
     if focal_gamma > 0:
         each = each * torch.sigmoid(torch.where(target > 0.5, -logits, logits)) ** focal_gamma
-    return (each * weight).sum() / weight.sum().clamp(min=1e-12)
+    return (each * weight).sum() / (weight.sum() if total is None else total).clamp(min=1e-12)
 
 
 def learning_rate_factor(step: int, *, total_steps: int, warmup_fraction: float) -> float:

@@ -1,6 +1,7 @@
 """A run's identity: a hash of the settings that shape the result, of what the cohort holds and of the package version.
 
 Workers, devices, paths, file times and W&B do not enter, so that the same cell never trains twice, wherever it runs.
+Where a step is computed on several devices or in parts, that enters as far as it shapes the result (`shaping_step`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from mammo_aln import __version__
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready
 from mammo_aln.settings import DataConfig, PretrainSettings, Settings
+from mammo_aln.settings.steps import shaping_step
 
 WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
-    # settings that change where or how fast a run is computed, not what it computes
+    # settings that change where or how fast a run is computed, not what it computes beyond `shaping_step`
     "pixels": ("max_pixels",),
-    "data": ("num_workers",),
-    "trainer": ("accelerator", "devices", "num_nodes", "compile", "deterministic"),
+    "data": ("num_workers", "micro_batch"),
+    "optim": ("accumulate",),
+    "trainer": ("accelerator", "devices", "num_nodes", "sync_batchnorm", "compile", "deterministic"),
     "log": ("wandb", "project", "tracker"),
 }
 
@@ -46,6 +49,8 @@ def shaping_settings(settings: Settings) -> dict[str, Any]:
         from mammo_aln.machine.hardware import resolved_precision  # torch takes seconds to import
 
         plain["trainer"]["precision"] = resolved_precision(settings.trainer)
+    if step := shaping_step(settings):
+        plain["step"] = step
     inputs = plain["model"]["inputs"] = sorted(plain["model"]["inputs"])
     if inputs == ["clinical"]:
         del plain["crop"], plain["pixels"]

@@ -71,6 +71,8 @@ class OptimConfig:
         loss: `bce` (binary cross-entropy) or `focal`, which plays down patients that are classified well already.
         focal_gamma: how much it does; 0 is binary cross-entropy.
         gradient_clip_norm: largest norm of a step's gradient.
+        accumulate: in how many equal parts a device computes its share of a step (gradient accumulation): less memory,
+            more time; patients of a step, and the number of steps, stay.
         layer_decay: the lowest layer of a backbone learns at `lr` times this to the power of 12, the last at `lr`,
             those between by their share of the depth, so that it is one recipe for all backbones; acts only where
             weights were loaded.
@@ -85,6 +87,7 @@ class OptimConfig:
     loss: Literal["bce", "focal"] = "bce"
     focal_gamma: Annotated[float, FROM_0] = 2.0
     gradient_clip_norm: Annotated[float, FROM_0] = 1.0
+    accumulate: Annotated[int, FROM_1] = 1
     layer_decay: Annotated[float, ABOVE_0_TO_1] = 0.8
 
 
@@ -93,7 +96,10 @@ class DataConfig:
     """Loading and augmentation.
 
     Args:
-        batch_size: patients (treated axillae) per step.
+        batch_size: patients (treated axillae) per step, over all devices together.
+        micro_batch: largest number of patients whose crops a device computes at once; `auto` begins with its whole
+            share of the batch and halves it where memory does not suffice. Patients of a step, and what it learns,
+            stay.
         num_workers: loader processes; `auto` takes those that the machine has cores for: at most 8 a GPU, none where a
             CPU trains or there is little to load. Does not change any result.
         augment: geometric and intensity augmentation of training crops.
@@ -111,6 +117,7 @@ class DataConfig:
     """
 
     batch_size: Annotated[int, FROM_1] = 16
+    micro_batch: Annotated[Literal["auto"] | int, FROM_1] = "auto"
     num_workers: Annotated[int | Literal["auto"], FROM_0] = "auto"
     augment: bool = True
     augment_engine: Literal["albumentations", "torchvision"] = "albumentations"
@@ -133,6 +140,8 @@ class TrainerConfig:
         accelerator: `auto`, `cpu` or `gpu`.
         devices: number of devices.
         num_nodes: number of machines.
+        sync_batchnorm: on several devices, batch normalisation standardises by the crops of all of them; `false` by
+            each device's own, which is another result.
         precision: arithmetic of the network: `bf16-mixed`, `16-mixed` (scaled loss, GPU only) or `32-true`, whose
             products a GPU computes in TF32; `auto` is `bf16-mixed` where the GPUs have it, else `32-true`, and enters
             the run's identity as what it stands for.
@@ -146,6 +155,7 @@ class TrainerConfig:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Annotated[int, FROM_1] = 1
     num_nodes: Annotated[int, FROM_1] = 1
+    sync_batchnorm: bool = True
     precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
     deterministic: bool = False
     compile: bool = False

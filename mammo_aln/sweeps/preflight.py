@@ -25,12 +25,13 @@ from mammo_aln.runs.identity import run_identity
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import CropConfig, PixelConfig, Settings, reads_images
 from mammo_aln.settings.parse import settings_from
+from mammo_aln.settings.steps import step_shape
 from mammo_aln.sweeps.definition import Definition, Point
 from mammo_aln.sweeps.plan import Cell, Plan, name_of, stand_in_id, touched_settings
 from mammo_aln.training.build import build_model
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
-from mammo_aln.training.data.units import require_both_classes
+from mammo_aln.training.data.units import require_both_classes, require_one_each
 
 CHECKPOINTS = 3
 """Files of a run's weights on disk at once: best, last, and the one being written."""
@@ -92,6 +93,7 @@ class Planner:
         Raises:
             InputError: a setting or the cohort does not allow any training, or two cells are the same training.
         """
+        steps = [step_shape(settings) for settings in several]
         if self.here:
             for trainer in dict.fromkeys(settings.trainer for settings in several):
                 require_hardware(trainer)
@@ -99,9 +101,10 @@ class Planner:
         modules = [
             MammoDataModule.from_settings(settings, self.cohort_for(settings), self.store) for settings in several
         ]
-        for data in modules:
+        for data, step in zip(modules, steps, strict=True):
             for split in ("train", "val"):
                 require_both_classes(data.cohort.patients, split)
+                require_one_each(data.cohort.patients, split, step.ranks)
         # Before the first crop: a network or column that cannot be had keeps its cell from any decode.
         networks = [self._network(*one) for one in zip(several, modules, strict=True)]
         if all(network.fault for network in networks):

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy
 
 from mammo_aln.machine.arithmetic import arithmetic
 from mammo_aln.machine.hardware import resolved_precision
+from mammo_aln.files import write_json
 from mammo_aln.model.backbones import compile_backbones
+from mammo_aln.model.batch_statistics import share_batch_statistics
 from mammo_aln.model.learner import Learner
+from mammo_aln.model.micro_batch import MicroBatch
+from mammo_aln.model.network import CropEncoder
 from mammo_aln.progress import say
 from mammo_aln.settings import Settings
+from mammo_aln.settings.steps import StepShape, step_shape
 from mammo_aln.training.callbacks import RunRecorder, StepSeed
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.scoring import lightning_hushed
 from mammo_aln.training.stopping import STOP, Position, StopAtStep
 from mammo_aln.training.throughput import Throughput
+
+MICRO_BATCH_FILE = "micro_batch.json"
+
+
+def remembered(run: Path, step: StepShape) -> int:
+    """Number of patients at once that this run's memory sufficed for; the step's own where nothing was halved."""
+    file = run / MICRO_BATCH_FILE
+    if not step.may_halve or not file.is_file():
+        return step.at_once
+    return int(json.loads(file.read_text(encoding="utf-8"))["patients"])
+
+
+def remember(run: Path, patients: int) -> None:
+    """Say and keep that memory sufficed for so many patients at once only."""
+    say(f"run {run.name}: out of memory; the step is repeated with {patients} patients at once, the result is the same")
+    write_json(run / MICRO_BATCH_FILE, {"patients": patients})
 
 
 def fit_module(
@@ -64,13 +88,21 @@ def fit_module(
         if position is not None and hasattr(data, "begin"):
             data.begin = (position.epoch, position.step)
         say(f"run {run_id}: going on from {last.name}")
+    step = step_shape(settings)
+    module.micro_batch = MicroBatch(step, remembered(run, step), partial(remember, run))
+    if step.ranks > 1 and settings.trainer.sync_batchnorm:
+        for encoder in [each for each in module.network.modules() if isinstance(each, CropEncoder)]:
+            encoder.ranks_in_backbone = share_batch_statistics(encoder.backbone)
     with lightning_hushed(), arithmetic(settings.trainer):
         trainer = pl.Trainer(
             max_epochs=settings.trainer.max_epochs,
             accelerator=settings.trainer.accelerator,
             devices=settings.trainer.devices,
             num_nodes=settings.trainer.num_nodes,
-            strategy="ddp" if settings.trainer.devices * settings.trainer.num_nodes > 1 else "auto",
+            # Shared statistics are the same on every rank; others are the first rank's, as its checkpoint keeps them.
+            strategy=DDPStrategy(broadcast_buffers=not settings.trainer.sync_batchnorm, gradient_as_bucket_view=True)
+            if step.ranks > 1
+            else "auto",
             precision=resolved_precision(settings.trainer),
             logger=list(loggers),
             callbacks=callbacks,

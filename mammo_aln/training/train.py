@@ -24,13 +24,14 @@ from mammo_aln.runs.lineage import read_lineage, write_lineage
 from mammo_aln.runs.record import read_state
 from mammo_aln.runs.seal import frozen_digests
 from mammo_aln.settings import Settings
+from mammo_aln.settings.steps import step_shape
 from mammo_aln.training.attempt import Finished, carry_out, leads
 from mammo_aln.training.baseline import store_baseline
 from mammo_aln.training.build import build_model
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored
 from mammo_aln.training.data.seen import counts_of, seen_in_words, training_profile
-from mammo_aln.training.data.units import cohort_flow, require_both_classes
+from mammo_aln.training.data.units import cohort_flow, require_both_classes, require_one_each
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.leak_guard import refuse_seen_patients, seen_by
@@ -69,9 +70,11 @@ def train_run(
     require_hardware(settings.trainer)
     settings = resolved(settings)
     require_trackers(settings)
+    step = step_shape(settings)
     data = MammoDataModule.from_settings(settings, cohort_folder, store)
     for split in ("train", "val"):
         require_both_classes(data.cohort.patients, split)
+        require_one_each(data.cohort.patients, split, step.ranks)
     _refuse_leak(settings, data)
     outcome = data.whole_cohort.outcome
     if outcome.meaning != Declaration.label_meaning:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from mammo_aln.errors import InputError
+from mammo_aln.model.batch_statistics import FeatureNorm
 from mammo_aln.model.fusion import FUSIONS
-from mammo_aln.model.network import AxillaryNetwork, FeatureNorm
+from mammo_aln.model.network import AxillaryNetwork
 from mammo_aln.settings import ModelConfig
 
 REGIONS = ("primary", "axilla")

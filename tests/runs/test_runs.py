@@ -15,6 +15,7 @@ from mammo_aln.runs.identity import run_identity
 from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import read_settings, write_settings
 from mammo_aln.settings import Settings, TrainerConfig
+from mammo_aln.settings.steps import step_shape
 
 BASE = Settings(trainer=TrainerConfig(accelerator="cpu"))  # on any machine one meaning of `auto`
 
@@ -28,7 +29,8 @@ def changed(section: str, **keys) -> Settings:
     [
         (changed("data", num_workers=7), True),
         (changed("data", num_workers="auto"), True),
-        (changed("trainer", accelerator="cpu", devices=2, precision="32-true", deterministic=True), True),
+        (changed("trainer", accelerator="cpu", precision="32-true", deterministic=True), True),
+        (changed("trainer", devices=2), False),  # each rank draws its dropout
         (changed("trainer", precision="bf16-mixed"), False),
         (changed("log", wandb="disabled", project="other"), True),
         (changed("model", inputs=("clinical", "primary", "auxiliary")), True),
@@ -43,6 +45,51 @@ def changed(section: str, **keys) -> Settings:
 )
 def test_only_settings_that_shape_the_result_change_the_id(settings: Settings, same: bool) -> None:
     assert (run_identity(settings, "c", ["k"]).run_id == run_identity(BASE, "c", ["k"]).run_id) is same
+
+
+EXACT = replace(BASE, model=replace(BASE.model, drop_rate=0.0, modality_dropout=0.0))
+"""A network that draws nothing, behind a backbone without batch statistics."""
+BATCHED = replace(EXACT, model=replace(EXACT.model, backbone="resnet50"))
+
+
+def dealt(settings: Settings, devices: int = 1, accumulate: int = 1, micro: str | int = "auto", sync: bool = True):
+    return replace(
+        settings,
+        trainer=replace(settings.trainer, devices=devices, sync_batchnorm=sync),
+        optim=replace(settings.optim, accumulate=accumulate),
+        data=replace(settings.data, micro_batch=micro),
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (EXACT, dealt(EXACT, devices=4, accumulate=2, micro=1), True),
+        (BATCHED, dealt(BATCHED, devices=4), True),
+        (BATCHED, dealt(BATCHED, devices=4, sync=False), False),
+        (BATCHED, dealt(BATCHED, accumulate=4), False),
+        (dealt(BATCHED, accumulate=4), dealt(BATCHED, micro=4), True),
+        # four patients at once as well, but other ones
+        (dealt(BATCHED, accumulate=4), dealt(BATCHED, devices=2, accumulate=4), False),
+        (dealt(BATCHED, accumulate=4), dealt(BATCHED, devices=2, accumulate=2, sync=False), False),
+    ],
+)
+def test_how_a_step_is_dealt_out_enters_as_far_as_batch_statistics_see_it(
+    one: Settings, other: Settings, same: bool
+) -> None:
+    assert (run_identity(one, "c", ["k"]).run_id == run_identity(other, "c", ["k"]).run_id) is same
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (dealt(BASE, devices=3), r"data\.batch_size = 16.* multiple of 3 \(trainer\.devices = 3\), such as 15 or 18"),
+        (dealt(BASE, devices=2, accumulate=16), r"multiple of 32 .*accumulate = 16\), such as 32"),
+    ],
+)
+def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_that_do(settings: Settings, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        step_shape(settings)
 
 
 def test_auxiliary_crops_do_not_enter_a_run_that_reads_none() -> None:

@@ -16,6 +16,7 @@ from mammo_aln.crops.build import CropSet, build_crops
 from mammo_aln.crops.provenance import fallback_ledger
 from mammo_aln.errors import InputError
 from mammo_aln.machine.cores import loader_processes
+from mammo_aln.model.ranks import world_size
 from mammo_aln.settings import STRATEGIES, CropConfig, DataConfig, PixelConfig, reads_images
 from mammo_aln.training.data.batches import CropLoader
 from mammo_aln.training.data.samplers import EpochSampler
@@ -30,6 +31,27 @@ def require_one_strategy(crop: CropConfig) -> None:
     """`InputError` where the settings ask for all four crops at once."""
     if crop.strategy == "all":
         raise InputError(f"crop.strategy: a model reads one crop; expected one of {', '.join(STRATEGIES)}")
+
+
+def refuse_uneven(batch_size: int, items: int, ranks: int, *, training: bool) -> None:
+    """`InputError` where a training step cannot be dealt out evenly, or a rank would have nothing at all."""
+    if items < ranks:
+        raise InputError(
+            f"{items} patients or breasts to {'train on' if training else 'validate with'} for {ranks} devices;"
+            " expected one each at least: fewer trainer.devices"
+        )
+    if not training:
+        return
+    if batch_size % ranks:
+        raise InputError(
+            f"data.batch_size = {batch_size} is the batch of all {ranks} devices: expected a multiple of {ranks}, such"
+            f" as {max(1, round(batch_size / ranks)) * ranks}"
+        )
+    if items < batch_size and items % ranks:
+        raise InputError(
+            f"data.batch_size = {batch_size}: there are {items} to train on, which {ranks} devices cannot share evenly;"
+            f" expected at most {items // ranks * ranks}, or fewer trainer.devices"
+        )
 
 
 class CropDataModule(pl.LightningDataModule):
@@ -115,7 +137,16 @@ class CropDataModule(pl.LightningDataModule):
         training: bool,
         alone: bool = False,
     ) -> CropLoader:
-        """Batches of a dataset, in order unless `training`; with `alone`, all of them in this very process."""
+        """Batches of a dataset, in order unless `training`; with `alone`, all of them in this very process.
+
+        Raises:
+            InputError: the batch, or too few items, do not divide over the ranks.
+        """
+        ranks = 1 if alone else world_size()
+        refuse_uneven(self.loading.batch_size, items, ranks, training=training)
+        batch = max(1, self.loading.batch_size // ranks)
+        if not training and self.loading.micro_batch != "auto":
+            batch = min(batch, self.loading.micro_batch)  # scores are the same however patients are dealt out
         sampler = EpochSampler(
             items,
             seed=self.seed,
@@ -128,12 +159,12 @@ class CropDataModule(pl.LightningDataModule):
         workers = loader_processes(
             self.loading.num_workers,
             on_gpu=self.on_gpu,
-            batches=len(sampler) // self.loading.batch_size,
+            batches=len(sampler) // batch,
             ranks=1 if trainer is None else trainer.num_devices,
         )
         return CropLoader(
             dataset,
-            batch_size=self.loading.batch_size,
+            batch_size=batch,
             sampler=sampler,
             collate_fn=collate,
             num_workers=workers,

@@ -108,3 +108,13 @@ def require_both_classes(patients: pd.DataFrame, split: str) -> None:
     if labels.nunique() < 2:
         outcomes = "no patient" if labels.empty else f"only aln_status = {int(labels.iloc[0])} ({len(labels)} rows)"
         raise InputError(f"patients.csv, split = {split!r}: {outcomes}; both 0 and 1 are needed")
+
+
+def require_one_each(patients: pd.DataFrame, split: str, ranks: int) -> None:
+    """`InputError` where a split has fewer patients than there are devices: each must have one at least."""
+    count = int((patients["split"] == split).sum())
+    if count < ranks:
+        raise InputError(
+            f"patients.csv, split = {split!r}: {count} patients for {ranks} devices; expected one each at least:"
+            f" trainer.devices x trainer.num_nodes of at most {count}"
+        )

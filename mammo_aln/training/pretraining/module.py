@@ -10,8 +10,9 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from mammo_aln.model.backbones import LearningNetwork
+from mammo_aln.model.batch_statistics import FeatureNorm
 from mammo_aln.model.learner import Learner, averaged, plain_settings
-from mammo_aln.model.network import FeatureNorm, crop_encoder
+from mammo_aln.model.network import crop_encoder
 from mammo_aln.settings import ModelConfig, OptimConfig, PretrainConfig
 from mammo_aln.training.pretraining.contrastive import nt_xent, partner_found
 from mammo_aln.training.pretraining.data import ALONE, FIRST, SECOND
@@ -46,7 +47,7 @@ class PretrainNetwork(LearningNetwork):
 
     def forward(self, crops: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Map crops (N, 1, S, S) to outputs (N, outputs) and embeddings (N, projection_dim)."""
-        token = self.encoders["shared"](crops, self.frozen)
+        token = self.encoders["shared"](crops, self.frozen, self.parts)
         outputs = self.heads(self.drop(token)).float() if self.heads is not None else None
         return outputs, self.project(token).float() if self.project is not None else None
 

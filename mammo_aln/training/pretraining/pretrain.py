@@ -25,6 +25,7 @@ from mammo_aln.runs.identity import RunIdentity, file_digest, run_identity
 from mammo_aln.runs.lineage import read_lineage, write_lineage
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import PretrainSettings
+from mammo_aln.settings.steps import step_shape
 from mammo_aln.training.attempt import Finished, carry_out
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
@@ -54,6 +55,7 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
     require_hardware(settings.trainer)
     settings = resolved(settings)
     require_trackers(settings)
+    step_shape(settings)
     crop_encoder(settings.model, settings.crop.size_px)  # a network that cannot be built ends here, not after the crops
     data, run, identity = _planned(cohort_folder, out, settings, store)
     if read_state(run).state == "completed":

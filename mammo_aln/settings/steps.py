@@ -1,0 +1,88 @@
+"""A training step dealt out: its patients over ranks, and a rank's over the parts that are computed one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mammo_aln.errors import InputError
+from mammo_aln.settings.learning import Settings, reads_images
+
+WITHOUT_BATCH_STATISTICS = ("swinv2", "convnextv2")
+"""Backbones that standardise each crop by itself. What is behind a backbone sees the whole step, on every rank."""
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """A step's patients.
+
+    Attributes:
+        ranks: processes that train together.
+        per_rank: patients of a rank.
+        at_once: patients of a rank that are computed at once, unless memory asks for fewer.
+        may_halve: fewer at once give the same result, and the settings leave the number open.
+    """
+
+    ranks: int
+    per_rank: int
+    at_once: int
+    may_halve: bool
+
+    @property
+    def parts(self) -> int:
+        """Number of parts that a rank's patients are computed in."""
+        return -(-self.per_rank // self.at_once)
+
+
+def step_shape(settings: Settings) -> StepShape:
+    """Deal a step out as the settings say.
+
+    Raises:
+        InputError: the batch does not divide.
+    """
+    trainer, batch, accumulate = settings.trainer, settings.data.batch_size, settings.optim.accumulate
+    ranks = trainer.devices * trainer.num_nodes
+    if batch % (ranks * accumulate):
+        factors = {"trainer.devices": trainer.devices, "trainer.num_nodes": trainer.num_nodes}
+        factors = {name: value for name, value in {**factors, "optim.accumulate": accumulate}.items() if value > 1}
+        step = ranks * accumulate
+        near = " or ".join(str(size) for size in (batch // step * step, (batch // step + 1) * step) if size)
+        raise InputError(
+            f"data.batch_size = {batch} is the batch of all devices: expected a multiple of {step}"
+            f" ({' x '.join(f'{name} = {value}' for name, value in factors.items())}), such as {near}"
+        )
+    whole = batch // ranks // accumulate
+    micro = settings.data.micro_batch
+    at_once = whole if micro == "auto" else min(whole, micro)
+    return StepShape(ranks, batch // ranks, at_once, micro == "auto" and not has_batch_statistics(settings))
+
+
+def has_batch_statistics(settings: Settings) -> bool:
+    """True where the backbone may standardise by several crops (batch normalisation), so that they must be the same."""
+    return reads_images(settings.model.inputs) and settings.model.backbone not in WITHOUT_BATCH_STATISTICS
+
+
+def shaping_step(settings: Settings) -> dict[str, Any]:
+    """Tell what of a step's dealing shapes the result, as the run's identity holds it; empty where nothing does.
+
+    - `batch_statistics`: how the batch is dealt out, where a backbone's batch normalisation does not see it whole.
+    - `ranks`: where dropout draws on each of several ranks by itself; in one process it draws for the batch.
+    - `parts`: where stochastic depth draws for each part by itself.
+    """
+    trainer, model = settings.trainer, settings.model
+    ranks = trainer.devices * trainer.num_nodes
+    per_rank = -(-settings.data.batch_size // ranks)
+    at_once = -(-per_rank // settings.optim.accumulate)
+    if settings.data.micro_batch != "auto":
+        at_once = min(at_once, settings.data.micro_batch)
+    shaping: dict[str, Any] = {}
+    if has_batch_statistics(settings):
+        parts = -(-per_rank // at_once)
+        if parts > 1 or (ranks > 1 and not trainer.sync_batchnorm):
+            shared = {"shared": trainer.sync_batchnorm} if ranks > 1 else {}
+            shaping["batch_statistics"] = {"ranks": ranks, "parts": parts, **shared}
+    if ranks > 1 and (model.drop_rate or model.modality_dropout or model.drop_path_rate):
+        shaping["ranks"] = ranks
+    if at_once < per_rank and model.drop_path_rate:
+        shaping["parts"] = -(-per_rank // at_once)
+    return shaping
