@@ -93,10 +93,10 @@ class Planner:
         Raises:
             InputError: a setting or the cohort does not allow any training, or two cells are the same training.
         """
-        steps = [step_shape(settings) for settings in several]
         if self.here:
             for trainer in dict.fromkeys(settings.trainer for settings in several):
                 require_hardware(trainer)
+        steps = [step_shape(settings) for settings in several]
         several = [resolved(settings, here=self.here) for settings in several]
         modules = [
             MammoDataModule.from_settings(settings, self.cohort_for(settings), self.store) for settings in several

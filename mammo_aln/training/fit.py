@@ -12,9 +12,9 @@ import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
+from mammo_aln.files import write_json
 from mammo_aln.machine.arithmetic import arithmetic
 from mammo_aln.machine.hardware import resolved_precision
-from mammo_aln.files import write_json
 from mammo_aln.model.backbones import compile_backbones
 from mammo_aln.model.batch_statistics import share_batch_statistics
 from mammo_aln.model.learner import Learner
