@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -11,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from mammo_aln.errors import InputError, did_you_mean
+from mammo_aln.model.own_backbone import OWN_BACKBONE
 from mammo_aln.model.parts import at_least_float32
 from mammo_aln.model.swin_attention import fuse_attention, start_from_scratch
-from mammo_aln.model.timm_network import TimmNetwork
-from mammo_aln.model.weights import load_weights
+from mammo_aln.model.timm_network import TimmNetwork, as_arguments
+from mammo_aln.model.weights import load_weights, made_with, read_weights
+from mammo_aln.model.windows import WINDOW_ARGS, WINDOWS, LearntWindows, fitting_window, learnt_windows
+from mammo_aln.progress import say
 
-SWIN_WINDOWS = (8, 7, 6, 5, 4)
 OFFERED_SIZES_PX = range(64, 1025, 4)
 
 
@@ -59,6 +62,9 @@ class Backbone(nn.Module):
         drop_path_rate: stochastic depth, handed to timm; 0 leaves timm's default.
         grad_checkpointing: recompute activations in the backward pass instead of keeping them.
 
+    Attributes:
+        args: `args`, and the windows where loaded weights decided them: what builds this network without their file.
+
     Raises:
         InputError: unknown name, argument or size; missing or unfitting weights.
     """
@@ -80,11 +86,12 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         rule = rule_of(name)
-        network = TimmNetwork(
-            rule.timm_name, {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
-        )
-        network = _sized(name, rule, _with_drop_path(network, drop_path_rate), size_px)
+        network = _with_drop_path(TimmNetwork(rule.timm_name, as_arguments(args)), drop_path_rate)
+        learnt = _learnt_windows(name, rule, network, pretrained)
+        network = _sized(name, rule, network, size_px, learnt)
         self.body = _create(name, network)
+        decided = {} if learnt is None else {key: network.args[key] for key in WINDOW_ARGS}
+        self.args = {**args, **{key: list(v) if isinstance(v, tuple) else v for key, v in decided.items()}}
         self.loaded = load_weights(self.body, network, pretrained, region_index)
         if not self.loaded:
             start_from_scratch(self.body)
@@ -113,6 +120,11 @@ class LearningNetwork(nn.Module):
 
     frozen: bool = False
     parts: int = 1
+
+    def resolved(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of the network, `backbone_args` as they are when the weights that it began from have spoken."""
+        args = next((module.args for module in self.modules() if isinstance(module, Backbone)), model["backbone_args"])
+        return {**model, "backbone_args": args}
 
     @property
     def loaded_backbones(self) -> list[Backbone]:
@@ -150,32 +162,32 @@ def _meant(name: str) -> str:
     return f"; did you mean timm:{name}?" if timm.is_model(name) else did_you_mean(name, RULES)
 
 
-def fits_windows(size_px: int, window: int, stages: int, patch_px: int = 4) -> bool:
-    """True where every SwinV2 stage's feature map splits into whole windows, or is one window, without padding."""
-    reduction = patch_px * 2 ** (stages - 1)
-    if size_px % reduction:
-        return False
-    sides = [size_px // (patch_px * 2**stage) for stage in range(stages)]
-    return all(side <= window or side % window == 0 for side in sides)
+def _sized(
+    name: str, rule: BackboneRule, network: TimmNetwork, size_px: int, learnt: LearntWindows | None = None
+) -> TimmNetwork:
+    """Add the arguments that follow from the crop's side and from the windows that loaded weights learnt in.
 
-
-def _sized(name: str, rule: BackboneRule, network: TimmNetwork, size_px: int) -> TimmNetwork:
-    """Add the arguments that follow from the crop's side; one InputError where the side does not fit."""
+    Raises:
+        InputError: the side does not fit.
+    """
     args = network.args
-    stages = len(args.get("depths", (2, 2, 6, 2)))
-    windows = [args["window_size"]] if isinstance(args.get("window_size"), int) else list(SWIN_WINDOWS)
-    per_stage = rule.windows and not isinstance(args.get("window_size", 0), int)
+    own_window = args.get("window_size")
+    per_stage = rule.windows and own_window is not None and not isinstance(own_window, int)
 
-    def fitting_window(size: int) -> int | None:
-        return next((w for w in windows if fits_windows(size, w, stages, int(args.get("patch_size", 4)))), None)
+    def windows(size: int) -> list[int]:
+        if isinstance(own_window, int):
+            return [own_window]
+        return list(WINDOWS) if learnt is None else learnt.preferred(size)
 
     def fits(size: int) -> bool:
         whole = size >= MIN_SIZE_PX and size % rule.multiple_px == 0
-        return whole and (not rule.windows or per_stage or fitting_window(size) is not None)
+        return whole and (not rule.windows or per_stage or fitting_window(size, windows(size), args) is not None)
 
     if not fits(size_px):
         near = sorted(filter(fits, OFFERED_SIZES_PX), key=lambda size: (abs(size - size_px), size))[:6]
-        why = f" with windows of {' or '.join(map(str, windows))} tokens and {stages} stages" if rule.windows else ""
+        stages = len(args.get("depths", (2, 2, 6, 2)))
+        tokens = " or ".join(map(str, windows(size_px)))
+        why = f" with windows of {tokens} tokens and {stages} stages" if rule.windows else ""
         raise InputError(
             f"crop.size_px = {size_px} does not fit model.backbone = {name!r}{why}:"
             f" expected a size such as {', '.join(map(str, sorted(near)))}"
@@ -183,8 +195,35 @@ def _sized(name: str, rule: BackboneRule, network: TimmNetwork, size_px: int) ->
     if rule.takes_size:
         args = {**args, "img_size": size_px}
     if rule.windows and not per_stage:
-        args = {**args, "window_size": fitting_window(size_px)}
+        args = {**args, "window_size": fitting_window(size_px, windows(size_px), args)}
+    if learnt is not None:
+        args = {"pretrained_window_sizes": learnt.per_stage, **args}
     return replace(network, args=args)
+
+
+def _learnt_windows(
+    name: str, rule: BackboneRule, network: TimmNetwork, pretrained: bool | str
+) -> LearntWindows | None:
+    """Windows that the weights of `pretrained` learnt in; None where there are no such weights or no windows."""
+    if not pretrained or not rule.windows:
+        return None
+    source = made_with(pretrained)
+    weights = read_weights(Path(pretrained)) if source is None and isinstance(pretrained, str) else {}
+    if source is None and any(".backbone.body." in key for key in weights):
+        say(
+            f"note: {Path(str(pretrained)).name} does not tell its crops' size: position biases are read as of this one"
+        )
+        return None
+    if source is None:  # a release of timm's: its own size and windows
+        kept = {key: value for key, value in network.args.items() if key not in (*WINDOW_ARGS, "img_size")}
+        released = replace(network, args=kept)
+    elif source.backbone == OWN_BACKBONE or rule_of(source.backbone) != rule:
+        return None  # refused when it is loaded
+    else:
+        released = _sized(name, rule, TimmNetwork(rule.timm_name, as_arguments(source.args)), source.size_px)
+    with torch.device("meta"):
+        body = _create(name, released)
+    return learnt_windows(body, weights)
 
 
 def _with_drop_path(network: TimmNetwork, rate: float) -> TimmNetwork:

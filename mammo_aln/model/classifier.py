@@ -123,9 +123,12 @@ class AxillaryClassifier(Learner):
             plain_model["backbone"] = OWN_BACKBONE
         elif plain_model["backbone"] == OWN_BACKBONE:
             raise InputError("this network has a backbone of the user's own: hand the module over as `own_backbone`")
+        self.model_config = ModelConfig(**plain_model)
+        self.optim_config = OptimConfig(**plain_optim)
+        self.network = AxillaryNetwork(self.model_config, regions, len(clinical_columns), size_px, own_backbone)
         self.save_hyperparameters(
             {
-                "model": plain_model,
+                "model": self.network.resolved(plain_model),
                 "optim": plain_optim,
                 "regions": list(regions),
                 "clinical_columns": list(clinical_columns),
@@ -133,9 +136,6 @@ class AxillaryClassifier(Learner):
                 "total_steps": total_steps,
             }
         )
-        self.model_config = ModelConfig(**plain_model)
-        self.optim_config = OptimConfig(**plain_optim)
-        self.network = AxillaryNetwork(self.model_config, regions, len(clinical_columns), size_px, own_backbone)
         self.average = averaged(self.network, self.optim_config)
         self.register_buffer("class_counts", torch.zeros(2))
         self.train_mean = WeightedMean()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import timm
 from torch import Tensor, nn
+
+
+def as_arguments(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as timm takes them: tuples for the lists of YAML and JSON."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
 
 
 @dataclass(frozen=True)

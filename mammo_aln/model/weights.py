@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -53,7 +56,7 @@ def load_weights(body: nn.Module, network: TimmNetwork, pretrained: bool | str, 
         if not path.is_file():
             raise InputError(f"model.pretrained = {pretrained!r}: no such file")
     _refuse_other_backbone(path, network.name)
-    ours = _backbone_of_ours(_read(path), region_index)
+    ours = _backbone_of_ours(read_weights(path), region_index)
     _fit(body, ours if ours is not None else _in_timm_layout(path, network, body), path)
     return True
 
@@ -67,7 +70,44 @@ def _refuse_other_backbone(path: Path, timm_name: str) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Source:
+    """The network that weights of ours were learnt in.
+
+    Args:
+        backbone: `model.backbone` of its settings.
+        args: arguments of timm.
+        size_px: side of its crops.
+    """
+
+    backbone: str
+    args: Mapping[str, Any]
+    size_px: int
+
+
+def made_with(pretrained: bool | str) -> Source | None:
+    """Say which network the weights of `model.pretrained` were learnt in; None where they are timm's, or in its layout.
+
+    Raises:
+        InputError: the file is missing or can't be read.
+    """
+    about = about_pretrained(pretrained)
+    if about is not None:
+        return Source(about.backbone, about.backbone_args, about.size_px)
+    if not isinstance(pretrained, str) or pretrained.endswith(".safetensors"):
+        return None
+    settings = read_checkpoint(Path(pretrained)).get("hyper_parameters")
+    if not isinstance(settings, Mapping) or not {"model", "size_px"} <= settings.keys():
+        return None
+    return Source(settings["model"]["backbone"], settings["model"]["backbone_args"], settings["size_px"])
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of safetensors or of a checkpoint, by name.
+
+    Raises:
+        InputError: it can't be read, or holds no tensors.
+    """
     if path.suffix == ".safetensors":
         try:
             return safetensors.torch.load_file(path)
@@ -97,7 +137,7 @@ def _in_timm_layout(path: Path, network: TimmNetwork, body: nn.Module) -> dict[s
     try:
         return network.released_weights(str(path))
     except (RuntimeError, KeyError, ValueError) as error:
-        fault = _mismatches(body, _read(path)) or str(error).splitlines()[-1].strip()[:300]
+        fault = _mismatches(body, read_weights(path)) or str(error).splitlines()[-1].strip()[:300]
         raise InputError(f"{path} does not fit timm's {network.name} with {network.args}: {fault}") from error
 
 

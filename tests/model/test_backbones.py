@@ -9,7 +9,8 @@ import torch
 import yaml
 
 from mammo_aln.errors import InputError
-from mammo_aln.model.backbones import RULES, Backbone, fits_windows
+from mammo_aln.model.backbones import RULES, Backbone
+from mammo_aln.model.windows import fits_windows
 from mammo_aln.settings import BACKBONES
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "backbones"

@@ -94,8 +94,9 @@ class PretrainModule(Learner):
         size_px: int,
     ) -> None:
         super().__init__()
+        self.network: PretrainNetwork = PretrainNetwork(model, pretrain, sum(head.width for head in heads), size_px)
         plain = {
-            "model": plain_settings(model),
+            "model": self.network.resolved(plain_settings(model)),
             "optim": plain_settings(optim),
             "pretrain": plain_settings(pretrain),
             "heads": [plain_settings(head) for head in heads],
@@ -104,7 +105,6 @@ class PretrainModule(Learner):
         }
         self.save_hyperparameters(plain)
         self.model_config, self.optim_config, self.pretrain, self.heads = model, optim, pretrain, tuple(heads)
-        self.network: PretrainNetwork = PretrainNetwork(model, pretrain, sum(head.width for head in heads), size_px)
         self.average = averaged(self.network, optim)
         self.train_mean = MeanMetric()
         # As in AxillaryClassifier: an epoch that was interrupted logs what the whole one would have.

@@ -155,7 +155,7 @@ def _export(run: Path, data: PretrainData, module: PretrainModule, settings: Pre
         package_version=__version__,
         backbone=settings.model.backbone,
         timm_name=rule_of(settings.model.backbone).timm_name,
-        backbone_args=json_ready(settings.model.backbone_args),
+        backbone_args=json_ready(module.hparams["model"]["backbone_args"]),
         size_px=settings.crop.size_px,
         in_chans=1,
         mode=settings.pretrain.mode,
