@@ -89,6 +89,12 @@ class AxillaryClassifier(Learner):
     - `label`: float32 (B,), 1 = residual disease, 0 = ypN0, NaN = unknown;
     - `index`: int64 (B,), the patient's row in the split: each counts once in validation.
 
+    Where a loader also says what the network would else ask the device for, no step waits for it:
+
+    - `order_0`, `order_1`, ...: int64, the numbers of the crops of each region, in rising order;
+    - `hiding_draws`: float32 (B, 2 + regions) in [0, 1), what modality dropout draws: whether a patient's input is
+      hidden, then which one, a number for each region and one for the clinical vector.
+
     A patient may lack any crop. `Trainer.test` judges patients as validation does, by `val_loss` and `val_auc`.
 
     Args:

@@ -117,19 +117,22 @@ FUSIONS: dict[str, Callable[[int, int, float], nn.Module]] = {
 }
 
 
-def draw_hidden(present: Tensor, rate: float) -> Tensor:
+def draw_hidden(present: Tensor, rate: float, draws: Tensor | None = None) -> Tensor:
     """Modality dropout: which branch to hide from each patient in this step.
-
-    Randomness comes from torch's global CPU generator, so that a resumed run draws what the uninterrupted one drew.
 
     Args:
         present: which branches a patient has (B, branches).
         rate: share of the patients with at least two branches from whom one of theirs is hidden.
+        draws: even draws from [0, 1), float32 (B, 1 + branches): whether, then which. Where a loader gives none they
+            come from torch's global CPU generator, so that a resumed run draws what the uninterrupted one drew.
 
     Returns:
         Boolean (B, branches), at most one per row, never a patient's last branch.
     """
-    draws = torch.rand(present.shape[0], present.shape[1] + 1).to(present.device)
+    if draws is None:
+        drawn = torch.rand(present.shape[0], present.shape[1] + 1, pin_memory=present.is_cuda)
+        draws = drawn.to(present.device, non_blocking=True)  # from pinned memory, so that the host need not wait
     hit = (draws[:, 0] < rate) & (present.sum(dim=1) > 1)
     chosen = draws[:, 1:].masked_fill(~present, -1.0).argmax(dim=1)
-    return torch.nn.functional.one_hot(chosen, present.shape[1]).bool() & hit.unsqueeze(1)
+    branch = torch.arange(present.shape[1], device=present.device)
+    return (chosen.unsqueeze(1) == branch) & hit.unsqueeze(1)

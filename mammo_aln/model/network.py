@@ -19,6 +19,8 @@ from mammo_aln.settings import ModelConfig
 
 BATCH = ("crops", "unit", "region", "view", "clinical")
 """Tensors that a prediction needs."""
+HIDING_DRAWS = "hiding_draws"
+"""Name of a batch's draws for modality dropout (B, 2 + regions): whether, then each region, then clinical."""
 VIEW_KINDS = 3
 """CC, MLO and any other view."""
 
@@ -113,7 +115,7 @@ class AxillaryNetwork(LearningNetwork):
         """Map a packed batch to logits (B,)."""
         tokens, present = self.tokens(batch)
         if self.training and self.modality_dropout > 0:
-            present = present & ~self._hidden_slots(present)
+            present = present & ~self._hidden_slots(present, batch.get(HIDING_DRAWS))
         return self.fuse(tokens, present)
 
     @property
@@ -171,20 +173,32 @@ class AxillaryNetwork(LearningNetwork):
         region, crops = batch["region"], batch["crops"]
         if len(self.seen[name]) == len(self.region_names):
             return torch.arange(len(region), device=region.device), crops  # to count them would wait for the GPU
+        if all(crop_order(index) in batch for index in self.seen[name]):
+            order = torch.cat([batch[crop_order(index)] for index in self.seen[name]])
+            return order, crops[order]
         seen = torch.zeros_like(region, dtype=torch.bool)
         for index in self.seen[name]:
             seen |= region == index
         order = seen.nonzero().squeeze(1)
         return order, crops[order]
 
-    def _hidden_slots(self, present: Tensor) -> Tensor:
+    def _hidden_slots(self, present: Tensor, draws: Tensor | None) -> Tensor:
         """Slots hidden by modality dropout; a region's views are hidden together."""
         image_slots = len(self.regions) * self.slots_per_region
         per_region = present[:, :image_slots].view(len(present), len(self.regions), self.slots_per_region)
         branches = torch.cat((per_region.any(dim=2), present[:, image_slots:]), dim=1)
-        hidden = draw_hidden(branches, self.modality_dropout)
+        if draws is not None:
+            # Columns one by one: a list of them would be copied to the GPU, and waited for.
+            clinical = [draws[:, -1]] if self.clinical is not None else []
+            draws = torch.stack([draws[:, 0], *(draws[:, 1 + index] for index in self.regions), *clinical], dim=1)
+        hidden = draw_hidden(branches, self.modality_dropout, draws)
         images = hidden[:, : len(self.regions)].repeat_interleave(self.slots_per_region, dim=1)
         return torch.cat((images, hidden[:, len(self.regions) :]), dim=1)
+
+
+def crop_order(region: int) -> str:
+    """Name of a batch's numbers of the crops of one region, int64, so that no network has to count them on a GPU."""
+    return f"order_{region}"
 
 
 def refuse_batch(

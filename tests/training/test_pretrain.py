@@ -182,7 +182,9 @@ def test_batches_pair_crops_of_one_patient(screening: Path, store: Path) -> None
     for item in range(len(arrays.patient)):
         assert owner[arrays.keys[arrays.first[item] : arrays.first[item + 1]]].nunique() == 1
     batch = next(iter(data.train_dataloader()))
-    assert batch["role"].tolist() == [0, 1] * len(batch["patient"])
+    pairs = len(batch["patient"])
+    assert batch["role"].tolist() == [0] * pairs + [1] * pairs
+    assert batch["unit"].tolist() == [*range(pairs)] * 2
     again = next(iter(data.train_dataloader()))
     assert torch.equal(batch["crops"], again["crops"])
 

@@ -128,6 +128,12 @@ class CropDataModule(pl.LightningDataModule):
         regions = [name for name in self.regions if ("primary" if name == "primary" else "auxiliary") in self.inputs]
         return table[table["region"].isin(regions)]
 
+    @property
+    def _epochs(self) -> int:
+        """How often a loader is read: the trainer's epochs, once where no trainer fits."""
+        trainer = self.trainer
+        return int(trainer.max_epochs or 1) if trainer is not None and trainer.state.fn == "fit" else 1
+
     def crop_loader(
         self,
         dataset: Dataset[Any],
@@ -174,4 +180,5 @@ class CropDataModule(pl.LightningDataModule):
             # A loader draws one number from this at each start; left to torch's global state, that would
             # shift every later draw.
             generator=torch.Generator(),
+            epochs=self._epochs,
         )

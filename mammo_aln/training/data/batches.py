@@ -1,19 +1,30 @@
-"""Batches from loader processes: the crops through shared memory, what is small beside them in one message."""
+"""Batches from loader processes: the crops through shared memory, what is small beside them in one block of memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
+
+from mammo_aln.model.network import HIDING_DRAWS, crop_order
+from mammo_aln.training.data.samplers import EpochSampler
+
+ALIGNED_BYTES = 16
+"""Each array of a block begins at a multiple of this, which suits every type."""
 
 
 @dataclass(frozen=True)
 class UnitItem:
-    """One treated axilla: its crops, each with region and view, its clinical vector, label and row in the split."""
+    """One treated axilla: its crops, each with region and view, its clinical vector, label and row in the split.
+
+    `hiding_draws` (1 + regions + 1,) are what modality dropout draws for it in this epoch; None outside training.
+    """
 
     crops: list[np.ndarray]
     region: np.ndarray
@@ -21,29 +32,115 @@ class UnitItem:
     clinical: np.ndarray
     label: float
     index: int
+    hiding_draws: np.ndarray | None = None
 
 
-class CropLoader(DataLoader[dict[str, torch.Tensor]]):
-    """A DataLoader whose batches are packed with numpy arrays for all that is small; it yields tensors.
+@dataclass(frozen=True)
+class Entry:
+    """An array of a `StepBatch`: its name, type, shape, and the byte of the block at which it begins."""
 
-    Each tensor of a loader process is an open file that both ends hand over on a socket of its own, which for a label
-    takes longer than an augmented crop.
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+
+
+class StepBatch(dict[str, Tensor]):
+    """A batch as a loader gives it, tensors by name; all small ones are views of one block.
+
+    So a loader process hands over one message, one piece of memory is pinned and one copy to the device is made, however
+    many arrays there are: each by itself would be a wait of the host.
+
+    Args:
+        block: uint8 (bytes,).
+        entries: the arrays in it.
+        large: tensors with memory of their own, the crops.
     """
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:  # type: ignore[override]
-        """Batches as tensors; those made from arrays share their memory."""
-        return map(_as_tensors, super().__iter__())
+    def __init__(self, block: Tensor, entries: tuple[Entry, ...], large: Mapping[str, Tensor]) -> None:
+        self.block, self.entries, self.large = block, entries, dict(large)
+        super().__init__({**large, **_views(block, entries)})
 
-    def packed(self, items: list[Any]) -> dict[str, torch.Tensor]:
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray], **large: Tensor) -> StepBatch:
+        """Copy arrays into one block."""
+        entries, start = [], 0
+        for name, array in arrays.items():
+            entries.append(Entry(name, torch.from_numpy(array[:0]).dtype, array.shape, start))
+            start += -(-array.nbytes // ALIGNED_BYTES) * ALIGNED_BYTES
+        block = np.zeros(start, np.uint8)
+        for entry, array in zip(entries, arrays.values(), strict=True):
+            block[entry.start : entry.start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return cls(torch.from_numpy(block), tuple(entries), large)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The block as bytes in the message: a tensor would be an open file, handed over on a socket of its own.
+        return _unpacked, (self.block.numpy(), self.entries, self.large)
+
+    def pin_memory(self) -> StepBatch:
+        """Copy into pinned memory; a loader calls this where there is a GPU."""
+        large = {name: tensor.pin_memory() for name, tensor in self.large.items()}
+        return StepBatch(self.block.pin_memory(), self.entries, large)
+
+    def to(self, device: torch.device | str) -> dict[str, Tensor]:
+        """Copy to a device, without a wait where the memory is pinned."""
+        large = {name: tensor.to(device, non_blocking=True) for name, tensor in self.large.items()}
+        return {**large, **_views(self.block.to(device, non_blocking=True), self.entries)}
+
+
+def _unpacked(block: np.ndarray, entries: tuple[Entry, ...], large: Mapping[str, Tensor]) -> StepBatch:
+    return StepBatch(torch.from_numpy(block), entries, large)
+
+
+def _views(block: Tensor, entries: Iterable[Entry]) -> dict[str, Tensor]:
+    return {
+        entry.name: block[entry.start : entry.start + math.prod(entry.shape) * entry.dtype.itemsize]
+        .view(entry.dtype)
+        .view(entry.shape)
+        for entry in entries
+    }
+
+
+class CropLoader(DataLoader[StepBatch]):
+    """A DataLoader whose processes begin with the next epoch's batches while this one's last step is computed.
+
+    Args:
+        epochs: how many passes there will be; behind the last one nothing is fetched.
+        more: as `DataLoader`; the sampler is an `EpochSampler`.
+    """
+
+    def __init__(self, *args: Any, epochs: int = 1, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._epochs = epochs
+        self._ahead: tuple[int, Iterator[StepBatch]] | None = None
+
+    def __iter__(self) -> Iterator[StepBatch]:  # type: ignore[override]
+        """Batches of the epoch that the sampler names."""
+        sampler = self.sampler
+        if not isinstance(sampler, EpochSampler) or not self.num_workers:
+            return super().__iter__()  # Lightning scores through a sampler of its own
+        epoch, done = sampler.begin or (sampler.epoch, 0)
+        ahead, self._ahead = self._ahead, None
+        batches = ahead[1] if ahead is not None and ahead[0] == epoch and not done else super().__iter__()
+        return self._one_pass(batches, sampler, epoch, len(self) - done)
+
+    def _one_pass(
+        self, batches: Iterator[StepBatch], sampler: EpochSampler, epoch: int, steps: int
+    ) -> Iterator[StepBatch]:
+        for number, batch in enumerate(batches, start=1):
+            if number == steps and epoch + 1 < self._epochs:
+                # Before the last batch is handed out: nobody need ask for another one.
+                sampler.set_epoch(epoch + 1)
+                self._ahead = epoch + 1, super().__iter__()
+            yield batch
+
+    def packed(self, items: list[Any]) -> StepBatch:
         """Items of the dataset as one batch, in this process."""
-        return _as_tensors(self.collate_fn(items))
+        batch: StepBatch = self.collate_fn(items)
+        return batch
 
 
-def _as_tensors(batch: Mapping[str, torch.Tensor | np.ndarray]) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in batch.items()}
-
-
-def stacked(crops: Sequence[np.ndarray], size_px: int) -> torch.Tensor:
+def stacked(crops: Sequence[np.ndarray], size_px: int) -> Tensor:
     """Crops as one tensor (N, 1, size_px, size_px), in a loader process made in the memory that the trainer reads."""
     shape = (len(crops), 1, size_px, size_px)
     if get_worker_info() is None or not crops:
@@ -57,19 +154,30 @@ def stacked(crops: Sequence[np.ndarray], size_px: int) -> torch.Tensor:
 
 
 class Collate:
-    """Packs items: crops of all units in one tensor, so that a missing crop costs nothing."""
+    """Packs items: crops of all units in one tensor, so that a missing crop costs nothing.
 
-    def __init__(self, size_px: int) -> None:
-        self.size_px = size_px
+    Args:
+        size_px: side of the crops.
+        regions: how many regions there are, the primary one included.
+    """
 
-    def __call__(self, items: Sequence[UnitItem]) -> dict[str, torch.Tensor | np.ndarray]:
+    def __init__(self, size_px: int, regions: int) -> None:
+        self.size_px, self.regions = size_px, regions
+
+    def __call__(self, items: Sequence[UnitItem]) -> StepBatch:
         """Pack B units with N crops into a batch of the form that `AxillaryClassifier` states."""
-        return {
-            "crops": stacked([crop for item in items for crop in item.crops], self.size_px),
-            "unit": np.repeat(np.arange(len(items)), [len(item.crops) for item in items]),
-            "region": np.concatenate([item.region for item in items]),
-            "view": np.concatenate([item.view for item in items]),
-            "clinical": np.stack([item.clinical for item in items]),
-            "label": np.array([item.label for item in items], np.float32),
-            "index": np.array([item.index for item in items]),
-        }
+        region = np.concatenate([item.region for item in items])
+        draws = [item.hiding_draws for item in items if item.hiding_draws is not None]
+        return StepBatch.of(
+            {
+                "unit": np.repeat(np.arange(len(items)), [len(item.crops) for item in items]),
+                "region": region,
+                "view": np.concatenate([item.view for item in items]),
+                "clinical": np.stack([item.clinical for item in items]),
+                "label": np.array([item.label for item in items], np.float32),
+                "index": np.array([item.index for item in items]),
+                **{crop_order(number): np.flatnonzero(region == number) for number in range(self.regions)},
+                **({HIDING_DRAWS: np.stack(draws)} if draws else {}),
+            },
+            crops=stacked([crop for item in items for crop in item.crops], self.size_px),
+        )

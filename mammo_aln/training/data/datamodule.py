@@ -301,7 +301,7 @@ class MammoDataModule(CropDataModule):
         """
         self._refuse_sealed(split)
         dataset = self.dataset(split, training=training, copy=copy)
-        return self.crop_loader(dataset, len(dataset), Collate(self.crop.size_px), training=training, alone=alone)
+        return self.crop_loader(dataset, len(dataset), Collate(self.crop.size_px, len(self.regions)), training=training, alone=alone)
 
     def dataset(self, split: str, *, training: bool = False, copy: int = 0) -> UnitDataset:
         """Items of one split, see `loader`."""

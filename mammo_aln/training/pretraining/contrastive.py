@@ -28,9 +28,9 @@ def nt_xent(first: Tensor, second: Tensor, patient: Tensor, temperature: float) 
     embedding = nn.functional.normalize(torch.cat([first, second]).float(), dim=1)
     likeness = embedding @ embedding.T / temperature
     owner = torch.cat([patient, patient])
-    partner = torch.arange(2 * pairs, device=owner.device).roll(pairs)
-    counted = owner[:, None] != owner[None, :]
-    counted[torch.arange(2 * pairs, device=owner.device), partner] = True
+    number = torch.arange(2 * pairs, device=owner.device)
+    partner = number.roll(pairs)
+    counted = (owner[:, None] != owner[None, :]) | (number[None, :] == partner[:, None])
     return nn.functional.cross_entropy(likeness.masked_fill(~counted, float("-inf")), partner)
 
 

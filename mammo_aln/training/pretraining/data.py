@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch.utils.data import Dataset
 
 from mammo_aln.cohort.content import cohort_content
@@ -21,7 +20,7 @@ from mammo_aln.progress import say
 from mammo_aln.settings import PretrainConfig, PretrainSettings
 from mammo_aln.training.data.augment import CropChange, augmentation
 from mammo_aln.training.data.base import CropDataModule, require_one_strategy
-from mammo_aln.training.data.batches import CropLoader, stacked
+from mammo_aln.training.data.batches import CropLoader, StepBatch, stacked
 from mammo_aln.training.data.units import present_regions, resolve_regions
 from mammo_aln.training.pretraining.breasts import LEARNT_FROM, breasts_of, label_cells
 from mammo_aln.training.pretraining.heads import Column, Head, find_columns, fit_head
@@ -120,17 +119,25 @@ class BreastDataset(Dataset[BreastItem]):
         return crop if self.change is None else self.change(crop, seed)
 
 
-def pack(items: Sequence[BreastItem]) -> dict[str, torch.Tensor | np.ndarray]:
-    """B items with N crops: crops (N, 1, S, S), role (N,), labels (N, heads), unit (N,); patient and index (B,)."""
+def pack(items: Sequence[BreastItem]) -> StepBatch:
+    """B items with N crops: crops (N, 1, S, S), role (N,), labels (N, heads), unit (N,); patient and index (B,).
+
+    The first crops of all pairs stand at the head, then the second ones, then those without a partner: slices, where
+    masks would have to be counted on the device.
+    """
     crops = [crop for item in items for crop in item.crops]
-    return {
-        "crops": stacked(crops, crops[0].shape[-1]),
-        "role": np.concatenate([item.role for item in items]),
-        "labels": np.concatenate([item.labels for item in items]),
-        "unit": np.repeat(np.arange(len(items)), [len(item.crops) for item in items]),
-        "patient": np.array([item.patient for item in items]),
-        "index": np.array([item.index for item in items]),
-    }
+    role = np.concatenate([item.role for item in items])
+    order = np.argsort(np.where(role == ALONE, SECOND + 1, role), kind="stable")
+    return StepBatch.of(
+        {
+            "role": role[order],
+            "labels": np.concatenate([item.labels for item in items])[order],
+            "unit": np.repeat(np.arange(len(items)), [len(item.crops) for item in items])[order],
+            "patient": np.array([item.patient for item in items]),
+            "index": np.array([item.index for item in items]),
+        },
+        crops=stacked([crops[number] for number in order], crops[0].shape[-1]),
+    )
 
 
 class PretrainData(CropDataModule):

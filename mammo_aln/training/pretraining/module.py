@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from mammo_aln.model.backbones import LearningNetwork
 from mammo_aln.model.batch_statistics import FeatureNorm
+from mammo_aln.model.classifier import WeightedMean
 from mammo_aln.model.learner import Learner, averaged, plain_settings
 from mammo_aln.model.network import crop_encoder
 from mammo_aln.settings import ModelConfig, OptimConfig, PretrainConfig
 from mammo_aln.training.pretraining.contrastive import nt_xent, partner_found
-from mammo_aln.training.pretraining.data import ALONE, FIRST, SECOND
 from mammo_aln.training.pretraining.heads import Head
 from mammo_aln.training.pretraining.masked_loss import head_metric, masked_loss, split_outputs
 
@@ -106,11 +106,11 @@ class PretrainModule(Learner):
         self.save_hyperparameters(plain)
         self.model_config, self.optim_config, self.pretrain, self.heads = model, optim, pretrain, tuple(heads)
         self.average = averaged(self.network, optim)
-        self.train_mean = MeanMetric()
+        self.train_mean = WeightedMean()
         # As in AxillaryClassifier: an epoch that was interrupted logs what the whole one would have.
         self.train_mean.persistent(True)
         self.val_outputs = WholeSplit()
-        self.val_contrast, self.val_partner = MeanMetric(), MeanMetric()
+        self.val_contrast, self.val_partner = WeightedMean(), WeightedMean()
 
     def forward(self, crops: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Outputs and embeddings: of the learning weights in training mode, of the averaged ones in evaluation."""
@@ -128,9 +128,10 @@ class PretrainModule(Learner):
             losses.append(masked_loss(outputs, batch["labels"], self.heads, self.optim_config.label_smoothing))
         if embedding is not None:
             weight = self.pretrain.contrastive_weight if outputs is not None else 1.0
-            losses.append(weight * nt_xent(*_pairs(embedding, batch), self.pretrain.temperature))
+            first, second = _pairs(embedding, len(batch["patient"]))
+            losses.append(weight * nt_xent(first, second, batch["patient"], self.pretrain.temperature))
         loss = torch.stack(losses).sum()
-        self.train_mean.update(loss.detach(), len(batch["index"]))
+        self.train_mean.update(loss.detach(), loss.new_full((), float(len(batch["index"]))))
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -146,12 +147,15 @@ class PretrainModule(Learner):
         """Collect outputs of crops as they are, and the contrastive loss of pairs."""
         outputs, embedding = self(batch["crops"])
         if outputs is not None:
-            plain = batch["role"] == ALONE
-            self.val_outputs.update(outputs[plain], batch["labels"][plain])
+            paired = 0 if embedding is None else 2 * len(batch["patient"])
+            self.val_outputs.update(outputs[paired:], batch["labels"][paired:])
         if embedding is not None:
-            first, second, patient = _pairs(embedding, batch)
-            self.val_contrast.update(nt_xent(first, second, patient, self.pretrain.temperature), len(patient))
-            self.val_partner.update(partner_found(first, second, patient))
+            patient = batch["patient"]
+            first, second = _pairs(embedding, len(patient))
+            contrast = nt_xent(first, second, patient, self.pretrain.temperature)
+            weight = contrast.new_full((), float(len(patient)))
+            self.val_contrast.update(contrast, weight)
+            self.val_partner.update(partner_found(first, second, patient).mean(), weight)
 
     def on_validation_epoch_end(self) -> None:
         """Log what the whole validation split says of each head, and of the pairs."""
@@ -175,6 +179,6 @@ class PretrainModule(Learner):
         return {name: value for name, value in network.state_dict().items() if name.startswith(BODY)}
 
 
-def _pairs(embedding: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """First and second embeddings of the pairs (B, D), and their patients (B,)."""
-    return embedding[batch["role"] == FIRST], embedding[batch["role"] == SECOND], batch["patient"]
+def _pairs(embedding: Tensor, pairs: int) -> tuple[Tensor, Tensor]:
+    """First and second embeddings of the pairs (B, D), which stand in this order at the batch's head, see `pack`."""
+    return embedding[:pairs], embedding[pairs : 2 * pairs]
