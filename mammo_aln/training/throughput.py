@@ -50,11 +50,14 @@ class Throughput(pl.Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Training of this epoch is over: take its figures."""
         if not trainer.sanity_checking:
-            self.figures = self.so_far()
+            self.figures = self.so_far(complete=True)
 
-    def so_far(self) -> dict[str, float]:
-        """Figures of the steps of this epoch: seconds, patients per second over all ranks, seconds waited."""
-        if self._on_gpu:
+    def so_far(self, *, complete: bool = False) -> dict[str, float]:
+        """Figures of the steps of this epoch: seconds, patients per second over all ranks, seconds waited.
+
+        With `complete`, the kernels of the last steps are waited for: at the end of an epoch, never within it.
+        """
+        if self._on_gpu and complete:
             torch.cuda.synchronize()
             self._batch_done = max(self._batch_done, time.perf_counter())
         seconds = self._batch_done - self._begun

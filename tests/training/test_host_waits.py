@@ -1,8 +1,8 @@
 """No step of a training or a pre-training makes the host wait for a GPU.
 
 There need be none to see it: a network and a batch without numbers, said to lie on a CUDA device, run through the very
-code. What would have to look at a number (`item`, `nonzero`, a boolean mask) cannot, and raises; copies between the host
-and the device are counted.
+code. What would have to look at a number (`item`, `nonzero`, a boolean mask) cannot, and raises; copies between the
+host and the device are counted.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class Trace(TorchDispatchMode):
             self.waits["boolean index"] += 1
         if name in COPIES:
             devices = {tensor.device.type for tensor in (*tensors, out)}
-            if len(devices) > 1 and not kwargs.get("non_blocking", name.startswith("aten.copy_") and args[2:] == (True,)):
+            if len(devices) > 1 and not kwargs.get(
+                "non_blocking", name.startswith("aten.copy_") and args[2:] == (True,)
+            ):
                 self.waits["blocking copy"] += 1
         return out
 
@@ -108,9 +110,9 @@ def outcome_batch() -> StepBatch:
     for number, crops in enumerate((2, 6, 3, 4)):
         region = np.arange(crops) % 2
         views, clinical = rng.integers(0, 3, crops), rng.random(3, np.float32)
-        pixels, draws = list(rng.random((crops, 64, 64), np.float32)), rng.random(4, np.float32)
-        items.append(UnitItem(pixels, region, views, clinical, float(number % 2), number, draws))
-    return Collate(64, len(REGIONS))(items)
+        pixels = list(rng.random((crops, 64, 64), np.float32))
+        items.append(UnitItem(pixels, region, views, clinical, float(number % 2), number, epoch=0))
+    return Collate(64, len(REGIONS), seed=0)(items)
 
 
 def breast_batch(mode: str, training: bool) -> StepBatch:
@@ -182,7 +184,7 @@ def test_the_trace_sees_each_kind_of_wait() -> None:
 
 
 class TracedSteps(pl.Callback):
-    """Traces all that a trainer does between the start and the end of each step, backward pass and optimiser included."""
+    """Traces all that a trainer does between a step's start and end, backward pass and optimiser included."""
 
     def __init__(self) -> None:
         self.trace, self.steps = Trace(), 0
@@ -202,7 +204,12 @@ class TracedSteps(pl.Callback):
 def test_a_whole_step_of_the_trainer_looks_at_no_number() -> None:
     """The backward pass, clipping, optimiser, schedule, average and callbacks, here on the CPU."""
     traced = TracedSteps()
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
     trainer = pl.Trainer(max_epochs=2, accelerator="cpu", callbacks=[StepSeed(0), traced], **quiet)
     batches = torch.utils.data.DataLoader([outcome_batch()] * 2, batch_size=None)
     trainer.fit(outcome_module("resnet50"), batches)

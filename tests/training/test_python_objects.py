@@ -85,7 +85,8 @@ def test_a_wrong_fusion_from_python_is_refused(data: MammoDataModule) -> None:
 
 def test_a_batch_has_the_form_that_is_stated(data: MammoDataModule) -> None:
     batch = next(iter(data.val_dataloader()))
-    assert set(batch) == {"crops", "unit", "region", "view", "clinical", "label", "index"}
+    orders = [f"order_{number}" for number in range(len(data.regions))]
+    assert set(batch) == {"crops", "unit", "region", "view", "clinical", "label", "index", *orders}
     crops, patients = len(batch["crops"]), len(batch["label"])
     assert batch["crops"].shape == (crops, 1, 64, 64)
     assert batch["crops"].dtype == batch["clinical"].dtype == batch["label"].dtype == torch.float32
@@ -98,6 +99,11 @@ def test_a_batch_has_the_form_that_is_stated(data: MammoDataModule) -> None:
     assert set(batch["view"].tolist()) <= {0, 1, 2}
     assert batch["clinical"].shape == (patients, len(data.clinical_columns))
     assert batch["index"].tolist() == list(range(patients))
+    for number, name in enumerate(orders):
+        assert torch.equal(batch[name], (batch["region"] == number).nonzero().squeeze(1))
+    trained = next(iter(data.train_dataloader()))
+    assert set(trained) == {*batch, "hiding_draws"}
+    assert trained["hiding_draws"].shape == (len(trained["label"]), 2 + len(data.regions))
     documented = AxillaryClassifier.__doc__ or ""
     assert all(f"`{name}`" in documented for name in batch)
 

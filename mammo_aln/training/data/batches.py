@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
 from mammo_aln.model.network import HIDING_DRAWS, crop_order
+from mammo_aln.training.data.draws import hiding_draws
 from mammo_aln.training.data.samplers import EpochSampler
 
 ALIGNED_BYTES = 16
@@ -23,7 +24,7 @@ ALIGNED_BYTES = 16
 class UnitItem:
     """One treated axilla: its crops, each with region and view, its clinical vector, label and row in the split.
 
-    `hiding_draws` (1 + regions + 1,) are what modality dropout draws for it in this epoch; None outside training.
+    `epoch` is the training epoch that draws name it by; None outside training.
     """
 
     crops: list[np.ndarray]
@@ -32,7 +33,7 @@ class UnitItem:
     clinical: np.ndarray
     label: float
     index: int
-    hiding_draws: np.ndarray | None = None
+    epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Entry:
 class StepBatch(dict[str, Tensor]):
     """A batch as a loader gives it, tensors by name; all small ones are views of one block.
 
-    So a loader process hands over one message, one piece of memory is pinned and one copy to the device is made, however
-    many arrays there are: each by itself would be a wait of the host.
+    So a loader process hands over one message, one piece of memory is pinned and one copy to the device is made,
+    however many arrays there are: each by itself would be a wait of the host.
 
     Args:
         block: uint8 (bytes,).
@@ -132,6 +133,8 @@ class CropLoader(DataLoader[StepBatch]):
                 # Before the last batch is handed out: nobody need ask for another one.
                 sampler.set_epoch(epoch + 1)
                 self._ahead = epoch + 1, super().__iter__()
+                yield batch
+                return  # torch's iterator is one and the same for all epochs, and stands in the next one now
             yield batch
 
     def packed(self, items: list[Any]) -> StepBatch:
@@ -159,15 +162,17 @@ class Collate:
     Args:
         size_px: side of the crops.
         regions: how many regions there are, the primary one included.
+        seed: of the run.
     """
 
-    def __init__(self, size_px: int, regions: int) -> None:
-        self.size_px, self.regions = size_px, regions
+    def __init__(self, size_px: int, regions: int, seed: int) -> None:
+        self.size_px, self.regions, self.seed = size_px, regions, seed
 
     def __call__(self, items: Sequence[UnitItem]) -> StepBatch:
         """Pack B units with N crops into a batch of the form that `AxillaryClassifier` states."""
         region = np.concatenate([item.region for item in items])
-        draws = [item.hiding_draws for item in items if item.hiding_draws is not None]
+        index, epoch = np.array([item.index for item in items]), items[0].epoch
+        draws = None if epoch is None else hiding_draws(self.seed, epoch, index, 2 + self.regions)
         return StepBatch.of(
             {
                 "unit": np.repeat(np.arange(len(items)), [len(item.crops) for item in items]),
@@ -175,9 +180,9 @@ class Collate:
                 "view": np.concatenate([item.view for item in items]),
                 "clinical": np.stack([item.clinical for item in items]),
                 "label": np.array([item.label for item in items], np.float32),
-                "index": np.array([item.index for item in items]),
+                "index": index,
                 **{crop_order(number): np.flatnonzero(region == number) for number in range(self.regions)},
-                **({HIDING_DRAWS: np.stack(draws)} if draws else {}),
+                **({} if draws is None else {HIDING_DRAWS: draws}),
             },
             crops=stacked([crop for item in items for crop in item.crops], self.size_px),
         )

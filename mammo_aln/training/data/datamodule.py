@@ -60,9 +60,15 @@ class UnitDataset(Dataset[UnitItem]):
     crops, and that of auxiliary ones."""
 
     def __init__(
-        self, units: UnitArrays, store: CropStore, changes: tuple[CropChange, CropChange] | None, seed: int
+        self,
+        units: UnitArrays,
+        store: CropStore,
+        changes: tuple[CropChange, CropChange] | None,
+        seed: int,
+        training: bool = False,
     ) -> None:
         self.units, self.store, self.changes, self.seed = units, store, changes, seed
+        self.training = training
 
     def __len__(self) -> int:
         return len(self.units.label)
@@ -78,7 +84,13 @@ class UnitDataset(Dataset[UnitItem]):
                 for nth, (number, crop) in enumerate(zip(region, crops, strict=True))
             ]
         return UnitItem(
-            crops, region, self.units.view[first:last], self.units.clinical[unit], self.units.label[unit], unit
+            crops,
+            region,
+            self.units.view[first:last],
+            self.units.clinical[unit],
+            self.units.label[unit],
+            unit,
+            epoch if self.training else None,
         )
 
 
@@ -301,7 +313,13 @@ class MammoDataModule(CropDataModule):
         """
         self._refuse_sealed(split)
         dataset = self.dataset(split, training=training, copy=copy)
-        return self.crop_loader(dataset, len(dataset), Collate(self.crop.size_px, len(self.regions)), training=training, alone=alone)
+        return self.crop_loader(
+            dataset,
+            len(dataset),
+            Collate(self.crop.size_px, len(self.regions), self.seed),
+            training=training,
+            alone=alone,
+        )
 
     def dataset(self, split: str, *, training: bool = False, copy: int = 0) -> UnitDataset:
         """Items of one split, see `loader`."""
@@ -312,4 +330,4 @@ class MammoDataModule(CropDataModule):
         elif copy:
             changes = TestTimeCopy(primary, self.loading, copy), TestTimeCopy(auxiliary, self.loading, copy)
         store = self.crop_set.open_store() if self.reads_images else None
-        return UnitDataset(self.units(split), cast(CropStore, store), changes, self.seed)
+        return UnitDataset(self.units(split), cast(CropStore, store), changes, self.seed, training)

@@ -20,6 +20,8 @@ CROP_BLOCKS = 3
 """Blocks of four numbers that the draws of one crop take."""
 OF_UNIT = 0xFFFFFFFF
 """Crop number under which a unit draws what all its crops share."""
+OF_HIDING = 0xFFFFFFFE
+"""Crop number under which a unit draws which of its inputs modality dropout hides."""
 SURROUND_SHARE = 0.25
 """The stored block reaches at least this share of the crop's side beyond each of its edges."""
 
@@ -111,6 +113,13 @@ def draw(
         np.where(bent, between(9, *ranges.gamma_percent) / 100, 1.0),
     )
     return Draws(*(np.asarray(column, np.float32) for column in columns))
+
+
+def hiding_draws(seed: int, epoch: int, unit: NDArray[np.int64], columns: int) -> NDArray[np.float32]:
+    """Draw what modality dropout asks for (see `fusion.draw_hidden`): float32 (N, columns) in [0, 1]."""
+    blocks = -(-columns // 4)
+    numbers = uniform(seed, epoch, np.repeat(unit, blocks), np.full(blocks * len(unit), OF_HIDING), np.tile(np.arange(blocks), len(unit)))
+    return numbers.T.reshape(len(unit), 4 * blocks)[:, :columns].astype(np.float32)
 
 
 def shift_room(degrees: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
