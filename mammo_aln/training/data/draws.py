@@ -118,7 +118,13 @@ def draw(
 def hiding_draws(seed: int, epoch: int, unit: NDArray[np.int64], columns: int) -> NDArray[np.float32]:
     """Draw what modality dropout asks for (see `fusion.draw_hidden`): float32 (N, columns) in [0, 1]."""
     blocks = -(-columns // 4)
-    numbers = uniform(seed, epoch, np.repeat(unit, blocks), np.full(blocks * len(unit), OF_HIDING), np.tile(np.arange(blocks), len(unit)))
+    numbers = uniform(
+        seed,
+        epoch,
+        np.repeat(unit, blocks),
+        np.full(blocks * len(unit), OF_HIDING),
+        np.tile(np.arange(blocks), len(unit)),
+    )
     return numbers.T.reshape(len(unit), 4 * blocks)[:, :columns].astype(np.float32)
 
 
