@@ -19,10 +19,17 @@ HELP = ("-h", "--help")
 FLAGS = (*HELP, "--version", "--debug")
 
 
+GPU_ALLOCATOR = {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"}
+"""Variables by which a user sets torch's allocator; one that is set is left as it is."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
+    if not GPU_ALLOCATOR & os.environ.keys():
+        # Steps hold a changing number of crops: blocks that grow leave no holes. Read when torch first asks for memory.
+        os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
     try:
         code = _main([word for word in words if word != "--debug"], debug=debug)
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def written_whole(path: str | Path) -> Iterator[Path]:
+def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` if the block ends well, remove it if not.
+
+    Args:
+        path: the file.
+        durable: wait until file and folder are on the disk, so that a power cut leaves the old or the new content
+            (milliseconds a file); without it a power cut may leave an empty one.
 
     Raises:
         InputError: the folder cannot be made or written.
@@ -35,18 +41,44 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.chmod(0o644)
+        if durable:
+            _sync(unfinished)
         unfinished.replace(path)
+        if durable:
+            sync_folder(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def make_folder(path: str | Path) -> Path:
     """Make a folder and those above it; `InputError` where a file stands in the way or it is not allowed."""
+    path = Path(path)
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: this folder cannot be created ({error.strerror})") from error
-    return Path(path)
+    for folder in missing:
+        sync_folder(folder.parent)
+    return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's names are on the disk: a file that was renamed is there after a power cut."""
+    try:
+        _sync(folder)
+    except OSError as error:
+        # Some network and FUSE disks do not know this call for folders; they keep names in order themselves.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -55,9 +87,9 @@ def write_text(path: str | Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
 
 
-def write_csv(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table without its index, floats with all their digits."""
-    with written_whole(path) as unfinished:
+def write_csv(path: str | Path, table: pd.DataFrame, *, durable: bool = True) -> None:
+    """Write a table without its index, floats with all their digits; `durable` as in `written_whole`."""
+    with written_whole(path, durable=durable) as unfinished:
         table.to_csv(unfinished, index=False, lineterminator="\n")
 
 

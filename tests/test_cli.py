@@ -261,3 +261,14 @@ def test_bash_completes_verbs_flags_and_choices(words: list[str], expected: set[
 def test_a_misspelt_flag_is_called_a_flag(capsys):
     assert main(["--verzion"]) == 2
     assert capsys.readouterr().err == "mammo-aln: unknown flag '--verzion'; did you mean --version?\n"
+
+
+@pytest.mark.parametrize("own", [{}, {"PYTORCH_ALLOC_CONF": "backend:native"}, {"PYTORCH_CUDA_ALLOC_CONF": ""}])
+def test_gpu_memory_grows_in_segments_unless_the_user_has_said_how(own: dict[str, str]) -> None:
+    code = "import torch; from mammo_aln.cli import main; main(['--version'])\n"
+    code += "print(torch._C._accelerator_getAllocatorSettings())"
+    clean = {name: value for name, value in os.environ.items() if "ALLOC_CONF" not in name}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env={**clean, **own}, capture_output=True, text=True, check=True)
+    told = done.stdout.split("\n")[1]
+    assert told == next(iter(own.values()), "expandable_segments:True")

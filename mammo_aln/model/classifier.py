@@ -185,16 +185,19 @@ class AxillaryClassifier(Learner):
     ) -> AxillaryClassifier:
         """Read a checkpoint for prediction, in evaluation mode; files it began from are not needed.
 
+        The module has one network, that of the averaged weights where the checkpoint holds an average.
+
         Args:
             path: the checkpoint.
             map_location: device of the weights.
             own_backbone: the backbone of the user's own that the network was built with, if it was.
         """
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=True)
         settings = dict(checkpoint["hyper_parameters"])
         settings["model"] = {**settings["model"], "pretrained": False}
         module = cls(**settings, own_backbone=own_backbone)
-        module.load_state_dict(checkpoint["state_dict"])
+        module.average = None
+        module.network.load_state_dict(scoring_weights(checkpoint["state_dict"]))
         return module.eval()
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -272,6 +275,12 @@ class AxillaryClassifier(Learner):
         self.class_counts += counts
         smoothed = self.class_counts + 1.0
         return smoothed.sum() / (2.0 * smoothed)
+
+
+def scoring_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the network that scores, in a module's state: of the averaged one, where there is an average."""
+    prefix = "average.network." if any(name.startswith("average.network.") for name in state) else "network."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def auc_or_nan(logit: Tensor, label: Tensor) -> Tensor:

@@ -125,15 +125,15 @@ class WeightAverage(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         # The same count on this side: to read the buffer would wait for the GPU at each step.
         self._updates: int | None = None
-        self._pairs: list[tuple[Tensor, Tensor]] | None = None
+        self._tensors: dict[bool, tuple[list[Tensor], list[Tensor]]] | None = None
 
     def _apply(self, *args: Any, **more: Any) -> Any:
-        self._pairs = None  # buffers are other tensors on another device
+        self._tensors = None  # buffers are other tensors on another device
         return super()._apply(*args, **more)
 
     def _load_from_state_dict(self, *args: Any, **more: Any) -> None:
         super()._load_from_state_dict(*args, **more)
-        self._updates = self._pairs = None
+        self._updates = self._tensors = None
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
@@ -144,11 +144,13 @@ class WeightAverage(nn.Module):
         self._updates += 1
         n = self._updates
         share = 1.0 - min(self.decay, (1 + n) / (10 + n))
-        if self._pairs is None:  # gathering them takes milliseconds
+        if self._tensors is None:  # gathering them takes milliseconds
             mine, theirs = (each.state_dict(keep_vars=True).values() for each in (self.network, network))
-            self._pairs = list(zip(mine, theirs, strict=True))
-        floats = [(mean, now) for mean, now in self._pairs if mean.is_floating_point()]
-        torch._foreach_lerp_([mean for mean, _ in floats], [now for _, now in floats], share)
-        for mean, now in self._pairs:
-            if not mean.is_floating_point():
-                mean.copy_(now)
+            self._tensors = {True: ([], []), False: ([], [])}
+            for mean, now in zip(mine, theirs, strict=True):
+                for tensors, tensor in zip(self._tensors[mean.is_floating_point()], (mean, now), strict=True):
+                    tensors.append(tensor)
+        torch._foreach_lerp_(*self._tensors[True], share)
+        counters, counted = self._tensors[False]
+        if counters:
+            torch._foreach_copy_(counters, counted)

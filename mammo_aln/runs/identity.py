@@ -24,7 +24,16 @@ WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
     "pixels": ("max_pixels",),
     "data": ("num_workers", "micro_batch"),
     "optim": ("accumulate",),
-    "trainer": ("accelerator", "devices", "num_nodes", "sync_batchnorm", "compile", "deterministic"),
+    "trainer": (
+        "accelerator",
+        "devices",
+        "num_nodes",
+        "sync_batchnorm",
+        "compile",
+        "deterministic",
+        "save_every_s",
+        "prune",
+    ),
     "log": ("wandb", "project", "tracker"),
 }
 

@@ -148,6 +148,9 @@ class TrainerConfig:
         deterministic: only kernels that add in a fixed order, so that a GPU gives the same bits again; slower, and an
             operation without such a kernel ends the run. A CPU does so anyway.
         compile: translate the backbones with torch.compile: minutes at the start, then faster steps on a GPU.
+        save_every_s: seconds between two writings of `last.ckpt`, at the next step; 0 writes whenever the one before
+            is on the disk. Also written after the first and the last epoch and at a scheduler's signal.
+        prune: remove `last.ckpt` once the run is completed; `best.ckpt`, which predicts, stays.
     """
 
     max_epochs: Annotated[int, FROM_1] = 40
@@ -159,6 +162,8 @@ class TrainerConfig:
     precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
     deterministic: bool = False
     compile: bool = False
+    save_every_s: Annotated[float, FROM_0] = 120.0
+    prune: bool = False
 
 
 @dataclass(frozen=True)

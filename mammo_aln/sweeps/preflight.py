@@ -33,8 +33,8 @@ from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.units import require_both_classes, require_one_each
 
-CHECKPOINTS = 3
-"""Files of a run's weights on disk at once: best, last, and the one being written."""
+WEIGHT_GB = 4e-9
+"""A weight in a checkpoint, float32. `best.ckpt` holds one network."""
 
 PROCESS_GB = 1.0
 """Memory of a slot's process before its network: the libraries and a batch of crops."""
@@ -56,13 +56,22 @@ class Network:
 
     @property
     def checkpoint_gb(self) -> float:
-        """Weights, their moving average and AdamW's two moments, 4 bytes each."""
-        return 16e-9 * self.parameters
+        """Weights, their moving average and AdamW's two moments."""
+        return 4 * WEIGHT_GB * self.parameters
+
+    def finished_gb(self, *, pruned: bool) -> float:
+        """Disk of a finished run: `best.ckpt`, and `last.ckpt` without moments unless it is pruned."""
+        return (1 if pruned else 3) * WEIGHT_GB * self.parameters
+
+    @property
+    def running_gb(self) -> float:
+        """Disk of a run that trains: `last.ckpt` and `best.ckpt`, each twice while it is written anew."""
+        return 2 * self.checkpoint_gb + 2 * WEIGHT_GB * self.parameters
 
     @property
     def memory_gb(self) -> float:
-        """Memory of one slot: the checkpoint's content, gradients and activations of about as much again."""
-        return PROCESS_GB + 2 * self.checkpoint_gb
+        """Memory of one slot: the checkpoint's content, gradients and activations of as much again, its snapshot."""
+        return PROCESS_GB + 3 * self.checkpoint_gb
 
 
 class Planner:
@@ -218,7 +227,11 @@ def plan_sweep(
         raise InputError(f"no cell can be trained: {faulty[0].name}: {faulty[0].fault}")
     for cell in faulty:
         say(f"{cell.name}: cannot be trained: {cell.fault}")
-    waiting = sum(read_state(out / "runs" / cell.run_id).state != "completed" for cell in cells if not cell.fault)
+    waiting = [
+        cell.settings.trainer.prune
+        for cell in cells
+        if not cell.fault and read_state(out / "runs" / cell.run_id).state != "completed"
+    ]
     require_room(list(planner.networks.values()), waiting, out, slots)
     touched = dict.fromkeys(
         name for axis in definition.axes for choice in axis.choices for name in touched_settings(choice.settings)
@@ -242,16 +255,32 @@ def require_sound_cohort(cohort: Path, several: Sequence[Settings]) -> None:
         raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")
 
 
-def require_room(networks: Sequence[Network], waiting: int, out: Path, slots: int) -> None:
-    """`InputError` where the disk cannot hold the waiting cells' checkpoints, or memory not that many slots."""
-    largest = max((network.checkpoint_gb for network in networks), default=0.0)
-    needed_gb = waiting * CHECKPOINTS * largest
+def require_room(networks: Sequence[Network], waiting: Sequence[bool], out: Path, slots: int) -> None:
+    """Refuse a sweep that this machine has no room for.
+
+    Args:
+        networks: the cells' networks; the largest counts.
+        waiting: of each cell that is to be trained, whether its checkpoints are pruned.
+        out: folder of the sweep.
+        slots: cells that train at once on this machine; 0 where they train elsewhere, perhaps all at once.
+
+    Raises:
+        InputError: the disk cannot hold the checkpoints, or memory not that many slots.
+    """
+    largest = max(networks, key=lambda network: network.parameters, default=Network(None))
+    at_once = min(slots or len(waiting), len(waiting))
+    needed_gb = disk_gb(largest, waiting, at_once)
     there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     free_gb = shutil.disk_usage(there).free / 1e9
     if needed_gb > free_gb:
         raise InputError(
-            f"--out {out}: the checkpoints of {waiting} cells need about {needed_gb:.0f} GB, "
+            f"--out {out}: the checkpoints of {len(waiting)} cells need about {needed_gb:.0f} GB, "
             f"{free_gb:.0f} GB are free; choose another disk"
+            + (
+                f", or --trainer.prune=true: {pruned_gb:.0f} GB"
+                if (pruned_gb := disk_gb(largest, [True] * len(waiting), at_once)) < free_gb
+                else ""
+            )
         )
     memory_gb = max((network.memory_gb for network in networks), default=0.0)
     has_gb = free_memory_gb()
@@ -261,6 +290,12 @@ def require_room(networks: Sequence[Network], waiting: int, out: Path, slots: in
             f"--slots {slots}: each needs about {memory_gb:.1f} GB of memory, {has_gb:.1f} GB are free; "
             f"--slots {fits} fits"
         )
+
+
+def disk_gb(network: Network, waiting: Sequence[bool], at_once: int) -> float:
+    """Disk that cells need at most: those that train at once, and what the others leave; `waiting` as above."""
+    left = sorted((network.finished_gb(pruned=pruned) for pruned in waiting), reverse=True)
+    return at_once * network.running_gb + sum(left[: len(left) - at_once])
 
 
 def _forward_s(module: AxillaryClassifier, size_px: int) -> float:

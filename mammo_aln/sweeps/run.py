@@ -33,6 +33,7 @@ from mammo_aln.sweeps.preflight import (
 from mammo_aln.sweeps.search import Search, begun_plan, open_study, read_space
 from mammo_aln.sweeps.table import read_rows, write_cells
 from mammo_aln.sweeps.weights import with_weights
+from mammo_aln.training.attempt import tidied
 
 BOARD_EVERY_S = 5.0
 TELL_EVERY_S = 60.0
@@ -181,7 +182,11 @@ def train_cells(
     cluster: ClusterConfig,
 ) -> None:
     """Have an executor train what is not completed of some cells."""
-    waiting = [cell for cell in cells if read_state(plan.runs / cell.run_id).state != "completed" and not cell.fault]
+    done = {cell.run_id for cell in cells if read_state(plan.runs / cell.run_id).state == "completed"}
+    for cell in cells:
+        if cell.run_id in done:
+            tidied(plan.runs / cell.run_id, cell.settings)
+    waiting = [cell for cell in cells if cell.run_id not in done and not cell.fault]
     if not waiting:
         return
     watch = Watch(plan, len(plan.cells))

@@ -17,6 +17,7 @@ from mammo_aln.runs.identity import RunIdentity
 from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import environment, now, read_state, write_settings, write_state
 from mammo_aln.settings import Settings
+from mammo_aln.training.checkpoints import prune
 from mammo_aln.training.stopping import STOP
 
 
@@ -61,7 +62,7 @@ def carry_out(
             return run
         before = read_state(run)
         if before.state == "completed":
-            return run
+            return tidied(run, settings)
         write_settings(run, settings)
         write_json(
             run / "environment.json",
@@ -79,4 +80,11 @@ def carry_out(
             raise
         seconds = time.perf_counter() - begun
         write_state(run, "completed", error=None, ended=now(), training_s=seconds, **vars(ended))
+    return tidied(run, settings)
+
+
+def tidied(run: Path, settings: Settings) -> Path:
+    """The directory of a completed run, without `last.ckpt` where `trainer.prune` asks for that."""
+    if settings.trainer.prune:
+        prune(run)
     return run

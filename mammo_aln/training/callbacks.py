@@ -12,9 +12,11 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 
-from mammo_aln.files import write_csv, written_whole
+from mammo_aln.files import write_csv
+from mammo_aln.model.learner import Learner
 from mammo_aln.model.origin import PRETRAINED_KEY
 from mammo_aln.progress import Progress
+from mammo_aln.training.checkpoints import LAST, RunCheckpoints, without_optimiser
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.stopping import STOP, Position
 from mammo_aln.training.throughput import Throughput, in_words
@@ -46,16 +48,20 @@ class StepSeed(pl.Callback):
 
 
 class RunRecorder(pl.callbacks.Checkpoint):
-    """After each epoch: a row of metrics.csv, `last.ckpt`, and `best.ckpt` when validation AUC rose.
+    """After each epoch a row of metrics.csv; checkpoints by time, at the end, and where a signal asks for one.
 
-    A signal that asks the process to leave is answered after a step, with a `last.ckpt` of that step.
+    A signal that asks the process to leave is answered after a step, with a `last.ckpt` of that step. `metrics.csv` may
+    be ahead of `last.ckpt`, which holds its rows: a resumed run begins with those.
 
-    Each file is replaced whole, checkpoint last, so that a kill at any instant leaves a state from which the same
-    command goes on.
+    Args:
+        run: run directory.
+        throughput: tells the pace.
+        frozen: what each checkpoint holds beside the weights.
+        checkpoints: writes them.
     """
 
-    def __init__(self, run: Path, throughput: Throughput, frozen: FrozenFacts) -> None:
-        self.run, self.throughput, self.frozen = run, throughput, frozen
+    def __init__(self, run: Path, throughput: Throughput, frozen: FrozenFacts, checkpoints: RunCheckpoints) -> None:
+        self.run, self.throughput, self.frozen, self.checkpoints = run, throughput, frozen, checkpoints
         self.best_auc, self.best_epoch = -1.0, -1
         self.rows: list[dict[str, float]] = []
         self._progress: Progress | None = None
@@ -80,12 +86,14 @@ class RunRecorder(pl.callbacks.Checkpoint):
                 self._note = "; ".join(filter(None, (self._epoch_note, in_words(self.throughput.so_far()))))
             self._progress.advance(note=self._note)
         # After an epoch's last step its validation comes first.
-        if batch_idx + 1 < trainer.num_training_batches and STOP.agreed(trainer, batch_idx):
+        if batch_idx + 1 < trainer.num_training_batches:
+            stop = STOP.agreed(trainer, batch_idx)
             # A data module that cannot begin within an epoch goes on from the end of the last one.
-            if hasattr(getattr(trainer, "datamodule", None), "begin"):
-                self._position = Position.after_step(trainer, batch_idx)
-                self._save(trainer, "last.ckpt")
-            STOP.leave()
+            resumable = hasattr(getattr(trainer, "datamodule", None), "begin")
+            if resumable and (stop or (trainer.world_size == 1 and self.checkpoints.due)):
+                self._save(trainer, Position.after_step(trainer, batch_idx))
+            if stop:
+                self._leave(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the last state on the terminal or in the log."""
@@ -110,9 +118,9 @@ class RunRecorder(pl.callbacks.Checkpoint):
         """Put what is frozen beside the weights: run id, pixel recipe, clinical encoding."""
         checkpoint[PRETRAINED_KEY] = self.frozen.to_state()
         checkpoint["place"] = vars(self._position) if self._position is not None else {}
-        # Weights that a run began from are inside it; the path they came from is nobody's business.
-        settings = checkpoint["hyper_parameters"]
-        checkpoint["hyper_parameters"] = {**settings, "model": {**settings["model"], "pretrained": False}}
+        checkpoint["hyper_parameters"] = _without_origin(checkpoint["hyper_parameters"])
+        if self._position is not None and self._position.done:
+            without_optimiser(checkpoint)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the epoch."""
@@ -130,25 +138,50 @@ class RunRecorder(pl.callbacks.Checkpoint):
         if is_best:
             self.best_auc, self.best_epoch = auc, trainer.current_epoch
         if trainer.is_global_zero:
-            write_csv(self.run / "metrics.csv", pd.DataFrame(self.rows))
+            # `last.ckpt` holds the rows too: nothing to wait for the disk for.
+            write_csv(self.run / "metrics.csv", pd.DataFrame(self.rows), durable=False)
             for logger in trainer.loggers:
                 logger.log_metrics({"lr": row["lr"]}, step=trainer.global_step - 1)
             self._epoch_note = self._in_words(trainer, row)
             self._note = "; ".join(filter(None, (self._epoch_note, in_words(self.throughput.figures))))
-        position = self._position = Position.after_epoch(trainer)
-        if is_best:
-            self._save(trainer, "best.ckpt")
-        self._save(trainer, "last.ckpt")
-        if not position.done and STOP.agreed(trainer):
-            STOP.leave()
+            if is_best:
+                self.checkpoints.keep_best(self._best_checkpoint(trainer, pl_module))
+        position = Position.after_epoch(trainer)
+        stop = not position.done and STOP.agreed(trainer)
+        if position.done or stop or self._is_due(trainer):
+            self._save(trainer, position)
+        if stop:
+            self._leave(trainer)
 
-    def _save(self, trainer: pl.Trainer, name: str) -> None:
-        if trainer.world_size > 1:
-            # Every rank takes part in collecting the state; Lightning writes on rank 0.
-            trainer.save_checkpoint(self.run / "checkpoints" / name)
-            return
-        with written_whole(self.run / "checkpoints" / name) as unfinished:
-            trainer.save_checkpoint(unfinished)
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        """Decide on all ranks alike; the first epoch's end is always due: a disk that fails had better fail early."""
+        due = len(self.rows) == 1 or self.checkpoints.due
+        return bool(trainer.strategy.reduce_boolean_decision(due, all=False)) if trainer.world_size > 1 else due
+
+    def _save(self, trainer: pl.Trainer, position: Position) -> None:
+        """Begin to write `last.ckpt`; every rank takes part in collecting the state."""
+        self._position = position
+        trainer.save_checkpoint(self.run / "checkpoints" / LAST)
+
+    def _leave(self, trainer: pl.Trainer) -> None:
+        self.checkpoints.wait()
+        # A launcher kills all ranks when the first one leaves.
+        trainer.strategy.barrier("checkpoint")
+        STOP.leave()
+
+    def _best_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """What prediction reads: the weights that are scored with, and what is frozen beside them."""
+        averages = isinstance(pl_module, Learner) and pl_module.average is not None
+        scored = "average.network." if averages else "network."
+        weights = pl_module.state_dict()
+        return {
+            "epoch": trainer.current_epoch,
+            "global_step": trainer.global_step,
+            "pytorch-lightning_version": pl.__version__,
+            "state_dict": {name: value for name, value in weights.items() if name.startswith(scored)},
+            "hyper_parameters": _without_origin(dict(pl_module.hparams)),
+            PRETRAINED_KEY: self.frozen.to_state(),
+        }
 
     def _in_words(self, trainer: pl.Trainer, row: dict[str, float]) -> str:
         loss = row.get("train_loss", nan)
@@ -156,3 +189,8 @@ class RunRecorder(pl.callbacks.Checkpoint):
         if "val_auc" in row:
             judged = f"val_auc {row['val_auc']:.3f} (best {self.best_auc:.3f} at epoch {self.best_epoch + 1})"
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: train_loss {loss:.4f}, {judged}"
+
+
+def _without_origin(settings: dict[str, Any]) -> dict[str, Any]:
+    """Weights that a run began from are inside it; the path they came from is nobody's business."""
+    return {**settings, "model": {**settings["model"], "pretrained": False}}

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
@@ -23,7 +22,9 @@ from mammo_aln.model.network import CropEncoder
 from mammo_aln.progress import say
 from mammo_aln.settings import Settings
 from mammo_aln.settings.steps import StepShape, step_shape
+from mammo_aln.training.attempt import leads
 from mammo_aln.training.callbacks import RunRecorder, StepSeed
+from mammo_aln.training.checkpoints import LAST, RunCheckpoints, read_last, settle
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.scoring import lightning_hushed
 from mammo_aln.training.stopping import STOP, Position, StopAtStep
@@ -68,19 +69,23 @@ def fit_module(
     if settings.trainer.compile:
         compile_backbones(module.network)
     throughput = Throughput()
+    last = run / "checkpoints" / LAST
+    checkpoints = RunCheckpoints(last.parent, settings.trainer.save_every_s)
     callbacks: list[pl.Callback] = [
         StepSeed(settings.seed),
         throughput,
         StopAtStep(),
-        RunRecorder(run, throughput, frozen),
+        RunRecorder(run, throughput, frozen, checkpoints),
     ]
     if settings.trainer.patience:
         callbacks.append(
             pl.callbacks.EarlyStopping("val_auc", mode="max", patience=settings.trainer.patience, verbose=False)
         )
-    last = run / "checkpoints" / "last.ckpt"
-    if last.is_file():
-        plain = torch.load(last, map_location="cpu", weights_only=True, mmap=True).get("place")
+    if leads():
+        settle(run)
+    state = read_last(run)
+    if state is not None:
+        plain = state.get("place")
         position = Position(**plain) if plain else None
         if position is not None and position.done:
             say(f"run {run_id}: {last.name} stands at the end of the training")
@@ -106,6 +111,7 @@ def fit_module(
             precision=resolved_precision(settings.trainer),
             logger=list(loggers),
             callbacks=callbacks,
+            plugins=[checkpoints],
             enable_checkpointing=True,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -114,7 +120,7 @@ def fit_module(
             use_distributed_sampler=False,
         )
         try:
-            with STOP.at_steps():
+            with STOP.at_steps(), checkpoints:
                 trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
         except SystemExit as stopped:
             # So Lightning passes on Ctrl-C (exit code 1).

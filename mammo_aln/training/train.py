@@ -25,7 +25,7 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.runs.seal import frozen_digests
 from mammo_aln.settings import Settings
 from mammo_aln.settings.steps import step_shape
-from mammo_aln.training.attempt import Finished, carry_out, leads
+from mammo_aln.training.attempt import Finished, carry_out, leads, tidied
 from mammo_aln.training.baseline import store_baseline
 from mammo_aln.training.build import build_model
 from mammo_aln.training.data.datamodule import MammoDataModule
@@ -95,7 +95,7 @@ def train_run(
     run = out / run_id
     if read_state(run).state == "completed":
         say(f"run {run_id} is completed already; nothing to train")
-        return run
+        return tidied(run, settings)
     data.setup("fit")
     loggers = open_trackers(Mirrored(run, settings, identity.cohort))
     carry_out(

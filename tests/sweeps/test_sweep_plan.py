@@ -24,7 +24,7 @@ from mammo_aln.sweeps import cluster
 from mammo_aln.sweeps.cell import Failure, failures, record_failure, standing, train_cell
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
-from mammo_aln.sweeps.preflight import plan_sweep, require_room
+from mammo_aln.sweeps.preflight import Network, disk_gb, plan_sweep, require_room
 from mammo_aln.training.stopping import STOP
 from mammo_aln.training.train import train_run
 from tests.support.sweep_files import backbone_axis, tiny_sweep
@@ -251,13 +251,11 @@ def test_a_training_apart_dies_with_its_slot(tmp_path: Path) -> None:
 
 
 def test_disk_and_memory_are_looked_at_before(tmp_path: Path) -> None:
-    from mammo_aln.sweeps.preflight import Network
-
     with pytest.raises(InputError, match=r"--out .* GB are free"):
-        require_room([Network(None, 10**12)], 100, tmp_path, 1)
+        require_room([Network(None, 10**12)], [False] * 100, tmp_path, 1)
     with pytest.raises(InputError, match="--slots 9999"):
-        require_room([Network(None, 1000)], 1, tmp_path / "not" / "there", 9999)
-    require_room([Network(None, 1000)], 1, tmp_path, 1)
+        require_room([Network(None, 1000)], [False], tmp_path / "not" / "there", 9999)
+    require_room([Network(None, 1000)], [False], tmp_path, 1)
 
 
 def test_the_plan_is_plain_json(planned) -> None:
@@ -266,3 +264,11 @@ def test_the_plan_is_plain_json(planned) -> None:
     assert [cell["run_id"] for cell in plain["cells"]] == [cell.run_id for cell in plan.cells]
     with pytest.raises(InputError, match="no sweep was planned"):
         read_plan(plan.out / "nowhere")
+
+
+def test_the_disk_that_cells_need_is_that_of_their_files() -> None:
+    network = Network(None, 10**9)  # 4 GB of weights
+    assert disk_gb(network, [False, False, False], 1) == pytest.approx(40 + 2 * 12)
+    assert disk_gb(network, [True, True, True], 1) == pytest.approx(40 + 2 * 4)
+    assert disk_gb(network, [False, True], 2) == pytest.approx(80)
+    assert disk_gb(network, [], 0) == 0

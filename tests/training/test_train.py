@@ -21,6 +21,7 @@ import torch
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import Backbone
+from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.optim import learning_rate_factor
 from mammo_aln.runs.record import read_settings
 from mammo_aln.settings import BACKBONES, STRATEGIES
@@ -66,6 +67,36 @@ def test_checkpoints_load_as_plain_data_and_name_no_patient(three_epochs: Path, 
         content = path.read_bytes()
         assert patient.encode() not in content
         assert str(phantom).encode() not in content
+
+
+def test_best_holds_the_averaged_network_alone_and_last_no_moments(three_epochs: Path) -> None:
+    files = [three_epochs / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+    best, last = (torch.load(file, weights_only=True) for file in files)
+    names = [name for name in last["state_dict"] if name.startswith("average.network.")]
+    assert list(best["state_dict"]) == names
+    assert not {"optimizer_states", "lr_schedulers"} & (best.keys() | last.keys())
+    values = sum(value.nbytes for value in best["state_dict"].values())
+    assert files[0].stat().st_size < 1.5 * values + 200_000
+    table = pd.read_csv(three_epochs / "metrics.csv")
+    assert best["epoch"] == int(table["val_auc"].idxmax())
+    loaded = AxillaryClassifier.load(files[0])
+    assert loaded.average is None
+    network = loaded.network.state_dict()
+    assert all(torch.equal(network[name.removeprefix("average.network.")], best["state_dict"][name]) for name in names)
+
+
+def test_a_run_that_is_pruned_predicts_and_is_not_trained_again(
+    three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    plain = tiny_settings(epochs=3)
+    pruned = replace(plain, trainer=replace(plain.trainer, prune=True))
+    run = train_run(phantom, tmp_path, pruned, store=store)
+    assert run.name == three_epochs.name
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["best.ckpt"]
+    assert (run / "predictions.csv").read_bytes() == (three_epochs / "predictions.csv").read_bytes()
+    shutil.copy(three_epochs / "checkpoints" / "last.ckpt", run / "checkpoints")  # asked for later
+    assert train_run(phantom, tmp_path, pruned, store=store) == run
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["best.ckpt"]
 
 
 def test_threshold_and_calibration_come_from_validation_alone(three_epochs: Path) -> None:

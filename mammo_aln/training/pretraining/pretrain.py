@@ -26,7 +26,7 @@ from mammo_aln.runs.lineage import read_lineage, write_lineage
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import PretrainSettings
 from mammo_aln.settings.steps import step_shape
-from mammo_aln.training.attempt import Finished, carry_out
+from mammo_aln.training.attempt import Finished, carry_out, tidied
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.leak_guard import seen_by
@@ -59,7 +59,7 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
     crop_encoder(settings.model, settings.crop.size_px)  # a network that cannot be built ends here, not after the crops
     data, run, identity = _planned(cohort_folder, out, settings, store)
     if read_state(run).state == "completed":
-        say(f"run {run.name} is completed already; nothing to train")
+        say(f"run {tidied(run, settings).name} is completed already; nothing to train")
         return run / PRETRAINED_FILE
     data.setup("fit")
     torch.manual_seed(settings.seed)

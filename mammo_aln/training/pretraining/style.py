@@ -9,7 +9,11 @@ LARGEST_LOG_GAMMA = 0.7
 LARGEST_CUT = 0.15
 LARGEST_EQUALISATION = 0.5
 LARGEST_LUT_SHARE = 0.6
-LEVELS = 256
+POINTS = 256
+"""Points of a curve, evenly over the grey values; straight lines between them."""
+
+LEVELS = 65535
+PER_STEP = LEVELS // (POINTS - 1)
 
 
 def randomise_style(crop: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -19,24 +23,41 @@ def randomise_style(crop: np.ndarray, strength: float, rng: np.random.Generator)
     millimetres do not change.
 
     Args:
-        crop: float32 (S, S) in [0, 1].
+        crop: float32 (S, S) in [0, 1]; read at the levels of 1 / 65535 that the crop store holds.
         strength: 0 leaves the crop as it is, 1 is the widest range.
         rng: draws the curve.
 
     Returns:
         float32 (S, S) in [0, 1].
     """
-    curve = style_curve(crop, strength, rng)
-    return np.interp(crop, np.linspace(0.0, 1.0, LEVELS), curve).astype(np.float32)
+    scaled = crop * np.float32(LEVELS)
+    scaled += np.float32(0.5)
+    levels = scaled.astype(np.uint16)
+    curve = style_curve(levels, strength, rng).astype(np.float32)
+    # 65535 is 255 times 257: from one point of the curve to the next it is 257 levels.
+    rise = (curve[1:] - curve[:-1]) / np.float32(PER_STEP)
+    table = curve[:-1, None] + rise[:, None] * np.arange(PER_STEP, dtype=np.float32)
+    return np.append(table.ravel(), curve[-1]).take(levels)
 
 
-def style_curve(crop: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """The curve that `randomise_style` applies: (256,), rising, output grey value at 256 even input values."""
-    grey = np.linspace(0.0, 1.0, LEVELS)
+def style_curve(levels: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw the curve that `randomise_style` applies.
+
+    Args:
+        levels: the crop, uint16 (S, S), 65535 = 1.
+        strength: as above.
+        rng: draws the curve.
+
+    Returns:
+        (256,), rising: the output grey value at 256 even input values.
+    """
+    grey = np.linspace(0.0, 1.0, POINTS)
     # Histogram: part of the way to a flat histogram of what is not air.
     share = rng.uniform(0.0, LARGEST_EQUALISATION * strength)
-    counts = np.histogram(crop[crop > 0], bins=LEVELS - 1, range=(0.0, 1.0))[0]
-    flat = np.concatenate([[0.0], np.cumsum(counts) / max(1, counts.sum())])
+    counts = np.bincount((levels // np.uint16(PER_STEP)).astype(np.uint8).ravel(), minlength=POINTS)
+    counts[0] -= levels.size - np.count_nonzero(levels)
+    counts[-2] += counts[-1]  # the brightest level belongs to the last of 255 bins
+    flat = np.concatenate([[0.0], np.cumsum(counts[:-1]) / max(1, counts[:-1].sum())])
     curve = (1.0 - share) * grey + share * flat
     # Window: a narrower range of grey values takes the whole scale.
     low, high = rng.uniform(0.0, LARGEST_CUT * strength), 1.0 - rng.uniform(0.0, LARGEST_CUT * strength)

@@ -1,0 +1,166 @@
+"""Checkpoints are written beside the training, whole, in an order that leaves a state to go on from at any instant."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from mammo_aln.errors import InputError
+from mammo_aln.training.checkpoints import RunCheckpoints, prune, settle, snapshot
+
+
+def last_state(weight: torch.Tensor, best_epoch: int) -> dict[str, Any]:
+    rows = [{"epoch": epoch, "val_auc": 0.5} for epoch in range(best_epoch + 1)]
+    return {"state_dict": {"w": weight}, "callbacks": {"RunRecorder": {"best_epoch": best_epoch, "rows": rows}}}
+
+
+def read(path: Path) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = torch.load(path, weights_only=True)
+    return content
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    return tmp_path / "run"
+
+
+def test_a_snapshot_keeps_values_sharing_and_structure() -> None:
+    network = torch.nn.BatchNorm2d(2)
+    network.twin = network.weight
+    state = {"state_dict": network.state_dict(), "steps": [1, (2.5, "x")], "strided": torch.arange(6).view(2, 3).T}
+    taken = snapshot(state)
+    with torch.no_grad():
+        network.weight += 1
+    state["steps"].append(3)
+    assert taken["steps"] == [1, (2.5, "x")]
+    assert torch.equal(taken["strided"], torch.arange(6).view(2, 3).T)
+    assert torch.equal(taken["state_dict"]["weight"], torch.ones(2))
+    assert taken["state_dict"]["weight"].data_ptr() == taken["state_dict"]["twin"].data_ptr()
+    assert taken["state_dict"]._metadata == network.state_dict()._metadata
+
+
+def test_the_file_holds_the_step_of_the_save_though_training_goes_on_before_it_is_written(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, gate, save = torch.zeros(3), threading.Event(), torch.save
+
+    def save_late(*words: Any) -> None:
+        gate.wait(10)
+        save(*words)
+
+    monkeypatch.setattr(torch, "save", save_late)
+    with RunCheckpoints(run / "checkpoints", save_every_s=0.0) as checkpoints:
+        assert checkpoints.due
+        checkpoints.save_checkpoint(last_state(weight, -1), run / "checkpoints" / "last.ckpt")
+        weight += 1  # the next step
+        assert not checkpoints.due, "the one before is not on the disk"
+        gate.set()
+    assert torch.equal(read(run / "checkpoints" / "last.ckpt")["state_dict"]["w"], torch.zeros(3))
+
+
+def test_time_alone_makes_the_next_save_due(run: Path) -> None:
+    with RunCheckpoints(run / "checkpoints", save_every_s=3600.0) as checkpoints:
+        assert not checkpoints.due
+    with RunCheckpoints(run / "checkpoints", save_every_s=0.0) as checkpoints:
+        assert checkpoints.due
+
+
+def test_at_every_instant_best_and_last_are_of_one_training(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's own calls: what is renamed was on the disk before, and each state between two calls is settled."""
+    calls: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted(kind: str, path: str | Path) -> None:
+        calls.append((kind, Path(path).name.split(".ckpt")[0].lstrip(".")))
+        shutil.copytree(run, run.parent / f"instant_{len(calls)}")
+
+    def noted_fsync(handle: int) -> None:
+        noted("sync", os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    def noted_replace(self: Path, target: Path) -> Path:
+        noted("rename", target)
+        return replace(self, target)
+
+    folder = run / "checkpoints"
+    with RunCheckpoints(folder, save_every_s=0.0) as checkpoints:
+        checkpoints.keep_best({"epoch": 0, "state_dict": {"w": torch.full((3,), 0.5)}})
+        checkpoints.save_checkpoint(last_state(torch.zeros(3), 0), folder / "last.ckpt")
+        checkpoints.wait()
+        monkeypatch.setattr(os, "fsync", noted_fsync)
+        monkeypatch.setattr(Path, "replace", noted_replace)
+        checkpoints.keep_best({"epoch": 4, "state_dict": {"w": torch.full((3,), 4.5)}})
+        checkpoints.save_checkpoint(last_state(torch.full((3,), 4.0), 4), folder / "last.ckpt")
+    monkeypatch.undo()
+    written = [("sync", "next_best"), ("rename", "next_best"), ("sync", "checkpoints")]
+    written += [("sync", "last"), ("rename", "last"), ("sync", "checkpoints")]
+    assert calls == [*written, ("rename", "best"), ("sync", "checkpoints")]
+    instants = [run.parent / f"instant_{number}" for number in range(1, len(calls) + 1)]
+    epochs = []
+    for instant in [*instants, run]:
+        settle(instant)
+        last, best = (read(instant / "checkpoints" / name) for name in ("last.ckpt", "best.ckpt"))
+        assert best["epoch"] == last["callbacks"]["RunRecorder"]["best_epoch"]
+        assert torch.equal(best["state_dict"]["w"], last["state_dict"]["w"] + 0.5)
+        assert sorted(path.name for path in (instant / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+        assert len(pd.read_csv(instant / "metrics.csv")) == best["epoch"] + 1
+        epochs.append(best["epoch"])
+    assert epochs == [0] * 5 + [4] * 4
+
+
+def test_a_disk_that_fails_is_told_at_the_next_look_and_at_the_end(run: Path) -> None:
+    (run / "checkpoints" / "last.ckpt" / "in_the_way").mkdir(parents=True)
+    path = run / "checkpoints" / "last.ckpt"
+    checkpoints = RunCheckpoints(run / "checkpoints", save_every_s=0.0)
+
+    def save_and_look() -> None:
+        checkpoints.save_checkpoint(last_state(torch.zeros(1), -1), path)
+        while not checkpoints.due:
+            pass
+
+    with pytest.raises(InputError, match=r"last\.ckpt: cannot be written"):
+        save_and_look()
+
+    def save_and_end() -> None:
+        with checkpoints:
+            checkpoints.save_checkpoint(last_state(torch.zeros(1), -1), path)
+
+    with pytest.raises(InputError, match="make room there"):
+        save_and_end()
+
+    def fail_after_save() -> None:
+        with checkpoints:
+            checkpoints.save_checkpoint(last_state(torch.zeros(1), -1), path)
+            raise ValueError("loss")
+
+    with pytest.raises(ValueError, match="loss") as told:
+        fail_after_save()
+    assert "was not written either" in told.value.__notes__[0]
+
+
+def test_a_best_epoch_whose_weights_are_gone_is_refused(run: Path) -> None:
+    folder = run / "checkpoints"
+    with RunCheckpoints(folder, save_every_s=0.0) as checkpoints:
+        checkpoints.save_checkpoint(last_state(torch.zeros(1), 2), folder / "last.ckpt")
+    with pytest.raises(InputError, match=r"best\.ckpt is not there, .* epoch 3 was the best"):
+        settle(run)
+    torch.save({"epoch": 0}, folder / "best.ckpt")
+    with pytest.raises(InputError, match=r"best\.ckpt is of epoch 1, .* epoch 3 was the best"):
+        settle(run)
+
+
+def test_pruning_leaves_what_predicts(run: Path) -> None:
+    for name in ("best.ckpt", "last.ckpt"):
+        (run / "checkpoints" / name).write_bytes(b"x")
+    prune(run)
+    prune(run)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["best.ckpt"]
