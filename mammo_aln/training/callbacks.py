@@ -170,7 +170,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
         STOP.leave()
 
     def _best_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """What prediction reads: the weights that are scored with, and what is frozen beside them."""
+        """Gather for prediction the weights that are scored with, and what is frozen beside them."""
         averages = isinstance(pl_module, Learner) and pl_module.average is not None
         scored = "average.network." if averages else "network."
         weights = pl_module.state_dict()
