@@ -19,6 +19,7 @@ from mammo_aln.errors import InputError
 PRIOR_DAYS = 180
 """An image more than half a year before NAT is a prior: the tumour may not have been there."""
 
+MAGNIFIED = frozenset({"magnification"})
 PARTIAL = ("magnification", "spot_compression", "cleavage", "axillary_tail", "tangential", "stereotactic")
 """Words of `kind` for views that show a part of the breast."""
 
@@ -127,16 +128,18 @@ def kind_words(images: pd.DataFrame) -> pd.Series:
     flags = _column(images, "flags").fillna("").astype(str)
     intent = _column(images, "presentation_intent").fillna("").astype(str).str.upper()
     of_flags = {**MODIFIER_FLAGS, **KIND_FLAGS}
-    by_flags = [
-        {word for word, named in of_flags.items() if named in text.split("; ")}
-        | ({"for_processing"} if meant == "FOR PROCESSING" else set())
-        for text, meant in zip(flags, intent, strict=True)
-    ]
+    pairs = list(zip(flags, intent, strict=True))
+    words_of = {
+        (text, meant): frozenset(word for word, named in of_flags.items() if named in text.split("; "))
+        | (frozenset({"for_processing"}) if meant == "FOR PROCESSING" else frozenset())
+        for text, meant in set(pairs)
+    }
+    by_flags = [words_of[pair] for pair in pairs]
     magnified = numbers(_column(images, "magnification")) >= MAGNIFICATION_VIEW_FROM
     kinds = _column(images, "kind")
     words = [
-        (set(str(kind).split()) if pd.notna(kind) else old) | ({"magnification"} if enlarged else set())
-        for kind, old, enlarged in zip(kinds, by_flags, magnified, strict=True)
+        (frozenset(str(kind).split()) if stated else old) | (MAGNIFIED if enlarged else frozenset())
+        for kind, stated, old, enlarged in zip(kinds, kinds.notna(), by_flags, magnified, strict=True)
     ]
     return pd.Series(words, images.index, dtype=object)
 

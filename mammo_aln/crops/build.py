@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
+from mammo_aln.crops.frozen import Freezer, FrozenCrops
 from mammo_aln.crops.keys import PIXEL_PATH_VERSION, CropJob, is_complete, stored_keys
 from mammo_aln.crops.outside import with_outside
-from mammo_aln.crops.parallel import make_crops
+from mammo_aln.crops.parallel import CRASHED, make_crops
 from mammo_aln.crops.provenance import RecipeCard, grouped_cards
 from mammo_aln.crops.regions import plan_crops
 from mammo_aln.crops.requests import CropPlan, CropRequest, Exclusion, ImagePlan, linked_groups
@@ -61,15 +62,19 @@ class CropSet:
             joined by `;`.
         exclusions: what was asked for and cannot be had: the columns are `Exclusion`'s fields.
         job: the settings, and the store's folder.
-        cards: the exact steps of each distinct recipe with its number of images.
+        cards: the steps of the recipes, grouped (`provenance.grouped_cards`), plain JSON.
         uncropped: images that gave no crop at all: `image_id`, `center`, `fallbacks` (`unreadable` where the file is).
+        contents: SHA-256 of each image's file, by `image_id`.
+        reader: reads the pixels.
     """
 
     table: pd.DataFrame
     exclusions: pd.DataFrame
     job: CropJob
-    cards: tuple[RecipeCard, ...]
+    cards: list[dict[str, Any]]
     uncropped: pd.DataFrame
+    contents: Mapping[str, str]
+    reader: CropStore
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -78,7 +83,7 @@ class CropSet:
             "pixel_path_version": PIXEL_PATH_VERSION,
             "pixels": asdict(self.job.pixels),
             "crop": asdict(self.job.crop),
-            "cards": grouped_cards(self.cards),
+            "cards": self.cards,
         }
 
     @property
@@ -87,8 +92,8 @@ class CropSet:
         return self.job.store
 
     def open_store(self) -> CropStore:
-        """The store that `key` reads from."""
-        return CropStore(self.job.store)
+        """The store that `key` reads from; its journals are read once in a process, or not at all."""
+        return self.reader
 
 
 def build_crops(
@@ -122,12 +127,9 @@ def build_crops(
             f"{pixels.percentile_high:g}"
         )
     job = CropJob(pixels, crop, Path(store) if store is not None else cohort.root / ".crops")
-    plan = _of_shard(plan_crops(cohort, crop), shard)
-    reader = CropStore(job.store)
-    waiting = [group for group in linked_groups(plan.images) if not is_complete(group, job, reader)]
-    failures = make_crops(waiting, job, reader, workers)
-    reader.refresh()
-    built = _describe(plan, job, reader, failures)
+    freezer = Freezer.of(cohort, job) if shard is None else None
+    kept = freezer.read(job.store) if freezer is not None else None
+    built = _described(cohort, job, workers, shard, freezer) if kept is None else _thawed(kept, job)
     if built.table.empty and shard is None and list_exclusions:
         reasons = Counter(built.exclusions["reason"]).most_common(3)
         common = "; ".join(f"{count} x {reason}" for reason, count in reasons)
@@ -138,6 +140,29 @@ def build_crops(
             write_csv(job.store / name, built.exclusions)
         except (OSError, InputError) as error:  # a finished store may be shared read-only: no reason to stop
             say(f"{len(built.exclusions)} exclusions, their list was not written: {error}")
+    return built
+
+
+def _thawed(kept: FrozenCrops, job: CropJob) -> CropSet:
+    reader = CropStore(job.store, kept.index)
+    return CropSet(kept.table, kept.exclusions, job, kept.cards, kept.uncropped, kept.contents, reader)
+
+
+def _described(
+    cohort: Cohort, job: CropJob, workers: int | None, shard: tuple[int, int] | None, freezer: Freezer | None
+) -> CropSet:
+    """Make what is missing, describe all, and keep the description where the next start would get the same one."""
+    plan = _of_shard(plan_crops(cohort, job.crop), shard)
+    reader = CropStore(job.store)
+    waiting = [group for group in linked_groups(plan.images) if not is_complete(group, job, reader)]
+    failures = make_crops(waiting, job, reader, workers)
+    reader.refresh()
+    built = _describe(plan, job, reader, failures)
+    # A file that could not be read, or crashed its decoder, is tried again by the next start.
+    lasting = all(image_id in built.contents and reason != CRASHED for image_id, reason in failures.items())
+    if freezer is not None and lasting and len(built.table):
+        index = reader.index_of(built.table["key"])
+        freezer.keep(FrozenCrops(built.table, built.exclusions, built.uncropped, built.cards, built.contents, index))
     return built
 
 
@@ -185,8 +210,10 @@ def _describe(plan: CropPlan, job: CropJob, store: CropStore, failures: Mapping[
         pd.DataFrame([vars(row) for row in rows], columns=[column.name for column in fields(CropRow)]),
         pd.DataFrame(map(vars, dict.fromkeys(exclusions)), columns=[column.name for column in fields(Exclusion)]),
         job,
-        tuple(RecipeCard(counts[digest], recipe) for digest, recipe in recipes.items()),
+        grouped_cards([RecipeCard(counts[digest], recipe) for digest, recipe in recipes.items()]),
         pd.DataFrame(uncropped, columns=list(UNCROPPED_COLUMNS)),
+        keys.contents,
+        store,
     )
 
 

@@ -65,11 +65,12 @@ def _crop_key(request: CropRequest, own_image: str, mirrored_image: str | None, 
 class CropKeys:
     """Keys of some images and of the crops that they are asked for; the one place where keys are computed.
 
-    `images` holds the key of each image whose file's content is known, by `image_id`.
+    `images` holds the key of each image whose file's content is known, by `image_id`; `contents` those contents.
     """
 
     images: Mapping[str, str]
     crop: CropConfig
+    contents: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, images: Iterable[ImagePlan], contents: Mapping[str, str], job: CropJob) -> CropKeys:
@@ -79,7 +80,7 @@ class CropKeys:
             for image in images
             if image.image_id in contents
         }
-        return cls(keys, job.crop)
+        return cls(keys, job.crop, {image_id: contents[image_id] for image_id in keys})
 
     def of_request(self, request: CropRequest) -> str | None:
         """Key of a crop, or None where an image that it needs has none."""

@@ -20,6 +20,8 @@ from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.pool import QUEUED_PER_WORKER, SpawnPool
 from mammo_aln.progress import track
 
+CRASHED = "the decoder crashed on this file"
+
 FEW_GROUPS = 4
 """Up to so many, starting processes takes longer than the work."""
 
@@ -135,7 +137,7 @@ def _pooled(steps: _Steps, workers: int) -> Iterator[Mapping[str, str]]:
             try:
                 failures = pool.submit(work, steps.making_crops(group)).result()
             except BrokenProcessPool:
-                failures = {image.image_id: "the decoder crashed on this file" for image in group}
+                failures = {image.image_id: CRASHED for image in group}
         yield failures
 
 

@@ -55,10 +55,10 @@ class OpenedMember:
         """Build every missing crop; `InputError` where a file was pre-trained on, or trained on and has an outcome."""
         self.data.prepare_data()
         if self.data.reads_images:
-            cohort, crops, store = self.data.cohort, self.data.crop_set.table, self.data.crop_set.open_store()
+            cohort, crops, contents = self.data.cohort, self.data.crop_set.table, self.data.crop_set.contents
             labelled = replace(cohort, patients=cohort.patients[cohort.patients["aln_status"].notna()])
-            refuse_seen_files(self.pretraining, cohort, crops, store)
-            refuse_seen_files(self.trained_on, labelled, crops, store)
+            refuse_seen_files(self.pretraining, cohort, crops, contents)
+            refuse_seen_files(self.trained_on, labelled, crops, contents)
 
 
 def open_members(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mammo_aln.cohort.tables import Cohort, image_path
-from mammo_aln.crops.store.store import CropStore
-from mammo_aln.dicom.archive import file_key
+from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
 from mammo_aln.model.origin import Seen
 from mammo_aln.progress import say
@@ -25,13 +22,20 @@ def salted(salt: str, *parts: str) -> str:
     return hashlib.sha256("\n".join((salt, *parts)).encode()).hexdigest()[:DIGITS]
 
 
-def seen_by(run_id: str, cohort: Cohort, crops: pd.DataFrame, store: CropStore | None) -> Seen:
-    """Hashes of the patients and files behind the crops that shaped the weights; no files without a store."""
-    contents = {} if store is None else _contents(cohort, crops["image_id"], store)
+def seen_by(run_id: str, cohort: Cohort, crops: pd.DataFrame, contents: Mapping[str, str]) -> Seen:
+    """Hashes of the patients and files behind the crops that shaped the weights.
+
+    Args:
+        run_id: of the training.
+        cohort: whose name is hashed with each patient.
+        crops: `patient_id` and `image_id` of each crop.
+        contents: SHA-256 of each image's file by `image_id` (`CropSet.contents`); empty where no image was read.
+    """
+    files = {contents[image] for image in crops["image_id"].unique()} if contents else set()
     return Seen(
         run_id,
         frozenset(salted(run_id, cohort.name, patient) for patient in crops["patient_id"].unique()),
-        frozenset(salted(run_id, content) for content in contents.values()),
+        frozenset(salted(run_id, content) for content in files),
     )
 
 
@@ -59,25 +63,19 @@ def refuse_seen_patients(seen: Sequence[Seen], cohort: Cohort) -> None:
         say(f"note: {_rows(validating['patient_id'])} of val were pre-trained on; validation may be too kind")
 
 
-def refuse_seen_files(seen: Sequence[Seen], cohort: Cohort, crops: pd.DataFrame, store: CropStore) -> None:
+def refuse_seen_files(seen: Sequence[Seen], cohort: Cohort, crops: pd.DataFrame, contents: Mapping[str, str]) -> None:
     """Compare the content of test patients' image files with those that a run, or its pre-trainings, learnt from.
 
     Raises:
         InputError: a test patient's file has the content of one that was trained on.
     """
     tests = set(cohort.patients.loc[cohort.patients["split"].isin(TESTS), "unit_id"])
-    contents = _contents(cohort, crops.loc[crops["unit_id"].isin(tests), "image_id"], store) if seen else {}
-    learnt = [image for image, content in contents.items() if any(salted(s.salt, content) in s.files for s in seen)]
+    tested = crops.loc[crops["unit_id"].isin(tests), "image_id"].unique().tolist() if seen else []
+    opened = {str(image): contents[image] for image in tested}
+    learnt = [image for image, content in opened.items() if any(salted(s.salt, content) in s.files for s in seen)]
     if learnt:
         images = f"{len(learnt)} images ({', '.join(sorted(learnt)[:SHOWN])}{', ...' if len(learnt) > SHOWN else ''})"
         raise InputError(f"{cohort.name}: {images} of test patients were trained or pre-trained on (same content)")
-
-
-def _contents(cohort: Cohort, image_ids: Iterable[str], store: CropStore) -> dict[str, str]:
-    """SHA-256 of each image's file, as the crop store took it when it read the file."""
-    images = cohort.images[cohort.images["image_id"].isin(set(image_ids))]
-    paths: dict[str, Path] = {str(row["image_id"]): image_path(cohort, row) for _, row in images.iterrows()}
-    return {image: store.content(file_key(path)).sha256 for image, path in paths.items()}
 
 
 def _rows(patients: pd.Series) -> str:

@@ -12,6 +12,7 @@ from mammo_aln.cohort.declaration import Declaration
 from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
 from mammo_aln.cohort.lineage import joined, stated_or_not, warn_of
 from mammo_aln.cohort.tables import Cohort
+from mammo_aln.dicom.standing import looked_at_once
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv, write_json
 from mammo_aln.machine.hardware import require_hardware, resolved
@@ -81,9 +82,10 @@ def train_run(
         say(f"outcome: {outcome.in_words}")
     # Before the first crop: a network that cannot be built, or a column that must not be read, ends here.
     module = build_model(settings, data)
-    if data.reads_images:
-        refuse_shared_exposures(data.whole_cohort, "split", data.store)
-    data.prepare_data()
+    with looked_at_once():
+        if data.reads_images:
+            refuse_shared_exposures(data.whole_cohort, "split", data.store)
+        data.prepare_data()
     keys = data.crop_set.table["key"].tolist() if data.reads_images else []
     identity = run_identity(settings, cohort_content(data.as_given), keys)
     run_id = identity.run_id
@@ -149,11 +151,9 @@ def _trained_on(run_id: str, data: MammoDataModule) -> Seen:
     """The training patients, for the guard of a run that begins from this one's weights."""
     units = data.patients("train")
     if not data.reads_images:
-        return seen_by(run_id, data.whole_cohort, units.assign(image_id=""), None)
+        return seen_by(run_id, data.whole_cohort, units.assign(image_id=""), {})
     crops = data.crop_set.table
-    return seen_by(
-        run_id, data.whole_cohort, crops[crops["unit_id"].isin(units["unit_id"])], data.crop_set.open_store()
-    )
+    return seen_by(run_id, data.whole_cohort, crops[crops["unit_id"].isin(units["unit_id"])], data.crop_set.contents)
 
 
 def _freeze(run: Path, data: MammoDataModule, settings: Settings) -> Finished:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from mammo_aln.cohort.likeness.twins import Twins, twins_among
-from mammo_aln.cohort.tables import Cohort, image_path
+from mammo_aln.cohort.tables import Cohort, image_files
 from mammo_aln.errors import InputError
 
 SHOWN = 5
@@ -26,7 +26,7 @@ def refuse_shared_exposures(cohort: Cohort, between: Literal["patient_id", "spli
     eligible = cohort.patients[cohort.patients["eligible"]]
     owners = eligible.dropna(subset=[between]).groupby("patient_id")[between].first()
     images = cohort.images[cohort.images["patient_id"].isin(owners.index)]
-    files = {str(row["image_id"]): image_path(cohort, row) for _, row in images.iterrows()}
+    files = image_files(cohort, images)
     patient = dict(zip(images["image_id"], images["patient_id"], strict=True))
     shared = [
         (twins, _names(patient, twins), sorted({str(owners[patient[image]]) for image in twins.images}))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +21,17 @@ from mammo_aln.cohort.likeness.fingerprint import (
     read_fingerprint,
 )
 from mammo_aln.dicom.archive import file_key
+from mammo_aln.dicom.standing import standing_digest
 from mammo_aln.errors import InputError
-from mammo_aln.files import make_folder
+from mammo_aln.files import make_folder, write_json
+from mammo_aln.machine.code import code_digest
 from mammo_aln.machine.pool import results_of
 from mammo_aln.progress import Progress, say
 
 KEPT_FILE = "fingerprints.jsonl"
+COMPARED_FILE = "fingerprints.compared.json"
+MOST_COMPARED = 32
+"""Comparisons that are kept, the youngest."""
 BLOCK_ROWS = 1024
 
 
@@ -36,19 +43,36 @@ class Twins:
     words: str
 
 
-def twins_among(files: Mapping[str, Path], kept_in: Path, workers: int | None = None) -> list[Twins]:
+def twins_among(files: Mapping[str, str | Path], kept_in: Path, workers: int | None = None) -> list[Twins]:
     """Groups of images that show one exposure.
+
+    What was compared once is not compared again as long as no file's state, and no code, has changed.
 
     Args:
         files: the file of each image.
         kept_in: folder of fingerprints from earlier calls, by the state of each file; it gets the new ones.
         workers: processes; by default one per core.
     """
-    return groups_of(fingerprints(files, kept_in, workers))
+    state = _state(files)
+    if (compared := _compared(kept_in / COMPARED_FILE).get(state)) is not None:
+        _tell_unread(compared["unread"])
+        return [Twins(tuple(images), words) for images, words in compared["twins"]]
+    paths = {image: Path(file) for image, file in files.items()}
+    marks = _marks(paths, kept_in, workers)
+    twins = groups_of({image: mark for image, mark in marks.items() if mark is not None})
+    if all(image in marks or not path.exists() for image, path in paths.items()) and state == _state(files, anew=True):
+        unread = sum(mark is None for mark in marks.values())
+        _keep_compared(kept_in / COMPARED_FILE, state, twins, unread)
+    return twins
 
 
 def fingerprints(files: Mapping[str, Path], kept_in: Path, workers: int | None = None) -> dict[str, Fingerprint]:
     """Fingerprint of each image that can be decoded; see `twins_among`."""
+    return {image: mark for image, mark in _marks(files, kept_in, workers).items() if mark is not None}
+
+
+def _marks(files: Mapping[str, Path], kept_in: Path, workers: int | None) -> dict[str, Fingerprint | None]:
+    """Fingerprint of each image, None for one that cannot be decoded, nothing for one that could not be tried."""
     keys: dict[str, str] = {}
     for image, path in files.items():
         try:
@@ -59,7 +83,31 @@ def fingerprints(files: Mapping[str, Path], kept_in: Path, workers: int | None =
     new = {keys[image]: files[image] for image in keys if keys[image] not in kept}
     if new:
         kept |= _measured(new, kept_in / KEPT_FILE, workers)
-    return {image: mark for image, key in keys.items() if (mark := kept.get(key)) is not None}
+    return {image: kept[key] for image, key in keys.items() if key in kept}
+
+
+def _state(files: Mapping[str, str | Path], *, anew: bool = False) -> str:
+    images = sorted(files)
+    names = hashlib.sha256("\0".join([code_digest(("cohort", "dicom")), *images]).encode()).hexdigest()
+    return names + standing_digest((str(files[image]) for image in images), anew=anew)
+
+
+def _compared(path: Path) -> dict[str, Any]:
+    """Outcomes of earlier comparisons by state; none where the file cannot be read whole."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _keep_compared(path: Path, state: str, twins: Sequence[Twins], unread: int) -> None:
+    entry = {"unread": unread, "twins": [[list(group.images), group.words] for group in twins]}
+    kept = dict(list(_compared(path).items())[1 - MOST_COMPARED :])
+    try:
+        write_json(path, {**kept, state: entry})
+    except (OSError, InputError) as error:
+        say(f"the comparison of exposures is not kept, it will be made again ({error})")
 
 
 def groups_of(marks: Mapping[str, Fingerprint]) -> list[Twins]:
@@ -126,11 +174,14 @@ def _measured(files: Mapping[str, Path], journal: Path, workers: int | None) -> 
         # A decoder crashed; those that were not done yet are left out and told, `crop` says of which file.
         say(f"a decoder crashed: {len(waiting) - len(marks)} images are not compared by their pixels")
     progress.end()
-    unread = sum(mark is None for mark in marks.values())
-    if unread:
-        say(f"{unread} images cannot be decoded and are not compared by their pixels; `crop` says why")
+    _tell_unread(sum(mark is None for mark in marks.values()))
     _keep(marks, journal)
     return marks
+
+
+def _tell_unread(count: int) -> None:
+    if count:
+        say(f"{count} images cannot be decoded and are not compared by their pixels; `crop` says why")
 
 
 def _keep(marks: Mapping[str, Fingerprint | None], journal: Path) -> None:

@@ -15,6 +15,7 @@ import os
 import uuid
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -55,13 +56,34 @@ class StoreUnwritable(InputError):
     """The store's disk is full or its folder cannot be written; no image is to blame."""
 
 
+@dataclass(frozen=True)
+class StoreIndex:
+    """Where some records of a store stand, so that a reader of these alone need not read the journals.
+
+    Attributes:
+        segments: names, in the order of the numbers in `rows`.
+        keys: of the records.
+        rows: int64 (records, columns), what the reader keeps of each.
+        sizes: bytes of each segment's journal and pixels when this was taken; they only ever grow.
+    """
+
+    segments: tuple[str, ...]
+    keys: tuple[str, ...]
+    rows: NDArray[np.int64]
+    sizes: tuple[tuple[int, int], ...]
+
+
 class CropStore:
     """Reader of a store, empty where nothing stands yet; sees what writers add after `refresh()`.
 
-    It travels to loader processes as its path alone.
+    It travels to loader processes as its path alone, or with its index where it was opened with one.
+
+    Args:
+        path: folder of the store.
+        index: of records that are known to stand; the journals are read once another one is asked for.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, index: StoreIndex | None = None) -> None:
         self.path = Path(path)
         self._segments: list[str] = []
         self._scanned: dict[str, int] = {}
@@ -69,13 +91,48 @@ class CropStore:
         self._pixels: dict[int, NDArray[np.uint16]] = {}
         self._journals: dict[int, BinaryIO] = {}
         self._remembered: dict[str, ContentRecord] = {}
-        self.refresh()
+        self._index = index
+        if index is None:
+            self.refresh()
+        else:
+            self._segments = list(index.segments)
+            self._entries = dict(zip(index.keys, map(_Entry._make, index.rows.tolist()), strict=True))
 
-    def __reduce__(self) -> tuple[type[CropStore], tuple[Path]]:
-        return CropStore, (self.path,)
+    def __reduce__(self) -> tuple[type[CropStore], tuple[Path, StoreIndex | None]]:
+        return CropStore, (self.path, self._index)
+
+    def index_of(self, keys: Iterable[str]) -> StoreIndex:
+        """Where these records stand; `KeyError` for one that the store does not hold."""
+        listed = tuple(dict.fromkeys(keys))
+        rows = np.array([self._located(key) for key in listed], np.int64).reshape(len(listed), -1)
+        return StoreIndex(tuple(self._segments), listed, rows, tuple(map(self._sizes, self._segments)))
+
+    def holds(self, index: StoreIndex) -> bool:
+        """True where each segment of an index is still there, no shorter than it was."""
+        try:
+            return all(
+                now >= then
+                for name, sizes in zip(index.segments, index.sizes, strict=True)
+                for now, then in zip(self._sizes(name), sizes, strict=True)
+            )
+        except OSError:
+            return False
+
+    def _sizes(self, segment: str) -> tuple[int, int]:
+        """Bytes of a segment's journal and of its pixels."""
+        files = (self.path / "segments" / f"{segment}{ending}" for ending in (".jsonl", ".u16"))
+        journal, pixels = (file.stat().st_size for file in files)
+        return journal, pixels
+
+    def _located(self, key: str) -> _Entry:
+        """Where a record stands; `KeyError` where there is none."""
+        if key not in self._entries and self._index is not None:
+            self.refresh()
+        return self._entries[key]
 
     def refresh(self) -> None:
         """Take in all complete records that writers have added since the last look."""
+        self._index = None
         folder = self.path / "segments"
         if not folder.is_dir():
             return
@@ -89,7 +146,8 @@ class CropStore:
         name = journal.name
         if name not in self._scanned:
             self._scanned[name] = 0
-            self._segments.append(journal.stem)
+            if journal.stem not in self._segments:
+                self._segments.append(journal.stem)
         segment = self._segments.index(journal.stem)
         with journal.open("rb") as lines:
             lines.seek(self._scanned[name])
@@ -113,9 +171,15 @@ class CropStore:
         self._remembered.setdefault(record.key, record)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._entries or key in self._remembered
+        if key in self._entries or key in self._remembered:
+            return True
+        if self._index is not None:
+            self.refresh()
+        return key in self._entries
 
     def __len__(self) -> int:
+        if self._index is not None:
+            self.refresh()
         return len(self._entries)
 
     def read(self, key: str) -> NDArray[np.uint16]:
@@ -124,7 +188,7 @@ class CropStore:
         Raises:
             KeyError: the store has no crop under this key.
         """
-        block, margin = self.read_surround(key), self._entries[key].margin
+        block, margin = self.read_surround(key), self._located(key).margin
         return block[margin : len(block) - margin, margin : len(block) - margin]
 
     def read_surround(self, key: str) -> NDArray[np.uint16]:
@@ -133,7 +197,7 @@ class CropStore:
         Raises:
             KeyError: the store has no crop under this key.
         """
-        entry = self._entries[key]
+        entry = self._located(key)
         if not entry.side:
             raise KeyError(key)
         side = entry.side + 2 * entry.margin
@@ -171,7 +235,7 @@ class CropStore:
 
     def _entry(self, key: str) -> Any:
         """The journal's JSON under a key."""
-        segment, start, stop = self._entries[key][:3]
+        segment, start, stop = self._located(key)[:3]
         journal = self._journals.get(segment)
         if journal is None:
             journal = (self.path / "segments" / f"{self._segments[segment]}.jsonl").open("rb", buffering=0)

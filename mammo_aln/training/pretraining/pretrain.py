@@ -142,7 +142,7 @@ def _inherited(settings: PretrainSettings) -> tuple[Seen, ...]:
 
 
 def _seen(run: Path, data: PretrainData) -> Seen:
-    return seen_by(run.name, data.whole_cohort, data.learnt_from(), data.crop_set.open_store())
+    return seen_by(run.name, data.whole_cohort, data.learnt_from(), data.crop_set.contents)
 
 
 def _export(run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings) -> Finished:

@@ -1,0 +1,178 @@
+"""The kept table of crops: equal to what it was made from, used while nothing changes, and gone with any change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mammo_aln.cohort.tables import Cohort, read_cohort
+from mammo_aln.crops import build, frozen
+from mammo_aln.crops.build import CropSet, build_crops
+from mammo_aln.crops.provenance import fallback_ledger
+from mammo_aln.crops.store.store import CropStore
+from mammo_aln.settings import CropConfig, PixelConfig
+from tests.support.crop_cohort import image, mammogram, patient, small_cohort, write_image, write_tables
+
+SMALL = CropConfig(size_px=32, auxiliary=())
+
+
+def crops_of(cohort: Cohort, crop: CropConfig = SMALL, pixels: PixelConfig = PixelConfig()) -> CropSet:
+    return build_crops(cohort, pixels, crop, workers=1)
+
+
+@pytest.fixture
+def described(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one whenever crops are described image by image."""
+    calls: list[str] = []
+    whole = build._describe
+    monkeypatch.setattr(build, "_describe", lambda *args: calls.append("described") or whole(*args))
+    return calls
+
+
+def equal(one: CropSet, other: CropSet) -> None:
+    for name in ("table", "exclusions", "uncropped"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+    assert one.recipe == other.recipe
+    assert dict(one.contents) == dict(other.contents)
+    assert fallback_ledger(one) == fallback_ledger(other)
+    for key in one.table["key"]:
+        np.testing.assert_array_equal(one.open_store().read(key), other.open_store().read(key))
+        assert one.open_store().crop(key) == other.open_store().crop(key)
+
+
+def test_a_second_start_reads_what_the_first_described(tmp_path: Path, described: list[str]) -> None:
+    root = tmp_path / "c"
+    small_cohort(root, 2)
+    write_image(root / "bare.dcm", mammogram(300, 200, 0.4, 0.4), ImagerPixelSpacing=None)
+    (root / "text.dcm").write_text("no DICOM at all")
+    rows = [image("i0", "p0"), image("i1", "p1"), image("text", "p2"), image("bare", "p3")]
+    boxes = [(row["image_id"], "primary", 60, 130, 95, 165) for row in rows]
+    cohort = write_tables(root, [patient(f"p{number}") for number in range(4)], rows, boxes)
+    first, second = crops_of(cohort), crops_of(read_cohort(root))
+    assert described == ["described"]
+    assert list(first.exclusions["image_id"]) == ["text", "bare"]
+    equal(first, second)
+
+
+def test_the_kept_table_reads_no_journal_until_another_record_is_asked_for(tmp_path: Path) -> None:
+    cohort = small_cohort(tmp_path / "c", 2)
+    first = crops_of(cohort)
+    second = crops_of(cohort)
+    store, keys = second.open_store(), list(first.table["key"])
+    assert set(store._entries) == set(keys)
+    copy = type(store)(*store.__reduce__()[1])
+    np.testing.assert_array_equal(copy.read(keys[0]), first.open_store().read(keys[0]))
+    assert "no such key" not in store
+    assert set(store._entries) == set(CropStore(store.path)._entries)
+
+
+def resaved(root: Path) -> None:
+    """Another content of the same size under the same time of change."""
+    path = root / "i0.dcm"
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(bytes(content))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def replaced(root: Path) -> None:
+    shutil.copy2(root / "i1.dcm", root / "i0.dcm")
+
+
+def relinked(root: Path) -> None:
+    """The name leads to another file of the same size."""
+    (root / "i0.dcm").unlink()
+    (root / "i0.dcm").symlink_to(root / "i1.dcm")
+
+
+def removed(root: Path) -> None:
+    (root / "i0.dcm").unlink()
+
+
+def box_moved(root: Path) -> None:
+    table = pd.read_csv(root / "regions.csv")
+    table.loc[0, "x_min"] -= 10
+    table.to_csv(root / "regions.csv", index=False)
+
+
+def patient_barred(root: Path) -> None:
+    table = pd.read_csv(root / "patients.csv")
+    table.assign(eligible=[0, *[1] * (len(table) - 1)]).to_csv(root / "patients.csv", index=False)
+
+
+def journal_cut(root: Path) -> None:
+    journal = next((root / ".crops" / "segments").glob("*.jsonl"))
+    journal.write_bytes(journal.read_bytes()[:-1])
+
+
+def segments_gone(root: Path) -> None:
+    shutil.rmtree(root / ".crops" / "segments")
+
+
+def bit_flipped(root: Path) -> None:
+    kept = next((root / ".crops" / "frozen").glob("*.json"))
+    text = bytearray(kept.read_bytes())
+    text[len(text) // 2] ^= 1
+    kept.write_bytes(bytes(text))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(resaved, replaced, relinked, removed, box_moved, patient_barred),
+        *(journal_cut, segments_gone, bit_flipped),
+    ],
+)
+def test_any_change_of_a_file_a_table_or_the_store_describes_anew(tmp_path: Path, described: list[str], change) -> None:
+    root = tmp_path / "c"
+    small_cohort(root, 3)
+    crops_of(read_cohort(root))
+    time.sleep(0.02)  # a clock tick of the file system
+    change(root)
+    changed = crops_of(read_cohort(root))
+    assert described == ["described"] * 2
+    shutil.rmtree(root / ".crops" / "frozen")
+    equal(changed, crops_of(read_cohort(root)))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"crop": replace(SMALL, size_mm=40.0)}, {"pixels": PixelConfig(percentile_low=2.0)}]
+)
+def test_any_change_of_a_setting_describes_anew(tmp_path: Path, described: list[str], settings) -> None:
+    cohort = small_cohort(tmp_path / "c", 2)
+    crops_of(cohort)
+    crops_of(cohort, **settings)
+    assert len(described) == 2
+
+
+def test_other_code_describes_anew(tmp_path: Path, described: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = small_cohort(tmp_path / "c", 2)
+    crops_of(cohort)
+    monkeypatch.setattr(frozen, "code_digest", lambda rooms: "other")
+    crops_of(cohort)
+    assert len(described) == 2
+
+
+def test_another_split_of_the_same_patients_reads_the_same_table(tmp_path: Path, described: list[str]) -> None:
+    cohort = small_cohort(tmp_path / "c", 2)
+    crops_of(cohort)
+    crops_of(replace(cohort, patients=cohort.patients.assign(split="val")))
+    assert described == ["described"]
+
+
+def test_a_file_that_changes_while_crops_are_described_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "c"
+    cohort = small_cohort(root, 2)
+    whole = build._describe
+    monkeypatch.setattr(build, "_describe", lambda *args: (resaved(root), whole(*args))[1])
+    crops_of(cohort)
+    assert not list((root / ".crops" / "frozen").glob("*.json"))
