@@ -18,6 +18,7 @@ from pydicom.uid import JPEG2000Lossless, generate_uid
 
 from mammo_aln.cli import main
 from mammo_aln.cohort.check import check_cohort
+from mammo_aln.cohort.likeness import twins
 from mammo_aln.cohort.likeness.fingerprint import ALIKE_FROM, Fingerprint, fingerprint, read_fingerprint
 from mammo_aln.cohort.likeness.twins import KEPT_FILE, groups_of, twins_among
 from tests.support.dicom_writer import mammogram, save
@@ -191,3 +192,24 @@ def test_each_file_is_decoded_once(tmp_path, monkeypatch):
     assert journal.read_text().startswith(before)
     shutil.copy(files["a"], tmp_path / "b")
     assert [group.images for group in twins_among(files, tmp_path / "kept")] == [("a", "b")]
+
+
+def test_what_was_compared_is_compared_again_only_when_a_file_changes(tmp_path, monkeypatch):
+    generator = np.random.default_rng(2)
+    values = [generator.integers(0, 4096, (20, 16), np.uint16).tobytes() for _ in range(3)]
+    files = {name: tmp_path / f"{name}.dcm" for name in "abc"}
+    for number, path in enumerate(files.values()):
+        save(mammogram(PixelData=values[number % 2]), path)
+    (tmp_path / "text.dcm").write_text("no DICOM")
+    files["text"] = tmp_path / "text.dcm"
+    compared = []
+    monkeypatch.setattr(twins, "groups_of", lambda marks: compared.append(len(marks)) or groups_of(marks))
+    first = twins_among(files, tmp_path / "kept")
+    assert [group.images for group in first] == [("a", "c")]
+    assert twins_among({image: str(path) for image, path in files.items()}, tmp_path / "kept") == first
+    assert compared == [3]
+    save(mammogram(PixelData=values[2]), files["c"])
+    assert twins_among(files, tmp_path / "kept") == []
+    assert compared == [3, 3]
+    assert twins_among({"b": files["b"]}, tmp_path / "kept") == []
+    assert compared == [3, 3, 1]
