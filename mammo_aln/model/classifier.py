@@ -24,7 +24,10 @@ from mammo_aln.settings.parse import check_sections
 
 
 class WeightedMean(Metric):
-    """torchmetrics' `MeanMetric`, same states and bits, without its look for NaN: a wait for the GPU at each step."""
+    """torchmetrics' `MeanMetric`, same states and bits, without its look for NaN: a wait for the GPU at each step.
+
+    A mean of which one value is NaN is NaN.
+    """
 
     full_state_update = False
     mean_value: Tensor
@@ -36,9 +39,9 @@ class WeightedMean(Metric):
             self.add_state(name, default=torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, value: Tensor, weight: Tensor) -> None:
-        """Add a value, (); NaN counts nothing."""
-        weight = torch.where(torch.isnan(value), 0.0, weight.to(self.weight.dtype))
-        self.mean_value += torch.nan_to_num(value, posinf=torch.inf, neginf=-torch.inf) * weight
+        """Add a value, ()."""
+        weight = weight.to(self.weight.dtype)
+        self.mean_value += value * weight
         self.weight += weight
 
     def compute(self) -> Tensor:
@@ -284,9 +287,12 @@ def scoring_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def auc_or_nan(logit: Tensor, label: Tensor) -> Tensor:
-    """AUC of logits; NaN with a warning where only one class is there."""
+    """AUC of logits; NaN with a warning where only one class is there or a logit is NaN, which has no rank."""
     if len(label) == 0 or bool((label == label[0]).all()):
         warnings.warn("validation has patients of one class only: val_auc is NaN", stacklevel=2)
+        return torch.full((), float("nan"), device=logit.device)
+    if bool(torch.isnan(logit).any()):
+        warnings.warn("the network gives NaN for patients of the validation: val_auc is NaN", stacklevel=2)
         return torch.full((), float("nan"), device=logit.device)
     # Ranks instead of sigmoids: far logits would tie at 0 or 1 in float32.
     ranks = torch.unique(logit, return_inverse=True)[1].double()

@@ -25,6 +25,7 @@ from mammo_aln.settings.steps import StepShape, step_shape
 from mammo_aln.training.attempt import leads
 from mammo_aln.training.callbacks import RunRecorder, StepSeed
 from mammo_aln.training.checkpoints import LAST, RunCheckpoints, read_last, settle
+from mammo_aln.training.divergence import DivergenceGuard
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.scoring import lightning_hushed
 from mammo_aln.training.stopping import STOP, Position, StopAtStep
@@ -74,6 +75,7 @@ def fit_module(
     callbacks: list[pl.Callback] = [
         StepSeed(settings.seed),
         throughput,
+        DivergenceGuard(settings),
         StopAtStep(),
         RunRecorder(run, throughput, frozen, checkpoints),
     ]

@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from mammo_aln.errors import InputError
-from mammo_aln.model.classifier import AxillaryClassifier, PatientScores, auc_or_nan
+from mammo_aln.model.classifier import AxillaryClassifier, PatientScores, WeightedMean, auc_or_nan
 from mammo_aln.model.optim import learning_rate_factor
 from mammo_aln.settings import ModelConfig, OptimConfig
 
@@ -87,6 +87,20 @@ def test_auc_keeps_far_logits_apart_and_counts_ties_half():
     label = torch.tensor([0.0, 1.0, 0.0, 1.0])
     assert auc_or_nan(torch.tensor([200.0, 300.0, -1.0, 250.0]), label).item() == 1.0
     assert auc_or_nan(torch.zeros(4), label).item() == 0.5
+
+
+@pytest.mark.parametrize("logit", [[NAN] * 4, [0.1, NAN, 0.3, 0.4], [0.1, 0.2, 0.3, NAN]])
+def test_logits_that_are_no_numbers_have_no_auc(logit):
+    """Their ranks would be in the order of the rows: 1.0 where the labels are in order."""
+    with pytest.warns(UserWarning, match="the network gives NaN"):
+        assert math.isnan(auc_or_nan(torch.tensor(logit), torch.tensor([0.0, 0.0, 1.0, 1.0])))
+
+
+def test_a_mean_loss_with_a_nan_is_nan():
+    mean = WeightedMean()
+    mean.update(torch.tensor(0.5), torch.tensor(4))
+    mean.update(torch.tensor(NAN), torch.tensor(4))
+    assert math.isnan(mean.compute())
 
 
 def test_one_class_gives_nan_and_a_warning(tiny_args, batches):

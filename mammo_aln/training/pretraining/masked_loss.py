@@ -66,6 +66,8 @@ def head_metric(head: Head, output: Tensor, label: Tensor) -> tuple[str, Tensor]
     """
     known = ~torch.isnan(label)
     output, label = output[known], label[known]
+    if output.isnan().any() and head.kind == "categorical":
+        return f"val_{head.name}_balanced_accuracy", label.new_tensor(torch.nan)  # argmax would name a class
     if head.kind == "binary":
         return f"val_{head.name}_auc", auc_or_nan(output[:, 0], label)
     if head.kind == "categorical":
