@@ -26,7 +26,7 @@ from mammo_aln.settings.parse import check_sections
 class WeightedMean(Metric):
     """torchmetrics' `MeanMetric`, same states and bits, without its look for NaN: a wait for the GPU at each step.
 
-    A mean of which one value is NaN is NaN.
+    A mean of which one value is NaN is NaN; a value of weight 0 counts nothing, whatever it is.
     """
 
     full_state_update = False
@@ -41,7 +41,7 @@ class WeightedMean(Metric):
     def update(self, value: Tensor, weight: Tensor) -> None:
         """Add a value, ()."""
         weight = weight.to(self.weight.dtype)
-        self.mean_value += value * weight
+        self.mean_value += torch.where(weight > 0, value * weight, 0.0)
         self.weight += weight
 
     def compute(self) -> Tensor:

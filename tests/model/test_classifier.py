@@ -99,6 +99,8 @@ def test_logits_that_are_no_numbers_have_no_auc(logit):
 def test_a_mean_loss_with_a_nan_is_nan():
     mean = WeightedMean()
     mean.update(torch.tensor(0.5), torch.tensor(4))
+    mean.update(torch.tensor(NAN), torch.tensor(0))
+    assert mean.compute() == 0.5
     mean.update(torch.tensor(NAN), torch.tensor(4))
     assert math.isnan(mean.compute())
 

@@ -36,9 +36,10 @@ def nt_xent(first: Tensor, second: Tensor, patient: Tensor, temperature: float) 
 
 def partner_found(first: Tensor, second: Tensor, patient: Tensor) -> Tensor:
     """1 where a first embedding's nearest neighbour among the second ones of its own pair and of other patients is its
-    partner, else 0 (B,)."""
+    partner, else 0; NaN where a likeness is (B,)."""
     likeness = nn.functional.normalize(first.float(), dim=1) @ nn.functional.normalize(second.float(), dim=1).T
     own = torch.eye(len(patient), dtype=torch.bool, device=patient.device)
     allowed = own | (patient[:, None] != patient[None, :])
     nearest = likeness.masked_fill(~allowed, float("-inf")).argmax(dim=1)
-    return (nearest == torch.arange(len(patient), device=patient.device)).float()
+    found = (nearest == torch.arange(len(patient), device=patient.device)).float()
+    return torch.where(likeness.isnan().any(dim=1), torch.nan, found)
