@@ -24,6 +24,7 @@ BENCHMARKS = {
     "imaging-growth": "imaging.growth",
     "training-step": "training.step",
     "training-loader": "training.loader",
+    "augmentation": "augmentation.augmentation",
     "training-swin": "training.swin",
     "training-gpu": "training.gpu",
     "ladder": "ladder.ladder",

@@ -142,7 +142,7 @@ def explain_split(frozen: FrozenRun, split: str) -> Contributions:
     for batch in loader:
         with torch.inference_mode(), frozen.arithmetic():
             copies, feature_copies = [], []
-            for copy in map(frozen.to_device, frozen.copies(batch)):
+            for copy in map(frozen.to_device, frozen.copies(batch, frozen.blocks(batch, split))):
                 tokens, present = network.tokens(copy)
                 copies.append(subset_outputs(tokens, present, players, network.fuse).float().cpu().numpy())
                 if game is not None:

@@ -24,7 +24,7 @@ from mammo_aln.crops.regions import plan_crops
 from mammo_aln.crops.requests import PRIMARY, CropRequest, ImagePlan
 from mammo_aln.crops.store.records import ImageRecord
 from mammo_aln.crops.store.store import CropStore, display_values
-from mammo_aln.crops.window import CropRefused
+from mammo_aln.crops.window import CropRefused, surround_px
 from mammo_aln.dicom.orientation import Box, Orientation
 from mammo_aln.dicom.read import DisplayImage
 from mammo_aln.errors import InputError
@@ -89,11 +89,15 @@ def drawn_box(request: CropRequest) -> str | None:
 
 @dataclass(frozen=True)
 class _Cutter:
-    """Cuts crops of moved boxes anew; `keys` are those of the images' records in the store, by `image_id`."""
+    """Cuts crops of moved boxes anew, with their surround where test-time copies move into it.
+
+    `keys` are those of the images' records in the store, by `image_id`.
+    """
 
     job: CropJob
     store: CropStore
     keys: Mapping[str, str]
+    beyond: int
 
     def image(self, image_id: str) -> ImageRecord:
         """The store's record of an image."""
@@ -109,15 +113,19 @@ class _Cutter:
         moved = moved_box(box, move, pixel_mm, image.orientation)
         return replace(request, mirror_of=(image_id, moved)) if lesion is not None else replace(request, box=moved)
 
-    def cut(self, request: CropRequest, display: DisplayImage) -> NDArray[np.float32]:
-        """The crop of a request, as the store would give it."""
+    def cut(self, request: CropRequest, display: DisplayImage) -> NDArray[np.uint16]:
+        """The crop of a request, as the store would keep it, and `beyond` pixels around it."""
         lesion_image = self.image(request.mirror_of[0]) if request.mirror_of else None
         own = self.image(request.image_id)
         placed = place_crop("", request, own, lesion_image, self.job.crop)
-        return display_values(cut_levels(display, placed, own.anatomy))
+        return cut_levels(display, placed, own.anatomy, self.beyond)
+
+    def crop(self, block: NDArray[np.uint16]) -> NDArray[np.float32]:
+        """Display values of the crop in the middle of what was cut."""
+        return display_values(block[self.beyond : len(block) - self.beyond, self.beyond : len(block) - self.beyond])
 
 
-Moved = dict[tuple[str, str], dict[int, NDArray[np.float32] | str]]
+Moved = dict[tuple[str, str], dict[int, NDArray[np.uint16] | str]]
 """(box, move) -> position in the batch -> the crop cut anew, or why there is none."""
 
 
@@ -138,7 +146,7 @@ def _cut_anew(
         for position in positions:
             request = requests[position]
             box = drawn_box(request) or ""
-            if not np.array_equal(cutter.cut(request, display), stored[position, 0].numpy()):
+            if not np.array_equal(cutter.crop(cutter.cut(request, display)), stored[position, 0].numpy()):
                 raise InputError(
                     f"{plans[image_id].path.name}: cutting {request.region} again does not give the stored crop; "
                     "`mammo-aln crop COHORT --audit 1` compares the whole store with the files"
@@ -188,7 +196,7 @@ def jitter_split(frozen: FrozenRun, split: str) -> pd.DataFrame:
     }
     if not any(map(drawn_box, request_of.values())):
         return pd.DataFrame(columns=columns)
-    cutter = _Cutter(job, store, keys.images)
+    cutter = _Cutter(job, store, keys.images, surround_px(data.crop.size_px) if frozen.test_time_copies else 0)
     units, names = data.units(split), data.patients(split)["unit_id"].tolist()
     loader = data.loader(split, alone=True)
     progress = Progress(total=len(loader), what=f"box jitter, {split}", unit="batch")
@@ -203,28 +211,38 @@ def jitter_split(frozen: FrozenRun, split: str) -> pd.DataFrame:
             for position, name in enumerate(zip(owners, regions, crop_keys.tolist(), strict=True))
             if drawn_box(request := request_of[name]) is not None
         }
-        rows += _rows(frozen, batch, index, _cut_anew(cutter, plans, requests, batch["crops"]))
+        moved = _cut_anew(cutter, plans, requests, batch["crops"])
+        rows += _rows(frozen, batch, frozen.blocks(batch, split), index, cutter, moved)
         progress.advance()
     progress.end()
     return pd.DataFrame(rows, columns=columns)
 
 
-def _rows(frozen: FrozenRun, batch: dict[str, Tensor], index: Sequence[int], moved: Moved) -> Iterator[JitterRow]:
+def _rows(
+    frozen: FrozenRun,
+    batch: dict[str, Tensor],
+    blocks: Sequence[NDArray[np.uint16]],
+    index: Sequence[int],
+    cutter: _Cutter,
+    moved: Moved,
+) -> Iterator[JitterRow]:
     """Rows of one batch; the batch stays as `predict` packs it, so that only moved crops change a logit."""
-    drawn = frozen.logits(batch)
+    drawn = frozen.logits(batch, blocks)
     for unit, logit in zip(index, drawn, strict=True):
         yield JitterRow(unit, "", UNMOVED.name, logit, "")
     for (box, move), crops in moved.items():
-        changed = batch["crops"].clone()
+        changed, around = batch["crops"].clone(), list(blocks)
         reasons: dict[int, str] = {}
         for position, crop in crops.items():
             if isinstance(crop, str):
                 reasons[int(batch["unit"][position])] = crop
             else:
-                changed[position, 0] = torch.from_numpy(crop)
+                changed[position, 0] = torch.from_numpy(cutter.crop(crop))
+                if around:
+                    around[position] = crop
         # A window of fixed size does not follow the size of its box: nothing to compute then.
         same = torch.equal(changed, batch["crops"])
-        logits = drawn if same else frozen.logits({**batch, "crops": changed})
+        logits = drawn if same else frozen.logits({**batch, "crops": changed}, around)
         for unit in sorted({int(batch["unit"][position]) for position in crops}):
             logit = np.nan if unit in reasons else logits[unit]
             yield JitterRow(index[unit], box, move, logit, reasons.get(unit, ""))

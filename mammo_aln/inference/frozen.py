@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import require_unchanged
 from mammo_aln.settings import Settings
-from mammo_aln.training.data.augment import sized_by_region
+from mammo_aln.training.data.augment import side_mm
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.test_time import TestTimeCopy
@@ -86,19 +87,31 @@ class FrozenRun:
         """The batch where the network computes."""
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-    def copies(self, batch: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-        """A batch as loaded and the run's test-time copies of it; the mean of their logits is the prediction."""
-        yield batch
-        for copy in range(1, 1 + (self.data.loading.test_time_copies if self.data.reads_images else 0)):
-            acts = [TestTimeCopy(crop, self.data.loading, copy) for crop in sized_by_region(self.data.crop)]
-            pairs = zip(batch["crops"][:, 0].numpy(), batch["region"].clamp(max=1).tolist(), strict=True)
-            changed = [torch.from_numpy(acts[region](crop, ())) for crop, region in pairs]
-            yield {**batch, "crops": torch.stack(changed)[:, None] if changed else batch["crops"]}
+    @property
+    def test_time_copies(self) -> int:
+        """How many copies of each crop a prediction averages beside the crop itself."""
+        return self.data.loading.test_time_copies if self.data.reads_images else 0
 
-    def logits(self, batch: dict[str, Tensor]) -> NDArray[np.float64]:
-        """Logits (B,) of a packed batch, as `predict` computes them."""
+    def blocks(self, batch: dict[str, Tensor], split: str) -> list[NDArray[np.uint16]]:
+        """The crops of a split's batch with their surround, in its order; none where no copy is made of them."""
+        if not self.test_time_copies:
+            return []
+        units, store = self.data.units(split), self.data.crop_set.open_store()
+        rows = [range(units.first[unit], units.first[unit + 1]) for unit in batch["index"].tolist()]
+        return [store.read_surround(str(units.keys[row])) for row in chain(*rows)]
+
+    def copies(self, batch: dict[str, Tensor], blocks: Sequence[NDArray[np.uint16]]) -> Iterator[dict[str, Tensor]]:
+        """A batch and the run's test-time copies of it, made of its `blocks`; their mean logit is the prediction."""
+        yield batch
+        size_mm = side_mm(self.data.crop, batch["region"].numpy())
+        for copy in range(1, 1 + self.test_time_copies):
+            change = TestTimeCopy(self.data.loading, self.data.crop.size_px, size_mm, copy)
+            yield {**batch, "crops": torch.from_numpy(change(blocks, slice(None), 0))[:, None]}
+
+    def logits(self, batch: dict[str, Tensor], blocks: Sequence[NDArray[np.uint16]]) -> NDArray[np.float64]:
+        """Logits (B,) of a packed batch and its crops with their surround, as `predict` computes them."""
         with torch.inference_mode(), self.arithmetic():
-            every = [self.module(self.to_device(copy)).float().cpu().numpy() for copy in self.copies(batch)]
+            every = [self.module(self.to_device(copy)).float().cpu().numpy() for copy in self.copies(batch, blocks)]
         return np.stack(every).astype(np.float64).mean(axis=0)
 
 

@@ -44,6 +44,10 @@ AUXILIARY_ONLY = ("auxiliary", "auxiliary_strategy", "auxiliary_size_mm", "perit
 FOLDS_ONLY = ("folds", "fold", "fold_seed")
 
 
+YOUNGER_THAN_RUN_IDS = ("augment_engine", "flip_horizontal", "flip_vertical")
+"""Settings of the data that enter where they are not the default."""
+
+
 OUTCOME_ONLY = ("fusion", "shared_backbone", "modality_dropout")
 """Settings of the network that a pre-training does not build."""
 
@@ -68,8 +72,9 @@ def shaping_settings(settings: Settings) -> dict[str, Any]:
             plain["crop"].pop(key)
     if settings.optim.loss != "focal":
         plain["optim"].pop("focal_gamma")
-    if settings.data.augment_engine == DataConfig.augment_engine:
-        plain["data"].pop("augment_engine")  # younger than the first run ids
+    for key in YOUNGER_THAN_RUN_IDS:
+        if getattr(settings.data, key) == getattr(DataConfig, key):
+            plain["data"].pop(key)
     if not settings.data.folds:
         for key in FOLDS_ONLY:
             plain["data"].pop(key)

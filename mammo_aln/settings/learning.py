@@ -103,10 +103,13 @@ class DataConfig:
         num_workers: loader processes; `auto` takes those that the machine has cores for: at most 8 a GPU, none where a
             CPU trains or there is little to load. Does not change any result.
         augment: geometric and intensity augmentation of training crops.
-        augment_engine: what computes it: `albumentations`, or `torchvision` with the same ranges and other draws.
+        augment_engine: what computes it: `warp` (one pass of OpenCV), `albumentations` or `torchvision`; all of them
+            from the same draws.
         augment_strength: multiplies how far augmentation shifts, turns and changes grey values; scale stays within 5 %.
         max_shift_mm: largest random shift of a crop's content, in millimetres where the crop (primary or auxiliary) has
-            a fixed size in millimetres.
+            a fixed size in millimetres; never farther than the quarter of its side that is stored around it.
+        flip_horizontal: augmentation mirrors left and right, in half of the draws, all crops of a patient alike.
+        flip_vertical: likewise up and down.
         test_time_copies: slightly changed copies of every crop that a prediction averages beside the crop itself, 0 to
             8; threshold and calibration are fitted with them.
         allow_post_nat: accept clinical features known only after NAT (`known_at: post_nat`).
@@ -120,9 +123,11 @@ class DataConfig:
     micro_batch: Annotated[Literal["auto"] | int, FROM_1] = "auto"
     num_workers: Annotated[int | Literal["auto"], FROM_0] = "auto"
     augment: bool = True
-    augment_engine: Literal["albumentations", "torchvision"] = "albumentations"
+    augment_engine: Literal["warp", "albumentations", "torchvision"] = "warp"
     augment_strength: Annotated[float, Limit("a number from 0 to 3", lambda x: 0 <= x <= 3)] = 1.0
     max_shift_mm: Annotated[float, FROM_0] = 4.0
+    flip_horizontal: bool = True
+    flip_vertical: bool = True
     test_time_copies: Annotated[int, Limit("0 to 8", lambda x: 0 <= x <= 8)] = 0
     allow_post_nat: bool = False
     folds: Annotated[int, Limit("0 (the split column), or 2 or more", lambda x: x == 0 or x >= 2)] = 0

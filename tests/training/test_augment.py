@@ -1,4 +1,4 @@
-"""Both engines of augmentation: what never changes, and that they do the same on average."""
+"""Augmentation: three engines do the same, pixels come from the crop's surround, flips have their switches."""
 
 from __future__ import annotations
 
@@ -10,66 +10,128 @@ import pytest
 
 from mammo_aln.runs.identity import run_identity
 from mammo_aln.settings import CropConfig, DataConfig
-from mammo_aln.training.data.augment import ENGINES, augmentation
+from mammo_aln.training.data.augment import ENGINES, Augmentation, engine, numbered, side_mm
+from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.train import train_run
 from tests.support.tiny_settings import tiny_settings
+from tests.training.test_draws import NEUTRAL, changed, drawn
+from tests.training.test_warp import tissue
 
-CROP = CropConfig(size_px=48)
-SIDE = np.linspace(-1.0, 1.0, 48, dtype=np.float32)
-LUMP = (0.2 + 0.6 * np.exp(-((SIDE[:, None] - 0.2) ** 2 + (SIDE[None, :] + 0.1) ** 2) / 0.2)).astype(np.float32)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_draw_is_a_function_of_its_seed_and_stays_in_range(engine: str) -> None:
-    change = augmentation(CROP, DataConfig(augment_engine=engine, augment_strength=3.0))
-    before = LUMP.copy()
-    draws = [change(LUMP, (1, 0, unit, 0)) for unit in range(40)]
-    assert np.array_equal(LUMP, before)
-    assert all(draw.shape == LUMP.shape and draw.dtype == np.float32 for draw in draws)
-    assert min(draw.min() for draw in draws) >= 0.0
-    assert max(draw.max() for draw in draws) <= 1.0
-    assert np.array_equal(draws[7], change(LUMP, (1, 0, 7, 0)))
-    assert len({draw.tobytes() for draw in draws}) > 30
+SIZE = 48
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_strength_zero_leaves_grey_values_and_places(engine: str) -> None:
+def augmentation(count: int, seed: int = 1, **data: object) -> Augmentation:
+    """Of units with three crops each."""
+    unit, nth = numbered(np.full(count // 3, 3))
+    return Augmentation(DataConfig(**data), SIZE, seed, unit, nth, np.full(count, 50.0))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_change_is_a_function_of_seed_epoch_and_crop_and_stays_in_range(name: str) -> None:
+    blocks = tissue(60, SIZE)
+    before = [block.copy() for block in blocks]
+    change = augmentation(60, augment_engine=name, augment_strength=3.0)
+    crops = change(blocks, slice(0, 60), 0)
+    assert all(map(np.array_equal, blocks, before))
+    assert crops.shape == (60, SIZE, SIZE)
+    assert crops.dtype == np.float32
+    assert crops.min() >= 0.0
+    assert crops.max() <= 1.0
+    later = change(blocks, slice(0, 60), 1)
+    assert not np.array_equal(crops, later)
+    again = augmentation(60, augment_engine=name, augment_strength=3.0)
+    assert np.array_equal(again(blocks[21:24], slice(21, 24), 0), crops[21:24])
+    assert np.array_equal(change(blocks[21:24], slice(21, 24), 0), crops[21:24])
+    assert not np.array_equal(augmentation(60, 2, augment_engine=name)(blocks, slice(0, 60), 0), crops)
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if name != "warp"])
+def test_every_engine_does_what_the_warp_does(name: str) -> None:
+    """The libraries' own flips, turns, shifts, scales and grey values, crop by crop, within a grey level of 255."""
+    blocks, draws = tissue(200, SIZE), drawn(200)
+    ours, others = engine("warp")(blocks, draws, SIZE), engine(name)(blocks, draws, SIZE)
+    apart = np.abs(ours - others) * 255
+    assert apart.mean() < 0.1
+    assert apart.max() < 3.0
+    assert np.abs(ours.mean(axis=0) - others.mean(axis=0)).max() * 255 < 0.2
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"flip_horizontal": 1, "shift_right": 0.1},
+        {"flip_vertical": 1, "shift_down": 0.05, "degrees": 15.0},
+        {"degrees": -20.0, "scale": 1.05, "shift_right": -0.08, "shift_down": 0.05},
+    ],
+)
+def test_each_engine_composes_flip_turn_scale_and_shift_alike(name: str, change: dict[str, float]) -> None:
+    block = tissue(1, SIZE)
+    expected = engine("warp")(block, changed(**change), SIZE)
+    assert np.abs(engine(name)(block, changed(**change), SIZE) - expected).max() < 4e-3
+    assert np.abs(expected - engine("warp")(block, NEUTRAL, SIZE)).max() > 0.02
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_where_tissue_goes_on_no_pixel_is_black(name: str) -> None:
+    """At strength 1; grey values are left out by the smallest that they can make of white."""
+    white = [np.full((72, 72), 65535, np.uint16)] * 600
+    crops = augmentation(600, augment_engine=name)(white, slice(0, 600), 0)
+    assert (crops < 0.6).mean() == 0.0
+
+
+def test_strength_zero_leaves_grey_values_and_places() -> None:
     """Flips and the 5 % of scale remain: neither changes a constant, nor moves the centre of a centred lump."""
-    change = augmentation(CROP, DataConfig(augment_engine=engine, augment_strength=0.0))
-    flat = np.full((48, 48), 0.37, np.float32)
-    centred = np.exp(-(SIDE[:, None] ** 2 + SIDE[None, :] ** 2) / 0.1).astype(np.float32)
-    for unit in range(30):
-        assert np.allclose(change(flat, (0, 0, unit, 0))[4:-4, 4:-4], 0.37, atol=1e-5)
-        moved = change(centred, (0, 0, unit, 0))
-        assert np.allclose(moved, moved[::-1, ::-1], atol=2e-2)
-        assert np.abs(moved - centred).max() < 0.06
+    change = augmentation(90, augment_strength=0.0)
+    flat = [np.full((72, 72), 24_000, np.uint16)] * 90
+    assert np.allclose(change(flat, slice(0, 90), 0), 24_000 / 65535, atol=1e-5)
+    side = np.linspace(-1.5, 1.5, 72)
+    lump = np.exp(-(side[:, None] ** 2 + side[None, :] ** 2) / 0.1) * 65535
+    moved = change([lump.astype(np.uint16)] * 90, slice(0, 90), 0)
+    assert np.allclose(moved, moved[:, ::-1, ::-1], atol=1e-3)
+    assert np.ptp(moved.sum(axis=(1, 2))) > 0.05 * moved.sum(axis=(1, 2)).mean()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_what_comes_in_from_outside_is_background(engine: str) -> None:
-    change = augmentation(replace(CROP, size_mm=8.0), DataConfig(augment_engine=engine, max_shift_mm=4.0))
-    corners = [
-        change(np.ones((48, 48), np.float32), (0, 0, unit, 0))[[0, 0, -1, -1], [0, -1, 0, -1]] for unit in range(60)
-    ]
-    outside = np.array([corner.min() for corner in corners])
-    assert (outside == 0.0).mean() > 0.2
+def test_each_flip_has_its_switch() -> None:
+    for across, up in ((True, False), (False, True), (False, False)):
+        draws = augmentation(600, flip_horizontal=across, flip_vertical=up).draws(0)
+        assert draws.flip_horizontal.any() == across
+        assert draws.flip_vertical.any() == up
+    both, one = augmentation(600).draws(0), augmentation(600, flip_vertical=False).draws(0)
+    assert np.array_equal(both.flip_horizontal, one.flip_horizontal)
+    assert np.array_equal(both.degrees, one.degrees)
 
 
-def test_both_engines_agree_on_average() -> None:
-    """Within 2 grey levels of 255, on average over the crop's pixels and as a whole."""
-    means = []
-    for engine in ENGINES:
-        change = augmentation(CROP, DataConfig(augment_engine=engine))
-        means.append(np.mean([change(LUMP, (3, 0, unit, 0)) for unit in range(2500)], axis=0, dtype=np.float64))
-    assert np.abs(means[0] - means[1]).mean() * 255 < 2.0
-    assert abs(means[0].mean() - means[1].mean()) * 255 < 2.0
-    assert np.abs(means[0] - LUMP).mean() * 255 > 4.0
+def test_all_views_of_a_patient_are_mirrored_alike(phantom: Path, store: Path) -> None:
+    data = MammoDataModule(phantom, CropConfig(size_px=32), data=DataConfig(augment_strength=0.0), store=store)
+    data.setup()
+    plain, shaken = data.dataset("val"), data.dataset("train", training=True)
+    assert plain.changes is None
+    first = shaken.units.first
+    assert np.diff(first).max() >= 2
+    draws = shaken.changes.draws(4)
+    for unit in range(len(shaken)):
+        rows = slice(first[unit], first[unit + 1])
+        assert np.ptp(draws.flip_horizontal[rows]) == np.ptp(draws.flip_vertical[rows]) == 0
+        stored = [shaken.store.read_surround(str(key)) for key in shaken.units.keys[rows]]
+        expected = engine("warp")(stored, draws.of(rows), 32)
+        assert np.array_equal(np.array(shaken[4, unit].crops), expected)
 
 
-def test_only_the_younger_engine_enters_the_run_id(phantom: Path, store: Path, tmp_path: Path) -> None:
+def test_crops_are_numbered_within_their_unit() -> None:
+    unit, nth = numbered(np.array([2, 0, 3, 1]))
+    assert unit.tolist() == [0, 0, 2, 2, 2, 3]
+    assert nth.tolist() == [0, 1, 0, 1, 2, 0]
+    crop = CropConfig(size_mm=50.0, auxiliary_size_mm=30.0)
+    assert side_mm(crop, np.array([0, 1, 2, 0])).tolist() == [50.0, 30.0, 30.0, 50.0]
+
+
+def test_only_what_is_not_the_default_enters_the_run_id(phantom: Path, store: Path, tmp_path: Path) -> None:
     tiny = tiny_settings()
-    other = replace(tiny, data=replace(tiny.data, augment_engine="torchvision"))
-    assert "augment_engine" not in run_identity(tiny, "c", []).settings["data"]
-    assert run_identity(other, "c", []).settings["data"]["augment_engine"] == "torchvision"
+    other = replace(tiny, data=replace(tiny.data, augment_engine="torchvision", flip_vertical=False))
+    younger = {"augment_engine", "flip_horizontal", "flip_vertical"}
+    assert not younger & set(run_identity(tiny, "c", []).settings["data"])
+    entered = run_identity(other, "c", []).settings["data"]
+    assert (entered["augment_engine"], entered["flip_vertical"]) == ("torchvision", False)
     run = train_run(phantom, tmp_path, other, store=store)
     assert (run / "predictions.csv").is_file()

@@ -9,8 +9,7 @@ import pytest
 
 from mammo_aln.crops.window import surround_px
 from mammo_aln.settings import DataConfig
-from mammo_aln.training.data.augment import Ranges
-from mammo_aln.training.data.draws import Draws, draw, philox, theta
+from mammo_aln.training.data.draws import Draws, Ranges, draw, philox, theta
 
 RANGES = Ranges.of(DataConfig())
 NEUTRAL = Draws(*(np.full(1, value, np.float32) for value in (0, 0, 0, 0, 0, 1, 1, 0, 1)))

@@ -13,7 +13,7 @@ import torch
 
 from mammo_aln.inference.predict import predict_cohort
 from mammo_aln.model.classifier import AxillaryClassifier
-from mammo_aln.settings import CropConfig, DataConfig
+from mammo_aln.settings import DataConfig
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.test_time import VARIATIONS, TestTimeCopy
 from mammo_aln.training.train import train_run
@@ -21,21 +21,31 @@ from tests.support.tiny_settings import tiny_settings
 
 
 def test_the_first_copy_is_the_crop_and_the_pairs_cancel() -> None:
-    crop = np.random.default_rng(0).random((64, 64)).astype(np.float32)
-    assert np.allclose(TestTimeCopy(CropConfig(), DataConfig(), 0)(crop, ()), crop, atol=1e-6)
+    block = np.random.default_rng(0).integers(0, 65536, (96, 96), dtype=np.uint16)
+    same = TestTimeCopy(DataConfig(), 64, np.array([50.0]), 0)([block], slice(None), 0)
+    assert np.allclose(same[0], block[16:-16, 16:-16] / 65535, atol=1e-6)
     for one, other in zip(VARIATIONS[1::2], VARIATIONS[2::2], strict=True):
         assert one.right + other.right == one.down + other.down == 0
         assert np.isclose(one.scale + other.scale, 2)
         assert np.isclose(one.gamma + other.gamma, 2)
 
 
+@pytest.mark.parametrize("copy", range(9))
+@pytest.mark.parametrize("shift_mm", [4.0, 400.0])
+def test_a_copy_shows_what_lies_around_the_crop_and_never_black(copy: int, shift_mm: float) -> None:
+    white = [np.full((96, 96), 65535, np.uint16)] * 2
+    change = TestTimeCopy(DataConfig(max_shift_mm=shift_mm), 64, np.array([50.0, 30.0]), copy)
+    assert change(white, slice(None), 0).min() > 0.999
+
+
 @pytest.mark.parametrize("copy", range(1, 9))
 def test_a_copy_moves_a_point_by_its_millimetres_and_no_more(copy: int) -> None:
     size_px, size_mm, shift_mm = 200, 50.0, 4.0
-    crop = np.zeros((size_px, size_px), np.float32)
-    crop[99:101, 99:101] = 1.0  # its centre is the crop's: scaling leaves it there
-    config = CropConfig(size_px=size_px, size_mm=size_mm)
-    moved = TestTimeCopy(config, DataConfig(max_shift_mm=shift_mm), copy)(crop, ())
+    block = np.zeros((300, 300), np.uint16)
+    block[149:151, 149:151] = 65535  # its centre is the crop's: scaling leaves it there
+    size_mms = np.array([2 * size_mm, size_mm])
+    change = TestTimeCopy(DataConfig(max_shift_mm=shift_mm), size_px, size_mms, copy)
+    (moved,) = change([block], slice(1, 2), 0)
     rows, columns = np.mgrid[:size_px, :size_px]
     there = (np.sum(columns * moved) / moved.sum() - 99.5, np.sum(rows * moved) / moved.sum() - 99.5)
     change = VARIATIONS[copy]

@@ -11,9 +11,8 @@ import torch
 
 from mammo_aln.crops.window import surround_px
 from mammo_aln.settings import DataConfig
-from mammo_aln.training.data.augment import Ranges
 from mammo_aln.training.data.device_crops import warp
-from mammo_aln.training.data.draws import Draws, theta
+from mammo_aln.training.data.draws import Draws, Ranges, grey_values, theta
 from mammo_aln.training.data.warp_engine import warp_blocks
 from tests.training.test_draws import NEUTRAL, changed, drawn
 
@@ -26,8 +25,7 @@ def tissue(count: int, size_px: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def on_device(blocks: list[np.ndarray], draws: Draws, size_px: int) -> np.ndarray:
-    grey = torch.from_numpy(np.stack((draws.contrast, draws.brightness, draws.gamma)))
-    matrices = torch.from_numpy(theta(draws, size_px))
+    matrices, grey = torch.from_numpy(theta(draws, size_px)), torch.from_numpy(grey_values(draws))
     return warp(torch.from_numpy(np.stack(blocks)), matrices, grey, size_px)[:, 0].numpy()
 
 

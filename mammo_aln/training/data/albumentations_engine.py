@@ -1,4 +1,4 @@
-"""Augmentation by albumentations, in OpenCV on one crop; the one file that imports that package."""
+"""Changes of training crops by albumentations' functions; the one file that imports that package."""
 
 from __future__ import annotations
 
@@ -6,43 +6,30 @@ import os
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks the network for its version otherwise
 
-import random
+from collections.abc import Sequence
 
-import albumentations as A
 import cv2
 import numpy as np
+from albucore import clip, multiply_add
+from albumentations.augmentations.geometric.functional import warp_affine
+from albumentations.augmentations.pixel.functional import gamma_transform
+from numpy.typing import NDArray
 
-from mammo_aln.training.data.augment import Ranges
+from mammo_aln.crops.store.store import display_values
+from mammo_aln.training.data.draws import Draws, theta
 
 cv2.setNumThreads(0)  # loader processes are the parallelism; OpenCV's own threads would fight them
 
 
-class Engine:
-    """One crop's random change, see `CropChange`."""
-
-    def __init__(self, ranges: Ranges, size_mm: float) -> None:
-        share = ranges.shift_mm / size_mm
-        shift = (-share, share)
-        self.compose = A.Compose(
-            [
-                A.HorizontalFlip(p=ranges.flip_horizontal_share),
-                A.VerticalFlip(p=ranges.flip_vertical_share),
-                A.Affine(
-                    translate_percent={"x": shift, "y": shift},
-                    rotate=(-ranges.degrees, ranges.degrees),
-                    scale=ranges.scale,
-                    interpolation=cv2.INTER_LINEAR,
-                    p=ranges.move_share,
-                ),
-                A.RandomBrightnessContrast(
-                    brightness_limit=ranges.brightness, contrast_limit=ranges.contrast, p=ranges.grey_share
-                ),
-                A.RandomGamma(gamma_limit=ranges.gamma_percent, p=ranges.gamma_share),
-            ]
+def warp_blocks(blocks: Sequence[NDArray[np.uint16]], draws: Draws, size_px: int) -> NDArray[np.float32]:
+    """Change crops, see `augment.Engine`."""
+    crops = np.empty((len(blocks), size_px, size_px), np.float32)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for nth, matrix in enumerate(theta(draws, size_px)):
+        image = display_values(blocks[nth])[..., None]
+        image = warp_affine(
+            image, np.vstack((matrix, (0.0, 0.0, 1.0))), flags, 0.0, cv2.BORDER_CONSTANT, (size_px, size_px)
         )
-
-    def __call__(self, crop: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
-        """Change one crop."""
-        generator = np.random.default_rng(seed)
-        self.compose.set_random_state(generator, random.Random(int(generator.integers(2**63))))
-        return self.compose(image=crop[..., None])["image"][..., 0]
+        image = clip(multiply_add(image, float(draws.contrast[nth]), float(draws.brightness[nth])), np.float32)
+        crops[nth] = gamma_transform(image, float(draws.gamma[nth]))[..., 0]
+    return crops

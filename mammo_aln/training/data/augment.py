@@ -1,82 +1,98 @@
-"""Augmentation of training crops: moves and grey values vary, millimetres do not; two engines with the same ranges."""
+"""Augmentation of training crops: moves and grey values vary, millimetres do not; three engines for the same draws."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mammo_aln.settings import CropConfig, DataConfig
+from mammo_aln.training.data.draws import Draws, Ranges, draw
 
 ENGINES = {
-    # data.augment_engine: the module whose `Engine` computes it
+    # data.augment_engine: the module whose `warp_blocks` computes it
+    "warp": "mammo_aln.training.data.warp_engine",
     "albumentations": "mammo_aln.training.data.albumentations_engine",
     "torchvision": "mammo_aln.training.data.torchvision_engine",
 }
 
 
-@dataclass(frozen=True)
-class Ranges:
-    """Ranges within which one crop may vary, and shares of the draws that each change is in.
+class Engine(Protocol):
+    """Changes of crops as they were drawn, one interpolation each."""
 
-    Scale stays within 5 %: the crop's millimetres are what the network must learn to read.
+    def __call__(self, blocks: Sequence[NDArray[np.uint16]], draws: Draws, size_px: int) -> NDArray[np.float32]:
+        """Change N crops.
 
-    Args:
-        shift_mm: largest shift along each axis, in millimetres.
-        degrees: largest turn.
-        scale: smallest and largest magnification.
-        brightness: largest addition to the grey value.
-        contrast: largest change of the factor 1.
-        gamma_percent: smallest and largest exponent, in hundredths.
-        flip_horizontal_share: share of the units whose crops are mirrored left to right; `flip_vertical_share` likewise
-            top to bottom.
-    """
+        Args:
+            blocks: the crops with their surround, each uint16 (S', S') with S' = size_px + 2 * surround_px(size_px).
+            draws: the N changes.
+            size_px: side of a crop.
 
-    shift_mm: float
-    degrees: float
-    scale: tuple[float, float]
-    brightness: float
-    contrast: float
-    gamma_percent: tuple[float, float]
-    flip_horizontal_share: float = 0.5
-    flip_vertical_share: float = 0.5
-    move_share: float = 0.8
-    grey_share: float = 0.6
-    gamma_share: float = 0.4
-
-    @classmethod
-    def of(cls, data: DataConfig) -> Ranges:
-        """The ranges that the settings describe."""
-        strength = data.augment_strength
-        return cls(
-            shift_mm=strength * data.max_shift_mm,
-            degrees=20 * strength,
-            scale=(0.95, 1.05),
-            brightness=0.1 * strength,
-            contrast=0.2 * strength,
-            gamma_percent=(100 - 20 * strength, 100 + 25 * strength),
-        )
-
-
-class CropChange(Protocol):
-    """A change of one crop, float32 (size_px, size_px) in [0, 1] before and after.
-
-    What it draws comes from `seed` alone: non-negative numbers that name the draw, e.g. (run seed, epoch, unit, crop).
-    """
-
-    def __call__(self, crop: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
-        """Change a crop."""
+        Returns:
+            float32 (N, size_px, size_px) in [0, 1].
+        """
         ...
 
 
-def augmentation(crop: CropConfig, data: DataConfig) -> CropChange:
-    """Random flips, turn, shift, scale and grey values of crops with these settings, by `data.augment_engine`."""
-    change: CropChange = import_module(ENGINES[data.augment_engine]).Engine(Ranges.of(data), crop.size_mm)
+class CropChanges(Protocol):
+    """Changes of a split's crops, which are numbered through."""
+
+    def __call__(self, blocks: Sequence[NDArray[np.uint16]], crops: slice, epoch: int) -> NDArray[np.float32]:
+        """Change some crops, given with their surround: float32 (n, size_px, size_px) in [0, 1]."""
+        ...
+
+
+def engine(name: str) -> Engine:
+    """The engine that `data.augment_engine` names."""
+    change: Engine = import_module(ENGINES[name]).warp_blocks
     return change
 
 
-def sized_by_region(crop: CropConfig) -> tuple[CropConfig, CropConfig]:
-    """Crop settings of the primary region and of every auxiliary one, whose millimetres may differ."""
-    return crop, replace(crop, size_mm=crop.auxiliary_size_mm)
+class Augmentation:
+    """Random flips, turn, shift, scale and grey values of a split's K crops.
+
+    Args:
+        data: how far they go, and which engine computes them.
+        size_px: side of the crops.
+        seed: of the run.
+        unit: (K,), the treated axilla of each crop.
+        nth: (K,), which crop of its unit.
+        size_mm: (K,), side of each crop in millimetres, see `side_mm`.
+    """
+
+    def __init__(
+        self,
+        data: DataConfig,
+        size_px: int,
+        seed: int,
+        unit: NDArray[np.int64],
+        nth: NDArray[np.int64],
+        size_mm: NDArray[np.float64],
+    ) -> None:
+        self.ranges, self.engine, self.size_px, self.seed = Ranges.of(data), data.augment_engine, size_px, seed
+        self.unit, self.nth, self.size_mm = unit, nth, size_mm
+        self._latest: tuple[int, Draws] | None = None
+
+    def draws(self, epoch: int) -> Draws:
+        """The draws of all K crops in an epoch; the latest are kept."""
+        if self._latest is None or self._latest[0] != epoch:
+            self._latest = epoch, draw(self.ranges, self.seed, epoch, self.unit, self.nth, self.size_mm)
+        return self._latest[1]
+
+    def __call__(self, blocks: Sequence[NDArray[np.uint16]], crops: slice, epoch: int) -> NDArray[np.float32]:
+        """Change some crops, see `CropChanges`."""
+        return engine(self.engine)(blocks, self.draws(epoch).of(crops), self.size_px)
+
+
+def side_mm(crop: CropConfig, region: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sides in millimetres of crops of these regions, 0 being the primary one, as `fixed_5cm` cuts them."""
+    return np.where(region == 0, crop.size_mm, crop.auxiliary_size_mm)
+
+
+def numbered(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number crops by unit: of units with so many crops each, the unit of every crop and which of its unit it is."""
+    unit = np.repeat(np.arange(len(counts)), counts)
+    return unit, np.arange(len(unit)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -20,7 +20,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 from mammo_aln.settings import INPUTS, CropConfig, DataConfig, ModelConfig, PixelConfig, Settings, Strategy
 from mammo_aln.settings.parse import check_sections
-from mammo_aln.training.data.augment import CropChange, augmentation, sized_by_region
+from mammo_aln.training.data.augment import Augmentation, CropChanges, numbered, side_mm
 from mammo_aln.training.data.base import CropDataModule, read_for, require_one_strategy
 from mammo_aln.training.data.batches import Collate, CropLoader, UnitItem
 from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
@@ -56,19 +56,12 @@ class UnitArrays:
 
 
 class UnitDataset(Dataset[UnitItem]):
-    """Item (epoch, i): the crops of unit i as float32 in [0, 1], changed where `changes` are given: that of primary
-    crops, and that of auxiliary ones."""
+    """Item (epoch, i): the crops of unit i as float32 in [0, 1], changed where `changes` are given."""
 
     def __init__(
-        self,
-        units: UnitArrays,
-        store: CropStore,
-        changes: tuple[CropChange, CropChange] | None,
-        seed: int,
-        training: bool = False,
+        self, units: UnitArrays, store: CropStore, changes: CropChanges | None, training: bool = False
     ) -> None:
-        self.units, self.store, self.changes, self.seed = units, store, changes, seed
-        self.training = training
+        self.units, self.store, self.changes, self.training = units, store, changes, training
 
     def __len__(self) -> int:
         return len(self.units.label)
@@ -76,13 +69,11 @@ class UnitDataset(Dataset[UnitItem]):
     def __getitem__(self, item: tuple[int, int]) -> UnitItem:
         epoch, unit = item
         first, last = self.units.first[unit], self.units.first[unit + 1]
-        crops = [self.store.read_values(str(key)) for key in self.units.keys[first:last]]
-        region = self.units.region[first:last]
-        if self.changes is not None:
-            crops = [
-                self.changes[min(number, 1)](crop, (self.seed, epoch, unit, nth))
-                for nth, (number, crop) in enumerate(zip(region, crops, strict=True))
-            ]
+        keys, region = [str(key) for key in self.units.keys[first:last]], self.units.region[first:last]
+        if self.changes is None:
+            crops = [self.store.read_values(key) for key in keys]
+        else:
+            crops = list(self.changes([self.store.read_surround(key) for key in keys], slice(first, last), epoch))
         return UnitItem(
             crops,
             region,
@@ -323,11 +314,12 @@ class MammoDataModule(CropDataModule):
 
     def dataset(self, split: str, *, training: bool = False, copy: int = 0) -> UnitDataset:
         """Items of one split, see `loader`."""
-        changes: tuple[CropChange, CropChange] | None = None
-        primary, auxiliary = sized_by_region(self.crop)
+        changes: CropChanges | None = None
+        units, size_px = self.units(split), self.crop.size_px
+        size_mm = side_mm(self.crop, units.region)
         if training and self.loading.augment:
-            changes = augmentation(primary, self.loading), augmentation(auxiliary, self.loading)
+            changes = Augmentation(self.loading, size_px, self.seed, *numbered(np.diff(units.first)), size_mm)
         elif copy:
-            changes = TestTimeCopy(primary, self.loading, copy), TestTimeCopy(auxiliary, self.loading, copy)
+            changes = TestTimeCopy(self.loading, size_px, size_mm, copy)
         store = self.crop_set.open_store() if self.reads_images else None
-        return UnitDataset(self.units(split), cast(CropStore, store), changes, self.seed, training)
+        return UnitDataset(units, cast(CropStore, store), changes, training)

@@ -14,7 +14,7 @@ def warp(blocks: Tensor, matrices: Tensor, grey: Tensor, size_px: int) -> Tensor
     Args:
         blocks: uint16 (N, S', S'), crops with their surround.
         matrices: float32 (N, 2, 3), see `draws.theta`.
-        grey: float32 (3, N): contrast, brightness and gamma of `draws.Draws`.
+        grey: float32 (3, N), see `draws.grey_values`.
         size_px: side of a crop.
 
     Returns:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammo_aln.crops.window import surround_px
-from mammo_aln.training.data.augment import Ranges
+from mammo_aln.settings import DataConfig
 
 PHILOX_ROUNDS = 10
 MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
@@ -24,6 +24,51 @@ OF_HIDING = 0xFFFFFFFE
 """Crop number under which a unit draws which of its inputs modality dropout hides."""
 SURROUND_SHARE = 0.25
 """The stored block reaches at least this share of the crop's side beyond each of its edges."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Ranges within which one crop may vary, and shares of the draws that each change is in.
+
+    Scale stays within 5 %, the same along both axes: the crop's millimetres are what the network must learn to read.
+
+    Args:
+        shift_mm: largest shift along each axis, in millimetres.
+        degrees: largest turn.
+        scale: smallest and largest magnification.
+        brightness: largest addition to the grey value.
+        contrast: largest change of the factor 1.
+        gamma_percent: smallest and largest exponent, in hundredths.
+        flip_horizontal_share: share of the units whose crops are mirrored left to right; `flip_vertical_share` likewise
+            top to bottom.
+    """
+
+    shift_mm: float
+    degrees: float
+    scale: tuple[float, float]
+    brightness: float
+    contrast: float
+    gamma_percent: tuple[float, float]
+    flip_horizontal_share: float = 0.5
+    flip_vertical_share: float = 0.5
+    move_share: float = 0.8
+    grey_share: float = 0.6
+    gamma_share: float = 0.4
+
+    @classmethod
+    def of(cls, data: DataConfig) -> Ranges:
+        """The ranges that the settings describe."""
+        strength = data.augment_strength
+        return cls(
+            shift_mm=strength * data.max_shift_mm,
+            degrees=20 * strength,
+            scale=(0.95, 1.05),
+            brightness=0.1 * strength,
+            contrast=0.2 * strength,
+            gamma_percent=(100 - 20 * strength, 100 + 25 * strength),
+            flip_horizontal_share=0.5 * data.flip_horizontal,
+            flip_vertical_share=0.5 * data.flip_vertical,
+        )
 
 
 @dataclass(frozen=True)
@@ -128,7 +173,7 @@ def hiding_draws(seed: int, epoch: int, unit: NDArray[np.int64], columns: int) -
     return numbers.T.reshape(len(unit), 4 * blocks)[:, :columns].astype(np.float32)
 
 
-def shift_room(degrees: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+def shift_room(degrees: NDArray[np.floating], scale: NDArray[np.floating]) -> NDArray[np.float64]:
     """Compute the largest shift, as a share of the side, at which a turned and scaled crop stays within its block.
 
     The box around a square turned by a is |cos a| + |sin a| times as wide; a crop magnified by s covers 1 / s of it.
@@ -158,6 +203,11 @@ def theta(draws: Draws, size_px: int) -> NDArray[np.float32]:
     shift = np.stack((draws.shift_right, draws.shift_down), axis=1, dtype=np.float64)
     offset = surround_px(size_px) + centre - size_px * shift - centre * linear.sum(axis=2)
     return np.concatenate((linear, offset[:, :, None]), axis=2).astype(np.float32)
+
+
+def grey_values(draws: Draws) -> NDArray[np.float32]:
+    """Contrast, brightness and gamma as rows: float32 (3, N)."""
+    return np.stack((draws.contrast, draws.brightness, draws.gamma))
 
 
 def philox(counter: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:

@@ -6,14 +6,15 @@ draws nothing at random. No copy is flipped: crops lie chest wall on the left, c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from mammo_aln.settings import CropConfig, DataConfig
-
-cv2.setNumThreads(0)  # as in training: processes are the parallelism
+from mammo_aln.settings import DataConfig
+from mammo_aln.training.data.draws import Draws, shift_room
+from mammo_aln.training.data.warp_engine import warp_blocks
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,22 @@ VARIATIONS = (
 
 
 class TestTimeCopy:
-    """One of `VARIATIONS`, for crops of these settings; a pure function of the crop."""
+    """One of `VARIATIONS`, of a split's K crops with these sides in millimetres; a pure function of the crop.
+
+    A shift brings in what the store keeps around the crop, and goes no farther.
+    """
 
     __test__ = False  # no test, whatever its name lets pytest think
 
-    def __init__(self, crop: CropConfig, data: DataConfig, copy: int) -> None:
-        self.change = VARIATIONS[copy]
-        self.shift_share = 0.5 * data.max_shift_mm / crop.size_mm
+    def __init__(self, data: DataConfig, size_px: int, size_mm: NDArray[np.float64], copy: int) -> None:
+        change, count, self.size_px = VARIATIONS[copy], len(size_mm), size_px
+        neutral, scale = np.zeros(count, np.float32), np.full(count, change.scale, np.float32)
+        # In millimetres of the crop as it comes out: the block is shifted before it is magnified.
+        share = np.minimum(0.5 * data.max_shift_mm / size_mm / change.scale, shift_room(neutral, scale))
+        right, down = (np.asarray(share * times, np.float32) for times in (change.right, change.down))
+        gamma = np.full(count, change.gamma, np.float32)
+        self.draws = Draws(neutral, neutral, neutral, right, down, scale, neutral + 1, neutral, gamma)
 
-    def __call__(self, crop: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
-        """Change one crop, float32 (size_px, size_px) in [0, 1]; nothing is drawn from `seed`."""
-        change, side = self.change, crop.shape[0]
-        centre = (side - 1) / 2
-        matrix = np.array(
-            [
-                [change.scale, 0.0, centre * (1 - change.scale) + change.right * self.shift_share * side],
-                [0.0, change.scale, centre * (1 - change.scale) + change.down * self.shift_share * side],
-            ]
-        )
-        moved = cv2.warpAffine(crop, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        return np.power(np.clip(moved, 0.0, 1.0), np.float32(change.gamma), dtype=np.float32)
+    def __call__(self, blocks: Sequence[NDArray[np.uint16]], crops: slice, epoch: int) -> NDArray[np.float32]:
+        """Change some crops, see `CropChanges`; every epoch alike."""
+        return warp_blocks(blocks, self.draws.of(crops), self.size_px)

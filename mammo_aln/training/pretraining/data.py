@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 from mammo_aln.settings import PretrainConfig, PretrainSettings
-from mammo_aln.training.data.augment import CropChange, augmentation
+from mammo_aln.training.data.augment import Augmentation, numbered
 from mammo_aln.training.data.base import CropDataModule, require_one_strategy
 from mammo_aln.training.data.batches import CropLoader, StepBatch, stacked
 from mammo_aln.training.data.units import present_regions, resolve_regions
@@ -28,6 +28,8 @@ from mammo_aln.training.pretraining.style import randomise_style
 
 ALONE, FIRST, SECOND = -1, 0, 1
 """Role of a crop in a batch: no partner, first of a pair, second of a pair."""
+PAIR = 2
+"""Crops that an item may show beside all of its own."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,12 @@ class BreastDataset(Dataset[BreastItem]):
         self,
         arrays: BreastArrays,
         store: CropStore,
-        change: CropChange | None,
+        augmentation: Augmentation | None,
         settings: PretrainConfig,
         seed: int,
         training: bool,
     ) -> None:
-        self.arrays, self.store, self.change = arrays, store, change
+        self.arrays, self.store, self.augmentation = arrays, store, augmentation
         self.settings, self.seed, self.training = settings, seed, training
 
     def __len__(self) -> int:
@@ -102,21 +104,25 @@ class BreastDataset(Dataset[BreastItem]):
         if self.settings.mode == "supervised" or (self.settings.mode == "both" and not self.training):
             chosen += range(last - first)
         changed = len(chosen) if self.training else paired
-        crops = [self.store.read_values(str(self.arrays.keys[first + number])) for number in chosen]
-        crops = [
-            self._changed(crop, (self.seed, epoch, number, nth)) if nth < changed else crop
-            for nth, crop in enumerate(crops)
-        ]
+        keys = [str(self.arrays.keys[first + crop]) for crop in chosen]
+        crops = [*self._changed(keys[:changed], number, epoch), *map(self.store.read_values, keys[changed:])]
         labels = labels[chosen].copy()
         if not self.training:
             labels[:paired] = np.nan  # validation judges the heads on crops as they are
         roles = [FIRST, SECOND][:paired] + [ALONE] * (len(chosen) - paired)
         return BreastItem(crops, np.array(roles, np.int64), labels, self.arrays.patient[number], number)
 
-    def _changed(self, crop: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
-        if self.settings.style_strength > 0:
-            crop = randomise_style(crop, self.settings.style_strength, np.random.default_rng((*seed, 1)))
-        return crop if self.change is None else self.change(crop, seed)
+    def _changed(self, keys: Sequence[str], number: int, epoch: int) -> Iterator[np.ndarray]:
+        """Crops of an item in poses, then styles, of their own."""
+        if self.augmentation is None:
+            posed: Iterable[np.ndarray] = map(self.store.read_values, keys)
+        else:
+            first = int(self.arrays.first[number]) + PAIR * number
+            blocks = [self.store.read_surround(key) for key in keys]
+            posed = self.augmentation(blocks, slice(first, first + len(keys)), epoch)
+        for nth, crop in enumerate(posed):
+            rng = np.random.default_rng((self.seed, epoch, number, nth, 1))
+            yield randomise_style(crop, self.settings.style_strength, rng) if self.settings.style_strength else crop
 
 
 def pack(items: Sequence[BreastItem]) -> StepBatch:
@@ -233,8 +239,12 @@ class PretrainData(CropDataModule):
 
     def _loader(self, split: str, *, training: bool) -> CropLoader:
         arrays = self.breasts[split]
-        change = augmentation(self.crop, self.loading) if self.loading.augment else None
-        dataset = BreastDataset(arrays, self.crop_set.open_store(), change, self.settings.pretrain, self.seed, training)
+        poses = None
+        if self.loading.augment:
+            unit, nth = numbered(np.diff(arrays.first) + PAIR)
+            size_mm = np.full(len(unit), self.crop.size_mm)
+            poses = Augmentation(self.loading, self.crop.size_px, self.seed, unit, nth, size_mm)
+        dataset = BreastDataset(arrays, self.crop_set.open_store(), poses, self.settings.pretrain, self.seed, training)
         return self.crop_loader(dataset, len(arrays.patient), pack, training=training)
 
     def _say_counts(self) -> None:
