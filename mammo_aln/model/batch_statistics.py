@@ -70,10 +70,10 @@ def standardised_over_ranks(norm: _BatchNorm, values: Tensor, min_count: int = 1
     var = torch.where(enough, squares / count.clamp(min=1), running_var)
     middle = torch.where(enough, mean, running_mean)
     with torch.no_grad():
-        share = enough * (0.1 if norm.momentum is None else norm.momentum)
-        running_mean.lerp_(mean.detach().to(running_mean.dtype), share.to(running_mean.dtype))
+        share = enough.to(running_mean.dtype) * (0.1 if norm.momentum is None else norm.momentum)
+        running_mean.lerp_(mean.detach().to(running_mean.dtype), share)
         unbiased = squares.detach() / (count - 1).clamp(min=1)
-        running_var.lerp_(unbiased.to(running_var.dtype), share.to(running_var.dtype))
+        running_var.lerp_(unbiased.to(running_var.dtype), share)
         if norm.num_batches_tracked is not None:
             norm.num_batches_tracked += enough
     shape = (1, -1, *[1] * (values.dim() - 2))

@@ -1,0 +1,96 @@
+"""Two ranks (gloo, real processes) compute the gradients and statistics of one process that sees the whole batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mammo_aln.model.batch_statistics import share_batch_statistics
+from mammo_aln.model.network import AxillaryNetwork, CropEncoder
+from mammo_aln.model.optim import binary_loss
+from mammo_aln.model.ranks import sum_over_ranks, world_size
+from mammo_aln.settings import ModelConfig
+from tests.model.conftest import SIZE_PX, TINY_ARGS
+
+UNITS = 8
+CASES = [("swinv2", 1), ("swinv2", 2), ("resnet50", 1), ("efficientnetv2", 1), ("densenet121", 1)]
+WEIGHTS = torch.tensor([1.0, 3.0], dtype=torch.float64)
+
+
+def network(backbone: str, parts: int) -> AxillaryNetwork:
+    torch.manual_seed(1)
+    model = ModelConfig(
+        backbone=backbone, backbone_args=TINY_ARGS[backbone], embed_dim=8, drop_rate=0.0, modality_dropout=0.0
+    )
+    own = AxillaryNetwork(model, ["primary", "axilla"], 3, SIZE_PX).double()
+    own.parts = parts
+    for encoder in [each for each in own.modules() if isinstance(each, CropEncoder)]:
+        encoder.ranks_in_backbone = world_size() > 1 and share_batch_statistics(encoder.backbone)
+    return own
+
+
+def batch(units: list[int]) -> dict[str, Tensor]:
+    """Patients with crops and a label; those of odd number lack the axilla, one has no label."""
+    draw = torch.Generator().manual_seed(0)
+    crops = torch.rand(UNITS, 2, 1, SIZE_PX, SIZE_PX, generator=draw, dtype=torch.float64)
+    clinical = torch.randn(UNITS, 3, generator=draw, dtype=torch.float64)
+    label = torch.tensor([1.0, 0, 0, 1, 0, float("nan"), 0, 0], dtype=torch.float64)
+    rows = [
+        (position, unit, region) for position, unit in enumerate(units) for region in (0, 1) if not unit * region % 2
+    ]
+    return {
+        "crops": torch.stack([crops[unit, region] for _, unit, region in rows]),
+        "unit": torch.tensor([position for position, _, _ in rows]),
+        "region": torch.tensor([region for _, _, region in rows]),
+        "view": torch.tensor([unit % 2 for _, unit, _ in rows]),
+        "clinical": clinical[units],
+        "label": label[units],
+    }
+
+
+def loss_of(own: torch.nn.Module, given: dict[str, Tensor]) -> Tensor:
+    label = given["label"]
+    counts = sum_over_ranks(torch.stack([(label == 0).sum(), (label == 1).sum()]))
+    return binary_loss(own(given), label, WEIGHTS, 0.1, total=(counts * WEIGHTS).sum() / world_size())
+
+
+def learn(own: torch.nn.Module, units: list[int]) -> None:
+    for _ in range(2):  # the second by the buckets that the first one's order gave
+        own.zero_grad()
+        loss_of(own, batch(units)).backward()
+
+
+def one_rank(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    for backbone, parts in CASES:
+        own = network(backbone, parts)
+        shared = torch.nn.parallel.DistributedDataParallel(own, broadcast_buffers=False, gradient_as_bucket_view=True)
+        learn(shared, list(range(rank, UNITS, 2)))
+        torch.save(
+            ([weight.grad for weight in own.parameters()], list(own.buffers())), f"{folder}/{backbone}{parts}.{rank}"
+        )
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(one_rank, (str(folder),), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize(("backbone", "parts"), CASES)
+def test_two_ranks_give_the_gradient_and_statistics_of_one_process(ranks: Path, backbone: str, parts: int) -> None:
+    """The second rank has no crop of the axilla at all."""
+    own = network(backbone, 1)
+    learn(own, list(range(UNITS)))
+    for rank in (0, 1):
+        gradients, buffers = torch.load(ranks / f"{backbone}{parts}.{rank}")
+        for (name, weight), gradient in zip(own.named_parameters(), gradients, strict=True):
+            torch.testing.assert_close(gradient, weight.grad, rtol=1e-7, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+        for (name, mine), theirs in zip(own.named_buffers(), buffers, strict=True):
+            torch.testing.assert_close(theirs, mine, rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
