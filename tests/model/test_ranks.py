@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mammo_aln.model.batch_statistics import share_batch_statistics
 from mammo_aln.model.network import AxillaryNetwork, CropEncoder
 from mammo_aln.model.optim import binary_loss
 from mammo_aln.model.ranks import sum_over_ranks, world_size
-from mammo_aln.settings import ModelConfig
-from tests.model.conftest import SIZE_PX, TINY_ARGS
+from mammo_aln.settings import ModelConfig, OptimConfig, PretrainConfig
+from mammo_aln.training.pretraining.heads import Head
+from mammo_aln.training.pretraining.module import PretrainModule
+from tests.model.conftest import NAN, SIZE_PX, TINY_ARGS
 
 UNITS = 8
 CASES = [("swinv2", 1), ("swinv2", 2), ("resnet50", 1), ("efficientnetv2", 1), ("densenet121", 1)]
@@ -37,7 +39,7 @@ def batch(units: list[int]) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(0)
     crops = torch.rand(UNITS, 2, 1, SIZE_PX, SIZE_PX, generator=draw, dtype=torch.float64)
     clinical = torch.randn(UNITS, 3, generator=draw, dtype=torch.float64)
-    label = torch.tensor([1.0, 0, 0, 1, 0, float("nan"), 0, 0], dtype=torch.float64)
+    label = torch.tensor([1.0, 0, 0, 1, 0, NAN, 0, 0], dtype=torch.float64)
     rows = [
         (position, unit, region) for position, unit in enumerate(units) for region in (0, 1) if not unit * region % 2
     ]
@@ -63,6 +65,39 @@ def learn(own: torch.nn.Module, units: list[int]) -> None:
         loss_of(own, batch(units)).backward()
 
 
+class PretrainStep(nn.Module):
+    """The training step of a pre-training with labels of each kind, some missing, and contrast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        model = ModelConfig(backbone="swinv2", backbone_args=TINY_ARGS["swinv2"], embed_dim=8, drop_rate=0.0)
+        heads = [
+            Head("a", "images", "a", "binary", ("0", "1")),
+            Head("b", "images", "b", "categorical", ("x", "y", "z")),
+            Head("c", "images", "c", "continuous"),
+        ]
+        config = PretrainConfig(mode="both", projection_dim=4)
+        self.module = PretrainModule(model, OptimConfig(ema_decay=0.0), config, heads, SIZE_PX).double()
+
+    def forward(self, given: dict[str, Tensor]) -> Tensor:
+        return self.module.training_step(given, 1)
+
+
+def breasts(units: list[int]) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    crops = torch.rand(UNITS, 2, 1, SIZE_PX, SIZE_PX, generator=draw, dtype=torch.float64)
+    labels = torch.tensor([[1.0, 2, 0.3], [0, NAN, 1.0], [NAN, 0, -1.0], [1, 1, NAN]] * 2, dtype=torch.float64)
+    labels[1::2, 1] = NAN  # the second rank has no label of this head
+    return {
+        "crops": crops[units].flatten(0, 1),
+        "role": torch.tensor([0, 1] * len(units)),
+        "labels": labels[units].repeat_interleave(2, dim=0),
+        "patient": torch.tensor(units) // 2,
+        "index": torch.tensor(units),
+    }
+
+
 def one_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
@@ -73,6 +108,11 @@ def one_rank(rank: int, folder: str) -> None:
         torch.save(
             ([weight.grad for weight in own.parameters()], list(own.buffers())), f"{folder}/{backbone}{parts}.{rank}"
         )
+    step = PretrainStep()
+    shared = torch.nn.parallel.DistributedDataParallel(step, broadcast_buffers=False)
+    loss = shared(breasts(list(range(rank, UNITS, 2))))
+    loss.backward()
+    torch.save((loss.detach(), [weight.grad for weight in step.parameters()]), f"{folder}/pretrain.{rank}")
     torch.distributed.destroy_process_group()
 
 
@@ -94,3 +134,14 @@ def test_two_ranks_give_the_gradient_and_statistics_of_one_process(ranks: Path, 
             torch.testing.assert_close(gradient, weight.grad, rtol=1e-7, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
         for (name, mine), theirs in zip(own.named_buffers(), buffers, strict=True):
             torch.testing.assert_close(theirs, mine, rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_two_ranks_pretrain_as_one_process(ranks: Path) -> None:
+    """Labels are weighed, and pairs contrasted, over the whole batch."""
+    step = PretrainStep()
+    loss = step(breasts(list(range(UNITS))))
+    loss.backward()
+    losses, gradients = zip(*[torch.load(ranks / f"pretrain.{rank}") for rank in (0, 1)], strict=True)
+    torch.testing.assert_close(torch.stack(losses).mean(), loss.detach())
+    for (name, weight), gradient in zip(step.named_parameters(), gradients[0], strict=True):
+        torch.testing.assert_close(gradient, weight.grad, rtol=1e-7, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mammo_aln.model.parts import at_least_float32
+
 
 def nt_xent(first: Tensor, second: Tensor, patient: Tensor, temperature: float) -> Tensor:
     """Normalised, temperature-scaled cross-entropy of Chen et al., ICML 2020 (arXiv:2002.05709), equation 1.
@@ -25,7 +27,7 @@ def nt_xent(first: Tensor, second: Tensor, patient: Tensor, temperature: float) 
     pairs = len(patient)
     if not pairs:
         return (first.sum() + second.sum()) * 0.0
-    embedding = nn.functional.normalize(torch.cat([first, second]).float(), dim=1)
+    embedding = nn.functional.normalize(at_least_float32(torch.cat([first, second])), dim=1)
     likeness = embedding @ embedding.T / temperature
     owner = torch.cat([patient, patient])
     number = torch.arange(2 * pairs, device=owner.device)

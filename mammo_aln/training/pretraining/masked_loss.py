@@ -12,7 +12,9 @@ from mammo_aln.model.optim import binary_loss
 from mammo_aln.training.pretraining.heads import Head
 
 
-def masked_loss(outputs: Tensor, labels: Tensor, heads: Sequence[Head], smoothing: float = 0.0) -> Tensor:
+def masked_loss(
+    outputs: Tensor, labels: Tensor, heads: Sequence[Head], smoothing: float = 0.0, known: Tensor | None = None
+) -> Tensor:
     """Mean over the heads of each head's mean loss over the crops whose label is known.
 
     Binary: cross-entropy of the sigmoid; categorical: cross-entropy of the softmax; continuous: half the squared error
@@ -23,9 +25,12 @@ def masked_loss(outputs: Tensor, labels: Tensor, heads: Sequence[Head], smoothin
         labels: (N, heads), NaN = missing.
         heads: at least one.
         smoothing: label smoothing of the binary and categorical heads.
+        known: number of labels that each head's sum is divided by (heads,); by default those of this batch. A rank
+            hands in its share of the whole batch's numbers, so that the ranks' mean is the whole batch's loss.
     """
+    known = (~torch.isnan(labels)).sum(dim=0) if known is None else known
     losses = [
-        _LOSSES[head.kind](output, labels[:, number], smoothing)
+        _LOSSES[head.kind](output, labels[:, number], smoothing, known[number])
         for number, (head, output) in enumerate(zip(heads, split_outputs(outputs, heads), strict=True))
     ]
     return torch.stack(losses).mean()
@@ -36,21 +41,21 @@ def split_outputs(outputs: Tensor, heads: Sequence[Head]) -> tuple[Tensor, ...]:
     return outputs.split([head.width for head in heads], dim=1)
 
 
-def _binary(output: Tensor, label: Tensor, smoothing: float) -> Tensor:
-    return binary_loss(output[:, 0], label, output.new_ones(2), smoothing)
+def _binary(output: Tensor, label: Tensor, smoothing: float, total: Tensor) -> Tensor:
+    return binary_loss(output[:, 0], label, output.new_ones(2), smoothing, total=total)
 
 
-def _categorical(output: Tensor, label: Tensor, smoothing: float) -> Tensor:
+def _categorical(output: Tensor, label: Tensor, smoothing: float, total: Tensor) -> Tensor:
     known = ~torch.isnan(label)
     target = torch.where(known, label, 0.0).long()
     each = nn.functional.cross_entropy(output, target, reduction="none", label_smoothing=smoothing)
-    return (each * known).sum() / known.sum().clamp(min=1)
+    return (each * known).sum() / total.clamp(min=1e-12)
 
 
-def _continuous(output: Tensor, label: Tensor, smoothing: float) -> Tensor:
+def _continuous(output: Tensor, label: Tensor, smoothing: float, total: Tensor) -> Tensor:
     known = ~torch.isnan(label)
     each = 0.5 * (output[:, 0] - torch.where(known, label, 0.0)) ** 2
-    return (each * known).sum() / known.sum().clamp(min=1)
+    return (each * known).sum() / total.clamp(min=1e-12)
 
 
 _LOSSES = {"binary": _binary, "categorical": _categorical, "continuous": _continuous}

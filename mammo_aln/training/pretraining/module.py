@@ -14,6 +14,8 @@ from mammo_aln.model.batch_statistics import FeatureNorm
 from mammo_aln.model.classifier import WeightedMean
 from mammo_aln.model.learner import Learner, averaged, plain_settings
 from mammo_aln.model.network import crop_encoder
+from mammo_aln.model.parts import at_least_float32
+from mammo_aln.model.ranks import gathered, sum_over_ranks, world_size
 from mammo_aln.settings import ModelConfig, OptimConfig, PretrainConfig
 from mammo_aln.training.pretraining.contrastive import nt_xent, partner_found
 from mammo_aln.training.pretraining.heads import Head
@@ -48,8 +50,8 @@ class PretrainNetwork(LearningNetwork):
     def forward(self, crops: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Map crops (N, 1, S, S) to outputs (N, outputs) and embeddings (N, projection_dim)."""
         token = self.encoders["shared"](crops, self.frozen, self.parts)
-        outputs = self.heads(self.drop(token)).float() if self.heads is not None else None
-        return outputs, self.project(token).float() if self.project is not None else None
+        outputs = at_least_float32(self.heads(self.drop(token))) if self.heads is not None else None
+        return outputs, at_least_float32(self.project(token)) if self.project is not None else None
 
 
 class WholeSplit(Metric):
@@ -125,11 +127,14 @@ class PretrainModule(Learner):
         outputs, embedding = self(batch["crops"])
         losses = []
         if outputs is not None:
-            losses.append(masked_loss(outputs, batch["labels"], self.heads, self.optim_config.label_smoothing))
+            known = sum_over_ranks((~torch.isnan(batch["labels"])).sum(dim=0)) / world_size()
+            losses.append(masked_loss(outputs, batch["labels"], self.heads, self.optim_config.label_smoothing, known))
         if embedding is not None:
             weight = self.pretrain.contrastive_weight if outputs is not None else 1.0
-            first, second = _pairs(embedding, len(batch["patient"]))
-            losses.append(weight * nt_xent(first, second, batch["patient"], self.pretrain.temperature))
+            # the negatives of all ranks
+            pairs = *_pairs(embedding, len(batch["patient"])), batch["patient"]
+            first, second, patient = (gathered(each).flatten(0, 1) for each in pairs)
+            losses.append(weight * nt_xent(first, second, patient, self.pretrain.temperature))
         loss = torch.stack(losses).sum()
         self.train_mean.update(loss.detach(), loss.new_full((), float(len(batch["index"]))))
         return loss
