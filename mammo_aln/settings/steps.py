@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mammo_aln.errors import InputError
-from mammo_aln.settings.learning import PretrainSettings, Settings, reads_images
+from mammo_aln.settings.learning import Settings, reads_images
 
 WITHOUT_BATCH_STATISTICS = ("swinv2", "convnextv2")
 """Backbones that standardise each crop by itself. What is behind a backbone sees the whole step, on every rank."""
@@ -81,8 +81,7 @@ def shaping_step(settings: Settings) -> dict[str, Any]:
         if parts > 1 or (ranks > 1 and not trainer.sync_batchnorm):
             shared = {"shared": trainer.sync_batchnorm} if ranks > 1 else {}
             shaping["batch_statistics"] = {"ranks": ranks, "parts": parts, **shared}
-    modality_dropout = model.modality_dropout and not isinstance(settings, PretrainSettings)
-    if ranks > 1 and (model.drop_rate or modality_dropout or model.drop_path_rate):
+    if ranks > 1 and (model.drop_rate or model.drop_path_rate):
         shaping["ranks"] = ranks
     if at_once < per_rank and model.drop_path_rate:
         shaping["parts"] = -(-per_rank // at_once)

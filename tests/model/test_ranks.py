@@ -90,9 +90,9 @@ def breasts(units: list[int]) -> dict[str, Tensor]:
     labels = torch.tensor([[1.0, 2, 0.3], [0, NAN, 1.0], [NAN, 0, -1.0], [1, 1, NAN]] * 2, dtype=torch.float64)
     labels[1::2, 1] = NAN  # the second rank has no label of this head
     return {
-        "crops": crops[units].flatten(0, 1),
-        "role": torch.tensor([0, 1] * len(units)),
-        "labels": labels[units].repeat_interleave(2, dim=0),
+        "crops": crops[units].transpose(0, 1).flatten(0, 1),
+        "role": torch.tensor([0] * len(units) + [1] * len(units)),
+        "labels": labels[units].repeat(2, 1),
         "patient": torch.tensor(units) // 2,
         "index": torch.tensor(units),
     }

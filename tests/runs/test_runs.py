@@ -47,7 +47,7 @@ def test_only_settings_that_shape_the_result_change_the_id(settings: Settings, s
     assert (run_identity(settings, "c", ["k"]).run_id == run_identity(BASE, "c", ["k"]).run_id) is same
 
 
-EXACT = replace(BASE, model=replace(BASE.model, drop_rate=0.0, modality_dropout=0.0))
+EXACT = replace(BASE, model=replace(BASE.model, drop_rate=0.0))
 """A network that draws nothing, behind a backbone without batch statistics."""
 BATCHED = replace(EXACT, model=replace(EXACT.model, backbone="resnet50"))
 
