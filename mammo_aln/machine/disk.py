@@ -23,7 +23,7 @@ sys.exit(take_lock(Path(sys.argv[1])) is None)
 
 @dataclass(frozen=True)
 class DiskTrial:
-    """What a disk did.
+    """Answers of a disk that was tried.
 
     Attributes:
         type: its type as the kernel names it, or `disk`.

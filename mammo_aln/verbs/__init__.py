@@ -13,7 +13,7 @@ from mammo_aln.verbs.judging import compare, evaluate
 from mammo_aln.verbs.learning import explain, lineage, list_runs, predict, pretrain_backbone, train
 from mammo_aln.verbs.radiomics import radiomics_extract, radiomics_fit
 from mammo_aln.verbs.start import completion, demo, doctor, phantom
-from mammo_aln.verbs.sweeps import sweep_collect, sweep_run, sweep_status
+from mammo_aln.verbs.sweeps import sweep_collect, sweep_run, sweep_status, sweep_work, sweep_write
 
 __all__ = [
     "check",
@@ -40,5 +40,7 @@ __all__ = [
     "sweep_collect",
     "sweep_run",
     "sweep_status",
+    "sweep_work",
+    "sweep_write",
     "train",
 ]

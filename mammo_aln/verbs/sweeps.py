@@ -70,6 +70,75 @@ def sweep_run(
     )
 
 
+def sweep_write(
+    sweep: Path,
+    cohort: Path,
+    out: Path,
+    engine: Literal["kubernetes", "skypilot", "ray"],
+    settings: TrainingSettings,
+    given: dict[str, Any],
+    image: str | None = None,
+    volumes: list[str] | None = None,
+    store: Path | None = None,
+    retries: Annotated[int, FROM_0] = 2,
+    seeds: list[int] | None = None,
+    pretrained: Path | None = None,
+    cluster: ClusterConfig = ClusterConfig(),
+) -> Path:
+    """Plan a sweep, build its crops and write OUT/jobs/*: an engine's job file; nothing is submitted.
+
+    Args:
+        sweep: YAML file, as for `sweep run`.
+        cohort: cohort folder; all nodes must see it, OUT and the store at the same paths.
+        out: folder of the sweep.
+        engine: Kubernetes (Indexed Job), SkyPilot (managed job) or Ray (tasks).
+        settings: of every cell, with defaults.
+        given: those settings that were given here, as nested plain values; they win over the file's.
+        image: container image that holds this package (Kubernetes, SkyPilot).
+        volumes: where volumes hang, e.g. `[data:/data]`: claims of Kubernetes, volumes of SkyPilot.
+        store: crop store; by default .crops in the cohort folder.
+        retries: how often a cell that failed is tried again; one that a signal stopped goes on without being counted.
+        seeds: in place of the file's.
+        pretrained: weights for the cells whose file says `model.pretrained: sweep`.
+        cluster: what a cell asks for: cores, GPUs, memory, and by `extra` fields of the pod or of SkyPilot's resources.
+    """
+    import shlex
+    import sys
+    from dataclasses import fields
+
+    from mammo_aln.sweeps.engines.write import write_jobs
+
+    names = {field.name for field in fields(settings)}
+    return write_jobs(
+        sweep,
+        cohort,
+        out,
+        engine,
+        image=image,
+        volumes=volumes or [],
+        store=store,
+        retries=retries,
+        seeds=seeds,
+        pretrained=pretrained,
+        cluster=cluster,
+        over={name: value for name, value in given.items() if name in names},
+        command=shlex.join(["mammo-aln", *sys.argv[1:]]),
+    )
+
+
+def sweep_work(cells: Path, index: Annotated[int | None, FROM_0] = None, retries: Annotated[int, FROM_0] = 2) -> int:
+    """Train one cell of a list, or whichever is free until none is left. Exit code 75: start the same command again.
+
+    Args:
+        cells: file that `sweep write` made, OUT/jobs/NAME.cells.
+        index: number of the cell, from 0; by default every cell that no other process trains.
+        retries: how often a cell that failed is tried again; with --index the engine decides.
+    """
+    from mammo_aln.sweeps.engines.work import work
+
+    return work(cells, index, retries)
+
+
 def sweep_status(out: Path) -> Path:
     """Show where every cell stands: state, validation AUC with interval, time, and how a failed one is resumed.
 

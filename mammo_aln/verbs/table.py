@@ -35,6 +35,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "predict": ("predict", "cohort", "score a cohort with a frozen run"),
     "evaluate": ("evaluate", "files", "judge predictions: metrics.json, curves, report.html"),
     "sweep run": ("sweep_run", "sweep", "train every cell of a sweep (crop x backbone, ladder, seeds); again: goes on"),
+    "sweep write": ("sweep_write", "sweep", "plan a sweep and write its job file for Kubernetes, SkyPilot or Ray"),
+    "sweep work": ("sweep_work", "cells", "train cells of a list that `sweep write` made, on any engine's nodes"),
     "sweep status": ("sweep_status", "out", "where every cell of a sweep stands; writes board.html"),
     "sweep collect": ("sweep_collect", "out", "cells.csv, the choice by validation alone, then (--test) its test"),
     "runs": ("list_runs", "folder", "list the runs of a folder: settings, state, best validation AUC"),
