@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,13 @@ from mammo_aln.crops.store.records import CropRecord, ImageRecord
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.dicom.provenance import PixelRecipe
 from mammo_aln.errors import InputError
-from mammo_aln.files import write_csv
+from mammo_aln.files import make_folder, write_csv
+from mammo_aln.machine.locks import await_lock
 from mammo_aln.progress import say
 from mammo_aln.settings import CropConfig, PixelConfig
 
+LOCK_FILE = ".building"
+"""In the store's folder; held by the one of several processes of a training that builds its crops."""
 UNCROPPED_COLUMNS = ("image_id", "center", "fallbacks")
 
 
@@ -105,6 +109,7 @@ def build_crops(
     workers: int | None = None,
     shard: tuple[int, int] | None = None,
     list_exclusions: bool = True,
+    once: bool = False,
 ) -> CropSet:
     """Make every crop that is missing in the store, then describe all of them.
 
@@ -117,6 +122,7 @@ def build_crops(
         shard: (3, 16) does the third of sixteen parts, for as many machines on one store.
         list_exclusions: write `exclusions.csv` beside the segments: what was asked for and cannot be had, and why.
             Without it no crop at all is no error either: a proof sheet shows that too.
+        once: other processes of the same training build the same crops now: the first one does, the others wait for it.
 
     Raises:
         InputError: nothing can be cropped, an unknown auxiliary region or shard, or percentiles in the wrong order.
@@ -129,7 +135,12 @@ def build_crops(
     job = CropJob(pixels, crop, Path(store) if store is not None else cohort.root / ".crops")
     freezer = Freezer.of(cohort, job) if shard is None else None
     kept = freezer.read(job.store) if freezer is not None else None
-    built = _described(cohort, job, workers, shard, freezer) if kept is None else _thawed(kept, job)
+    if kept is None and freezer is not None and once:
+        with _alone(job.store):
+            kept = freezer.read(job.store)
+            built = _described(cohort, job, workers, shard, freezer) if kept is None else _thawed(kept, job)
+    else:
+        built = _described(cohort, job, workers, shard, freezer) if kept is None else _thawed(kept, job)
     if built.table.empty and shard is None and list_exclusions:
         reasons = Counter(built.exclusions["reason"]).most_common(3)
         common = "; ".join(f"{count} x {reason}" for reason, count in reasons)
@@ -141,6 +152,14 @@ def build_crops(
         except (OSError, InputError) as error:  # a finished store may be shared read-only: no reason to stop
             say(f"{len(built.exclusions)} exclusions, their list was not written: {error}")
     return built
+
+
+def _alone(store: Path) -> AbstractContextManager[object]:
+    """Hold the store's building for this process, once nobody else does."""
+    try:
+        return await_lock(make_folder(store) / LOCK_FILE)
+    except OSError:  # shared read-only: there is nothing that could be built twice
+        return nullcontext()
 
 
 def _thawed(kept: FrozenCrops, job: CropJob) -> CropSet:

@@ -16,6 +16,7 @@ from mammo_aln.dicom.standing import looked_at_once
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_csv, write_json
 from mammo_aln.machine.hardware import require_hardware, resolved
+from mammo_aln.machine.launch import require_launch
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.lineage import weight_sources
 from mammo_aln.model.origin import Seen, origin_of
@@ -68,6 +69,7 @@ def train_run(
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, a file stands there")
+    require_launch(settings.trainer)
     require_hardware(settings.trainer)
     settings = resolved(settings)
     require_trackers(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -26,13 +27,16 @@ from tests.support.tiny_settings import tiny_settings
 
 
 def two_process_settings(epochs: int = 2):
-    tiny = tiny_settings(epochs=epochs)
+    tiny = tiny_settings(epochs=epochs, drop_rate=0.0, modality_dropout=0.3)
     return replace(
         tiny,
         # Two folds of the phantom's 19 patients: neither 9 nor 10 divides into full batches of both ranks.
         data=replace(tiny.data, batch_size=4, folds=2),
         trainer=replace(tiny.trainer, devices=2),
     )
+
+
+FIGURES = ["epoch", "step", "lr", "train_loss", "val_loss", "val_auc"]
 
 
 def words(cohort: Path, store: Path, out: Path) -> list[str]:
@@ -67,13 +71,16 @@ def as_slurm_tasks(command: list[str]) -> list[subprocess.Popen]:
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", pytest.param("slurm", marks=pytest.mark.slow)])
-def test_two_processes_count_every_patient_once(launcher: str, phantom: Path, store: Path, tmp_path: Path) -> None:
+def test_two_processes_make_the_run_of_one(launcher: str, phantom: Path, store: Path, tmp_path: Path) -> None:
+    """The same id, steps and figures; crops that neither of them had are built once; every patient counts once."""
     settings = two_process_settings()
+    alone = replace(settings, trainer=replace(settings.trainer, devices=1))
+    single = train_run(phantom, tmp_path / "single", alone, store=store)
     data = MammoDataModule.from_settings(settings, phantom, store)
     data.prepare_data()
     data.setup()
     write_settings(tmp_path, settings)
-    command = words(phantom, store, tmp_path / "runs")
+    command = words(phantom, tmp_path / "store", tmp_path / "runs")
     if launcher == "torchrun":
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
         done = subprocess.run([*torchrun, *command], capture_output=True, text=True, timeout=280, check=False)
@@ -86,6 +93,14 @@ def test_two_processes_count_every_patient_once(launcher: str, phantom: Path, st
         out = told[0][0] + told[1][0]
     (run,) = (tmp_path / "runs").iterdir()
     assert out.splitlines() == [str(run)]
+    assert run.name == single.name
+    one, two = (pd.read_csv(folder / "metrics.csv")[FIGURES] for folder in (single, run))
+    pd.testing.assert_frame_equal(two, one, rtol=0, atol=1e-5)
+    one, two = (pd.read_csv(folder / "predictions.csv") for folder in (single, run))
+    np.testing.assert_allclose(two["logit"], one["logit"], rtol=0, atol=1e-5)
+    lines = [line for file in (tmp_path / "store" / "segments").glob("*.jsonl") for line in file.open()]
+    keys = [json.loads(line)["record"].get("key") for line in lines]
+    assert len(keys) == len(set(keys)), "a crop was built twice"
     table = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str})
     expected = [*data.patients("train")["patient_id"], *data.patients("val")["patient_id"]]
     assert sorted(table["patient_id"]) == sorted(expected)
@@ -98,8 +113,6 @@ def test_two_processes_count_every_patient_once(launcher: str, phantom: Path, st
     assert len(label) % 4, "the split must not divide evenly"
     assert last["val_auc"] == pytest.approx(auc(logit.numpy(), label.numpy()), abs=1e-6)
     assert last["val_loss"] == pytest.approx(float(binary_loss(logit, label, torch.ones(2), 0.0)), abs=1e-6)
-    # The steps that one process takes.
-    assert last["step"] == 2 * (len(data.patients("train")) // 4)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from mammo_aln.crops.build import CropSet, build_crops
 from mammo_aln.crops.provenance import fallback_ledger
 from mammo_aln.errors import InputError
 from mammo_aln.machine.cores import loader_processes
+from mammo_aln.machine.launch import launched_together
 from mammo_aln.model.ranks import world_size
 from mammo_aln.settings import STRATEGIES, CropConfig, DataConfig, PixelConfig, reads_images
 from mammo_aln.training.data.batches import CropLoader
@@ -104,7 +105,9 @@ class CropDataModule(pl.LightningDataModule):
     def crop_set(self) -> CropSet:
         """The crops of this module's patients, built where they are missing."""
         if self._crop_set is None:
-            self._crop_set = build_crops(self.cohort, self.pixels, self.crop, store=self.store)
+            # torchrun and srun start all ranks at once
+            once = launched_together() > 1
+            self._crop_set = build_crops(self.cohort, self.pixels, self.crop, store=self.store, once=once)
         return self._crop_set
 
     @property

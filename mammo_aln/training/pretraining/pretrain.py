@@ -16,6 +16,7 @@ from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_csv, write_json, written_whole
 from mammo_aln.machine.hardware import require_hardware, resolved
+from mammo_aln.machine.launch import require_launch
 from mammo_aln.model.backbones import rule_of
 from mammo_aln.model.lineage import weight_sources
 from mammo_aln.model.network import crop_encoder
@@ -52,6 +53,7 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, a file stands there")
     settings = _of_images(settings)
+    require_launch(settings.trainer)
     require_hardware(settings.trainer)
     settings = resolved(settings)
     require_trackers(settings)

@@ -1,0 +1,32 @@
+"""Processes that torchrun or srun started together for one training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from mammo_aln.errors import InputError
+from mammo_aln.settings import TrainerConfig
+
+
+def launched_together(variables: Mapping[str, str] = os.environ) -> int:
+    """Number of processes that torchrun or srun started for this command; 1 where it started alone."""
+    name = "WORLD_SIZE" if "TORCHELASTIC_RUN_ID" in variables else "SLURM_NTASKS"
+    count = variables.get(name, "")
+    return int(count) if count.isdigit() else 1
+
+
+def require_launch(trainer: TrainerConfig, variables: Mapping[str, str] = os.environ) -> None:
+    """`InputError` where torchrun started more or fewer processes than the settings have ranks.
+
+    With one device in the settings each of them would train the whole run by itself.
+    """
+    if "TORCHELASTIC_RUN_ID" not in variables:
+        return
+    ranks, started = trainer.devices * trainer.num_nodes, launched_together(variables)
+    if ranks != started:
+        raise InputError(
+            f"torchrun started {started} process{'' if started == 1 else 'es'}; trainer.devices = {trainer.devices} and"
+            f" trainer.num_nodes = {trainer.num_nodes} ask for {ranks}: expected trainer.devices ="
+            f" {variables.get('LOCAL_WORLD_SIZE', started)} (processes of a machine), trainer.num_nodes = machines"
+        )

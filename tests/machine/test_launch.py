@@ -1,0 +1,23 @@
+"""Processes of one training: how many were started, and how many the settings ask for."""
+
+from __future__ import annotations
+
+import pytest
+
+from mammo_aln.errors import InputError
+from mammo_aln.machine.launch import launched_together, require_launch
+from mammo_aln.settings import TrainerConfig
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "SLURM_NTASKS": "1"}
+
+
+@pytest.mark.parametrize(("variables", "count"), [({}, 1), (TORCHRUN, 8), ({"SLURM_NTASKS": "3"}, 3)])
+def test_processes_are_counted_as_their_launcher_tells(variables: dict[str, str], count: int) -> None:
+    assert launched_together(variables) == count
+
+
+def test_torchrun_and_the_settings_must_agree() -> None:
+    require_launch(TrainerConfig(), {})
+    require_launch(TrainerConfig(devices=4, num_nodes=2), TORCHRUN)
+    with pytest.raises(InputError, match=r"started 8 processes; .* ask for 1: expected trainer.devices = 4"):
+        require_launch(TrainerConfig(), TORCHRUN)
