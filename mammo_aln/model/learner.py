@@ -38,7 +38,7 @@ class Learner(pl.LightningModule):
     gradient_norm: Tensor | None = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, with linear warm-up and cosine decay per step."""
+        """AdamW, with linear warm-up and cosine decay per step; frozen weights warm up once they are freed."""
         total = self.hparams["total_steps"] or self.trainer.estimated_stepping_batches
         if not 0 < total < float("inf"):
             raise InputError("the learning-rate schedule needs an end: give the Trainer max_epochs or max_steps")
@@ -49,8 +49,28 @@ class Learner(pl.LightningModule):
         factor = partial(
             learning_rate_factor, total_steps=int(total), warmup_fraction=self.optim_config.warmup_fraction
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        freed = partial(factor, released_at=self._frozen_steps())
+        loaded = {id(weight) for backbone in self.network.loaded_backbones for weight in backbone.parameters()}
+        each: list[Callable[[int], float]] = [
+            freed if id(group["params"][0]) in loaded else factor for group in optimizer.param_groups
+        ]
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, each)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _frozen_steps(self) -> int:
+        """Number of optimiser steps before loaded weights are freed; 0 where nothing is frozen.
+
+        Raises:
+            InputError: the loader does not know its length.
+        """
+        epochs: int = self.hparams["model"].get("freeze_epochs", 0) if "model" in self.hparams else 0
+        if not epochs or not self.network.loaded_backbones:
+            return 0
+        _ = self.trainer.estimated_stepping_batches  # makes the loader
+        batches = self.trainer.num_training_batches
+        if batches == float("inf"):
+            raise InputError("model.freeze_epochs: the training data must know its length, to tell when an epoch ends")
+        return epochs * -(-int(batches) // self.trainer.accumulate_grad_batches)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Keep frozen weights from any step, decay included."""

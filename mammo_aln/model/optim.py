@@ -49,12 +49,22 @@ def binary_loss(
     return (each * weight).sum() / (weight.sum() if total is None else total).clamp(min=1e-12)
 
 
-def learning_rate_factor(step: int, *, total_steps: int, warmup_fraction: float) -> float:
+def learning_rate_factor(step: int, *, total_steps: int, warmup_fraction: float, released_at: int = 0) -> float:
     """Share of the peak learning rate at a step (from 0): linear from 0 to 1, then half a cosine down to 0.
 
     The first step takes 1 / warm-up steps of the peak, so that it is not lost.
+
+    Args:
+        step: from 0.
+        total_steps: steps until the rate is 0.
+        warmup_fraction: share of them in which it rises.
+        released_at: first step of weights that were frozen until then; AdamW knows nothing of their gradients yet, so
+            that their rate rises anew, over as many steps, to what the schedule says.
     """
     warmup = round(total_steps * warmup_fraction)
+    if 0 < released_at <= step < released_at + warmup:
+        anew = (step - released_at + 1) / warmup
+        return anew * learning_rate_factor(step, total_steps=total_steps, warmup_fraction=warmup_fraction)
     if step < warmup:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, total_steps - warmup)

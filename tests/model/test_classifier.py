@@ -226,6 +226,28 @@ def test_loaded_backbones_stay_frozen_for_their_epochs(tiny_args, batches, tmp_p
     assert [name for name in state if torch.equal(later[name], state[name]) and "num_batches" not in name] == []
 
 
+def test_freed_backbones_begin_at_a_low_rate_and_the_others_go_on(tiny_args, batches, tmp_path):
+    source = module(tiny_args, backbone="resnet50")
+    first = trainer(max_epochs=1)
+    first.fit(source, loader(batches))
+    first.save_checkpoint(tmp_path / "source.ckpt")
+    settings = {"lr": 0.02, "warmup_fraction": 0.2, "layer_decay": 1.0}
+    network = module(
+        tiny_args, settings, backbone="resnet50", pretrained=str(tmp_path / "source.ckpt"), freeze_epochs=2
+    )
+    rates = []
+
+    class Rates(pl.Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            rates.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[-1]["lr"]))
+
+    trainer(max_epochs=5, callbacks=[Rates()]).fit(network, loader(batches))  # 15 steps, 3 of warm-up, freed at 6
+    head = [0.02 * learning_rate_factor(step, total_steps=15, warmup_fraction=0.2) for step in range(15)]
+    assert [after for _, after in rates] == pytest.approx(head)
+    assert [before for before, _ in rates[6:9]] == pytest.approx([head[6] / 3, head[7] * 2 / 3, head[8]])
+    assert [before for before, _ in rates[9:]] == pytest.approx(head[9:])
+
+
 def test_an_endless_trainer_is_refused(tiny_args, batches):
     endless = trainer(max_epochs=-1)
     with pytest.raises(InputError, match="max_epochs or max_steps"):

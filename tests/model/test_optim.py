@@ -58,6 +58,16 @@ def test_schedule_by_hand():
     assert learning_rate_factor(0, total_steps=20, warmup_fraction=0.0) == 1.0
 
 
+def test_freed_weights_warm_up_again_to_what_the_schedule_says():
+    plain = [learning_rate_factor(step, total_steps=20, warmup_fraction=0.2) for step in range(20)]
+    freed = [learning_rate_factor(step, total_steps=20, warmup_fraction=0.2, released_at=8) for step in range(20)]
+    assert freed[:8] == plain[:8]
+    assert freed[8:12] == pytest.approx([plain[8] / 4, plain[9] / 2, plain[10] * 3 / 4, plain[11]])
+    assert freed[12:] == plain[12:]
+    within = [learning_rate_factor(step, total_steps=20, warmup_fraction=0.2, released_at=2) for step in (2, 3, 4)]
+    assert within == pytest.approx([3 / 4 / 4, 1 / 2, 3 / 4])  # freed before the first warm-up is over
+
+
 def build(tiny_args, backbone: str, loaded: bool) -> AxillaryNetwork:
     config = ModelConfig(backbone=backbone, backbone_args=tiny_args[backbone], embed_dim=8)
     network = AxillaryNetwork(config, ("primary", "axilla"), 3, 64)

@@ -43,5 +43,5 @@ def partner_found(first: Tensor, second: Tensor, patient: Tensor) -> Tensor:
     own = torch.eye(len(patient), dtype=torch.bool, device=patient.device)
     allowed = own | (patient[:, None] != patient[None, :])
     nearest = likeness.masked_fill(~allowed, float("-inf")).argmax(dim=1)
-    found = (nearest == torch.arange(len(patient), device=patient.device)).float()
-    return torch.where(likeness.isnan().any(dim=1), torch.nan, found)
+    partnered = (nearest == torch.arange(len(patient), device=patient.device)).float()
+    return torch.where(likeness.isnan().any(dim=1), torch.nan, partnered)
