@@ -38,7 +38,8 @@ class ModelConfig:
         modality_dropout: share of training patients for whom one of several inputs is hidden in a step.
         drop_path_rate: stochastic depth: share of the residual branches that a training step leaves out, rising to this
             in the last block; backbones without it (densenet121) refuse it.
-        freeze_epochs: epochs for which loaded backbone weights are frozen; acts only where weights were loaded.
+        freeze_epochs: epochs for which loaded backbone weights are frozen; then they warm up. Acts only where weights
+            were loaded.
         grad_checkpointing: recompute activations in the backward pass instead of keeping them: less memory, more time;
             batch normalisation then counts each step twice in its running statistics.
     """
