@@ -23,7 +23,7 @@ from mammo_aln.inference.opened import (
     scored_inputs,
     seen_of_all,
 )
-from mammo_aln.machine.hardware import computes_on_gpu, resolved_precision
+from mammo_aln.machine.hardware import compiler_lacks, computes_on_gpu, resolved_precision
 from mammo_aln.progress import say
 from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.record import read_settings
@@ -244,7 +244,10 @@ def _pooled_rows(ensemble: Ensemble, cohort: Cohort) -> pd.DataFrame:
 
 
 def scored_here(trainer: TrainerConfig) -> TrainerConfig:
-    """Settings with which this machine scores a run; where its GPU's arithmetic is not to be had here, that is said."""
+    """Settings with which this machine scores a run; where its arithmetic or compiler lacks here, that is said."""
+    if trainer.compile and (compiler := compiler_lacks(on_gpu=computes_on_gpu(trainer))):
+        _say_once(f"trained with trainer.compile, which {compiler}: scored without")
+        trainer = replace(trainer, compile=False)
     if computes_on_gpu(trainer):
         best = resolved_precision(replace(trainer, precision="auto"))
         lacks = trainer.precision == "bf16-mixed" and best != "bf16-mixed"

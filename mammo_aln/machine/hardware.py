@@ -86,8 +86,8 @@ def require_hardware(trainer: TrainerConfig) -> None:
             f"trainer.precision=bf16-mixed: {', '.join(cards)} has no bfloat16 and would imitate it slowly; expected "
             "auto, 16-mixed or 32-true"
         )
-    if trainer.compile:
-        _require_compiler(on_gpu=on_gpu)
+    if trainer.compile and (lacks := compiler_lacks(on_gpu=on_gpu)):
+        raise InputError(f"trainer.compile=true {lacks}; set it to false")
 
 
 def _gpus_without_bf16(trainer: TrainerConfig) -> list[str]:
@@ -105,9 +105,10 @@ def has_bf16(capability: tuple[int, int], *, amd: bool = False) -> bool:
     return amd or capability >= BF16_FROM
 
 
-def _require_compiler(*, on_gpu: bool) -> None:
-    """torch.compile writes C++ for a CPU and Triton for a GPU; without their compilers it fails in the first step."""
+def compiler_lacks(*, on_gpu: bool) -> str:
+    """Say which compiler torch.compile lacks on this machine, empty where none: Triton for a GPU, C++ for a CPU."""
     if on_gpu and find_spec("triton") is None:
-        raise InputError("trainer.compile=true on a GPU needs triton, which is not installed; set it to false")
+        return "on a GPU needs triton, which is not installed"
     if not on_gpu and not any(which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name):
-        raise InputError("trainer.compile=true on a CPU needs a C++ compiler (g++ or clang++); set it to false")
+        return "on a CPU needs a C++ compiler (g++ or clang++)"
+    return ""

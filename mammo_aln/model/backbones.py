@@ -48,6 +48,7 @@ RULES = {
     "densenet121": BackboneRule("densenet121"),
 }
 MIN_SIZE_PX = 64
+TRANSLATIONS = 128
 
 
 class Backbone(nn.Module):
@@ -72,6 +73,7 @@ class Backbone(nn.Module):
     body: Any
     mean: Tensor
     std: Tensor
+    translated: bool = False
 
     def __init__(
         self,
@@ -107,7 +109,11 @@ class Backbone(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Map crops (N, 1, S, S) in [0, 1] to pooled features (N, `features`), float32."""
-        return at_least_float32(self.body((crops - self.mean) / self.std))
+        normalised = (crops - self.mean) / self.std
+        if self.translated:
+            # Steps differ in their number of crops: one translation for all, and none for the first step's alone.
+            torch._dynamo.maybe_mark_dynamic(normalised, 0)
+        return at_least_float32(self.body(normalised))
 
 
 class LearningNetwork(nn.Module):
@@ -134,8 +140,15 @@ class LearningNetwork(nn.Module):
 
 
 def compile_backbones(network: nn.Module) -> None:
-    """Translate every backbone of a network by `torch.compile` at its first step; the names of weights stay."""
+    """Translate every backbone within a module by `torch.compile`, at its first pass; the names of weights stay.
+
+    Backbones of one kind share their translations, one for training and one without gradients, for any number of crops.
+    """
+    # torch keeps the translations of all backbones of a process (a sweep's) under one count; past its limit, 8, it
+    # computes without one, and says so in a log only.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, TRANSLATIONS)
     for backbone in [module for module in network.modules() if isinstance(module, Backbone)]:
+        backbone.translated = True
         backbone.body.compile()
 
 

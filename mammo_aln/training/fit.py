@@ -68,7 +68,7 @@ def fit_module(
     """
     run_id = run.name
     if settings.trainer.compile:
-        compile_backbones(module.network)
+        compile_backbones(module)
     throughput = Throughput()
     last = run / "checkpoints" / LAST
     checkpoints = RunCheckpoints(last.parent, settings.trainer.save_every_s)

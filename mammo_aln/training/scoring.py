@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from mammo_aln.evaluation.statistics.calibration import apply_calibration
 from mammo_aln.machine.arithmetic import arithmetic
 from mammo_aln.machine.hardware import resolved_precision
+from mammo_aln.model.backbones import compile_backbones
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import Progress
 from mammo_aln.settings import TrainerConfig
@@ -51,6 +52,8 @@ class BatchProgress(pl.Callback):
 def predict_logits(module: AxillaryClassifier, data: MammoDataModule, trainer: TrainerConfig) -> pd.DataFrame:
     """Rows of the patients table of every split of `data`, in order, with a column `logit` (before calibration)."""
     progress = BatchProgress()
+    if trainer.compile:
+        compile_backbones(module.scoring_network)
     with lightning_hushed():
         runner = pl.Trainer(
             accelerator=trainer.accelerator,

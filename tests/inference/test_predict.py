@@ -15,9 +15,10 @@ import torch
 
 from mammo_aln.cli import main
 from mammo_aln.errors import InputError
-from mammo_aln.inference.predict import predict_cohort
+from mammo_aln.inference.predict import predict_cohort, scored_here
 from mammo_aln.runs.record import write_settings
 from mammo_aln.runs.seal import LEDGER
+from mammo_aln.settings import TrainerConfig
 from mammo_aln.training.train import train_run
 from tests.support.run_folders import linked_copy
 from tests.support.tiny_settings import tiny_settings
@@ -242,3 +243,10 @@ def test_the_readme_trains_in_a_users_own_trainer(
     scope: dict = {}
     exec("from mammo_aln.settings import CropConfig\n" + code, scope)
     assert scope["model"].trainer.current_epoch == 1
+
+
+def test_a_compiled_run_is_scored_without_a_compiler_and_that_is_said(monkeypatch, capsys):
+    monkeypatch.setattr("mammo_aln.machine.hardware.which", lambda name: None)
+    trainer = TrainerConfig(accelerator="cpu", compile=True)
+    assert scored_here(trainer) == replace(trainer, compile=False)
+    assert "C++ compiler" in capsys.readouterr().err

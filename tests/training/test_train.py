@@ -296,6 +296,22 @@ def test_a_compiled_training_is_the_same_run(phantom: Path, store: Path, tmp_pat
     assert np.allclose(one["train_loss"], other["train_loss"], atol=1e-3)
 
 
+def test_training_average_and_prediction_are_compiled(
+    phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[torch.nn.Module] = []
+
+    def noted(module: torch.nn.Module) -> None:
+        compiled.append(module)
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", noted)
+    tiny = tiny_settings()
+    train_run(phantom, tmp_path, replace(tiny, trainer=replace(tiny.trainer, compile=True)), store=store)
+    # Two encoders each: the network that learns, its average, and what is read from the checkpoint for prediction.
+    assert len(set(compiled)) == 6
+
+
 def test_compiling_without_a_compiler_is_refused_before_any_work(
     phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
