@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +70,54 @@ def test_kill_9_at_random_steps_loses_nothing(undisturbed: Path, phantom: Path, 
         assert died.returncode == -signal.SIGKILL, died.stderr
     same_run(train_run(phantom, tmp_path, careful_settings(), store=store), undisturbed)
     assert json.loads((tmp_path / undisturbed.name / "state.json").read_text())["attempts"] == 3
+
+
+def train_under_kills(kills: int, cohort: Path, out: Path, store: Path) -> int:
+    """Train in children that are killed, each at a random instant; returns how many died while they wrote a file."""
+    settings = careful_settings()
+    settings = replace(
+        settings,
+        data=replace(settings.data, num_workers=0),
+        trainer=replace(settings.trainer, save_every_s=0.0),
+    )
+    rng, in_writing = np.random.default_rng(0), 0
+    for kill in range(kills + 1):
+        child = os.fork()
+        if child == 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            train_run(cohort, out, settings, store=store)
+            os._exit(0)
+        if kill < kills:
+            begun = {path: path.stat().st_mtime_ns for path in out.glob("*/state.json")}
+            while {path: path.stat().st_mtime_ns for path in out.glob("*/state.json")} == begun:
+                time.sleep(0.005)  # reading cohort and store is not what is killed here
+            time.sleep(rng.uniform(0.05, 0.9))
+            os.kill(child, signal.SIGKILL)
+        ended = os.waitpid(child, 0)[1]
+        if ended == 0:
+            return in_writing
+        assert os.WTERMSIG(ended) == signal.SIGKILL, "it failed by itself"
+        in_writing += any(out.glob("*/checkpoints/.*.part")) or any(out.glob("*/checkpoints/next_best.ckpt"))
+    raise AssertionError("the last child was not killed and has not ended")
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_instant_while_checkpoints_are_written_loses_nothing(
+    undisturbed: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    code = "import sys; from pathlib import Path; from tests.training.test_resume import train_under_kills\n"
+    code += "print(train_under_kills(20, *map(Path, sys.argv[1:])))"
+    words = [sys.executable, "-c", code, str(phantom), str(tmp_path), str(store)]
+    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) >= 3, "few kills fell into the writing of a file"
+    run = tmp_path / undisturbed.name
+    assert json.loads((run / "state.json").read_text())["attempts"] >= 5
+    same_run(run, undisturbed)
+    best = [torch.load(each / "checkpoints" / "best.ckpt", weights_only=True) for each in (run, undisturbed)]
+    assert best[0]["epoch"] == best[1]["epoch"]
+    assert all(torch.equal(value, best[1]["state_dict"][name]) for name, value in best[0]["state_dict"].items())
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
 @pytest.mark.parametrize(("sent", "at"), [(signal.SIGTERM, 0.4), (signal.SIGUSR1, 1.0), (signal.SIGUSR2, 1.7)])
