@@ -18,7 +18,7 @@ from mammo_aln.model.origin import PRETRAINED_KEY
 from mammo_aln.progress import Progress
 from mammo_aln.training.checkpoints import LAST, RunCheckpoints, without_optimiser
 from mammo_aln.training.frozen_facts import FrozenFacts
-from mammo_aln.training.stopping import STOP, Position
+from mammo_aln.training.stopping import STEPS_BETWEEN_TALKS, STOP, Position
 from mammo_aln.training.throughput import Throughput, in_words
 
 NOTE_EVERY_S = 1.0
@@ -90,7 +90,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
             stop = STOP.agreed(trainer, batch_idx)
             # A data module that cannot begin within an epoch goes on from the end of the last one.
             resumable = hasattr(getattr(trainer, "datamodule", None), "begin")
-            if resumable and (stop or (trainer.world_size == 1 and self.checkpoints.due)):
+            if resumable and (stop or self._is_due(trainer, batch_idx)):
                 self._save(trainer, Position.after_step(trainer, batch_idx))
             if stop:
                 self._leave(trainer)
@@ -121,6 +121,11 @@ class RunRecorder(pl.callbacks.Checkpoint):
         checkpoint["hyper_parameters"] = _without_origin(checkpoint["hyper_parameters"])
         if self._position is not None and self._position.done:
             without_optimiser(checkpoint)
+        if trainer.world_size > 1:
+            # A rank has its own share of the epoch's mean loss, and each rank of a resumed run reads this one's file.
+            weights = checkpoint["state_dict"]
+            for name in [name for name in weights if name.startswith("train_mean.")]:
+                weights[name] = trainer.strategy.reduce(weights[name].clone(), reduce_op="mean")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the epoch."""
@@ -153,9 +158,14 @@ class RunRecorder(pl.callbacks.Checkpoint):
         if stop:
             self._leave(trainer)
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
-        """Decide on all ranks alike; the first epoch's end is always due: a disk that fails had better fail early."""
-        due = len(self.rows) == 1 or self.checkpoints.due
+    def _is_due(self, trainer: pl.Trainer, batch_idx: int | None = None) -> bool:
+        """Decide by the first rank's clock, on all ranks alike; within an epoch they talk only now and then.
+
+        The first epoch's end is always due: a disk that fails had better fail early.
+        """
+        if trainer.world_size > 1 and batch_idx is not None and (batch_idx + 1) % STEPS_BETWEEN_TALKS:
+            return False
+        due = trainer.is_global_zero and ((batch_idx is None and len(self.rows) == 1) or self.checkpoints.due)
         return bool(trainer.strategy.reduce_boolean_decision(due, all=False)) if trainer.world_size > 1 else due
 
     def _save(self, trainer: pl.Trainer, position: Position) -> None:

@@ -20,9 +20,11 @@ from mammo_aln.evaluation.statistics.discrimination import auc
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.optim import binary_loss
 from mammo_aln.runs.record import write_settings
+from mammo_aln.training import callbacks
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.train import train_run
 from tests.support.processes import default_signals
+from tests.support.run_folders import untimed
 from tests.support.tiny_settings import tiny_settings
 
 
@@ -127,3 +129,48 @@ def test_a_signal_to_one_rank_stops_both_at_one_step(phantom: Path, store: Path,
     tasks[1].send_signal(signal.SIGUSR1)
     told = [task.communicate(timeout=200)[1] for task in tasks]
     assert [task.returncode for task in tasks] == [75, 75], told
+
+
+def train_until(step: int, cohort: Path, out: Path, store: Path) -> None:
+    """Train as one of two ranks that save after each step, and die after `step` steps; 0 does not die."""
+    callbacks.STEPS_BETWEEN_TALKS = 1
+    follow = callbacks.RunRecorder.on_train_batch_end
+
+    def follow_and_die(self, trainer, *rest) -> None:
+        follow(self, trainer, *rest)
+        if trainer.global_step == step:
+            self.checkpoints.wait()
+            trainer.strategy.barrier()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    callbacks.RunRecorder.on_train_batch_end = follow_and_die
+    settings = two_process_settings(epochs=2)
+    train_run(cohort, out, replace(settings, trainer=replace(settings.trainer, save_every_s=0.0)), store=store)
+
+
+@pytest.mark.slow
+def test_two_ranks_that_die_within_an_epoch_go_on_from_the_step_saved_by_time(
+    phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    train_run(
+        phantom, tmp_path / "warm", replace(two_process_settings(1), trainer=tiny_settings().trainer), store=store
+    )
+    code = "import sys; from pathlib import Path; from tests.training.test_ddp import train_until\n"
+    code += "train_until(int(sys.argv[1]), *map(Path, sys.argv[2:]))"
+
+    def ended(step: int, out: Path) -> list[int]:
+        tasks = as_slurm_tasks(["-c", code, str(step), str(phantom), str(out), str(store)])
+        told = [task.communicate(timeout=250)[1] for task in tasks]
+        assert step or not any(task.returncode for task in tasks), told
+        return [task.returncode for task in tasks]
+
+    assert ended(0, tmp_path / "whole") == [0, 0]
+    (whole,) = (tmp_path / "whole").iterdir()
+    per_epoch = int(pd.read_csv(whole / "metrics.csv")["step"].iloc[0])
+    assert per_epoch >= 2, "an epoch must have a middle"
+    assert ended(per_epoch + 1, tmp_path / "died") == [-signal.SIGKILL] * 2
+    died = tmp_path / "died" / whole.name
+    last = torch.load(died / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["place"] == {"epoch": 1, "step": 1, "done": False}
+    assert ended(0, tmp_path / "died") == [0, 0]
+    pd.testing.assert_frame_equal(untimed(died / "metrics.csv"), untimed(whole / "metrics.csv"), rtol=1e-5)
