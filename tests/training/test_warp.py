@@ -99,3 +99,13 @@ def test_a_planted_square_keeps_its_millimetres_but_for_the_scale_along_both_axe
         if not degrees:
             assert crop.max(axis=0).sum() == pytest.approx(100 * scale, abs=1)
             assert crop.max(axis=1).sum() == pytest.approx(100 * scale, abs=1)
+
+
+@pytest.mark.parametrize("gamma", [0.4, 0.8, 1.25, 1.75])
+def test_gamma_is_a_power_and_leaves_air_black(gamma: float) -> None:
+    block = np.zeros((72, 72), np.uint16)
+    block[30:40, 12:60] = np.arange(48) ** 2 * 29
+    (crop,) = warp_blocks([block], changed(gamma=gamma), 48)
+    expected = (block[12:60, 12:60] / 65535) ** gamma
+    assert np.allclose(crop, expected, rtol=1e-4, atol=1e-9)
+    assert (crop[expected == 0] == 0).all()

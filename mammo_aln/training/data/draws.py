@@ -1,4 +1,4 @@
-"""What varies in each training crop: a pure function of seed, epoch, unit and crop, for many crops at once."""
+"""Draws that vary each training crop: a pure function of seed, epoch, unit and crop, for many crops at once."""
 
 from __future__ import annotations
 

@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammo_aln.crops.store.store import LEVELS
+from mammo_aln.crops.window import surround_px
 from mammo_aln.training.data.draws import Draws, grey_values, theta
+
+LEAST = np.float32(1e-37)
+DARK = 1e-13
+"""Above what `LEAST` comes to at the smallest gamma, 0.4, and below a hundredth of a stored level at the largest."""
 
 cv2.setNumThreads(0)  # loader processes are the parallelism; OpenCV's own threads would fight them
 
@@ -26,13 +31,26 @@ def warp_blocks(blocks: Sequence[NDArray[np.uint16]], draws: Draws, size_px: int
         float32 (N, size_px, size_px) in [0, 1].
     """
     crops, size = np.empty((len(blocks), size_px, size_px), np.float32), (size_px, size_px)
-    levels, flags = np.empty(size, np.uint16), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    near, flags = (
+        np.empty((size_px + 2 * surround_px(size_px),) * 2, np.float32),
+        cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )
     rows = zip(blocks, crops, theta(draws, size_px), *(row.tolist() for row in grey_values(draws)), strict=True)
     for block, crop, matrix, contrast, brightness, gamma in rows:
-        cv2.warpAffine(block, matrix, size, dst=levels, flags=flags, borderValue=0)
-        cv2.addWeighted(levels, contrast / LEVELS, levels, 0.0, brightness, dst=crop, dtype=cv2.CV_32F)
+        np.copyto(near, block)  # read in order it is in the cache: the warp then takes half as long
+        cv2.warpAffine(near, matrix, size, dst=crop, flags=flags, borderValue=0)
+        cv2.addWeighted(crop, contrast / LEVELS, crop, 0.0, brightness, dst=crop)
         if brightness or contrast > 1.0:
             np.clip(crop, 0.0, 1.0, out=crop)
         if gamma != 1.0:
-            cv2.pow(crop, gamma, dst=crop)
+            raise_to(crop, gamma)
     return crops
+
+
+def raise_to(crop: NDArray[np.float32], gamma: float) -> None:
+    """Raise values in [0, 1] to a power, in place; half the time of `cv2.pow`, and 0 stays 0."""
+    np.maximum(crop, LEAST, out=crop)  # the logarithm of 0 is not defined
+    cv2.log(crop, dst=crop)
+    np.multiply(crop, np.float32(gamma), out=crop)
+    cv2.exp(crop, dst=crop)
+    cv2.threshold(crop, DARK, 0.0, cv2.THRESH_TOZERO, dst=crop)
