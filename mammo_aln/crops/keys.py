@@ -17,6 +17,8 @@ from mammo_aln.settings import CropConfig, PixelConfig
 
 PIXEL_PATH_VERSION = 4
 """Raise this when any step from file to crop changes its result: every stored crop is then made anew."""
+SAME_CROPS = (3, 4)
+"""Versions whose crops are the same to the last bit: 3 kept nothing around them, which only test-time copies show."""
 
 
 @dataclass(frozen=True)

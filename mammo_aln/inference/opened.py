@@ -14,7 +14,7 @@ from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.cohort.tables import Cohort
-from mammo_aln.crops.keys import PIXEL_PATH_VERSION
+from mammo_aln.crops.keys import PIXEL_PATH_VERSION, SAME_CROPS
 from mammo_aln.errors import InputError
 from mammo_aln.inference.ensemble import Member
 from mammo_aln.inference.needs import Needs, needs_of, refuse_unmet, with_columns
@@ -86,7 +86,7 @@ def open_members(
 def _opened(member: Member, cohort: Cohort, splits: Sequence[str], store: Path | None) -> OpenedMember:
     best = member.run / "checkpoints" / "best.ckpt"
     frozen = FrozenFacts.of_checkpoint(best)
-    _refuse_other_pixels(member.run, frozen.recipe)
+    _refuse_other_pixels(member.run, frozen.recipe, read_settings(member.run).data.test_time_copies)
     module = AxillaryClassifier.load(best)
     encoder = ClinicalEncoder.from_state(frozen.clinical_encoder) if frozen.clinical_encoder else None
     data = MammoDataModule.from_settings(
@@ -190,9 +190,10 @@ def _folds_of(member: Member, cohort: Cohort) -> Settings:
     return replace(settings, data=replace(settings.data, folds=0, fold=0))
 
 
-def _refuse_other_pixels(run: Path, recipe: Mapping[str, Any]) -> None:
+def _refuse_other_pixels(run: Path, recipe: Mapping[str, Any], test_time_copies: int) -> None:
     made_by = recipe.get("pixel_path_version", PIXEL_PATH_VERSION)
-    if made_by != PIXEL_PATH_VERSION:
+    same = (PIXEL_PATH_VERSION,) if test_time_copies else SAME_CROPS
+    if made_by not in same:
         raise InputError(
             f"{run}: its pixels were made by pixel path {made_by}, this version's is {PIXEL_PATH_VERSION}; "
             "score with the package version in the run's environment.json, or train again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 
 from mammo_aln.cli import main
 from mammo_aln.errors import InputError
+from mammo_aln.inference.opened import _refuse_other_pixels
 from mammo_aln.inference.predict import predict_cohort, scored_here
 from mammo_aln.runs.record import write_settings
 from mammo_aln.runs.seal import LEDGER
@@ -250,3 +252,12 @@ def test_a_compiled_run_is_scored_without_a_compiler_and_that_is_said(monkeypatc
     trainer = TrainerConfig(accelerator="cpu", compile=True)
     assert scored_here(trainer) == replace(trainer, compile=False)
     assert "C++ compiler" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("version", "copies", "scores"), [(3, 0, True), (3, 2, False), (4, 2, True), (2, 0, False)])
+def test_a_run_of_older_crops_scores_where_the_pixels_that_it_reads_are_the_same(
+    tmp_path: Path, version: int, copies: int, scores: bool
+) -> None:
+    """Version 4 keeps what lies around a crop, which test-time copies show, and leaves the crop as 3 cut it."""
+    with nullcontext() if scores else pytest.raises(InputError, match=f"made by pixel path {version}, .* is 4"):
+        _refuse_other_pixels(tmp_path, {"pixel_path_version": version}, copies)
