@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mammo_aln.model.batch_dropout import BatchDropout
+
 
 class ClinicalBranch(nn.Module):
     """A linear map plus a small network that starts at zero, so that it begins as logistic regression does.
@@ -17,7 +19,7 @@ class ClinicalBranch(nn.Module):
     def __init__(self, columns: int, width: int, drop_rate: float) -> None:
         super().__init__()
         self.linear = nn.Linear(columns, width)
-        self.hidden = nn.Sequential(nn.Linear(columns, width), nn.GELU(), nn.Dropout(drop_rate))
+        self.hidden = nn.Sequential(nn.Linear(columns, width), nn.GELU(), BatchDropout(drop_rate))
         self.out = nn.Linear(width, width)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from mammo_aln.model.batch_dropout import BatchDropout
+
 
 class GroupPool(nn.Module):
     """Learned attention pooling of packed tokens; it starts as the mean.
@@ -52,9 +54,9 @@ class ConcatFusion(nn.Module):
     def __init__(self, branches: int, width: int, drop_rate: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = BatchDropout(drop_rate)
         self.heads = nn.Parameter(torch.randn(branches, width) * 0.02)
-        self.joint = nn.Sequential(nn.Linear(branches * width, width), nn.GELU(), nn.Dropout(drop_rate))
+        self.joint = nn.Sequential(nn.Linear(branches * width, width), nn.GELU(), BatchDropout(drop_rate))
         self.out = nn.Linear(width, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -76,7 +78,7 @@ class GatedFusion(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.gate = nn.Linear(branches * width, branches)
         self.value = nn.ModuleList(nn.Linear(width, width) for _ in range(branches))
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = BatchDropout(drop_rate)
         self.out = nn.Linear(width, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:

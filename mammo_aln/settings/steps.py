@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mammo_aln.errors import InputError
-from mammo_aln.settings.learning import Settings, reads_images
+from mammo_aln.settings.learning import PretrainSettings, Settings, reads_images
 
 WITHOUT_BATCH_STATISTICS = ("swinv2", "convnextv2")
 """Backbones that standardise each crop by itself. What is behind a backbone sees the whole step, on every rank."""
@@ -62,11 +62,21 @@ def has_batch_statistics(settings: Settings) -> bool:
     return reads_images(settings.model.inputs) and settings.model.backbone not in WITHOUT_BATCH_STATISTICS
 
 
+def draws_per_rank(settings: Settings) -> bool:
+    """True where ranks cannot drop what one process would: in blocks of a backbone, in attention weights, and of crops.
+
+    All other dropout acts on patients, who are the same ones in the same order on any number of ranks.
+    """
+    model = settings.model
+    on_crops = isinstance(settings, PretrainSettings) or model.fusion == "attention"
+    return model.drop_path_rate > 0 or (on_crops and model.drop_rate > 0)
+
+
 def shaping_step(settings: Settings) -> dict[str, Any]:
     """Tell what of a step's dealing shapes the result, as the run's identity holds it; empty where nothing does.
 
     - `batch_statistics`: how the batch is dealt out, where a backbone's batch normalisation does not see it whole.
-    - `ranks`: where dropout draws on each of several ranks by itself; in one process it draws for the batch.
+    - `ranks`: where each of several ranks draws by itself (`draws_per_rank`).
     - `parts`: where stochastic depth draws for each part by itself.
     """
     trainer, model = settings.trainer, settings.model
@@ -81,7 +91,7 @@ def shaping_step(settings: Settings) -> dict[str, Any]:
         if parts > 1 or (ranks > 1 and not trainer.sync_batchnorm):
             shared = {"shared": trainer.sync_batchnorm} if ranks > 1 else {}
             shaping["batch_statistics"] = {"ranks": ranks, "parts": parts, **shared}
-    if ranks > 1 and (model.drop_rate or model.drop_path_rate):
+    if ranks > 1 and draws_per_rank(settings):
         shaping["ranks"] = ranks
     if at_once < per_rank and model.drop_path_rate:
         shaping["parts"] = -(-per_rank // at_once)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mammo_aln.cohort.tables import Cohort
 
 LAST_LINES = 20
-LESS_MEMORY = "less memory: --data.batch_size=8, --model.grad_checkpointing=true, or fewer --slots"
+LESS_MEMORY = "less memory: --optim.accumulate=4, --model.grad_checkpointing=true, or fewer --slots"
 SAVE_S = 15.0
 """How long a training on several devices may take to save its step once it was asked to leave."""
 STOPPED = "stopped before its end"

@@ -30,16 +30,22 @@ def _column_order(name: str) -> tuple[int, str]:
 
 
 class StepSeed(pl.Callback):
-    """Seeds torch from (seed, epoch, step, rank) at each step: a run resumed at any step draws what it would have."""
+    """Seeds torch from (seed, epoch, step) at each step: a run resumed at any step draws what it would have.
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    Args:
+        seed: the run's.
+        per_rank: each rank draws other numbers; else all of them the same, as `BatchDropout` needs it.
+    """
+
+    def __init__(self, seed: int, *, per_rank: bool = False) -> None:
+        self.seed, self.per_rank = seed, per_rank
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Set torch's generators."""
-        entropy = np.random.SeedSequence((self.seed, trainer.current_epoch, batch_idx, trainer.global_rank))
+        rank = trainer.global_rank if self.per_rank else 0
+        entropy = np.random.SeedSequence((self.seed, trainer.current_epoch, batch_idx, rank))
         number = int(entropy.generate_state(1, np.uint64)[0] >> 1)
         # torch.manual_seed also looks for every kind of device there might be, at each step
         torch.default_generator.manual_seed(number)

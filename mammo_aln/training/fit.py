@@ -21,7 +21,7 @@ from mammo_aln.model.micro_batch import MicroBatch
 from mammo_aln.model.network import CropEncoder
 from mammo_aln.progress import say
 from mammo_aln.settings import Settings
-from mammo_aln.settings.steps import StepShape, step_shape
+from mammo_aln.settings.steps import StepShape, draws_per_rank, step_shape
 from mammo_aln.training.attempt import leads
 from mammo_aln.training.callbacks import RunRecorder, StepSeed
 from mammo_aln.training.checkpoints import LAST, RunCheckpoints, read_last, settle
@@ -73,7 +73,7 @@ def fit_module(
     last = run / "checkpoints" / LAST
     checkpoints = RunCheckpoints(last.parent, settings.trainer.save_every_s)
     callbacks: list[pl.Callback] = [
-        StepSeed(settings.seed),
+        StepSeed(settings.seed, per_rank=draws_per_rank(settings)),
         throughput,
         DivergenceGuard(settings),
         StopAtStep(),

@@ -30,7 +30,7 @@ def changed(section: str, **keys) -> Settings:
         (changed("data", num_workers=7), True),
         (changed("data", num_workers="auto"), True),
         (changed("trainer", accelerator="cpu", precision="32-true", deterministic=True), True),
-        (changed("trainer", devices=2), False),  # each rank draws its dropout
+        (changed("trainer", devices=2), True),
         (changed("trainer", precision="bf16-mixed"), False),
         (changed("log", wandb="disabled", project="other"), True),
         (changed("model", inputs=("clinical", "primary", "auxiliary")), True),
@@ -47,9 +47,10 @@ def test_only_settings_that_shape_the_result_change_the_id(settings: Settings, s
     assert (run_identity(settings, "c", ["k"]).run_id == run_identity(BASE, "c", ["k"]).run_id) is same
 
 
-EXACT = replace(BASE, model=replace(BASE.model, drop_rate=0.0))
-"""A network that draws nothing, behind a backbone without batch statistics."""
-BATCHED = replace(EXACT, model=replace(EXACT.model, backbone="resnet50"))
+ATTENTION = replace(BASE, model=replace(BASE.model, fusion="attention"))
+"""A network in which each rank draws by itself what it drops."""
+BATCHED = replace(BASE, model=replace(BASE.model, backbone="resnet50"))
+"""A network behind a backbone with batch statistics."""
 
 
 def dealt(settings: Settings, devices: int = 1, accumulate: int = 1, micro: str | int = "auto", sync: bool = True):
@@ -64,7 +65,9 @@ def dealt(settings: Settings, devices: int = 1, accumulate: int = 1, micro: str 
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        (EXACT, dealt(EXACT, devices=4, accumulate=2, micro=1), True),
+        (BASE, dealt(BASE, devices=4, accumulate=2, micro=1), True),
+        (ATTENTION, dealt(ATTENTION, devices=4), False),
+        (ATTENTION, dealt(ATTENTION, accumulate=4), True),
         (BATCHED, dealt(BATCHED, devices=4), True),
         (BATCHED, dealt(BATCHED, devices=4, sync=False), False),
         (BATCHED, dealt(BATCHED, accumulate=4), False),

@@ -29,7 +29,7 @@ from tests.support.tiny_settings import tiny_settings
 
 
 def two_process_settings(epochs: int = 2):
-    tiny = tiny_settings(epochs=epochs, drop_rate=0.0, modality_dropout=0.3)
+    tiny = tiny_settings(epochs=epochs, drop_rate=0.3, modality_dropout=0.3)
     return replace(
         tiny,
         # Two folds of the phantom's 19 patients: neither 9 nor 10 divides into full batches of both ranks.
