@@ -16,6 +16,7 @@ _.validation_step
 _.on_test_epoch_start
 _.on_test_epoch_end
 _.dataloader_idx
+_.storage_options
 _.test_step
 _.predict_step
 _.train_dataloader

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "imaging-growth": "imaging.growth",
     "training-step": "training.step",
     "training-loader": "training.loader",
+    "around-step": "around_step.around_step",
     "augmentation": "augmentation.augmentation",
     "training-swin": "training.swin",
     "training-gpu": "training.gpu",
