@@ -19,13 +19,18 @@ from tests.model.conftest import NAN, SIZE_PX, TINY_ARGS
 
 UNITS = 8
 CASES = [("swinv2", 1), ("swinv2", 2), ("resnet50", 1), ("efficientnetv2", 1), ("densenet121", 1)]
+DEPTHS: list[dict[str, list[int]]] = [{}, {"depths": [4, 2]}]
 WEIGHTS = torch.tensor([1.0, 3.0], dtype=torch.float64)
 
 
-def network(backbone: str, parts: int) -> AxillaryNetwork:
+def network(backbone: str, parts: int, **more: list[int]) -> AxillaryNetwork:
     torch.manual_seed(1)
     model = ModelConfig(
-        backbone=backbone, backbone_args=TINY_ARGS[backbone], embed_dim=8, drop_rate=0.3, modality_dropout=0.0
+        backbone=backbone,
+        backbone_args={**TINY_ARGS[backbone], **more},
+        embed_dim=8,
+        drop_rate=0.3,
+        modality_dropout=0.0,
     )
     own = AxillaryNetwork(model, ["primary", "axilla"], 3, SIZE_PX).double()
     own.parts = parts
@@ -64,6 +69,14 @@ def learn(own: torch.nn.Module, units: list[int]) -> None:
         torch.manual_seed(7)  # as StepSeed does on every rank
         own.zero_grad()
         loss_of(own, batch(units)).backward()
+
+
+def kernels(own: AxillaryNetwork, units: list[int]) -> int:
+    """Number of torch's operations in a step's passes, forward and backward."""
+    given = batch(units)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        loss_of(own, given).backward()
+    return sum(event.count for event in profile.key_averages() if event.key.startswith("aten::"))
 
 
 class PretrainStep(nn.Module):
@@ -109,6 +122,10 @@ def one_rank(rank: int, folder: str) -> None:
         torch.save(
             ([weight.grad for weight in own.parameters()], list(own.buffers())), f"{folder}/{backbone}{parts}.{rank}"
         )
+    torch.save(
+        [kernels(network("swinv2", 1, **more), list(range(rank, UNITS, 2))) for more in DEPTHS],
+        f"{folder}/kernels.{rank}",
+    )
     step = PretrainStep()
     shared = torch.nn.parallel.DistributedDataParallel(step, broadcast_buffers=False)
     loss = shared(breasts(list(range(rank, UNITS, 2))))
@@ -146,3 +163,15 @@ def test_two_ranks_pretrain_as_one_process(ranks: Path) -> None:
     torch.testing.assert_close(torch.stack(losses).mean(), loss.detach())
     for (name, weight), gradient in zip(step.named_parameters(), gradients[0], strict=True):
         torch.testing.assert_close(gradient, weight.grad, rtol=1e-7, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_rank_adds_operations_for_each_weight_only_where_an_encoder_has_no_crop(ranks: Path) -> None:
+    """Sharing statistics costs the same, however many weights there are."""
+    more = []
+    for rank in (0, 1):  # the second has no crop of the axilla
+        alone = [kernels(network("swinv2", 1, **depths), list(range(rank, UNITS, 2))) for depths in DEPTHS]
+        together = torch.load(ranks / f"kernels.{rank}")
+        more.append([both - own for both, own in zip(together, alone, strict=True)])
+    (shallow, deep), (shallow_without, deep_without) = more
+    assert deep == shallow
+    assert deep_without > shallow_without
