@@ -145,15 +145,57 @@ class CropLoader(DataLoader[StepBatch]):
 
 def stacked(crops: Sequence[np.ndarray], size_px: int) -> Tensor:
     """Crops as one tensor (N, 1, size_px, size_px), in a loader process made in the memory that the trainer reads."""
-    shape = (len(crops), 1, size_px, size_px)
-    if get_worker_info() is None or not crops:
-        packed = torch.empty(shape)
-    else:
-        storage = torch.UntypedStorage._new_shared(4 * len(crops) * size_px**2)
-        packed = torch.empty(0).set_(storage).view(shape)
+    packed = empty((len(crops), 1, size_px, size_px), torch.float32)
     for row, crop in zip(packed.numpy(), crops, strict=True):
         row[0] = crop
     return packed
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A tensor to be filled, in a loader process in the memory that the trainer reads."""
+    if get_worker_info() is None or not math.prod(shape):
+        return torch.empty(shape, dtype=dtype)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
+    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
+
+
+def small_arrays(
+    counts: np.ndarray,
+    region: np.ndarray,
+    view: np.ndarray,
+    clinical: np.ndarray,
+    label: np.ndarray,
+    index: np.ndarray,
+    *,
+    regions: int,
+    seed: int,
+    epoch: int | None,
+) -> dict[str, np.ndarray]:
+    """All of a batch but its crops, in the form that `AxillaryClassifier` states.
+
+    Args:
+        counts: (B,), crops of each unit.
+        region: (N,), of each crop; `view` likewise.
+        view: see `region`.
+        clinical: (B, columns).
+        label: (B,).
+        index: (B,), rows in the split.
+        regions: how many regions there are, the primary one included.
+        seed: of the run.
+        epoch: of the training; None elsewhere, where modality dropout draws nothing.
+    """
+    arrays = {
+        "unit": np.repeat(np.arange(len(counts)), counts),
+        "region": region,
+        "view": view,
+        "clinical": clinical,
+        "label": label,
+        "index": index,
+        **{crop_order(number): np.flatnonzero(region == number) for number in range(regions)},
+    }
+    if epoch is not None:
+        arrays[HIDING_DRAWS] = hiding_draws(seed, epoch, index, 2 + regions)
+    return arrays
 
 
 class Collate:
@@ -170,19 +212,15 @@ class Collate:
 
     def __call__(self, items: Sequence[UnitItem]) -> StepBatch:
         """Pack B units with N crops into a batch of the form that `AxillaryClassifier` states."""
-        region = np.concatenate([item.region for item in items])
-        index, epoch = np.array([item.index for item in items]), items[0].epoch
-        draws = None if epoch is None else hiding_draws(self.seed, epoch, index, 2 + self.regions)
-        return StepBatch.of(
-            {
-                "unit": np.repeat(np.arange(len(items)), [len(item.crops) for item in items]),
-                "region": region,
-                "view": np.concatenate([item.view for item in items]),
-                "clinical": np.stack([item.clinical for item in items]),
-                "label": np.array([item.label for item in items], np.float32),
-                "index": index,
-                **{crop_order(number): np.flatnonzero(region == number) for number in range(self.regions)},
-                **({} if draws is None else {HIDING_DRAWS: draws}),
-            },
-            crops=stacked([crop for item in items for crop in item.crops], self.size_px),
+        arrays = small_arrays(
+            np.array([len(item.crops) for item in items]),
+            np.concatenate([item.region for item in items]),
+            np.concatenate([item.view for item in items]),
+            np.stack([item.clinical for item in items]),
+            np.array([item.label for item in items], np.float32),
+            np.array([item.index for item in items]),
+            regions=self.regions,
+            seed=self.seed,
+            epoch=items[0].epoch,
         )
+        return StepBatch.of(arrays, crops=stacked([crop for item in items for crop in item.crops], self.size_px))

@@ -1,0 +1,97 @@
+"""Batches whose crops are made on the device: loaders say which crops and how they change, and read no pixel of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mammo_aln.crops.store.store import CropStore
+from mammo_aln.training.data.augment import Augmentation
+from mammo_aln.training.data.batches import StepBatch, empty, small_arrays
+from mammo_aln.training.data.device_crops import GREY, MATRICES, ROW, block_px
+from mammo_aln.training.data.draws import theta
+
+if TYPE_CHECKING:
+    from mammo_aln.training.data.datamodule import UnitArrays
+
+
+@dataclass(frozen=True)
+class UnitNumbers(Dataset[tuple[int, int]]):
+    """Item (epoch, i) is itself: units without their pixels."""
+
+    units: int
+
+    def __len__(self) -> int:
+        return self.units
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[int, int]:
+        return item
+
+
+class DeviceCollate:
+    """Packs items (epoch, unit) into what `device_crops.with_crops` makes the documented batch of.
+
+    Args:
+        units: the split's units.
+        size_px: side of the crops.
+        regions: how many regions there are, the primary one included.
+        seed: of the run.
+        training: batches hold what modality dropout draws.
+        augmentation: how crops change; None leaves them as they are.
+        rows: row of each of the split's crops in the device's table; None where there is no room for one.
+        store: read where there is no table.
+    """
+
+    def __init__(
+        self,
+        units: UnitArrays,
+        size_px: int,
+        regions: int,
+        seed: int,
+        *,
+        training: bool,
+        augmentation: Augmentation | None,
+        rows: NDArray[np.int64] | None,
+        store: CropStore,
+    ) -> None:
+        self.units, self.size_px, self.regions, self.seed = units, size_px, regions, seed
+        self.training, self.augmentation, self.rows, self.store = training, augmentation, rows, store
+
+    def __call__(self, items: Sequence[tuple[int, int]]) -> StepBatch:
+        """Pack B units with N crops."""
+        epoch, index = items[0][0], np.array([unit for _, unit in items])
+        counts = self.units.first[index + 1] - self.units.first[index]
+        crops = np.repeat(self.units.first[index] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        arrays = small_arrays(
+            counts,
+            self.units.region[crops],
+            self.units.view[crops],
+            self.units.clinical[index],
+            self.units.label[index],
+            index,
+            regions=self.regions,
+            seed=self.seed,
+            epoch=epoch if self.training else None,
+        )
+        if self.augmentation is not None:
+            draws = self.augmentation.draws(epoch).of(crops)
+            arrays[MATRICES] = theta(draws, self.size_px)
+            arrays[GREY] = np.stack((draws.contrast, draws.brightness, draws.gamma))
+        if self.rows is not None:
+            return StepBatch.of({ROW: self.rows[crops], **arrays})
+        return StepBatch.of(arrays, blocks=self._blocks(crops))
+
+    def _blocks(self, crops: NDArray[np.int64]) -> Tensor:
+        """Crops with their surround, uint16 (N, S', S')."""
+        side = block_px(self.size_px)
+        packed = empty((len(crops), side, side), torch.uint16)
+        for row, key in zip(packed.numpy(), self.units.keys[crops], strict=True):
+            row[:] = self.store.read_surround(str(key))
+        return packed
