@@ -145,8 +145,11 @@ class CropDataModule(pl.LightningDataModule):
         *,
         training: bool,
         alone: bool = False,
+        reads: bool = True,
     ) -> CropLoader:
         """Batches of a dataset, in order unless `training`; with `alone`, all of them in this very process.
+
+        Where the dataset `reads` nothing, no process is started for it.
 
         Raises:
             InputError: the batch, or too few items, do not divide over the ranks.
@@ -166,7 +169,7 @@ class CropDataModule(pl.LightningDataModule):
         )
         trainer = None if alone else self.trainer
         workers = loader_processes(
-            self.loading.num_workers,
+            self.loading.num_workers if reads else 0,
             on_gpu=self.on_gpu,
             batches=len(sampler) // batch,
             ranks=1 if trainer is None else trainer.num_devices,

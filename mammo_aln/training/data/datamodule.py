@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from torch.utils.data import Dataset
+import torch
+from torch import Tensor
 
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.schemas import SPLITS
@@ -22,67 +23,19 @@ from mammo_aln.settings import INPUTS, CropConfig, DataConfig, ModelConfig, Pixe
 from mammo_aln.settings.parse import check_sections
 from mammo_aln.training.data.augment import Augmentation, CropChanges, numbered, side_mm
 from mammo_aln.training.data.base import CropDataModule, read_for, require_one_strategy
-from mammo_aln.training.data.batches import Collate, CropLoader, UnitItem
+from mammo_aln.training.data.batches import Collate, CropLoader
+from mammo_aln.training.data.device_batches import DeviceCollate, UnitNumbers
+from mammo_aln.training.data.device_crops import CropTable, made_on_device, table_within_budget, with_crops
 from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
 from mammo_aln.training.data.presence import InputProfile
 from mammo_aln.training.data.seen import counts_of
 from mammo_aln.training.data.test_time import TestTimeCopy
+from mammo_aln.training.data.unit_arrays import UnitArrays, UnitDataset
 from mammo_aln.training.data.units import present_regions, resolve_regions, usable_units
 
 VIEW_INDEX = {"CC": 0, "MLO": 1}
 OTHER_VIEW = 2
 LEARNT_FROM = ("train", "val")
-
-
-@dataclass(frozen=True)
-class UnitArrays:
-    """The units of a split, as arrays that copy cheaply to loader processes.
-
-    Attributes:
-        first: (units + 1,) crops of unit i are `first[i]:first[i + 1]` of the three lists below.
-        keys: content keys in the crop store.
-        region: 0 = primary, then the auxiliary names in order.
-        view: 0 = CC, 1 = MLO, 2 = other.
-        clinical: float32 (units, columns), encoded.
-        label: float32 (units,), NaN = unknown.
-    """
-
-    first: np.ndarray
-    keys: np.ndarray
-    region: np.ndarray
-    view: np.ndarray
-    clinical: np.ndarray
-    label: np.ndarray
-
-
-class UnitDataset(Dataset[UnitItem]):
-    """Item (epoch, i): the crops of unit i as float32 in [0, 1], changed where `changes` are given."""
-
-    def __init__(
-        self, units: UnitArrays, store: CropStore, changes: CropChanges | None, training: bool = False
-    ) -> None:
-        self.units, self.store, self.changes, self.training = units, store, changes, training
-
-    def __len__(self) -> int:
-        return len(self.units.label)
-
-    def __getitem__(self, item: tuple[int, int]) -> UnitItem:
-        epoch, unit = item
-        first, last = self.units.first[unit], self.units.first[unit + 1]
-        keys, region = [str(key) for key in self.units.keys[first:last]], self.units.region[first:last]
-        if self.changes is None:
-            crops = [self.store.read_values(key) for key in keys]
-        else:
-            crops = list(self.changes([self.store.read_surround(key) for key in keys], slice(first, last), epoch))
-        return UnitItem(
-            crops,
-            region,
-            self.units.view[first:last],
-            self.units.clinical[unit],
-            self.units.label[unit],
-            unit,
-            epoch if self.training else None,
-        )
 
 
 class MammoDataModule(CropDataModule):
@@ -147,7 +100,10 @@ class MammoDataModule(CropDataModule):
         )
         self.splits = tuple(splits)
         self.encoder, self.profile, self.opened = encoder, profile, opened
+        made_on_device(data, torch.device("cpu"))  # refuses what goes together on no device, before a crop is built
         self._arrays: dict[str, UnitArrays] = {}
+        self._table: CropTable | None = None
+        self._table_asked = False
 
     @classmethod
     def from_settings(
@@ -303,6 +259,8 @@ class MammoDataModule(CropDataModule):
             InputError: a labelled test split, unless the module's maker records its opening.
         """
         self._refuse_sealed(split)
+        if not alone and not copy and (device := self._crops_device()) is not None:
+            return self._device_loader(split, device, training)
         dataset = self.dataset(split, training=training, copy=copy)
         return self.crop_loader(
             dataset,
@@ -312,14 +270,51 @@ class MammoDataModule(CropDataModule):
             alone=alone,
         )
 
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """The batch with its crops, made on the device where `data.device_gb` says so."""
+        return with_crops(batch, self._table, self.crop.size_px)
+
+    def teardown(self, stage: str) -> None:
+        """Free the device's memory."""
+        self._table, self._table_asked = None, False
+
+    def _crops_device(self) -> torch.device | None:
+        """The device that makes the crops of a training; None where loader processes do."""
+        if self.trainer is None or self.trainer.state.fn != "fit" or not self.reads_images:
+            return None
+        device = self.trainer.strategy.root_device
+        return device if made_on_device(self.loading, device) else None
+
+    def _device_loader(self, split: str, device: torch.device, training: bool) -> CropLoader:
+        units, store = self.units(split), self.crop_set.open_store()
+        if not self._table_asked:  # one table for all splits
+            keys = np.concatenate([self.units(name).keys for name in self.splits])
+            self._table = table_within_budget(store, keys, self.crop.size_px, self.loading, device)
+            self._table_asked = True
+        collate = DeviceCollate(
+            units,
+            self.crop.size_px,
+            len(self.regions),
+            self.seed,
+            training=training,
+            augmentation=self._augmentation(units) if training and self.loading.augment else None,
+            rows=None if self._table is None else self._table.rows(units.keys),
+            store=store,
+        )
+        numbers = UnitNumbers(len(units.label))
+        return self.crop_loader(numbers, len(numbers), collate, training=training, reads=self._table is None)
+
+    def _augmentation(self, units: UnitArrays) -> Augmentation:
+        size_mm = side_mm(self.crop, units.region)
+        return Augmentation(self.loading, self.crop.size_px, self.seed, *numbered(np.diff(units.first)), size_mm)
+
     def dataset(self, split: str, *, training: bool = False, copy: int = 0) -> UnitDataset:
         """Items of one split, see `loader`."""
         changes: CropChanges | None = None
-        units, size_px = self.units(split), self.crop.size_px
-        size_mm = side_mm(self.crop, units.region)
+        units = self.units(split)
         if training and self.loading.augment:
-            changes = Augmentation(self.loading, size_px, self.seed, *numbered(np.diff(units.first)), size_mm)
+            changes = self._augmentation(units)
         elif copy:
-            changes = TestTimeCopy(self.loading, size_px, size_mm, copy)
+            changes = TestTimeCopy(self.loading, self.crop.size_px, side_mm(self.crop, units.region), copy)
         store = self.crop_set.open_store() if self.reads_images else None
         return UnitDataset(units, cast(CropStore, store), changes, training)

@@ -1,10 +1,9 @@
-"""Batches whose crops are made on the device: loaders say which crops and how they change, and read no pixel of a table."""
+"""Batches whose crops are made on the device: loaders say which crops, and how they change."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,9 +16,7 @@ from mammo_aln.training.data.augment import Augmentation
 from mammo_aln.training.data.batches import StepBatch, empty, small_arrays
 from mammo_aln.training.data.device_crops import GREY, MATRICES, ROW, block_px
 from mammo_aln.training.data.draws import theta
-
-if TYPE_CHECKING:
-    from mammo_aln.training.data.datamodule import UnitArrays
+from mammo_aln.training.data.unit_arrays import UnitArrays
 
 
 @dataclass(frozen=True)

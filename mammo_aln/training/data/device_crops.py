@@ -13,7 +13,9 @@ from torch import Tensor
 
 from mammo_aln.crops.store.store import LEVELS, CropStore
 from mammo_aln.crops.window import surround_px
-from mammo_aln.progress import Progress
+from mammo_aln.errors import InputError
+from mammo_aln.progress import Progress, say
+from mammo_aln.settings import DataConfig
 
 AUTO_SHARE = 0.25
 """Share of a GPU's free memory that `data.device_gb=auto` lets crops take; networks need the rest."""
@@ -23,11 +25,42 @@ ROW, BLOCKS, MATRICES, GREY = "row", "blocks", "matrices", "grey"
 """Names of the tensors that a loader gives in the place of `crops`, see `with_crops`."""
 
 
+def made_on_device(data: DataConfig, device: torch.device) -> bool:
+    """True where crops are changed on the device that trains, by loader processes else.
+
+    Raises:
+        InputError: the settings ask for it together with an engine that cannot.
+    """
+    other = data.augment and data.augment_engine != "warp"
+    if data.device_gb == "auto":
+        return device.type == "cuda" and not other
+    if data.device_gb > 0 and other:
+        raise InputError(
+            f"data.device_gb = {data.device_gb}: {data.augment_engine} changes crops on the CPU alone; expected"
+            " data.augment_engine=warp, or data.device_gb=0"
+        )
+    return data.device_gb > 0
+
+
 def budget_bytes(device_gb: float | Literal["auto"], device: torch.device) -> int:
     """Memory of a device that crops may take, as `data.device_gb` says; `auto` is none on a CPU."""
     if device_gb != "auto":
         return int(device_gb * 1e9)
     return int(AUTO_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+
+
+def table_within_budget(
+    store: CropStore, keys: NDArray[np.str_], size_px: int, data: DataConfig, device: torch.device
+) -> CropTable | None:
+    """The table of these crops on a device; None, which is said, where `data.device_gb` has no room for it."""
+    needed, budget = table_bytes(len(np.unique(keys)), size_px), budget_bytes(data.device_gb, device)
+    if needed <= budget:
+        return CropTable.from_store(store, keys.tolist(), size_px, device)
+    say(
+        f"crops take {needed / 1e9:.3g} GB, data.device_gb = {data.device_gb} leaves {budget / 1e9:.3g} GB of {device}:"
+        " each step's crops come from main memory"
+    )
+    return None
 
 
 def block_px(size_px: int) -> int:

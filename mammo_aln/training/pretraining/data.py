@@ -239,6 +239,8 @@ class PretrainData(CropDataModule):
 
     def _loader(self, split: str, *, training: bool) -> CropLoader:
         arrays = self.breasts[split]
+        if training and self.loading.device_gb not in ("auto", 0):
+            say("pre-training: loader processes change the crops, styles too; data.device_gb has no effect")
         poses = None
         if self.loading.augment:
             unit, nth = numbered(np.diff(arrays.first) + PAIR)
