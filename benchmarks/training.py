@@ -152,6 +152,7 @@ def loader(patients: int = 60, rounds: int = 3, out: Path = OUT / "training") ->
     module.setup()
     batches = module.train_dataloader()
     epochs = iter(range(1_000_000))
+    batches.epochs = 1_000_000  # as in a training, whose loader knows that another epoch follows
     passes = 4  # several epochs a round: one is over too soon to be timed
 
     def through(loader: Any) -> float:

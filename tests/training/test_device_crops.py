@@ -27,6 +27,7 @@ from tests.support.tiny_settings import tiny_settings
 from tests.training.test_host_waits import Trace, fake_cuda
 
 CPU = torch.device("cpu")
+Heard = dict[str, list[dict[str, Tensor]]]
 
 
 class Listener(pl.LightningModule):

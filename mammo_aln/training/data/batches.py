@@ -112,7 +112,7 @@ class CropLoader(DataLoader[StepBatch]):
 
     def __init__(self, *args: Any, epochs: int = 1, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._epochs = epochs
+        self.epochs = epochs
         self._ahead: tuple[int, Iterator[StepBatch]] | None = None
 
     def __iter__(self) -> Iterator[StepBatch]:  # type: ignore[override]
@@ -129,7 +129,7 @@ class CropLoader(DataLoader[StepBatch]):
         self, batches: Iterator[StepBatch], sampler: EpochSampler, epoch: int, steps: int
     ) -> Iterator[StepBatch]:
         for number, batch in enumerate(batches, start=1):
-            if number == steps and epoch + 1 < self._epochs:
+            if number == steps and epoch + 1 < self.epochs:
                 # Before the last batch is handed out: nobody need ask for another one.
                 sampler.set_epoch(epoch + 1)
                 self._ahead = epoch + 1, super().__iter__()
