@@ -78,6 +78,9 @@ class StepBatch(dict[str, Tensor]):
         # The block as bytes in the message: a tensor would be an open file, handed over on a socket of its own.
         return _unpacked, (self.block.numpy(), self.entries, self.large)
 
+    def __setitem__(self, name: str, value: Tensor) -> None:
+        raise TypeError("a StepBatch is sent as one block: change a copy, dict(batch)")
+
     def pin_memory(self) -> StepBatch:
         """Copy into pinned memory; a loader calls this where there is a GPU."""
         large = {name: tensor.pin_memory() for name, tensor in self.large.items()}
