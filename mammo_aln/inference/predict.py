@@ -246,7 +246,7 @@ def _pooled_rows(ensemble: Ensemble, cohort: Cohort) -> pd.DataFrame:
 def scored_here(trainer: TrainerConfig) -> TrainerConfig:
     """Settings with which this machine scores a run; where its arithmetic or compiler lacks here, that is said."""
     if trainer.compile and (compiler := compiler_lacks(on_gpu=computes_on_gpu(trainer))):
-        _say_once(f"trained with trainer.compile, which {compiler}: scored without")
+        say_once(f"trained with trainer.compile, which {compiler}: scored without")
         trainer = replace(trainer, compile=False)
     if computes_on_gpu(trainer):
         best = resolved_precision(replace(trainer, precision="auto"))
@@ -256,12 +256,13 @@ def scored_here(trainer: TrainerConfig) -> TrainerConfig:
         lacks = trainer.precision == "16-mixed"
     if not lacks:
         return trainer
-    _say_once(f"trained in {trainer.precision}, which this machine does not compute: scored in 32-true")
+    say_once(f"trained in {trainer.precision}, which this machine does not compute: scored in 32-true")
     return replace(trainer, precision="32-true")
 
 
 @cache
-def _say_once(text: str) -> None:
+def say_once(text: str) -> None:
+    """Say a line that many members or batches would repeat."""
     say(text)
 
 

@@ -17,7 +17,7 @@ import torch
 from mammo_aln.cli import main
 from mammo_aln.errors import InputError
 from mammo_aln.inference.opened import _refuse_other_pixels
-from mammo_aln.inference.predict import predict_cohort, scored_here
+from mammo_aln.inference.predict import predict_cohort, say_once, scored_here
 from mammo_aln.runs.record import write_settings
 from mammo_aln.runs.seal import LEDGER
 from mammo_aln.settings import TrainerConfig
@@ -201,6 +201,32 @@ def test_a_run_of_a_gpu_machine_is_scored_without_one(
     scored = pd.read_csv(predict_cohort(moved, phantom, tmp_path / "p.csv", split="val", store=store))
     own = pd.read_csv(run / "predictions.csv").query("split == 'val'")
     assert np.allclose(scored["logit"], own["logit"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("trained", "card", "expected", "words"),
+    [
+        ("16-mixed", None, "32-true", "trained in 16-mixed, which this machine does not compute: scored in 32-true"),
+        ("bf16-mixed", None, "bf16-mixed", ""),
+        ("bf16-mixed", (7, 5), "32-true", "trained in bf16-mixed, which this machine"),
+        ("bf16-mixed", (9, 0), "bf16-mixed", ""),
+        ("16-mixed", (7, 5), "16-mixed", ""),
+        ("32-true", (9, 0), "32-true", ""),
+    ],
+)
+def test_arithmetic_that_this_machine_lacks_is_told_when_it_scores(
+    trained, card, expected: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: card is not None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(card is not None))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "card")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: card)
+    say_once.cache_clear()
+    assert scored_here(TrainerConfig(precision=trained, accelerator="gpu", devices=4)).precision == expected
+    scored_here(TrainerConfig(precision=trained, accelerator="gpu", devices=4))
+    told = capsys.readouterr().err
+    assert told.count("\n") == bool(words)
+    assert told.startswith(words)
 
 
 @pytest.mark.parametrize("name", ["p.json", "folder"])

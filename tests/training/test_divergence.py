@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,6 +161,23 @@ def test_the_command_ends_in_one_line(phantom: Path, store: Path, tmp_path: Path
     words = ["train", str(phantom), "--out", str(tmp_path / "runs"), "--store", str(store), "--config", str(config)]
     assert main(words) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("mammo-aln train: the training diverged in epoch 1")
+
+
+@pytest.mark.slow
+def test_two_ranks_end_together(phantom: Path, store: Path, tmp_path: Path) -> None:
+    wild = runaway()
+    config = tmp_path / "run.json"
+    config.write_text(json.dumps(plain_settings(replace(wild, trainer=replace(wild.trainer, devices=2)))))
+    words = ["train", str(phantom), "--out", str(tmp_path / "runs"), "--store", str(store), "--config", str(config)]
+    done = subprocess.run(
+        [sys.executable, "-m", "mammo_aln", *words], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("mammo-aln train: the training diverged in epoch 1, step ")
+    assert "Traceback" not in done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    assert read_state(run).state == "failed"
+    assert not list(run.glob("checkpoints/*"))
 
 
 def test_a_pretraining_that_diverges_fails_likewise(phantom: Path, store: Path, tmp_path: Path) -> None:

@@ -259,6 +259,15 @@ def test_a_cohort_that_cannot_be_learnt_from_is_refused_in_words(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_cpu_computes_the_same_run_deterministically(
+    three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    settings = read_settings(three_epochs)
+    settings = replace(settings, trainer=replace(settings.trainer, deterministic=True))
+    same_run(train_run(phantom, tmp_path, settings, store=store), three_epochs)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_focal_loss_and_drop_path_enter_a_run(phantom: Path, store: Path, tmp_path: Path) -> None:
     tiny = tiny_settings()
     ids = set()
