@@ -89,7 +89,7 @@ class FrozenRun:
 
     @property
     def test_time_copies(self) -> int:
-        """How many copies of each crop a prediction averages beside the crop itself."""
+        """Number of copies of each crop that a prediction averages beside the crop itself."""
         return self.data.loading.test_time_copies if self.data.reads_images else 0
 
     def blocks(self, batch: dict[str, Tensor], split: str) -> list[NDArray[np.uint16]]:
