@@ -16,7 +16,7 @@ from mammo_aln.model.own_backbone import OWN_BACKBONE
 from mammo_aln.model.parts import at_least_float32
 from mammo_aln.model.swin_attention import fuse_attention, start_from_scratch
 from mammo_aln.model.timm_network import TimmNetwork, as_arguments
-from mammo_aln.model.weights import load_weights, made_with, read_weights
+from mammo_aln.model.weights import load_weights, read_weights, source_of
 from mammo_aln.model.windows import WINDOW_ARGS, WINDOWS, LearntWindows, fitting_window, learnt_windows
 from mammo_aln.progress import say
 
@@ -127,7 +127,7 @@ class LearningNetwork(nn.Module):
     frozen: bool = False
     parts: int = 1
 
-    def resolved(self, model: Mapping[str, Any]) -> dict[str, Any]:
+    def resolved(self, model: Mapping[str, Any]) -> Mapping[str, Any]:
         """Settings of the network, `backbone_args` as they are when the weights that it began from have spoken."""
         args = next((module.args for module in self.modules() if isinstance(module, Backbone)), model["backbone_args"])
         return {**model, "backbone_args": args}
@@ -220,7 +220,7 @@ def _learnt_windows(
     """Windows that the weights of `pretrained` learnt in; None where there are no such weights or no windows."""
     if not pretrained or not rule.windows:
         return None
-    source = made_with(pretrained)
+    source = source_of(pretrained)
     weights = read_weights(Path(pretrained)) if source is None and isinstance(pretrained, str) else {}
     if source is None and any(".backbone.body." in key for key in weights):
         say(

@@ -85,7 +85,7 @@ class Source:
     size_px: int
 
 
-def made_with(pretrained: bool | str) -> Source | None:
+def source_of(pretrained: bool | str) -> Source | None:
     """Say which network the weights of `model.pretrained` were learnt in; None where they are timm's, or in its layout.
 
     Raises:

@@ -21,7 +21,7 @@ WINDOW_ARGS = ("window_size", "pretrained_window_sizes")
 
 @dataclass(frozen=True)
 class LearntWindows:
-    """What the position biases of loaded weights refer to.
+    """The windows that the position biases of loaded weights refer to.
 
     Args:
         size_px: side of the crops that they were learnt from.

@@ -65,12 +65,12 @@ def test_a_release_has_the_same_bias_at_the_same_offset_at_any_size(size_px, win
 
 def test_without_the_argument_the_biases_would_be_others(tmp_path):
     source = released(tmp_path / "release.safetensors")
-    told_nothing = Backbone("swinv2", ARGS, 192)
-    told_nothing.body.load_state_dict(
+    unaware = Backbone("swinv2", ARGS, 192)
+    unaware.body.load_state_dict(
         Backbone("swinv2", ARGS, 256, pretrained=str(tmp_path / "release.safetensors")).body.state_dict()
     )
     with pytest.raises(AssertionError):
-        same_biases(told_nothing.body, source)
+        same_biases(unaware.body, source)
 
 
 def checkpoint_of(network: AxillaryClassifier, path: Path) -> str:
