@@ -25,6 +25,8 @@ _.test_dataloader
 _.predict_dataloader
 _.configure_optimizers
 _.configure_gradient_clipping
+_.on_after_batch_transfer
+_.teardown
 _.on_before_optimizer_step
 _.on_predict_batch_end
 _.on_predict_end
