@@ -17,6 +17,7 @@ from pathlib import Path
 
 BENCHMARKS = {
     "start": "start.command_line",
+    "start-known": "known_crops.start",
     "imaging-build": "imaging.build",
     "imaging-memory": "imaging.memory",
     "imaging-index": "imaging.index",
