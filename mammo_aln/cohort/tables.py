@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -207,7 +206,7 @@ def image_files(cohort: Cohort, images: pd.DataFrame) -> dict[str, str]:
     root = str(cohort.dicom_root)
     names = zip(images["image_id"].tolist(), map(str, images["path"].tolist()), strict=True)
     return {
-        str(image_id): os.path.join(root, name) if name.isascii() else str(_as_it_stands(cohort, name))  # noqa: PTH118
+        image_id: f"{root}/{name}" if name.isascii() and name[:1] != "/" else str(_as_it_stands(cohort, name))
         for image_id, name in names
     }
 

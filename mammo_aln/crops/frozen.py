@@ -24,7 +24,7 @@ import pandas as pd
 from mammo_aln.cohort.content import tables_digest
 from mammo_aln.cohort.tables import Cohort, image_files
 from mammo_aln.crops.keys import PIXEL_PATH_VERSION, CropJob
-from mammo_aln.crops.store.store import CropStore, StoreIndex
+from mammo_aln.crops.store.store import StoreIndex
 from mammo_aln.dicom.standing import standing_digest
 from mammo_aln.errors import InputError
 from mammo_aln.files import written_whole
@@ -106,7 +106,7 @@ class Freezer:
             _numbers(kept["rows"]).reshape(len(kept["keys"]), -1),
             tuple((journal, pixels) for journal, pixels in kept["sizes"]),
         )
-        if kept["standing"] != self.standing or not CropStore(store, index).holds(index):
+        if kept["standing"] != self.standing or not index.holds(store):
             return None
         with suppress(OSError):
             self.path.touch()  # the youngest are kept

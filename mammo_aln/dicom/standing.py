@@ -33,11 +33,10 @@ def standing_digest(paths: Iterable[str], *, anew: bool = False) -> str:
         anew: look at each file now, whatever `looked_at_once` remembers.
     """
     listed = list(paths)
-    states = _states({_on_disk(path) for path in listed}, {} if anew or not _SEEN else _SEEN[-1])
-    digest = hashlib.sha256()
-    for path in listed:
-        digest.update(f"{path}\0{states[_on_disk(path)]}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    files = [_on_disk(path) for path in listed]
+    states = _states(set(files), {} if anew or not _SEEN else _SEEN[-1])
+    lines = "\n".join([f"{path}\0{states[file]}" for path, file in zip(listed, files, strict=True)])
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @contextmanager

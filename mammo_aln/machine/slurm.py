@@ -16,6 +16,7 @@ from typing import Any
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
 from mammo_aln.machine.signals import WARNINGS
+from mammo_aln.machine.slurm_request import AS_THE_CLUSTER, Request
 from mammo_aln.progress import Progress
 from mammo_aln.settings import ClusterConfig
 
@@ -43,7 +44,7 @@ def submit(
     *,
     nodes: int = 1,
     tasks_per_node: int = 1,
-    gpus_per_node: int | None = None,
+    request: Request = AS_THE_CLUSTER,
 ) -> list[str]:
     """Submit calls as one array; those that have a method `checkpoint` are requeued when pre-empted or out of time.
 
@@ -54,7 +55,7 @@ def submit(
         cluster: what a job asks for.
         nodes: of each job.
         tasks_per_node: processes of each job on a node.
-        gpus_per_node: GPUs of each job on a node, unless `cluster` says so.
+        request: cores and GPUs, where `cluster` does not state them.
 
     Returns:
         Ids as squeue shows them (`12_0`), in the order of `calls`.
@@ -66,12 +67,12 @@ def submit(
     import submitit
 
     executor = submitit.SlurmExecutor(folder=make_folder(folder), max_num_timeout=cluster.requeues)
-    gpus = gpus_per_node if cluster.gpus_per_node is None else cluster.gpus_per_node
+    gpus = request.gpus_per_node if cluster.gpus_per_node is None else cluster.gpus_per_node
     asked = {
         "partition": cluster.partition,
         "account": cluster.account,
         "mem": f"{cluster.mem_gb}GB" if cluster.mem_gb else None,
-        "cpus_per_task": cluster.cpus_per_task,
+        "cpus_per_task": cluster.cpus_per_task or request.cpus_per_task,
         "gpus_per_node": gpus or None,
     }
     executor.update_parameters(

@@ -17,8 +17,9 @@ class ClusterConfig:
         account: account that is charged.
         time_min: minutes until SLURM ends a job; a training is requeued then and goes on.
         mem_gb: memory of a node.
-        cpus_per_task: cores of a process.
-        gpus_per_node: GPUs of a node; 0 for none. A sweep's cells take theirs from `trainer.devices` where unset.
+        cpus_per_task: cores of a process; where unset, a training asks for one and one for each of `data.num_workers`.
+        gpus_per_node: GPUs of a node; 0 for none. Where unset, a training asks for `trainer.devices` with
+            `trainer.accelerator=gpu`, and with `auto` where a node of the partition has GPUs.
         max_jobs: so many jobs of an array run at once.
         requeues: how often a job that ran into `time_min` is requeued; pre-emption does not count.
         extra: further sbatch options, e.g. `{constraint: a100}`.

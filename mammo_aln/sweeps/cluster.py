@@ -9,14 +9,16 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from mammo_aln.errors import Requeue
 from mammo_aln.files import write_json
 from mammo_aln.machine.slurm import POLL_S, RequeuedJob, queued, requeue, require_slurm, submit
+from mammo_aln.machine.slurm_request import request_of
 from mammo_aln.progress import say
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import read_state
-from mammo_aln.settings import ClusterConfig
+from mammo_aln.settings import ClusterConfig, TrainerConfig
 from mammo_aln.sweeps.cell import Failure, exhausted, failures, last_lines, record_failure, train_cell
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
 
@@ -36,9 +38,11 @@ class CellJob(RequeuedJob):
 
         from mammo_aln.training.stopping import STOP
 
-        torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
         plan = read_plan(Path(self.out))
         cell = plan.cell(self.run_id)
+        loaders = cell.settings.data.num_workers
+        cores = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))
+        torch.set_num_threads(max(1, cores - (0 if loaders == "auto" else loaders)))  # loaders have the others
         end = time.monotonic() + HELD_S
         try:
             while (result := train_cell(plan, cell, {})) == "held" and time.monotonic() < end:
@@ -126,19 +130,18 @@ class Queue:
         say(f"{cell.name}: {tries[-1].error}")
 
     def _submit(self, cells: Sequence[Cell]) -> None:
-        groups: dict[tuple[int, int, bool], list[Cell]] = defaultdict(list)
+        groups: dict[tuple[TrainerConfig, int | Literal["auto"]], list[Cell]] = defaultdict(list)
         for cell in cells:
-            trainer = cell.settings.trainer
-            groups[trainer.num_nodes, trainer.devices, trainer.accelerator == "gpu"].append(cell)
-        for (nodes, devices, gpu), members in groups.items():
+            groups[cell.settings.trainer, cell.settings.data.num_workers].append(cell)
+        for (trainer, workers), members in groups.items():
             ids = submit(
                 [CellJob(self.plan.out, cell.run_id) for cell in members],
                 self.folder,
                 "mammo-aln-sweep",
                 self.cluster,
-                nodes=nodes,
-                tasks_per_node=devices,
-                gpus_per_node=devices if gpu else None,
+                nodes=trainer.num_nodes,
+                tasks_per_node=trainer.devices,
+                request=request_of(trainer, workers, self.cluster),
             )
             for cell, job in zip(members, ids, strict=True):
                 self.jobs[cell.run_id] = job

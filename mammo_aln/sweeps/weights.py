@@ -10,6 +10,7 @@ from pathlib import Path
 from mammo_aln.errors import InputError, Requeue
 from mammo_aln.machine.hardware import resolved
 from mammo_aln.machine.slurm import POLL_S, RequeuedJob, await_jobs, requeue, submit
+from mammo_aln.machine.slurm_request import request_of
 from mammo_aln.progress import say
 from mammo_aln.runs.lock import RunIsHeld
 from mammo_aln.settings import ClusterConfig, PretrainSettings
@@ -138,7 +139,7 @@ def weights_by_slurm(job: PretrainJob, folder: Path, cluster: ClusterConfig) -> 
         cluster,
         nodes=trainer.num_nodes,
         tasks_per_node=trainer.devices,
-        gpus_per_node=trainer.devices if trainer.accelerator == "gpu" else None,
+        request=request_of(trainer, job.settings.data.num_workers, cluster),
     )
     await_jobs(ids, "pre-training")
     weights = job.finished()

@@ -89,7 +89,7 @@ def train_run(
             refuse_shared_exposures(data.whole_cohort, "split", data.store)
         data.prepare_data()
     keys = data.crop_set.table["key"].tolist() if data.reads_images else []
-    identity = run_identity(settings, cohort_content(data.as_given), keys)
+    identity = run_identity(settings, cohort_content(data.as_given, data.store_folder), keys)
     run_id = identity.run_id
     if planned is not None and run_id != planned:
         raise InputError(

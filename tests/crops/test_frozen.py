@@ -66,7 +66,7 @@ def test_the_kept_table_reads_no_journal_until_another_record_is_asked_for(tmp_p
     first = crops_of(cohort)
     second = crops_of(cohort)
     store, keys = second.open_store(), list(first.table["key"])
-    assert set(store._entries) == set(keys)
+    assert not store._entries
     copy = type(store)(*store.__reduce__()[1])
     np.testing.assert_array_equal(copy.read(keys[0]), first.open_store().read(keys[0]))
     assert "no such key" not in store

@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 
 from mammo_aln.errors import InputError
+from mammo_aln.machine.slurm_request import Request
 from mammo_aln.runs.lock import RunIsHeld
-from mammo_aln.settings import ClusterConfig, PretrainSettings, TrainerConfig
+from mammo_aln.settings import ClusterConfig, DataConfig, PretrainSettings, TrainerConfig
 from mammo_aln.sweeps import weights
 from mammo_aln.sweeps.definition import Point
 from mammo_aln.sweeps.weights import PretrainJob
 from mammo_aln.training.pretraining import pretrain
 
-ON_GPUS = replace(PretrainSettings(), trainer=TrainerConfig(accelerator="gpu", devices=4, num_nodes=2))
+ON_GPUS = replace(
+    PretrainSettings(),
+    trainer=TrainerConfig(accelerator="gpu", devices=4, num_nodes=2),
+    data=DataConfig(num_workers=3),
+)
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def test_a_job_without_weights_is_told_and_nothing_is_trained_where_it_was_submi
     job = PretrainJob(tmp_path, tmp_path / "pretrain", ON_GPUS, None)
     with pytest.raises(InputError, match=r"job 7_0 ended without weights: srun: error: out of memory"):
         weights.weights_by_slurm(job, tmp_path, ClusterConfig())
-    assert submitted == [{"nodes": 2, "tasks_per_node": 4, "gpus_per_node": 4}]
+    assert submitted == [{"nodes": 2, "tasks_per_node": 4, "request": Request(4, 4)}]
 
 
 def test_weights_that_are_there_need_no_job(

@@ -72,6 +72,20 @@ class StoreIndex:
     rows: NDArray[np.int64]
     sizes: tuple[tuple[int, int], ...]
 
+    def holds(self, store: Path) -> bool:
+        """True where each segment is still there, no shorter than it was."""
+        try:
+            sizes = segment_sizes(store, self.segments)
+        except OSError:
+            return False
+        return all(now >= then for pair in zip(sizes, self.sizes, strict=True) for now, then in zip(*pair, strict=True))
+
+
+def segment_sizes(store: Path, segments: Iterable[str]) -> list[tuple[int, int]]:
+    """Bytes of each segment's journal and of its pixels; `OSError` where one is missing."""
+    files = (store / "segments" / name for name in segments)
+    return [(file.with_suffix(".jsonl").stat().st_size, file.with_suffix(".u16").stat().st_size) for file in files]
+
 
 class CropStore:
     """Reader of a store, empty where nothing stands yet; sees what writers add after `refresh()`.
@@ -92,11 +106,12 @@ class CropStore:
         self._journals: dict[int, BinaryIO] = {}
         self._remembered: dict[str, ContentRecord] = {}
         self._index = index
+        self._rows: dict[str, int] = {}
         if index is None:
             self.refresh()
         else:
             self._segments = list(index.segments)
-            self._entries = dict(zip(index.keys, map(_Entry._make, index.rows.tolist()), strict=True))
+            self._rows = dict(zip(index.keys, range(len(index.keys)), strict=True))
 
     def __reduce__(self) -> tuple[type[CropStore], tuple[Path, StoreIndex | None]]:
         return CropStore, (self.path, self._index)
@@ -105,34 +120,19 @@ class CropStore:
         """Where these records stand; `KeyError` for one that the store does not hold."""
         listed = tuple(dict.fromkeys(keys))
         rows = np.array([self._located(key) for key in listed], np.int64).reshape(len(listed), -1)
-        return StoreIndex(tuple(self._segments), listed, rows, tuple(map(self._sizes, self._segments)))
-
-    def holds(self, index: StoreIndex) -> bool:
-        """True where each segment of an index is still there, no shorter than it was."""
-        try:
-            return all(
-                now >= then
-                for name, sizes in zip(index.segments, index.sizes, strict=True)
-                for now, then in zip(self._sizes(name), sizes, strict=True)
-            )
-        except OSError:
-            return False
-
-    def _sizes(self, segment: str) -> tuple[int, int]:
-        """Bytes of a segment's journal and of its pixels."""
-        files = (self.path / "segments" / f"{segment}{ending}" for ending in (".jsonl", ".u16"))
-        journal, pixels = (file.stat().st_size for file in files)
-        return journal, pixels
+        return StoreIndex(tuple(self._segments), listed, rows, tuple(segment_sizes(self.path, self._segments)))
 
     def _located(self, key: str) -> _Entry:
         """Where a record stands; `KeyError` where there is none."""
-        if key not in self._entries and self._index is not None:
+        if self._index is not None:
+            if key in self._rows:
+                return _Entry._make(self._index.rows[self._rows[key]].tolist())
             self.refresh()
         return self._entries[key]
 
     def refresh(self) -> None:
         """Take in all complete records that writers have added since the last look."""
-        self._index = None
+        self._index, self._rows = None, {}
         folder = self.path / "segments"
         if not folder.is_dir():
             return
@@ -171,7 +171,7 @@ class CropStore:
         self._remembered.setdefault(record.key, record)
 
     def __contains__(self, key: str) -> bool:
-        if key in self._entries or key in self._remembered:
+        if key in self._entries or key in self._rows or key in self._remembered:
             return True
         if self._index is not None:
             self.refresh()
@@ -216,7 +216,7 @@ class CropStore:
 
     def content(self, key: str) -> ContentRecord:
         """The record of a file's content; `KeyError` where there is none."""
-        if key not in self._entries and key in self._remembered:
+        if key in self._remembered and key not in self._entries and key not in self._rows:
             return self._remembered[key]
         return ContentRecord.from_json(self._entry(key))
 

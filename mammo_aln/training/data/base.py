@@ -102,6 +102,11 @@ class CropDataModule(pl.LightningDataModule):
         return self.accelerator != "cpu" and torch.cuda.is_available()
 
     @property
+    def store_folder(self) -> Path | None:
+        """Folder of the crop store; None where no image is read."""
+        return (self.store or self.cohort.root / ".crops") if self.reads_images else None
+
+    @property
     def crop_set(self) -> CropSet:
         """The crops of this module's patients, built where they are missing."""
         if self._crop_set is None:

@@ -1,0 +1,85 @@
+"""Cores and GPUs that jobs ask for, of clusters whose `sinfo` says what real ones print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mammo_aln.errors import InputError
+from mammo_aln.machine import slurm
+from mammo_aln.machine.slurm_request import Node, Request, parse_nodes, request_of
+from mammo_aln.settings import ClusterConfig, TrainerConfig
+
+SINFO = """cpu*|64+|(null)
+gpu|48|gpu:a100:4(S:0-1)
+gpu|16|gpu:2
+mixed|32|gpu:v100:2(S:0),gpu:t4:2(S:1),nvme:1
+"""
+
+
+@pytest.fixture
+def sinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `sinfo` that prints the lines of the partition it is asked for, as the real one does, and logs the question."""
+    program = tmp_path / "bin" / "sinfo"
+    program.parent.mkdir()
+    lines = tmp_path / "lines"
+    lines.write_text(SINFO)
+    program.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >> {tmp_path}/asked\n'
+        f'for word in "$@"; do case $word in --partition=*) grep "^${{word#*=}}[*|]" {lines}; exit 0;; esac; done\n'
+        f"cat {lines}\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
+    return tmp_path / "asked"
+
+
+def test_lines_of_sinfo_are_nodes() -> None:
+    assert parse_nodes(SINFO) == [Node(64, 0), Node(48, 4), Node(16, 2), Node(32, 4)]
+    assert parse_nodes(SINFO, default_alone=True) == [Node(64, 0)]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "workers", "cluster", "request_"),
+    [
+        ({"accelerator": "cpu"}, "auto", {}, Request(None, None)),
+        ({"accelerator": "cpu"}, 3, {}, Request(4, None)),
+        ({"accelerator": "cpu"}, 3, {"cpus_per_task": 2}, Request(2, None)),
+        ({"accelerator": "auto"}, "auto", {}, Request(None, None)),  # the default partition has no GPU
+        ({"accelerator": "auto", "devices": 2}, "auto", {"partition": "gpu"}, Request(8, 2)),  # 16 cores for 2 GPUs
+        ({"accelerator": "gpu"}, "auto", {"partition": "mixed"}, Request(8, 1)),
+        ({"accelerator": "gpu", "devices": 4}, 5, {"partition": "gpu"}, Request(6, 4)),
+        ({"accelerator": "auto"}, "auto", {"partition": "gpu", "gpus_per_node": 0}, Request(None, 0)),
+        ({"accelerator": "gpu"}, 2, {"gpus_per_node": 8}, Request(3, 8)),
+    ],
+)
+def test_a_job_asks_for_what_its_settings_use(sinfo: Path, trainer, workers, cluster, request_: Request) -> None:
+    assert request_of(TrainerConfig(**trainer), workers, ClusterConfig(**cluster)) == request_
+
+
+def test_nothing_is_asked_of_sinfo_where_the_settings_say_it_all(sinfo: Path) -> None:
+    request_of(TrainerConfig(accelerator="gpu"), 4, ClusterConfig())
+    request_of(TrainerConfig(accelerator="cpu"), "auto", ClusterConfig())
+    assert not sinfo.exists()
+
+
+def test_a_cluster_that_does_not_answer_is_told_what_to_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"--cluster\.gpus_per_node=N"):
+        request_of(TrainerConfig(accelerator="auto"), 2, ClusterConfig())
+
+
+def test_the_request_reaches_sbatch(sinfo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script that submitit hands to sbatch, whose program here only answers with a job's number."""
+    for name in slurm.COMMANDS:
+        program = sinfo.parent / "bin" / name
+        program.write_text("#!/bin/sh\necho Submitted batch job 12\n")
+        program.chmod(0o755)
+    asked = request_of(TrainerConfig(accelerator="auto"), "auto", ClusterConfig(partition="gpu"))
+    slurm.submit([SimpleNamespace], tmp_path / "jobs", "cells", ClusterConfig(partition="gpu"), request=asked)
+    script = next((tmp_path / "jobs").rglob("*.sh")).read_text()
+    assert "#SBATCH --cpus-per-task=8" in script
+    assert "#SBATCH --gpus-per-node=1" in script
