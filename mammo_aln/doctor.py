@@ -74,7 +74,8 @@ def _accelerator() -> list[Finding]:
         ]
     if torch.cuda.is_available():
         free_gb, total_gb = (amount / 1e9 for amount in torch.cuda.mem_get_info())
-        return [Finding("PASS", f"GPU {torch.cuda.get_device_name(0)}, {free_gb:.0f} of {total_gb:.0f} GB free")]
+        gpu = Finding("PASS", f"GPU {torch.cuda.get_device_name(0)}, {free_gb:.0f} of {total_gb:.0f} GB free")
+        return [gpu, several_cells_on_a_gpu(Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", MPS_PIPES)))]
     return [
         Finding(
             "WARN",
@@ -82,6 +83,21 @@ def _accelerator() -> list[Finding]:
             "use small backbone_args and crop.size_px (see configs/backbones)",
         )
     ]
+
+
+MPS_PIPES = "/tmp/nvidia-mps"
+"""Where NVIDIA's Multi-Process Service listens, unless CUDA_MPS_PIPE_DIRECTORY says otherwise."""
+
+
+def several_cells_on_a_gpu(pipes: Path) -> Finding:
+    """Tell whether processes on one GPU compute side by side, or take turns; `pipes` is the service's folder."""
+    if (pipes / "control").exists():
+        return Finding("PASS", "MPS runs: cells of `sweep run --slots auto` on one GPU compute side by side")
+    return Finding(
+        "PASS",
+        "MPS does not run: cells of `sweep run --slots auto` on one GPU take turns",
+        "nvidia-cuda-mps-control -d (before the sweep, as the user who starts it)",
+    )
 
 
 def _codecs() -> list[Finding]:

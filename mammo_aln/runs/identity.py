@@ -22,7 +22,7 @@ from mammo_aln.settings.steps import shaping_step
 WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
     # settings that change where or how fast a run is computed, not what it computes beyond `shaping_step`
     "pixels": ("max_pixels",),
-    "data": ("num_workers", "micro_batch", "device_gb"),
+    "data": ("num_workers", "micro_batch", "device_gb", "stage"),
     "optim": ("accumulate",),
     "trainer": (
         "accelerator",

@@ -107,6 +107,9 @@ class DataConfig:
             as they are stored and are changed there. Where they take more, each step's crops come from main memory and
             are changed on the device. `auto` is a quarter of a GPU's free memory, 0 on a CPU; 0 leaves all to the
             loader processes, as do the engines other than `warp`. Does not change any result but in its last digits.
+        stage: folder on the node's own disk (`/local/crops`, `$SLURM_TMPDIR`) to which crops are copied and compared
+            with their checksums before training reads them; empty reads them where the store is. Does not change any
+            result.
         augment: geometric and intensity augmentation of training crops.
         augment_engine: what computes it: `warp` (one pass of OpenCV), `albumentations` or `torchvision`; all of them
             from the same draws.
@@ -128,6 +131,7 @@ class DataConfig:
     micro_batch: Annotated[Literal["auto"] | int, FROM_1] = "auto"
     num_workers: Annotated[int | Literal["auto"], FROM_0] = "auto"
     device_gb: Annotated[float | Literal["auto"], FROM_0] = "auto"
+    stage: str = ""
     augment: bool = True
     augment_engine: Literal["warp", "albumentations", "torchvision"] = "warp"
     augment_strength: Annotated[float, Limit("a number from 0 to 3", lambda x: 0 <= x <= 3)] = 1.0

@@ -6,13 +6,14 @@ kill -9), the cell's failure is recorded with its last lines, the slot gets a ne
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,9 @@ from pathlib import Path
 import mammo_aln
 from mammo_aln.errors import ExitCode, InputError
 from mammo_aln.files import make_folder
+from mammo_aln.machine.gpu_memory import free_gpu_memory_gb
 from mammo_aln.machine.locks import Lock, take_lock
+from mammo_aln.machine.memory import free_memory_gb
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import TrainerConfig
@@ -28,15 +31,24 @@ from mammo_aln.sweeps.cell import Failure, claim_of, exhausted, failures, last_l
 from mammo_aln.sweeps.plan import Cell, Plan
 
 POLL_S = 1.0
+KEPT_FREE = 0.9
+"""Share of the free memory that cells may take."""
+
 LEAVE_S = 20.0
 """How long a slot may take to leave after SIGTERM before it is killed."""
 
 
 @dataclass
 class Slot:
-    """A warm process, the devices it sees, and the cell it trains."""
+    """A warm process, the devices it sees, and the cell it trains.
+
+    Attributes:
+        environment: variables of the process, which name its devices.
+        memory_gb: what the cells of all slots on these devices may need together.
+    """
 
     environment: dict[str, str]
+    memory_gb: float = math.inf
     process: subprocess.Popen[str] | None = None
     cell: Cell | None = None
     claim: Lock | None = None
@@ -80,12 +92,14 @@ class Pool:
         retries: how often a cell is tried again.
         changed: called about once a second, and whenever a cell ends (then with the cell); always with the ids of the
             cells that are in the slots.
+        needs_gb: memory of cells, by id, where it was measured.
     """
 
     plan: Plan
     slots: Sequence[Slot]
     retries: int
     changed: Callable[[Cell | None, frozenset[str]], None]
+    needs_gb: Mapping[str, float] = field(default_factory=dict)
     before: dict[str, int] = field(default_factory=dict)
     not_before: dict[str, float] = field(default_factory=dict)
 
@@ -123,7 +137,7 @@ class Pool:
             if slot.cell is not None:
                 continue
             for cell in waiting:
-                if time.monotonic() < self.not_before.get(cell.run_id, 0.0):
+                if time.monotonic() < self.not_before.get(cell.run_id, 0.0) or not self._fits(slot, cell):
                     continue
                 claim = take_lock(claim_of(self.plan, cell))
                 if claim is None:
@@ -136,6 +150,15 @@ class Pool:
                 waiting.remove(cell)
                 slot.ask(cell, claim)
                 break
+
+    def _fits(self, slot: Slot, cell: Cell) -> bool:
+        """True where the slot's devices have room for a cell beside those that train there, or nothing trains there."""
+        beside = [
+            self.needs_gb.get(other.cell.run_id, 0.0)
+            for other in self.slots
+            if other.cell is not None and other.environment == slot.environment
+        ]
+        return not beside or sum(beside) + self.needs_gb.get(cell.run_id, 0.0) <= slot.memory_gb
 
     def _hear(self, slot: Slot, waiting: list[Cell], selector: selectors.BaseSelector) -> None:
         """Hear a slot out: how its cell ended, or nothing more, because it died."""
@@ -206,6 +229,42 @@ def _death(code: int, lines: tuple[str, ...]) -> Failure:
         return Failure("its process was killed (signal 9), by hand or because the machine ran out of memory", lines)
     how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
     return Failure(f"its process died: {how}", lines)
+
+
+MOST_ON_A_GPU = 8
+"""Cells on one GPU: more of them only wait for one another."""
+
+
+def slots_by_memory(trainer: TrainerConfig, needs_gb: Sequence[float], cores: int) -> list[Slot]:
+    """Make the slots of `--slots auto`: as many on each GPU, or on the cores, as the memory of its cells allows.
+
+    Args:
+        trainer: of any cell.
+        needs_gb: memory of each cell.
+        cores: cores there are.
+    """
+    devices = slots_here(trainer, None, len(needs_gb), 0.0, 0.0, cores)
+    if trainer.devices > 1:
+        return devices
+    smallest = min(needs_gb)
+    if "CUDA_VISIBLE_DEVICES" not in devices[0].environment:
+        free_gb = KEPT_FREE * free_memory_gb()
+        count = min(cores, len(needs_gb), _fitting(free_gb, smallest))
+        return [Slot(devices[0].environment, free_gb) for _ in range(count)]
+    rooms = [KEPT_FREE * free_gpu_memory_gb(slot.environment["CUDA_VISIBLE_DEVICES"]) for slot in devices]
+    most = min(MOST_ON_A_GPU, max(1, cores // len(devices)))
+    # The first cell of each GPU before the second of any.
+    slots = [
+        Slot(slot.environment, room)
+        for nth in range(most)
+        for slot, room in zip(devices, rooms, strict=True)
+        if nth < _fitting(room, smallest)
+    ]
+    return slots[: len(needs_gb)]
+
+
+def _fitting(room_gb: float, cell_gb: float) -> int:
+    return max(1, int(room_gb / cell_gb)) if cell_gb < math.inf else 1
 
 
 def slots_here(

@@ -21,7 +21,8 @@ from mammo_aln.settings import ClusterConfig, TrainerConfig
 from mammo_aln.sweeps.board import area_text, duration, fix_of, resume_command, summary, write_board
 from mammo_aln.sweeps.collect import collect_sweep, declare
 from mammo_aln.sweeps.definition import Definition, Nested, Point, points, read_definition
-from mammo_aln.sweeps.local import Pool, slots_here
+from mammo_aln.sweeps.local import Pool, slots_by_memory, slots_here
+from mammo_aln.sweeps.measure import footprints
 from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
 from mammo_aln.sweeps.preflight import (
     PROCESS_GB,
@@ -73,7 +74,7 @@ def run_sweep(
     *,
     store: Path | None = None,
     executor: Literal["local", "slurm"] = "local",
-    slots: int | None = None,
+    slots: int | Literal["auto"] | None = None,
     retries: int = 2,
     seeds: Sequence[int] | None = None,
     pretrained: Path | None = None,
@@ -89,7 +90,7 @@ def run_sweep(
         out: the sweep's folder.
         store: crop store; by default `.crops` in the cohort folder.
         executor: where cells train.
-        slots: cells that train at once on this machine.
+        slots: cells that train at once on this machine; `auto` measures their memory and places them by it.
         retries: how often a cell is tried again.
         seeds: in place of the file's.
         pretrained: weights for the cells whose file says `model.pretrained: sweep`.
@@ -119,14 +120,15 @@ def run_sweep(
         batch = (
             cluster.max_jobs
             if executor == "slurm"
-            else slots or len(slots_here(TrainerConfig(), None, 1000, 0, 0, usable_cores()))
+            else (slots if isinstance(slots, int) else 0)
+            or len(slots_here(TrainerConfig(), None, 1000, 0, 0, usable_cores()))
         )
         planner = Planner(cohort, store, here=executor == "local")
         search = plan_search(definition, begins, planner, out, command, train, batch)
         plan = search.plan
         work: Callable[[], object] = search.run
     else:
-        here = 0 if executor == "slurm" else slots or 1
+        here = 0 if executor == "slurm" else slots if isinstance(slots, int) else 1
         plan = plan_sweep(definition, begins, cohort, out, store=store, slots=here)
         plan = freeze(replace(plan, command=command))
         plan = announce(plan, declare(plan))
@@ -177,7 +179,7 @@ def train_cells(
     cells: Sequence[Cell],
     *,
     executor: Literal["local", "slurm"],
-    slots: int | None,
+    slots: int | Literal["auto"] | None,
     retries: int,
     cluster: ClusterConfig,
 ) -> None:
@@ -196,8 +198,14 @@ def train_cells(
         Queue(plan, cluster, retries, watch).run(waiting)
         return
     trainer = waiting[0].settings.trainer
-    here = slots_here(trainer, slots, len(waiting), PROCESS_GB, free_memory_gb(), usable_cores())
-    pool = Pool(plan, here, retries, watch)
+    needs_gb: dict[str, float] = {}
+    if slots == "auto":
+        first = slots_here(trainer, None, 1, 0.0, 0.0, usable_cores())[0]
+        needs_gb = footprints(plan, waiting, first.environment) if trainer.devices == 1 else {}
+        here = slots_by_memory(trainer, [needs_gb.get(cell.run_id, 0.0) for cell in waiting], usable_cores())
+    else:
+        here = slots_here(trainer, slots, len(waiting), PROCESS_GB, free_memory_gb(), usable_cores())
+    pool = Pool(plan, here, retries, watch, needs_gb)
     say(f"{len(waiting)} cells to train in {len(pool.slots)} slot(s)")
     pool.run(waiting)
 

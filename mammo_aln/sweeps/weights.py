@@ -17,6 +17,7 @@ from mammo_aln.settings import ClusterConfig, PretrainSettings
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps.cell import last_lines
 from mammo_aln.sweeps.definition import FROM_SWEEP, Definition, Nested, Point, merged
+from mammo_aln.sweeps.pretraining import weights_apart
 
 SHARED = ("pixels", "crop", "data", "trainer", "log")
 """Sections that a pre-training takes over from the cells; of `model` it takes the backbone."""
@@ -107,7 +108,7 @@ def with_weights(
             say(f"pre-training {settings.model.backbone} for the cells that ask for it")
             job = PretrainJob(source.absolute(), (out / "pretrain").absolute(), settings, crops and crops.absolute())
             logs = out.absolute() / "slurm"
-            weights[repr(settings)] = job() if cluster is None else weights_by_slurm(job, logs, cluster)
+            weights[repr(settings)] = weights_here(job) if cluster is None else weights_by_slurm(job, logs, cluster)
         result.append(_filled(point, weights[repr(settings)]))
     return result
 
@@ -120,6 +121,11 @@ def refuse_outcome(point: Point, settings: PretrainSettings) -> None:
             "pretrain.labels has aln_status, and the cells validate on folds of the patients that it learns from; "
             "pre-train on other labels, or without folds"
         )
+
+
+def weights_here(job: PretrainJob) -> str:
+    """Make the weights on this machine, in a process of its own, unless they are there."""
+    return job.finished() or weights_apart(job)
 
 
 def weights_by_slurm(job: PretrainJob, folder: Path, cluster: ClusterConfig) -> str:

@@ -100,6 +100,7 @@ def train_run(
     if read_state(run).state == "completed":
         say(f"run {run_id} is completed already; nothing to train")
         return tidied(run, settings)
+    data.stage_crops()
     data.setup("fit")
     loggers = open_trackers(Mirrored(run, settings, identity.cohort))
     carry_out(

@@ -17,7 +17,7 @@ def sweep_run(
     given: dict[str, Any],
     store: Path | None = None,
     executor: Literal["local", "slurm"] = "local",
-    slots: Annotated[int | None, FROM_1] = None,
+    slots: Annotated[int | Literal["auto"] | None, FROM_1] = None,
     retries: Annotated[int, FROM_0] = 2,
     seeds: list[int] | None = None,
     pretrained: Path | None = None,
@@ -34,7 +34,8 @@ def sweep_run(
         given: those settings that were given here, as nested plain values; they win over the file's.
         store: crop store; by default .crops in the cohort folder.
         executor: `local` uses this machine's GPUs or CPU cores, `slurm` submits a job array.
-        slots: cells that train at once on this machine; by default one per GPU, or per CPU core that memory allows.
+        slots: cells that train at once on this machine; by default one per GPU, or per CPU core that memory allows;
+            `auto` measures the first steps of each distinct network and puts as many on a GPU as its memory allows.
         retries: how often a cell that died is tried again, from its last checkpoint.
         seeds: in place of the file's.
         pretrained: weights for the cells whose file says `model.pretrained: sweep`.

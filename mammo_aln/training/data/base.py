@@ -14,6 +14,8 @@ from torch.utils.data import Dataset
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.crops.build import CropSet, build_crops
 from mammo_aln.crops.provenance import fallback_ledger
+from mammo_aln.crops.store.staging import stage_folder, staged
+from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.machine.cores import loader_processes
 from mammo_aln.machine.launch import launched_together
@@ -88,6 +90,7 @@ class CropDataModule(pl.LightningDataModule):
         self.accelerator = "auto"
         """`trainer.accelerator` of the settings; a Trainer that the module is given to knows better."""
         self._crop_set: CropSet | None = None
+        self._staged: CropStore | None = None
 
     @property
     def reads_images(self) -> bool:
@@ -114,6 +117,17 @@ class CropDataModule(pl.LightningDataModule):
             once = launched_together() > 1
             self._crop_set = build_crops(self.cohort, self.pixels, self.crop, store=self.store, once=once)
         return self._crop_set
+
+    @property
+    def pixel_store(self) -> CropStore:
+        """Reader of the crops' pixels: of the store, or of the copy that `stage_crops` made."""
+        return self._staged if self._staged is not None else self.crop_set.open_store()
+
+    def stage_crops(self) -> None:
+        """Copy the crops to the folder that `data.stage` names, if it names one."""
+        if self.reads_images and self.loading.stage:
+            folder = stage_folder(self.loading.stage)
+            self._staged = staged(self.crop_set.open_store(), self.crop_set.table["key"], folder)
 
     @property
     def recipe(self) -> dict[str, Any]:

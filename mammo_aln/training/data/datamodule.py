@@ -316,5 +316,5 @@ class MammoDataModule(CropDataModule):
             changes = self._augmentation(units)
         elif copy:
             changes = TestTimeCopy(self.loading, self.crop.size_px, side_mm(self.crop, units.region), copy)
-        store = self.crop_set.open_store() if self.reads_images else None
+        store = self.pixel_store if self.reads_images else None
         return UnitDataset(units, cast(CropStore, store), changes, training)

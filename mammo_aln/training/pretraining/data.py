@@ -246,7 +246,7 @@ class PretrainData(CropDataModule):
             unit, nth = numbered(np.diff(arrays.first) + PAIR)
             size_mm = np.full(len(unit), self.crop.size_mm)
             poses = Augmentation(self.loading, self.crop.size_px, self.seed, unit, nth, size_mm)
-        dataset = BreastDataset(arrays, self.crop_set.open_store(), poses, self.settings.pretrain, self.seed, training)
+        dataset = BreastDataset(arrays, self.pixel_store, poses, self.settings.pretrain, self.seed, training)
         return self.crop_loader(dataset, len(arrays.patient), pack, training=training)
 
     def _say_counts(self) -> None:

@@ -63,6 +63,7 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
     if read_state(run).state == "completed":
         say(f"run {tidied(run, settings).name} is completed already; nothing to train")
         return run / PRETRAINED_FILE
+    data.stage_crops()
     data.setup("fit")
     torch.manual_seed(settings.seed)
     module = PretrainModule(settings.model, settings.optim, settings.pretrain, data.heads, settings.crop.size_px)
