@@ -174,6 +174,12 @@ def _described(
     plan = _of_shard(plan_crops(cohort, job.crop), shard)
     reader = CropStore(job.store)
     waiting = [group for group in linked_groups(plan.images) if not is_complete(group, job, reader)]
+    if reader.remembered:
+        say(
+            f"{reader.remembered} files have another status change time (chmod, a link, another name); inode, size, "
+            "modification time and samples of their bytes are as they were: taken as unchanged; "
+            "`mammo-aln crop --audit 1` compares them whole"
+        )
     failures = make_crops(waiting, job, reader, workers)
     reader.refresh()
     built = _describe(plan, job, reader, failures)

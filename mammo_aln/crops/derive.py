@@ -16,10 +16,10 @@ from mammo_aln.crops.keys import CropJob, CropKeys, Held
 from mammo_aln.crops.outside import covers, shown
 from mammo_aln.crops.placement import place_crop
 from mammo_aln.crops.requests import CropRequest, ImagePlan
-from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop
+from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop, SampledRecord
 from mammo_aln.crops.store.store import SegmentWriter, StoreUnwritable
 from mammo_aln.crops.window import CropRefused, Window, cut, surround_px
-from mammo_aln.dicom.archive import content_digest, file_key
+from mammo_aln.dicom.archive import content_digest, file_key, inode_key, samples_digest
 from mammo_aln.dicom.orientation import Box
 from mammo_aln.dicom.polarity import POLARITY_UNLIKELY
 from mammo_aln.dicom.read import DisplayImage
@@ -44,9 +44,11 @@ def take_contents(group: Sequence[ImagePlan], held: Held, writer: SegmentWriter)
         try:
             key = file_key(image.path)
             if key not in of_files:
+                inode = inode_key(image.path)
                 of_files[key] = content_digest(image.path)
+                sampled = [SampledRecord(inode, of_files[key], samples_digest(image.path))] if inode else []
                 with suppress(StoreUnwritable):  # a finished store may be read-only; a crop that it lacks will say so
-                    writer.append([ContentRecord(key, of_files[key])])
+                    writer.append([ContentRecord(key, of_files[key]), *sampled])
             of_images[image.image_id] = of_files[key]
         except OSError as error:
             unreadable[image.image_id] = f"cannot be read: {error.strerror or error}"

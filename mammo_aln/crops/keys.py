@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mammo_aln.crops.requests import CropRequest, ImagePlan
-from mammo_aln.crops.store.records import ImageRecord
+from mammo_aln.crops.store.records import ContentRecord, ImageRecord
 from mammo_aln.crops.store.store import CropStore
-from mammo_aln.dicom.archive import file_key
+from mammo_aln.dicom.archive import file_key, inode_key, samples_digest
 from mammo_aln.settings import CropConfig, PixelConfig
 
 PIXEL_PATH_VERSION = 4
@@ -145,6 +145,25 @@ def _file_keys(images: Iterable[ImagePlan], store: CropStore) -> dict[str, str]:
             key = file_key(image.path)
         except OSError:
             continue  # a missing file is reported when it is read
-        if key in store:
+        if key in store or _knows_by_samples(store, key, image.path):
             keys[image.image_id] = key
     return keys
+
+
+def _knows_by_samples(store: CropStore, key: str, path: Path) -> bool:
+    """Take a file for the one that the store knows, where its status alone has changed, and remember it under `key`.
+
+    chmod, chown, a hard link and a rename change the status; inode, size and modification time stay, and the samples
+    of its bytes are compared.
+    """
+    try:
+        inode = inode_key(path)
+        if inode is None or inode not in store:
+            return False
+        known = store.sampled(inode)
+        if samples_digest(path) != known.samples:
+            return False
+    except OSError:
+        return False  # reported when it is read
+    store.remember(ContentRecord(key, known.sha256))
+    return True

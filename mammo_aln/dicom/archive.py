@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import lzma
+import os
 import re
 import stat
 import zipfile
@@ -26,6 +27,7 @@ ENDING = ".zip"
 START = b"PK\x03\x04"
 INSIDE = re.compile(r"\.zip(?=!/)", re.IGNORECASE)
 OPEN_ARCHIVES = 4
+SAMPLED_FROM_BYTES, SAMPLED_HEAD_BYTES, SAMPLES, SAMPLE_BYTES = 1 << 20, 1 << 16, 64, 1 << 12
 MAX_MEMBERS = 1_000_000
 # As much as a deflated data set may grow to, see `decode`.
 MAX_MEMBER_BYTES = 4 * 200_000_000 + (1 << 26)
@@ -179,6 +181,36 @@ def file_key(path: Path) -> str:
     if inside is not None:
         values += [inside[1], _entry(path, *inside)[1].CRC]
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def inode_key(path: Path) -> str | None:
+    """Key of a file by its inode, size and modification time, which chmod, chown, a link or a rename leave as they are.
+
+    None for a small file, which is quickly read whole, and in a ZIP file.
+
+    Raises:
+        OSError: the file is not there.
+    """
+    status = path.stat() if archive_of(path) is None else None
+    if status is None or status.st_size < SAMPLED_FROM_BYTES:
+        return None
+    values = ["inode", status.st_ino, status.st_size, status.st_mtime_ns]
+    return hashlib.sha256(json.dumps(values, separators=(",", ":")).encode()).hexdigest()
+
+
+def samples_digest(path: Path) -> str:
+    """SHA-256 of a file's beginning, which holds its header, its end, and blocks spread evenly between.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest.update(file.read(SAMPLED_HEAD_BYTES))
+        for nth in range(1, SAMPLES + 1):
+            digest.update(os.pread(file.fileno(), SAMPLE_BYTES, nth * (size - SAMPLE_BYTES) // SAMPLES))
+    return digest.hexdigest()
 
 
 def content_digest(path: Path) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from mammo_aln.cohort.tables import Cohort, read_cohort
-from mammo_aln.crops import build, frozen
+from mammo_aln.crops import build, derive, frozen
 from mammo_aln.crops.build import CropSet, build_crops
 from mammo_aln.crops.provenance import fallback_ledger
 from mammo_aln.crops.store.store import CropStore
@@ -176,3 +176,72 @@ def test_a_file_that_changes_while_crops_are_described_keeps_nothing(
     monkeypatch.setattr(build, "_describe", lambda *args: (resaved(root), whole(*args))[1])
     crops_of(cohort)
     assert not list((root / ".crops" / "frozen").glob("*.json"))
+
+
+def large_cohort(root: Path) -> Cohort:
+    """Two images of more than a megabyte each."""
+    boxes = []
+    for number in range(2):
+        pixels = mammogram(1000, 700, 0.1, 0.1, seed=number)
+        write_image(root / f"i{number}.dcm", pixels, ImagerPixelSpacing=[0.1, 0.1])
+        boxes.append((f"i{number}", "primary", 100, 430, 295, 565))
+    rows = [image(f"i{number}", f"p{number}") for number in range(2)]
+    return write_tables(root, [patient(f"p{number}") for number in range(2)], rows, boxes)
+
+
+@pytest.fixture
+def digested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are read whole for their SHA-256."""
+    names: list[str] = []
+    whole = derive.content_digest
+    monkeypatch.setattr(derive, "content_digest", lambda path: names.append(path.name) or whole(path))
+    return names
+
+
+def linked(root: Path) -> None:
+    os.link(root / "i0.dcm", root / "second name")
+
+
+def chmodded(root: Path) -> None:
+    (root / "i0.dcm").chmod(0o600)
+
+
+@pytest.mark.parametrize("change", [linked, chmodded])
+def test_a_change_of_status_alone_hashes_no_file_anew_and_is_told(
+    tmp_path: Path, digested: list[str], capsys: pytest.CaptureFixture[str], change
+) -> None:
+    root = tmp_path / "c"
+    root.mkdir()
+    first = crops_of(large_cohort(root))
+    assert sorted(digested) == ["i0.dcm", "i1.dcm"]
+    time.sleep(0.02)
+    change(root)
+    second = crops_of(read_cohort(root))
+    assert len(digested) == 2
+    assert "1 files have another status change time" in capsys.readouterr().err
+    equal(first, second)
+    crops_of(read_cohort(root))
+    assert "status change time" not in capsys.readouterr().err  # the kept table knows the file as it is now
+
+
+def edited_in_place(root: Path) -> None:
+    """Bytes of a block that is compared, under the old time of change."""
+    path = root / "i0.dcm"
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(-50, os.SEEK_END)
+        file.write(bytes(20))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("change", [edited_in_place, replaced])
+def test_another_content_under_the_same_size_and_time_is_hashed(tmp_path: Path, digested: list[str], change) -> None:
+    root = tmp_path / "c"
+    root.mkdir()
+    first = crops_of(large_cohort(root))
+    time.sleep(0.02)
+    change(root)
+    os.utime(root / "i0.dcm", ns=(0, 0)) if change is replaced else None
+    second = crops_of(read_cohort(root))
+    assert digested[2:] == ["i0.dcm"]
+    assert first.contents["i0"] != second.contents["i0"]

@@ -10,7 +10,7 @@ import pytest
 from mammo_aln.crops.build import build_crops
 from mammo_aln.crops.keys import CropJob, CropKeys
 from mammo_aln.crops.requests import CropRequest, ImagePlan
-from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop
+from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop, SampledRecord
 from mammo_aln.settings import CropConfig, PixelConfig
 from tests.support.crop_cohort import image, mammogram, patient, write_image, write_tables
 
@@ -18,7 +18,13 @@ BOX = (1.0, 2.5, 30.0, 40.0)
 LEFT = ImagePlan("a", "p", "c", Path("a.dcm"), "L", "CC", "L", None, 0.1)
 RIGHT = ImagePlan("b", "p", "c", Path("b.dcm"), "R", "CC", None, "CC", None)
 MIRRORED = {"estimate": "contralateral", "mirror_of": ("a", BOX)}
-KINDS = {"content": ContentRecord, "image": ImageRecord, "crop": CropRecord, "refused": RefusedCrop}
+KINDS = {
+    "content": ContentRecord,
+    "sampled": SampledRecord,
+    "image": ImageRecord,
+    "crop": CropRecord,
+    "refused": RefusedCrop,
+}
 
 
 def keys(*contents: str) -> CropKeys:
@@ -54,10 +60,10 @@ def test_a_crop_has_no_key_while_an_image_that_it_needs_has_none() -> None:
 
 
 def test_every_entry_of_a_journal_is_read_and_written_alike(tmp_path: Path) -> None:
-    pixels = mammogram(300, 200, 0.4, 0.4)
-    write_image(tmp_path / "cc.dcm", pixels, ImagerPixelSpacing=[0.4, 0.4])
+    pixels = mammogram(1200, 800, 0.1, 0.1)
+    write_image(tmp_path / "cc.dcm", pixels, ImagerPixelSpacing=[0.1, 0.1])
     write_image(tmp_path / "bare.dcm", pixels, ImagerPixelSpacing=None, view="MLO")
-    regions = [("cc", "primary", 60, 130, 95, 165), ("bare", "primary", 60, 130, 95, 165)]
+    regions = [("cc", "primary", 240, 520, 380, 660), ("bare", "primary", 240, 520, 380, 660)]
     rows = [image("cc", "p"), image("bare", "p", view="MLO")]
     cohort = write_tables(tmp_path, [patient("p")], rows, regions)
     crop = CropConfig(strategy="all", auxiliary=("axilla", "peritumoral"), size_px=32)

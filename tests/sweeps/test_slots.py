@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,14 +13,24 @@ from safetensors.torch import load_file
 from mammo_aln import doctor
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready
-from mammo_aln.settings import CropConfig, DataConfig, LogConfig, ModelConfig, PretrainSettings, TrainerConfig
+from mammo_aln.settings import (
+    CropConfig,
+    DataConfig,
+    LogConfig,
+    ModelConfig,
+    PretrainConfig,
+    PretrainSettings,
+    TrainerConfig,
+)
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps import local
 from mammo_aln.sweeps.local import Pool, Slot, slots_by_memory
 from mammo_aln.sweeps.measure import KEPT_FILE, footprints
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
+from mammo_aln.sweeps.pretraining import weights_apart
 from mammo_aln.sweeps.run import run_sweep
 from mammo_aln.sweeps.weights import PretrainJob, weights_here
+from mammo_aln.training.pretraining import pretrain
 from tests.support.sweep_files import tiny_sweep
 from tests.support.tiny_settings import TINY, tiny_settings
 
@@ -96,6 +105,7 @@ def pretraining(size_px: int = 32) -> PretrainSettings:
         data=DataConfig(batch_size=8, num_workers=0),
         trainer=TrainerConfig(max_epochs=1, accelerator="cpu"),
         log=LogConfig(wandb="disabled"),
+        pretrain=PretrainConfig(mode="contrastive"),
     )
 
 
@@ -107,16 +117,17 @@ def test_settings_reach_the_process_as_they_are() -> None:
 def test_a_faulty_pretraining_is_told_as_here(tmp_path: Path) -> None:
     job = PretrainJob(tmp_path / "nowhere", tmp_path / "out", pretraining(), None)
     with pytest.raises(InputError, match="no such cohort folder"):
-        weights_here(job)
+        weights_apart(job)
 
 
 @pytest.mark.slow
-def test_weights_are_made_by_another_process_and_only_once(phantom: Path, tmp_path: Path) -> None:
+def test_weights_are_made_by_another_process_and_only_once(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = PretrainJob(phantom, tmp_path / "out", pretraining(64), tmp_path / "store")
+    monkeypatch.setattr(pretrain, "pretrain_run", lambda *_, **__: pytest.fail("made by this very process"))
     weights = Path(weights_here(job))
     assert load_file(weights)
-    (environment,) = (tmp_path / "out").glob("*/environment.json")
-    assert json.loads(environment.read_text()).get("pid", 0) != os.getpid()
     before = weights.stat().st_mtime_ns
     assert weights_here(job) == str(weights)
     assert weights.stat().st_mtime_ns == before

@@ -87,9 +87,8 @@ def _marks(files: Mapping[str, Path], kept_in: Path, workers: int | None) -> dic
 
 
 def _state(files: Mapping[str, str | Path], *, anew: bool = False) -> str:
-    images = sorted(files)
-    names = hashlib.sha256("\0".join([code_digest(("cohort", "dicom")), *images]).encode()).hexdigest()
-    return names + standing_digest((str(files[image]) for image in images), anew=anew)
+    names = hashlib.sha256("\0".join([code_digest(("cohort", "dicom")), *files]).encode()).hexdigest()
+    return names + standing_digest(map(str, files.values()), anew=anew)
 
 
 def _compared(path: Path) -> dict[str, Any]:

@@ -64,6 +64,15 @@ class ContentRecord(Record):
 
 
 @dataclass(frozen=True)
+class SampledRecord(Record):
+    """Content of the file whose inode, size and modification time the key says, and the digest of its samples."""
+
+    kind: ClassVar[str] = "sampled"
+    sha256: str
+    samples: str
+
+
+@dataclass(frozen=True)
 class ImageRecord(Record):
     """One image as its pixels were read.
 

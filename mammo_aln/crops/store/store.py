@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, Record, RefusedCrop
+from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, Record, RefusedCrop, SampledRecord
 from mammo_aln.crops.window import surround_px
 from mammo_aln.errors import InputError
 
@@ -170,6 +170,11 @@ class CropStore:
         """Hold a record for as long as this reader lives, where the store itself cannot be written."""
         self._remembered.setdefault(record.key, record)
 
+    @property
+    def remembered(self) -> int:
+        """Number of records that this reader alone holds."""
+        return len(self._remembered)
+
     def __contains__(self, key: str) -> bool:
         if key in self._entries or key in self._rows or key in self._remembered:
             return True
@@ -219,6 +224,10 @@ class CropStore:
         if key in self._remembered and key not in self._entries and key not in self._rows:
             return self._remembered[key]
         return ContentRecord.from_json(self._entry(key))
+
+    def sampled(self, key: str) -> SampledRecord:
+        """The record of a file's content and samples; `KeyError` where there is none."""
+        return SampledRecord.from_json(self._entry(key))
 
     def image(self, key: str) -> ImageRecord:
         """The record of an image; `KeyError` where there is none."""

@@ -286,7 +286,7 @@ class MammoDataModule(CropDataModule):
         return device if made_on_device(self.loading, device) else None
 
     def _device_loader(self, split: str, device: torch.device, training: bool) -> CropLoader:
-        units, store = self.units(split), self.crop_set.open_store()
+        units, store = self.units(split), self.pixel_store
         if not self._table_asked:  # one table for all splits
             keys = np.concatenate([self.units(name).keys for name in self.splits])
             self._table = table_within_budget(store, keys, self.crop.size_px, self.loading, device)
