@@ -75,7 +75,7 @@ class CropSet:
     table: pd.DataFrame
     exclusions: pd.DataFrame
     job: CropJob
-    cards: list[dict[str, Any]]
+    cards: list[Any]
     uncropped: pd.DataFrame
     contents: Mapping[str, str]
     reader: CropStore

@@ -24,7 +24,7 @@ import pandas as pd
 from mammo_aln.cohort.content import tables_digest
 from mammo_aln.cohort.tables import Cohort, image_files
 from mammo_aln.crops.keys import PIXEL_PATH_VERSION, CropJob
-from mammo_aln.crops.store.store import StoreIndex
+from mammo_aln.crops.store.index import StoreIndex
 from mammo_aln.dicom.standing import standing_digest
 from mammo_aln.errors import InputError
 from mammo_aln.files import written_whole
@@ -41,7 +41,7 @@ ROOMS = ("cohort", "crops", "dicom", "settings")
 
 @dataclass(frozen=True)
 class FrozenCrops:
-    """What is kept of a cohort's crops.
+    """Description of a cohort's crops, as it is kept.
 
     Attributes:
         table: a row per crop.
@@ -55,7 +55,7 @@ class FrozenCrops:
     table: pd.DataFrame
     exclusions: pd.DataFrame
     uncropped: pd.DataFrame
-    cards: list[dict[str, Any]]
+    cards: list[Any]
     contents: Mapping[str, str]
     index: StoreIndex
 
@@ -92,7 +92,7 @@ class Freezer:
         return cls(job.store / FOLDER / f"{name}.json", files, standing_digest(files))
 
     def read(self, store: Path) -> FrozenCrops | None:
-        """What is kept, or None where there is nothing, or it no longer holds."""
+        """Read what is kept; None where there is nothing, or it no longer holds."""
         try:
             digest, _, text = self.path.read_bytes().partition(b"\n")
         except OSError:
@@ -154,9 +154,9 @@ def _numbers(packed: Mapping[str, str]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(packed["bytes"]), np.dtype(packed["dtype"]))
 
 
-def _columns(table: pd.DataFrame) -> dict[str, Any]:
+def _columns(table: pd.DataFrame) -> dict[str, object]:
     """A table as plain JSON: numbers packed, texts by their number among the distinct ones."""
-    columns: dict[str, Any] = {"": len(table)}
+    columns: dict[str, object] = {"": len(table)}
     for name in table.columns:
         column = table[name]
         if column.dtype.kind in "fib" and len(table):
@@ -168,7 +168,7 @@ def _columns(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _table(columns: Mapping[str, Any]) -> pd.DataFrame:
-    cells: dict[str, Any] = {}
+    cells: dict[str, object] = {}
     for name, column in columns.items():
         if name and "numbers" in column:
             cells[name] = _numbers(column["numbers"]).copy()

@@ -26,7 +26,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Request:
-    """What a job asks for; None leaves it to the cluster's default.
+    """Cores and GPUs of a job; None leaves it to the cluster's default.
 
     Attributes:
         cpus_per_task: cores of a process.

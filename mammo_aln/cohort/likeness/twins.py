@@ -91,7 +91,7 @@ def _state(files: Mapping[str, str | Path], *, anew: bool = False) -> str:
     return names + standing_digest(map(str, files.values()), anew=anew)
 
 
-def _compared(path: Path) -> dict[str, Any]:
+def _compared(path: Path) -> Any:
     """Outcomes of earlier comparisons by state; none where the file cannot be read whole."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from mammo_aln.crops.store.store import CropStore, segment_sizes
+from mammo_aln.crops.store.index import segment_sizes
+from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, written_whole
 from mammo_aln.progress import Progress, say

@@ -15,13 +15,13 @@ import os
 import uuid
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mammo_aln.crops.store.index import StoreIndex, segment_sizes
 from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, Record, RefusedCrop, SampledRecord
 from mammo_aln.crops.window import surround_px
 from mammo_aln.errors import InputError
@@ -54,37 +54,6 @@ class _Entry(NamedTuple):
 
 class StoreUnwritable(InputError):
     """The store's disk is full or its folder cannot be written; no image is to blame."""
-
-
-@dataclass(frozen=True)
-class StoreIndex:
-    """Where some records of a store stand, so that a reader of these alone need not read the journals.
-
-    Attributes:
-        segments: names, in the order of the numbers in `rows`.
-        keys: of the records.
-        rows: int64 (records, columns), what the reader keeps of each.
-        sizes: bytes of each segment's journal and pixels when this was taken; they only ever grow.
-    """
-
-    segments: tuple[str, ...]
-    keys: tuple[str, ...]
-    rows: NDArray[np.int64]
-    sizes: tuple[tuple[int, int], ...]
-
-    def holds(self, store: Path) -> bool:
-        """True where each segment is still there, no shorter than it was."""
-        try:
-            sizes = segment_sizes(store, self.segments)
-        except OSError:
-            return False
-        return all(now >= then for pair in zip(sizes, self.sizes, strict=True) for now, then in zip(*pair, strict=True))
-
-
-def segment_sizes(store: Path, segments: Iterable[str]) -> list[tuple[int, int]]:
-    """Bytes of each segment's journal and of its pixels; `OSError` where one is missing."""
-    files = (store / "segments" / name for name in segments)
-    return [(file.with_suffix(".jsonl").stat().st_size, file.with_suffix(".u16").stat().st_size) for file in files]
 
 
 class CropStore:
