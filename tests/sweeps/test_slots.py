@@ -98,10 +98,10 @@ def test_cells_are_measured_once_and_trained_beside_one_another(
     assert "its memory cannot be measured" in capsys.readouterr().err
 
 
-def pretraining(size_px: int = 32) -> PretrainSettings:
+def pretraining(size_px: int = 64) -> PretrainSettings:
     return PretrainSettings(
         crop=CropConfig(size_px=size_px, strategy="fixed_5cm", auxiliary=()),
-        model=ModelConfig(backbone="resnet50", backbone_args=TINY["resnet50"], embed_dim=8),
+        model=ModelConfig(backbone="resnet50", backbone_args=TINY["resnet50"], embed_dim=8, inputs=("primary",)),
         data=DataConfig(batch_size=8, num_workers=0),
         trainer=TrainerConfig(max_epochs=1, accelerator="cpu"),
         log=LogConfig(wandb="disabled"),
@@ -124,7 +124,7 @@ def test_a_faulty_pretraining_is_told_as_here(tmp_path: Path) -> None:
 def test_weights_are_made_by_another_process_and_only_once(
     phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = PretrainJob(phantom, tmp_path / "out", pretraining(64), tmp_path / "store")
+    job = PretrainJob(phantom, tmp_path / "out", pretraining(), tmp_path / "store")
     monkeypatch.setattr(pretrain, "pretrain_run", lambda *_, **__: pytest.fail("made by this very process"))
     weights = Path(weights_here(job))
     assert load_file(weights)
