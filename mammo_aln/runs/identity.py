@@ -1,4 +1,4 @@
-"""A run's identity: a hash of the settings that shape the result, of what the cohort holds and of the package version.
+"""A run's identity: a hash of the settings that shape the result, of what the cohort holds and of the code's versions.
 
 Workers, devices, paths, file times and W&B do not enter, so that the same cell never trains twice, wherever it runs.
 Where a step is computed on several devices or in parts, that enters as far as it shapes the result (`shaping_step`).
@@ -18,6 +18,10 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready
 from mammo_aln.settings import DataConfig, PretrainSettings, Settings
 from mammo_aln.settings.steps import shaping_step
+
+LEARNING_VERSION = 2
+"""Raise this when a training of the same settings, tables and crops learns otherwise: other draws, rates or windows."""
+
 
 WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
     # settings that change where or how fast a run is computed, not what it computes beyond `shaping_step`
@@ -92,12 +96,14 @@ class RunIdentity:
 
     Args:
         package_version: version of this package.
+        learning_version: see `LEARNING_VERSION`.
         settings: see `shaping_settings`.
         cohort: digest of the cohort's tables.
         crops: digest of the content keys of every crop that the run may read.
     """
 
     package_version: str
+    learning_version: int
     settings: Mapping[str, Any]
     cohort: str
     crops: str
@@ -117,7 +123,7 @@ def run_identity(settings: Settings, cohort_content: str, crop_keys: list[str]) 
         crop_keys: content keys of every crop that the run may read; each covers file content, pixel recipe and window.
     """
     crops = hashlib.sha256("\n".join(sorted(crop_keys)).encode()).hexdigest()
-    return RunIdentity(__version__, shaping_settings(settings), cohort_content, crops)
+    return RunIdentity(__version__, LEARNING_VERSION, shaping_settings(settings), cohort_content, crops)
 
 
 def file_digest(path: str | Path | bool) -> str:
