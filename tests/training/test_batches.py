@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from pytorch_lightning.utilities import move_data_to_device
 
@@ -133,6 +135,8 @@ def test_a_batch_is_one_block_of_memory() -> None:
             assert one[name].numpy().dtype == array.dtype
         assert torch.equal(one["crops"], batch["crops"])
     assert {batch[name].untyped_storage().data_ptr() for name in arrays} == {batch.block.data_ptr()}
+    with pytest.raises(TypeError, match="one block"):
+        copy.copy(batch).update(a=batch["a"])  # as torch 2.8 pins a mapping, and leaves the block as it is
     moved = move_data_to_device(batch, torch.device("meta"))  # as Lightning does
     assert {tensor.device.type for tensor in moved.values()} == {"meta"}
     assert len({tensor.untyped_storage()._cdata for name, tensor in moved.items() if name != "crops"}) == 1

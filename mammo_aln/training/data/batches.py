@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -79,6 +79,10 @@ class StepBatch(dict[str, Tensor]):
         return _unpacked, (self.block.numpy(), self.entries, self.large)
 
     def __setitem__(self, name: str, value: Tensor) -> None:
+        raise TypeError("a StepBatch is sent as one block: change a copy, dict(batch)")
+
+    def update(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
+        """Refuse it: some versions of torch pin a mapping's tensors that way, and would leave the block unpinned."""
         raise TypeError("a StepBatch is sent as one block: change a copy, dict(batch)")
 
     def pin_memory(self) -> StepBatch:
