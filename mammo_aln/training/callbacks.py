@@ -98,6 +98,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
             resumable = hasattr(getattr(trainer, "datamodule", None), "begin")
             if resumable and (stop or self._is_due(trainer, batch_idx)):
                 self._save(trainer, Position.after_step(trainer, batch_idx))
+                self.throughput.begin_wait()
             if stop:
                 self._leave(trainer)
 

@@ -45,6 +45,10 @@ class Throughput(pl.Callback):
     ) -> None:
         """Note when the step ended."""
         self._patients += self._ranks * len(batch["index"])
+        self.begin_wait()
+
+    def begin_wait(self) -> None:
+        """Count from now on as waiting for data, after a step and what followed it, such as a checkpoint."""
         self._batch_done = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
