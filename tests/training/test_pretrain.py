@@ -189,6 +189,21 @@ def test_batches_pair_crops_of_one_patient(screening: Path, store: Path) -> None
     assert torch.equal(batch["crops"], again["crops"])
 
 
+def test_crops_of_every_region_move_by_millimetres_of_their_own(phantom: Path, store: Path) -> None:
+    given = settings()
+    crop = replace(given.crop, auxiliary=("axilla",), auxiliary_size_mm=25.0)
+    given = replace(given, crop=crop, model=replace(given.model, inputs=("primary", "auxiliary")))
+    given = replace(given, pretrain=PretrainConfig(mode="contrastive"))
+    data = PretrainData(read_cohort(phantom, outcome=False), given, store)
+    data.setup()
+    arrays = data.breasts["train"]
+    region = data.crop_set.table.set_index("key")["region"][arrays.keys[arrays.first[:-1]]]
+    poses = data.train_dataloader().dataset.augmentation
+    sides = np.where(region == "axilla", 25.0, 50.0)
+    assert set(sides) == {25.0, 50.0}
+    np.testing.assert_array_equal(poses.size_mm, np.repeat(sides, np.diff(arrays.first) + 2))
+
+
 def same_weights(one: Path, other: Path) -> None:
     states = [
         torch.load(path.parent / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for path in (one, other)

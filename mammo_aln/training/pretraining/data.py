@@ -18,7 +18,8 @@ from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 from mammo_aln.settings import PretrainConfig, PretrainSettings
-from mammo_aln.training.data.augment import Augmentation, numbered
+from mammo_aln.training.attempt import leads
+from mammo_aln.training.data.augment import Augmentation, numbered, side_mm
 from mammo_aln.training.data.base import CropDataModule, require_one_strategy
 from mammo_aln.training.data.batches import CropLoader, StepBatch, stacked
 from mammo_aln.training.data.units import present_regions, resolve_regions
@@ -42,6 +43,7 @@ class BreastArrays:
         view: CC, MLO or other, as numbers (crops,).
         labels: float32 (crops, heads), NaN = missing.
         patient: number of each item's patient (items,).
+        region: 0 = primary, then the auxiliary names in order (items,).
     """
 
     first: np.ndarray
@@ -49,6 +51,7 @@ class BreastArrays:
     view: np.ndarray
     labels: np.ndarray
     patient: np.ndarray
+    region: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -220,8 +223,9 @@ class PretrainData(CropDataModule):
             mine = (split == name).to_numpy()
             if not mine.any():
                 raise InputError(f"pre-training has no crop with a label in split {name}")
-            self.breasts[name] = _gather(crops[mine], labels[mine])
-        self._say_counts()
+            self.breasts[name] = _gather(crops[mine], labels[mine], self.regions)
+        if leads():
+            self._say_counts()
 
     def train_dataloader(self) -> CropLoader:
         """Shuffled batches in random styles."""
@@ -239,12 +243,12 @@ class PretrainData(CropDataModule):
 
     def _loader(self, split: str, *, training: bool) -> CropLoader:
         arrays = self.breasts[split]
-        if training and self.loading.device_gb not in ("auto", 0):
+        if training and self.loading.device_gb not in ("auto", 0) and leads():
             say("pre-training: loader processes change the crops, styles too; data.device_gb has no effect")
         poses = None
         if self.loading.augment:
             unit, nth = numbered(np.diff(arrays.first) + PAIR)
-            size_mm = np.full(len(unit), self.crop.size_mm)
+            size_mm = side_mm(self.crop, arrays.region[unit])
             poses = Augmentation(self.loading, self.crop.size_px, self.seed, unit, nth, size_mm)
         dataset = BreastDataset(arrays, self.pixel_store, poses, self.settings.pretrain, self.seed, training)
         return self.crop_loader(dataset, len(arrays.patient), pack, training=training)
@@ -258,7 +262,7 @@ class PretrainData(CropDataModule):
         say(f"pre-training, {self.settings.pretrain.mode}: {counts}{'; ' if heads else ''}{heads}")
 
 
-def _gather(crops: pd.DataFrame, labels: np.ndarray) -> BreastArrays:
+def _gather(crops: pd.DataFrame, labels: np.ndarray, regions: Sequence[str]) -> BreastArrays:
     group = crops.groupby(["unit_id", "region"], sort=False)
     number = group.ngroup().to_numpy()
     owners = group["patient_id"].first()
@@ -268,4 +272,5 @@ def _gather(crops: pd.DataFrame, labels: np.ndarray) -> BreastArrays:
         view=pd.factorize(crops["view"])[0],
         labels=labels,
         patient=pd.factorize(owners)[0].astype(np.int64),
+        region=group["region"].first().map(list(regions).index).to_numpy(np.int64),
     )
