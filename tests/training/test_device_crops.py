@@ -18,6 +18,7 @@ from mammo_aln.crops.store.store import CropStore, SegmentWriter
 from mammo_aln.errors import InputError
 from mammo_aln.runs.identity import shaping_settings
 from mammo_aln.settings import CropConfig, DataConfig
+from mammo_aln.training.data import device_crops
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.device_batches import DeviceCollate
 from mammo_aln.training.data.device_crops import CropTable, block_px, budget_bytes, table_bytes, with_crops
@@ -103,6 +104,20 @@ def test_crops_beyond_the_budget_come_from_main_memory_bit_for_bit(
     assert len(lines) == 1
     assert "data.device_gb = 1e-06" in lines[0]
     same(streamed, on_device)
+
+
+@pytest.mark.parametrize("device_gb", [1e-9, 1])
+def test_the_first_rank_speaks_for_all(
+    tmp_path: Path, device_gb: float, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append([], [(crop_record("key", 8), np.zeros((12, 12), np.uint16))])
+    writer.close()
+    for rank, lines in enumerate((1, 0)):
+        monkeypatch.setattr(device_crops, "global_rank", lambda rank=rank: rank)
+        data = DataConfig(device_gb=device_gb)
+        device_crops.table_within_budget(CropStore(tmp_path), np.array(["key"]), 8, data, CPU)
+        assert capfd.readouterr().err.count("\n") == lines
 
 
 def test_a_resumed_epoch_goes_on_with_the_batches_of_the_whole_one(phantom: Path, store: Path, on_device) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ class CropDataModule(pl.LightningDataModule):
             self._staged = staged(self.crop_set.open_store(), self.crop_set.table["key"], folder)
 
     @property
-    def recipe(self) -> dict[str, Any]:
+    def recipe(self) -> Mapping[str, Any]:
         """Pixel and crop settings and the steps taken (recipe cards); empty where no image is read."""
         return self.crop_set.recipe if self.reads_images else {}
 
@@ -152,7 +152,7 @@ class CropDataModule(pl.LightningDataModule):
 
     @property
     def _epochs(self) -> int:
-        """How often a loader is read: the trainer's epochs, once where no trainer fits."""
+        """Passes over a loader: the trainer's epochs, one where no trainer fits."""
         trainer = self.trainer
         return int(trainer.max_epochs or 1) if trainer is not None and trainer.state.fn == "fit" else 1
 

@@ -15,7 +15,7 @@ from mammo_aln.crops.store.store import CropStore
 from mammo_aln.training.data.augment import Augmentation
 from mammo_aln.training.data.batches import StepBatch, empty, small_arrays
 from mammo_aln.training.data.device_crops import GREY, MATRICES, ROW, block_px
-from mammo_aln.training.data.draws import theta
+from mammo_aln.training.data.draws import grey_values, theta
 from mammo_aln.training.data.unit_arrays import UnitArrays
 
 
@@ -80,7 +80,7 @@ class DeviceCollate:
         if self.augmentation is not None:
             draws = self.augmentation.draws(epoch).of(crops)
             arrays[MATRICES] = theta(draws, self.size_px)
-            arrays[GREY] = np.stack((draws.contrast, draws.brightness, draws.gamma))
+            arrays[GREY] = grey_values(draws)
         if self.rows is not None:
             return StepBatch.of({ROW: self.rows[crops], **arrays})
         return StepBatch.of(arrays, blocks=self._blocks(crops))

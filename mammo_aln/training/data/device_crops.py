@@ -14,6 +14,7 @@ from torch import Tensor
 from mammo_aln.crops.store.store import LEVELS, CropStore
 from mammo_aln.crops.window import surround_px
 from mammo_aln.errors import InputError
+from mammo_aln.model.ranks import global_rank
 from mammo_aln.progress import Progress, say
 from mammo_aln.settings import DataConfig
 
@@ -56,10 +57,11 @@ def table_within_budget(
     needed, budget = table_bytes(len(np.unique(keys)), size_px), budget_bytes(data.device_gb, device)
     if needed <= budget:
         return CropTable.from_store(store, keys.tolist(), size_px, device)
-    say(
-        f"crops take {needed / 1e9:.3g} GB, data.device_gb = {data.device_gb} leaves {budget / 1e9:.3g} GB of {device}:"
-        " each step's crops come from main memory"
-    )
+    if global_rank() == 0:
+        say(
+            f"crops take {needed / 1e9:.3g} GB, data.device_gb = {data.device_gb} leaves {budget / 1e9:.3g} GB of"
+            f" {device}: each step's crops come from main memory"
+        )
     return None
 
 
@@ -91,14 +93,18 @@ class CropTable:
         distinct, side = list(dict.fromkeys(keys)), block_px(size_px)
         levels = torch.empty((len(distinct), side, side), dtype=torch.int16, device=device)
         staged = torch.empty((COPIED_AT_ONCE, side, side), dtype=torch.int16, pin_memory=device.type == "cuda")
-        progress = Progress(total=len(distinct), what=f"crops to {device}", unit="crop")
+        progress = None
+        if global_rank() == 0:
+            progress = Progress(total=len(distinct), what=f"crops to {device}", unit="crop")
         for first in range(0, len(distinct), COPIED_AT_ONCE):
             some = distinct[first : first + COPIED_AT_ONCE]
             for space, key in zip(staged.numpy(), some, strict=False):
                 space[:] = store.read_surround(key).view(np.int16)
             levels[first : first + len(some)].copy_(staged[: len(some)])
-            progress.advance(len(some))
-        progress.end()
+            if progress is not None:
+                progress.advance(len(some))
+        if progress is not None:
+            progress.end()
         return cls(levels, {key: row for row, key in enumerate(distinct)})
 
     def rows(self, keys: NDArray[np.str_]) -> NDArray[np.int64]:
