@@ -27,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
-    if not GPU_ALLOCATOR & os.environ.keys():
-        # Steps hold a changing number of crops: blocks that grow leave no holes. Read when torch first asks for memory.
-        os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
+    set_allocator()
     try:
         code = _main([word for word in words if word != "--debug"], debug=debug)
         sys.stdout.flush()
@@ -38,6 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of standard output left (`| head`); what was made is on disk.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
+
+
+def set_allocator() -> None:
+    """Let CUDA's blocks grow, unless the user says otherwise: steps hold a changing number of crops.
+
+    Blocks that grow leave no holes. Torch reads it when it first asks for memory.
+    """
+    if not GPU_ALLOCATOR & os.environ.keys():
+        os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
 
 
 def _main(words: list[str], *, debug: bool) -> int:

@@ -40,6 +40,8 @@ from mammo_aln.training.pretraining.module import PretrainModule
 
 EFFICIENT = "aten::_efficient_attention_forward", "aten::_efficient_attention_backward"
 MATH = "aten::_scaled_dot_product_attention_math"
+MODEL = {"swinv2": 1780, "convnextv2": 930, "efficientnetv2": 2200, "resnet50": 4300, "densenet121": 3500}
+"""Crops/s of a training step in bf16, 128 crops of 256 px, on an H100: a count of bytes, operations and kernels."""
 
 
 def swin(setup: Setup, size_px: int | None = None) -> Backbone:
@@ -251,14 +253,25 @@ def speed(setup: Setup) -> Outcome:
     peers = float(figures["timm swinv2 bf16 crops/s"])
     eager, compiled = (float(figures[f"swinv2 {each} crops/s"]) / peers for each in ("bf16", "bf16 compiled"))
     figures |= {"swinv2 bf16 over timm": eager, "swinv2 bf16 compiled over timm": compiled}
-    words = f"SwinV2 bf16 {eager:.2f} times timm's {peers:.0f} crops/s (at least 1.2), compiled {compiled:.2f} (1.7)"
-    return Outcome(eager >= 1.2 and compiled >= 1.7 if setup.on_gpu else None, words, figures)
+    slowest = min(setup.backbones, key=lambda name: float(figures[f"{name} bf16 crops/s"]) / MODEL[name])
+    share = float(figures[f"{slowest} bf16 crops/s"]) / MODEL[slowest]
+    figures["slowest over the H100's model"] = share
+    words = (
+        f"SwinV2 bf16 {eager:.2f} times timm's {peers:.0f} crops/s (at least 1.2), compiled {compiled:.2f} (1.7); "
+        f"{slowest} {share:.2f} of the H100's model (0.5 there)"
+    )
+    if not setup.on_gpu:
+        return Outcome(None, words, figures)
+    as_modelled = share >= 0.5 or not any(card in torch.cuda.get_device_name(0) for card in ("H100", "H200"))
+    return Outcome(eager >= 1.2 and compiled >= 1.7 and as_modelled, words, figures)
 
 
 def _speed(setup: Setup, name: str, network: nn.Module, arithmetic: str) -> Figures:
     """Seconds of forward and backward, median of three rounds, and the most memory."""
     crops = torch.rand(setup.crops, 1, setup.size_px, setup.size_px, device=setup.device)
-    run = torch.compile(network) if "compiled" in arithmetic else network
+    # Inductor's C++ takes a minute of a CPU for each network; where a GPU computes, it is what is measured.
+    backend = "aot_eager" if setup.tiny else "inductor"
+    run = torch.compile(network, backend=backend) if "compiled" in arithmetic else network
     work = partial(_step, run.train(), crops, half(setup) if "bf16" in arithmetic else None)
     if setup.on_gpu:
         torch.cuda.reset_peak_memory_stats()

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 import yaml
 
-from benchmarks.gpu_check.setup import Broken, Figures, Outcome, Setup, is_finite, rows_of
+from benchmarks.gpu_check.setup import Broken, Figures, Outcome, Setup, is_finite, largest_difference, rows_of
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.errors import ExitCode
 from mammo_aln.runs.identity import run_identity
@@ -107,8 +107,7 @@ def interruption(setup: Setup) -> Outcome:
     if process.returncode != ExitCode.AGAIN:
         raise Broken(f"exit code {process.returncode} after USR1, expected 75 (logs/stopped.log)")
     resumed, _ = setup.call(command, "stopped")
-    columns = ["train_loss", "val_loss", "val_auc"]
-    apart = float((rows_of(whole)[columns] - rows_of(resumed)[columns]).abs().max().max())
+    apart = largest_difference(rows_of(whole), rows_of(resumed))
     same = [
         setup.call(
             setup.words(setup.training("resnet50", f"bits{number}", 1, **{"trainer.deterministic": True})), "bits"

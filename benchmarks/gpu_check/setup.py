@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import yaml
@@ -22,6 +24,8 @@ from mammo_aln.cli import VERBS
 from mammo_aln.settings import BACKBONES, ModelConfig
 
 Figures = dict[str, float | int | str | bool]
+JUDGED = ["train_loss", "val_loss", "val_auc"]
+"""Columns of a run's rows by which it is judged."""
 
 
 @dataclass(frozen=True)
@@ -165,5 +169,12 @@ def rows_of(run: str | Path) -> pd.DataFrame:
 
 
 def is_finite(rows: pd.DataFrame) -> bool:
-    """Tell whether losses and AUC of every epoch are numbers."""
-    return bool(rows[["train_loss", "val_loss", "val_auc"]].notna().all().all())
+    """Tell whether losses and AUC of every epoch are finite numbers, of at least one epoch."""
+    return bool(len(rows)) and bool(np.isfinite(rows[JUDGED]).all().all())
+
+
+def largest_difference(first: pd.DataFrame, second: pd.DataFrame) -> float:
+    """Largest difference of losses and AUC of two trainings; infinite where one lacks an epoch or a figure."""
+    if len(first) != len(second) or not (is_finite(first) and is_finite(second)):
+        return math.inf
+    return float((first[JUDGED] - second[JUDGED]).abs().max().max())

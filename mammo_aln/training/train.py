@@ -93,8 +93,8 @@ def train_run(
     run_id = identity.run_id
     if planned is not None and run_id != planned:
         raise InputError(
-            f"planned as run {planned}, but the cohort's tables, its image files or the weights have changed since and "
-            f"make it {run_id}; the same sweep command plans anew"
+            f"planned as run {planned}, but the cohort's tables, its image files, the weights or mammo_aln itself have "
+            f"changed since and make it {run_id}; the same sweep command plans anew"
         )
     run = out / run_id
     if read_state(run).state == "completed":

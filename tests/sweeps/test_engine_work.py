@@ -137,7 +137,7 @@ def test_ray_trains_every_cell_on_a_ray_of_this_machine(written: Path, tmp_path:
 
 @pytest.mark.slow
 def test_ray_tries_again_what_may_help_and_tells_what_failed(written: Path, tmp_path: Path) -> None:
-    """A loader of crops that dies: the store's pixels are gone, so that each try fails, and no cell hides another."""
+    """A file where a run's folder of checkpoints belongs: each try fails, and no cell hides another."""
     pytest.importorskip("ray")
     plan, cells = read_list(list_of(written))
     run = plan.runs / cells[0].run_id
@@ -145,8 +145,8 @@ def test_ray_tries_again_what_may_help_and_tells_what_failed(written: Path, tmp_
     (run / "checkpoints").write_text("a file where a folder belongs")
     command = [sys.executable, "-m", "mammo_aln.sweeps.engines.ray_tasks", str(written)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert states(tmp_path / "out")[1] == "completed"
+    assert done.returncode == 1, done.stderr
+    assert states(tmp_path / "out")[1] == "completed", done.stderr
     assert f"FAILED {list_of(written)} --index 0" in done.stderr
     again = failures(plan, cells[0])
     assert len(again) == (2 if again[-1].again else 1)
