@@ -119,11 +119,13 @@ class Lease:
                 return
 
     def _end_process(self) -> None:
-        say(
-            f"{self.folder}: this process was halted for more than {EXPIRY_S:g} s and another one took its lease; "
-            "it ends here, and the same command goes on from what is finished"
-        )
-        os._exit(ExitCode.AGAIN)
+        try:
+            say(
+                f"{self.folder}: this process was halted for more than {EXPIRY_S:g} s and another one took its lease; "
+                "it ends here, and the same command goes on from what is finished"
+            )
+        finally:  # nobody may read its words any more
+            os._exit(ExitCode.AGAIN)
 
 
 def take_lease(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ SHARED_WITH_LOCKS = frozenset(["nfs", "nfs4", "ceph", "gpfs", "gfs2", "ocfs2", "
 """Disks of many machines whose locks are kept by the server, unless `LOCAL_OPTIONS` say otherwise."""
 LOCAL_OPTIONS = frozenset(["nolock", "local_lock=posix", "local_lock=all", "localflock"])
 """Mount options by which a shared disk grants locks to each machine apart, or to none."""
+
+ESCAPED = re.compile(r"\\([0-7]{3})")
+"""A blank, tab, end of line or backslash in a name: `\\040` for the blank; all other letters stand as they are."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,10 @@ def mount_of(folder: Path) -> Mount | None:
 def read_mounts(text: str) -> dict[Path, Mount]:
     """Read a table in the form of `/proc/self/mountinfo`; what is mounted last on a point hides what was there."""
     mounts = {}
-    for line in text.splitlines():
+    for line in filter(None, text.split("\n")):  # names may hold other ends of lines, and blanks of other kinds
         before, _, after = line.partition(" - ")
-        fields, (kind, _, *super_options) = before.split(), after.split()
+        fields, (kind, _, *super_options) = before.split(" "), after.split(" ")
         options = frozenset(",".join([fields[5], *super_options]).split(","))
-        point = Path(fields[4].encode().decode("unicode_escape"))  # a blank stands there as \040
+        point = Path(ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), fields[4]))
         mounts[point] = Mount(point, kind, options)
     return mounts

@@ -209,7 +209,8 @@ def test_a_variable_that_says_neither_is_refused(tmp_path: Path, monkeypatch: py
         take_lock(tmp_path / "x")
 
 
-MOUNTINFO = r"""
+MOUNTINFO = (
+    r"""
 21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
 40 21 0:40 / /home rw,relatime shared:2 - nfs4 server:/home rw,vers=4.2,hard,local_lock=none
 41 21 0:41 / /old rw,relatime - nfs server:/old rw,vers=3,nolock,local_lock=all
@@ -218,7 +219,12 @@ MOUNTINFO = r"""
 44 21 0:44 / /bucket rw - fuse.gcsfuse bucket rw,user_id=0
 45 21 0:45 / /projects rw - gpfs projects rw
 46 45 0:46 / /projects/x rw - beegfs beegfs_nodev rw
-"""
+47 21 0:47 / /für\011ÄrzteNBSP1 rw - fuse.sshfs host: rw
+48 21 0:48 / /LATIN rw - fuse.sshfs host: rw
+""".lstrip()
+    .replace("LATIN", "\udcfc")
+    .replace("NBSP", "\xa0")
+)
 
 
 @pytest.mark.parametrize(
@@ -232,12 +238,14 @@ MOUNTINFO = r"""
         ("/bucket/runs", "fuse.gcsfuse", False),
         ("/projects/runs", "gpfs", True),
         ("/projects/x/runs", "beegfs", False),
+        ("/für\tÄrzte\xa01/runs", "fuse.sshfs", False),
+        ("/\udcfc/runs", "fuse.sshfs", False),  # a name that is no UTF-8
     ],
 )
 def test_locks_are_trusted_where_the_mount_is_known_to_keep_them(
     folder: str, type: str, has_locks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mountinfo").write_text(MOUNTINFO.lstrip())
+    (tmp_path / "mountinfo").write_text(MOUNTINFO, encoding="utf-8", errors="surrogateescape")
     monkeypatch.setattr("mammo_aln.machine.mounts.MOUNTS", tmp_path / "mountinfo")
     mount = mount_of(Path(folder))
     assert isinstance(mount, Mount)
