@@ -92,10 +92,10 @@ class CropStore:
         return StoreIndex(tuple(self._segments), listed, rows, tuple(segment_sizes(self.path, self._segments)))
 
     def _located(self, key: str) -> _Entry:
-        """Where a record stands; `KeyError` where there is none."""
-        if self._index is not None:
-            if key in self._rows:
-                return _Entry._make(self._index.rows[self._rows[key]].tolist())
+        """Where a record stands, be it one that was added since the last look; `KeyError` where there is none."""
+        if self._index is not None and key in self._rows:
+            return _Entry._make(self._index.rows[self._rows[key]].tolist())
+        if key not in self._entries:
             self.refresh()
         return self._entries[key]
 
