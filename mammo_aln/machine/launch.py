@@ -23,7 +23,7 @@ def require_launch(trainer: TrainerConfig, variables: Mapping[str, str] = os.env
     """
     if "TORCHELASTIC_RUN_ID" not in variables:
         return
-    ranks, started = trainer.devices * trainer.num_nodes, launched_together(variables)
+    ranks, started = trainer.ranks, launched_together(variables)
     if ranks != started:
         raise InputError(
             f"torchrun started {started} process{'' if started == 1 else 'es'}; trainer.devices = {trainer.devices} and"

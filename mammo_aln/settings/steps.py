@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mammo_aln.errors import InputError
-from mammo_aln.settings.learning import PretrainSettings, Settings, reads_images
+from mammo_aln.settings.learning import ModelConfig, PretrainSettings, Settings, reads_images
 
 WITHOUT_BATCH_STATISTICS = ("swinv2", "convnextv2")
 """Backbones that standardise each crop by itself. What is behind a backbone sees the whole step, on every rank."""
+WITHOUT_DROPPED_BRANCHES = ("convnextv2", "resnet50", "efficientnetv2", "densenet121")
+"""Backbones that drop nothing unless the settings ask for it; timm's SwinV2 drops 0.1 of its branches."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def step_shape(settings: Settings) -> StepShape:
         InputError: the batch does not divide.
     """
     trainer, batch, accumulate = settings.trainer, settings.data.batch_size, settings.optim.accumulate
-    ranks = trainer.devices * trainer.num_nodes
+    ranks = trainer.ranks
     if batch % (ranks * accumulate):
         factors = {"trainer.devices": trainer.devices, "trainer.num_nodes": trainer.num_nodes}
         factors = {name: value for name, value in {**factors, "optim.accumulate": accumulate}.items() if value > 1}
@@ -62,14 +64,21 @@ def has_batch_statistics(settings: Settings) -> bool:
     return reads_images(settings.model.inputs) and settings.model.backbone not in WITHOUT_BATCH_STATISTICS
 
 
+def drops_in_backbone(model: ModelConfig) -> bool:
+    """True where a backbone may drop branches or features, for each part of a step by itself."""
+    own = model.backbone not in WITHOUT_DROPPED_BRANCHES and "drop_path_rate" not in model.backbone_args
+    asked = any(rate for name, rate in model.backbone_args.items() if "drop" in name)
+    return reads_images(model.inputs) and (own or asked or model.drop_path_rate > 0)
+
+
 def draws_per_rank(settings: Settings) -> bool:
-    """True where ranks cannot drop what one process would: in blocks of a backbone, in attention weights, and of crops.
+    """True where ranks cannot drop what one process would: inside a backbone, in attention weights, and of crops.
 
     All other dropout acts on patients, who are the same ones in the same order on any number of ranks.
     """
     model = settings.model
     on_crops = isinstance(settings, PretrainSettings) or model.fusion == "attention"
-    return model.drop_path_rate > 0 or (on_crops and model.drop_rate > 0)
+    return drops_in_backbone(model) or (on_crops and model.drop_rate > 0)
 
 
 def shaping_step(settings: Settings) -> dict[str, Any]:
@@ -77,10 +86,9 @@ def shaping_step(settings: Settings) -> dict[str, Any]:
 
     - `batch_statistics`: how the batch is dealt out, where a backbone's batch normalisation does not see it whole.
     - `ranks`: where each of several ranks draws by itself (`draws_per_rank`).
-    - `parts`: where stochastic depth draws for each part by itself.
+    - `parts`: where a backbone draws for each part by itself what it drops.
     """
-    trainer, model = settings.trainer, settings.model
-    ranks = trainer.devices * trainer.num_nodes
+    trainer, ranks = settings.trainer, settings.trainer.ranks
     per_rank = -(-settings.data.batch_size // ranks)
     at_once = -(-per_rank // settings.optim.accumulate)
     if settings.data.micro_batch != "auto":
@@ -93,6 +101,6 @@ def shaping_step(settings: Settings) -> dict[str, Any]:
             shaping["batch_statistics"] = {"ranks": ranks, "parts": parts, **shared}
     if ranks > 1 and draws_per_rank(settings):
         shaping["ranks"] = ranks
-    if at_once < per_rank and model.drop_path_rate:
+    if at_once < per_rank and drops_in_backbone(settings.model):
         shaping["parts"] = -(-per_rank // at_once)
     return shaping

@@ -151,7 +151,7 @@ def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Cohort]) -> Literal["
     """
     try:
         settings = cell.settings
-        processes = settings.trainer.devices * settings.trainer.num_nodes
+        processes = settings.trainer.ranks
         if processes > 1 and int(os.environ.get("SLURM_NTASKS", "1")) < processes:
             _train_apart(plan, cell)
             return "completed"

@@ -17,7 +17,7 @@ from mammo_aln.runs.identity import RunIdentity
 from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import environment, now, read_state, write_settings, write_state
 from mammo_aln.settings import Settings
-from mammo_aln.training.checkpoints import prune
+from mammo_aln.training.checkpoints import prune, refuse_other_ranks
 from mammo_aln.training.stopping import STOP
 
 
@@ -52,11 +52,12 @@ def carry_out(
         finish: what follows the last epoch, on the first process alone; returns the digests of what it froze.
 
     Raises:
-        InputError: another process trains this run.
+        InputError: another process trains this run, or it was begun on another number of devices.
     """
     make_folder(run)
     # Every process of a training on several devices comes through here; the first one keeps the records.
     with STOP.watched(), held_alone(run) if leads() else nullcontext():
+        refuse_other_ranks(run, settings.trainer)
         if not leads():
             fit()
             return run

@@ -125,6 +125,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
         """Put what is frozen beside the weights: run id, pixel recipe, clinical encoding."""
         checkpoint[PRETRAINED_KEY] = self.frozen.to_state()
         checkpoint["place"] = vars(self._position) if self._position is not None else {}
+        checkpoint["ranks"] = {"devices": trainer.num_devices, "num_nodes": trainer.num_nodes}
         checkpoint["hyper_parameters"] = _without_origin(checkpoint["hyper_parameters"])
         if self._position is not None and self._position.done:
             without_optimiser(checkpoint)

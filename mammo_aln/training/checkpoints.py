@@ -28,6 +28,7 @@ from torch import Tensor
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import sync_folder, write_csv, written_whole
+from mammo_aln.settings import TrainerConfig
 
 LAST, BEST, NEXT_BEST = "last.ckpt", "best.ckpt", "next_best.ckpt"
 ONLY_TO_GO_ON = ("optimizer_states", "lr_schedulers")
@@ -181,6 +182,23 @@ def settle(run: Path) -> None:
                 f"{best} {instead}, but {LAST} was written when epoch {best_epoch + 1} was the best; remove the folder"
                 f" {folder} to train anew"
             )
+
+
+def refuse_other_ranks(run: Path, trainer: TrainerConfig) -> None:
+    """`InputError` where a training that goes on would do so on another number of devices than it was saved on.
+
+    A rank's share of an epoch's mean loss, and what each draws, are those of the ranks that began the epoch.
+    """
+    state = read_last(run)
+    if state is None or "ranks" not in state or state["place"].get("done"):
+        return
+    devices, nodes = state["ranks"]["devices"], state["ranks"]["num_nodes"]
+    if devices * nodes != trainer.ranks:
+        raise InputError(
+            f"run {run.name}: {LAST} was saved on trainer.devices = {devices} x trainer.num_nodes = {nodes}, and cannot"
+            f" go on with {trainer.devices} x {trainer.num_nodes}: --trainer.devices={devices}"
+            f" --trainer.num_nodes={nodes}, or remove {run / 'checkpoints'} to train anew"
+        )
 
 
 def read_last(run: Path) -> Mapping[str, Any] | None:

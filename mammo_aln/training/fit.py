@@ -21,7 +21,7 @@ from mammo_aln.model.micro_batch import MicroBatch
 from mammo_aln.model.network import CropEncoder
 from mammo_aln.progress import say
 from mammo_aln.settings import Settings
-from mammo_aln.settings.steps import StepShape, draws_per_rank, step_shape
+from mammo_aln.settings.steps import StepShape, draws_per_rank, drops_in_backbone, step_shape
 from mammo_aln.training.attempt import leads
 from mammo_aln.training.callbacks import RunRecorder, StepSeed
 from mammo_aln.training.checkpoints import LAST, RunCheckpoints, read_last, settle
@@ -42,9 +42,10 @@ def remembered(run: Path, step: StepShape) -> int:
     return int(json.loads(file.read_text(encoding="utf-8"))["patients"])
 
 
-def remember(run: Path, patients: int) -> None:
-    """Say and keep that memory sufficed for so many patients at once only."""
-    say(f"run {run.name}: out of memory; the step is repeated with {patients} patients at once, the result is the same")
+def remember(run: Path, drops: bool, patients: int) -> None:
+    """Say and keep that memory sufficed for so many patients at once only; whether the backbone drops by parts too."""
+    result = "other branches are dropped at random" if drops else "the result is the same"
+    say(f"run {run.name}: out of memory; the step is repeated with {patients} patients at once, {result}")
     write_json(run / MICRO_BATCH_FILE, {"patients": patients})
 
 
@@ -96,7 +97,9 @@ def fit_module(
             data.begin = (position.epoch, position.step)
         say(f"run {run_id}: going on from {last.name}")
     step = step_shape(settings)
-    module.micro_batch = MicroBatch(step, remembered(run, step), partial(remember, run))
+    module.micro_batch = MicroBatch(
+        step, remembered(run, step), partial(remember, run, drops_in_backbone(settings.model))
+    )
     if step.ranks > 1 and settings.trainer.sync_batchnorm:
         for encoder in [each for each in module.network.modules() if isinstance(each, CropEncoder)]:
             encoder.ranks_in_backbone = share_batch_statistics(encoder.backbone)

@@ -12,6 +12,8 @@ from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import RULES, Backbone
 from mammo_aln.model.windows import fits_windows
 from mammo_aln.settings import BACKBONES
+from mammo_aln.settings.steps import WITHOUT_DROPPED_BRANCHES
+from tests.support.tiny_settings import TINY
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "backbones"
 
@@ -112,6 +114,12 @@ def test_any_other_timm_model(name):
     backbone = Backbone(name, {}, 96).eval()
     with torch.no_grad():
         assert backbone(torch.rand(1, 1, 96, 96)).shape == (1, backbone.features)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_only_a_backbone_that_the_run_ids_know_drops_branches_unasked(name):
+    dropping = [each for each in Backbone(name, TINY[name], 64).modules() if getattr(each, "drop_prob", 0)]
+    assert bool(dropping) is (name not in WITHOUT_DROPPED_BRANCHES)
 
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if name != "densenet121"])

@@ -14,10 +14,13 @@ from mammo_aln.errors import InputError
 from mammo_aln.runs.identity import run_identity
 from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import read_settings, write_settings
-from mammo_aln.settings import Settings, TrainerConfig
+from mammo_aln.settings import ModelConfig, Settings, TrainerConfig
 from mammo_aln.settings.steps import step_shape
 
-BASE = Settings(trainer=TrainerConfig(accelerator="cpu"))  # on any machine one meaning of `auto`
+BASE = Settings(
+    model=ModelConfig(backbone="convnextv2"),
+    trainer=TrainerConfig(accelerator="cpu"),  # on any machine one meaning of `auto`
+)
 
 
 def changed(section: str, **keys) -> Settings:
@@ -51,6 +54,10 @@ ATTENTION = replace(BASE, model=replace(BASE.model, fusion="attention"))
 """A network in which each rank draws by itself what it drops."""
 BATCHED = replace(BASE, model=replace(BASE.model, backbone="resnet50"))
 """A network behind a backbone with batch statistics."""
+DROPPING = changed("model", backbone="swinv2")
+"""A network whose backbone drops branches by itself, as timm has it."""
+DROPS_AS_ASKED = changed("model", backbone_args={"drop_path_rate": 0.1})
+WITHOUT_DROPS = changed("model", backbone="swinv2", backbone_args={"drop_path_rate": 0.0})
 
 
 def dealt(settings: Settings, devices: int = 1, accumulate: int = 1, micro: str | int = "auto", sync: bool = True):
@@ -68,6 +75,9 @@ def dealt(settings: Settings, devices: int = 1, accumulate: int = 1, micro: str 
         (BASE, dealt(BASE, devices=4, accumulate=2, micro=1), True),
         (ATTENTION, dealt(ATTENTION, devices=4), False),
         (ATTENTION, dealt(ATTENTION, accumulate=4), True),
+        *[(each, dealt(each, devices=4), False) for each in (DROPPING, DROPS_AS_ASKED)],
+        *[(each, dealt(each, accumulate=4), False) for each in (DROPPING, DROPS_AS_ASKED)],
+        (WITHOUT_DROPS, dealt(WITHOUT_DROPS, devices=4, accumulate=2), True),
         (BATCHED, dealt(BATCHED, devices=4), True),
         (BATCHED, dealt(BATCHED, devices=4, sync=False), False),
         (BATCHED, dealt(BATCHED, accumulate=4), False),
@@ -77,7 +87,7 @@ def dealt(settings: Settings, devices: int = 1, accumulate: int = 1, micro: str 
         (dealt(BATCHED, accumulate=4), dealt(BATCHED, devices=2, accumulate=2, sync=False), False),
     ],
 )
-def test_how_a_step_is_dealt_out_enters_as_far_as_batch_statistics_see_it(
+def test_how_a_step_is_dealt_out_enters_as_far_as_the_result_sees_it(
     one: Settings, other: Settings, same: bool
 ) -> None:
     assert (run_identity(one, "c", ["k"]).run_id == run_identity(other, "c", ["k"]).run_id) is same

@@ -16,11 +16,14 @@ import pandas as pd
 import pytest
 import torch
 
+from mammo_aln.errors import Requeue
 from mammo_aln.evaluation.statistics.discrimination import auc
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.optim import binary_loss
 from mammo_aln.runs.record import write_settings
+from mammo_aln.settings import Settings
 from mammo_aln.training import callbacks
+from mammo_aln.training.callbacks import RunRecorder
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.train import train_run
 from tests.support.processes import default_signals
@@ -39,6 +42,13 @@ def two_process_settings(epochs: int = 2):
 
 
 FIGURES = ["epoch", "step", "lr", "train_loss", "val_loss", "val_auc"]
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+
+
+def one_process(settings: Settings) -> Settings:
+    return replace(settings, trainer=replace(settings.trainer, devices=1))
 
 
 def words(cohort: Path, store: Path, out: Path) -> list[str]:
@@ -76,16 +86,14 @@ def as_slurm_tasks(command: list[str]) -> list[subprocess.Popen]:
 def test_two_processes_make_the_run_of_one(launcher: str, phantom: Path, store: Path, tmp_path: Path) -> None:
     """The same id, steps and figures; crops that neither of them had are built once; every patient counts once."""
     settings = two_process_settings()
-    alone = replace(settings, trainer=replace(settings.trainer, devices=1))
-    single = train_run(phantom, tmp_path / "single", alone, store=store)
+    single = train_run(phantom, tmp_path / "single", one_process(settings), store=store)
     data = MammoDataModule.from_settings(settings, phantom, store)
     data.prepare_data()
     data.setup()
     write_settings(tmp_path, settings)
     command = words(phantom, tmp_path / "store", tmp_path / "runs")
     if launcher == "torchrun":
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-        done = subprocess.run([*torchrun, *command], capture_output=True, text=True, timeout=280, check=False)
+        done = subprocess.run([*TORCHRUN, *command], capture_output=True, text=True, timeout=280, check=False)
         assert done.returncode == 0, done.stderr
         out = done.stdout
     else:
@@ -115,6 +123,36 @@ def test_two_processes_make_the_run_of_one(launcher: str, phantom: Path, store: 
     assert len(label) % 4, "the split must not divide evenly"
     assert last["val_auc"] == pytest.approx(auc(logit.numpy(), label.numpy()), abs=1e-6)
     assert last["val_loss"] == pytest.approx(float(binary_loss(logit, label, torch.ones(2), 0.0)), abs=1e-6)
+
+
+def stop_after(step: int, cohort: Path, out: Path, store: Path) -> None:
+    """Train with one process until a signal after a step."""
+    recorded = RunRecorder.on_train_batch_end
+
+    def record_and_ask(self, trainer, *rest) -> None:
+        if trainer.global_step == step:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        recorded(self, trainer, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunRecorder, "on_train_batch_end", record_and_ask)
+        with pytest.raises(Requeue):
+            train_run(cohort, out, one_process(two_process_settings()), store=store)
+
+
+def test_two_processes_refuse_to_go_on_with_what_one_began(phantom: Path, store: Path, tmp_path: Path) -> None:
+    """In words, with nothing written; one process goes on as if nobody had asked."""
+    stop_after(1, phantom, tmp_path / "runs", store)
+    (run,) = (tmp_path / "runs").iterdir()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    write_settings(tmp_path, two_process_settings())
+    command = words(phantom, store, tmp_path / "runs")
+    done = subprocess.run([*TORCHRUN, *command], capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode, done.stderr
+    assert "saved on trainer.devices = 1 x trainer.num_nodes = 1, and cannot go on with 2 x 1" in done.stderr
+    assert "--trainer.devices=1 --trainer.num_nodes=1, or remove" in done.stderr
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert train_run(phantom, tmp_path / "runs", one_process(two_process_settings()), store=store) == run
 
 
 @pytest.mark.slow

@@ -87,6 +87,23 @@ def test_a_step_out_of_memory_is_halved_and_repeated_with_the_same_result(
     pd.testing.assert_frame_equal(figures(run), figures(undisturbed), rtol=1e-5, atol=1e-6)
 
 
+def test_accumulating_in_four_parts_makes_the_same_run(
+    undisturbed: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    whole = settings()
+    accumulated = replace(whole, optim=replace(whole.optim, accumulate=4))
+    run = train_run(phantom, tmp_path, accumulated, store=store)
+    assert run.name == undisturbed.name
+    pd.testing.assert_frame_equal(figures(run), figures(undisturbed), rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_is_not_said_to_be_the_same_where_parts_drop_other_branches(
+    memory: Memory, phantom: Path, store: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train_run(phantom, tmp_path, replace(settings("swinv2"), trainer=tiny_settings(epochs=1).trainer), store=store)
+    assert "patients at once, other branches are dropped at random" in capfd.readouterr().err
+
+
 def test_a_run_that_goes_on_begins_with_the_figure_that_was_found(
     memory: Memory, phantom: Path, store: Path, tmp_path: Path
 ) -> None:
