@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mammo_aln.errors import Requeue
+from mammo_aln.errors import InputError, Requeue
 from mammo_aln.evaluation.statistics.discrimination import auc
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.optim import binary_loss
@@ -42,9 +42,6 @@ def two_process_settings(epochs: int = 2):
 
 
 FIGURES = ["epoch", "step", "lr", "train_loss", "val_loss", "val_auc"]
-
-
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
 def one_process(settings: Settings) -> Settings:
@@ -93,7 +90,8 @@ def test_two_processes_make_the_run_of_one(launcher: str, phantom: Path, store: 
     write_settings(tmp_path, settings)
     command = words(phantom, tmp_path / "store", tmp_path / "runs")
     if launcher == "torchrun":
-        done = subprocess.run([*TORCHRUN, *command], capture_output=True, text=True, timeout=280, check=False)
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        done = subprocess.run([*torchrun, *command], capture_output=True, text=True, timeout=280, check=False)
         assert done.returncode == 0, done.stderr
         out = done.stdout
     else:
@@ -141,18 +139,15 @@ def stop_after(step: int, cohort: Path, out: Path, store: Path) -> None:
 
 
 def test_two_processes_refuse_to_go_on_with_what_one_began(phantom: Path, store: Path, tmp_path: Path) -> None:
-    """In words, with nothing written; one process goes on as if nobody had asked."""
-    stop_after(1, phantom, tmp_path / "runs", store)
-    (run,) = (tmp_path / "runs").iterdir()
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
-    write_settings(tmp_path, two_process_settings())
-    command = words(phantom, store, tmp_path / "runs")
-    done = subprocess.run([*TORCHRUN, *command], capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode, done.stderr
-    assert "saved on trainer.devices = 1 x trainer.num_nodes = 1, and cannot go on with 2 x 1" in done.stderr
-    assert "--trainer.devices=1 --trainer.num_nodes=1, or remove" in done.stderr
-    assert all(path.read_bytes() == content for path, content in before.items())
-    assert train_run(phantom, tmp_path / "runs", one_process(two_process_settings()), store=store) == run
+    """In words, and with nothing written."""
+    stop_after(1, phantom, tmp_path, store)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
+    refused = (
+        r"saved on trainer\.devices = 1 x trainer\.num_nodes = 1, and cannot go on with 2 x 1: --trainer\.devices=1 "
+    )
+    with pytest.raises(InputError, match=refused):
+        train_run(phantom, tmp_path, two_process_settings(), store=store)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 @pytest.mark.slow
@@ -210,5 +205,6 @@ def test_two_ranks_that_die_within_an_epoch_go_on_from_the_step_saved_by_time(
     died = tmp_path / "died" / whole.name
     last = torch.load(died / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["place"] == {"epoch": 1, "step": 1, "done": False}
+    assert last["ranks"] == {"devices": 2, "num_nodes": 1}
     assert ended(0, tmp_path / "died") == [0, 0]
     pd.testing.assert_frame_equal(untimed(died / "metrics.csv"), untimed(whole / "metrics.csv"), rtol=1e-5)
