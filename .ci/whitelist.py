@@ -73,6 +73,7 @@ _.bootstrap_p
 _.bootstrap_p_holm
 
 _.package_version  # environment.json, identity, metadata of pre-trained weights
+_.learning_version  # identity
 _.in_chans
 _.recipe_digest
 _.updated  # state.json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import timm.optim
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from mammo_aln.model.backbones import Backbone, LearningNetwork
 from mammo_aln.settings import OptimConfig
+
+Group: TypeAlias = dict[str, Any]
+"""A group of AdamW's: `params`, `weight_decay` and `lr`."""
 
 LAYERS = 12
 """Layers of any backbone as `optim.layer_decay` counts them; SwinV2 tiny's blocks are as many."""
@@ -71,13 +74,13 @@ def learning_rate_factor(step: int, *, total_steps: int, warmup_fraction: float,
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 
 
-def parameter_groups(network: LearningNetwork, optim: OptimConfig) -> list[dict[str, Any]]:
+def parameter_groups(network: LearningNetwork, optim: OptimConfig) -> list[Group]:
     """AdamW's groups: no decay for biases, normalisation and other 1-d weights; layer-wise rates in loaded backbones.
 
     A weight at the share s of a loaded backbone's depth (0 the first layer, 1 the last) learns at
     `lr * layer_decay ** (12 * (1 - s))`; what begins at random learns at `lr`.
     """
-    groups: list[dict[str, Any]] = []
+    groups: list[Group] = []
     loaded: set[int] = set()
     for backbone in network.loaded_backbones:
         for group in _layer_groups(backbone, optim):
@@ -91,7 +94,7 @@ def parameter_groups(network: LearningNetwork, optim: OptimConfig) -> list[dict[
     return groups
 
 
-def _layer_groups(backbone: Backbone, optim: OptimConfig) -> list[dict[str, Any]]:
+def _layer_groups(backbone: Backbone, optim: OptimConfig) -> list[Group]:
     """A loaded backbone's weights by layer.
 
     timm counts 13 layers in SwinV2 tiny, 60 in DenseNet-121; by its numbers one decay would be another recipe for each.

@@ -10,7 +10,7 @@ import timm
 from torch import Tensor, nn
 
 
-def as_arguments(args: Mapping[str, Any]) -> dict[str, Any]:
+def as_arguments(args: Mapping[str, Any]) -> Mapping[str, Any]:
     """Arguments as timm takes them: tuples for the lists of YAML and JSON."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
 
@@ -25,7 +25,7 @@ class TimmNetwork:
     """
 
     name: str
-    args: dict[str, Any]
+    args: Mapping[str, Any]
 
     def create(self) -> nn.Module:
         """Build it with weights at random."""

@@ -120,7 +120,7 @@ def test_a_cohort_changed_behind_the_plan_is_noticed(planned, phantom: Path, sto
 
 def test_a_login_node_plans_cells_that_need_gpus(phantom: Path, store: Path, tmp_path: Path) -> None:
     definition = read_definition(
-        tiny_sweep(tmp_path), {"trainer": {"accelerator": "gpu", "devices": 4, "precision": "bf16-mixed"}}
+        tiny_sweep(tmp_path), {"trainer": {"accelerator": "gpu", "devices": 2, "precision": "bf16-mixed"}}
     )
     found = list(points(definition))
     with pytest.raises(InputError, match="this machine has"):
