@@ -177,7 +177,7 @@ class CropDataModule(pl.LightningDataModule):
         refuse_uneven(self.loading.batch_size, items, ranks, training=training)
         batch = max(1, self.loading.batch_size // ranks)
         if not training and self.loading.micro_batch != "auto":
-            batch = min(batch, self.loading.micro_batch)  # scores are the same however patients are dealt out
+            batch = min(batch, self.loading.micro_batch)  # scores, unlike pairs, are the same in any batch
         sampler = EpochSampler(
             items,
             seed=self.seed,
