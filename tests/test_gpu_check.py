@@ -15,7 +15,8 @@ import torch
 from benchmarks.gpu_check import network
 from benchmarks.gpu_check.__main__ import CHECKS, main
 from benchmarks.gpu_check.setup import Outcome, Setup, is_finite, largest_difference
-from mammo_aln.cli import GPU_ALLOCATOR
+from mammo_aln.cli import GPU_ALLOCATOR, VERBS
+from mammo_aln.errors import ExitCode
 
 ROOT = Path(__file__).parents[1]
 
@@ -114,6 +115,80 @@ def test_an_h100_far_below_its_model_fails(
     monkeypatch.setattr(Setup, "on_gpu", True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: card)
     assert network.speed(Setup(Path("x"), tiny=True)).passed is passed
+
+
+class Ended:
+    """A process that made its run at once and ended with a code."""
+
+    def __init__(self, run: Path, returncode: int) -> None:
+        self.run, self.returncode, self.looks = run, returncode, 0
+
+    def poll(self) -> int | None:
+        self.looks += 1
+        return None if self.looks < 2 else self.returncode
+
+    def communicate(self) -> tuple[str, str]:
+        return f"{self.run}\n", ""
+
+    def send_signal(self, _: int) -> None:
+        pass
+
+
+@pytest.mark.parametrize("tiny", [True, False])
+def test_every_command_is_one_that_the_package_takes_today(
+    tiny: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands of both sizes, with a GPU and without, are parsed and answered with a run of finite figures."""
+    from benchmarks.gpu_check import runs
+    from mammo_aln import verbs
+    from mammo_aln.settings.parse import parse
+
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    columns = ["train_loss", "val_loss", "val_auc", "train_s", "data_wait_s", "train_patients_per_s"]
+    pd.DataFrame(0.5, range(8), columns).assign(data_wait_s=0.001).to_csv(run / "metrics.csv")
+    pd.DataFrame({"state": ["completed"] * (2 if tiny else 6)}).to_csv(run / "cells.csv")
+    for name in ("best", "last"):
+        torch.save({"state_dict": {}, "MixedPrecision": {"scale": 1.0}}, run / "checkpoints" / f"{name}.ckpt")
+    for name in ("stopped", "epochs"):
+        (tmp_path / name).symlink_to(run.parent)
+    (tmp_path / "explained").mkdir()
+    (tmp_path / "explained" / "page.html").touch()
+    scores = pd.DataFrame({"patient_id": ["a", "b"], "logit": [0.0, 1.0]})
+    called: set[str] = set()
+
+    def call(self: Setup, words: list[str], log: str, *_: object) -> tuple[str, float]:
+        start = words.index("mammo_aln") + 1 if "mammo_aln" in words else words.index("0.1") + 1
+        verb, *rest = words[start:]
+        if verb == "sweep":
+            verb = f"sweep {rest.pop(0)}"
+        function, positional, _ = VERBS[verb]
+        assert parse(getattr(verbs, function), f"mammo-aln {verb}", positional, rest) is not None
+        called.add(verb)
+        if verb == "predict":
+            file = Path(rest[rest.index("--out") + 1])
+            file.parent.mkdir(exist_ok=True)
+            scores.to_csv(file)
+        (self.out / "logs").mkdir(exist_ok=True)
+        (self.out / "logs" / "capped.log").write_text("out of memory")
+        return str(run / "weights.safetensors" if verb == "pretrain" else run), 1.0
+
+    def started(self: Setup, words: list[str], log: str) -> Ended:
+        call(self, words, log)
+        return Ended(run, ExitCode.AGAIN if log == "stopped" else 0)
+
+    monkeypatch.setattr(Setup, "call", call)
+    monkeypatch.setattr(Setup, "started", started)
+    monkeypatch.setattr(Setup, "fresh", lambda *_: None)
+    monkeypatch.setattr(Setup, "on_gpu", not tiny)
+    monkeypatch.setattr(Setup, "cohort", tmp_path / "cohort")
+    monkeypatch.setattr(runs, "id_on_a_cpu", lambda _, run: run.name)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "H100")
+    for number, check in CHECKS.items():
+        module, name = check.function.split(".")
+        if module == "runs":
+            assert getattr(runs, name)(Setup(tmp_path, tiny)).passed is not False, number
+    assert called == {"doctor", "train", "predict", "explain", "sweep run", "pretrain"}
 
 
 @pytest.mark.slow
