@@ -58,10 +58,7 @@ def test_the_next_epoch_is_begun_while_the_last_step_of_this_one_is_computed(tmp
         for batch in loader:
             passes[-1] += batch["unit"].tolist()
             if epoch == 0 and len(passes[0]) == 8:  # the last step is being computed
-                deadline = time.monotonic() + 30
-                while data.asked().count(1) < 4 and time.monotonic() < deadline:
-                    time.sleep(0.01)
-                assert data.asked().count(1) >= 4
+                assert data.begins(1)
     assert passes == [np.random.default_rng((0, epoch)).permutation(8).tolist() for epoch in range(2)]
     time.sleep(0.2)
     assert data.asked() == [0] * 8 + [1] * 8  # nothing behind the last epoch, nothing twice
@@ -86,8 +83,9 @@ def test_another_epoch_than_the_one_begun_is_read_as_asked(tmp_path: Path) -> No
 
 def test_a_resumed_epoch_is_followed_by_the_next(tmp_path: Path) -> None:
     sampler = EpochSampler(8, seed=0, shuffle=True, batch_size=2, begin=(1, 3))
+    data = NotingDataset(tmp_path / "asked")
     loader = CropLoader(
-        NotingDataset(tmp_path / "asked"),
+        data,
         batch_size=2,
         sampler=sampler,
         collate_fn=packed_numbers,
@@ -97,6 +95,7 @@ def test_a_resumed_epoch_is_followed_by_the_next(tmp_path: Path) -> None:
     )
     orders = [np.random.default_rng((0, epoch)).permutation(8).tolist() for epoch in range(3)]
     assert [unit for batch in loader for unit in batch["unit"].tolist()] == orders[1][6:]
+    assert data.begins(2)
     sampler.set_epoch(2)
     assert [unit for batch in loader for unit in batch["unit"].tolist()] == orders[2]
 
@@ -112,6 +111,13 @@ class NotingDataset(torch.utils.data.Dataset[int]):
 
     def asked(self) -> list[int]:
         return [int(line) for line in self.file.read_text().split()]
+
+    def begins(self, epoch: int) -> bool:
+        """Wait until the loader process asks for an epoch that nobody else has asked for."""
+        deadline = time.monotonic() + 30
+        while epoch not in self.asked() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return epoch in self.asked()
 
 
 def packed_numbers(items: list[int]) -> StepBatch:

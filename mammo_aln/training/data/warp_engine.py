@@ -31,10 +31,8 @@ def warp_blocks(blocks: Sequence[NDArray[np.uint16]], draws: Draws, size_px: int
         float32 (N, size_px, size_px) in [0, 1].
     """
     crops, size = np.empty((len(blocks), size_px, size_px), np.float32), (size_px, size_px)
-    near, flags = (
-        np.empty((size_px + 2 * surround_px(size_px),) * 2, np.float32),
-        cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-    )
+    near = np.empty((size_px + 2 * surround_px(size_px),) * 2, np.float32)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     rows = zip(blocks, crops, theta(draws, size_px), *(row.tolist() for row in grey_values(draws)), strict=True)
     for block, crop, matrix, contrast, brightness, gamma in rows:
         np.copyto(near, block)  # read in order it is in the cache: the warp then takes half as long
