@@ -61,6 +61,18 @@ def test_a_damaged_crop_is_refused_and_the_next_start_copies_anew(crops: CropSet
     assert all(map(copy.is_intact, crops.table["key"]))
 
 
+def test_a_crop_that_only_another_training_reads_is_compared_too(crops: CropSet, tmp_path: Path) -> None:
+    first, damaged, _ = crops.table["key"]
+    pixels = next((crops.store_path / "segments").glob("*.u16"))
+    content = bytearray(pixels.read_bytes())
+    block = crops.open_store().read_surround(damaged).tobytes()
+    content[content.index(block) + 9] ^= 1
+    pixels.write_bytes(content)
+    assert staged(CropStore(crops.store_path), [first], tmp_path / "disk").is_intact(first)
+    with pytest.raises(InputError, match="1 of 2 crops differ"):
+        staged(CropStore(crops.store_path), [first, damaged], tmp_path / "disk")
+
+
 def test_a_copy_that_was_cut_is_made_anew(crops: CropSet, tmp_path: Path) -> None:
     keys = crops.table["key"].tolist()
     staged(crops.open_store(), keys, tmp_path / "disk")
@@ -75,6 +87,14 @@ def test_without_room_nothing_is_copied(crops: CropSet, tmp_path: Path, monkeypa
     with pytest.raises(InputError, match=r"data\.stage: the crops need"):
         staged(crops.open_store(), crops.table["key"], tmp_path / "disk")
     assert copies(tmp_path / "disk") == []
+
+
+def test_a_copy_that_cannot_be_written_is_refused_in_words(crops: CropSet, tmp_path: Path) -> None:
+    copy = staged(crops.open_store(), crops.table["key"], tmp_path / "disk")
+    (copy.path / "lock").unlink()
+    (copy.path / "lock").mkdir()
+    with pytest.raises(InputError, match=r"cannot be read and written \(Is a directory\); name another"):
+        staged(crops.open_store(), crops.table["key"], tmp_path / "disk")
 
 
 def stage_in_process(store: Path, keys: list[str], folder: Path) -> None:

@@ -8,9 +8,10 @@ import os
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
-from mammo_aln.crops.store.index import segment_sizes
+from mammo_aln.crops.store.index import StoreIndex, segment_sizes
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, written_whole
@@ -39,7 +40,8 @@ def staged(store: CropStore, keys: Iterable[str], folder: Path) -> CropStore:
     """Copy the segments that hold some crops; processes of a node share one copy, made by the first of them.
 
     A segment that was copied is not copied again as long as both its files have the sizes that were copied and
-    compared; one that has grown since is.
+    compared, with all its crops, whichever training reads them; one that has grown since, or that holds a crop which
+    differs, is.
 
     Args:
         store: where the crops are.
@@ -50,33 +52,42 @@ def staged(store: CropStore, keys: Iterable[str], folder: Path) -> CropStore:
         A reader of these crops, and of nothing else, from the copy.
 
     Raises:
-        InputError: the folder has no room or cannot be written, or a crop differs from what the store's journal says.
+        InputError: the folder has no room or is another person's, or a crop differs from what the store's journal says.
     """
     index = store.index_of(keys)
     copy = folder / hashlib.sha256(str(store.path.resolve()).encode()).hexdigest()[:16]
-    used = sorted({index.segments[row[0]] for row in index.rows.tolist()})
     make_folder(copy / "segments")
-    with (copy / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the node's own disk: its own kernel knows the lock
-        sizes = dict(zip(index.segments, index.sizes, strict=True))
-        waiting = [name for name in used if not _is_whole(copy, name, sizes[name])]
-        if waiting:
-            _require_room(copy, sum(sum(sizes[name]) for name in waiting))
-            _copy(store.path, copy, {name: sizes[name] for name in waiting})
-        reader = CropStore(copy, index)
-        changed = set(waiting)
-        suspects = [
-            key for key, row in zip(index.keys, index.rows, strict=True) if index.segments[int(row[0])] in changed
-        ]
-        damaged = [key for key in suspects if not reader.is_intact(key)]
-        if damaged:
-            raise InputError(
-                f"data.stage: {len(damaged)} of {len(suspects)} crops differ from the store's journal after copying to "
-                f"{copy}; `mammo-aln crop COHORT --audit 1` tells whether the store or the copy is damaged"
-            )
-        for name in waiting:
+    try:
+        with (copy / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the node's own disk: its own kernel knows the lock
+            _complete(store.path, copy, index)
+    except OSError as error:  # another person's folder, or a disk that filled meanwhile
+        raise InputError(
+            f"data.stage: {copy} cannot be read and written ({error.strerror}); name another folder, or leave "
+            "data.stage empty to read the store where it is"
+        ) from error
+    return CropStore(copy, index)
+
+
+def _complete(store: Path, copy: Path, index: StoreIndex) -> None:
+    """Copy the segments that hold an index's records and are not there whole; compare all crops of what was copied."""
+    sizes = dict(zip(index.segments, index.sizes, strict=True))
+    used = sorted({index.segments[row[0]] for row in index.rows.tolist()})
+    waiting = [name for name in used if not _is_whole(copy, name, sizes[name])]
+    if not waiting:
+        return
+    _require_room(copy, sum(sum(sizes[name]) for name in waiting))
+    _copy(store, copy, {name: sizes[name] for name in waiting})
+    copied = CropStore(copy)
+    damaged = {name: [key for key in copied.crops_in(name) if not copied.is_intact(key)] for name in waiting}
+    for name in waiting:
+        if not damaged[name]:
             _mark(copy, name).write_text(f"{sizes[name]}", encoding="utf-8")
-    return reader
+    if unfit := set(index.keys).intersection(chain.from_iterable(damaged.values())):
+        raise InputError(
+            f"data.stage: {len(unfit)} of {len(index.keys)} crops differ from the store's journal after copying to "
+            f"{copy}; `mammo-aln crop COHORT --audit 1` tells whether the store or the copy is damaged"
+        )
 
 
 def _mark(copy: Path, segment: str) -> Path:

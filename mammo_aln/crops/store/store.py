@@ -226,6 +226,10 @@ class CropStore:
         """True where the pixels of the crop and its surround still have the checksum that the journal recorded."""
         return zlib.crc32(self.read_surround(key).data) == self._entry(key)["pixels_crc"]
 
+    def crops_in(self, segment: str) -> list[str]:
+        """Keys of the crops whose pixels stand in a segment."""
+        return [key for key, entry in self._entries.items() if entry.side and self._segments[entry.segment] == segment]
+
     def _mapped(self, segment: int) -> NDArray[np.uint16]:
         with (self.path / "segments" / f"{self._segments[segment]}.u16").open("rb") as pixels:
             whole = os.fstat(pixels.fileno()).st_size // _BYTES_PER_PIXEL  # a killed writer may leave half a pixel
