@@ -28,8 +28,12 @@ def held_alone(run: Path) -> Iterator[None]:
 
     Raises:
         RunIsHeld: another process trains this run.
+        InputError: its directory cannot be written: it is another person's, or its disk is read-only.
     """
-    lock = take_lock(run / ".lock")
+    try:
+        lock = take_lock(run / ".lock")
+    except OSError as error:
+        raise InputError(f"{run}: cannot be written ({error.strerror}); expected a folder of your own") from error
     if lock is None:
         text = (run / ".lock").read_text(encoding="utf-8", errors="replace")
         raise RunIsHeld(

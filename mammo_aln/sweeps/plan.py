@@ -193,7 +193,10 @@ def _write(plan: Plan) -> None:
 
 def _locked(out: Path) -> Lock:
     """One command at a time changes the plan; the lock ends with its process."""
-    return await_lock(out / ".plan.lock")
+    try:
+        return await_lock(out / ".plan.lock")
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); expected a folder of your own") from error
 
 
 def _rest(cell: Cell, touched: Sequence[str]) -> str:

@@ -160,6 +160,12 @@ def test_settings_of_an_older_version_are_read_and_those_of_a_newer_one_refused(
         read_settings(tmp_path)
 
 
+def test_a_run_of_another_person_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()  # opened for writing it fails, as a file of another person's does
+    with pytest.raises(InputError, match=r"cannot be written \(Is a directory\)"), held_alone(tmp_path):
+        raise AssertionError("held")
+
+
 def test_a_run_is_held_by_one_process_until_that_ends_however_it_ends(tmp_path: Path) -> None:
     code = "import sys, time; from pathlib import Path; from mammo_aln.runs.lock import held_alone\n"
     code += "with held_alone(Path(sys.argv[1])): print('held', flush=True); time.sleep(300)"
