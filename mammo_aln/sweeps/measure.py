@@ -79,7 +79,8 @@ def footprints(plan: Plan, cells: Sequence[Cell], environment: Mapping[str, str]
 def _shape(settings: Settings) -> str:
     """Digest of what decides on the memory of a training, and of the machine."""
     data, trainer = settings.data, settings.trainer
-    decides = (settings.model, settings.crop, settings.optim, data.batch_size, data.micro_batch, trainer)
+    crops = (data.device_gb, data.augment, data.augment_engine)  # where they lie
+    decides = (settings.model, settings.crop, settings.optim, data.batch_size, data.micro_batch, crops, trainer)
     return hashlib.sha256(repr((os.uname().nodename, decides)).encode()).hexdigest()[:16]
 
 

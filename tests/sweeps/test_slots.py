@@ -23,9 +23,9 @@ from mammo_aln.settings import (
     TrainerConfig,
 )
 from mammo_aln.settings.parse import settings_from
-from mammo_aln.sweeps import local
+from mammo_aln.sweeps import local, measure
 from mammo_aln.sweeps.local import Pool, Slot, slots_by_memory
-from mammo_aln.sweeps.measure import KEPT_FILE, footprints
+from mammo_aln.sweeps.measure import KEPT_FILE, Footprint, footprints
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
 from mammo_aln.sweeps.pretraining import weights_apart
 from mammo_aln.sweeps.run import run_sweep
@@ -96,6 +96,15 @@ def test_cells_are_measured_once_and_trained_beside_one_another(
     broken = replace(plan.cells[0], run_id="0" * 12, settings=tiny_settings("densenet121"))
     assert footprints(plan, [broken], {}) == {"0" * 12: math.inf}
     assert "its memory cannot be measured" in capsys.readouterr().err
+
+
+def test_crops_on_the_device_are_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, plain = Plan(tmp_path, tmp_path, None, "", ()), tiny_settings()
+    few, many = (
+        replace(cell(str(gb)), settings=replace(plain, data=replace(plain.data, device_gb=gb))) for gb in (0.0, 30.0)
+    )
+    monkeypatch.setattr(measure, "_measured", lambda _, each, __: Footprint(1.0 + float(each.run_id), 0.1))
+    assert footprints(plan, [few], {})["0.0"] < footprints(plan, [many], {})["30.0"]
 
 
 def pretraining(size_px: int = 64) -> PretrainSettings:
