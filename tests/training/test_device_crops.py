@@ -173,6 +173,7 @@ def test_making_crops_is_no_wait() -> None:
 def test_auto_keeps_a_cpu_to_its_loaders_and_other_engines_are_refused(phantom: Path, store: Path) -> None:
     assert budget_bytes("auto", CPU) == 0
     assert budget_bytes(1.5, CPU) == 1_500_000_000
+    assert budget_bytes(float("inf"), CPU) > table_bytes(10**9, 256)
     with pytest.raises(InputError, match=r"data\.device_gb = 2: torchvision changes crops on the CPU alone"):
         MammoDataModule(phantom, data=DataConfig(device_gb=2, augment_engine="torchvision"), store=store)
     MammoDataModule(phantom, data=DataConfig(device_gb=2, augment=False, augment_engine="torchvision"), store=store)

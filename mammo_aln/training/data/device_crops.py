@@ -43,11 +43,11 @@ def made_on_device(data: DataConfig, device: torch.device) -> bool:
     return data.device_gb > 0
 
 
-def budget_bytes(device_gb: float | Literal["auto"], device: torch.device) -> int:
-    """Memory of a device that crops may take, as `data.device_gb` says; `auto` is none on a CPU."""
+def budget_bytes(device_gb: float | Literal["auto"], device: torch.device) -> float:
+    """Memory of a device that crops may take, in bytes, as `data.device_gb` says; `auto` is none on a CPU."""
     if device_gb != "auto":
-        return int(device_gb * 1e9)
-    return int(AUTO_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+        return device_gb * 1e9
+    return AUTO_SHARE * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 def table_within_budget(
