@@ -83,8 +83,9 @@ def _main(words: list[str], *, debug: bool) -> int:
             raise
         print(f"mammo-aln {verb}: {error}", file=sys.stderr)
         return ExitCode.WRONG_INPUT
-    except MemoryError as error:
-        if debug:
+    except (MemoryError, RuntimeError) as error:
+        # A GPU's by its name: torch takes seconds to import.
+        if debug or (isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError"):
             raise
         print(f"mammo-aln {verb}: not enough memory ({error}); use fewer processes, or more memory", file=sys.stderr)
         return ExitCode.PROBLEMS

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from mammo_aln.cli import main
 
@@ -123,6 +124,17 @@ def test_images_that_cannot_be_read_are_excluded_with_the_reason(cohort: Path) -
     reasons = excluded.loc[excluded["image_id"] == table.loc[row, "image_id"], "reason"]
     assert len(reasons) >= 1
     assert reasons.str.contains("broken.dcm|DICOM|read").all()
+
+
+def test_lack_of_memory_on_a_gpu_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    monkeypatch.setattr("mammo_aln.cli._run", no_memory)
+    assert main(["predict"]) == 1
+    assert "predict: not enough memory (CUDA out of memory. Tried to allocate 9 GiB);" in capsys.readouterr().err
 
 
 def test_lack_of_memory_stops_the_crops_and_leaves_no_image_out(
