@@ -227,7 +227,7 @@ class CropStore:
         return zlib.crc32(self.read_surround(key).data) == self._entry(key)["pixels_crc"]
 
     def crops_in(self, segment: str) -> list[str]:
-        """Keys of the crops whose pixels stand in a segment."""
+        """List the keys of the crops whose pixels stand in a segment."""
         return [key for key, entry in self._entries.items() if entry.side and self._segments[entry.segment] == segment]
 
     def _mapped(self, segment: int) -> NDArray[np.uint16]:
