@@ -92,9 +92,16 @@ def test_each_index_of_a_job_is_one_cell_and_exit_code_75_counts_as_no_try(plan:
     assert container["resources"]["limits"] == {"memory": "64G", "nvidia.com/gpu": "2"}
     assert container["resources"]["requests"]["cpu"] == "16"
     assert {"name": "OMP_NUM_THREADS", "value": "1"} in container["env"]
+    assert {"name": "MAMMO_ALN_LOCKS", "value": "lease"} in container["env"]
+    # A pod that a drained node takes along is no try.
+    conditions = [rule for rule in spec["podFailurePolicy"]["rules"] if "onPodConditions" in rule]
+    assert [(rule["action"], rule["onPodConditions"][0]["type"]) for rule in conditions] == [
+        ("Ignore", "DisruptionTarget")
+    ]
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     claims = {volume["name"]: volume.get("persistentVolumeClaim", {}).get("claimName") for volume in pod["volumes"]}
     assert claims[mounts["/data"]] == "claim"
+    assert {"name": mounts["/dev/shm"], "emptyDir": {"medium": "Memory"}} in pod["volumes"]
     assert "nvidia.com/gpu" not in cpu["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
     names = [job["metadata"]["name"] for job in (gpu, cpu)]
     assert len(set(names)) == 2
@@ -121,7 +128,8 @@ def test_a_skypilot_file_holds_to_the_published_schema_and_recovers_on_75(lists:
         jsonschema.Draft202012Validator(SCHEMAS["resources"]).validate(task["resources"])
         assert task["resources"]["job_recovery"]["recover_on_exit_codes"] == [75]
         assert task["volumes"] == {"/data": "disk"}
-        assert str(jobs.file) in task["run"]
+        assert task["run"] == f"exec mammo-aln sweep work '{jobs.file}' --retries 2\n"
+        assert task["envs"]["MAMMO_ALN_LOCKS"] == "lease"
         assert task["resources"].get("accelerators") == ("H100:2" if jobs.resources.gpus else None)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(SCHEMAS["task"]).validate({**task, "recover": True})
