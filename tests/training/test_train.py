@@ -292,6 +292,7 @@ def test_the_rate_in_metrics_is_the_one_that_the_settings_give(phantom: Path, st
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_a_compiled_training_is_the_same_run(phantom: Path, store: Path, tmp_path: Path) -> None:
     tiny = tiny_settings(epochs=2)
