@@ -58,7 +58,9 @@ def around_step(backbone: str = "swinv2", size_px: int = 256, crops: int = 60, r
 
     definition, styles = (
         times.each(crops)
-        for times in in_turn(rounds, *(partial(clocked, partial(styled, work)) for work in (_bent, randomise_style)))
+        for times in in_turn(
+            rounds, *(partial(clocked, partial(styled, work)) for work in (bent_by_definition, randomise_style))
+        )
     )
     rows = [
         [
@@ -98,7 +100,7 @@ def _states(backbone: str, size_px: int) -> tuple[dict[str, Any], Mapping[str, A
     return {"state_dict": weights, "optimizer_states": [optimizer.state_dict()]}, {"epoch": 0, "state_dict": scored}
 
 
-def _bent(crop: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+def bent_by_definition(crop: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Bend grey values step by step: numpy's histogram of what is not air, its interpolation of each pixel."""
     grey = np.linspace(0.0, 1.0, 256)
     share = rng.uniform(0.0, 0.5 * strength)

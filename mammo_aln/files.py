@@ -53,8 +53,8 @@ def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
 def make_folder(path: str | Path) -> Path:
     """Make a folder and those above it; `InputError` where a file stands in the way or it is not allowed."""
     path = Path(path)
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{path}: this folder cannot be created ({error.strerror})") from error

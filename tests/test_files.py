@@ -8,7 +8,7 @@ import pytest
 
 from mammo_aln import progress
 from mammo_aln.errors import InputError
-from mammo_aln.files import write_text, written_whole
+from mammo_aln.files import make_folder, write_text, written_whole
 from mammo_aln.progress import Progress, track
 
 
@@ -16,6 +16,13 @@ def test_a_file_where_a_folder_should_be_is_wrong_input(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("x")
     with pytest.raises(InputError, match="taken"):
         write_text(tmp_path / "taken" / "metrics.json", "{}")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "taken/runs"])
+def test_a_folder_that_cannot_be_is_wrong_input(name: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(InputError, match="this folder cannot be created"):
+        make_folder(tmp_path / name)
 
 
 def test_a_block_that_fails_leaves_what_stood_there(tmp_path: Path) -> None:

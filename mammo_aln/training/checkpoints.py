@@ -101,7 +101,9 @@ class RunCheckpoints(TorchCheckpointIO):
         """Take a snapshot of the best epoch's checkpoint; the next save writes it."""
         self._best = snapshot(checkpoint)
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: Mapping[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
         """Take a snapshot and begin to write it, once the writing before has ended.
 
         Raises:
@@ -145,7 +147,7 @@ class RunCheckpoints(TorchCheckpointIO):
             raise fault
 
 
-def without_optimiser(checkpoint: dict[str, Any]) -> None:
+def without_optimiser(checkpoint: dict[str, object]) -> None:
     """Drop from a finished training's checkpoint what only its next step would read."""
     for name in ONLY_TO_GO_ON:
         checkpoint.pop(name, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.around_step import bent_by_definition
 from mammo_aln.crops.store.store import display_values
 from mammo_aln.training.pretraining.style import randomise_style
 
@@ -43,20 +44,6 @@ def test_a_draw_is_named_by_its_generator() -> None:
     assert not np.array_equal(first, other)
 
 
-def bent_slowly(crop: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """The definition, step by step in float64: numpy's histogram of what is not air, numpy's interpolation."""
-    grey = np.linspace(0.0, 1.0, 256)
-    share = rng.uniform(0.0, 0.5 * strength)
-    counts = np.histogram(crop[crop > 0], bins=255, range=(0.0, 1.0))[0]
-    curve = (1.0 - share) * grey + share * np.concatenate([[0.0], np.cumsum(counts) / max(1, counts.sum())])
-    low, high = rng.uniform(0.0, 0.15 * strength), 1.0 - rng.uniform(0.0, 0.15 * strength)
-    curve = np.clip((curve - low) / (high - low), 0.0, 1.0) ** np.exp(rng.uniform(-0.7, 0.7) * strength)
-    knots = np.concatenate([[0.0], np.cumsum(rng.dirichlet(np.full(6, 2.0)))])
-    lut_share = rng.uniform(0.0, 0.6 * strength)
-    bent = (1.0 - lut_share) * curve + lut_share * np.interp(curve, np.linspace(0.0, 1.0, 7), knots)
-    return np.interp(crop, grey, np.clip(bent, 0.0, 1.0))
-
-
 def test_every_level_of_the_store_is_bent_as_the_definition_says() -> None:
     every = display_values(np.arange(65536, dtype=np.uint16).reshape(256, 256))
     drawn = np.random.default_rng(0).integers(0, 65536, (64, 64), dtype=np.uint16)
@@ -65,7 +52,7 @@ def test_every_level_of_the_store_is_bent_as_the_definition_says() -> None:
     # levels on the edges of the histogram's bins but for the last bit of their float: never one bin off
     for values in (every, skewed, np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32)):
         for seed in range(12):
-            expected = bent_slowly(values.astype(np.float64), 1.0, np.random.default_rng(seed))
+            expected = bent_by_definition(values.astype(np.float64), 1.0, np.random.default_rng(seed))
             bent = randomise_style(values, 1.0, np.random.default_rng(seed))
             assert bent.dtype == np.float32
             assert np.abs(bent - expected).max() < 3e-4
