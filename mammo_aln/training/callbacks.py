@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
         """All that a resumed run must know."""
         return {"best_auc": self.best_auc, "best_epoch": self.best_epoch, "rows": self.rows}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up the state of `last.ckpt`."""
         self.best_auc, self.best_epoch, self.rows = (
             state_dict["best_auc"],
@@ -150,16 +151,16 @@ class RunRecorder(pl.callbacks.Checkpoint):
         is_best = auc > self.best_auc
         if is_best:
             self.best_auc, self.best_epoch = auc, trainer.current_epoch
+        position = Position.after_epoch(trainer)
         if trainer.is_global_zero:
-            # `last.ckpt` holds the rows too: nothing to wait for the disk for.
-            write_csv(self.run / "metrics.csv", pd.DataFrame(self.rows), durable=False)
+            # `last.ckpt` holds the rows too: until the last one there is nothing to wait for the disk for.
+            write_csv(self.run / "metrics.csv", pd.DataFrame(self.rows), durable=position.done)
             for logger in trainer.loggers:
                 logger.log_metrics({"lr": row["lr"]}, step=trainer.global_step - 1)
             self._epoch_note = self._in_words(trainer, row)
             self._note = "; ".join(filter(None, (self._epoch_note, in_words(self.throughput.figures))))
             if is_best:
                 self.checkpoints.keep_best(self._best_checkpoint(trainer, pl_module))
-        position = Position.after_epoch(trainer)
         stop = not position.done and STOP.agreed(trainer)
         if position.done or stop or self._is_due(trainer):
             self._save(trainer, position)
@@ -187,7 +188,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
         trainer.strategy.barrier("checkpoint")
         STOP.leave()
 
-    def _best_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+    def _best_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, object]:
         """Gather for prediction the weights that are scored with, and what is frozen beside them."""
         averages = isinstance(pl_module, Learner) and pl_module.average is not None
         scored = "average.network." if averages else "network."

@@ -86,10 +86,8 @@ def fit_module(
         )
     if leads():
         settle(run)
-    state = read_last(run)
-    if state is not None:
-        plain = state.get("place")
-        position = Position(**plain) if plain else None
+    if last.is_file():
+        position = _position(run)
         if position is not None and position.done:
             say(f"run {run_id}: {last.name} stands at the end of the training")
             return
@@ -130,3 +128,9 @@ def fit_module(
         except SystemExit as stopped:
             # So Lightning passes on Ctrl-C (exit code 1).
             raise KeyboardInterrupt("stopped by Ctrl-C") from stopped
+
+
+def _position(run: Path) -> Position | None:
+    """Position of `last.ckpt`; the file is closed, so that its space is free once the next one replaces it."""
+    plain = (read_last(run) or {}).get("place")
+    return Position(**plain) if plain else None

@@ -46,12 +46,14 @@ class StopRequest:
 
     @contextmanager
     def at_steps(self) -> Iterator[None]:
-        """In this block signals are noted only."""
+        """In this block signals are noted only; one that nobody has answered is answered at its end."""
         self._noting = True
         try:
             yield
         finally:
             self._noting = False
+        if self.signal_name:
+            self.leave()
 
     def handle(self) -> None:
         """Take the signals over (again): Lightning puts a handler of its own in front when its trainer starts."""

@@ -26,14 +26,14 @@ from tests.support.run_folders import same_run
 from tests.support.tiny_settings import tiny_settings
 
 
-def careful_settings(epochs: int = 4) -> Settings:
+def careful_settings(epochs: int = 6) -> Settings:
     """Whatever has a state: several steps an epoch, dropouts, averaged weights, early stopping, a loader process."""
     tiny = tiny_settings(epochs=epochs, drop_rate=0.3, modality_dropout=0.3, fusion="attention")
     return replace(
         tiny,
         data=replace(tiny.data, batch_size=4, num_workers=1),
         optim=replace(tiny.optim, class_weight="balanced"),
-        trainer=replace(tiny.trainer, patience=2),
+        trainer=replace(tiny.trainer, patience=1),
     )
 
 
@@ -147,11 +147,34 @@ def test_a_schedulers_signal_saves_the_very_step(
     last = torch.load(tmp_path / undisturbed.name / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == step
     assert last["place"] == {"epoch": step // per_epoch, "step": step % per_epoch, "done": False}
-    taken = []
-    monkeypatch.setattr(RunRecorder, "on_train_batch_end", lambda self, trainer, *rest: taken.append(rest[-1]))
+    mapped = []
+    maps = Path("/proc/self/maps")
+    monkeypatch.setattr(RunRecorder, "on_train_batch_end", lambda *_: mapped.append("last.ckpt" in maps.read_text()))
     resumed = train_run(phantom, tmp_path, careful_settings(), store=store)
-    assert len(taken) == pd.read_csv(undisturbed / "metrics.csv")["step"].iloc[-1] - step
+    assert len(mapped) == pd.read_csv(undisturbed / "metrics.csv")["step"].iloc[-1] - step
+    assert not any(mapped), "a file that was replaced still takes the disk's space"
     same_run(resumed, undisturbed)
+
+
+def test_a_signal_after_the_last_step_is_answered_too(
+    undisturbed: Path, phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = [], os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", noted)
+        patch.setattr(RunRecorder, "on_train_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Requeue, match="SIGTERM"):
+            train_run(phantom, tmp_path, careful_settings(), store=store)
+    assert not (tmp_path / undisturbed.name / "predictions.csv").exists()
+    assert sum("/.metrics.csv." in path for path in synced) == 1, (
+        "the last epoch's rows must be on the disk: a finished run is not settled"
+    )
+    same_run(train_run(phantom, tmp_path, careful_settings(), store=store), undisturbed)
 
 
 def test_death_between_the_last_epoch_and_freezing_trains_nothing_more(
