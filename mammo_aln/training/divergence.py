@@ -136,15 +136,15 @@ class DivergenceGuard(pl.Callback):
             pl_module.log("grad_norm", self._sum / self._count)
             pl_module.log("grad_norm_max", self._largest)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, float]:
         """Figures of the epoch so far; no checkpoint is written of a training that diverged."""
         self._judge()
         return {"sum": self._sum, "count": self._count, "largest": self._largest, "skipped": self._skipped}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
         """Go on with an epoch that was interrupted."""
-        self._sum, self._count = state_dict["sum"], state_dict["count"]
-        self._largest, self._skipped = state_dict["largest"], state_dict["skipped"]
+        self._sum, self._count = state_dict["sum"], int(state_dict["count"])
+        self._largest, self._skipped = state_dict["largest"], int(state_dict["skipped"])
 
     def _judge(self, leave: int = 0) -> None:
         """Judge the steps' figures but for the last `leave`."""
