@@ -81,7 +81,8 @@ def _main(words: list[str], *, debug: bool) -> int:
     except InputError as error:
         if debug:
             raise
-        print(f"mammo-aln {verb}: {error}", file=sys.stderr)
+        if _leads() or not error.on_all_ranks:
+            print(f"mammo-aln {verb}: {error}", file=sys.stderr)
         return ExitCode.WRONG_INPUT
     except (MemoryError, RuntimeError) as error:
         # A GPU's by its name: torch takes seconds to import.

@@ -26,7 +26,13 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 
 class InputError(Exception):
-    """Wrong input or setting, told in plain words that say what to do."""
+    """Wrong input or setting, told in plain words that say what to do.
+
+    Attributes:
+        on_all_ranks: every rank of a training raises it alike, so that the first one speaks for all.
+    """
+
+    on_all_ranks = False
 
 
 class CheckFailed(Exception):

@@ -65,7 +65,7 @@ class Anatomy:
         cells = Window(*box).on_grid(self.mask.shape, shape)
         return float(resample(self.mask.astype(np.float32), cells, 1, 1)[0, 0])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain lists and numbers, `kept` packed, without the mask."""
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("mask", "kept")}
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -66,7 +66,7 @@ def _name(row: Mapping[Hashable, Any]) -> str:
     return export_name(row["image_id"], row["region"], row["ordinal"], row["strategy"])
 
 
-def _card(row: Mapping[Hashable, Any], store: CropStore, outside_breast: str) -> dict[str, Any]:
+def _card(row: Mapping[Hashable, Any], store: CropStore, outside_breast: str) -> dict[str, object]:
     """The JSON beside a crop: lengths in millimetres of breast, window and box in pixels of the stored matrix."""
     crop = store.crop(row["key"])
     image = store.image(crop.image)

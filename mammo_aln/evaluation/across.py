@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ class Subgroup:
         """`value`, `ci_low` or `ci_high` of a figure, None where it has none."""
         return self.figures[figure].to_json().get(key) if figure in self.figures else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The entry of `subgroups` in metrics.json."""
         head = {"feature": self.feature, "level": self.level, "interaction": self.interaction.to_json()}
         return head | {name: metric.to_json() for name, metric in self.figures.items()}

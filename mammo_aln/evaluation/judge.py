@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -72,7 +71,7 @@ class Judgement:
         names = comparable_centers({name: figures["splits"].value for name, figures in self.centers.items()})
         return {name: self.centers[name] for name in names}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The content of metrics.json: every figure an object with `value`."""
         splits, centers = (
             {name: {key: metric.to_json() for key, metric in figures.items()} for name, figures in judged.items()}

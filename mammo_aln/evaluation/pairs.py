@@ -47,7 +47,7 @@ class Pair:
     n: int
     figures: Figures
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The entry of comparisons.json."""
         head = {"reference": self.reference, "other": self.other, "split": self.split, "n": {"value": self.n}}
         return head | {name: metric.to_json() for name, metric in self.figures.items()}

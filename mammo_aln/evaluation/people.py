@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pandas as pd
 
@@ -86,7 +86,7 @@ class People:
     shift: Sequence[CentreShift] = ()
     declared: bool = True
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Keys that metrics.json holds where a cohort was given."""
         if self.subgroups is None:
             return {}

@@ -16,6 +16,17 @@ def launched_together(variables: Mapping[str, str] = os.environ) -> int:
     return int(count) if count.isdigit() else 1
 
 
+def sharing_cores(ranks: int, variables: Mapping[str, str] = os.environ) -> int:
+    """Number of a machine's ranks that share this process's cores: srun binds each task to cores of its own.
+
+    Args:
+        ranks: of the training, on this machine.
+        variables: of the process.
+    """
+    by_srun = "TORCHELASTIC_RUN_ID" not in variables and launched_together(variables) > 1
+    return 1 if by_srun and "SLURM_CPUS_PER_TASK" in variables else ranks
+
+
 def require_launch(trainer: TrainerConfig, variables: Mapping[str, str] = os.environ) -> None:
     """`InputError` where torchrun started more or fewer processes than the settings have ranks.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from mammo_aln.errors import InputError
 from mammo_aln.settings.learning import ModelConfig, PretrainSettings, Settings, reads_images
@@ -81,7 +80,7 @@ def draws_per_rank(settings: Settings) -> bool:
     return drops_in_backbone(model) or (on_crops and model.drop_rate > 0)
 
 
-def shaping_step(settings: Settings) -> dict[str, Any]:
+def shaping_step(settings: Settings) -> dict[str, int | dict[str, int]]:
     """Tell what of a step's dealing shapes the result, as the run's identity holds it; empty where nothing does.
 
     - `batch_statistics`: how the batch is dealt out, where a backbone's batch normalisation does not see it whole.
@@ -93,7 +92,7 @@ def shaping_step(settings: Settings) -> dict[str, Any]:
     at_once = -(-per_rank // settings.optim.accumulate)
     if settings.data.micro_batch != "auto":
         at_once = min(at_once, settings.data.micro_batch)
-    shaping: dict[str, Any] = {}
+    shaping: dict[str, int | dict[str, int]] = {}
     if has_batch_statistics(settings):
         parts = -(-per_rank // at_once)
         if parts > 1 or (ranks > 1 and not trainer.sync_batchnorm):

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mammo_aln.files import write_json
@@ -78,9 +78,10 @@ def footprints(plan: Plan, cells: Sequence[Cell], environment: Mapping[str, str]
 
 def _shape(settings: Settings) -> str:
     """Digest of what decides on the memory of a training, and of the machine."""
-    data, trainer = settings.data, settings.trainer
-    crops = (data.device_gb, data.augment, data.augment_engine)  # where they lie
-    decides = (settings.model, settings.crop, settings.optim, data.batch_size, data.micro_batch, crops, trainer)
+    data, optim = settings.data, settings.optim
+    trainer = replace(settings.trainer, max_epochs=1, patience=0, save_every_s=0.0, prune=False)
+    loading = (data.batch_size, data.micro_batch, data.device_gb, data.augment, data.augment_engine)
+    decides = (settings.model, settings.crop, optim.accumulate, optim.ema_decay > 0, loading, trainer)
     return hashlib.sha256(repr((os.uname().nodename, decides)).encode()).hexdigest()[:16]
 
 

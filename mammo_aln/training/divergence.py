@@ -29,6 +29,10 @@ MOST_SKIPPED = 20
 class Diverged(InputError):
     """Loss, gradient or weights are no finite numbers any more; the message says where, and what to try."""
 
+    def __init__(self, message: str, *, on_all_ranks: bool) -> None:
+        super().__init__(message)
+        self.on_all_ranks = on_all_ranks
+
 
 @dataclass(frozen=True)
 class StepFigures:
@@ -164,10 +168,12 @@ class DivergenceGuard(pl.Callback):
             self._end(
                 f"epoch {step.epoch + 1}, step {step.step + 1} (step {step.number} of the run): loss {loss:g}, "
                 f"gradient norm {norm:g}, learning rate {step.lr:g}",
+                on_all_ranks=not math.isfinite(norm),  # ranks have one gradient, and each its share of the loss
             )
 
-    def _end(self, where: str) -> None:
-        raise Diverged(f"the training diverged in {where}. What may help: {', '.join(advice(self.settings))}")
+    def _end(self, where: str, *, on_all_ranks: bool = True) -> None:
+        remedies = ", ".join(advice(self.settings))
+        raise Diverged(f"the training diverged in {where}. What may help: {remedies}", on_all_ranks=on_all_ranks)
 
 
 def advice(settings: Settings) -> list[str]:

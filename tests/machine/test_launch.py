@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mammo_aln.errors import InputError
-from mammo_aln.machine.launch import launched_together, require_launch
+from mammo_aln.machine.launch import launched_together, require_launch, sharing_cores
 from mammo_aln.settings import TrainerConfig
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "SLURM_NTASKS": "1"}
@@ -14,6 +14,20 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE"
 @pytest.mark.parametrize(("variables", "count"), [({}, 1), (TORCHRUN, 8), ({"SLURM_NTASKS": "3"}, 3)])
 def test_processes_are_counted_as_their_launcher_tells(variables: dict[str, str], count: int) -> None:
     assert launched_together(variables) == count
+
+
+@pytest.mark.parametrize(
+    ("variables", "ranks"),
+    [
+        ({}, 4),
+        ({"SLURM_NTASKS": "4", "SLURM_CPUS_PER_TASK": "9"}, 1),  # each task has nine
+        ({"SLURM_NTASKS": "4"}, 4),
+        ({"SLURM_NTASKS": "1", "SLURM_CPUS_PER_TASK": "36"}, 4),  # one task starts the others itself
+        ({**TORCHRUN, "SLURM_NTASKS": "2", "SLURM_CPUS_PER_TASK": "36"}, 4),
+    ],
+)
+def test_cores_are_shared_unless_srun_dealt_them_out(variables: dict[str, str], ranks: int) -> None:
+    assert sharing_cores(4, variables) == ranks
 
 
 def test_torchrun_and_the_settings_must_agree() -> None:

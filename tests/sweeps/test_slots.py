@@ -25,7 +25,7 @@ from mammo_aln.settings import (
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps import local, measure
 from mammo_aln.sweeps.local import Pool, Slot, slots_by_memory
-from mammo_aln.sweeps.measure import KEPT_FILE, Footprint, footprints
+from mammo_aln.sweeps.measure import KEPT_FILE, Footprint, _shape, footprints
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
 from mammo_aln.sweeps.pretraining import weights_apart
 from mammo_aln.sweeps.run import run_sweep
@@ -75,6 +75,20 @@ def test_a_large_cell_waits_until_its_card_has_room(tmp_path: Path) -> None:
     assert pool._fits(slots[2], cell("large"))
     slots[1].cell = cell("unknown")
     assert not pool._fits(slots[0], cell("small"))
+
+
+def test_cells_share_a_measurement_unless_their_memory_differs() -> None:
+    plain = tiny_settings()
+    shape = _shape(plain)
+    rate = replace(plain, seed=7, optim=replace(plain.optim, lr=0.5, weight_decay=0.5))
+    assert _shape(replace(rate, trainer=replace(rate.trainer, max_epochs=99, patience=3))) == shape
+    others = [
+        replace(plain, optim=replace(plain.optim, accumulate=2)),
+        replace(plain, data=replace(plain.data, device_gb=4.0)),
+        replace(plain, data=replace(plain.data, batch_size=2)),
+        replace(plain, trainer=replace(plain.trainer, precision="bf16-mixed")),
+    ]
+    assert len({shape, *map(_shape, others)}) == 5
 
 
 @pytest.mark.slow

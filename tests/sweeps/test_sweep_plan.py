@@ -118,15 +118,23 @@ def test_a_cohort_changed_behind_the_plan_is_noticed(planned, phantom: Path, sto
         train_run(phantom, plan.runs, plan.cells[0].settings, store=store, planned=plan.cells[1].run_id)
 
 
-def test_a_login_node_plans_cells_that_need_gpus(phantom: Path, store: Path, tmp_path: Path) -> None:
-    definition = read_definition(
-        tiny_sweep(tmp_path), {"trainer": {"accelerator": "gpu", "devices": 2, "precision": "bf16-mixed"}}
-    )
-    found = list(points(definition))
-    with pytest.raises(InputError, match="this machine has"):
-        plan_sweep(definition, found, phantom, tmp_path / "out", store=store, slots=1, check=False)
-    plan = plan_sweep(definition, found, phantom, tmp_path / "out", store=store, slots=0, check=False)
-    assert not any(cell.fault for cell in plan.cells)
+def test_a_login_node_plans_cells_that_need_gpus(
+    phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+    def plan(slots: int, **trainer: object) -> Plan:
+        definition = read_definition(tiny_sweep(tmp_path), {"trainer": {"accelerator": "gpu", **trainer}})
+        out, grid = tmp_path / "out", list(points(definition))
+        return plan_sweep(definition, grid, phantom, out, store=store, slots=slots, check=False)
+
+    with pytest.raises(InputError, match="this machine has 0 CUDA devices"):
+        plan(1, devices=2, precision="bf16-mixed")
+    with pytest.raises(InputError, match=r"no GPU.*expected --trainer\.precision=bf16-mixed"):
+        plan(0, devices=2)
+    with pytest.raises(InputError, match="3 patients for 4 devices"):
+        plan(0, devices=4, precision="bf16-mixed")
+    assert not any(cell.fault for cell in plan(0, devices=2, precision="bf16-mixed").cells)
 
 
 def test_the_same_training_twice_is_refused(planned) -> None:

@@ -174,6 +174,7 @@ def test_two_ranks_end_together(phantom: Path, store: Path, tmp_path: Path) -> N
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("mammo-aln train: the training diverged in epoch 1, step ")
+    assert done.stderr.count("the training diverged") == 1, done.stderr
     assert "Traceback" not in done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert read_state(run).state == "failed"

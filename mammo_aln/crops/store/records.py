@@ -39,7 +39,7 @@ class Record:
     kind: ClassVar[str]
     key: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The journal's entry."""
         values = {name: _WRITTEN[name](value) if name in _WRITTEN else value for name, value in vars(self).items()}
         return {"kind": self.kind, **values}

@@ -18,7 +18,7 @@ from mammo_aln.crops.store.staging import stage_folder, staged
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.machine.cores import loader_processes
-from mammo_aln.machine.launch import launched_together
+from mammo_aln.machine.launch import launched_together, sharing_cores
 from mammo_aln.model.ranks import world_size
 from mammo_aln.settings import STRATEGIES, CropConfig, DataConfig, PixelConfig, reads_images
 from mammo_aln.training.data.batches import CropLoader
@@ -191,7 +191,7 @@ class CropDataModule(pl.LightningDataModule):
             self.loading.num_workers if reads else 0,
             on_gpu=self.on_gpu,
             batches=len(sampler) // batch,
-            ranks=1 if trainer is None else trainer.num_devices,
+            ranks=1 if trainer is None else sharing_cores(trainer.num_devices),
         )
         return CropLoader(
             dataset,
