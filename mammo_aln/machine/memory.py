@@ -1,8 +1,10 @@
-"""Memory that new processes can have: of the machine, and of every control group that this process is in."""
+"""Memory that new processes can have, of the machine and of every control group of this process; what it took."""
 
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +23,19 @@ def free_memory_gb() -> float:
     if not free:
         free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     return max(0.0, min([*free, *free_of_groups(own_groups())]) / 1e9)
+
+
+def peak_memory_gb() -> float:
+    """Gigabytes (1e9 bytes) of memory that this program had at its largest.
+
+    Linux counts in `ru_maxrss` what the process held before it became this program: a copy of the one that started it.
+    """
+    status = Path("/proc/self/status")
+    for line in status.read_text(encoding="utf-8").splitlines() if status.is_file() else []:
+        if line.startswith("VmHWM"):
+            return 1024 * int(line.split()[1]) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9
 
 
 def free_of_groups(groups: Sequence[str], root: Path = GROUPS) -> Iterator[int]:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mammo_aln.files import write_json
+from mammo_aln.machine.memory import peak_memory_gb
 from mammo_aln.machine.signals import die_with_parent
 from mammo_aln.progress import say
 from mammo_aln.settings import Settings
@@ -105,8 +106,6 @@ def _measured(plan: Plan, cell: Cell, environment: Mapping[str, str]) -> Footpri
 
 def first_steps(plan: Plan, cell: Cell) -> Footprint:
     """Train a cell's first steps in this process, written nowhere."""
-    import resource
-
     import pytorch_lightning as pl
     import torch
 
@@ -146,7 +145,7 @@ def first_steps(plan: Plan, cell: Cell) -> Footprint:
         ).fit(module, datamodule=data)
     if computes_on_gpu(settings.trainer):
         return Footprint(CONTEXT_GB + torch.cuda.max_memory_reserved() / 1e9, clock.step_s)
-    return Footprint(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9, clock.step_s)
+    return Footprint(peak_memory_gb(), clock.step_s)
 
 
 class _Clock:

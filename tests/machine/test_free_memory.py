@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from mammo_aln.machine.memory import free_memory_gb, free_of_groups
+from mammo_aln.machine.signals import die_with_parent
 
 
 def written(folder: Path, **files: str) -> None:
@@ -33,3 +36,14 @@ def test_version_1_and_a_container_whose_own_group_is_the_root(tmp_path: Path) -
 def test_this_machine_has_some() -> None:
     total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
     assert 0 < free_memory_gb() <= int(total.split()[1]) * 1024 / 1e9
+
+
+def test_a_programs_peak_is_its_own_and_not_that_of_the_process_that_started_it() -> None:
+    ballast = b"1" * 400_000_000
+    code = "from mammo_aln.machine.memory import peak_memory_gb; {}; print(peak_memory_gb())"
+    peaks = [
+        float(subprocess.run([sys.executable, "-c", code.format(own)], stdout=-1, preexec_fn=die_with_parent).stdout)
+        for own in ("0", "x = b'1' * 200_000_000")
+    ]
+    assert len(ballast) / 1e9 > 2 * peaks[0]
+    assert peaks[1] > 0.2
