@@ -210,7 +210,7 @@ def test_a_whole_step_of_the_trainer_looks_at_no_number() -> None:
         "enable_model_summary": False,
         "enable_checkpointing": False,
     }
-    trainer = pl.Trainer(max_epochs=2, accelerator="cpu", callbacks=[StepSeed(0), traced], **quiet)
+    trainer = pl.Trainer(max_epochs=2, accelerator="cpu", callbacks=[traced, StepSeed(0)], **quiet)
     batches = torch.utils.data.DataLoader([outcome_batch()] * 2, batch_size=None)
     trainer.fit(outcome_module("resnet50"), batches)
     assert traced.steps == 4
