@@ -15,7 +15,7 @@ from mammo_aln.sweeps.plan import Cell, Plan, freeze
 from mammo_aln.sweeps.preflight import Planner, settings_of
 from mammo_aln.sweeps.search import Search, open_study, read_space
 from mammo_aln.sweeps.wandb_file import write_wandb_sweep
-from mammo_aln.sweeps.weights import with_weights
+from mammo_aln.sweeps.weights import PretrainJob, with_weights
 from mammo_aln.training.train import train_run
 from tests.support.sweep_files import tiny_sweep
 
@@ -114,11 +114,11 @@ def test_the_ladder_takes_given_weights_or_makes_its_own_once(tmp_path: Path, mo
     assert weights == {"primary": False, "+ pre-training": file, "+ clinical": file, "+ auxiliary": file}
     made = []
 
-    def pretend(cohort: Path, out: Path, settings, *, store: Path | None) -> Path:
-        made.append(settings)
-        return out / "pretrained.safetensors"
+    def pretend(job: PretrainJob) -> str:
+        made.append(job.settings)
+        return str(job.out / "pretrained.safetensors")
 
-    monkeypatch.setattr("mammo_aln.training.pretraining.pretrain.pretrain_run", pretend)
+    monkeypatch.setattr("mammo_aln.sweeps.weights.weights_apart", pretend)
     own = with_weights(found, definition, tmp_path, tmp_path, pretrained=None, **given)
     assert len(made) == 1
     assert (made[0].model.backbone, made[0].pretrain.mode, made[0].model.inputs) == (
