@@ -118,7 +118,7 @@ def test_the_ladder_takes_given_weights_or_makes_its_own_once(tmp_path: Path, mo
         made.append(job.settings)
         return str(job.out / "pretrained.safetensors")
 
-    monkeypatch.setattr("mammo_aln.sweeps.weights.weights_apart", pretend)
+    monkeypatch.setattr("mammo_aln.sweeps.weights.weights_here", pretend)
     own = with_weights(found, definition, tmp_path, tmp_path, pretrained=None, **given)
     assert len(made) == 1
     assert (made[0].model.backbone, made[0].pretrain.mode, made[0].model.inputs) == (
