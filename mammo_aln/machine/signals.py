@@ -7,16 +7,20 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 """Sent by SLURM before a job's time is up; submitit asks it for the second."""
 LEAVE = (signal.SIGTERM, *WARNINGS)
 """Sent by a scheduler that wants a process to save its work and leave."""
+SAVE_S = 15.0
+"""How long a training may take to save its step once it was asked to leave."""
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)  # opened here: between fork and exec nothing may be loaded
 
@@ -45,6 +49,16 @@ def interrupts_wait() -> Iterator[None]:
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Handle a signal as Ctrl-C is: a polite end (a job's time is up, a container stops) leaves in as good order."""
     raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
+
+
+def leave_in_time(process: subprocess.Popen[Any]) -> None:
+    """Ask a training's process to save its step and leave; kill it where that takes longer than `SAVE_S`."""
+    process.terminate()
+    try:
+        process.wait(SAVE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def die_with_parent() -> None:

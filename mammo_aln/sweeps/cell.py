@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from mammo_aln.errors import ExitCode, InputError, Requeue
 from mammo_aln.files import write_json
 from mammo_aln.machine.locks import is_locked
-from mammo_aln.machine.signals import die_with_parent
+from mammo_aln.machine.signals import die_with_parent, leave_in_time
 from mammo_aln.runs.lock import RunIsHeld, is_held
 from mammo_aln.runs.record import now, read_state
 from mammo_aln.settings import reads_images
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 LAST_LINES = 20
 LESS_MEMORY = "less memory: --optim.accumulate=4, --model.grad_checkpointing=true, or fewer --slots"
-SAVE_S = 15.0
-"""How long a training on several devices may take to save its step once it was asked to leave."""
 STOPPED = "stopped before its end"
 State = Literal["not_started", "running", "completed", "failed"]
 
@@ -197,12 +195,7 @@ def _train_apart(plan: Plan, cell: Cell) -> None:
         try:
             code = process.wait()
         except BaseException:
-            process.terminate()  # it saves its step
-            try:
-                process.wait(SAVE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            leave_in_time(process)
             raise
     if code == ExitCode.HELD:
         raise RunIsHeld(f"{plan.runs / cell.run_id}: another process is training this run")

@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING
 
 from mammo_aln.errors import ExitCode, InputError, Requeue
 from mammo_aln.files import json_ready, write_json
-from mammo_aln.machine.signals import die_with_parent
+from mammo_aln.machine.signals import die_with_parent, leave_in_time
 from mammo_aln.settings import PretrainSettings
 from mammo_aln.settings.parse import settings_from
 
 if TYPE_CHECKING:
     from mammo_aln.sweeps.weights import PretrainJob
-
-SAVE_S = 15.0
-"""How long it may take to save its step once it was asked to leave."""
 
 
 def weights_apart(job: PretrainJob) -> str:
@@ -52,11 +49,7 @@ def weights_apart(job: PretrainJob) -> str:
             try:
                 printed, _ = process.communicate()
             except BaseException:
-                process.terminate()  # it saves its step
-                try:
-                    process.wait(SAVE_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                leave_in_time(process)
                 raise
     if process.returncode == ExitCode.AGAIN:
         raise Requeue("stopped by a signal")
