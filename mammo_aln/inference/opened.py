@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from mammo_aln.inference.needs import Needs, needs_of, refuse_unmet, with_column
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.origin import Seen
 from mammo_aln.progress import say
+from mammo_aln.runs.predecessor import trained_by
 from mammo_aln.runs.record import read_settings
 from mammo_aln.settings import Settings
 from mammo_aln.training.data.datamodule import LEARNT_FROM, MammoDataModule
@@ -194,7 +196,10 @@ def _refuse_other_pixels(run: Path, recipe: Mapping[str, Any], test_time_copies:
     made_by = recipe.get("pixel_path_version", PIXEL_PATH_VERSION)
     same = (PIXEL_PATH_VERSION,) if test_time_copies else SAME_CROPS
     if made_by not in same:
+        subject = "its pixels were" if made_by not in SAME_CROPS else "its test-time copies of crops were"
+        environment = run / "environment.json"
+        code = trained_by(json.loads(environment.read_text(encoding="utf-8"))) if environment.is_file() else "unknown"
         raise InputError(
-            f"{run}: its pixels were made by pixel path {made_by}, this version's is {PIXEL_PATH_VERSION}; "
-            "score with the package version in the run's environment.json, or train again"
+            f"{run}: {subject} made by pixel path {made_by}, this version's is {PIXEL_PATH_VERSION}; "
+            f"score with the code that trained it ({code}), or train again"
         )

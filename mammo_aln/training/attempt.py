@@ -13,11 +13,14 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from mammo_aln.errors import Requeue
 from mammo_aln.files import make_folder, write_json
+from mammo_aln.progress import say
 from mammo_aln.runs.identity import RunIdentity
 from mammo_aln.runs.lock import held_alone
+from mammo_aln.runs.predecessor import predecessors
 from mammo_aln.runs.record import environment, now, read_state, write_settings, write_state
 from mammo_aln.settings import Settings
 from mammo_aln.training.checkpoints import prune, refuse_other_ranks
+from mammo_aln.training.last_digits import arithmetic_in_words, tell_other_arithmetic
 from mammo_aln.training.stopping import STOP
 
 
@@ -65,9 +68,21 @@ def carry_out(
         if before.state == "completed":
             return tidied(run, settings)
         write_settings(run, settings)
+        if before.state == "not_started" and (others := predecessors(run.parent, identity)):
+            say(
+                f"run {run.name} begins anew: {', '.join(others)} has the same settings and cohort, but its code learns"
+                " otherwise, and only that code goes on with it"
+            )
+        words = arithmetic_in_words(settings)
+        tell_other_arithmetic(run, words)
         write_json(
             run / "environment.json",
-            {**asdict(environment()), "threads": torch.get_num_threads(), "identity": vars(identity)},
+            {
+                **asdict(environment()),
+                "threads": torch.get_num_threads(),
+                "arithmetic": words,
+                "identity": vars(identity),
+            },
         )
         attempts, started = before.attempts + 1, before.started or now()
         write_state(run, "running", run_id=run.name, attempts=attempts, started=started)

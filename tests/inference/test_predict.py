@@ -285,5 +285,9 @@ def test_a_run_of_older_crops_scores_where_the_pixels_that_it_reads_are_the_same
     tmp_path: Path, version: int, copies: int, scores: bool
 ) -> None:
     """Version 4 keeps what lies around a crop, which test-time copies show, and leaves the crop as 3 cut it."""
-    with nullcontext() if scores else pytest.raises(InputError, match=f"made by pixel path {version}, .* is 4"):
+    record = {"package_version": "0.1.0", "code_revision": "0123abc"}
+    (tmp_path / "environment.json").write_text(json.dumps(record))
+    subject = "test-time copies of crops" if version == 3 else "pixels"
+    words = rf"{subject} were made by pixel path {version}, .* is 4; .*trained it \(version 0\.1\.0, 0123abc\)"
+    with nullcontext() if scores else pytest.raises(InputError, match=words):
         _refuse_other_pixels(tmp_path, {"pixel_path_version": version}, copies)

@@ -168,6 +168,18 @@ def test_average_by_hand():
     assert int(average.updates) == 5
 
 
+def test_an_average_that_was_moved_goes_on_with_the_buffers_of_today():
+    """To another type or device: a module's weights stay the same objects, its buffers do not."""
+    network = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+    average = WeightAverage(network, 0.5)
+    average.update(network)
+    network.double()
+    average.double()
+    network[1].running_mean.fill_(1.0)
+    average.update(network)
+    assert average.network[1].running_mean.item() == pytest.approx(1 - 3 / 12)  # of 0, at update 2
+
+
 def test_average_begins_as_the_network_and_is_not_trained():
     network = nn.Linear(2, 1)
     average = WeightAverage(network, 0.9)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import pytest
 import torch
 
 from mammo_aln.errors import InputError
-from mammo_aln.training.checkpoints import RunCheckpoints, prune, settle, snapshot
+from mammo_aln.settings import TrainerConfig
+from mammo_aln.training.checkpoints import RunCheckpoints, prune, refuse_other_ranks, settle, snapshot
 
 
 def last_state(weight: torch.Tensor, best_epoch: int) -> dict[str, Any]:
@@ -65,6 +68,52 @@ def test_the_file_holds_the_step_of_the_save_though_training_goes_on_before_it_i
         assert not checkpoints.due, "the one before is not on the disk"
         gate.set()
     assert torch.equal(read(run / "checkpoints" / "last.ckpt")["state_dict"]["w"], torch.zeros(3))
+
+
+def test_a_save_waits_for_the_one_before(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writers would put the older state over the newer one."""
+    path, at_once, most, save = run / "checkpoints" / "last.ckpt", [0], [0], torch.save
+
+    def save_slowly(content: Any, *words: Any) -> None:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        time.sleep(0.2 if float(content["state_dict"]["w"]) == 1 else 0.0)
+        save(content, *words)
+        at_once[0] -= 1
+
+    monkeypatch.setattr(torch, "save", save_slowly)
+    with RunCheckpoints(run / "checkpoints", save_every_s=0.0) as checkpoints:
+        for number in (1.0, 2.0):
+            checkpoints.save_checkpoint(last_state(torch.tensor(number), -1), path)
+    assert most == [1]
+    assert float(read(path)["state_dict"]["w"]) == 2
+
+
+def test_the_best_epochs_weights_are_those_of_its_end(run: Path) -> None:
+    """They are written with the next save, many steps later."""
+    weight = torch.zeros(3)
+    with RunCheckpoints(run / "checkpoints", save_every_s=0.0) as checkpoints:
+        checkpoints.keep_best({"epoch": 0, "state_dict": {"w": weight}})
+        weight += 1
+        checkpoints.save_checkpoint(last_state(weight, 0), run / "checkpoints" / "last.ckpt")
+    assert torch.equal(read(run / "checkpoints" / "best.ckpt")["state_dict"]["w"], torch.zeros(3))
+
+
+def test_best_weights_of_a_training_that_saved_nothing_else_are_not_kept(run: Path) -> None:
+    torch.save({"epoch": 0, "state_dict": {}}, run / "checkpoints" / "next_best.ckpt")
+    settle(run)
+    assert not list((run / "checkpoints").iterdir())
+
+
+def test_a_training_goes_on_with_its_own_number_of_ranks_until_it_is_done(run: Path) -> None:
+    two = TrainerConfig(devices=2)
+    refuse_other_ranks(run, two)  # nothing to go on with
+    state = {**last_state(torch.zeros(1), -1), "ranks": {"devices": 1, "num_nodes": 1}}
+    for done in (False, True):
+        torch.save({**state, "place": {"epoch": 1, "step": 0, "done": done}}, run / "checkpoints" / "last.ckpt")
+        refuse_other_ranks(run, TrainerConfig())
+        with nullcontext() if done else pytest.raises(InputError, match=r"--trainer\.devices=1 --trainer\.num_nodes=1"):
+            refuse_other_ranks(run, two)
 
 
 def test_time_alone_makes_the_next_save_due(run: Path) -> None:

@@ -72,6 +72,76 @@ def test_kill_9_at_random_steps_loses_nothing(undisturbed: Path, phantom: Path, 
     assert json.loads((tmp_path / undisturbed.name / "state.json").read_text())["attempts"] == 3
 
 
+def cut_off(after: int, settings: Settings, cohort: Path, out: Path, store: Path) -> dict[str, object]:
+    """Train until `after` steps were taken and the state of the last one is on the disk; returns its position."""
+
+    def follow_and_fail(self, trainer, *rest) -> None:
+        if trainer.global_step == after:
+            self.checkpoints.wait()  # what is still being written is never due
+        follow(self, trainer, *rest)
+        if trainer.global_step == after:
+            raise RuntimeError("power cut")
+
+    follow = RunRecorder.on_train_batch_end
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunRecorder, "on_train_batch_end", follow_and_fail)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train_run(cohort, out, settings, store=store)
+    (last,) = out.glob("*/checkpoints/last.ckpt")
+    return dict(torch.load(last, weights_only=True)["place"])
+
+
+@pytest.mark.parametrize(
+    "road",
+    [{"num_workers": 0}, {"num_workers": 2}, {"device_gb": 1.0}, {"device_gb": 1e-6}],
+    ids=["one process", "loader processes", "crops on the device", "crops from main memory"],
+)
+def test_a_training_saved_by_time_within_its_epochs_ends_with_the_same_bits(
+    road: dict[str, float], phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    settings = careful_settings(epochs=3)
+    settings = replace(
+        settings,
+        data=replace(settings.data, **{"num_workers": 0, **road}),
+        # In parts: the backbone of a step is computed twice, and its draws must not move on by that.
+        optim=replace(settings.optim, accumulate=2),
+        trainer=replace(settings.trainer, patience=0, save_every_s=0.0),
+    )
+    whole = train_run(phantom, tmp_path / "whole", settings, store=store)
+    per_epoch = int(pd.read_csv(whole / "metrics.csv")["step"].iloc[0])
+    assert per_epoch >= 3, "an epoch must have a middle"
+    for epoch, step in ((0, 2), (1, 1), (2, per_epoch - 1)):
+        position = cut_off(epoch * per_epoch + step, settings, phantom, tmp_path / "cut", store)
+        assert position == {"epoch": epoch, "step": step, "done": False}
+    same_run(train_run(phantom, tmp_path / "cut", settings, store=store), whole)
+
+
+def test_a_training_that_goes_on_otherwise_computed_says_so(
+    phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One thread more, or crops changed elsewhere, and figures are 1e-2 apart after some epochs."""
+    settings = careful_settings(epochs=3)
+    settings = replace(
+        settings,
+        data=replace(settings.data, num_workers=0, device_gb=0),
+        trainer=replace(settings.trainer, save_every_s=0.0),
+    )
+    cut_off(2, settings, phantom, tmp_path, store)
+    capsys.readouterr()
+    cut_off(3, replace(settings, data=replace(settings.data, device_gb="auto")), phantom, tmp_path, store)
+    assert "roundings" not in capsys.readouterr().err, "a CPU's auto is 0"
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        on_device = replace(settings, data=replace(settings.data, device_gb=1.0))
+        train_run(phantom, tmp_path, on_device, store=store)
+    finally:
+        torch.set_num_threads(threads)
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if "roundings" in each]
+    assert f"goes on with OMP_NUM_THREADS={threads + 1}, data.device_gb=1.0 (crops changed where it trains)" in line
+    assert f"where it had OMP_NUM_THREADS={threads}, data.device_gb=auto (crops changed by loaders)" in line
+
+
 def train_under_kills(kills: int, cohort: Path, out: Path, store: Path) -> int:
     """Train in children that are killed, each at a random instant; returns how many died while they wrote a file."""
     settings = careful_settings()

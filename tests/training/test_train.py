@@ -142,6 +142,26 @@ def test_a_finished_run_is_not_trained_again(three_epochs: Path, phantom: Path, 
     assert best.stat().st_mtime_ns == before
 
 
+def test_a_run_that_other_code_began_is_named_where_it_is_not_gone_on_with(
+    three_epochs: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a run of the version before this one lies there: without a version of its learning in its identity."""
+    for name, changed in (("older", {}), ("other_seed", {"seed": 7})):
+        other = shutil.copytree(three_epochs, tmp_path / name)
+        record = json.loads((other / "environment.json").read_text())
+        del record["identity"]["learning_version"]
+        record["identity"]["settings"].update(changed)
+        record["code_revision"] = "0123abc"
+        (other / "environment.json").write_text(json.dumps(record))
+    run = train_run(phantom, tmp_path, tiny_settings(epochs=3), store=store)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "begins anew" in line]
+    assert line.startswith(f"run {run.name} begins anew: {tmp_path / 'older'} (version ")
+    assert "0123abc) has the same settings and cohort" in line
+    assert "other_seed" not in line
+    train_run(phantom, tmp_path, tiny_settings(epochs=3), store=store)
+    assert "anew" not in capsys.readouterr().err
+
+
 def test_a_changed_label_is_a_new_run_and_a_moved_cohort_is_not(
     three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
 ) -> None:

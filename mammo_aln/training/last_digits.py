@@ -1,0 +1,55 @@
+"""Arithmetic that a training's last digits hang on: where it goes on with another one, that is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from mammo_aln.machine.hardware import computes_on_gpu
+from mammo_aln.progress import say
+from mammo_aln.settings import PretrainSettings, Settings
+from mammo_aln.settings.steps import step_shape
+from mammo_aln.training.checkpoints import LAST
+from mammo_aln.training.data.device_crops import made_on_device
+
+
+def arithmetic_in_words(settings: Settings) -> list[str]:
+    """Say what computes this training, as far as it shapes last digits and not the run's identity.
+
+    Returns:
+        as many sentences for any training, so that two lists compare one by one.
+    """
+    on_gpu = computes_on_gpu(settings.trainer)
+    device = torch.device("cuda" if on_gpu else "cpu")
+    # A pre-training's crops are always changed by loader processes.
+    on_device = not isinstance(settings, PretrainSettings) and made_on_device(settings.data, device)
+    return [
+        f"torch {torch.__version__}",
+        torch.cuda.get_device_name() if on_gpu else f"OMP_NUM_THREADS={torch.get_num_threads()}",
+        f"data.device_gb={settings.data.device_gb} (crops changed {'where it trains' if on_device else 'by loaders'})",
+        f"{step_shape(settings).at_once} patients at once",
+        f"trainer.compile={str(settings.trainer.compile).lower()}",
+        f"trainer.deterministic={str(settings.trainer.deterministic).lower()}",
+    ]
+
+
+def tell_other_arithmetic(run: Path, words: list[str]) -> None:
+    """Say where a training that goes on is computed otherwise than the attempt before it, see `arithmetic_in_words`."""
+    record = run / "environment.json"
+    if not (run / "checkpoints" / LAST).is_file() or not record.is_file():
+        return
+    before = json.loads(record.read_text(encoding="utf-8")).get("arithmetic", words)
+    changed = [(old, new) for old, new in zip(before, words, strict=True) if _kind(old) != _kind(new)]
+    if changed:
+        say(
+            f"run {run.name} goes on with {', '.join(new for _, new in changed)}, where it had"
+            f" {', '.join(old for old, _ in changed)}: the same training, but its figures will differ from those of one"
+            " without a stop as roundings add up"
+        )
+
+
+def _kind(words: str) -> str:
+    """A budget of another size changes no digit: what counts is where crops are changed."""
+    return words.partition(" (")[2] or words
