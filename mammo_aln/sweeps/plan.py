@@ -12,6 +12,7 @@ from mammo_aln import __version__
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, write_json
 from mammo_aln.machine.locks import Lock, await_lock
+from mammo_aln.progress import say
 from mammo_aln.runs.identity import WITHOUT_INFLUENCE
 from mammo_aln.runs.record import code_revision, now
 from mammo_aln.settings import Settings
@@ -157,9 +158,17 @@ def freeze(plan: Plan) -> Plan:
         if former is not None and former.content == plan.content:
             touched = tuple(dict.fromkeys((*former.touched, *plan.touched)))
             rests = {_rest(cell, touched) for cell in plan.cells}
-            gone = {cell.run_id for cell in plan.cells} | _superseded(former.cells, plan.cells)
+            ids = {cell.run_id for cell in plan.cells}
+            superseded = _superseded(former.cells, plan.cells) - ids
+            gone = ids | superseded
             kept = [cell for cell in former.cells if cell.run_id not in gone and _rest(cell, touched) in rests]
             plan = replace(plan, cells=(*kept, *plan.cells), touched=touched, created=former.created)
+            if superseded:
+                say(
+                    f"{len(superseded)} of the former plan's {len(former.cells)} cells are other trainings now, as"
+                    " settings, weights, crops or the code changed: they are trained anew; their former runs stay in"
+                    f" {plan.runs}"
+                )
         _write(plan)
     return plan
 

@@ -83,7 +83,9 @@ def test_a_changed_label_or_length_makes_new_cells_and_the_old_leave_the_table(
     assert not relabelled & first
 
 
-def test_a_configuration_planned_anew_supersedes_its_former_cells(planned, tmp_path: Path) -> None:
+def test_a_configuration_planned_anew_supersedes_its_former_cells(
+    planned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """New weights under the same label are no second seed of the old ones, nor is a mended file a second cell."""
     file = tmp_path / "weights.safetensors"
     settings = read_definition(tiny_sweep(tmp_path)).base["model"]
@@ -105,7 +107,12 @@ def test_a_configuration_planned_anew_supersedes_its_former_cells(planned, tmp_p
     other = tmp_path / "other.safetensors"
     # Two seeds were planned with the former file, one is with this one: none of the former two may stay beside it.
     save_file({name: value + 1 for name, value in weights.items()}, other)
+    capsys.readouterr()
     again = plan(other)
+    words = "2 of the former plan's 4 cells are other trainings now"
+    assert words in capsys.readouterr().err
+    plan(other)
+    assert "former plan" not in capsys.readouterr().err
     names = [cell.axes["step"] for cell in again.cells]
     assert sorted(names) == ["+ pre-training", "scratch", "scratch"]
     stale = {cell.run_id for cell in first.cells if cell.axes["step"] != "scratch"}
