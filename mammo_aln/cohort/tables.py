@@ -352,10 +352,11 @@ def _known(patients: pd.DataFrame | None, images: pd.DataFrame) -> tuple[set[str
     ids = _ids(patients, "patient_id")
     if ids is None or "patient_id" not in images:
         return ids, ""
-    nearest = {_bare(name): name for name in sorted(ids)}
-    for name in images["patient_id"].dropna():
+    strangers = [name for name in images["patient_id"].dropna() if name not in ids]
+    nearest = {_bare(name): name for name in sorted(ids)} if strangers else {}
+    for name in strangers:
         near = nearest.get(_bare(name))
-        if name not in ids and near is not None:
+        if near is not None:
             return ids, f"; it has {near!r} for {name!r} (leading zeros, a decimal or signs lost, or another case)"
     return ids, ""
 

@@ -47,7 +47,8 @@ def without_missing_words(table: pd.DataFrame, levels: dict[str, Collection[str]
         if name in FREE_TEXT or str(name).endswith("_path"):
             continue
         cells = table[name]
-        missing = cells.map(is_missing_word).astype(bool) & ~cells.isin(list(declared.get(name, ())))
+        words = {value for value in cells.unique() if is_missing_word(value)}.difference(declared.get(name, ()))
+        missing = cells.isin(list(words))
         if missing.any():
             cleaned[name] = cells.mask(missing, np.nan)
     return table.assign(**cleaned) if cleaned else table

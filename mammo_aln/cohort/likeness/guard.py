@@ -27,7 +27,7 @@ def refuse_shared_exposures(cohort: Cohort, between: Literal["patient_id", "spli
     owners = eligible.dropna(subset=[between]).groupby("patient_id")[between].first()
     images = cohort.images[cohort.images["patient_id"].isin(owners.index)]
     files = image_files(cohort, images)
-    patient = dict(zip(images["image_id"], images["patient_id"], strict=True))
+    patient = dict(zip(images["image_id"].tolist(), images["patient_id"].tolist(), strict=True))
     shared = [
         (twins, _names(patient, twins), sorted({str(owners[patient[image]]) for image in twins.images}))
         for twins in twins_among(files, kept_in or cohort.root / ".crops")
