@@ -48,7 +48,7 @@ def first_batch(run, data, *rest):
 train.fit_module = first_batch
 settings = settings_of_cell()
 begun, worked = time.perf_counter(), time.process_time()
-cohort = read_for(settings.model.inputs, Path(sys.argv[1]))
+cohort = read_for(settings.model.inputs, Path(sys.argv[1]), Path(sys.argv[4]))
 seconds["tables read"] = time.perf_counter() - begun
 seconds["tables read, of a processor"] = time.process_time() - worked
 cells = []
@@ -64,37 +64,50 @@ print(json.dumps(cells))
 """A slot's process: tables once, then cells one after the other, each up to the first batch of its training."""
 
 
-def start(images: int = 100_000, cells: int = 4, out: Path = OUT / "known-crops") -> Section:
+CLOCKS = {
+    "wall": ("tables read", "to the first batch"),
+    "of a processor": ("tables read, of a processor", "of a processor"),
+}
+
+
+def start(images: int = 100_000, cells: int = 3, processes: int = 3, out: Path = OUT / "known-crops") -> Section:
     """Seconds from a cell's start to its first batch where every crop is known.
 
     Args:
         images: images of the cohort, four a patient.
         cells: cells that one process starts one after the other.
+        processes: that start on what the first one has kept.
         out: folder of its own, made anew.
     """
     shutil.rmtree(out, ignore_errors=True)
     cohort = repeated_cohort(out, images)
     words = [sys.executable, "-c", START, str(cohort)]
+    known: dict[str, list[float]] = {}
     rows = []
-    for name in ("first process", "second process"):
-        runs = out / name.replace(" ", "-")
+    for number in range(1 + processes):
+        runs = out / f"process-{number}"
         run = subprocess.run(
             [*words, str(runs), str(cells), str(out / "store")], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
         )
         figures = json.loads(run.stdout)
-        rows += [
-            [f"{name}: {measure}", f"{figures[0][measure]:.2f}"]
-            for measure in ("tables read", "tables read, of a processor")
-        ]
-        for which, part in (("its first cell", figures[:1]), ("its later cells", figures[1:])):
-            for measure in ("to the first batch", "of a processor"):
-                seconds = Times(tuple(figure[measure] for figure in part))
-                rows.append([f"{name}: {which}, {measure}", seconds.words(digits=2)])
+        for clock, (tables, cell) in CLOCKS.items():
+            own = {
+                f"tables, {clock}": [figures[0][tables]],
+                f"its first cell, {clock}": [figures[0][cell]],
+                f"both, {clock}": [figures[0][tables] + figures[0][cell]],
+                f"a later cell, {clock}": [figure[cell] for figure in figures[1:]],
+            }
+            if number == 0:
+                rows += [[f"first process: {name}", Times(tuple(own[name])).words(digits=2)] for name in own]
+            else:
+                for name, seconds in own.items():
+                    known.setdefault(name, []).extend(seconds)
+    rows += [[f"a later process: {name}", Times(tuple(seconds)).words(digits=2)] for name, seconds in known.items()]
     about = (
         f"{images:,} images of {images // 4:,} patients, one crop each, made by repeating the records of "
-        f"{TEMPLATE_PATIENTS} phantom patients; the first cell of the first process freezes the table; libraries "
-        "imported before the clock runs; median (range) of wall time, and of processor time, which other work on the "
-        "machine does not lengthen"
+        f"{TEMPLATE_PATIENTS} phantom patients; the first cell of the first process keeps tables and crop table; "
+        f"{processes} later processes; libraries imported before the clock runs; a cell ends with its first batch; "
+        "median (range) of wall time, and of processor time, which other work on the machine lengthens least"
     )
     return Section("Start of a cell whose crops are known", about, table(["start", "seconds"], rows))
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.schemas import BOX
@@ -108,6 +109,19 @@ def tables_digest(cohort: Cohort, without: Collection[str] = ()) -> str:
     for table in (cohort.patients, cohort.images, cohort.regions):
         for name in table.columns:
             if table is not cohort.patients or name not in without:
-                cells = json.dumps([str(name), str(table[name].dtype), table[name].tolist()], default=repr)
-                digest.update(cells.encode())
+                column = table[name]
+                digest.update(json.dumps([str(name), str(column.dtype), len(column)]).encode())
+                digest.update(_cells(column))
     return digest.hexdigest()
+
+
+def _cells(column: pd.Series) -> bytes:
+    """Bytes that differ where a cell does; of columns of one type and length, no two others give the same."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiub":
+        return b"numbers" + column.to_numpy().tobytes()
+    cells = column.tolist()
+    with suppress(TypeError):  # a missing cell, or no text
+        texts = "\0".join(cells)
+        if cells and texts.count("\0") == len(cells) - 1:
+            return b"texts" + hashlib.sha256(texts.encode("utf-8", "surrogatepass")).digest()
+    return b"cells" + hashlib.sha256(json.dumps(cells, default=repr).encode()).digest()

@@ -18,7 +18,9 @@ from mammo_aln.cohort.declaration import (
     declaration_differences,
     read_declaration,
 )
+from mammo_aln.cohort.kept_tables import KeptTables
 from mammo_aln.cohort.lineage import Source
+from mammo_aln.cohort.packed import Packed
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.region_keys import with_image_ids
 from mammo_aln.cohort.schemas import (
@@ -116,6 +118,7 @@ def read_cohort(
     need: Collection[str] = ("patients", "images", "regions"),
     outcome: bool = True,
     tell: bool = True,
+    kept_in: Path | None = None,
 ) -> Cohort:
     """Read and validate a cohort folder.
 
@@ -124,6 +127,7 @@ def read_cohort(
         need: tables that must stand; another one is read where it stands and empty where it does not.
         outcome: the outcome's column must stand; without it, a table that lacks the column reads as all unknown.
         tell: say which values look like codes for missing, and read them as they stand.
+        kept_in: a crop store, which keeps the tables as they were read for as long as their files do not change.
 
     Returns:
         The cohort; identifiers are strings.
@@ -132,24 +136,42 @@ def read_cohort(
         InputError: the folder is missing, or any table has faults; all of them are listed.
     """
     root = Path(root)
-    tables, declared, faults = _read(root, need, outcome)
-    raise_bad_cells(faults)
-    if tell and tables["patients"] is not None:
-        for code in suspicious_codes(tables["patients"], declared):
-            _say_once(root, f"patients: {code.feature}: {code}, read as it stands; {code.remedy}")
+    kept = KeptTables.of(root, kept_in, need, outcome) if kept_in is not None else None
+    packed = kept.read() if kept is not None else None
+    declared = read_declaration(root, []) if packed is not None else None
+    if kept is None or packed is None or declared is None or not kept.holds:
+        declared, packed = _judged(root, need, outcome)
+        if kept is not None:
+            kept.keep(packed)
+    if tell:
+        for line in packed.facts["codes"]:
+            _say_once(root, line)
     return Cohort(
         root=root,
         name=declared.name,
         dicom_root=declared.dicom_root,
         clinical=declared.clinical,
-        patients=_typed_patients(tables["patients"], declared),
-        images=_typed(tables["images"], IMAGE_COLUMNS, ("spacing_mm",)),
-        regions=_typed(tables["regions"], REGION_COLUMNS, BOX),
         label_column=declared.label_column,
         label_meaning=declared.label_meaning,
-        volumes=typed_volumes(tables["volumes"]).reset_index(drop=True),
         sources=declared.sources,
+        **packed.tables,
     )
+
+
+def _judged(root: Path, need: Collection[str], outcome: bool) -> tuple[Declaration, Packed]:
+    """Read a cohort's tables and give them their types, with what is to be said of their values."""
+    tables, declared, faults = _read(root, need, outcome)
+    raise_bad_cells(faults)
+    patients = tables["patients"]
+    codes = suspicious_codes(patients, declared) if patients is not None else ()
+    typed = {
+        "patients": _typed_patients(patients, declared),
+        "images": _typed(tables["images"], IMAGE_COLUMNS, ("spacing_mm",)),
+        "regions": _typed(tables["regions"], REGION_COLUMNS, BOX),
+        "volumes": typed_volumes(tables["volumes"]).reset_index(drop=True),
+    }
+    lines = [f"patients: {code.feature}: {code}, read as it stands; {code.remedy}" for code in codes]
+    return declared, Packed(typed, {"codes": lines})
 
 
 def read_images(root: str | Path) -> Cohort:
@@ -203,12 +225,16 @@ def refuse_differing_declarations(cohorts: Sequence[Cohort]) -> None:
 
 def image_files(cohort: Cohort, images: pd.DataFrame) -> dict[str, str]:
     """Files of some rows of `cohort.images`, by `image_id`, as texts: 100,000 paths would take a second to make."""
-    root = str(cohort.dicom_root)
-    names = zip(images["image_id"].tolist(), map(str, images["path"].tolist()), strict=True)
-    return {
-        image_id: f"{root}/{name}" if name.isascii() and name[:1] != "/" else str(_as_it_stands(cohort, name))
-        for image_id, name in names
-    }
+    root = f"{cohort.dicom_root}/"
+    names = [str(name) for name in images["path"].tolist()]
+    plain = "\n".join(["", *names])
+    if plain.isascii() and "\n/" not in plain:
+        files = [root + name for name in names]
+    else:
+        files = [
+            root + name if name.isascii() and name[:1] != "/" else str(_as_it_stands(cohort, name)) for name in names
+        ]
+    return dict(zip(images["image_id"].tolist(), files, strict=True))
 
 
 def image_path(cohort: Cohort, image: pd.Series) -> Path:

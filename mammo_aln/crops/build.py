@@ -13,7 +13,7 @@ import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.frozen import Freezer, FrozenCrops
-from mammo_aln.crops.keys import PIXEL_PATH_VERSION, CropJob, is_complete, stored_keys
+from mammo_aln.crops.keys import PIXEL_PATH_VERSION, CropJob, CropKeys, is_complete, stored_keys
 from mammo_aln.crops.outside import with_outside
 from mammo_aln.crops.parallel import CRASHED, make_crops
 from mammo_aln.crops.provenance import RecipeCard, grouped_cards
@@ -173,7 +173,8 @@ def _described(
     """Make what is missing, describe all, and keep the description where the next start would get the same one."""
     plan = _of_shard(plan_crops(cohort, job.crop), shard)
     reader = CropStore(job.store)
-    waiting = [group for group in linked_groups(plan.images) if not is_complete(group, job, reader)]
+    keys = stored_keys(plan.images, job, reader)
+    waiting = [group for group in linked_groups(plan.images) if not is_complete(group, keys, reader)]
     if reader.remembered:
         say(
             f"{reader.remembered} files have another status change time (chmod, a link, another name); inode, size, "
@@ -182,7 +183,9 @@ def _described(
         )
     failures = make_crops(waiting, job, reader, workers)
     reader.refresh()
-    built = _describe(plan, job, reader, failures)
+    if waiting:
+        keys = stored_keys(plan.images, job, reader)
+    built = _describe(plan, job, reader, keys, failures)
     # A file that could not be read, or crashed its decoder, is tried again by the next start.
     lasting = all(image_id in built.contents and reason != CRASHED for image_id, reason in failures.items())
     if freezer is not None and lasting and len(built.table):
@@ -201,9 +204,8 @@ def _of_shard(plan: CropPlan, shard: tuple[int, int] | None) -> CropPlan:
     return CropPlan(tuple(image for image in plan.images if image.image_id in kept), plan.exclusions)
 
 
-def _describe(plan: CropPlan, job: CropJob, store: CropStore, failures: Mapping[str, str]) -> CropSet:
+def _describe(plan: CropPlan, job: CropJob, store: CropStore, keys: CropKeys, failures: Mapping[str, str]) -> CropSet:
     """Read back what the store holds of every request, and say why it lacks the others."""
-    keys = stored_keys(plan.images, job, store)
     rows: list[CropRow] = []
     exclusions = list(plan.exclusions)
     cropped: dict[str, tuple[ImageRecord, PixelRecipe, str]] = {}  # with the recipe's digest

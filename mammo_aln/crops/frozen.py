@@ -9,32 +9,32 @@ differs, the crops are described anew, and what is kept is replaced.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mammo_aln.cohort.content import tables_digest
+from mammo_aln.cohort.packed import Packed, mark_used, read_packed, write_packed
 from mammo_aln.cohort.tables import Cohort, image_files
 from mammo_aln.crops.keys import PIXEL_PATH_VERSION, CropJob
 from mammo_aln.crops.store.index import StoreIndex
 from mammo_aln.dicom.standing import standing_digest
 from mammo_aln.errors import InputError
-from mammo_aln.files import written_whole
 from mammo_aln.machine.code import code_digest
 from mammo_aln.progress import say
 
-FROZEN_VERSION = 1
+FROZEN_VERSION = 2
 """Raise this when the file's form changes."""
 
 FOLDER = "frozen"
+SUFFIX = ".crops"
 MOST_KEPT = 32
 ROOMS = ("cohort", "crops", "dicom", "settings")
 
@@ -86,36 +86,33 @@ class Freezer:
             "code": code_digest(ROOMS),
         }
         name = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
-        people = set(cohort.patients.loc[cohort.patients["eligible"], "patient_id"])
-        images = cohort.images[cohort.images["patient_id"].isin(people)]
-        files = list(image_files(cohort, images).values())
-        return cls(job.store / FOLDER / f"{name}.json", files, standing_digest(files))
+        people = cohort.patients.loc[cohort.patients["eligible"], "patient_id"].unique()
+        files = list(image_files(cohort, cohort.images[cohort.images["patient_id"].isin(people)]).values())
+        return cls(job.store / FOLDER / f"{name}{SUFFIX}", files, standing_digest(files))
 
     def read(self, store: Path) -> FrozenCrops | None:
         """Read what is kept; None where there is nothing, or it no longer holds."""
-        try:
-            digest, _, text = self.path.read_bytes().partition(b"\n")
-        except OSError:
+        packed = read_packed(self.path)
+        if packed is None:
             return None
-        if hashlib.sha256(text).hexdigest().encode() != digest:
-            return None
-        kept = json.loads(text)
+        tables, facts = packed.tables, packed.facts
+        places = tables["places"]
         index = StoreIndex(
-            tuple(kept["segments"]),
-            tuple(kept["keys"]),
-            _numbers(kept["rows"]).reshape(len(kept["keys"]), -1),
-            tuple((journal, pixels) for journal, pixels in kept["sizes"]),
+            tuple(facts["segments"]),
+            tuple(places["key"].tolist()),
+            np.column_stack([places[str(number)].to_numpy() for number in range(places.shape[1] - 1)]),
+            tuple((journal, pixels) for journal, pixels in facts["sizes"]),
         )
-        if kept["standing"] != self.standing or not index.holds(store):
+        if facts["standing"] != self.standing or not index.holds(store):
             return None
-        with suppress(OSError):
-            self.path.touch()  # the youngest are kept
+        mark_used(self.path)
+        contents = tables["contents"]
         return FrozenCrops(
-            _table(kept["table"]),
-            _table(kept["exclusions"]),
-            _table(kept["uncropped"]),
-            kept["cards"],
-            kept["contents"],
+            tables["table"],
+            tables["exclusions"],
+            tables["uncropped"],
+            facts["cards"],
+            dict(zip(contents["image_id"].tolist(), contents["sha256"].tolist(), strict=True)),
             index,
         )
 
@@ -123,55 +120,23 @@ class Freezer:
         """Keep crops, unless a file has changed while they were described."""
         if standing_digest(self.files, anew=True) != self.standing:
             return
-        plain = {
-            "standing": self.standing,
-            "segments": crops.index.segments,
-            "keys": crops.index.keys,
-            "rows": _packed(crops.index.rows.ravel()),
-            "sizes": crops.index.sizes,
-            "table": _columns(crops.table),
-            "exclusions": _columns(crops.exclusions),
-            "uncropped": _columns(crops.uncropped),
-            "cards": crops.cards,
-            "contents": dict(crops.contents),
-        }
-        text = json.dumps(plain, separators=(",", ":")).encode()
+        index = crops.index
+        contents = {"image_id": list(crops.contents), "sha256": list(crops.contents.values())}
+        packed = Packed(
+            {
+                "table": crops.table,
+                "exclusions": crops.exclusions,
+                "uncropped": crops.uncropped,
+                "contents": pd.DataFrame(contents, dtype=object),
+                "places": pd.DataFrame({"key": index.keys, **_numbered(index.rows)}),
+            },
+            {"standing": self.standing, "segments": index.segments, "sizes": index.sizes, "cards": crops.cards},
+        )
         try:
-            with written_whole(self.path) as unfinished:
-                unfinished.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
-            kept = sorted(self.path.parent.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-            for old in kept[:-MOST_KEPT]:
-                old.unlink()
+            write_packed(self.path, packed, most=MOST_KEPT)
         except (OSError, InputError) as error:  # a finished store may be shared read-only
             say(f"the table of crops is not kept, the next start describes them again ({error})")
 
 
-def _packed(values: np.ndarray) -> dict[str, str]:
-    return {"dtype": values.dtype.str, "bytes": base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()}
-
-
-def _numbers(packed: Mapping[str, str]) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(packed["bytes"]), np.dtype(packed["dtype"]))
-
-
-def _columns(table: pd.DataFrame) -> dict[str, object]:
-    """A table as plain JSON: numbers packed, texts by their number among the distinct ones."""
-    columns: dict[str, object] = {"": len(table)}
-    for name in table.columns:
-        column = table[name]
-        if column.dtype.kind in "fib" and len(table):
-            columns[str(name)] = {"numbers": _packed(column.to_numpy())}
-        else:
-            codes, texts = pd.factorize(column)
-            columns[str(name)] = {"codes": _packed(codes.astype(np.int32)), "texts": [str(text) for text in texts]}
-    return columns
-
-
-def _table(columns: Mapping[str, Any]) -> pd.DataFrame:
-    cells: dict[str, object] = {}
-    for name, column in columns.items():
-        if name and "numbers" in column:
-            cells[name] = _numbers(column["numbers"]).copy()
-        elif name:
-            cells[name] = np.array(column["texts"], object)[_numbers(column["codes"])].tolist()
-    return pd.DataFrame(cells) if columns[""] else pd.DataFrame([], columns=list(cells))
+def _numbered(rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    return {str(number): column for number, column in enumerate(rows.T)}

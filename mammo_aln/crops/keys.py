@@ -40,9 +40,12 @@ def _digest(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _image_key(content: str, image: ImagePlan, pixels: PixelConfig) -> str:
+def _shaping(pixels: PixelConfig) -> Mapping[str, Any]:
+    return {name: value for name, value in asdict(pixels).items() if name != "max_pixels"}
+
+
+def _image_key(content: str, image: ImagePlan, settings: Mapping[str, Any]) -> str:
     """Identity of one image's display pixels and what was learned from them."""
-    settings = {name: value for name, value in asdict(pixels).items() if name != "max_pixels"}
     stated = [image.spacing_mm, image.table_laterality, image.table_view]
     return _digest("image", PIXEL_PATH_VERSION, content, settings, stated)
 
@@ -77,8 +80,9 @@ class CropKeys:
     @classmethod
     def of(cls, images: Iterable[ImagePlan], contents: Mapping[str, str], job: CropJob) -> CropKeys:
         """Keys of images from the SHA-256 of their files, by `image_id`; an image without one has no key."""
+        settings = _shaping(job.pixels)
         keys = {
-            image.image_id: _image_key(contents[image.image_id], image, job.pixels)
+            image.image_id: _image_key(contents[image.image_id], image, settings)
             for image in images
             if image.image_id in contents
         }
@@ -130,9 +134,8 @@ def stored_keys(images: Sequence[ImagePlan], job: CropJob, store: CropStore) -> 
     return CropKeys.of(images, contents, job)
 
 
-def is_complete(images: Sequence[ImagePlan], job: CropJob, store: CropStore) -> bool:
+def is_complete(images: Sequence[ImagePlan], keys: CropKeys, store: CropStore) -> bool:
     """True where the store holds, or has refused, every crop that these images are asked for."""
-    keys = stored_keys(images, job, store)
     crops = [keys.of_request(request) for image in images for request in image.requests]
     return all(key is not None and key in store for key in crops)
 
@@ -140,9 +143,10 @@ def is_complete(images: Sequence[ImagePlan], job: CropJob, store: CropStore) -> 
 def _file_keys(images: Iterable[ImagePlan], store: CropStore) -> dict[str, str]:
     """Keys of those files whose content the store knows, by `image_id`."""
     keys = {}
+    folders: dict[str, str] = {}
     for image in images:
         try:
-            key = file_key(image.path)
+            key = file_key(image.path, folders)
         except OSError:
             continue  # a missing file is reported when it is read
         if key in store or _knows_by_samples(store, key, image.path):

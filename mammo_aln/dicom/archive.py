@@ -166,21 +166,34 @@ def image_bytes(path: Path) -> int:
     return path.stat().st_size if inside is None else _entry(path, *inside)[1].file_size
 
 
-def file_key(path: Path) -> str:
+def file_key(path: Path, folders: dict[str, str] | None = None) -> str:
     """Key of a file as it stands now; holds path, size and times only as a digest (of the ZIP file, with the member).
 
     The status change time is among them, since a copy that keeps size and modification time is another file still.
+
+    Args:
+        path: of the file, or of a member of a ZIP file.
+        folders: where the folders of earlier files lead, links resolved, for a caller that asks for many keys at once.
 
     Raises:
         OSError: the file is not there.
     """
     inside = archive_of(path)
-    file = file_on_disk(path)
+    file = path if inside is None else inside[0]
     status = file.stat()
-    values = ["content", str(file.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    values = ["content", _resolved(file, folders), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     if inside is not None:
         values += [inside[1], _entry(path, *inside)[1].CRC]
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _resolved(file: Path, folders: dict[str, str] | None) -> str:
+    if folders is None or file.name in ("", "..") or file.is_symlink():
+        return str(file.resolve())
+    folder = str(file.parent)
+    if folder not in folders:
+        folders[folder] = str(file.parent.resolve())
+    return os.path.join(folders[folder], file.name)  # noqa: PTH118  # a Path costs as much again as the look
 
 
 def inode_key(path: Path) -> str | None:

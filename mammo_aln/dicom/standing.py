@@ -18,6 +18,8 @@ from pathlib import Path
 from mammo_aln.dicom.archive import INSIDE
 
 MISSING = "missing"
+INSIDE_ANY = ".zip!/"
+"""Stands, in whatever case, in the path of each member of a ZIP file."""
 TRIED = 64
 SLOW_S = 1e-4
 LOOKS_AT_ONCE = 32
@@ -33,10 +35,11 @@ def standing_digest(paths: Iterable[str], *, anew: bool = False) -> str:
         anew: look at each file now, whatever `looked_at_once` remembers.
     """
     listed = list(paths)
-    files = [_on_disk(path) for path in listed]
-    states = _states(set(files), {} if anew or not _SEEN else _SEEN[-1])
-    lines = "\n".join([f"{path}\0{states[file]}" for path, file in zip(listed, files, strict=True)])
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+    names = "\0".join(listed)  # no path holds this character, and no state
+    files = listed if INSIDE_ANY not in names.lower() else [_on_disk(path) for path in listed]
+    states = _states(files, {} if anew or not _SEEN else _SEEN[-1])
+    whole = "\0".join([names, "", *map(states.__getitem__, files)])
+    return hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @contextmanager
@@ -49,10 +52,11 @@ def looked_at_once() -> Iterator[None]:
         _SEEN.pop()
 
 
-def _states(files: set[str], seen: dict[str, str]) -> dict[str, str]:
-    waiting = [file for file in files if file not in seen]
+def _states(files: Iterable[str], seen: dict[str, str]) -> dict[str, str]:
+    """Complete the states that were seen; in the order given, in which files of one folder follow one another."""
+    waiting = [file for file in dict.fromkeys(files) if file not in seen]
     begun = time.perf_counter()
-    seen.update((file, _state(file)) for file in waiting[:TRIED])
+    seen.update(zip(waiting[:TRIED], _states_of(waiting[:TRIED]), strict=True))
     slow = time.perf_counter() - begun > SLOW_S * TRIED
     if slow and len(waiting) > TRIED:
         blocks = [waiting[begin : begin + TRIED] for begin in range(TRIED, len(waiting), TRIED)]
@@ -60,27 +64,26 @@ def _states(files: set[str], seen: dict[str, str]) -> dict[str, str]:
             for block, states in zip(blocks, looks.map(_states_of, blocks), strict=True):
                 seen.update(zip(block, states, strict=True))
     else:
-        seen.update((file, _state(file)) for file in waiting[TRIED:])
+        seen.update(zip(waiting[TRIED:], _states_of(waiting[TRIED:]), strict=True))
     return seen
 
 
 def _states_of(files: Sequence[str]) -> list[str]:
-    return [_state(file) for file in files]
-
-
-def _state(file: str) -> str:
-    try:
-        status = os.stat(file)  # noqa: PTH116  # a Path costs as much again as the look
-    except OSError:
-        return MISSING
-    kind = "" if stat.S_ISREG(status.st_mode) else "not a file "
-    return f"{kind}{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+    states = []
+    look, is_regular = os.stat, stat.S_ISREG  # a Path costs as much again as the look
+    for file in files:
+        try:
+            status = look(file)
+        except OSError:
+            states.append(MISSING)
+            continue
+        kind = "" if is_regular(status.st_mode) else "not a file "
+        states.append(f"{kind}{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}")
+    return states
 
 
 def _on_disk(path: str) -> str:
     """Path of the file, or of the ZIP file that it stands in."""
-    if ".zip!/" not in path.lower():
-        return path
     for mark in INSIDE.finditer(path):
         if Path(path[: mark.end()]).is_file():
             return path[: mark.end()]

@@ -141,7 +141,7 @@ def open_run(
     member = read_member(run)
     digests = require_unchanged(run)
     settings = read_settings(run)
-    cohort = with_split(read_for(settings.model.inputs, cohort_folder))
+    cohort = with_split(read_for(settings.model.inputs, cohort_folder, store))
     splits = chosen_splits(cohort, split)
     (opened,) = open_members([member], cohort, splits, store, patients)
     module, data = opened.module, opened.data

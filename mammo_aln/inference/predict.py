@@ -139,7 +139,7 @@ def score_cohort(
     ensemble = ensemble_of(members) if len(members) > 1 else None
     run_id = members[0].run_id if ensemble is None else ensemble.run_id
     operating = members[0].facts.operating if ensemble is None else ensemble.operating
-    cohort = with_split(read_for(read_settings(members[0].run).model.inputs, cohort_folder))
+    cohort = with_split(read_for(read_settings(members[0].run).model.inputs, cohort_folder, store))
     pooled = None
     if ensemble is not None and ensemble.out_of_fold and members[0].cohort == cohort_content(cohort):
         splits = _outside_the_folds(cohort, split)

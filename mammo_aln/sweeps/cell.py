@@ -177,7 +177,7 @@ def _train_here(plan: Plan, cell: Cell, cohorts: dict[bool, Cohort]) -> None:
     settings = cell.settings
     images = reads_images(settings.model.inputs)
     if images not in cohorts:
-        cohorts[images] = read_for(settings.model.inputs, plan.cohort)
+        cohorts[images] = read_for(settings.model.inputs, plan.cohort, plan.store)
     try:
         train_run(cohorts[images], plan.runs, settings, store=plan.store, planned=cell.run_id)
     finally:

@@ -93,7 +93,7 @@ class Planner:
         """The cohort, read as the settings' inputs need it."""
         images = reads_images(settings.model.inputs)
         if images not in self._cohorts:
-            self._cohorts[images] = read_for(settings.model.inputs, self.folder)
+            self._cohorts[images] = read_for(settings.model.inputs, self.folder, self.store)
         return self._cohorts[images]
 
     def plan(self, points: Sequence[Point], several: Sequence[Settings], runs: Path) -> list[Cell]:

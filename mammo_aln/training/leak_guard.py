@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
@@ -19,7 +20,14 @@ SHOWN = 3
 
 def salted(salt: str, *parts: str) -> str:
     """16 hex digits of SHA-256 over salt and parts."""
-    return hashlib.sha256("\n".join((salt, *parts)).encode()).hexdigest()[:DIGITS]
+    return salted_each(salt, *parts[:-1], last=parts[-1:])[0]
+
+
+def salted_each(salt: str, *parts: str, last: Iterable[str]) -> list[str]:
+    """Salted digest (`salted`) of each of many last parts, in their order."""
+    sha256 = hashlib.sha256
+    prefix = "".join(f"{part}\n" for part in (salt, *parts)).encode()
+    return [sha256(prefix + text.encode()).hexdigest()[:DIGITS] for text in last]
 
 
 def seen_by(run_id: str, cohort: Cohort, crops: pd.DataFrame, contents: Mapping[str, str]) -> Seen:
@@ -31,11 +39,12 @@ def seen_by(run_id: str, cohort: Cohort, crops: pd.DataFrame, contents: Mapping[
         crops: `patient_id` and `image_id` of each crop.
         contents: SHA-256 of each image's file by `image_id` (`CropSet.contents`); empty where no image was read.
     """
-    files = {contents[image] for image in crops["image_id"].unique()} if contents else set()
+    images, patients = (dict.fromkeys(crops[name].tolist()) for name in ("image_id", "patient_id"))
+    files = {contents[image] for image in images} if contents else set()
     return Seen(
         run_id,
-        frozenset(salted(run_id, cohort.name, patient) for patient in crops["patient_id"].unique()),
-        frozenset(salted(run_id, content) for content in files),
+        frozenset(salted_each(run_id, cohort.name, last=patients)),
+        frozenset(salted_each(run_id, last=files)),
     )
 
 
@@ -46,10 +55,10 @@ def refuse_seen_patients(seen: Sequence[Seen], cohort: Cohort) -> None:
         InputError: patients of a test split were pre-trained on.
     """
     table = cohort.patients
-    learnt = [
-        any(salted(each.salt, cohort.name, patient) in each.patients for each in seen)
-        for patient in table["patient_id"]
-    ]
+    names = table["patient_id"].tolist()
+    learnt = np.zeros(len(names), bool)
+    for each in seen:
+        learnt |= [digest in each.patients for digest in salted_each(each.salt, cohort.name, last=names)]
     seen_rows = table[learnt]
     tests = seen_rows[seen_rows["split"].isin(TESTS)]
     if len(tests):
@@ -71,8 +80,13 @@ def refuse_seen_files(seen: Sequence[Seen], cohort: Cohort, crops: pd.DataFrame,
     """
     tests = set(cohort.patients.loc[cohort.patients["split"].isin(TESTS), "unit_id"])
     tested = crops.loc[crops["unit_id"].isin(tests), "image_id"].unique().tolist() if seen else []
-    opened = {str(image): contents[image] for image in tested}
-    learnt = [image for image, content in opened.items() if any(salted(s.salt, content) in s.files for s in seen)]
+    opened = [contents[image] for image in tested]
+    learnt = {
+        str(image)
+        for each in seen
+        for image, digest in zip(tested, salted_each(each.salt, last=opened), strict=True)
+        if digest in each.files
+    }
     if learnt:
         images = f"{len(learnt)} images ({', '.join(sorted(learnt)[:SHOWN])}{', ...' if len(learnt) > SHOWN else ''})"
         raise InputError(f"{cohort.name}: {images} of test patients were trained or pre-trained on (same content)")

@@ -6,14 +6,17 @@ import os
 import shutil
 import time
 from dataclasses import replace
+from multiprocessing import Queue, get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from mammo_aln.cohort import packed
 from mammo_aln.cohort.tables import Cohort, read_cohort
-from mammo_aln.crops import build, derive, frozen
+from mammo_aln.crops import build, derive, frozen, keys
 from mammo_aln.crops.build import CropSet, build_crops
 from mammo_aln.crops.provenance import fallback_ledger
 from mammo_aln.crops.store.store import CropStore
@@ -65,10 +68,10 @@ def test_the_kept_table_reads_no_journal_until_another_record_is_asked_for(tmp_p
     cohort = small_cohort(tmp_path / "c", 2)
     first = crops_of(cohort)
     second = crops_of(cohort)
-    store, keys = second.open_store(), list(first.table["key"])
+    store, first_key = second.open_store(), first.table["key"][0]
     assert not store._entries
     copy = type(store)(*store.__reduce__()[1])
-    np.testing.assert_array_equal(copy.read(keys[0]), first.open_store().read(keys[0]))
+    np.testing.assert_array_equal(copy.read(first_key), first.open_store().read(first_key))
     assert "no such key" not in store
     assert set(store._entries) == set(CropStore(store.path)._entries)
 
@@ -116,18 +119,31 @@ def segments_gone(root: Path) -> None:
     shutil.rmtree(root / ".crops" / "segments")
 
 
+def kept_file(root: Path) -> Path:
+    (file,) = (root / ".crops" / "frozen").glob("*.crops")
+    return file
+
+
 def bit_flipped(root: Path) -> None:
-    kept = next((root / ".crops" / "frozen").glob("*.json"))
-    text = bytearray(kept.read_bytes())
+    text = bytearray(kept_file(root).read_bytes())
     text[len(text) // 2] ^= 1
-    kept.write_bytes(bytes(text))
+    kept_file(root).write_bytes(bytes(text))
+
+
+def cut_off(root: Path) -> None:
+    kept_file(root).write_bytes(kept_file(root).read_bytes()[:-1])
+
+
+def emptied(root: Path) -> None:
+    """As a power cut may leave it."""
+    kept_file(root).write_bytes(b"")
 
 
 @pytest.mark.parametrize(
     "change",
     [
         *(resaved, replaced, relinked, removed, box_moved, patient_barred),
-        *(journal_cut, segments_gone, bit_flipped),
+        *(journal_cut, segments_gone, bit_flipped, cut_off, emptied),
     ],
 )
 def test_any_change_of_a_file_a_table_or_the_store_describes_anew(tmp_path: Path, described: list[str], change) -> None:
@@ -160,6 +176,56 @@ def test_other_code_describes_anew(tmp_path: Path, described: list[str], monkeyp
     assert len(described) == 2
 
 
+@pytest.mark.parametrize(("module", "version"), [(packed, "PACKED_VERSION"), (frozen, "FROZEN_VERSION")])
+def test_what_another_version_kept_is_not_read(
+    tmp_path: Path, described: list[str], monkeypatch: pytest.MonkeyPatch, module, version: str
+) -> None:
+    cohort = small_cohort(tmp_path / "c", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, version, getattr(module, version) + 1)
+        first = crops_of(cohort)
+    equal(first, crops_of(cohort))
+    assert len(described) == 2
+
+
+def description_taken(root: Path, begin: Event, tables: Queue) -> None:
+    """What one of two processes does: takes away what is kept, and starts."""
+    begin.wait()
+    for _ in range(5):
+        for file in (root / ".crops" / "frozen").glob("*.crops"):
+            file.unlink(missing_ok=True)
+        crops = crops_of(read_cohort(root))
+        tables.put((crops.table.to_csv(), dict(crops.contents)))
+
+
+def test_two_processes_at_once_describe_and_keep_the_same(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    first = crops_of(small_cohort(root, 2))
+    context = get_context("fork")
+    begin, tables = context.Event(), context.Queue()
+    both = [context.Process(target=description_taken, args=(root, begin, tables)) for _ in range(2)]
+    for process in both:
+        process.start()
+    begin.set()
+    for _ in range(10):
+        assert tables.get(timeout=60) == (first.table.to_csv(), dict(first.contents))
+    for process in both:
+        process.join(60)
+        assert process.exitcode == 0
+    assert all(packed.read_packed(file) is not None for file in (root / ".crops" / "frozen").iterdir())
+
+
+def test_where_nothing_is_missing_each_file_is_keyed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = small_cohort(tmp_path / "c", 3)
+    crops_of(cohort)
+    shutil.rmtree(tmp_path / "c" / ".crops" / "frozen")
+    names: list[str] = []
+    whole = keys.file_key
+    monkeypatch.setattr(keys, "file_key", lambda path, *rest: names.append(path.name) or whole(path, *rest))
+    crops_of(cohort)
+    assert sorted(names) == ["i0.dcm", "i1.dcm", "i2.dcm"]
+
+
 def test_another_split_of_the_same_patients_reads_the_same_table(tmp_path: Path, described: list[str]) -> None:
     cohort = small_cohort(tmp_path / "c", 2)
     crops_of(cohort)
@@ -175,7 +241,7 @@ def test_a_file_that_changes_while_crops_are_described_keeps_nothing(
     whole = build._describe
     monkeypatch.setattr(build, "_describe", lambda *args: (resaved(root), whole(*args))[1])
     crops_of(cohort)
-    assert not list((root / ".crops" / "frozen").glob("*.json"))
+    assert not list((root / ".crops" / "frozen").glob("*.crops"))
 
 
 def large_cohort(root: Path) -> Cohort:

@@ -74,9 +74,10 @@ def fingerprints(files: Mapping[str, Path], kept_in: Path, workers: int | None =
 def _marks(files: Mapping[str, Path], kept_in: Path, workers: int | None) -> dict[str, Fingerprint | None]:
     """Fingerprint of each image, None for one that cannot be decoded, nothing for one that could not be tried."""
     keys: dict[str, str] = {}
+    folders: dict[str, str] = {}
     for image, path in files.items():
         try:
-            keys[image] = file_key(path)
+            keys[image] = file_key(path, folders)
         except OSError:
             continue  # `check` and `crop` say so of the file
     kept = _kept(kept_in / KEPT_FILE)

@@ -25,9 +25,17 @@ from mammo_aln.training.data.batches import CropLoader
 from mammo_aln.training.data.samplers import EpochSampler
 
 
-def read_for(inputs: Iterable[str], folder: str | Path) -> Cohort:
-    """Read the tables that a model with these inputs needs."""
-    return read_cohort(folder, need=("patients", "images") if reads_images(inputs) else ("patients",))
+def read_for(inputs: Iterable[str], folder: str | Path, store: Path | None = None) -> Cohort:
+    """Read the tables that a model with these inputs needs.
+
+    Args:
+        inputs: of the model.
+        folder: of the cohort.
+        store: crop store, by default `.crops` in the cohort folder; where images are read, it keeps the tables.
+    """
+    if not reads_images(inputs):
+        return read_cohort(folder, need=("patients",))
+    return read_cohort(folder, need=("patients", "images"), kept_in=store or Path(folder) / ".crops")
 
 
 def require_one_strategy(crop: CropConfig) -> None:

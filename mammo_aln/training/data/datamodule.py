@@ -85,7 +85,7 @@ class MammoDataModule(CropDataModule):
         require_one_strategy(crop)
         if unknown := [split for split in splits if split not in SPLITS]:
             raise InputError(f"MammoDataModule: splits: expected any of {', '.join(SPLITS)}, got {', '.join(unknown)}")
-        self.as_given = with_split(cohort if isinstance(cohort, Cohort) else read_for(inputs, cohort))
+        self.as_given = with_split(cohort if isinstance(cohort, Cohort) else read_for(inputs, cohort, store))
         whole = self.whole_cohort = with_fold(self.as_given, data.folds, data.fold, data.fold_seed)
         regions = regions or resolve_regions(whole, crop, inputs)
         super().__init__(
@@ -123,7 +123,7 @@ class MammoDataModule(CropDataModule):
         Raises:
             InputError: no split is named, and the cohort has none.
         """
-        cohort = cohort if isinstance(cohort, Cohort) else read_for(settings.model.inputs, cohort)
+        cohort = cohort if isinstance(cohort, Cohort) else read_for(settings.model.inputs, cohort, store)
         if not splits and "split" not in cohort.patients:
             raise InputError(f"{cohort.root.name}/patients.csv has no column split; `mammo-aln split COHORT` makes one")
         data = cls(
@@ -227,17 +227,18 @@ class MammoDataModule(CropDataModule):
         clinical = np.zeros((len(patients), 0), np.float32)
         if "clinical" in self.inputs:
             clinical = self.fitted_encoder.encode(patients)
-        ordinal = {unit: position for position, unit in enumerate(patients["unit_id"])}
         if self.reads_images:
             crops = self.readable_crops()
-            crops = crops[crops["unit_id"].isin(ordinal)]
-            crops = crops.assign(
-                position=crops["unit_id"].map(ordinal),
-                slot=crops["region"].map({name: number for number, name in enumerate(self.regions)}),
-            ).sort_values(["position", "slot", "view", "image_id", "ordinal"], kind="stable")
-            counts = np.bincount(crops["position"].to_numpy(int), minlength=len(patients))
-            keys, region = crops["key"].to_numpy(str), crops["slot"].to_numpy(np.int64)
-            view = crops["view"].map(VIEW_INDEX).fillna(OTHER_VIEW).to_numpy(np.int64)
+            position = pd.Index(patients["unit_id"]).get_indexer(crops["unit_id"])
+            crops, position = crops[position >= 0], position[position >= 0]
+            slot = pd.Index(self.regions).get_indexer(crops["region"])
+            names = [crops[name].to_numpy(str) for name in ("image_id", "view")]
+            order = np.lexsort((crops["ordinal"], *names, slot, position))
+            counts = np.bincount(position, minlength=len(patients))
+            keys, region = crops["key"].to_numpy(str)[order], slot[order].astype(np.int64)
+            view = np.full(len(order), OTHER_VIEW)
+            for name, number in VIEW_INDEX.items():
+                view[names[1][order] == name] = number
         else:
             counts, keys = np.zeros(len(patients), int), np.zeros(0, str)
             region = view = np.zeros(0, np.int64)

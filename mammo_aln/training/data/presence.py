@@ -119,7 +119,7 @@ def presence(
     columns: dict[str, np.ndarray] = {}
     if crops is not None:
         for name in regions:
-            having = set(crops.loc[crops["region"] == name, "unit_id"])
+            having = crops.loc[crops["region"] == name, "unit_id"]
             columns[name] = patients["unit_id"].isin(having).to_numpy(bool)
     if encoder is not None:
         known = encoder.known_features(patients)
@@ -139,8 +139,8 @@ def profile_of(
             ranges[name] = Range(float(known.min()), float(known.median()), float(known.max()))
     views: dict[str, int] = {}
     if crops is not None:
-        own = crops[crops["unit_id"].isin(patients["unit_id"]) & (crops["view"] != "")]
-        views = {str(view): int(rows["unit_id"].nunique()) for view, rows in own.groupby("view")}
+        own = crops.loc[crops["unit_id"].isin(patients["unit_id"]) & (crops["view"] != ""), ["view", "unit_id"]]
+        views = {str(view): int(units) for view, units in own.groupby("view")["unit_id"].nunique().items()}
     present = {str(name): int(seen[name].sum()) for name in seen}
     return InputProfile(len(patients), present, views, ranges)
 

@@ -89,7 +89,9 @@ def _planned(
     cohort_folder: Path, out: Path, settings: PretrainSettings, store: Path | None
 ) -> tuple[PretrainData, Path, RunIdentity]:
     """Data with its crops built, the run's directory, and what its id was made from."""
-    cohort = read_cohort(cohort_folder, need=("patients", "images"), outcome=False)
+    cohort = read_cohort(
+        cohort_folder, need=("patients", "images"), outcome=False, kept_in=store or Path(cohort_folder) / ".crops"
+    )
     data = PretrainData(cohort, settings, store)
     data.prepare_data()
     identity = run_identity(settings, data.content(), data.crop_set.table["key"].tolist())

@@ -1,0 +1,106 @@
+"""A cohort's tables as they were read and judged once, kept beside its crops: the next start parses no cell.
+
+What was kept holds for the very bytes of `cohort.yaml` and all tables, for the code that read them and the versions of
+the packages below it: its name is a digest of these. Only what had no fault is kept, and only what said nothing while
+it was read but the codes for missing values, which are kept with it and said again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mammo_aln.cohort.declaration import DECLARATION_FILE
+from mammo_aln.cohort.packed import Packed, mark_used, read_packed, write_packed
+from mammo_aln.errors import InputError
+from mammo_aln.machine.code import code_digest
+from mammo_aln.progress import say
+from mammo_aln.spreadsheet.workbook import WORKBOOKS
+
+KEPT_TABLES_VERSION = 1
+"""Raise this when other tables or facts are kept."""
+
+FOLDER = "frozen"
+SUFFIX = ".tables"
+MOST_KEPT = 8
+TABLES = ("patients", "images", "regions", "volumes")
+ROOMS = ("cohort", "dicom", "settings", "spreadsheet")
+
+
+@dataclass(frozen=True)
+class KeptTables:
+    """The file that keeps a cohort's tables.
+
+    Attributes:
+        path: of the file.
+        root: the cohort folder.
+        reading: how the tables are read.
+        sources: SHA-256 of each file that they are read from, by name.
+    """
+
+    path: Path
+    root: Path
+    reading: Mapping[str, object]
+    sources: Mapping[str, str]
+
+    @classmethod
+    def of(cls, root: Path, store: Path, need: Collection[str], outcome: bool) -> KeptTables | None:
+        """Look at a cohort's files as they stand now; None where a start has nothing to read back.
+
+        Args:
+            root: the cohort folder.
+            store: folder of the crop store; nothing is kept where there is none yet.
+            need: tables that must stand.
+            outcome: the outcome's column must stand.
+        """
+        if not store.is_dir():
+            return None
+        sources = _sources(root)
+        if sources is None:
+            return None
+        reading = {"need": sorted(need), "outcome": outcome}
+        made_from = {"form": KEPT_TABLES_VERSION, "code": code_digest(ROOMS), "sources": sources, **reading}
+        name = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
+        return cls(store / FOLDER / f"{name}{SUFFIX}", root, reading, sources)
+
+    @property
+    def holds(self) -> bool:
+        """True where the files are still those that were looked at."""
+        return _sources(self.root) == self.sources
+
+    def read(self) -> Packed | None:
+        """Read what is kept; None where there is nothing."""
+        packed = read_packed(self.path)
+        if packed is not None:
+            mark_used(self.path)
+        return packed
+
+    def keep(self, packed: Packed) -> None:
+        """Keep tables, unless a file has changed while they were read."""
+        if not self.holds:
+            return
+        try:
+            write_packed(self.path, packed, most=MOST_KEPT)
+        except (OSError, InputError) as error:  # a finished store may be shared read-only
+            say(f"the cohort's tables are not kept, the next start reads them again ({error})")
+
+
+def _sources(root: Path) -> dict[str, str] | None:
+    """SHA-256 of cohort.yaml and of each table; None where one is a workbook, unreadable, or no UTF-8.
+
+    Reading such a table may say something, which each start has to say.
+    """
+    digests = {}
+    try:
+        for name in (DECLARATION_FILE, *(f"{table}.csv" for table in TABLES)):
+            if (root / name).is_file():
+                content = (root / name).read_bytes()
+                content.decode("utf-8")
+                digests[name] = hashlib.sha256(content).hexdigest()
+        workbooks = [root / f"{table}{ending}" for table in TABLES for ending in WORKBOOKS]
+        return None if any(workbook.exists() for workbook in workbooks) else digests
+    except (OSError, UnicodeDecodeError):
+        return None
