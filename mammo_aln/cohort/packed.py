@@ -179,16 +179,16 @@ class _Texts:
     begin: int
     split: dict[tuple[int, ...], NDArray[np.object_]] = field(default_factory=dict)
 
-    def block(self, place: Sequence[int]) -> memoryview:
+    def block(self, span: Sequence[int]) -> memoryview:
         """The bytes of a block."""
-        first = self.begin + place[0]
-        return memoryview(self.whole)[first : first + place[1]]
+        first = self.begin + span[0]
+        return memoryview(self.whole)[first : first + span[1]]
 
-    def texts(self, place: Sequence[int]) -> NDArray[np.object_]:
+    def texts(self, span: Sequence[int]) -> NDArray[np.object_]:
         """The texts of a block: its first byte, length, and how many texts it holds."""
-        key = tuple(place)
+        key = tuple(span)
         if key not in self.split:
-            texts = str(self.block(place), "utf-8").split(BETWEEN) if place[2] else []
+            texts = str(self.block(span), "utf-8").split(BETWEEN) if span[2] else []
             self.split[key] = np.array(texts, object)
         return self.split[key]
 

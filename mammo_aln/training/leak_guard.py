@@ -26,7 +26,7 @@ def salted(salt: str, *parts: str) -> str:
 def salted_each(salt: str, *parts: str, last: Iterable[str]) -> list[str]:
     """Salted digest (`salted`) of each of many last parts, in their order."""
     sha256 = hashlib.sha256
-    prefix = "".join(f"{part}\n" for part in (salt, *parts)).encode()
+    prefix = "".join(f"{text}\n" for text in (salt, *parts)).encode()
     return [sha256(prefix + text.encode()).hexdigest()[:DIGITS] for text in last]
 
 
