@@ -4,6 +4,11 @@
 # (Linux x86-64, Python 3.12). About 40 MB; versions are those of requirements.lock. There:
 #   python3 -m pip install -q --no-index --no-deps --target .site .whl/*.whl && export PYTHONPATH=$PWD/.site:$PWD
 set -euo pipefail
+usage="Usage: bash scripts/gpu_wheels.sh [FOLDER]"
+case ${1:-} in
+  -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "$0"; echo "$usage"; exit 0 ;;
+  -*) echo "gpu_wheels.sh: unknown option $1. $usage" >&2; exit 2 ;;
+esac
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 out=${1:-.whl}
 mkdir -p "$out"

@@ -34,7 +34,7 @@ def test_the_checks_of_the_network_run_and_judge_nothing_without_a_gpu(
     assert sorted(written["checks"]) == ["2", "3", "8"]
     assert written["checks"]["2"]["figures"]["attentions"] == 4
     # Both are held against the same network in float64: bf16 errs in the third digit, neither more nor nothing.
-    errors = [value for name, value in written["checks"]["3"]["figures"].items() if name.startswith("output")]
+    errors = [value for name, value in written["checks"]["3"]["figures"].items() if name.startswith("output_")]
     assert len(errors) == 6
     assert all(1e-4 < error < 0.1 for error in errors)
 
@@ -95,6 +95,24 @@ def test_a_training_that_lacks_a_figure_or_an_epoch_is_no_equal_of_another() -> 
     for wrong in (rows.iloc[:1], rows.iloc[:0], rows.replace(0.6, np.nan), rows.replace(0.6, np.inf)):
         assert largest_difference(rows, wrong) == np.inf
     assert not is_finite(rows.iloc[:0])
+
+
+@pytest.mark.parametrize(("factor", "passed"), [(1.0, True), (2.0, False), (float("nan"), False)])
+def test_a_network_that_errs_more_than_timm_fails(
+    factor: float, passed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    errors = network._errors
+
+    def scaled(*given: dict[str, torch.Tensor]) -> dict[str, float]:
+        calls.append(1)
+        return {name: value * (factor if len(calls) % 2 else 1.0) for name, value in errors(*given).items()}
+
+    monkeypatch.setattr(network, "_errors", scaled)
+    monkeypatch.setattr(Setup, "on_gpu", True)
+    outcome = network.accuracy(Setup(tmp_path, tiny=True))
+    assert outcome.passed is passed
+    assert ("above it" in outcome.words) is (factor == 2)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +207,16 @@ def test_every_command_is_one_that_the_package_takes_today(
         if module == "runs":
             assert getattr(runs, name)(Setup(tmp_path, tiny)).passed is not False, number
     assert called == {"doctor", "train", "predict", "explain", "sweep run", "pretrain"}
+
+
+def test_the_wheels_are_explained_and_nothing_is_written_for_a_wrong_option(tmp_path: Path) -> None:
+    for option, code in (("--help", 0), ("-h", 0), ("--wheels", 2)):
+        words = ["bash", str(ROOT / "scripts" / "gpu_wheels.sh"), option]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == code
+        assert done.stdout.startswith("Collects") is (code == 0)
+        assert "gpu_wheels.sh [FOLDER]" in done.stdout + done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

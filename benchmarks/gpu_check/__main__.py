@@ -31,7 +31,7 @@ class Check:
 CHECKS = {
     1: Check("runs.machine", "`doctor` fails nothing"),
     2: Check("network.attention_kernels", "no math attention, no float32 product; all forward and backward efficient"),
-    3: Check("network.accuracy", "our bf16 error at most 1.1 times timm's, against float64; no NaN"),
+    3: Check("network.accuracy", "our bf16 error at most timm's, against float64; no NaN"),
     4: Check("network.waits", "no wait of the host in a step of training and pre-training"),
     5: Check("runs.trainings", "exit code 0, finite, the id that a CPU gives"),
     6: Check("runs.epoch_parts", "data wait under 2 %, the rest under 20 % of the steps"),

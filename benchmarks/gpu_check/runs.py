@@ -96,7 +96,7 @@ def epoch_parts(setup: Setup) -> Outcome:
 def interruption(setup: Setup) -> Outcome:
     """A training stopped by USR1 goes on to the same figures; a deterministic one gives the same bits again."""
     setup.fresh("undisturbed", "stopped", "bits0", "bits1")
-    epochs = 12 if setup.tiny else 6
+    epochs = 6
     whole, _ = setup.call(setup.words(setup.training("resnet50", "undisturbed", epochs)), "undisturbed")
     command = setup.words(setup.training("resnet50", "stopped", epochs))
     process = setup.started(command, "stopped")

@@ -87,7 +87,7 @@ class Setup:
     @property
     def cohort(self) -> Path:
         """The phantom of three centres, written when it is first asked for."""
-        patients, external = (48, 12) if self.tiny else (300, 60)
+        patients, external = (36, 9) if self.tiny else (300, 60)
         return write_cohort(self.out / "cohort", patients=patients, external=external, internal_test=True)
 
     def config(self, backbone: str) -> Path:
