@@ -94,10 +94,12 @@ def _main(words: list[str], *, debug: bool) -> int:
         print(f"mammo-aln {verb}: {problems}", file=sys.stderr)
         return ExitCode.PROBLEMS
     except KeyboardInterrupt:
-        print(f"mammo-aln {verb}: stopped; the same command goes on from what is finished", file=sys.stderr)
+        if _leads():
+            print(f"mammo-aln {verb}: stopped; the same command goes on from what is finished", file=sys.stderr)
         return ExitCode.INTERRUPTED
     except Requeue as stopped:
-        print(f"mammo-aln {verb}: {stopped}; the same command goes on from there", file=sys.stderr)
+        if _leads():
+            print(f"mammo-aln {verb}: {stopped}; the same command goes on from there", file=sys.stderr)
         return ExitCode.AGAIN
 
 

@@ -17,6 +17,9 @@ from mammo_aln.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk, a user's share of it, or a file is as large as it may be; only writing fails so."""
+
 
 @contextmanager
 def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
@@ -28,14 +31,14 @@ def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
             (milliseconds a file); without it a power cut may leave an empty one.
 
     Raises:
-        InputError: the folder cannot be made or written.
+        InputError: the folder cannot be made or written, or its disk is full.
     """
     path = Path(path)
     make_folder(path.parent)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        raise unwritten(path, error) from error
     os.close(handle)
     unfinished = Path(name)
     try:
@@ -46,8 +49,18 @@ def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         unfinished.replace(path)
         if durable:
             sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in FULL:
+            raise unwritten(path, error) from error
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def unwritten(path: Path, error: OSError) -> InputError:
+    """Say that a file cannot be written, and what to do where its disk is full."""
+    fix = "; make room there, then the same command goes on" if error.errno in FULL else ""
+    return InputError(f"{path}: cannot be written ({error.strerror}){fix}")
 
 
 def make_folder(path: str | Path) -> Path:
@@ -81,9 +94,9 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
-    with written_whole(path) as unfinished:
+def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
+    """Write UTF-8 text, whole or not at all; `durable` as in `written_whole`."""
+    with written_whole(path, durable=durable) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 
@@ -108,6 +121,7 @@ def json_ready(value: Any) -> Any:
     return value
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON that any parser reads (see `json_ready`), whole or not at all."""
-    write_text(path, json.dumps(json_ready(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: str | Path, value: Any, *, durable: bool = True) -> None:
+    """Write JSON that any parser reads (see `json_ready`), whole or not at all; `durable` as in `written_whole`."""
+    text = json.dumps(json_ready(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text, durable=durable)

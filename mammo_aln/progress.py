@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -61,6 +62,17 @@ def track(items: Iterable[Item], *, total: int, what: str, unit: str = "it") -> 
 def say(text: str) -> None:
     """One line to standard error; standard output is kept for what a command made."""
     print(text, file=sys.stderr, flush=True)
+
+
+@cache
+def say_once(text: str) -> None:
+    """Say a line that many members, batches or networks of one process would repeat."""
+    say(text)
+
+
+def byte_text(count: int) -> str:
+    """Write a number of bytes in MB, from 1 GB on in GB (1e9 bytes)."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> list[str]:

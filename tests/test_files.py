@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mammo_aln import progress
 from mammo_aln.errors import InputError
-from mammo_aln.files import make_folder, write_text, written_whole
+from mammo_aln.files import make_folder, write_csv, write_json, write_text, written_whole
 from mammo_aln.progress import Progress, track
+from tests.support.full_disk import room_for
 
 
 def test_a_file_where_a_folder_should_be_is_wrong_input(tmp_path: Path) -> None:
@@ -23,6 +26,47 @@ def test_a_folder_that_cannot_be_is_wrong_input(name: str, tmp_path: Path) -> No
     (tmp_path / "taken").write_text("x")
     with pytest.raises(InputError, match="this folder cannot be created"):
         make_folder(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_text(path, "x" * 9999),
+        lambda path: write_json(path, ["x"] * 9999),
+        lambda path: write_csv(path, pd.DataFrame({"x": range(9999)})),
+    ],
+)
+def test_a_full_disk_is_told_in_words_and_leaves_what_stood_there(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    write_text(tmp_path / "state.json", "old")
+    with (
+        room_for(5000),
+        pytest.raises(InputError, match=r"state.json: cannot be written \(File too large\); make room"),
+    ):
+        write(tmp_path / "state.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+    assert (tmp_path / "state.json").read_text() == "old"
+
+
+def test_a_fault_that_is_no_full_disk_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "a"):
+        (tmp_path / "nowhere").read_text()
+
+
+def test_a_line_for_many_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.say_once.cache_clear()
+    for line in ("one", "two", "one"):
+        progress.say_once(line)
+    assert capsys.readouterr().err == "one\ntwo\n"
+
+
+def test_bytes_are_written_in_a_unit_that_shows_them() -> None:
+    assert [progress.byte_text(count) for count in (81_920, 262_000_000, 13_100_000_000)] == [
+        "0.08 MB",
+        "262.00 MB",
+        "13.10 GB",
+    ]
 
 
 def test_a_block_that_fails_leaves_what_stood_there(tmp_path: Path) -> None:

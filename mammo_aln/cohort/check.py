@@ -33,7 +33,9 @@ NEGATIVE = "polarity unlikely: as displayed, air is bright and tissue dark (pixe
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 
 
-def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int | None = None) -> list[str]:
+def check_cohort(
+    root: str | Path, *, clinical_inputs: bool = True, workers: int | None = None, kept_in: Path | None = None
+) -> list[str]:
     """Check a cohort's tables, splits and files; problems and flags are said on standard error.
 
     Of files the headers are read, and the pixels of a sample of the images with boxes.
@@ -42,6 +44,7 @@ def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int
         root: the cohort folder.
         clinical_inputs: a model is to read the declared clinical features, so that one known too late is a problem.
         workers: processes that read headers; by default one per core.
+        kept_in: folder that keeps the images' fingerprints; by default `.crops` in the cohort folder.
 
     Returns:
         The problems, one line each, without the flags; empty where the cohort is fine.
@@ -65,7 +68,7 @@ def check_cohort(root: str | Path, *, clinical_inputs: bool = True, workers: int
         *(patients_without_image(cohort, selection) if len(cohort.images) else ()),
         *_completeness(read),
         *region_name_findings(cohort),
-        *_file_findings(cohort, set(read.images["image_id"]), workers),
+        *_file_findings(cohort, set(read.images["image_id"]), kept_in or cohort.root / ".crops", workers),
         *boxes_on_breasts(read, workers),
     ]
     problems = [f"{finding.subject}: {finding.fact}" for finding in findings if finding.problem]
@@ -182,7 +185,7 @@ def _side_findings(cohort: Cohort, eligible: pd.DataFrame) -> Iterator[Finding]:
             yield Finding("a primary region on a side that patients.csv does not treat", f"image {image}", False)
 
 
-def _file_findings(cohort: Cohort, read: set[str], workers: int | None) -> Iterator[Finding]:
+def _file_findings(cohort: Cohort, read: set[str], kept_in: Path, workers: int | None) -> Iterator[Finding]:
     """Faults of the files of images that are read, and what the headers of all but the barred ones say of exams."""
     images = cohort.images[~barred_by_user(cohort.images)] if len(cohort.images) else cohort.images
     if images.empty:
@@ -209,7 +212,7 @@ def _file_findings(cohort: Cohort, read: set[str], workers: int | None) -> Itera
     yield from header_findings(images, headers, timepoints(cohort)[images.index])
     of_read = [number for number, image in enumerate(images["image_id"]) if image in read]
     kept = {images["image_id"].iloc[number]: paths[number] for number in of_read}
-    yield from _copies(cohort, kept, [headers[number] for number in of_read], workers)
+    yield from _copies(cohort, kept, [headers[number] for number in of_read], kept_in, workers)
 
 
 def _is_missing(header: FastHeader | Excluded) -> bool:
@@ -260,7 +263,7 @@ def _box_findings(boxes: pd.DataFrame, header: FastHeader, subject: str) -> Iter
 
 
 def _copies(
-    cohort: Cohort, paths: dict[str, Path], headers: list[FastHeader | Excluded], workers: int | None
+    cohort: Cohort, paths: dict[str, Path], headers: list[FastHeader | Excluded], kept_in: Path, workers: int | None
 ) -> Iterator[Finding]:
     """The same bytes, SOPInstanceUID or exposure in several rows: a problem between patients or splits, else a flag.
 
@@ -277,7 +280,7 @@ def _copies(
     for images in instances.values():
         if len(images) > 1:
             copies.setdefault(tuple(sorted(images)), "the same SOPInstanceUID")
-    marks = fingerprints({image: paths[image] for image in readable}, cohort.root / ".crops", workers)
+    marks = fingerprints({image: paths[image] for image in readable}, kept_in, workers)
     for image in (image for image, mark in marks.items() if mark.negative):
         yield Finding(NEGATIVE, f"image {image}", False)
     for twins in groups_of(marks):

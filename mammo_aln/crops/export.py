@@ -28,7 +28,7 @@ def export_crops(crop_set: CropSet, out_dir: str | Path, sources: Sequence[Sourc
     """Write one NPY (uint16, size_px x size_px, chest wall on the left) and one JSON per crop, and `exclusions.csv`.
 
     Where the cohort states the data sets that it comes from (`sources`), LICENCE.txt has their licences and terms, and
-    what they forbid is said.
+    what they forbid is said. A power cut within seconds of the end may leave files empty: the store has them still.
 
     Returns:
         the folder.
@@ -52,9 +52,10 @@ def export_crops(crop_set: CropSet, out_dir: str | Path, sources: Sequence[Sourc
                 f"{store.path}: the stored pixels of {name} do not have the checksum that was recorded; remove that "
                 "folder and make the crops anew"
             )
-        with written_whole(out / f"{name}.npy") as unfinished, unfinished.open("wb") as file:
+        with written_whole(out / f"{name}.npy", durable=False) as unfinished, unfinished.open("wb") as file:
             np.save(file, store.read(row["key"]))
-        write_json(out / f"{name}.json", _card(row, store, crop_set.job.crop.outside_breast))
+        card = _card(row, store, crop_set.job.crop.outside_breast)
+        write_json(out / f"{name}.json", card, durable=False)
     write_csv(out / "exclusions.csv", crop_set.exclusions)
     if sources:
         write_text(out / "LICENCE.txt", licence_text(sources, "crops"))

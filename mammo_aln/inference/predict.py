@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +23,7 @@ from mammo_aln.inference.opened import (
     seen_of_all,
 )
 from mammo_aln.machine.hardware import compiler_lacks, computes_on_gpu, resolved_precision
-from mammo_aln.progress import say
+from mammo_aln.progress import say, say_once
 from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import NOT_A_TEST, labelled_rows, record_opening, require_unchanged, require_writable
@@ -258,12 +257,6 @@ def scored_here(trainer: TrainerConfig) -> TrainerConfig:
         return trainer
     say_once(f"trained in {trainer.precision}, which this machine does not compute: scored in 32-true")
     return replace(trainer, precision="32-true")
-
-
-@cache
-def say_once(text: str) -> None:
-    """Say a line that many members or batches would repeat."""
-    say(text)
 
 
 def chosen_splits(cohort: Cohort, split: str | None) -> list[str]:

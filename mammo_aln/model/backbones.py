@@ -18,7 +18,7 @@ from mammo_aln.model.swin_attention import fuse_attention, start_from_scratch
 from mammo_aln.model.timm_network import TimmNetwork, as_arguments
 from mammo_aln.model.weights import load_weights, read_weights, source_of
 from mammo_aln.model.windows import WINDOW_ARGS, WINDOWS, LearntWindows, fitting_window, learnt_windows
-from mammo_aln.progress import say
+from mammo_aln.progress import say_once
 
 OFFERED_SIZES_PX = range(64, 1025, 4)
 
@@ -223,9 +223,7 @@ def _learnt_windows(
     source = source_of(pretrained)
     weights = read_weights(Path(pretrained)) if source is None and isinstance(pretrained, str) else {}
     if source is None and any(".backbone.body." in key for key in weights):
-        say(
-            f"note: {Path(str(pretrained)).name} does not tell its crops' size: position biases are read as of this one"
-        )
+        say_once(f"note: {pretrained} does not tell its crops' size: position biases are read as of this one")
         return None
     if source is None:  # a release of timm's: its own size and windows
         kept = {key: value for key, value in network.args.items() if key not in (*WINDOW_ARGS, "img_size")}

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -231,6 +232,17 @@ def _death(code: int, lines: tuple[str, ...]) -> Failure:
     return Failure(f"its process died: {how}", lines)
 
 
+def alike(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Group cells that the same slots serve: on GPUs or on cores, and on as many of them; the largest groups of devices
+    come first.
+    """
+    groups: dict[tuple[int, bool], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        trainer = cell.settings.trainer
+        groups[trainer.devices, trainer.accelerator != "cpu"].append(cell)
+    return [groups[key] for key in sorted(groups, reverse=True)]
+
+
 MOST_ON_A_GPU = 8
 """Cells on one GPU: more of them only wait for one another."""
 
@@ -239,13 +251,11 @@ def slots_by_memory(trainer: TrainerConfig, needs_gb: Sequence[float], cores: in
     """Make the slots of `--slots auto`: as many on each GPU, or on the cores, as the memory of its cells allows.
 
     Args:
-        trainer: of any cell.
+        trainer: of the cells, each of which trains on one device.
         needs_gb: memory of each cell.
         cores: cores there are.
     """
     devices = slots_here(trainer, None, len(needs_gb), 0.0, 0.0, cores)
-    if trainer.devices > 1:
-        return devices
     smallest = min(needs_gb)
     if "CUDA_VISIBLE_DEVICES" not in devices[0].environment:
         free_gb = KEPT_FREE * free_memory_gb()
@@ -273,10 +283,10 @@ def slots_here(
     """Make the slots of this machine: one per GPU (or group of `trainer.devices`), else shares of the CPU cores.
 
     Args:
-        trainer: of any cell.
+        trainer: of the cells, which agree in devices and accelerator (`alike`).
         asked: number that the user wants, or None.
         cells: number of cells; more slots have no use.
-        memory_gb: memory that one slot needs.
+        memory_gb: memory that one process of a cell needs; a cell has one for each of `trainer.devices`.
         free_gb: memory there is.
         cores: cores there are.
     """
@@ -293,10 +303,12 @@ def slots_here(
         count = min(asked or len(groups), cells)
         seen = [{"CUDA_VISIBLE_DEVICES": ",".join(groups[n % len(groups)])} for n in range(count)]
     else:
-        fitting = max(1, int(free_gb / memory_gb)) if memory_gb else cores
-        count = min(asked or min(cores, fitting), cells)
+        processes = trainer.devices
+        shares = max(1, cores // processes)
+        fitting = max(1, int(free_gb / (processes * memory_gb))) if memory_gb else shares
+        count = min(asked or min(shares, fitting), cells)
         # Not shared out by `count`: the number of threads shapes the last bits of a result, and a resumed sweep, with
         # fewer cells left or less memory free, must compute what an undisturbed one does.
-        threads = str(max(1, cores // (asked or cores)))
+        threads = str(max(1, cores // ((asked or shares) * processes)))
         seen = [dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), threads) for _ in range(count)]
     return [Slot(environment) for environment in seen]

@@ -14,8 +14,10 @@ import torch
 
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.build import build_crops
+from mammo_aln.dicom.standing import looked_at_once
 from mammo_aln.errors import InputError
 from mammo_aln.machine.hardware import require_hardware, resolved
 from mammo_aln.machine.memory import free_memory_gb
@@ -118,7 +120,13 @@ class Planner:
         networks = [self._network(*one) for one in zip(several, modules, strict=True)]
         if all(network.fault for network in networks):
             raise InputError(f"no cell can be trained: {name_of(points[0].axes, several[0].seed)}: {networks[0].fault}")
-        self._build_crops([data for data, network in zip(modules, networks, strict=True) if not network.fault])
+        sound = [data for data, network in zip(modules, networks, strict=True) if not network.fault]
+        with looked_at_once():
+            # Here once for all: cells that begin together on several nodes would each decode every image.
+            by_split = {tuple(data.whole_cohort.patients["split"]): data for data in sound if data.reads_images}
+            for data in by_split.values():
+                refuse_shared_exposures(data.whole_cohort, "split", data.store)
+            self._build_crops(sound)
         cells = [self._cell(*one, runs) for one in zip(points, several, modules, networks, strict=True)]
         by_id: dict[str, Cell] = {}
         for cell in cells:
@@ -219,7 +227,7 @@ def plan_sweep(
     """
     several = [settings_of(point) for point in points]
     if check:
-        require_sound_cohort(cohort, several)
+        require_sound_cohort(cohort, several, store)
     planner = Planner(cohort, store, here=slots > 0)
     cells = planner.plan(points, several, out / "runs")
     faulty = [cell for cell in cells if cell.fault]
@@ -248,9 +256,10 @@ def plan_sweep(
     )
 
 
-def require_sound_cohort(cohort: Path, several: Sequence[Settings]) -> None:
-    """`InputError` where `mammo-aln check` finds a problem for cells with these settings."""
-    problems = check_cohort(cohort, clinical_inputs=any("clinical" in settings.model.inputs for settings in several))
+def require_sound_cohort(cohort: Path, several: Sequence[Settings], store: Path | None) -> None:
+    """`InputError` where `mammo-aln check` finds a problem for cells with these settings and this crop store."""
+    clinical = any("clinical" in settings.model.inputs for settings in several)
+    problems = check_cohort(cohort, clinical_inputs=clinical, kept_in=store)
     if problems:
         raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")
 

@@ -17,11 +17,11 @@ from mammo_aln.machine.signals import handled, interrupt
 from mammo_aln.machine.slurm import require_slurm
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
-from mammo_aln.settings import ClusterConfig, TrainerConfig
+from mammo_aln.settings import ClusterConfig
 from mammo_aln.sweeps.board import area_text, duration, fix_of, resume_command, summary, write_board
 from mammo_aln.sweeps.collect import collect_sweep, declare
 from mammo_aln.sweeps.definition import Definition, Nested, Point, points, read_definition
-from mammo_aln.sweeps.local import Pool, slots_by_memory, slots_here
+from mammo_aln.sweeps.local import Pool, alike, slots_by_memory, slots_here
 from mammo_aln.sweeps.measure import footprints
 from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
 from mammo_aln.sweeps.preflight import (
@@ -121,7 +121,7 @@ def run_sweep(
             cluster.max_jobs
             if executor == "slurm"
             else (slots if isinstance(slots, int) else 0)
-            or len(slots_here(TrainerConfig(), None, 1000, 0, 0, usable_cores()))
+            or len(slots_here(settings_of(begins[0]).trainer, None, 1000, 0, 0, usable_cores()))
         )
         planner = Planner(cohort, store, here=executor == "local")
         search = plan_search(definition, begins, planner, out, command, train, batch)
@@ -165,7 +165,7 @@ def plan_search(
     """A search that is ready to ask for its cells; its plan grows with its trials."""
     space = read_space(definition, out)
     settings = settings_of(begins[0])
-    require_sound_cohort(planner.folder, [settings])
+    require_sound_cohort(planner.folder, [settings], planner.store)
     about = space.to_json()
     cohort, store = planner.folder.absolute(), planner.store.absolute() if planner.store else None
     empty = Plan(out.absolute(), cohort, store, planner.content(settings), (), search=about, command=command)
@@ -197,17 +197,26 @@ def train_cells(
 
         Queue(plan, cluster, retries, watch).run(waiting)
         return
-    trainer = waiting[0].settings.trainer
-    needs_gb: dict[str, float] = {}
-    if slots == "auto":
-        first = slots_here(trainer, None, 1, 0.0, 0.0, usable_cores())[0]
-        needs_gb = footprints(plan, waiting, first.environment) if trainer.devices == 1 else {}
-        here = slots_by_memory(trainer, [needs_gb.get(cell.run_id, 0.0) for cell in waiting], usable_cores())
-    else:
-        here = slots_here(trainer, slots, len(waiting), PROCESS_GB, free_memory_gb(), usable_cores())
-    pool = Pool(plan, here, retries, watch, needs_gb)
-    say(f"{len(waiting)} cells to train in {len(pool.slots)} slot(s)")
-    pool.run(waiting)
+    # A slot has the devices of its cells: those that need others train after them, in slots of their own.
+    pools = [_pool(plan, group, slots, retries, watch) for group in alike(waiting)]
+    for pool, group in zip(pools, alike(waiting), strict=True):
+        trainer = group[0].settings.trainer
+        on = f", each on {trainer.devices} devices" if trainer.devices > 1 else ""
+        say(f"{len(group)} cells to train in {len(pool.slots)} slot(s){on}")
+        pool.run(group)
+
+
+def _pool(plan: Plan, cells: Sequence[Cell], slots: int | Literal["auto"] | None, retries: int, watch: Watch) -> Pool:
+    """Slots of this machine for cells that agree in devices and accelerator."""
+    trainer = cells[0].settings.trainer
+    cores = usable_cores()
+    if slots == "auto" and trainer.devices == 1:
+        first = slots_here(trainer, None, 1, 0.0, 0.0, cores)[0]
+        needs_gb = footprints(plan, cells, first.environment)
+        here = slots_by_memory(trainer, [needs_gb[cell.run_id] for cell in cells], cores)
+        return Pool(plan, here, retries, watch, needs_gb)
+    asked = slots if isinstance(slots, int) else None
+    return Pool(plan, slots_here(trainer, asked, len(cells), PROCESS_GB, free_memory_gb(), cores), retries, watch)
 
 
 def conclude(plan: Plan) -> int | Path:

@@ -27,7 +27,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import sync_folder, write_csv, written_whole
+from mammo_aln.files import sync_folder, unwritten, write_csv, written_whole
 from mammo_aln.settings import TrainerConfig
 
 LAST, BEST, NEXT_BEST = "last.ckpt", "best.ckpt", "next_best.ckpt"
@@ -226,8 +226,11 @@ def _save(path: Path, content: Any) -> None:
 
 
 def _promote(folder: Path) -> None:
-    (folder / NEXT_BEST).replace(folder / BEST)
-    sync_folder(folder)
+    try:
+        (folder / NEXT_BEST).replace(folder / BEST)
+        sync_folder(folder)
+    except OSError as error:  # a full disk may have no room for the new name
+        raise unwritten(folder / BEST, error) from error
 
 
 def _mapped(path: Path) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.learner import Learner
-from mammo_aln.settings import Settings
+from mammo_aln.settings import OptimConfig, Settings
 
 STEPS_BEHIND = 2
 """Steps after which a GPU's figures are read: the queue of a GPU is never that long."""
@@ -179,7 +179,7 @@ class DivergenceGuard(pl.Callback):
 def advice(settings: Settings) -> list[str]:
     """Settings to try after a training diverged, likeliest first."""
     optim = settings.optim
-    remedies = [f"--optim.lr={optim.lr / 10:g}"]
+    remedies = [f"--optim.lr={min(optim.lr / 10, OptimConfig.lr):g}"]  # far above the default, the default
     if not 0 < optim.gradient_clip_norm <= 1:
         remedies.append("--optim.gradient_clip_norm=1")
     if optim.warmup_fraction < 0.2:

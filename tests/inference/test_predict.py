@@ -17,7 +17,8 @@ import torch
 from mammo_aln.cli import main
 from mammo_aln.errors import InputError
 from mammo_aln.inference.opened import _refuse_other_pixels
-from mammo_aln.inference.predict import predict_cohort, say_once, scored_here
+from mammo_aln.inference.predict import predict_cohort, scored_here
+from mammo_aln.progress import say_once
 from mammo_aln.runs.record import write_settings
 from mammo_aln.runs.seal import LEDGER
 from mammo_aln.settings import TrainerConfig

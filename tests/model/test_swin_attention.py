@@ -23,7 +23,7 @@ def randomised_pair(dtype: torch.dtype, **args) -> tuple[nn.Module, nn.Module]:
             if any(part in name for part in ("norm", "logit_scale", "cpb_mlp", "bias")):
                 weight.add_(torch.randn_like(weight))
     ours = copy.deepcopy(theirs)
-    assert fuse_attention(ours) == 4
+    assert fuse_attention(ours) == sum(args["depths"])
     return theirs, ours
 
 
@@ -31,18 +31,37 @@ def distance(found: torch.Tensor, true: torch.Tensor) -> float:
     return ((found - true).norm() / true.norm()).item()
 
 
-@pytest.mark.parametrize(("dtype", "output", "gradient"), [(torch.float64, 1e-10, 1e-10), (torch.float32, 1e-5, 5e-4)])
-@pytest.mark.parametrize("size", [64, 80], ids=["whole windows", "padded windows"])
-def test_same_output_and_gradients_as_timm(dtype, output, gradient, size):
-    theirs, ours = randomised_pair(dtype, img_size=size)
-    crops = torch.rand(3, 1, size, size, dtype=dtype)
+FOUR_STAGES = {"embed_dim": 12, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
+
+
+@pytest.mark.parametrize(
+    ("size_px", "args", "dtype", "output", "gradient"),
+    [
+        pytest.param(64, {}, torch.float64, 1e-10, 1e-10, id="whole windows"),
+        pytest.param(80, {}, torch.float64, 1e-10, 1e-10, id="padded windows"),
+        pytest.param(80, {}, torch.float32, 1e-5, 5e-4, id="float32"),
+        *(
+            pytest.param(32 * window, {**FOUR_STAGES, "window_size": window}, torch.float64, 1e-10, 1e-10)
+            for window in (6, 7, 8)  # 192, 224 and 256 px, the sizes in use
+        ),
+    ],
+)
+def test_same_output_and_gradients_as_timm(size_px, args, dtype, output, gradient):
+    torch.manual_seed(1)
+    theirs, ours = randomised_pair(dtype, img_size=size_px, **args)
+    crops = torch.rand(2, 1, size_px, size_px, dtype=dtype)
     direction = torch.randn(theirs.num_features, dtype=dtype)
     true, found = theirs(crops), ours(crops)
     assert distance(found, true) < output
     (true @ direction).square().sum().backward()
     (found @ direction).square().sum().backward()
+    kinds = 0
     for (name, theirs_weight), ours_weight in zip(theirs.named_parameters(), ours.parameters(), strict=True):
         assert distance(ours_weight.grad, theirs_weight.grad) < gradient, name
+        kinds += any(part in name for part in ("cpb_mlp", "logit_scale", "qkv"))
+    assert kinds == 5 * sum(len(layer.blocks) for layer in ours.layers)  # three weights of cpb_mlp, the scale, qkv
+    with torch.no_grad():
+        assert distance(ours.eval()(crops), theirs.eval()(crops)) < output
 
 
 def test_logit_scale_is_clamped_as_in_timm():

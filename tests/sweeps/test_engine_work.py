@@ -12,13 +12,16 @@ import pytest
 import torch
 
 from mammo_aln.cli import main
-from mammo_aln.errors import ExitCode
+from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
+from mammo_aln.errors import ExitCode, InputError
 from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.cell import failures, log_of
 from mammo_aln.sweeps.engines import work as room
-from mammo_aln.sweeps.engines.jobs import read_list
+from mammo_aln.sweeps.engines.jobs import Resources, read_list
+from mammo_aln.sweeps.engines.ray_tasks import RayTask, require_gpus
 from mammo_aln.sweeps.engines.write import write_jobs
 from mammo_aln.sweeps.plan import read_plan
+from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.train import train_run
 from tests.support.processes import started
 from tests.support.sweep_files import on_threads, tiny_sweep, words
@@ -133,6 +136,32 @@ def test_ray_trains_every_cell_on_a_ray_of_this_machine(written: Path, tmp_path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert states(tmp_path / "out") == ["completed", "completed"]
+
+
+def test_cells_that_no_gpu_waits_for_are_refused_and_not_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = [RayTask(tmp_path, 0, Resources(1, 1, 0, None)), RayTask(tmp_path, 1, Resources(9, 1, 2, None))]
+    require_gpus(tasks[:1], 0, cluster=False)
+    require_gpus(tasks, 2, cluster=False)
+    with pytest.raises(InputError, match=r"asks for 2 GPUs, and this Ray has 1; .*--trainer.accelerator=cpu"):
+        require_gpus(tasks, 1, cluster=False)
+    assert capsys.readouterr().err == ""
+    require_gpus(tasks, 1, cluster=True)
+    assert "wait until a node with GPUs joins" in capsys.readouterr().err
+
+
+def test_a_cell_finds_the_comparison_of_exposures_that_its_plan_made(
+    phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = write_jobs(
+        tiny_sweep(tmp_path), phantom, tmp_path / "out", "ray", image=None, volumes=[], store=tmp_path / "store"
+    )
+    assert capsys.readouterr().err.count("fingerprints:") == 1
+    plan, cells = read_list(list_of(job))
+    data = MammoDataModule.from_settings(cells[0].settings, plan.cohort, plan.store)
+    refuse_shared_exposures(data.whole_cohort, "split", data.store)
+    assert "fingerprints:" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

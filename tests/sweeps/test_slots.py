@@ -24,7 +24,7 @@ from mammo_aln.settings import (
 )
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps import local, measure
-from mammo_aln.sweeps.local import Pool, Slot, slots_by_memory
+from mammo_aln.sweeps.local import Pool, Slot, alike, slots_by_memory, slots_here
 from mammo_aln.sweeps.measure import KEPT_FILE, Footprint, _shape, footprints
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
 from mammo_aln.sweeps.pretraining import weights_apart
@@ -59,7 +59,27 @@ def test_slots_on_gpus_are_dealt_out_and_know_their_card(monkeypatch: pytest.Mon
     assert seen == ["0", "MIG-7", "0", "0", "0"]
     assert [slot.memory_gb for slot in slots[:2]] == [72.0, 18.0]
     assert len(slots_by_memory(TrainerConfig(), [1.0] * 99, cores=6)) == 6  # a core for each
-    assert len(slots_by_memory(TrainerConfig(devices=2), [0.0] * 9, cores=64)) == 1
+
+
+def test_cells_that_need_other_devices_train_in_slots_of_their_own() -> None:
+    plain = cell("plain")
+    two, gpu = (
+        replace(plain, settings=replace(plain.settings, trainer=replace(plain.settings.trainer, **other)))
+        for other in ({"devices": 2}, {"accelerator": "gpu"})
+    )
+    assert alike([plain, two, gpu, plain, two]) == [[two, two], [gpu], [plain, plain]]
+
+
+def test_a_cell_of_two_processes_takes_two_cores_and_twice_the_memory() -> None:
+    two = TrainerConfig(accelerator="cpu", devices=2)
+    for asked, cores, free_gb, slots, threads in (
+        (None, 8, 100.0, 4, "1"),
+        (None, 8, 5.0, 2, "1"),
+        (2, 8, 100.0, 2, "2"),
+        (None, 1, 100.0, 1, "1"),
+    ):
+        here = slots_here(two, asked, 9, 1.0, free_gb, cores)
+        assert [slot.environment["OMP_NUM_THREADS"] for slot in here] == [threads] * slots
 
 
 def test_a_large_cell_waits_until_its_card_has_room(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 from mammo_aln.errors import InputError
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.training.checkpoints import RunCheckpoints, prune, refuse_other_ranks, settle, snapshot
+from tests.support.full_disk import room_for
 
 
 def last_state(weight: torch.Tensor, best_epoch: int) -> dict[str, Any]:
@@ -213,3 +214,27 @@ def test_pruning_leaves_what_predicts(run: Path) -> None:
     prune(run)
     prune(run)
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["best.ckpt"]
+
+
+@pytest.mark.parametrize("weights", [100, 100_000])
+def test_a_full_disk_is_told_and_the_last_checkpoint_stays(weights: int, run: Path) -> None:
+    folder = run / "checkpoints"
+    with RunCheckpoints(folder, save_every_s=0.0) as checkpoints:
+        checkpoints.save_checkpoint(last_state(torch.zeros(3), 0), folder / "last.ckpt")
+    checkpoints = RunCheckpoints(folder, save_every_s=0.0)
+    with room_for(100):
+        checkpoints.save_checkpoint(last_state(torch.ones(weights), 1), folder / "last.ckpt")
+        with pytest.raises(InputError, match=r"last.ckpt: cannot be written \(.*\); make room there"):
+            checkpoints.wait()
+    assert [path.name for path in folder.iterdir()] == ["last.ckpt"]
+    assert torch.equal(read(folder / "last.ckpt")["state_dict"]["w"], torch.zeros(3))
+
+
+def test_a_best_checkpoint_that_cannot_get_its_name_is_told(run: Path) -> None:
+    folder = run / "checkpoints"
+    (folder / "best.ckpt" / "in_the_way").mkdir(parents=True)
+    checkpoints = RunCheckpoints(folder, save_every_s=0.0)
+    checkpoints.keep_best({"epoch": 0, "state_dict": {"w": torch.zeros(3)}})
+    checkpoints.save_checkpoint(last_state(torch.zeros(3), 0), folder / "last.ckpt")
+    with pytest.raises(InputError, match=r"best.ckpt: cannot be written \(Is a directory\)$"):
+        checkpoints.wait()

@@ -15,9 +15,10 @@ from mammo_aln.crops.store.index import StoreIndex, segment_sizes
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, written_whole
-from mammo_aln.progress import Progress, say
+from mammo_aln.progress import Progress, byte_text, say
 
 BLOCK_BYTES = 1 << 24
+MB = 10**6
 
 
 def stage_folder(text: str) -> Path:
@@ -105,7 +106,7 @@ def _require_room(copy: Path, needed: int) -> None:
     free = shutil.disk_usage(copy).free
     if needed > free:
         raise InputError(
-            f"data.stage: the crops need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in {copy}; name another "
+            f"data.stage: the crops need {byte_text(needed)}, {byte_text(free)} are free in {copy}; name another "
             "folder, or leave data.stage empty to read the store where it is"
         )
 
@@ -113,8 +114,9 @@ def _require_room(copy: Path, needed: int) -> None:
 def _copy(store: Path, copy: Path, sizes: dict[str, tuple[int, int]]) -> None:
     """Copy as many bytes of each segment as are known: it may grow meanwhile."""
     total = sum(map(sum, sizes.values()))
-    say(f"{total / 1e9:.2f} GB of crops are copied to {copy}")
-    progress = Progress(total=total >> 20, what="staging", unit="MB")
+    say(f"{byte_text(total)} of crops are copied to {copy}")
+    progress = Progress(total=-(-total // MB), what="staging", unit="MB")
+    copied = 0
     for name, both in sizes.items():
         _mark(copy, name).unlink(missing_ok=True)
         for ending, size in zip((".jsonl", ".u16"), both, strict=True):
@@ -125,5 +127,6 @@ def _copy(store: Path, copy: Path, sizes: dict[str, tuple[int, int]]) -> None:
                 while left and (block := read.read(min(left, BLOCK_BYTES))):
                     written.write(block)
                     left -= len(block)
-                    progress.advance(len(block) >> 20)
+                    copied += len(block)
+                    progress.advance(-(-copied // MB) - progress.done)
     progress.end()

@@ -82,6 +82,7 @@ def train_by_ray(file: Path) -> int:
     remote = ray.remote(max_retries=counts["lost"])(run_task)
     if not ray.is_initialized():
         ray.init(log_to_driver=True)
+    require_gpus(waiting, int(ray.cluster_resources().get("GPU", 0)), cluster=bool(os.environ.get("RAY_ADDRESS")))
     progress = Progress(total=len(waiting), what=file.stem, unit="cell")
     running: dict[Any, RayTask] = {}
     while waiting or running:
@@ -114,6 +115,29 @@ def train_by_ray(file: Path) -> int:
     for task in failed:
         say(f"FAILED {task.file} --index {task.index}; `mammo-aln sweep status --out {task.file.parents[1]}` says why")
     return ExitCode.PROBLEMS if failed else ExitCode.DONE
+
+
+def require_gpus(tasks: Sequence[RayTask], there: int, *, cluster: bool) -> None:
+    """Refuse cells that would wait for GPUs for ever, or say that they wait.
+
+    Args:
+        tasks: cells.
+        there: GPUs that Ray has now.
+        cluster: nodes may join, with GPUs of their own; a Ray that was begun here stays as it is.
+
+    Raises:
+        InputError: more GPUs are asked for than there will be.
+    """
+    needed = max((task.resources.gpus for task in tasks), default=0)
+    if needed <= there:
+        return
+    lacks = f"a cell asks for {needed} GPU{'s' * (needed > 1)}, and this Ray has {there}"
+    if not cluster:
+        raise InputError(
+            f"{lacks}; expected a Ray with GPUs (RAY_ADDRESS), or a file written with --trainer.accelerator=cpu: "
+            "in a job file, trainer.accelerator=auto is a GPU"
+        )
+    say(f"{lacks} now: such cells wait until a node with GPUs joins")
 
 
 def run_task(file: str, index: int, threads: int) -> int:

@@ -175,6 +175,6 @@ def _export(run: Path, data: PretrainData, module: PretrainModule, settings: Pre
     metadata = {PRETRAINED_KEY: facts.to_json()}
     write_csv(run / "exclusions.csv", data.crop_set.exclusions)
     with written_whole(run / PRETRAINED_FILE) as unfinished:
-        safetensors.torch.save_file(weights, unfinished, metadata=metadata)
+        unfinished.write_bytes(safetensors.torch.save(weights, metadata))  # its own writer hides a full disk
     warn_of(read_lineage(run), "weights")
     return Finished(pretrained=file_digest(run / PRETRAINED_FILE))
