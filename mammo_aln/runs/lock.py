@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mammo_aln.errors import InputError
+from mammo_aln.files import unwritten
 from mammo_aln.machine.lease import EXPIRY_S
 from mammo_aln.machine.locks import is_locked, take_lock
 from mammo_aln.progress import say
@@ -28,7 +29,7 @@ def held_alone(run: Path) -> Iterator[None]:
 
     Raises:
         RunIsHeld: another process trains this run.
-        InputError: its directory cannot be written: it is another person's, or its disk is read-only.
+        InputError: its directory cannot be written: it is another person's, or its disk is read-only or full.
     """
     try:
         lock = take_lock(run / ".lock")
@@ -42,9 +43,12 @@ def held_alone(run: Path) -> Iterator[None]:
     with lock:
         if lock.lease is not None:
             say(f"{run}: held by a lease; after a crash of this machine another one goes on {EXPIRY_S:g} s later")
-        lock.stream.truncate(0)
-        lock.stream.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.stream.flush()
+        try:
+            lock.stream.truncate(0)
+            # Not through the stream, whose end would try once more to write what a full disk did not take.
+            os.write(lock.stream.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
+        except OSError as error:
+            raise unwritten(run / ".lock", error) from error
         yield
         lock.stream.truncate(0)
 

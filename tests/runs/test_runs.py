@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import read_settings, write_settings
 from mammo_aln.settings import ModelConfig, Settings, TrainerConfig
 from mammo_aln.settings.steps import step_shape
+from tests.support.full_disk import room_for
 
 BASE = Settings(
     model=ModelConfig(backbone="convnextv2"),
@@ -178,3 +180,10 @@ def test_a_run_is_held_by_one_process_until_that_ends_however_it_ends(tmp_path: 
     other.wait()
     with held_alone(tmp_path):
         pass
+
+
+def test_a_run_on_a_full_disk_is_told_and_let_go(tmp_path: Path) -> None:
+    with room_for(0), pytest.raises(InputError, match=r"\.lock: cannot be written .* make room"), held_alone(tmp_path):
+        pytest.fail("trained without its record")
+    with held_alone(tmp_path):
+        assert f"process {os.getpid()}" in (tmp_path / ".lock").read_text()

@@ -15,7 +15,7 @@ from mammo_aln.crops.store.store import LEVELS, CropStore
 from mammo_aln.crops.window import surround_px
 from mammo_aln.errors import InputError
 from mammo_aln.model.ranks import global_rank
-from mammo_aln.progress import Progress, say
+from mammo_aln.progress import Progress, byte_text, say
 from mammo_aln.settings import DataConfig
 
 AUTO_SHARE = 0.25
@@ -59,7 +59,7 @@ def table_within_budget(
         return CropTable.from_store(store, keys.tolist(), size_px, device)
     if global_rank() == 0:
         say(
-            f"crops take {needed / 1e9:.3g} GB, data.device_gb = {data.device_gb} leaves {budget / 1e9:.3g} GB of"
+            f"crops take {byte_text(needed)}, data.device_gb = {data.device_gb} leaves {byte_text(int(budget))} of"
             f" {device}: each step's crops come from main memory"
         )
     return None
