@@ -36,7 +36,7 @@ def check_against_runs(runs: Sequence[Path], cohort_folder: Path) -> list[str]:
     notes: dict[str, None] = {}
     names = ", ".join(member.run_id for member in members)
     try:
-        cohort = with_split(read_for(read_settings(members[0].run).model.inputs, cohort_folder))
+        cohort = with_split(read_for(read_settings(members[0].run).model.inputs, cohort_folder, keep=False))
         splits = chosen_splits(cohort, None)
         opened = open_members(members, cohort, splits, None)
         own = learnt_from(opened, cohort)

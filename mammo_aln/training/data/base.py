@@ -25,17 +25,19 @@ from mammo_aln.training.data.batches import CropLoader
 from mammo_aln.training.data.samplers import EpochSampler
 
 
-def read_for(inputs: Iterable[str], folder: str | Path, store: Path | None = None) -> Cohort:
+def read_for(inputs: Iterable[str], folder: str | Path, store: Path | None = None, *, keep: bool = True) -> Cohort:
     """Read the tables that a model with these inputs needs.
 
     Args:
         inputs: of the model.
         folder: of the cohort.
         store: crop store, by default `.crops` in the cohort folder; where images are read, it keeps the tables.
+        keep: False leaves the store as it is.
     """
     if not reads_images(inputs):
         return read_cohort(folder, need=("patients",))
-    return read_cohort(folder, need=("patients", "images"), kept_in=store or Path(folder) / ".crops")
+    kept_in = (store or Path(folder) / ".crops") if keep else None
+    return read_cohort(folder, need=("patients", "images"), kept_in=kept_in)
 
 
 def require_one_strategy(crop: CropConfig) -> None:
