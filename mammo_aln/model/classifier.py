@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -222,15 +223,22 @@ class AxillaryClassifier(Learner):
         optim, label = self.optim_config, batch["label"]
         counts = sum_over_ranks(torch.stack([(label == 0).sum(), (label == 1).sum()]))
         weights = self._class_weights(counts)
-        loss = binary_loss(
-            self(batch),
-            label,
-            weights,
-            optim.label_smoothing,
-            optim.focal_gamma if optim.loss == "focal" else 0.0,
+        loss_of = partial(
+            binary_loss,
+            weights=weights,
+            smoothing=optim.label_smoothing,
+            focal_gamma=optim.focal_gamma if optim.loss == "focal" else 0.0,
             total=(counts * weights).sum() / world_size(),
         )
+        tokens, present = self.network.tokens(batch)
+        loss = loss_of(self.network.fuse(tokens, self.network.visible(present, batch)), label)
         self.train_mean.update(loss.detach(), counts.sum() / world_size())
+        if optim.lone_weight > 0:
+            lone = [
+                loss_of(logit, torch.where(there, label, float("nan")))
+                for logit, there in self.network.lone_logits(tokens, present)
+            ]
+            loss = loss + optim.lone_weight * sum(lone) / max(1, len(lone))
         return loss
 
     def on_train_epoch_end(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -114,9 +114,26 @@ class AxillaryNetwork(LearningNetwork):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Map a packed batch to logits (B,)."""
         tokens, present = self.tokens(batch)
+        return self.fuse(tokens, self.visible(present, batch))
+
+    def visible(self, present: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Slots (B, slots) that a step sees: those present, but for what modality dropout hides in training."""
         if self.training and self.modality_dropout > 0:
-            present = present & ~self._hidden_slots(present, batch.get(HIDING_DRAWS))
-        return self.fuse(tokens, present)
+            return present & ~self._hidden_slots(present, batch.get(HIDING_DRAWS))
+        return present
+
+    def lone_logits(self, tokens: Tensor, present: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits (B,) of each input alone, the others missing, and which patients have that input (B,).
+
+        Nothing where the network has one input.
+        """
+        names = self.slot_inputs
+        inputs = list(dict.fromkeys(names))
+        for name in inputs if len(inputs) > 1 else []:
+            alone = torch.zeros_like(present)
+            first, last = names.index(name), len(names) - names[::-1].index(name)
+            alone[:, first:last] = present[:, first:last]
+            yield self.fuse(tokens, alone), alone.any(dim=1)
 
     @property
     def slot_inputs(self) -> list[str]:
