@@ -32,12 +32,13 @@ from mammo_aln.progress import say
 from mammo_aln.training.data.datamodule import MammoDataModule
 
 ABSENT = (
-    "A hidden input is replaced by the network's learned token for a missing one. Training hides at most one input of "
-    "a patient at a time, so subsets with several hidden inputs, and above all none shown, are extrapolated."
+    "A hidden input is replaced by the network's learned token for a missing one. Training shows all inputs, all but "
+    "one (model.modality_dropout) or one alone (optim.unimodal_weight): other subsets, and above all none, are "
+    "extrapolated."
 )
 NEVER_HIDDEN = (
-    "This run was trained with modality_dropout 0: its missing tokens were learned only from patients who lacked that "
-    "input, and where all had it they are untrained. Read the shares with that in mind."
+    "This run was trained with modality_dropout 0 and unimodal_weight 0: its missing tokens were learned only from "
+    "patients who lacked that input, and where all had it they are untrained. Read the shares with that in mind."
 )
 
 FEATURES = (
@@ -201,7 +202,8 @@ def _about(frozen: FrozenRun, explained: Sequence[SplitExplained], seed: int) ->
             jitter[done.split] = summarise_jitter(
                 done.jitter, [who[index] for index in done.jitter["index"]], seed=seed
             )
-    notes = [ABSENT] + ([NEVER_HIDDEN] if frozen.settings.model.modality_dropout == 0 else [])
+    hidden = frozen.settings.model.modality_dropout > 0 or frozen.settings.optim.unimodal_weight > 0
+    notes = [ABSENT, *([] if hidden else [NEVER_HIDDEN])]
     for note in notes[1:]:
         say(note)
     strategy = frozen.settings.crop.strategy

@@ -233,12 +233,12 @@ class AxillaryClassifier(Learner):
         tokens, present = self.network.tokens(batch)
         loss = loss_of(self.network.fuse(tokens, self.network.visible(present, batch)), label)
         self.train_mean.update(loss.detach(), counts.sum() / world_size())
-        if optim.lone_weight > 0:
-            lone = [
+        if optim.unimodal_weight > 0 and len(self.network.inputs) > 1:
+            of_each = [
                 loss_of(logit, torch.where(there, label, float("nan")))
-                for logit, there in self.network.lone_logits(tokens, present)
+                for logit, there in self.network.unimodal_logits(tokens, present)
             ]
-            loss = loss + optim.lone_weight * sum(lone) / max(1, len(lone))
+            loss = loss + optim.unimodal_weight * torch.stack(of_each).mean()
         return loss
 
     def on_train_epoch_end(self) -> None:

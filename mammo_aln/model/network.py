@@ -122,17 +122,19 @@ class AxillaryNetwork(LearningNetwork):
             return present & ~self._hidden_slots(present, batch.get(HIDING_DRAWS))
         return present
 
-    def lone_logits(self, tokens: Tensor, present: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Logits (B,) of each input alone, the others missing, and which patients have that input (B,).
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the inputs: each region, and `clinical`."""
+        return list(dict.fromkeys(self.slot_inputs))
 
-        Nothing where the network has one input.
-        """
-        names = self.slot_inputs
-        inputs = list(dict.fromkeys(names))
-        for name in inputs if len(inputs) > 1 else []:
+    def unimodal_logits(self, tokens: Tensor, present: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield, input by input, the logits (B,) of it alone, the others missing, and which patients have it (B,)."""
+        owners = self.slot_inputs
+        for name in self.inputs:
             alone = torch.zeros_like(present)
-            first, last = names.index(name), len(names) - names[::-1].index(name)
-            alone[:, first:last] = present[:, first:last]
+            first = owners.index(name)
+            slots = slice(first, first + owners.count(name))
+            alone[:, slots] = present[:, slots]
             yield self.fuse(tokens, alone), alone.any(dim=1)
 
     @property

@@ -19,7 +19,7 @@ from mammo_aln.files import json_ready
 from mammo_aln.settings import DataConfig, PretrainSettings, Settings
 from mammo_aln.settings.steps import shaping_step
 
-LEARNING_VERSION = 2
+LEARNING_VERSION = 3
 """Raise this when a training of the same settings, tables and crops learns otherwise: other draws, rates or windows."""
 
 
@@ -74,6 +74,8 @@ def shaping_settings(settings: Settings) -> dict[str, Any]:
     elif "auxiliary" not in inputs:
         for key in AUXILIARY_ONLY:
             plain["crop"].pop(key)
+    if len(inputs) == 1:
+        plain["optim"]["unimodal_weight"] = 0.0
     if settings.optim.loss != "focal":
         plain["optim"].pop("focal_gamma")
     for key in YOUNGER_THAN_RUN_IDS:
@@ -85,6 +87,7 @@ def shaping_settings(settings: Settings) -> dict[str, Any]:
     if isinstance(settings, PretrainSettings):
         for key in OUTCOME_ONLY:
             plain["model"].pop(key)
+        plain["optim"].pop("unimodal_weight")
     if isinstance(plain["model"]["pretrained"], str):
         plain["model"]["pretrained"] = "sha256:" + file_digest(settings.model.pretrained)
     return plain

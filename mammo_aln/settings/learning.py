@@ -72,8 +72,9 @@ class OptimConfig:
         class_weight: `balanced` weighs the two classes equally in the loss.
         loss: `bce` (binary cross-entropy) or `focal`, which plays down patients that are classified well already.
         focal_gamma: how much it does; 0 is binary cross-entropy.
-        lone_weight: weight of the loss of each input alone beside that of all together, so that none of several inputs
-            is learned late or not at all; acts only where there are several.
+        unimodal_weight: weight of a second loss beside that of all inputs together: the mean, over the inputs, of the
+            loss of each alone, so that the one that is learned fast does not keep the others from learning; 0 leaves it
+            out, and a single input has none.
         gradient_clip_norm: largest norm of a step's gradient.
         accumulate: in how many equal parts a device computes its share of a step (gradient accumulation): less memory,
             more time; patients of a step, and the number of steps, stay.
@@ -90,7 +91,7 @@ class OptimConfig:
     class_weight: Literal["none", "balanced"] = "none"
     loss: Literal["bce", "focal"] = "bce"
     focal_gamma: Annotated[float, FROM_0] = 2.0
-    lone_weight: Annotated[float, FROM_0] = 0.0
+    unimodal_weight: Annotated[float, FROM_0] = 1.0
     gradient_clip_norm: Annotated[float, FROM_0] = 1.0
     accumulate: Annotated[int, FROM_1] = 1
     layer_decay: Annotated[float, ABOVE_0_TO_1] = 0.8

@@ -173,6 +173,34 @@ def test_resume_equals_the_uninterrupted_run_bit_for_bit(settings, tiny_args, ba
         assert torch.equal(value, resumed.callback_metrics[name]), name
 
 
+@pytest.mark.parametrize("balanced", [False, True], ids=["even", "balanced"])
+def test_each_input_alone_adds_to_the_loss_over_the_patients_who_have_it(balanced, tiny_args, make_batch):
+    """Closed form: the weight times the mean, over the inputs, of the cross-entropy of each."""
+    settings = {"class_weight": "balanced" if balanced else "none"}
+    losses = {}
+    for weight in (0.0, 0.7):
+        torch.manual_seed(0)
+        network = module(tiny_args, {**settings, "unimodal_weight": weight}, drop_rate=0.0, modality_dropout=0.0)
+        network.class_counts.copy_(torch.tensor([2.0, 1.0]))
+        batch = make_batch(CROPS[:3] + CROPS[4:], [1.0, 0.0, 0.0, NAN])  # patients 1 and 3 have no crop
+        torch.manual_seed(1)
+        losses[weight] = network.training_step(batch, 0).item()
+    weights = [8 / (2 * 5), 8 / (2 * 3)] if balanced else [1.0, 1.0]  # counts of before, of the batch, and one each
+    torch.manual_seed(1)
+    with torch.no_grad():
+        each = list(network.network.unimodal_logits(*network.network.tokens(batch)))
+    means = []
+    for logits, there in each:
+        costs = [
+            weights[int(label)] * math.log1p(math.exp(-logit if label else logit))
+            for logit, here, label in zip(logits.tolist(), there.tolist(), batch["label"].tolist(), strict=True)
+            if here and not math.isnan(label)
+        ]
+        means.append(sum(costs) / sum(weights[label] for label in (1, 0, 0)))
+    assert [there.tolist() for _, there in each] == [[True, False, True, False]] * 2 + [[True] * 4]
+    assert losses[0.7] - losses[0.0] == pytest.approx(0.7 * sum(means) / 3, rel=1e-4)
+
+
 class Watch(pl.Callback):
     def __init__(self) -> None:
         self.rates: list[float] = []

@@ -109,6 +109,20 @@ def test_regions_that_are_not_inputs_are_ignored(inputs, used, tiny_args, make_b
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
+def test_an_input_alone_scores_as_for_patients_who_have_no_other(fusion, tiny_args, make_batch):
+    network = stir(build(tiny_args, fusion=fusion, inputs=("primary", "auxiliary"))).eval()
+    batch = make_batch(CROPS, LABELS)
+    with torch.no_grad():
+        of_each = dict(zip(network.inputs, network.unimodal_logits(*network.tokens(batch)), strict=True))
+        assert list(of_each) == ["primary", "axilla"]
+        for region, (logits, there) in enumerate(of_each.values()):
+            keep = batch["region"] == region
+            only = batch | {key: batch[key][keep] for key in ("crops", "unit", "region", "view")}
+            assert torch.allclose(logits, network(only), rtol=1e-4, atol=1e-5)
+            assert there.nonzero().flatten().tolist() == batch["unit"][keep].unique().tolist()
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
 def test_hidden_branch_equals_missing_branch(fusion, tiny_args, make_batch):
     """With every patient hit, each logit is one of those without one of the patient's branches."""
     network = stir(build(tiny_args, fusion=fusion, modality_dropout=1.0, drop_rate=0.0)).eval()

@@ -15,7 +15,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.runs.identity import run_identity
 from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import read_settings, write_settings
-from mammo_aln.settings import ModelConfig, Settings, TrainerConfig
+from mammo_aln.settings import ModelConfig, OptimConfig, Settings, TrainerConfig
 from mammo_aln.settings.steps import step_shape
 from tests.support.full_disk import room_for
 
@@ -160,6 +160,22 @@ def test_settings_of_an_older_version_are_read_and_those_of_a_newer_one_refused(
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
     with pytest.raises(InputError, match=r"optim\.momentum"):
         read_settings(tmp_path)
+
+
+def test_a_run_older_than_the_loss_of_each_input_is_read_as_without_it(tmp_path: Path) -> None:
+    write_settings(tmp_path, BASE)
+    plain = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del plain["optim"]["unimodal_weight"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
+    assert read_settings(tmp_path) == changed("optim", unimodal_weight=0.0) != BASE
+
+
+def test_the_loss_of_each_input_enters_only_where_there_are_several() -> None:
+    for inputs, same in ((("clinical",), True), (("primary", "clinical"), False)):
+        one, other = (
+            replace(changed("model", inputs=inputs), optim=OptimConfig(unimodal_weight=weight)) for weight in (0.0, 1.0)
+        )
+        assert (run_identity(one, "c", []).run_id == run_identity(other, "c", []).run_id) is same
 
 
 def test_a_run_of_another_person_is_refused_in_words(tmp_path: Path) -> None:
