@@ -18,13 +18,8 @@ DIGITS = 16
 SHOWN = 3
 
 
-def salted(salt: str, *parts: str) -> str:
-    """16 hex digits of SHA-256 over salt and parts."""
-    return salted_each(salt, *parts[:-1], last=parts[-1:])[0]
-
-
 def salted_each(salt: str, *parts: str, last: Iterable[str]) -> list[str]:
-    """Salted digest (`salted`) of each of many last parts, in their order."""
+    """16 hex digits of SHA-256 over salt, parts and each of many last parts, a line each, in the order of the last."""
     sha256 = hashlib.sha256
     prefix = "".join(f"{text}\n" for text in (salt, *parts)).encode()
     return [sha256(prefix + text.encode()).hexdigest()[:DIGITS] for text in last]
