@@ -85,7 +85,7 @@ def read_member(run: Path) -> Member:
     if state != "completed":
         raise InputError(f"{run}: its state is {state!r}; predictions need a completed run")
     identity = json.loads((run / "environment.json").read_text(encoding="utf-8"))["identity"]
-    rows = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str, "center": str, "side": str})
+    rows = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
     rows = rows[rows["split"] == "val"]
     val = rows.assign(side=rows["side"].fillna("") if "side" in rows else "")
     return Member(

@@ -255,7 +255,7 @@ def rank_configurations(complete: Sequence[Configuration], resamples: int = RESA
 
 
 def _validation(row: Row) -> pd.DataFrame:
-    table = pd.read_csv(row.predictions, dtype={"patient_id": str, "center": str, "side": str})
+    table = pd.read_csv(row.predictions, dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
     return table[table["split"] == "val"]
 
 

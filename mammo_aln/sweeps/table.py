@@ -90,7 +90,7 @@ def _row(plan: Plan, cell: Cell, own: bool) -> Row:
 @lru_cache(maxsize=10_000)
 def _areas(predictions: Path) -> dict[str, Area]:
     """Compute the AUCs of a completed run's splits; what is completed does not change any more."""
-    table = pd.read_csv(predictions, dtype={"patient_id": str})
+    table = pd.read_csv(predictions, dtype={"patient_id": str, "run_id": str})
     return {str(split): area(scored) for split, scored in table.groupby("split")}
 
 

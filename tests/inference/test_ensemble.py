@@ -20,7 +20,7 @@ from tests.support.tiny_settings import tiny_settings
 
 
 def rows(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"patient_id": str}).sort_values("patient_id", ignore_index=True)
+    return pd.read_csv(path, dtype={"patient_id": str, "run_id": str}).sort_values("patient_id", ignore_index=True)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def run(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_one_row_per_patient_of_the_split(run: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
     out = predict_cohort(run, phantom, tmp_path / "external.csv", split="external_test", store=store)
-    table = pd.read_csv(out, dtype={"patient_id": str})
+    table = pd.read_csv(out, dtype={"patient_id": str, "run_id": str})
     assert list(table)[:1] == ["run_id"]
     patients = pd.read_csv(phantom / "patients.csv", dtype=str)
     expected = patients[patients["split"] == "external_test"]
@@ -176,7 +176,10 @@ def test_a_fold_validates_its_own_patients_and_scores_them_again_as_such(
         )
         for fold in (0, 1)
     ]
-    own = [pd.read_csv(run / "predictions.csv", dtype={"patient_id": str}).query("split == 'val'") for run in runs]
+    own = [
+        pd.read_csv(run / "predictions.csv", dtype={"patient_id": str, "run_id": str}).query("split == 'val'")
+        for run in runs
+    ]
     patients = pd.read_csv(phantom / "patients.csv", dtype=str)
     dealt = patients.loc[patients["split"].isin(["train", "val"]), "patient_id"]
     assert sorted([*own[0]["patient_id"], *own[1]["patient_id"]]) == sorted(dealt)

@@ -52,7 +52,7 @@ def test_a_run_holds_what_the_readme_says(three_epochs: Path, phantom: Path) -> 
     expected = {"config.yaml", "environment.json", "recipe.json", "metrics.csv", "predictions.csv", "predictions.json"}
     assert expected | {"state.json", "checkpoints", "exclusions.csv"} <= names
     assert len(pd.read_csv(three_epochs / "metrics.csv")) == 3
-    table = pd.read_csv(three_epochs / "predictions.csv", dtype={"patient_id": str})
+    table = pd.read_csv(three_epochs / "predictions.csv", dtype={"patient_id": str, "run_id": str})
     patients = pd.read_csv(phantom / "patients.csv", dtype=str)
     expected_ids = patients.loc[patients["split"].isin(["train", "val"]), "patient_id"]
     assert sorted(table["patient_id"]) == sorted(expected_ids)
