@@ -66,7 +66,7 @@ def step(
     backbones: tuple[str, ...] = ("resnet50_small", "swinv2"),
     sizes_px: tuple[int, ...] = (96, 256),
     patients: tuple[int, ...] = (16, 4),
-    steps: tuple[int, ...] = (20, 2),
+    steps: tuple[int, ...] = (20, 6),
     rounds: int = 3,
 ) -> Section:
     """`train`'s step on a CPU against a bare PyTorch loop.

@@ -134,7 +134,7 @@ def _draw_patient(
     frozen: FrozenRun, layers: Mapping[str, SpatialLayer], plans: Mapping[str, ImagePlan], patient: Drawn, out: Path
 ) -> Iterator[HeatPicture]:
     loader = frozen.data.loader(patient.split, alone=True)
-    batch = loader.packed([loader.dataset[(0, patient.index)]])
+    batch = loader.packed([(0, patient.index)])
     if not len(batch["crops"]):
         return
     maps = grad_cam(frozen.module.scoring_network, frozen.to_device(batch), layers)

@@ -158,13 +158,13 @@ def draw_augmented(run: Path, data: MammoDataModule) -> None:
     """
     if not data.reads_images:
         return
-    dataset = data.dataset("train", training=True)
+    loader = data.loader("train", training=True, alone=True)
     tiles: list[tuple[str, np.ndarray]] = []
     for unit in range(len(data.patients("train"))):
-        item = dataset[0, unit]
+        batch = loader.packed([(0, unit)])
         tiles += [
             (f"{data.regions[region]} {VIEW_NAMES[view]}", crop)
-            for region, view, crop in zip(item.region, item.view, item.crops, strict=True)
+            for region, view, crop in zip(*(batch[name].numpy() for name in ("region", "view", "crops")), strict=True)
         ]
         if len(tiles) >= SHEET_CROPS:
             break
@@ -174,7 +174,7 @@ def draw_augmented(run: Path, data: MammoDataModule) -> None:
     pen = ImageDraw.Draw(sheet)
     for number, (caption, crop) in enumerate(tiles):
         x, y = number % SHEET_COLUMNS * TILE_PX, number // SHEET_COLUMNS * (TILE_PX + CAPTION_PX)
-        tile = Image.fromarray(np.round(255 * np.clip(crop, 0.0, 1.0)).astype(np.uint8))
+        tile = Image.fromarray(np.round(255 * np.clip(crop[0], 0.0, 1.0)).astype(np.uint8))
         sheet.paste(tile.resize((TILE_PX - 2, TILE_PX - 2), Image.Resampling.BILINEAR), (x + 1, y + CAPTION_PX))
         pen.text((x + 2, y + 1), caption, fill=0)
     with written_whole(run / "augmented.png") as unfinished:

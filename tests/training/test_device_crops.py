@@ -20,6 +20,7 @@ from mammo_aln.runs.identity import shaping_settings
 from mammo_aln.settings import CropConfig, DataConfig
 from mammo_aln.training.data import device_crops
 from mammo_aln.training.data.datamodule import MammoDataModule
+from mammo_aln.training.data.crop_memory import CropMemory
 from mammo_aln.training.data.device_batches import DeviceCollate
 from mammo_aln.training.data.device_crops import CropTable, block_px, budget_bytes, table_bytes, with_crops
 from mammo_aln.training.train import train_run
@@ -196,7 +197,7 @@ def test_the_collate_reads_no_pixel_of_a_table(phantom: Path, store: Path) -> No
     units = data.units("train")
     rows = np.arange(len(units.keys))
     collate = DeviceCollate(units, 32, 2, 0, training=True, augmentation=None, rows=rows, store=CropStore("nowhere"))
-    batch = collate([(0, 3), (0, 1)])
+    batch = collate(CropMemory(0, 0), [(0, 3), (0, 1)])
     spans = [range(units.first[unit], units.first[unit + 1]) for unit in (3, 1)]
     assert batch["row"].tolist() == [*spans[0], *spans[1]]
     assert batch["unit"].tolist() == [0] * len(spans[0]) + [1] * len(spans[1])

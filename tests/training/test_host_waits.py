@@ -24,7 +24,8 @@ from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.network import crop_order
 from mammo_aln.settings import ModelConfig, OptimConfig, PretrainConfig
 from mammo_aln.training.callbacks import StepSeed
-from mammo_aln.training.data.batches import Collate, StepBatch, UnitItem
+from mammo_aln.training.data.batches import StepBatch, small_arrays
+from mammo_aln.training.data.crop_memory import CropMemory, Piece
 from mammo_aln.training.pretraining.data import ALONE, FIRST, SECOND, BreastItem, pack
 from mammo_aln.training.pretraining.heads import Head
 from mammo_aln.training.pretraining.module import PretrainModule
@@ -106,13 +107,19 @@ HEADS = (
 def outcome_batch() -> StepBatch:
     """Four patients with two to six crops, as the loader packs them."""
     rng = np.random.default_rng(0)
-    items = []
-    for number, crops in enumerate((2, 6, 3, 4)):
-        region = np.arange(crops) % 2
-        views, clinical = rng.integers(0, 3, crops), rng.random(3, np.float32)
-        pixels = list(rng.random((crops, 64, 64), np.float32))
-        items.append(UnitItem(pixels, region, views, clinical, float(number % 2), number, epoch=0))
-    return Collate(64, len(REGIONS), seed=0)(items)
+    counts = np.array([2, 6, 3, 4])
+    arrays = small_arrays(
+        counts,
+        np.concatenate([np.arange(crops) % 2 for crops in counts]),
+        rng.integers(0, 3, counts.sum()),
+        rng.random((4, 3), np.float32),
+        np.float32([0, 1, 0, 1]),
+        np.arange(4),
+        regions=len(REGIONS),
+        seed=0,
+        epoch=0,
+    )
+    return StepBatch.of(arrays, crops=Piece(torch.rand(counts.sum(), 1, 64, 64)))
 
 
 def breast_batch(mode: str, training: bool) -> StepBatch:
@@ -129,7 +136,7 @@ def breast_batch(mode: str, training: bool) -> StepBatch:
         )
         for number in range(4)
     ]
-    return pack(items)
+    return pack(CropMemory(0, 0), items)
 
 
 def outcome_module(backbone: str, **model: Any) -> AxillaryClassifier:

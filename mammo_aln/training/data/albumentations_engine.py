@@ -21,9 +21,11 @@ from mammo_aln.training.data.draws import Draws, theta
 cv2.setNumThreads(0)  # loader processes are the parallelism; OpenCV's own threads would fight them
 
 
-def warp_blocks(blocks: Sequence[NDArray[np.uint16]], draws: Draws, size_px: int) -> NDArray[np.float32]:
+def warp_blocks(
+    blocks: Sequence[NDArray[np.uint16]], draws: Draws, size_px: int, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Change crops, see `augment.Engine`."""
-    crops = np.empty((len(blocks), size_px, size_px), np.float32)
+    crops = np.empty((len(blocks), size_px, size_px), np.float32) if out is None else out
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for nth, matrix in enumerate(theta(draws, size_px)):
         image = display_values(blocks[nth])[..., None]

@@ -23,13 +23,20 @@ ENGINES = {
 class Engine(Protocol):
     """Changes of crops as they were drawn, one interpolation each."""
 
-    def __call__(self, blocks: Sequence[NDArray[np.uint16]], draws: Draws, size_px: int) -> NDArray[np.float32]:
+    def __call__(
+        self,
+        blocks: Sequence[NDArray[np.uint16]],
+        draws: Draws,
+        size_px: int,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Change N crops.
 
         Args:
             blocks: the crops with their surround, each uint16 (S', S') with S' = size_px + 2 * surround_px(size_px).
             draws: the N changes.
             size_px: side of a crop.
+            out: where they are written; a new array by default.
 
         Returns:
             float32 (N, size_px, size_px) in [0, 1].
@@ -40,8 +47,14 @@ class Engine(Protocol):
 class CropChanges(Protocol):
     """Changes of a split's crops, which are numbered through."""
 
-    def __call__(self, blocks: Sequence[NDArray[np.uint16]], crops: slice, epoch: int) -> NDArray[np.float32]:
-        """Change some crops, given with their surround: float32 (n, size_px, size_px) in [0, 1]."""
+    def __call__(
+        self,
+        blocks: Sequence[NDArray[np.uint16]],
+        crops: slice | NDArray[np.int64],
+        epoch: int,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        """Change some crops, given with their surround: float32 (n, size_px, size_px) in [0, 1], `out` if given."""
         ...
 
 
@@ -82,9 +95,15 @@ class Augmentation:
             self._latest = epoch, draw(self.ranges, self.seed, epoch, self.unit, self.nth, self.size_mm)
         return self._latest[1]
 
-    def __call__(self, blocks: Sequence[NDArray[np.uint16]], crops: slice, epoch: int) -> NDArray[np.float32]:
+    def __call__(
+        self,
+        blocks: Sequence[NDArray[np.uint16]],
+        crops: slice | NDArray[np.int64],
+        epoch: int,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Change some crops, see `CropChanges`."""
-        return engine(self.engine)(blocks, self.draws(epoch).of(crops), self.size_px)
+        return engine(self.engine)(blocks, self.draws(epoch).of(crops), self.size_px, out)
 
 
 def side_mm(crop: CropConfig, region: NDArray[np.int64]) -> NDArray[np.float64]:

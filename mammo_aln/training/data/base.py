@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from mammo_aln.cohort.tables import Cohort, read_cohort
@@ -21,7 +24,8 @@ from mammo_aln.machine.cores import loader_processes
 from mammo_aln.machine.launch import launched_together, sharing_cores
 from mammo_aln.model.ranks import world_size
 from mammo_aln.settings import STRATEGIES, CropConfig, DataConfig, PixelConfig, reads_images
-from mammo_aln.training.data.batches import CropLoader
+from mammo_aln.training.data.batches import CropLoader, StepBatch
+from mammo_aln.training.data.crop_memory import CropMemory
 from mammo_aln.training.data.samplers import EpochSampler
 
 
@@ -169,21 +173,27 @@ class CropDataModule(pl.LightningDataModule):
     def crop_loader(
         self,
         dataset: Dataset[Any],
-        items: int,
-        collate: Callable[[Sequence[Any]], Any],
+        item_bytes: NDArray[np.int64],
+        collate: Callable[[CropMemory, Sequence[Any]], StepBatch],
         *,
         training: bool,
         alone: bool = False,
         reads: bool = True,
     ) -> CropLoader:
-        """Batches of a dataset, in order unless `training`; with `alone`, all of them in this very process.
+        """Batches of a dataset, in order unless `training`.
 
-        Where the dataset `reads` nothing, no process is started for it.
+        Args:
+            dataset: its items.
+            item_bytes: memory that the crops of each item take in a batch.
+            collate: packs items into a batch, its crops in memory that it is given.
+            training: shuffled.
+            alone: all batches in this very process, whatever other ranks there are.
+            reads: False where batches hold no pixels: no process is started for them.
 
         Raises:
             InputError: the batch, or too few items, do not divide over the ranks.
         """
-        ranks = 1 if alone else world_size()
+        ranks, items = 1 if alone else world_size(), len(item_bytes)
         refuse_uneven(self.loading.batch_size, items, ranks, training=training)
         batch = max(1, self.loading.batch_size // ranks)
         if not training and self.loading.micro_batch != "auto":
@@ -207,7 +217,7 @@ class CropDataModule(pl.LightningDataModule):
             dataset,
             batch_size=batch,
             sampler=sampler,
-            collate_fn=collate,
+            collate_fn=partial(collate, CropMemory(workers, int(np.sort(item_bytes)[-batch:].sum()))),
             num_workers=workers,
             persistent_workers=workers > 0,
             # pinning makes a CUDA context, some 500 MB of a card that a CPU's training has no business with

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader
 
 from mammo_aln.model.network import HIDING_DRAWS, crop_order
+from mammo_aln.training.data.crop_memory import Piece
 from mammo_aln.training.data.draws import hiding_draws
 from mammo_aln.training.data.samplers import EpochSampler
 
 ALIGNED_BYTES = 16
 """Each array of a block begins at a multiple of this, which suits every type."""
-
-
-@dataclass(frozen=True)
-class UnitItem:
-    """One treated axilla: its crops, each with region and view, its clinical vector, label and row in the split.
-
-    `epoch` is the training epoch that draws name it by; None outside training.
-    """
-
-    crops: list[np.ndarray]
-    region: np.ndarray
-    view: np.ndarray
-    clinical: np.ndarray
-    label: float
-    index: int
-    epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +43,12 @@ class StepBatch(dict[str, Tensor]):
         large: tensors with memory of their own, the crops.
     """
 
-    def __init__(self, block: Tensor, entries: tuple[Entry, ...], large: Mapping[str, Tensor]) -> None:
+    def __init__(self, block: Tensor, entries: tuple[Entry, ...], large: Mapping[str, Piece]) -> None:
         self.block, self.entries, self.large = block, entries, dict(large)
-        super().__init__({**large, **_views(block, entries)})
+        super().__init__({**{name: piece.tensor for name, piece in large.items()}, **_views(block, entries)})
 
     @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray], **large: Tensor) -> StepBatch:
+    def of(cls, arrays: Mapping[str, np.ndarray], **large: Piece) -> StepBatch:
         """Copy arrays into one block."""
         entries, start = [], 0
         for name, array in arrays.items():
@@ -87,16 +72,16 @@ class StepBatch(dict[str, Tensor]):
 
     def pin_memory(self) -> StepBatch:
         """Copy into pinned memory; a loader calls this where there is a GPU."""
-        large = {name: tensor.pin_memory() for name, tensor in self.large.items()}
+        large = {name: piece.pin_memory() for name, piece in self.large.items()}
         return StepBatch(self.block.pin_memory(), self.entries, large)
 
     def to(self, device: torch.device | str) -> dict[str, Tensor]:
         """Copy to a device, without a wait where the memory is pinned."""
-        large = {name: tensor.to(device, non_blocking=True) for name, tensor in self.large.items()}
+        large = {name: piece.tensor.to(device, non_blocking=True) for name, piece in self.large.items()}
         return {**large, **_views(self.block.to(device, non_blocking=True), self.entries)}
 
 
-def _unpacked(block: np.ndarray, entries: tuple[Entry, ...], large: Mapping[str, Tensor]) -> StepBatch:
+def _unpacked(block: np.ndarray, entries: tuple[Entry, ...], large: Mapping[str, Piece]) -> StepBatch:
     return StepBatch(torch.from_numpy(block), entries, large)
 
 
@@ -150,22 +135,6 @@ class CropLoader(DataLoader[StepBatch]):
         return batch
 
 
-def stacked(crops: Sequence[np.ndarray], size_px: int) -> Tensor:
-    """Crops as one tensor (N, 1, size_px, size_px), in a loader process made in the memory that the trainer reads."""
-    packed = empty((len(crops), 1, size_px, size_px), torch.float32)
-    for row, crop in zip(packed.numpy(), crops, strict=True):
-        row[0] = crop
-    return packed
-
-
-def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A tensor to be filled, in a loader process in the memory that the trainer reads."""
-    if get_worker_info() is None or not math.prod(shape):
-        return torch.empty(shape, dtype=dtype)
-    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
-    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
-
-
 def small_arrays(
     counts: np.ndarray,
     region: np.ndarray,
@@ -203,31 +172,3 @@ def small_arrays(
     if epoch is not None:
         arrays[HIDING_DRAWS] = hiding_draws(seed, epoch, index, 2 + regions)
     return arrays
-
-
-class Collate:
-    """Packs items: crops of all units in one tensor, so that a missing crop costs nothing.
-
-    Args:
-        size_px: side of the crops.
-        regions: how many regions there are, the primary one included.
-        seed: of the run.
-    """
-
-    def __init__(self, size_px: int, regions: int, seed: int) -> None:
-        self.size_px, self.regions, self.seed = size_px, regions, seed
-
-    def __call__(self, items: Sequence[UnitItem]) -> StepBatch:
-        """Pack B units with N crops into a batch of the form that `AxillaryClassifier` states."""
-        arrays = small_arrays(
-            np.array([len(item.crops) for item in items]),
-            np.concatenate([item.region for item in items]),
-            np.concatenate([item.view for item in items]),
-            np.stack([item.clinical for item in items]),
-            np.array([item.label for item in items], np.float32),
-            np.array([item.index for item in items]),
-            regions=self.regions,
-            seed=self.seed,
-            epoch=items[0].epoch,
-        )
-        return StepBatch.of(arrays, crops=stacked([crop for item in items for crop in item.crops], self.size_px))

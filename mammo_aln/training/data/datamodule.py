@@ -23,14 +23,15 @@ from mammo_aln.settings import INPUTS, CropConfig, DataConfig, ModelConfig, Pixe
 from mammo_aln.settings.parse import check_sections
 from mammo_aln.training.data.augment import Augmentation, CropChanges, numbered, side_mm
 from mammo_aln.training.data.base import CropDataModule, read_for, require_one_strategy
-from mammo_aln.training.data.batches import Collate, CropLoader
-from mammo_aln.training.data.device_batches import DeviceCollate, UnitNumbers
-from mammo_aln.training.data.device_crops import CropTable, made_on_device, table_within_budget, with_crops
+from mammo_aln.training.data.batches import CropLoader
+from mammo_aln.training.data.device_batches import DeviceCollate
+from mammo_aln.training.data.device_crops import CropTable, block_px, made_on_device, table_within_budget, with_crops
 from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
 from mammo_aln.training.data.presence import InputProfile
 from mammo_aln.training.data.seen import counts_of
 from mammo_aln.training.data.test_time import TestTimeCopy
-from mammo_aln.training.data.unit_arrays import UnitArrays, UnitDataset
+from mammo_aln.training.data.unit_arrays import UnitArrays, UnitNumbers
+from mammo_aln.training.data.unit_batches import UnitCollate
 from mammo_aln.training.data.units import present_regions, resolve_regions, usable_units
 
 VIEW_INDEX = {"CC": 0, "MLO": 1}
@@ -262,14 +263,37 @@ class MammoDataModule(CropDataModule):
         self._refuse_sealed(split)
         if not alone and not copy and (device := self._crops_device()) is not None:
             return self._device_loader(split, device, training)
-        dataset = self.dataset(split, training=training, copy=copy)
-        return self.crop_loader(
-            dataset,
-            len(dataset),
-            Collate(self.crop.size_px, len(self.regions), self.seed),
+        units = self.units(split)
+        changes: CropChanges | None = None
+        if training and self.loading.augment:
+            changes = self._augmentation(units)
+        elif copy:
+            changes = TestTimeCopy(self.loading, self.crop.size_px, side_mm(self.crop, units.region), copy)
+        collate = UnitCollate(
+            units,
+            self.crop.size_px,
+            len(self.regions),
+            self.seed,
             training=training,
-            alone=alone,
+            changes=changes,
+            store=cast(CropStore, self.pixel_store if self.reads_images else None),
         )
+        crop_bytes = self.crop.size_px**2 * torch.float32.itemsize
+        return self._unit_loader(units, collate, crop_bytes, training=training, alone=alone)
+
+    def _unit_loader(
+        self,
+        units: UnitArrays,
+        collate: UnitCollate | DeviceCollate,
+        crop_bytes: int,
+        *,
+        training: bool,
+        alone: bool = False,
+        reads: bool = True,
+    ) -> CropLoader:
+        numbers = UnitNumbers(len(units.label))
+        item_bytes = np.diff(units.first) * crop_bytes
+        return self.crop_loader(numbers, item_bytes, collate, training=training, alone=alone, reads=reads)
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """The batch with its crops, made on the device where `data.device_gb` says so."""
@@ -302,20 +326,9 @@ class MammoDataModule(CropDataModule):
             rows=None if self._table is None else self._table.rows(units.keys),
             store=store,
         )
-        numbers = UnitNumbers(len(units.label))
-        return self.crop_loader(numbers, len(numbers), collate, training=training, reads=self._table is None)
+        crop_bytes = block_px(self.crop.size_px) ** 2 * torch.uint16.itemsize
+        return self._unit_loader(units, collate, crop_bytes, training=training, reads=self._table is None)
 
     def _augmentation(self, units: UnitArrays) -> Augmentation:
         size_mm = side_mm(self.crop, units.region)
         return Augmentation(self.loading, self.crop.size_px, self.seed, *numbered(np.diff(units.first)), size_mm)
-
-    def dataset(self, split: str, *, training: bool = False, copy: int = 0) -> UnitDataset:
-        """Items of one split, see `loader`."""
-        changes: CropChanges | None = None
-        units = self.units(split)
-        if training and self.loading.augment:
-            changes = self._augmentation(units)
-        elif copy:
-            changes = TestTimeCopy(self.loading, self.crop.size_px, side_mm(self.crop, units.region), copy)
-        store = self.pixel_store if self.reads_images else None
-        return UnitDataset(units, cast(CropStore, store), changes, training)

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.training.data.augment import Augmentation
-from mammo_aln.training.data.batches import StepBatch, empty, small_arrays
+from mammo_aln.training.data.batches import StepBatch, small_arrays
+from mammo_aln.training.data.crop_memory import CropMemory
 from mammo_aln.training.data.device_crops import GREY, MATRICES, ROW, block_px
 from mammo_aln.training.data.draws import grey_values, theta
 from mammo_aln.training.data.unit_arrays import UnitArrays
-
-
-@dataclass(frozen=True)
-class UnitNumbers(Dataset[tuple[int, int]]):
-    """Item (epoch, i) is itself: units without their pixels."""
-
-    units: int
-
-    def __len__(self) -> int:
-        return self.units
-
-    def __getitem__(self, item: tuple[int, int]) -> tuple[int, int]:
-        return item
 
 
 class DeviceCollate:
@@ -61,11 +46,10 @@ class DeviceCollate:
         self.units, self.size_px, self.regions, self.seed = units, size_px, regions, seed
         self.training, self.augmentation, self.rows, self.store = training, augmentation, rows, store
 
-    def __call__(self, items: Sequence[tuple[int, int]]) -> StepBatch:
+    def __call__(self, memory: CropMemory, items: Sequence[tuple[int, int]]) -> StepBatch:
         """Pack B units with N crops."""
         epoch, index = items[0][0], np.array([unit for _, unit in items])
-        counts = self.units.first[index + 1] - self.units.first[index]
-        crops = np.repeat(self.units.first[index] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        counts, crops = self.units.crops_of(index)
         arrays = small_arrays(
             counts,
             self.units.region[crops],
@@ -83,12 +67,8 @@ class DeviceCollate:
             arrays[GREY] = grey_values(draws)
         if self.rows is not None:
             return StepBatch.of({ROW: self.rows[crops], **arrays})
-        return StepBatch.of(arrays, blocks=self._blocks(crops))
-
-    def _blocks(self, crops: NDArray[np.int64]) -> Tensor:
-        """Crops with their surround, uint16 (N, S', S')."""
         side = block_px(self.size_px)
-        packed = empty((len(crops), side, side), torch.uint16)
-        for row, key in zip(packed.numpy(), self.units.keys[crops], strict=True):
+        piece = memory.empty((len(crops), side, side), torch.uint16)
+        for row, key in zip(piece.tensor.numpy(), self.units.keys[crops], strict=True):
             row[:] = self.store.read_surround(str(key))
-        return packed
+        return StepBatch.of(arrays, blocks=piece)

@@ -65,6 +65,12 @@ class TestTimeCopy:
         gamma = np.full(count, change.gamma, np.float32)
         self.draws = Draws(neutral, neutral, neutral, right, down, scale, neutral + 1, neutral, gamma)
 
-    def __call__(self, blocks: Sequence[NDArray[np.uint16]], crops: slice, epoch: int) -> NDArray[np.float32]:
+    def __call__(
+        self,
+        blocks: Sequence[NDArray[np.uint16]],
+        crops: slice | NDArray[np.int64],
+        epoch: int,
+        out: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
         """Change some crops, see `CropChanges`; every epoch alike."""
-        return warp_blocks(blocks, self.draws.of(crops), self.size_px)
+        return warp_blocks(blocks, self.draws.of(crops), self.size_px, out)

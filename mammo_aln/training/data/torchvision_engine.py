@@ -14,9 +14,11 @@ from mammo_aln.crops.store.store import display_values
 from mammo_aln.training.data.draws import Draws
 
 
-def warp_blocks(blocks: Sequence[NDArray[np.uint16]], draws: Draws, size_px: int) -> NDArray[np.float32]:
+def warp_blocks(
+    blocks: Sequence[NDArray[np.uint16]], draws: Draws, size_px: int, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Change crops, see `augment.Engine`."""
-    crops = np.empty((len(blocks), size_px, size_px), np.float32)
+    crops = np.empty((len(blocks), size_px, size_px), np.float32) if out is None else out
     for nth, block in enumerate(blocks):
         image = torch.from_numpy(display_values(block))[None]
         shift = np.array((draws.shift_right[nth], draws.shift_down[nth]), np.float64) * size_px

@@ -1,15 +1,12 @@
-"""The units of a split as arrays, and the dataset whose items are their crops."""
+"""The units of a split as arrays, and the dataset whose items are their numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
-
-from mammo_aln.crops.store.store import CropStore
-from mammo_aln.training.data.augment import CropChanges
-from mammo_aln.training.data.batches import UnitItem
 
 
 @dataclass(frozen=True)
@@ -32,32 +29,21 @@ class UnitArrays:
     clinical: np.ndarray
     label: np.ndarray
 
+    def crops_of(self, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Count the crops of some units (B,), and number them (N,) as in the lists above."""
+        counts = self.first[index + 1] - self.first[index]
+        crops = np.repeat(self.first[index] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        return counts, crops
 
-class UnitDataset(Dataset[UnitItem]):
-    """Item (epoch, i): the crops of unit i as float32 in [0, 1], changed where `changes` are given."""
 
-    def __init__(
-        self, units: UnitArrays, store: CropStore, changes: CropChanges | None, training: bool = False
-    ) -> None:
-        self.units, self.store, self.changes, self.training = units, store, changes, training
+@dataclass(frozen=True)
+class UnitNumbers(Dataset[tuple[int, int]]):
+    """Item (epoch, i) is itself: units without their pixels, which whatever packs a batch reads together."""
+
+    units: int
 
     def __len__(self) -> int:
-        return len(self.units.label)
+        return self.units
 
-    def __getitem__(self, item: tuple[int, int]) -> UnitItem:
-        epoch, unit = item
-        first, last = self.units.first[unit], self.units.first[unit + 1]
-        keys, region = [str(key) for key in self.units.keys[first:last]], self.units.region[first:last]
-        if self.changes is None:
-            crops = [self.store.read_values(key) for key in keys]
-        else:
-            crops = list(self.changes([self.store.read_surround(key) for key in keys], slice(first, last), epoch))
-        return UnitItem(
-            crops,
-            region,
-            self.units.view[first:last],
-            self.units.clinical[unit],
-            self.units.label[unit],
-            unit,
-            epoch if self.training else None,
-        )
+    def __getitem__(self, item: tuple[int, int]) -> tuple[int, int]:
+        return item

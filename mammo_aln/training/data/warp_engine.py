@@ -19,18 +19,22 @@ DARK = 1e-13
 cv2.setNumThreads(0)  # loader processes are the parallelism; OpenCV's own threads would fight them
 
 
-def warp_blocks(blocks: Sequence[NDArray[np.uint16]], draws: Draws, size_px: int) -> NDArray[np.float32]:
+def warp_blocks(
+    blocks: Sequence[NDArray[np.uint16]], draws: Draws, size_px: int, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Change crops.
 
     Args:
         blocks: N crops with their surround, each uint16 (S', S') with S' = size_px + 2 * surround_px(size_px).
         draws: the N changes.
         size_px: side of a crop.
+        out: where they are written; a new array by default.
 
     Returns:
         float32 (N, size_px, size_px) in [0, 1].
     """
-    crops, size = np.empty((len(blocks), size_px, size_px), np.float32), (size_px, size_px)
+    crops = np.empty((len(blocks), size_px, size_px), np.float32) if out is None else out
+    size = (size_px, size_px)
     near = np.empty((size_px + 2 * surround_px(size_px),) * 2, np.float32)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     rows = zip(blocks, crops, theta(draws, size_px), *(row.tolist() for row in grey_values(draws)), strict=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from torch.utils.data import Dataset
 
 from mammo_aln.cohort.content import cohort_content
@@ -21,7 +22,8 @@ from mammo_aln.settings import PretrainConfig, PretrainSettings
 from mammo_aln.training.attempt import leads
 from mammo_aln.training.data.augment import Augmentation, numbered, side_mm
 from mammo_aln.training.data.base import CropDataModule, require_one_strategy
-from mammo_aln.training.data.batches import CropLoader, StepBatch, stacked
+from mammo_aln.training.data.batches import CropLoader, StepBatch
+from mammo_aln.training.data.crop_memory import CropMemory
 from mammo_aln.training.data.units import present_regions, resolve_regions
 from mammo_aln.training.pretraining.breasts import LEARNT_FROM, breasts_of, label_cells
 from mammo_aln.training.pretraining.heads import Column, Head, find_columns, fit_head
@@ -128,7 +130,7 @@ class BreastDataset(Dataset[BreastItem]):
             yield randomise_style(crop, self.settings.style_strength, rng) if self.settings.style_strength else crop
 
 
-def pack(items: Sequence[BreastItem]) -> StepBatch:
+def pack(memory: CropMemory, items: Sequence[BreastItem]) -> StepBatch:
     """B items with N crops: crops (N, 1, S, S), role (N,), labels (N, heads), unit (N,); patient and index (B,).
 
     The first crops of all pairs stand at the head, then the second ones, then those without a partner: slices, where
@@ -137,6 +139,9 @@ def pack(items: Sequence[BreastItem]) -> StepBatch:
     crops = [crop for item in items for crop in item.crops]
     role = np.concatenate([item.role for item in items])
     order = np.argsort(np.where(role == ALONE, SECOND + 1, role), kind="stable")
+    piece = memory.empty((len(crops), 1, *crops[0].shape), torch.float32)
+    for row, number in zip(piece.tensor.numpy(), order, strict=True):
+        row[0] = crops[number]
     return StepBatch.of(
         {
             "role": role[order],
@@ -145,7 +150,7 @@ def pack(items: Sequence[BreastItem]) -> StepBatch:
             "patient": np.array([item.patient for item in items]),
             "index": np.array([item.index for item in items]),
         },
-        crops=stacked([crops[number] for number in order], crops[0].shape[-1]),
+        crops=piece,
     )
 
 
@@ -251,7 +256,8 @@ class PretrainData(CropDataModule):
             size_mm = side_mm(self.crop, arrays.region[unit])
             poses = Augmentation(self.loading, self.crop.size_px, self.seed, unit, nth, size_mm)
         dataset = BreastDataset(arrays, self.pixel_store, poses, self.settings.pretrain, self.seed, training)
-        return self.crop_loader(dataset, len(arrays.patient), pack, training=training)
+        item_bytes = (np.diff(arrays.first) + PAIR) * self.crop.size_px**2 * torch.float32.itemsize
+        return self.crop_loader(dataset, item_bytes, pack, training=training)
 
     def _say_counts(self) -> None:
         counts = ", ".join(f"{len(self.breasts[name].patient)} breasts to {name}" for name in LEARNT_FROM)
