@@ -47,10 +47,10 @@ def augmentation(crops: int = 300, size_px: int = 256, rounds: int = 3) -> Secti
         size_mm = np.full(crops, 50.0)
         data = DataConfig(augment_engine=name)  # type: ignore[arg-type]
         change = Augmentation(data, size_px, 0, *numbered(np.full(crops // PER_UNIT, PER_UNIT)), size_mm)
-        epoch = next(epochs)
+        epoch, filled = next(epochs), np.empty((PER_UNIT, size_px, size_px), np.float32)
         for first in range(0, crops, PER_UNIT):
             unit = slice(first, first + PER_UNIT)
-            change(blocks[unit], unit, epoch)
+            change(blocks[unit], unit, epoch, filled)  # memory that is used again, as a loader's
 
     def by_pipeline() -> None:
         for number, block in enumerate(blocks):

@@ -14,6 +14,7 @@ from pytorch_lightning.utilities import move_data_to_device
 
 from mammo_aln.settings import CropConfig, DataConfig
 from mammo_aln.training.data.batches import CropLoader, StepBatch
+from mammo_aln.training.data.crop_memory import Piece
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.samplers import EpochSampler
 
@@ -132,7 +133,7 @@ def test_a_batch_is_one_block_of_memory() -> None:
         "c": np.array([True, False, True]),
         "d": np.arange(12, dtype=np.int64).reshape(3, 4)[:, ::2],
     }
-    batch = StepBatch.of(arrays, crops=torch.rand(2, 1, 4, 4))
+    batch = StepBatch.of(arrays, crops=Piece(torch.rand(2, 1, 4, 4)))
     again = pickle.loads(pickle.dumps(batch))
     for one in (batch, again, batch.to("cpu")):
         assert list(one) == ["crops", *arrays]

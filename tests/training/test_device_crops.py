@@ -19,8 +19,8 @@ from mammo_aln.errors import InputError
 from mammo_aln.runs.identity import shaping_settings
 from mammo_aln.settings import CropConfig, DataConfig
 from mammo_aln.training.data import device_crops
-from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.crop_memory import CropMemory
+from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.device_batches import DeviceCollate
 from mammo_aln.training.data.device_crops import CropTable, block_px, budget_bytes, table_bytes, with_crops
 from mammo_aln.training.train import train_run

@@ -13,7 +13,7 @@ from mammo_aln.crops.window import surround_px
 from mammo_aln.settings import DataConfig
 from mammo_aln.training.data.device_crops import warp
 from mammo_aln.training.data.draws import Draws, Ranges, grey_values, theta
-from mammo_aln.training.data.warp_engine import warp_blocks
+from mammo_aln.training.data.warp_engine import warp_blocks, whole_pixels
 from tests.training.test_draws import NEUTRAL, changed, drawn
 
 
@@ -54,6 +54,23 @@ def test_both_engines_do_what_a_bare_loop_does(nth: int) -> None:
     assert np.abs(on_device(block, draws, size_px)[0] - expected).max() < 1e-4
     # OpenCV rounds to whole levels, and a source point to a 32nd of a pixel.
     assert np.abs(warp_blocks(block, draws, size_px)[0] - expected).max() < 4e-3
+
+
+@pytest.mark.parametrize(("across", "up"), [(1, 1), (-1, 1), (1, -1), (-1, -1)])
+def test_a_crop_of_whole_pixels_is_what_an_interpolation_would_give(across: int, up: int) -> None:
+    """OpenCV's warp as the second implementation; a half pixel, a turn or an edge beyond the block are left to it."""
+    block, size_px = np.random.default_rng(0).integers(0, 65536, (12, 12)).astype(np.uint16), 6
+    for left, top in ((2, 3), (0, 0), (6, 6)):
+        first = [left if across > 0 else left + 5, top if up > 0 else top + 5]
+        matrix = np.float32([[across, 0, first[0]], [0, up, first[1]]])
+        warped = cv2.warpAffine(block.astype(np.float32), matrix, (6, 6), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        pixels = whole_pixels(matrix, size_px, 12)
+        assert pixels is not None
+        assert np.array_equal(block[pixels], warped)
+    for row, column, value in ((0, 2, 1.5), (1, 2, 20), (0, 2, -2), (0, 1, 0.1), (1, 1, 0.9)):
+        other = np.float32([[1, 0, 3], [0, 1, 3]])
+        other[row, column] = value
+        assert whole_pixels(other, size_px, 12) is None
 
 
 def test_both_engines_agree_on_the_mean_of_many_crops() -> None:

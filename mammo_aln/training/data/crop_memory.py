@@ -88,10 +88,10 @@ class CropMemory:
         return Piece(shared(count).view(dtype).view(shape))
 
     def taken_out(self, slab: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """What a loader process wrote into a slab; free again when nothing refers to the values any more."""
+        """Show what a loader process wrote into a slab; it is free again when nothing refers to the values any more."""
         values = self._values(slab, shape, dtype).numpy()
         # torch holds the array as long as any tensor, view or graph holds its values: not so a tensor's own object.
-        weakref.finalize(values, self._let_go, slab).atexit = False
+        weakref.finalize(values, self._let_go, slab)
         return torch.from_numpy(values)
 
     def _let_go(self, slab: int) -> None:

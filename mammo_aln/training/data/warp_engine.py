@@ -39,14 +39,37 @@ def warp_blocks(
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     rows = zip(blocks, crops, theta(draws, size_px), *(row.tolist() for row in grey_values(draws)), strict=True)
     for block, crop, matrix, contrast, brightness, gamma in rows:
-        np.copyto(near, block)  # read in order it is in the cache: the warp then takes half as long
-        cv2.warpAffine(near, matrix, size, dst=crop, flags=flags, borderValue=0)
+        if (pixels := whole_pixels(matrix, size_px, len(block))) is not None:
+            np.copyto(crop, block[pixels])  # nothing to interpolate
+        else:
+            np.copyto(near, block)  # read in order it is in the cache: the warp then takes half as long
+            cv2.warpAffine(near, matrix, size, dst=crop, flags=flags, borderValue=0)
         cv2.addWeighted(crop, contrast / LEVELS, crop, 0.0, brightness, dst=crop)
         if brightness or contrast > 1.0:
             np.clip(crop, 0.0, 1.0, out=crop)
         if gamma != 1.0:
             raise_to(crop, gamma)
     return crops
+
+
+def whole_pixels(matrix: NDArray[np.float32], size_px: int, side: int) -> tuple[slice, slice] | None:
+    """Rows and columns of a block (side, side) that a crop consists of; None where some pixel is interpolated.
+
+    Args:
+        matrix: (2, 3), from the crop's pixels (x, y, 1) to the block's, see `draws.theta`.
+        size_px: side of the crop.
+        side: of the block.
+    """
+    (across, shear, left), (turn, up, top) = matrix.tolist()
+    if shear or turn or abs(across) != 1 or abs(up) != 1 or left % 1 or top % 1:
+        return None
+    slices = []
+    for first, step in ((int(top), int(up)), (int(left), int(across))):
+        last = first + step * (size_px - 1)
+        if min(first, last) < 0 or max(first, last) >= side:
+            return None
+        slices.append(slice(first, last + step if last + step >= 0 else None, step))
+    return slices[0], slices[1]
 
 
 def raise_to(crop: NDArray[np.float32], gamma: float) -> None:
