@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.training.data.augment import Augmentation
-from mammo_aln.training.data.batches import StepBatch, small_arrays
+from mammo_aln.training.data.batches import StepBatch
 from mammo_aln.training.data.crop_memory import CropMemory
 from mammo_aln.training.data.device_crops import GREY, MATRICES, ROW, block_px
 from mammo_aln.training.data.draws import grey_values, theta
@@ -49,17 +49,8 @@ class DeviceCollate:
     def __call__(self, memory: CropMemory, items: Sequence[tuple[int, int]]) -> StepBatch:
         """Pack B units with N crops."""
         epoch, index = items[0][0], np.array([unit for _, unit in items])
-        counts, crops = self.units.crops_of(index)
-        arrays = small_arrays(
-            counts,
-            self.units.region[crops],
-            self.units.view[crops],
-            self.units.clinical[index],
-            self.units.label[index],
-            index,
-            regions=self.regions,
-            seed=self.seed,
-            epoch=epoch if self.training else None,
+        crops, arrays = self.units.packed(
+            index, regions=self.regions, seed=self.seed, epoch=epoch if self.training else None
         )
         if self.augmentation is not None:
             draws = self.augmentation.draws(epoch).of(crops)

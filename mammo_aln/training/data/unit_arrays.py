@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from mammo_aln.training.data.batches import small_arrays
+
 
 @dataclass(frozen=True)
 class UnitArrays:
@@ -29,11 +31,21 @@ class UnitArrays:
     clinical: np.ndarray
     label: np.ndarray
 
-    def crops_of(self, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Count the crops of some units (B,), and number them (N,) as in the lists above."""
+    def packed(
+        self, index: NDArray[np.int64], *, regions: int, seed: int, epoch: int | None
+    ) -> tuple[NDArray[np.int64], dict[str, np.ndarray]]:
+        """Number the crops (N,) of some units (B,) as in the lists above, and pack all of a batch but its pixels.
+
+        Args:
+            index: (B,), the units.
+            regions: see `small_arrays`, as `seed` and `epoch`.
+            seed: of the run.
+            epoch: of the training; None elsewhere.
+        """
         counts = self.first[index + 1] - self.first[index]
         crops = np.repeat(self.first[index] - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-        return counts, crops
+        of_crops, of_units = (self.region[crops], self.view[crops]), (self.clinical[index], self.label[index], index)
+        return crops, small_arrays(counts, *of_crops, *of_units, regions=regions, seed=seed, epoch=epoch)
 
 
 @dataclass(frozen=True)

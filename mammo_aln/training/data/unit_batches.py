@@ -9,7 +9,7 @@ import torch
 
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.training.data.augment import CropChanges
-from mammo_aln.training.data.batches import StepBatch, small_arrays
+from mammo_aln.training.data.batches import StepBatch
 from mammo_aln.training.data.crop_memory import CropMemory
 from mammo_aln.training.data.unit_arrays import UnitArrays
 
@@ -45,17 +45,8 @@ class UnitCollate:
     def __call__(self, memory: CropMemory, items: Sequence[tuple[int, int]]) -> StepBatch:
         """Pack B units with N crops, float32 in [0, 1]."""
         epoch, index = items[0][0], np.array([unit for _, unit in items])
-        counts, crops = self.units.crops_of(index)
-        arrays = small_arrays(
-            counts,
-            self.units.region[crops],
-            self.units.view[crops],
-            self.units.clinical[index],
-            self.units.label[index],
-            index,
-            regions=self.regions,
-            seed=self.seed,
-            epoch=epoch if self.training else None,
+        crops, arrays = self.units.packed(
+            index, regions=self.regions, seed=self.seed, epoch=epoch if self.training else None
         )
         piece = memory.empty((len(crops), 1, self.size_px, self.size_px), torch.float32)
         values, keys = piece.tensor.numpy()[:, 0], [str(key) for key in self.units.keys[crops]]
