@@ -117,6 +117,11 @@ class RunIdentity:
         return hashlib.sha256(json.dumps(vars(self), sort_keys=True).encode()).hexdigest()[:12]
 
 
+def learning_code() -> str:
+    """Name what a run's id knows of the code: version of the package and of its learning."""
+    return f"version {__version__}, learning {LEARNING_VERSION}"
+
+
 def run_identity(settings: Settings, cohort_content: str, crop_keys: list[str]) -> RunIdentity:
     """Identify a run.
 

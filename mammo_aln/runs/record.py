@@ -26,6 +26,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_json, write_text
 from mammo_aln.settings import Settings
 from mammo_aln.settings.parse import settings_from
+from mammo_aln.settings.stored import as_they_ran
 
 RECORDED_PACKAGES = (
     "torch",
@@ -88,10 +89,6 @@ def write_settings(run: Path, settings: Settings) -> None:
     write_text(run / "config.yaml", yaml.safe_dump(json_ready(asdict(settings)), sort_keys=False, allow_unicode=True))
 
 
-BEFORE_THEIR_SETTING: Mapping[str, Mapping[str, float]] = {"optim": {"unimodal_weight": 0.0}}
-"""What runs did that are older than a setting, where that is not today's default."""
-
-
 def read_settings(run: Path) -> Settings:
     """Settings of a run from its config.yaml; one that its version did not know yet has the value that the run had.
 
@@ -105,9 +102,7 @@ def read_settings(run: Path) -> Settings:
     unknown = set(plain) - {field.name for field in fields(Settings)}
     if unknown:
         raise InputError(f"{path}: unknown to this version ({__version__}): {', '.join(sorted(unknown))}")
-    for section, values in BEFORE_THEIR_SETTING.items():
-        plain[section] = {**values, **plain.get(section, {})}
-    return settings_from(Settings, plain, f"{path} (read by version {__version__})")
+    return settings_from(Settings, as_they_ran(plain), f"{path} (read by version {__version__})")
 
 
 @dataclass(frozen=True)

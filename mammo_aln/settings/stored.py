@@ -11,10 +11,18 @@ from mammo_aln.settings import Settings
 
 Kind = TypeVar("Kind")
 
+BEFORE_THEIR_SETTING: Mapping[str, Mapping[str, float]] = {"optim": {"unimodal_weight": 0.0}}
+"""What runs did that are older than a setting, where that is not today's default."""
+
 
 def plain_settings(settings: Settings) -> dict[str, Any]:
     """Put all settings into nested plain values, as YAML and JSON hold them."""
     return dict(json_ready(asdict(settings)))
+
+
+def as_they_ran(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to stored settings what their version did where it did not know a setting yet."""
+    return {**plain, **{name: {**values, **plain.get(name, {})} for name, values in BEFORE_THEIR_SETTING.items()}}
 
 
 def stored_settings(kind: type[Kind], plain: Mapping[str, Any]) -> Kind:

@@ -96,6 +96,11 @@ def status_table(plan: Plan, rows: Sequence[Row]) -> str:
         if row.standing.state == "failed" and row.standing.failure is not None:
             text += [f"{row.cell.name}: {row.standing.failure.error}", f"  fix: {fix_of(plan, row)}"]
             text += [f"  resume: {resume_command(plan, row)}"]
+    if not plan.of_this_code:
+        text.append(
+            f"planned by other code ({plan.learning}), which alone goes on with these cells; this code plans and trains"
+            f" all of them anew: {plan.command}"
+        )
     return "\n".join(text)
 
 
@@ -111,9 +116,9 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def resume_command(plan: Plan, row: Row) -> str:
-    """Say what to type so that a failed cell goes on: the cell alone where it has begun, else the sweep."""
+    """Say what to type so that a failed cell goes on: the cell alone where this code has begun it, else the sweep."""
     config = plan.runs / row.cell.run_id / "config.yaml"
-    if not config.is_file():
+    if not config.is_file() or not plan.of_this_code:
         return plan.command
     words = ["mammo-aln", "train", str(plan.cohort), "--out", str(plan.runs), "--config", str(config)]
     words += ["--store", str(plan.store)] if plan.store else []

@@ -13,10 +13,10 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, write_json
 from mammo_aln.machine.locks import Lock, await_lock
 from mammo_aln.progress import say
-from mammo_aln.runs.identity import WITHOUT_INFLUENCE
+from mammo_aln.runs.identity import WITHOUT_INFLUENCE, learning_code
 from mammo_aln.runs.record import code_revision, now
 from mammo_aln.settings import Settings
-from mammo_aln.settings.stored import plain_settings, stored_settings
+from mammo_aln.settings.stored import as_they_ran, plain_settings, stored_settings
 from mammo_aln.sweeps.definition import Label, Nested, label_of
 
 PLAN = "plan.json"
@@ -85,6 +85,8 @@ class Plan:
         search: what Optuna searches, if anything.
         command: the command line that planned it, for messages that say how to go on.
         declared: id of the declared plan in the cohort's ledger of test openings, if there is one.
+        created: when, UTC.
+        learning: code that the cells' identities were made by.
     """
 
     out: Path
@@ -98,6 +100,12 @@ class Plan:
     command: str = "mammo-aln sweep run"
     declared: str | None = None
     created: str = field(default_factory=now)
+    learning: str = field(default_factory=learning_code)
+
+    @property
+    def of_this_code(self) -> bool:
+        """True where this code trains the cells as planned; another one makes other runs of the same settings."""
+        return self.learning == learning_code()
 
     @property
     def runs(self) -> Path:
@@ -132,13 +140,14 @@ def read_plan(out: Path) -> Plan:
             Path(plain["cohort"]),
             Path(plain["store"]) if plain["store"] else None,
             plain["content"],
-            tuple(Cell(**{**cell, "settings": stored_settings(Settings, cell["settings"])}) for cell in plain["cells"]),
+            tuple(_stored_cell(cell) for cell in plain["cells"]),
             tuple(plain["touched"]),
             plain["opens_test"],
             plain["search"],
             plain["command"],
             plain["declared"],
             plain["created"],
+            plain.get("learning", f"version {plain['package_version']}, before its learning had a number"),
         )
     except (KeyError, TypeError) as error:
         raise InputError(
@@ -146,16 +155,27 @@ def read_plan(out: Path) -> Plan:
         ) from error
 
 
+def _stored_cell(plain: Nested) -> Cell:
+    return Cell(**{**plain, "settings": stored_settings(Settings, as_they_ran(plain["settings"]))})
+
+
 def freeze(plan: Plan) -> Plan:
     """Write a plan, with those cells of the folder's former plans that belong into the same table; returns the whole.
 
-    Former cells stay where they read the same cohort and differ from the new ones in the grid's settings, seed and fold
-    alone, and where no new cell supersedes them. Others keep their run directories and leave the table.
+    Former cells stay where they read the same cohort by the same code and differ from the new ones in the grid's
+    settings, seed and fold alone, and where no new cell supersedes them. Others keep their run directories and leave
+    the table.
     """
     make_folder(plan.runs)
     with _locked(plan.out):
         former = read_plan(plan.out) if (plan.out / PLAN).is_file() else None
-        if former is not None and former.content == plan.content:
+        if former is not None and former.cells and not former.of_this_code:
+            say(
+                f"the former plan's {len(former.cells)} cells are of other code ({former.learning}; this is"
+                f" {plan.learning}), which learns otherwise: they leave the table, and those planned now are trained"
+                f" anew; their former runs stay in {plan.runs}"
+            )
+        elif former is not None and former.content == plan.content:
             touched = tuple(dict.fromkeys((*former.touched, *plan.touched)))
             rests = {_rest(cell, touched) for cell in plan.cells}
             ids = {cell.run_id for cell in plan.cells}

@@ -27,6 +27,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
 from mammo_aln.machine.locks import Lock, is_locked, take_lock
 from mammo_aln.progress import say
+from mammo_aln.runs.identity import learning_code
 from mammo_aln.sweeps.definition import (
     SECTIONS,
     Axis,
@@ -115,7 +116,7 @@ def read_space(definition: Definition, out: Path) -> Space:
 
 
 def open_study(definition: Definition, space: Space, content: str) -> Any:
-    """Open the study that this definition and cohort describe; another one for another base, range or label."""
+    """Open the study that this definition and cohort describe; another one for another base, range, label or code."""
     try:
         import optuna
     except ImportError as error:
@@ -130,6 +131,7 @@ def open_study(definition: Definition, space: Space, content: str) -> Any:
         definition.seeds,
         definition.folds,
         content,
+        learning_code(),
     ]
     name = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:12]
     storage = optuna.storages.RDBStorage(space.storage, engine_kwargs=_patient(space.storage))
@@ -251,9 +253,9 @@ class Search:
 
 
 def begun_plan(plan: Plan) -> Plan:
-    """Take the folder's plan where it is of the same cohort: a search adds to it; else this empty one."""
+    """Take the folder's plan where it is of the same cohort and code: a search adds to it; else this empty one."""
     if (plan.out / "plan.json").is_file():
         there = read_plan(plan.out)
-        if there.content == plan.content:
+        if there.content == plan.content and there.of_this_code:
             return there
     return plan

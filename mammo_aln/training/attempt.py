@@ -70,8 +70,8 @@ def carry_out(
         write_settings(run, settings)
         if before.state == "not_started" and (others := predecessors(run.parent, identity)):
             say(
-                f"run {run.name} begins anew: {', '.join(others)} has the same settings and cohort, but its code learns"
-                " otherwise, and only that code goes on with it"
+                f"run {run.name} begins anew: {', '.join(others)} has the same settings and cohort as far as its code"
+                " knows them, but learns otherwise: only that code goes on with it"
             )
         words = arithmetic_in_words(settings)
         tell_other_arithmetic(run, words)

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from mammo_aln.errors import InputError
+from mammo_aln.runs import identity
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Cell, Plan, freeze
 from mammo_aln.sweeps.preflight import Planner, settings_of
-from mammo_aln.sweeps.search import Search, open_study, read_space
+from mammo_aln.sweeps.search import Search, begun_plan, open_study, read_space
 from mammo_aln.sweeps.wandb_file import write_wandb_sweep
 from mammo_aln.sweeps.weights import PretrainJob, with_weights
 from mammo_aln.training.train import train_run
@@ -67,6 +68,18 @@ def test_a_search_that_died_finishes_what_it_had_begun_and_no_more(search) -> No
         assert cell.settings.optim.lr == trial.params["optim.lr"]
         assert cell.settings.data.augment_strength == trial.params["data.augment_strength"]
     assert again.run() == plan
+
+
+def test_trials_of_other_code_are_no_trials_of_this_code(search, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sampler would learn from values that this code does not reach, and the best of both would be chosen."""
+    monkeypatch.setattr(identity, "LEARNING_VERSION", identity.LEARNING_VERSION - 1)
+    former = search()
+    former.study.add_trial(optuna.create_trial(value=0.9))
+    empty = replace(former.plan, command="another")
+    assert begun_plan(empty) == former.plan
+    monkeypatch.undo()
+    assert begun_plan(empty) is empty
+    assert search().study.trials == []
 
 
 @pytest.mark.parametrize(

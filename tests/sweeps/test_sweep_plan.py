@@ -21,10 +21,12 @@ from mammo_aln.model.backbones import Backbone
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import write_state
 from mammo_aln.sweeps import cluster
+from mammo_aln.sweeps.board import status_table
 from mammo_aln.sweeps.cell import Failure, failures, record_failure, standing, train_cell
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
 from mammo_aln.sweeps.preflight import Network, disk_gb, plan_sweep, require_room
+from mammo_aln.sweeps.table import read_rows
 from mammo_aln.training.stopping import STOP
 from mammo_aln.training.train import train_run
 from tests.support.sweep_files import backbone_axis, tiny_sweep
@@ -59,6 +61,43 @@ def test_an_added_backbone_is_the_only_new_cell(planned) -> None:
     alone = planned(grid={"model": backbone_axis("swinv2")})
     assert len(alone.cells) == 3
     assert read_plan(alone.out) == alone
+
+
+def as_other_code_planned(plan: Plan) -> Plan:
+    """The plan as a version left it that knew neither a number of its learning nor the loss of each input."""
+    plain = json.loads((plan.out / "plan.json").read_text())
+    del plain["learning"]
+    for cell in plain["cells"]:
+        del cell["settings"]["optim"]["unimodal_weight"]
+    (plan.out / "plan.json").write_text(json.dumps(plain))
+    return read_plan(plan.out)
+
+
+def test_seeds_of_other_code_do_not_stand_beside_those_of_this_code(planned, capsys: pytest.CaptureFixture) -> None:
+    """Their mean would be of two trainings."""
+    first = planned(seeds=[0])
+    assert len(planned(seeds=[0, 1]).cells) == 4
+    former = as_other_code_planned(first)
+    assert len(former.cells) == 4
+    capsys.readouterr()
+    plan = planned(seeds=[2])
+    assert [cell.seed for cell in plan.cells] == [2, 2]
+    assert "the former plan's 4 cells are of other code (version 0.1.0, before its" in capsys.readouterr().err
+    assert [cell.seed for cell in planned(seeds=[3]).cells] == [2, 2, 3, 3]
+
+
+def test_a_former_versions_sweep_is_told_as_what_it_was(planned) -> None:
+    plan = planned(grid={})
+    (cell,) = plan.cells
+    write_state(plan.runs / cell.run_id, "stopped", run_id=cell.run_id, attempts=1)
+    (plan.runs / cell.run_id / "config.yaml").write_text("{}")
+    assert "  resume: mammo-aln train" in status_table(plan, read_rows(plan))
+    former = as_other_code_planned(plan)
+    text = status_table(former, read_rows(former))
+    assert "mammo-aln train" not in text  # makes another run than the table's, with this code
+    assert text.endswith(f"this code plans and trains all of them anew: {plan.command}")
+    assert former.cells[0].settings.optim.unimodal_weight == 0.0
+    assert plan.cells[0].settings.optim.unimodal_weight == 1.0
 
 
 def test_a_changed_label_or_length_makes_new_cells_and_the_old_leave_the_table(

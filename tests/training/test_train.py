@@ -145,19 +145,29 @@ def test_a_finished_run_is_not_trained_again(three_epochs: Path, phantom: Path, 
 def test_a_run_that_other_code_began_is_named_where_it_is_not_gone_on_with(
     three_epochs: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a run of the version before this one lies there: without a version of its learning in its identity."""
-    for name, changed in (("older", {}), ("other_seed", {"seed": 7})):
+    """As a run of a former version lies there: no version of its learning in its identity, nor this one's settings."""
+    changes = {
+        "older": {},
+        "other_seed": {"seed": 7},
+        "other_rate": {"optim": {"lr": 0.1}},
+        "other_engine": {"data": {"augment_engine": "torchvision"}},
+        "pretraining": {"pretrain": {}},
+    }
+    for name, changed in changes.items():
         other = shutil.copytree(three_epochs, tmp_path / name)
         record = json.loads((other / "environment.json").read_text())
         del record["identity"]["learning_version"]
-        record["identity"]["settings"].update(changed)
+        plain = record["identity"]["settings"]
+        del plain["optim"]["unimodal_weight"]
+        for key, value in changed.items():
+            plain[key] = {**plain.get(key, {}), **value} if isinstance(value, dict) else value
         record["code_revision"] = "0123abc"
         (other / "environment.json").write_text(json.dumps(record))
     run = train_run(phantom, tmp_path, tiny_settings(epochs=3), store=store)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "begins anew" in line]
     assert line.startswith(f"run {run.name} begins anew: {tmp_path / 'older'} (version ")
     assert "0123abc) has the same settings and cohort" in line
-    assert "other_seed" not in line
+    assert not any(name in line for name in list(changes)[1:])
     train_run(phantom, tmp_path, tiny_settings(epochs=3), store=store)
     assert "anew" not in capsys.readouterr().err
 
