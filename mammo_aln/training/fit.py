@@ -13,7 +13,8 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from mammo_aln.files import write_json
 from mammo_aln.machine.arithmetic import arithmetic
-from mammo_aln.machine.hardware import resolved_precision
+from mammo_aln.machine.hardware import computes_on_gpu, resolved_precision
+from mammo_aln.machine.memory import keep_freed_memory
 from mammo_aln.model.backbones import compile_backbones
 from mammo_aln.model.batch_statistics import share_batch_statistics
 from mammo_aln.model.learner import Learner
@@ -68,6 +69,8 @@ def fit_module(
         loggers: mirrors of the metrics.
     """
     run_id = run.name
+    if not computes_on_gpu(settings.trainer):
+        keep_freed_memory()
     if settings.trainer.compile:
         compile_backbones(module)
     throughput = Throughput()
