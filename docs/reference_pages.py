@@ -33,7 +33,7 @@ made, alone; everything else goes to standard error.
 | exit code | |
 |---|---|
 | 0 | done |
-| 1 | a check found problems, or a cell of a sweep failed for good |
+| 1 | a check found problems, or a cell of a sweep is not completed |
 | 2 | wrong input or setting: one plain message; `--debug` shows the traceback |
 | 75 | a scheduler's signal stopped a training; the same command goes on |
 | 130 | Ctrl-C; the same command goes on |

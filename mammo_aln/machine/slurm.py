@@ -10,6 +10,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from mammo_aln.settings import ClusterConfig
 POLL_S = 5.0
 TASK_WAITS_S = 60.0
 COMMANDS = ("sbatch", "squeue", "srun", "scontrol")
+WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED")
+"""SLURM's words for a job that is in the queue and does not run."""
 
 
 def require_slurm() -> None:
@@ -129,7 +132,50 @@ def queued() -> set[str]:
 
     squeue, unlike sacct, answers on every cluster, with accounting or without.
     """
-    words = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
+    return set(_squeue("%i").split())
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job in SLURM's queue.
+
+    Attributes:
+        state: SLURM's word for it, such as `PENDING`.
+        reason: why it is in that state, in SLURM's words (`Priority`, `Resources`, `PartitionTimeLimit`).
+    """
+
+    state: str
+    reason: str
+
+    @property
+    def waits(self) -> str:
+        """Say why the job waits; empty where it has begun."""
+        return self.reason.strip("()") or "pending" if self.state in WAITING else ""
+
+
+def jobs_in_queue() -> dict[str, QueuedJob]:
+    """Read the state of this user's jobs that wait or run, by id, array tasks one by one.
+
+    Raises:
+        InputError: squeue does not answer.
+    """
+    fields = (line.split("|", 2) for line in _squeue("%i|%T|%r").splitlines() if line.count("|") >= 2)
+    return {job: QueuedJob(state, reason) for job, state, reason in fields}
+
+
+def cancel_jobs(ids: Sequence[str]) -> None:
+    """Take jobs from SLURM's queue.
+
+    Raises:
+        InputError: scancel refuses.
+    """
+    done = subprocess.run(["scancel", *ids], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"scancel refuses: {' '.join(done.stderr.split())}")
+
+
+def _squeue(form: str) -> str:
+    words = ["squeue", "--noheader", "--array", f"--format={form}", f"--user={getpass.getuser()}"]
     for last in (False, False, True):
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode == 0:
@@ -137,7 +183,7 @@ def queued() -> set[str]:
         if last:
             raise InputError(f"squeue does not answer: {' '.join(done.stderr.split())}")
         time.sleep(POLL_S)  # a controller that restarts
-    return set(done.stdout.split())
+    return done.stdout
 
 
 def await_jobs(ids: Sequence[str], what: str) -> None:

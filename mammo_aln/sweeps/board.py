@@ -18,15 +18,15 @@ from mammo_aln.evaluation.report.page import page_environment
 from mammo_aln.files import write_text
 from mammo_aln.progress import aligned
 from mammo_aln.runs.record import now
-from mammo_aln.sweeps.cell import LESS_MEMORY, STOPPED, log_of
+from mammo_aln.sweeps.causes import fix_in_words
 from mammo_aln.sweeps.definition import Label
-from mammo_aln.sweeps.plan import Plan
-from mammo_aln.sweeps.table import Row, counts, seconds_left
+from mammo_aln.sweeps.plan import Plan, names_in_words
+from mammo_aln.sweeps.standing import STATE_WORDS, STOPPED
+from mammo_aln.sweeps.table import Row, counts, dropped_rows, seconds_left
 
 REFRESH_S = 10
 ACROSS = ("crop.strategy", "step")
 DOWN = ("model.backbone", "config")
-STATE_WORDS = {"not_started": "not started", "running": "running", "completed": "completed", "failed": "failed"}
 
 
 def breakable(name: object) -> str:
@@ -84,18 +84,20 @@ def status_table(plan: Plan, rows: Sequence[Row]) -> str:
     """Lay out one line per cell for a terminal, then what is done, the time left, and how failed cells are resumed."""
     head = ["cell", "state", "val AUC (95 %)", "epochs", "time", "left", "run"]
     lines = [head]
-    for row in rows:
+    for row in [*rows, *dropped_rows(plan)]:
         left = row.epoch_s * (row.max_epochs - row.epochs) if row.standing.state == "running" else math.nan
         done = f"{row.epochs}/{row.max_epochs}"
-        state = STATE_WORDS[row.standing.state]
+        state = STATE_WORDS[row.standing.state] + f" ({row.standing.note})" * bool(row.standing.note)
         lines.append(
             [row.cell.name, state, area_text(row), done, duration(row.training_s), duration(left), row.cell.run_id]
         )
-    text = [*aligned(lines), summary(rows)]
+    text = [*aligned(lines), summary(rows) + f"; {len(plan.dropped)} dropped" * bool(plan.dropped)]
     for row in rows:
         if row.standing.state == "failed" and row.standing.failure is not None:
             text += [f"{row.cell.name}: {row.standing.failure.error}", f"  fix: {fix_of(plan, row)}"]
             text += [f"  resume: {resume_command(plan, row)}"]
+    if plan.of_this_code and any(row.standing.note == STOPPED for row in rows):
+        text.append(f"stopped cells go on by: {plan.command}")
     if not plan.of_this_code:
         text.append(
             f"planned by other code ({plan.learning}), which alone goes on with these cells; this code plans and trains"
@@ -104,21 +106,25 @@ def status_table(plan: Plan, rows: Sequence[Row]) -> str:
     return "\n".join(text)
 
 
-def summary(rows: Sequence[Row]) -> str:
-    """Count cells: `7 of 20 cells completed, 2 running, 1 failed; about 12 min left`."""
+def summary(rows: Sequence[Row], at_once: int = 0) -> str:
+    """Count cells: `7 of 20 cells completed, 2 running, 1 failed; about 12 min left`; `at_once`: see `seconds_left`."""
     number = counts(list(rows))
     text = f"{number['completed']} of {len(rows)} cells completed"
     text += "".join(
         f", {number[state]} {STATE_WORDS[state]}" for state in STATE_WORDS if state != "completed" and number[state]
     )
-    left = seconds_left(list(rows))
+    left = seconds_left(list(rows), at_once)
     return text + ("" if math.isnan(left) else f"; about {duration(left)} left")
 
 
 def resume_command(plan: Plan, row: Row) -> str:
-    """Say what to type so that a failed cell goes on: the cell alone where this code has begun it, else the sweep."""
+    """Say what to type so that a failed cell goes on: the cell alone where this code has begun it, else the sweep.
+
+    A job's cell is for the sweep's command, which submits it.
+    """
     config = plan.runs / row.cell.run_id / "config.yaml"
-    if not config.is_file() or not plan.of_this_code:
+    by_job = (plan.out / "slurm" / f"{row.cell.run_id}.json").is_file()
+    if not config.is_file() or by_job or not plan.of_this_code:
         return plan.command
     words = ["mammo-aln", "train", str(plan.cohort), "--out", str(plan.runs), "--config", str(config)]
     words += ["--store", str(plan.store)] if plan.store else []
@@ -128,15 +134,7 @@ def resume_command(plan: Plan, row: Row) -> str:
 def fix_of(plan: Plan, row: Row) -> str:
     """Say what to do about a failed cell before it is resumed."""
     failure = row.standing.failure
-    if failure is None or row.standing.state != "failed":
-        return ""
-    if failure.error == STOPPED:
-        return "nothing is wrong"
-    if failure.lacked_memory:
-        return LESS_MEMORY
-    if failure.again:
-        return f"its log tells where it broke: less {shlex.quote(str(log_of(plan, row.cell)))}"
-    return "correct the file or the setting that the error names, in the cohort or in the sweep's file"
+    return "" if failure is None or row.standing.state != "failed" else fix_in_words(plan, row.cell, failure)
 
 
 def _same_threads(environment: Path) -> str:
@@ -171,6 +169,7 @@ def write_board(plan: Plan, rows: Sequence[Row], *, live: bool) -> Path:
         scale=[(f"{value:.1f}", *colour(value)) for value in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)],
         columns=plan.columns,
         rows=rows,
+        dropped=names_in_words([cell.name for cell in plan.dropped]),
         area_text=area_text,
         duration=duration,
         curve_points=curve_points,
@@ -234,7 +233,9 @@ def _tile(members: Sequence[Row]) -> Tile | None:
     state = state or ("completed" if number["completed"] == len(members) else "not_started")
     values = [row.val.value for row in members if not math.isnan(row.val.value)]
     note = f"{number['completed']}/{len(members)}"
-    note += "".join(f", {number[name]} {STATE_WORDS[name]}" for name in ("running", "failed") if number[name])
+    note += "".join(
+        f", {number[name]} {STATE_WORDS[name]}" for name in ("running", "failed", "stopped") if number[name]
+    )
     if not values:
         return Tile("–", note, state, "#ffffff", "#5b6570")
     mean = float(np.mean(values))

@@ -1,35 +1,38 @@
-"""One cell: its training in this process, the record of its failures, and the state it is in."""
+"""One cell: its training in this process, and the record of its failures."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mammo_aln.errors import ExitCode, InputError, Requeue
-from mammo_aln.files import write_json
-from mammo_aln.machine.locks import is_locked
+from mammo_aln.files import make_folder, write_json
 from mammo_aln.machine.signals import die_with_parent, leave_in_time
-from mammo_aln.runs.lock import RunIsHeld, is_held
-from mammo_aln.runs.record import now, read_state
+from mammo_aln.runs.lock import RunIsHeld
+from mammo_aln.runs.record import now
 from mammo_aln.settings import reads_images
 from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.withheld import reason_withheld
 
 if TYPE_CHECKING:
     from mammo_aln.cohort.tables import Cohort
 
 LAST_LINES = 20
-LESS_MEMORY = "less memory: --optim.accumulate=4, --model.grad_checkpointing=true, or fewer --slots"
-STOPPED = "stopped before its end"
-State = Literal["not_started", "running", "completed", "failed"]
+WATCHED_EVERY_S = 1.0
+"""How often a training looks whether its cell was withheld meanwhile."""
+
+Result = Literal["completed", "held", "withheld", "failed", "broken"]
 
 
 @dataclass(frozen=True)
@@ -47,20 +50,6 @@ class Failure:
     lines: tuple[str, ...] = ()
     again: bool = True
     time: str = ""
-
-    @property
-    def lacked_memory(self) -> bool:
-        """Tell whether it ran out of memory, or was killed, as the system does then."""
-        return any(word in self.error.lower() for word in ("memory", "signal 9"))
-
-
-@dataclass(frozen=True)
-class Standing:
-    """State of a cell, seconds of the try that completed it (NaN before), and its last failure."""
-
-    state: State
-    training_s: float = math.nan
-    failure: Failure | None = None
 
 
 def log_of(plan: Plan, cell: Cell) -> Path:
@@ -93,50 +82,27 @@ def record_failure(plan: Plan, cell: Cell, failure: Failure) -> None:
     write_json(plan.out / "failures" / cell.run_id / name, record)
 
 
-def last_lines(log: Path) -> tuple[str, ...]:
+def set_failures_aside(plan: Plan, cell: Cell) -> None:
+    """Keep a cell's failed tries, but count them no more."""
+    folder = plan.out / "failures" / cell.run_id
+    for path in folder.glob("*.json"):
+        path.replace(make_folder(folder / "former") / path.name)
+
+
+def last_lines(log: Path, count: int = LAST_LINES) -> tuple[str, ...]:
     """Read the last lines of a log, without those that are empty."""
     if not log.is_file():
         return ()
     with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - 20_000))
+        stream.seek(max(0, log.stat().st_size - 1000 * count))
         text = stream.read().decode(errors="replace")
-    return tuple(line for line in text.splitlines() if line.strip())[-LAST_LINES:]
+    return tuple(line for line in text.splitlines() if line.strip())[-count:]
 
 
-def standing(plan: Plan, cell: Cell, *, own: bool = False) -> Standing:
-    """Tell the state of a cell; what its records say of `running` counts only while a process holds its lock.
-
-    Args:
-        plan: the sweep.
-        cell: the cell.
-        own: this very process holds the cell's claim; it must not ask for that lock.
-    """
-    run = plan.runs / cell.run_id
-    record = read_state(run)
-    if record.state == "completed":
-        return Standing("completed", math.nan if record.training_s is None else record.training_s)
-    tries = failures(plan, cell)
-    last = tries[-1] if tries else None
-    if own or is_held(run) or is_locked(claim_of(plan, cell)):
-        return Standing("running", failure=last)
-    if cell.fault:
-        return Standing("failed", failure=Failure(cell.fault, again=False))
-    if last is not None:
-        return Standing("failed", failure=last)
-    if record.state in ("running", "failed", "stopped"):
-        # Killed, or stopped by Ctrl-C: nobody recorded a failure.
-        return Standing("failed", failure=Failure(STOPPED))
-    return Standing("not_started")
-
-
-def is_unfinished(standing: Standing) -> bool:
-    """Tell whether a cell is still to be trained: it waits, runs, or was merely stopped; a failure is an end."""
-    stopped = standing.failure is not None and standing.failure.error == STOPPED
-    return standing.state in ("not_started", "running") or (standing.state == "failed" and stopped)
-
-
-def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Cohort]) -> Literal["completed", "held", "failed", "broken"]:
+def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Cohort]) -> Result:
     """Train one cell in this process; a failure is recorded and told by the result, never raised.
+
+    A cell that is withheld meanwhile leaves at its next step, which is saved.
 
     Args:
         plan: the sweep.
@@ -144,9 +110,49 @@ def train_cell(plan: Plan, cell: Cell, cohorts: dict[bool, Cohort]) -> Literal["
         cohorts: tables already read by this process; filled here.
 
     Returns:
-        `held` where another process trains it; `broken` where the failure was unexpected, so that this process had
-        better be replaced.
+        `held` where another process trains it; `withheld` where it was cancelled or dropped; `broken` where the
+        failure was unexpected, so that this process had better be replaced.
+
+    Raises:
+        Requeue: a signal stopped it after its step was saved.
     """
+    from mammo_aln.training.stopping import STOP
+
+    if reason_withheld(plan.out, cell.run_id) is not None:
+        return "withheld"
+    try:
+        with STOP.watched(), _leaves_when_withheld(plan, cell):
+            return _trained(plan, cell, cohorts)
+    except Requeue:
+        if reason_withheld(plan.out, cell.run_id) is None:
+            raise
+        return "withheld"
+
+
+@contextmanager
+def _leaves_when_withheld(plan: Plan, cell: Cell) -> Iterator[None]:
+    """Ask this process to leave as a scheduler does, once the cell that it trains is withheld."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(WATCHED_EVERY_S):
+            if reason_withheld(plan.out, cell.run_id) is not None:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    watcher = threading.Thread(target=watch, daemon=True, name="withheld")
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _trained(plan: Plan, cell: Cell, cohorts: dict[bool, Cohort]) -> Result:
     try:
         settings = cell.settings
         processes = settings.trainer.ranks

@@ -13,7 +13,7 @@ from typing import Literal
 
 from mammo_aln.errors import Requeue
 from mammo_aln.files import write_json
-from mammo_aln.machine.slurm import POLL_S, RequeuedJob, queued, requeue, require_slurm, submit
+from mammo_aln.machine.slurm import POLL_S, QueuedJob, RequeuedJob, jobs_in_queue, requeue, require_slurm, submit
 from mammo_aln.machine.slurm_request import request_of
 from mammo_aln.progress import say
 from mammo_aln.runs.lock import is_held
@@ -21,6 +21,7 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig, TrainerConfig
 from mammo_aln.sweeps.cell import Failure, exhausted, failures, last_lines, record_failure, train_cell
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
+from mammo_aln.sweeps.withheld import reason_withheld, withheld
 
 HELD_S = 120.0
 """How long a job waits for a cell that another process holds: a requeued job's former self may still be leaving."""
@@ -71,6 +72,7 @@ class Queue:
     before: dict[str, int] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     jobs: dict[str, str] = field(default_factory=dict)
+    queue: dict[str, QueuedJob] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -78,7 +80,7 @@ class Queue:
         return self.plan.out / "slurm"
 
     def run(self, cells: Sequence[Cell]) -> None:
-        """Submit what is not completed; ends when each cell is completed or has failed for good."""
+        """Submit what is not completed; ends when each cell is completed, withheld or has failed for good."""
         require_slurm()
         waiting = [cell for cell in cells if cell.fault is None]
         self.before = {cell.run_id: len(failures(self.plan, cell)) for cell in waiting}
@@ -92,7 +94,7 @@ class Queue:
             while waiting:
                 time.sleep(POLL_S)
                 self._work(waiting, first=False)
-                self.changed(None)
+                self.changed(None, queue=self.queue)
         except KeyboardInterrupt:
             left = [self.jobs[cell.run_id] for cell in waiting if cell.run_id in self.jobs]
             say(f"{len(left)} jobs stay in SLURM's queue and go on; to stop them: scancel {' '.join(left)}")
@@ -100,15 +102,20 @@ class Queue:
 
     def _work(self, waiting: list[Cell], *, first: bool) -> None:
         """Forget cells that are over, submit those that have no job."""
-        there = queued()
+        self.queue = there = jobs_in_queue()
+        kept_back = withheld(self.plan.out)
         to_submit = []
         for cell in list(waiting):
             if read_state(self.plan.runs / cell.run_id).state == "completed":
                 waiting.remove(cell)
-                self.changed(cell)
+                self.changed(cell, queue=there)
                 continue
             job = self.jobs.get(cell.run_id)
             if job in there or is_held(self.plan.runs / cell.run_id):
+                continue
+            if cell.run_id in kept_back:
+                say(f"{cell.name}: {reason_withheld(self.plan.out, cell.run_id)}; it is left as it is")
+                waiting.remove(cell)
                 continue
             if job is not None and not first:
                 self._ended(cell, job)

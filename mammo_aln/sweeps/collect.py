@@ -20,7 +20,6 @@ from mammo_aln.files import make_folder, write_json, write_text
 from mammo_aln.progress import say
 from mammo_aln.runs.seal import declare_plan, labelled_rows
 from mammo_aln.sweeps.board import PAGES, number, write_board
-from mammo_aln.sweeps.cell import is_unfinished
 from mammo_aln.sweeps.choice import Floats, Fold, Ranking, Rival, aligned, known, rank
 from mammo_aln.sweeps.definition import Label
 from mammo_aln.sweeps.plan import Plan, read_plan
@@ -202,7 +201,7 @@ def collect_sweep(out: Path, *, test: bool = False, allow_missing: bool = False,
     write_text(plan.out / "choice.html", page.render(choice=choice, alike=ALIKE, version=__version__))
     say("\n".join(choice.sentences))
     if test or plan.opens_test:
-        unfinished = sum(is_unfinished(row.standing) for row in rows)
+        unfinished = sum(row.standing.is_unfinished for row in rows)
         if unfinished:
             raise InputError(
                 f"the test splits stay sealed while {unfinished} cells are still to be trained; "

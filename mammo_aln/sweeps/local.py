@@ -30,6 +30,7 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.sweeps.cell import Failure, claim_of, exhausted, failures, last_lines, log_of, record_failure
 from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.withheld import reason_withheld, withheld
 
 POLL_S = 1.0
 KEPT_FREE = 0.9
@@ -103,24 +104,31 @@ class Pool:
     needs_gb: Mapping[str, float] = field(default_factory=dict)
     before: dict[str, int] = field(default_factory=dict)
     not_before: dict[str, float] = field(default_factory=dict)
+    completed: set[str] = field(default_factory=set)
 
     def run(self, cells: Sequence[Cell]) -> None:
-        """Train what is not completed; ends when each cell is completed or has failed for good, here or elsewhere."""
+        """Train what is not completed; ends when each cell is completed, withheld or has failed for good."""
         make_folder(self.plan.out / "claims")
-        waiting = [cell for cell in sorted(cells, key=lambda cell: -cell.cost) if cell.fault is None]
-        self.before = {cell.run_id: len(failures(self.plan, cell)) for cell in waiting}
+        order = [cell for cell in sorted(cells, key=lambda cell: -cell.cost) if cell.fault is None]
+        self.before = {cell.run_id: len(failures(self.plan, cell)) for cell in order}
         with selectors.DefaultSelector() as selector:
             try:
                 while True:
-                    waiting = [cell for cell in waiting if not self.is_over(cell)]
+                    waiting = self._waiting(order)
                     self._fill(waiting, selector)
                     if not waiting and not any(slot.cell for slot in self.slots):
                         return
                     for key, _ in selector.select(timeout=POLL_S):
-                        self._hear(key.data, waiting, selector)
+                        self._hear(key.data, order, selector)
                     self._changed(None)
             finally:
                 self._end()
+
+    def _waiting(self, order: Sequence[Cell]) -> list[Cell]:
+        """List what may begin: looked at anew each time, as other commands complete, withhold and retry cells."""
+        busy = {slot.cell.run_id for slot in self.slots if slot.cell is not None}
+        idle = busy | self.completed | withheld(self.plan.out)
+        return [cell for cell in order if cell.run_id not in idle and not self.is_over(cell)]
 
     def _changed(self, ended: Cell | None) -> None:
         """Tell; whoever looks at the cells must not ask for the locks of those that this very process has claimed."""
@@ -129,9 +137,12 @@ class Pool:
     def is_over(self, cell: Cell) -> bool:
         """Tell if another command has completed the cell or failed on it for good."""
         if read_state(self.plan.runs / cell.run_id).state == "completed":
+            self.completed.add(cell.run_id)
             self._changed(cell)  # another command did it
             return True
-        return exhausted(failures(self.plan, cell), self.before[cell.run_id], self.retries)
+        tries = failures(self.plan, cell)
+        self.before[cell.run_id] = min(self.before[cell.run_id], len(tries))  # `sweep retry` sets them aside
+        return exhausted(tries, self.before[cell.run_id], self.retries)
 
     def _fill(self, waiting: list[Cell], selector: selectors.BaseSelector) -> None:
         for slot in self.slots:
@@ -161,7 +172,7 @@ class Pool:
         ]
         return not beside or sum(beside) + self.needs_gb.get(cell.run_id, 0.0) <= slot.memory_gb
 
-    def _hear(self, slot: Slot, waiting: list[Cell], selector: selectors.BaseSelector) -> None:
+    def _hear(self, slot: Slot, order: list[Cell], selector: selectors.BaseSelector) -> None:
         """Hear a slot out: how its cell ended, or nothing more, because it died."""
         process, cell = slot.process, slot.cell
         assert process is not None
@@ -180,15 +191,19 @@ class Pool:
         if cell is None:
             return
         if answer == "completed":
+            self.completed.add(cell.run_id)
             self._changed(cell)
             return
-        if answer == "held":
+        if answer == "withheld":
+            say(f"{cell.name}: {reason_withheld(self.plan.out, cell.run_id) or 'withheld'}; it is left as it is")
+        elif answer == "held":
             self.not_before[cell.run_id] = time.monotonic() + 2 * POLL_S
         else:
             tries = failures(self.plan, cell)
             left = "" if exhausted(tries, self.before[cell.run_id], self.retries) else "; it is tried again"
             say(f"{cell.name}: {tries[-1].error}{left}")
-        waiting.append(cell)
+        order.remove(cell)
+        order.append(cell)
 
     def _end(self) -> None:
         running = [slot for slot in self.slots if slot.process is not None]

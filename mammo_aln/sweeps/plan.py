@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -18,8 +18,11 @@ from mammo_aln.runs.record import code_revision, now
 from mammo_aln.settings import Settings
 from mammo_aln.settings.stored import as_they_ran, plain_settings, stored_settings
 from mammo_aln.sweeps.definition import Label, Nested, label_of
+from mammo_aln.sweeps.withheld import BY_FILE, BY_HAND, reason_withheld, release, withheld, withhold
 
 PLAN = "plan.json"
+NAMES_SHOWN = 5
+"""Cells that a message names; of more it tells the number."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Cell:
         settings: all settings.
         fault: why the cell cannot be trained, found before the first one began.
         cost: a guess of how long a step takes, in processor seconds; decides only what begins first.
+        dropped: why the cell is no longer of the sweep; None while it is.
     """
 
     run_id: str
@@ -45,11 +49,17 @@ class Cell:
     settings: Settings
     fault: str | None = None
     cost: float = 0.0
+    dropped: str | None = None
 
     @property
     def name(self) -> str:
         """Name in messages."""
         return name_of(self.axes, self.seed, self.fold)
+
+    @property
+    def seat(self) -> tuple[object, ...]:
+        """Configuration, seed and fold: no two cells of a sweep share them."""
+        return (self.configuration, self.seed, self.fold)
 
     @property
     def configuration(self) -> tuple[tuple[str, str], ...]:
@@ -87,6 +97,8 @@ class Plan:
         declared: id of the declared plan in the cohort's ledger of test openings, if there is one.
         created: when, UTC.
         learning: code that the cells' identities were made by.
+        dropped: cells that were taken out, by the file or by hand: neither trained nor ranked.
+        superseded: ids of former cells that are other trainings now; their runs may stand in the folder.
     """
 
     out: Path
@@ -101,6 +113,8 @@ class Plan:
     declared: str | None = None
     created: str = field(default_factory=now)
     learning: str = field(default_factory=learning_code)
+    dropped: tuple[Cell, ...] = ()
+    superseded: tuple[str, ...] = ()
 
     @property
     def of_this_code(self) -> bool:
@@ -118,8 +132,8 @@ class Plan:
         return tuple(dict.fromkeys(name for cell in self.cells for name in cell.shown))
 
     def cell(self, run_id: str) -> Cell:
-        """The cell of that identity."""
-        return next(cell for cell in self.cells if cell.run_id == run_id)
+        """The cell of that identity, dropped or not."""
+        return next(cell for cell in (*self.cells, *self.dropped) if cell.run_id == run_id)
 
 
 def read_plan(out: Path) -> Plan:
@@ -140,7 +154,7 @@ def read_plan(out: Path) -> Plan:
             Path(plain["cohort"]),
             Path(plain["store"]) if plain["store"] else None,
             plain["content"],
-            tuple(_stored_cell(cell) for cell in plain["cells"]),
+            _cells(plain["cells"]),
             tuple(plain["touched"]),
             plain["opens_test"],
             plain["search"],
@@ -148,6 +162,8 @@ def read_plan(out: Path) -> Plan:
             plain["declared"],
             plain["created"],
             plain.get("learning", f"version {plain['package_version']}, before its learning had a number"),
+            _cells(plain.get("dropped", [])),
+            tuple(plain.get("superseded", [])),
         )
     except (KeyError, TypeError) as error:
         raise InputError(
@@ -155,40 +171,106 @@ def read_plan(out: Path) -> Plan:
         ) from error
 
 
-def _stored_cell(plain: Nested) -> Cell:
-    return Cell(**{**plain, "settings": stored_settings(Settings, as_they_ran(plain["settings"]))})
+def _cells(plain: Sequence[Nested]) -> tuple[Cell, ...]:
+    return tuple(
+        Cell(**{**cell, "settings": stored_settings(Settings, as_they_ran(cell["settings"]))}) for cell in plain
+    )
 
 
 def freeze(plan: Plan) -> Plan:
-    """Write a plan, with those cells of the folder's former plans that belong into the same table; returns the whole.
+    """Write a plan in place of the folder's former one; returns it, beside what left the sweep.
 
-    Former cells stay where they read the same cohort by the same code and differ from the new ones in the grid's
-    settings, seed and fold alone, and where no new cell supersedes them. Others keep their run directories and leave
-    the table.
+    The file decides: former cells that it no longer names are dropped, and come back with it. A cell that was dropped
+    by hand stays so. Former cells of another cohort or of other settings are superseded. All keep their run folders.
+
+    Raises:
+        InputError: every cell was dropped by hand.
     """
     make_folder(plan.runs)
     with _locked(plan.out):
-        former = read_plan(plan.out) if (plan.out / PLAN).is_file() else None
-        if former is not None and former.cells and not former.of_this_code:
-            say(
-                f"the former plan's {len(former.cells)} cells are of other code ({former.learning}; this is"
-                f" {plan.learning}), which learns otherwise: they leave the table, and those planned now are trained"
-                f" anew; their former runs stay in {plan.runs}"
+        if (plan.out / PLAN).is_file():
+            plan = _beside(read_plan(plan.out), plan)
+        if not plan.cells and plan.dropped and plan.search is None:
+            raise InputError(
+                f"{plan.out}: every cell of the sweep's file was dropped by hand;"
+                " `mammo-aln sweep retry CELL` takes one up again"
             )
-        elif former is not None and former.content == plan.content:
-            touched = tuple(dict.fromkeys((*former.touched, *plan.touched)))
-            rests = {_rest(cell, touched) for cell in plan.cells}
-            ids = {cell.run_id for cell in plan.cells}
-            superseded = _superseded(former.cells, plan.cells) - ids
-            gone = ids | superseded
-            kept = [cell for cell in former.cells if cell.run_id not in gone and _rest(cell, touched) in rests]
-            plan = replace(plan, cells=(*kept, *plan.cells), touched=touched, created=former.created)
-            if superseded:
-                say(
-                    f"{len(superseded)} of the former plan's {len(former.cells)} cells are other trainings now, as"
-                    " settings, weights, crops or the code changed: they are trained anew; their former runs stay in"
-                    f" {plan.runs}"
-                )
+        _write(plan)
+        kept_back = withheld(plan.out)
+        for cell in plan.dropped:
+            if cell.run_id not in kept_back:
+                withhold(plan.out, [cell.run_id], cell.dropped or BY_FILE)
+        ids = {cell.run_id for cell in plan.cells}
+        back = {run_id for run_id in ids & kept_back if reason_withheld(plan.out, run_id) == BY_FILE}
+        release(plan.out, back | (kept_back - ids - {cell.run_id for cell in plan.dropped}))
+    return plan
+
+
+def _beside(former: Plan, plan: Plan) -> Plan:
+    """A new plan with what it leaves of the former one: cells that were dropped, and ids of the superseded."""
+    by_hand = {cell.seat for cell in former.dropped if cell.dropped == BY_HAND}
+    ids = {cell.run_id for cell in plan.cells}
+    before = (*former.cells, *former.dropped)
+    anew = _superseded(before, plan.cells) - ids
+    left: list[Cell] = []
+    touched, created = plan.touched, plan.created
+    if former.of_this_code and former.content == plan.content:
+        created = former.created
+        touched = tuple(dict.fromkeys((*former.touched, *plan.touched)))
+        rests = {_rest(cell, touched) for cell in plan.cells}
+        left = [cell for cell in before if cell.run_id not in ids | anew and _rest(cell, touched) in rests]
+    gone = {cell.run_id for cell in before} - ids - {cell.run_id for cell in left}
+    if former.cells and not former.of_this_code:
+        say(
+            f"the former plan's {len(former.cells)} cells are of other code ({former.learning}; this is"
+            f" {plan.learning}), which learns otherwise: they leave the table, and those planned now are trained"
+            f" anew; their former runs stay in {plan.runs}"
+        )
+    elif superseded := anew & {cell.run_id for cell in former.cells}:
+        say(
+            f"{len(superseded)} of the former plan's {len(former.cells)} cells are other trainings now, as settings,"
+            f" weights, crops or the code changed: they are trained anew; their former runs stay in {plan.runs}"
+        )
+    dropped = [replace(cell, dropped=cell.dropped or BY_FILE) for cell in left]
+    if deleted := [cell.name for cell in left if cell.dropped is None]:
+        say(
+            f"{len(deleted)} cells are no longer in the sweep's file: dropped, neither trained nor ranked (their runs"
+            f" stay, and count again once the file names them): {names_in_words(deleted)}"
+        )
+    stays = [cell for cell in plan.cells if cell.seat in by_hand]
+    if stays:
+        names = names_in_words([cell.name for cell in stays])
+        say(f"{len(stays)} cells stay dropped, by hand (`mammo-aln sweep retry CELL` takes them up again): {names}")
+    return replace(
+        plan,
+        cells=tuple(cell for cell in plan.cells if cell.seat not in by_hand),
+        touched=touched,
+        created=created,
+        dropped=(*dropped, *(replace(cell, dropped=BY_HAND) for cell in stays)),
+        superseded=tuple(
+            dict.fromkeys((*(run_id for run_id in former.superseded if run_id not in ids), *sorted(gone)))
+        ),
+    )
+
+
+def names_in_words(names: Sequence[str]) -> str:
+    """Write a few names, and how many more there are."""
+    more = len(names) - NAMES_SHOWN
+    return "; ".join(names[:NAMES_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def change_cells(out: Path, run_ids: Collection[str], dropped: str | None) -> Plan:
+    """Write a sweep's plan with some of its cells dropped for a reason, or, without one, back in it."""
+    with _locked(out):
+        plan = read_plan(out)
+        cells = [cell for cell in plan.cells if cell.run_id not in run_ids]
+        aside = [cell for cell in plan.dropped if cell.run_id not in run_ids]
+        chosen = [replace(cell, dropped=dropped) for cell in (*plan.cells, *plan.dropped) if cell.run_id in run_ids]
+        plan = replace(
+            plan,
+            cells=tuple(cells if dropped else [*cells, *chosen]),
+            dropped=tuple([*aside, *chosen] if dropped else aside),
+        )
         _write(plan)
     return plan
 
@@ -207,7 +289,7 @@ def add_cells(plan: Plan, cells: Sequence[Cell]) -> Plan:
     """Write a plan that has more cells, beside those that another command may have added meanwhile."""
     with _locked(plan.out):
         there = read_plan(plan.out)
-        planned = {cell.run_id for cell in there.cells}
+        planned = {cell.run_id for cell in (*there.cells, *there.dropped)}
         plan = replace(there, cells=(*there.cells, *(cell for cell in cells if cell.run_id not in planned)))
         _write(plan)
     return plan

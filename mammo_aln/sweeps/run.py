@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.memory import free_memory_gb
 from mammo_aln.machine.signals import handled, interrupt
-from mammo_aln.machine.slurm import require_slurm
+from mammo_aln.machine.slurm import QueuedJob, require_slurm
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
@@ -32,6 +32,7 @@ from mammo_aln.sweeps.preflight import (
     settings_of,
 )
 from mammo_aln.sweeps.search import Search, begun_plan, open_study, read_space
+from mammo_aln.sweeps.standing import STATE_WORDS
 from mammo_aln.sweeps.table import read_rows, write_cells
 from mammo_aln.sweeps.weights import with_weights
 from mammo_aln.training.attempt import tidied
@@ -46,16 +47,22 @@ class Watch:
 
     plan: Plan
     total: int
+    at_once: int = 0
     reported: set[str] = field(default_factory=set)
     drawn: float = 0.0
     said: float = field(default_factory=time.monotonic)
 
-    def __call__(self, ended: Cell | None = None, own: frozenset[str] = frozenset()) -> None:
+    def __call__(
+        self,
+        ended: Cell | None = None,
+        own: frozenset[str] = frozenset(),
+        queue: Mapping[str, QueuedJob] | None = None,
+    ) -> None:
         """Called about once a second, and with a cell when it is completed."""
         due = time.monotonic() - self.drawn >= BOARD_EVERY_S
         if not due and ended is None:
             return
-        rows = read_rows(self.plan, own)
+        rows = read_rows(self.plan, own, queue)
         write_board(self.plan, rows, live=True)
         self.drawn = time.monotonic()
         if ended is not None and ended.run_id not in self.reported:
@@ -64,7 +71,7 @@ class Watch:
             say(f"{ended.name}: val AUC {area_text(row)}, {duration(row.training_s)}")
         if time.monotonic() - self.said >= TELL_EVERY_S or ended is not None:
             self.said = time.monotonic()
-            say(summary(rows))
+            say(summary(rows, self.at_once))
 
 
 def run_sweep(
@@ -203,6 +210,7 @@ def train_cells(
         trainer = group[0].settings.trainer
         on = f", each on {trainer.devices} devices" if trainer.devices > 1 else ""
         say(f"{len(group)} cells to train in {len(pool.slots)} slot(s){on}")
+        watch.at_once = len(pool.slots)
         pool.run(group)
 
 
@@ -220,15 +228,18 @@ def _pool(plan: Plan, cells: Sequence[Cell], slots: int | Literal["auto"] | None
 
 
 def conclude(plan: Plan) -> int | Path:
-    """Tell of every cell that failed and of its fix; 1 if there is any, else the sweep's folder."""
+    """Tell of every cell that is not completed, and of its fix; 1 if there is any, else the sweep's folder."""
     rows = read_rows(plan)
-    failed = [row for row in rows if row.standing.state != "completed"]
-    for row in failed:
-        failure = row.standing.failure
-        say(f"FAILED {row.cell.name} (run {row.cell.run_id}): {failure.error if failure else 'not trained'}")
-        for line in failure.lines if failure else ():
+    left = [row for row in rows if row.standing.state != "completed"]
+    for row in left:
+        state, failure = row.standing.state, row.standing.failure
+        if state != "failed" or failure is None:
+            note = f": {row.standing.note}" * bool(row.standing.note)
+            say(f"{STATE_WORDS[state].upper()} {row.cell.name} (run {row.cell.run_id}){note}")
+            continue
+        say(f"FAILED {row.cell.name} (run {row.cell.run_id}): {failure.error}")
+        for line in failure.lines:
             say(f"    | {line}")
-        if failure:
-            say(f"  fix: {fix_of(plan, row)}; then: {resume_command(plan, row)}")
+        say(f"  fix: {fix_of(plan, row)}; then: {resume_command(plan, row)}")
     say(summary(rows))
-    return 1 if failed else plan.out
+    return 1 if left else plan.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,11 +18,10 @@ from mammo_aln.evaluation.statistics.discrimination import (
     logit_interval,
 )
 from mammo_aln.files import write_csv
-from mammo_aln.sweeps.cell import Standing, standing
+from mammo_aln.machine.slurm import QueuedJob
 from mammo_aln.sweeps.definition import Label
 from mammo_aln.sweeps.plan import Cell, Plan
-
-STATES = ("not_started", "running", "completed", "failed")
+from mammo_aln.sweeps.standing import STATE_WORDS, Standing, standing
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,24 @@ class Row:
         return self.standing.training_s
 
 
-def read_rows(plan: Plan, own: frozenset[str] = frozenset()) -> list[Row]:
-    """Read every cell as it stands now; `own` names the cells that this very process has in its slots."""
-    return [_row(plan, cell, cell.run_id in own) for cell in plan.cells]
+def read_rows(plan: Plan, own: frozenset[str] = frozenset(), queue: Mapping[str, QueuedJob] | None = None) -> list[Row]:
+    """Read every cell as it stands now.
+
+    Args:
+        plan: the sweep.
+        own: ids of the cells that this very process has in its slots.
+        queue: jobs in SLURM's queue, by id.
+    """
+    return [_row(plan, cell, cell.run_id in own, queue) for cell in plan.cells]
 
 
-def _row(plan: Plan, cell: Cell, own: bool) -> Row:
-    state = standing(plan, cell, own=own)
+def dropped_rows(plan: Plan) -> list[Row]:
+    """Read the cells that were dropped from the sweep; no figure of theirs is told."""
+    return [_row(plan, cell, False, None) for cell in plan.dropped]
+
+
+def _row(plan: Plan, cell: Cell, own: bool, queue: Mapping[str, QueuedJob] | None) -> Row:
+    state = standing(plan, cell, own=own, queue=queue)
     run = plan.runs / cell.run_id
     areas = _areas(run / "predictions.csv") if state.state == "completed" else {}
     val_aucs, epoch_s = _epochs(run / "metrics.csv")
@@ -118,9 +129,12 @@ def _epochs(metrics: Path) -> tuple[tuple[float, ...], float]:
 
 
 def cells_table(plan: Plan, rows: list[Row]) -> pd.DataFrame:
-    """Make the table of cells.csv: nothing in it but `training_s` depends on when or where a cell was trained."""
+    """Make the table of cells.csv: nothing in it but `training_s` depends on when or where a cell was trained.
+
+    Cells that were dropped follow behind the others, without an AUC.
+    """
     records: list[dict[str, Label]] = []
-    for row in rows:
+    for row in [*rows, *dropped_rows(plan)]:
         cell = row.cell
         own: dict[str, Label] = {name: cell.column(name) for name in plan.columns}
         records.append(
@@ -151,17 +165,23 @@ def write_cells(plan: Plan, rows: list[Row]) -> Path:
 
 def counts(rows: list[Row]) -> dict[str, int]:
     """Count the cells in each state."""
-    return {state: sum(row.standing.state == state for row in rows) for state in STATES}
+    return {state: sum(row.standing.state == state for row in rows) for state in STATE_WORDS}
 
 
-def seconds_left(rows: list[Row]) -> float:
-    """Estimate how long the sweep still takes, from completed cells and running epochs; NaN where neither is known."""
+def seconds_left(rows: list[Row], at_once: int = 0) -> float:
+    """Estimate how long the sweep still takes, from completed cells and running epochs; NaN where neither is known.
+
+    Args:
+        rows: its cells.
+        at_once: cells that train at once, where that is known: as many as are running now, else.
+    """
     done = [row.training_s for row in rows if row.training_s > 0]
     running = [row for row in rows if row.standing.state == "running"]
-    waiting = sum(row.standing.state == "not_started" for row in rows)
+    waiting = sum(row.standing.state in ("not_started", "queued", "starting", "stopped") for row in rows)
+    at_once = min(max(at_once, len(running)), len(running) + waiting)
     here = [row.epoch_s * (row.max_epochs - row.epochs) for row in running]
     estimates = [value for value in here if not math.isnan(value)]
-    if not running or (waiting and not done) or (not estimates and not done):
+    if not at_once or (waiting and not done) or (not estimates and not done):
         return math.nan
     typical = float(np.mean(done)) if done else 0.0
-    return (sum(estimates) + typical * (waiting + len(here) - len(estimates))) / len(running)
+    return (sum(estimates) + typical * (waiting + len(here) - len(estimates))) / at_once

@@ -13,7 +13,17 @@ from mammo_aln.verbs.judging import compare, evaluate
 from mammo_aln.verbs.learning import explain, lineage, list_runs, predict, pretrain_backbone, train
 from mammo_aln.verbs.radiomics import radiomics_extract, radiomics_fit
 from mammo_aln.verbs.start import completion, demo, doctor, phantom
-from mammo_aln.verbs.sweeps import sweep_collect, sweep_run, sweep_status, sweep_work, sweep_write
+from mammo_aln.verbs.sweeps import (
+    sweep_cancel,
+    sweep_collect,
+    sweep_drop,
+    sweep_log,
+    sweep_retry,
+    sweep_run,
+    sweep_status,
+    sweep_work,
+    sweep_write,
+)
 
 __all__ = [
     "check",
@@ -37,7 +47,11 @@ __all__ = [
     "radiomics_extract",
     "radiomics_fit",
     "split",
+    "sweep_cancel",
     "sweep_collect",
+    "sweep_drop",
+    "sweep_log",
+    "sweep_retry",
     "sweep_run",
     "sweep_status",
     "sweep_work",

@@ -149,12 +149,67 @@ def sweep_status(out: Path) -> Path:
     from mammo_aln.progress import say
     from mammo_aln.sweeps.board import status_table, write_board
     from mammo_aln.sweeps.plan import read_plan
+    from mammo_aln.sweeps.standing import queue_of
     from mammo_aln.sweeps.table import read_rows
 
     plan = read_plan(out)
-    rows = read_rows(plan)
+    rows = read_rows(plan, queue=queue_of(plan))
     say(status_table(plan, rows))
     return write_board(plan, rows, live=any(row.standing.state == "running" for row in rows))
+
+
+def sweep_drop(cells: list[str], out: Path) -> Path:
+    """Take cells out of a sweep: they are neither trained nor ranked, until `sweep retry`; their runs stay on disk.
+
+    A cell that is being trained saves its step and ends. To take out a whole axis value, delete it from the sweep's
+    file and run the sweep again.
+
+    Args:
+        cells: each by its id, or by a part of its name that no other cell has (see `sweep status`).
+        out: folder of the sweep.
+    """
+    from mammo_aln.sweeps.orders import drop_cells
+
+    return drop_cells(out, cells)
+
+
+def sweep_retry(cells: list[str], out: Path) -> Path:
+    """Try cells again that failed, were cancelled or dropped: a command that runs takes them up, or the next one.
+
+    Args:
+        cells: each by its id, or by a part of its name that no other cell has (see `sweep status`).
+        out: folder of the sweep.
+    """
+    from mammo_aln.sweeps.orders import retry_cells
+
+    return retry_cells(out, cells)
+
+
+def sweep_cancel(cells: list[str], out: Path) -> Path:
+    """Stop the training of cells, or keep it from beginning; the step is saved, and `sweep retry` goes on from it.
+
+    They stay cells of the sweep: a configuration that lacks one is not ranked, and test splits stay sealed.
+
+    Args:
+        cells: each by its id, or by a part of its name that no other cell has (see `sweep status`).
+        out: folder of the sweep.
+    """
+    from mammo_aln.sweeps.orders import cancel_cells
+
+    return cancel_cells(out, cells)
+
+
+def sweep_log(cells: list[str], out: Path, lines: Annotated[int, FROM_1] = 20) -> str:
+    """Show the last lines of what cells said while they were trained, here or in a SLURM job, and where the rest is.
+
+    Args:
+        cells: each by its id, or by a part of its name that no other cell has (see `sweep status`).
+        out: folder of the sweep.
+        lines: so many of each.
+    """
+    from mammo_aln.sweeps.orders import log_lines
+
+    return log_lines(out, cells, lines)
 
 
 def sweep_collect(

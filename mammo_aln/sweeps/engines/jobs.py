@@ -100,7 +100,7 @@ def read_list(file: Path) -> tuple[Plan, list[Cell]]:
     if not file.is_file():
         raise InputError(f"{file}: no such file; expected a list of cells that `mammo-aln sweep write` made")
     plan = read_plan(file.absolute().parent.parent)
-    cells = {cell.run_id: cell for cell in plan.cells}
+    cells = {cell.run_id: cell for cell in (*plan.cells, *plan.dropped)}
     run_ids = file.read_text(encoding="utf-8").split()
     missing = [run_id for run_id in run_ids if run_id not in cells]
     if missing:

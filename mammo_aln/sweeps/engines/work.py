@@ -24,6 +24,7 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.cell import claim_of, exhausted, failures, log_of, train_cell
 from mammo_aln.sweeps.engines.jobs import read_list
 from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.withheld import reason_withheld, withheld
 
 if TYPE_CHECKING:
     from mammo_aln.cohort.tables import Cohort
@@ -72,7 +73,9 @@ def _train_one(plan: Plan, cell: Cell) -> int:
         if time.monotonic() > end:
             raise Requeue(f"{cell.name}: another process trains this cell")
         time.sleep(POLL_S)
-    if result == "completed":
+    if result == "withheld":
+        say(f"{cell.name}: {reason_withheld(plan.out, cell.run_id)}; nothing is left to do")
+    if result in ("completed", "withheld"):
         return ExitCode.DONE
     failure = failures(plan, cell)[-1]
     say(f"{cell.name}: {failure.error}")
@@ -84,15 +87,20 @@ def _train_free(plan: Plan, cells: Sequence[Cell], retries: int) -> int:
     before = {cell.run_id: len(failures(plan, cell)) for cell in waiting}
     cohorts: dict[bool, Cohort] = {}
     while waiting:
-        trained = False
+        trained, kept_back = False, withheld(plan.out)
         for cell in list(waiting):
-            if _is_completed(plan, cell) or exhausted(failures(plan, cell), before[cell.run_id], retries):
+            if (
+                cell.run_id in kept_back
+                or _is_completed(plan, cell)
+                or exhausted(failures(plan, cell), before[cell.run_id], retries)
+            ):
                 waiting.remove(cell)
             elif _train(plan, cell, cohorts) != "held":
                 trained = True
         if waiting and not trained:
             time.sleep(POLL_S)
-    failed = [cell for cell in cells if not _is_completed(plan, cell)]
+    kept_back = withheld(plan.out)
+    failed = [cell for cell in cells if cell.run_id not in kept_back and not _is_completed(plan, cell)]
     for cell in failed:
         tries = failures(plan, cell)
         say(f"FAILED {cell.name}: {cell.fault or (tries[-1].error if tries else 'not trained')}")

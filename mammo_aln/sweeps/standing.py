@@ -1,0 +1,125 @@
+"""Where a cell stands: dropped, not started, queued, starting, running, stopped, failed or completed."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from mammo_aln.errors import InputError
+from mammo_aln.machine.locks import is_locked
+from mammo_aln.machine.slurm import QueuedJob, jobs_in_queue
+from mammo_aln.progress import say
+from mammo_aln.runs.lock import is_held
+from mammo_aln.runs.record import State as RunState
+from mammo_aln.runs.record import read_state
+from mammo_aln.sweeps.cell import Failure, claim_of, failures
+from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.withheld import reason_withheld
+
+State = Literal["not_started", "queued", "starting", "running", "stopped", "failed", "completed", "dropped"]
+STATE_WORDS: Mapping[State, str] = {
+    "completed": "completed",
+    "running": "running",
+    "starting": "starting",
+    "queued": "queued",
+    "not_started": "not started",
+    "stopped": "stopped",
+    "failed": "failed",
+    "dropped": "dropped",
+}
+STOPPED = "stopped before its end; its last checkpoint goes on"
+UNFINISHED = ("not_started", "queued", "starting", "running", "stopped")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """State of a cell.
+
+    Attributes:
+        state: its state.
+        training_s: seconds of the try that completed it, NaN before.
+        failure: its last failure, also where it is tried again now.
+        note: of a queued cell its job and why it waits; of a stopped or dropped one, why.
+    """
+
+    state: State
+    training_s: float = math.nan
+    failure: Failure | None = None
+    note: str = ""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Tell whether the cell is still to be trained; a failure is an end."""
+        return self.state in UNFINISHED
+
+
+def standing(plan: Plan, cell: Cell, *, own: bool = False, queue: Mapping[str, QueuedJob] | None = None) -> Standing:
+    """Tell the state of a cell; what its records say of `running` counts only while a process holds its lock.
+
+    Args:
+        plan: the sweep.
+        cell: the cell.
+        own: this very process holds the cell's claim; it must not ask for that lock.
+        queue: jobs in SLURM's queue, by id.
+    """
+    run = plan.runs / cell.run_id
+    record = read_state(run)
+    if cell.dropped is not None:
+        return Standing("dropped", note=cell.dropped)
+    if record.state == "completed":
+        return Standing("completed", math.nan if record.training_s is None else record.training_s)
+    tries = failures(plan, cell)
+    last = tries[-1] if tries else None
+    if is_held(run):
+        return Standing("running", failure=last)
+    if own or is_locked(claim_of(plan, cell)):
+        return Standing("starting", failure=last)
+    job = job_of(plan, cell) if queue else None
+    if job is not None and queue is not None and job in queue:
+        waits = queue[job].waits
+        return Standing("queued" if waits else "starting", failure=last, note=f"job {job}" + f", {waits}" * bool(waits))
+    if cell.fault:
+        return Standing("failed", failure=Failure(cell.fault, again=False))
+    reason = reason_withheld(plan.out, cell.run_id)
+    if reason is not None:
+        return Standing("stopped", failure=last, note=reason)
+    if _was_stopped(record, last):
+        return Standing("stopped", failure=last, note=STOPPED)
+    if last is not None:
+        return Standing("failed", failure=last)
+    if record.state == "failed":  # by `mammo-aln train` beside the sweep, which keeps no list of failures
+        return Standing("failed", failure=Failure(record.error or "failed"))
+    return Standing("not_started")
+
+
+def _was_stopped(record: RunState, last: Failure | None) -> bool:
+    """Tell whether the run's last attempt was left without a failure: by a signal, Ctrl-C or a kill."""
+    if record.state not in ("running", "stopped"):
+        return False
+    updated, failed = record.updated or "", last.time if last is not None else ""
+    # A process that is killed is told as a failure by whoever started it, maybe within the second.
+    return updated >= failed if record.state == "stopped" else updated > failed
+
+
+def job_of(plan: Plan, cell: Cell) -> str | None:
+    """Read the id of the SLURM job that a cell was given last."""
+    path = plan.out / "slurm" / f"{cell.run_id}.json"
+    return str(json.loads(path.read_text(encoding="utf-8"))["job"]) if path.is_file() else None
+
+
+def queue_of(plan: Plan) -> Mapping[str, QueuedJob]:
+    """Ask SLURM for this user's jobs, where the sweep has any; say what is unknown where it does not answer."""
+    if next((plan.out / "slurm").glob("*.json"), None) is None:
+        return {}
+    if shutil.which("squeue") is None:
+        say("squeue is not on this machine: cells that wait in SLURM's queue are shown as not started or stopped")
+        return {}
+    try:
+        return jobs_in_queue()
+    except InputError as error:
+        say(f"{error}; cells that wait in SLURM's queue are shown as not started or stopped")
+        return {}
