@@ -35,6 +35,7 @@ BENCHMARKS = {
     "pretraining": "pretraining.pretraining",
     "sweep-grid": "sweep.grid",
     "sweep-ladder": "sweep.ladder",
+    "choice": "choice.choice",
     "evaluation": "evaluation.evaluation",
     "radiomics": "radiomics.speed",
     "ibsi": "radiomics.conformity",

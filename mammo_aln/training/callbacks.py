@@ -14,9 +14,11 @@ import pytorch_lightning as pl
 import torch
 
 from mammo_aln.files import write_csv
+from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.learner import Learner
 from mammo_aln.model.origin import PRETRAINED_KEY
 from mammo_aln.progress import Progress
+from mammo_aln.runs.epoch_scores import EpochScores, write_epoch_scores
 from mammo_aln.training.checkpoints import LAST, RunCheckpoints, without_optimiser
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.stopping import STEPS_BETWEEN_TALKS, STOP, Position
@@ -58,7 +60,8 @@ class RunRecorder(pl.callbacks.Checkpoint):
     """After each epoch a row of metrics.csv; checkpoints by time, at the end, and where a signal asks for one.
 
     A signal that asks the process to leave is answered after a step, with a `last.ckpt` of that step. `metrics.csv` may
-    be ahead of `last.ckpt`, which holds its rows: a resumed run begins with those.
+    be ahead of `last.ckpt`, which holds its rows: a resumed run begins with those. The validation's logits of each
+    epoch are kept beside the rows, and become a file of the run with its last epoch.
 
     Args:
         run: run directory.
@@ -71,6 +74,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
         self.run, self.throughput, self.frozen, self.checkpoints = run, throughput, frozen, checkpoints
         self.best_auc, self.best_epoch = -1.0, -1
         self.rows: list[dict[str, float]] = []
+        self.val_logits: list[torch.Tensor] = []
         self._progress: Progress | None = None
         self._note = ""
         self._epoch_note = ""
@@ -110,7 +114,12 @@ class RunRecorder(pl.callbacks.Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run must know."""
-        return {"best_auc": self.best_auc, "best_epoch": self.best_epoch, "rows": self.rows}
+        return {
+            "best_auc": self.best_auc,
+            "best_epoch": self.best_epoch,
+            "rows": self.rows,
+            "val_logits": self.val_logits,
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up the state of `last.ckpt`."""
@@ -119,6 +128,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
             state_dict["best_epoch"],
             list(state_dict["rows"]),
         )
+        self.val_logits = list(state_dict.get("val_logits", []))  # a training begun before they were kept has none
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -152,6 +162,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
         if is_best:
             self.best_auc, self.best_epoch = auc, trainer.current_epoch
         position = Position.after_epoch(trainer)
+        self._keep_scores(trainer, pl_module, position)
         if trainer.is_global_zero:
             # `last.ckpt` holds the rows too: until the last one there is nothing to wait for the disk for.
             write_csv(self.run / "metrics.csv", pd.DataFrame(self.rows), durable=position.done)
@@ -166,6 +177,16 @@ class RunRecorder(pl.callbacks.Checkpoint):
             self._save(trainer, position)
         if stop:
             self._leave(trainer)
+
+    def _keep_scores(self, trainer: pl.Trainer, pl_module: pl.LightningModule, position: Position) -> None:
+        """Keep the epoch's validation logits; write those of all epochs where this was the last one."""
+        if not isinstance(pl_module, AxillaryClassifier):
+            return
+        logits, labels = pl_module.val_scores.compute()  # computed already: no rank waits for another one
+        self.val_logits = [*self.val_logits, logits.cpu()]
+        if position.done and trainer.is_global_zero and len(self.val_logits) == len(self.rows):
+            scores = EpochScores(torch.stack(self.val_logits).numpy(), labels.cpu().numpy() == 1)
+            write_epoch_scores(self.run, scores)
 
     def _is_due(self, trainer: pl.Trainer, batch_idx: int | None = None) -> bool:
         """Decide by the first rank's clock, on all ranks alike; within an epoch they talk only now and then.

@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from mammo_aln.runs.epoch_scores import EPOCH_SCORES
+
 
 def linked_copy(cohort: Path, to: Path) -> Path:
     """The cohort's tables, writable; its images stay where they are."""
@@ -27,6 +29,7 @@ def untimed(metrics: Path) -> pd.DataFrame:
 def same_run(one: Path, other: Path) -> None:
     pd.testing.assert_frame_equal(untimed(one / "metrics.csv"), untimed(other / "metrics.csv"), check_exact=True)
     assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
+    assert (one / EPOCH_SCORES).read_bytes() == (other / EPOCH_SCORES).read_bytes()
     states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (one, other)]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

@@ -1,4 +1,4 @@
-"""The choice among many: equal to the two-curve tests, unbiased about itself, blind to the order of rows."""
+"""The choice among many: DeLong's and Tukey's tests in their cases, honest of itself, blind to the order of rows."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+from benchmarks.choice import World, higher, simulated
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.statistics.discrimination import auc
-from mammo_aln.evaluation.statistics.tests import holm, paired_bootstrap, paired_delong
+from mammo_aln.evaluation.statistics.discrimination import auc, auc_variance
+from mammo_aln.evaluation.statistics.tests import paired_delong
 from mammo_aln.inference.ensemble import ensemble_of, read_member
 from mammo_aln.runs.record import write_state
-from mammo_aln.sweeps.choice import Fold, aligned, rank
+from mammo_aln.sweeps.choosing.cells import Fold, aligned, cells_of, components_of
+from mammo_aln.sweeps.choosing.luck import Luck, luck_of
+from mammo_aln.sweeps.choosing.rank import Noise, Rival, against_best, rank
 from mammo_aln.sweeps.collect import collect_sweep
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze
@@ -31,58 +35,183 @@ def sample(n: int, seed: int, effects: list[float]) -> tuple[np.ndarray, np.ndar
     return labels, np.stack([common + rng.normal(size=n) + effect * labels for effect in effects])
 
 
-def test_one_seed_and_one_fold_are_the_paired_tests_of_two_curves() -> None:
-    labels, scores = sample(150, 1, [1.0, 0.8, 0.0])
-    found = rank([[row[None]] for row in scores], [Fold(labels, np.arange(150))])
-    assert np.allclose(found.auc, [auc(row, labels) for row in scores])
-    others = [index for index in range(3) if index != found.best]
-    delong = [paired_delong(scores[index], scores[found.best], labels) for index in others]
-    assert np.allclose([found.rivals[i].delong_p for i in others], [test.p_value for test in delong], rtol=1e-9)
-    assert np.allclose([found.rivals[i].delong_p_holm for i in others], holm([test.p_value for test in delong]))
-    for index in others:
-        boot = paired_bootstrap(scores[index], scores[found.best], labels, resamples=4000)
-        assert found.rivals[index].difference == pytest.approx(boot.difference)
-        assert found.rivals[index].low == pytest.approx(boot.low, abs=0.02)
-        assert found.rivals[index].bootstrap_p == pytest.approx(boot.p_value, abs=0.03)
+def test_components_give_the_paired_delong_variance_of_two_curves() -> None:
+    labels, scores = sample(150, 1, [1.0, 0.8])
+    scores = scores.round(1)  # ties
+    aucs, components = components_of(scores, Fold(labels, np.arange(150)))
+    assert np.allclose(aucs, [auc(row, labels) for row in scores])
+    assert components[0] @ components[0] == pytest.approx(auc_variance(scores[0], labels), rel=1e-9)
+    apart = components[1] - components[0]
+    assert np.sqrt(apart @ apart) == pytest.approx(paired_delong(scores[0], scores[1], labels).se, rel=1e-9)
 
 
 def test_rows_of_one_patient_are_no_two_patients() -> None:
     labels, scores = sample(80, 2, [0.9, 0.5])
-    twice, both = np.concatenate([labels, labels]), np.concatenate([scores, scores], axis=1)
-    once = rank([[row[None]] for row in scores], [Fold(labels, np.arange(80))])
-    clustered = rank([[row[None]] for row in both], [Fold(twice, np.tile(np.arange(80), 2))])
-    other = 1 - once.best
-    assert clustered.rivals[other].delong_p == pytest.approx(once.rivals[other].delong_p, rel=1e-6)
-    naive = rank([[row[None]] for row in both], [Fold(twice, np.arange(160))])
-    assert naive.rivals[other].delong_p < clustered.rivals[other].delong_p
+    _, once = components_of(scores, Fold(labels, np.arange(80)))
+    both, twice = np.concatenate([scores, scores], axis=1), np.concatenate([labels, labels])
+    _, clustered = components_of(both, Fold(twice, np.tile(np.arange(80), 2)))
+    assert np.allclose(clustered, once)
+    _, naive = components_of(both, Fold(twice, np.arange(160)))
+    assert np.allclose((naive**2).sum(axis=1) * 2, (once**2).sum(axis=1), rtol=0.02)
 
 
-def test_repeated_seeds_and_folds_add_no_information_that_is_not_there() -> None:
+def test_two_models_differ_as_delongs_test_and_a_permutation_of_their_ranks_say() -> None:
+    """Bandos, Rockette & Gur 2005 (Stat Med 24:2873): under equality a patient's two ranks may change places."""
+    labels, scores = sample(120, 5, [1.0, 0.75])
+    ranking = rank([[row[None]] for row in scores], [Fold(labels, np.arange(120))], resamples=20_000)
+    (rival,) = ranking.rivals.values()
+    assert rival.p_patients == pytest.approx(paired_delong(scores[0], scores[1], labels).p_value, abs=0.012)
+    ranks = np.argsort(np.argsort(scores, axis=1), axis=1).astype(float)
+    gap = abs(auc(ranks[0], labels) - auc(ranks[1], labels))
+    rng = np.random.default_rng(0)
+    gaps = []
+    for _ in range(4000):
+        swap = rng.random(120) < 0.5
+        first, second = np.where(swap, ranks[1], ranks[0]), np.where(swap, ranks[0], ranks[1])
+        gaps.append(abs(auc(first, labels) - auc(second, labels)))
+    assert 0.05 < rival.p_patients < 0.95
+    assert rival.p_patients == pytest.approx(np.mean(np.array(gaps) >= gap - 1e-12), abs=0.03)
+
+
+@pytest.mark.parametrize(("recipes", "seeds"), [(2, 3), (5, 2), (6, 4)])
+def test_luck_alone_is_judged_as_tukeys_test_of_all_pairs_does(recipes: int, seeds: int) -> None:
+    """Where patients add no noise, cells are a one-way layout of normals: SciPy's studentised range."""
+    rng = np.random.default_rng(recipes)
+    aucs = 0.7 + 0.02 * rng.standard_normal((recipes, seeds)) + 0.015 * np.arange(recipes)[:, None]
+    draws = 40_000
+    luck = Luck(float(aucs.var(axis=1, ddof=1).mean()), 0.0, recipes * (seeds - 1))
+    noise = Noise(
+        patients=np.zeros((recipes, draws)),
+        patients_covariance=np.zeros((recipes, recipes)),
+        trainings=rng.standard_normal((recipes, draws)),
+        shares=np.full(recipes, 1 / seeds),
+    )
+    means = aucs.mean(axis=1)
+    low, high, p = against_best(means, noise.covariance(luck.variance), noise.with_luck(luck.drawn(draws, rng)))
+    tukey, best = stats.tukey_hsd(*aucs), int(means.argmax())
+    others = np.arange(recipes) != best
+    assert np.allclose(p[others], tukey.pvalue[best][others], atol=0.012)
+    limits = tukey.confidence_interval(0.95)
+    assert np.allclose(low[others], limits.low[:, best][others], atol=0.005)
+    assert np.allclose(high[others], limits.high[:, best][others], atol=0.005)
+
+
+@pytest.mark.parametrize("seeds", [[2, 2, 2], [1, 3, 2]])
+@pytest.mark.parametrize("folds", [1, 3])
+def test_luck_is_the_residual_of_a_least_squares_fit_less_the_patients_part(folds: int, seeds: list[int]) -> None:
+    rng = np.random.default_rng(folds)
+    labels = np.arange(60) % 5 < 2
+    fold = Fold(labels, np.arange(60))
+    cells = cells_of([[rng.normal(size=(count, 60)) for _ in range(folds)] for count in seeds], [fold] * folds)
+    design = np.stack(
+        [cells.recipe == recipe for recipe in range(3)] + [cells.fold == number for number in range(folds)], axis=1
+    ).astype(float)
+    projection = np.eye(cells.auc.size) - design @ np.linalg.pinv(design)
+    luck = luck_of(cells)
+    assert luck.df == round(np.trace(projection))
+    assert luck.mean_square == pytest.approx((projection @ cells.auc) @ cells.auc / luck.df)
+    covariance = cells.components @ cells.components.T
+    assert luck.of_patients == pytest.approx(np.trace(projection @ covariance) / luck.df)
+
+
+def test_folds_weigh_alike_however_many_seeds_they_have() -> None:
     labels, scores = sample(120, 3, [1.0, 0.6])
-    fold = Fold(labels, np.arange(120))
-    one = rank([[row[None]] for row in scores], [fold])
-    copies = rank([[np.stack([row] * 5)] for row in scores], [fold])
-    assert copies.rivals[1 - one.best].delong_p == pytest.approx(one.rivals[1 - one.best].delong_p)
-    halves = [np.arange(120) % 2 == part for part in (0, 1)]
+    halves = [np.arange(120) % 2 == number for number in (0, 1)]
     folds = [Fold(labels[half], np.arange(60)) for half in halves]
     split = rank([[row[None, half] for half in halves] for row in scores], folds)
     means = [np.mean([auc(row[half], labels[half]) for half in halves]) for row in scores]
     assert np.allclose(split.auc, means)
+    uneven = [[np.stack([row[half]] * (1 + number)) for number, half in enumerate(halves)] for row in scores]
+    assert np.allclose(rank(uneven, folds).auc, means)
 
 
-@pytest.mark.parametrize("shared", [0.0, 1.0])
-def test_optimism_of_the_best_of_twenty_is_what_a_simulation_finds(shared: float) -> None:
-    """Twenty equal models: the best one's AUC minus the true one is known, and the estimate must meet it on average."""
-    true, told = [], []
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        labels = np.arange(100) % 2 == 0
-        scores = shared * rng.normal(size=100) + rng.normal(size=(20, 100)) + 0.8 * labels
-        found = rank([[row[None]] for row in scores], [Fold(labels, np.arange(100))], resamples=200, seed=seed)
-        true.append(found.auc.max() - found.auc.mean())
-        told.append(found.optimism)
-    assert np.mean(told) == pytest.approx(np.mean(true), rel=0.25)
-    assert rank([[scores[0][None]]], [Fold(labels, np.arange(100))]).optimism == 0
+def test_one_seed_gives_no_verdict_and_three_copies_of_it_would() -> None:
+    labels, scores = sample(400, 3, [1.5, 0.0])
+    fold = Fold(labels, np.arange(400))
+    one = rank([[row[None]] for row in scores], [fold])
+    (rival,) = one.rivals.values()
+    assert one.one_training_each
+    assert (rival.p, rival.low, rival.high, one.optimism) == (None, None, None, None)
+    assert rival.p_patients == pytest.approx(1 / 2001)
+    assert not rival.distinguishable
+    (rival,) = rank([[np.stack([row] * 3)] for row in scores], [fold]).rivals.values()
+    assert rival.distinguishable
+    assert rival.p == rival.p_patients
+
+
+def test_of_a_few_patients_nothing_is_tested() -> None:
+    """Three with and two without: an exact test of any AUC cannot come below 0.2."""
+    labels = np.array([True, True, True, False, False])
+    scores = np.array([[5.0, 4, 3, 2, 1], [1, 2, 3, 4, 5]])
+    ranking = rank([[np.stack([row] * 3)] for row in scores], [Fold(labels, np.arange(5))])
+    assert not ranking.enough
+    assert ranking.rivals[1] == Rival(-1.0, None, None, None, None)
+    assert (ranking.optimism, ranking.of_models, ranking.at_most) == (None, None, None)
+
+
+def test_limits_of_a_difference_stay_within_what_there_is() -> None:
+    labels = np.arange(20) % 2 == 0
+    rng = np.random.default_rng(0)
+    bad = np.stack([rng.normal(size=20) - 2 * labels for _ in range(2)])
+    good = np.stack([rng.normal(size=20) + 2 * labels for _ in range(2)])
+    (rival,) = rank([[good], [bad]], [Fold(labels, np.arange(20))]).rivals.values()
+    assert rival.low == -1.0
+    assert rival.high is not None
+    assert rival.difference < rival.high <= 1.0
+
+
+@pytest.mark.parametrize(("luck", "spread"), [(0.02, 0.0), (0.0, 0.02)])
+def test_one_seed_bounds_the_optimism_whether_recipes_or_seeds_differ(luck: float, spread: float) -> None:
+    """Both worlds give AUCs of one and the same law; the truth is at one bound in the first, at the other else."""
+    rng = np.random.default_rng(4)
+    labels = np.arange(400) % 5 < 2
+    excess, of_models, at_most = [], [], []
+    for _ in range(60):
+        truth = 0.72 + spread * rng.standard_normal(20)
+        trained = truth + luck * rng.standard_normal(20)
+        noise = np.sqrt(0.8) * rng.standard_normal(400) + np.sqrt(0.2) * rng.standard_normal((20, 400))
+        scores = noise + higher(trained)[:, None] * labels
+        ranking = rank([[row[None]] for row in scores], [Fold(labels, np.arange(400))], resamples=300)
+        excess.append(ranking.auc.max() - truth[ranking.best])
+        of_models.append(ranking.of_models.mean)
+        at_most.append(ranking.at_most.mean)
+    bound = at_most if luck else of_models
+    assert np.mean(at_most) > 3 * np.mean(of_models)
+    assert np.mean(bound) == pytest.approx(np.mean(excess), abs=0.006)  # 2 standard errors of the excess
+
+
+def test_equal_recipes_of_three_seeds_are_rarely_set_apart_and_their_excess_is_known() -> None:
+    results = list(simulated(World(3, 0.02), 50, seed=1))
+    assert sum(each.false for each in results) <= 6  # of a binomial (50, 0.05) 2.9 % is beyond
+    excess = [each.excess for each in results]
+    optimism = [each.ranking.optimism.mean for each in results]
+    assert np.mean(optimism) == pytest.approx(np.mean(excess), abs=2.5 * np.std(excess) / np.sqrt(50))
+    assert np.mean([each.ranking.luck.variance for each in results]) == pytest.approx(
+        0.02**2, rel=0.15
+    )  # 4 % standard error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("luck", [0.0, 0.02, 0.03])
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+def test_of_400_simulated_sweeps_few_err_and_the_optimism_is_within_a_fifth(seeds: int, luck: float) -> None:
+    """Standard errors: 1.1 % of the share of false verdicts, 6 % of the excess."""
+    results = list(simulated(World(seeds, luck), 400, seed=7))
+    excess = np.mean([each.excess for each in results])
+    if seeds == 1:
+        assert all(each.ranking.one_training_each for each in results)
+        assert np.mean([each.ranking.at_most.mean for each in results]) == pytest.approx(excess, rel=0.2)
+        return
+    assert np.mean([each.false for each in results]) <= 0.06 + 0.011
+    assert np.mean([each.ranking.optimism.mean for each in results]) == pytest.approx(excess, rel=0.2)
+
+
+@pytest.mark.slow
+def test_a_recipe_better_by_a_twentieth_is_chosen_and_set_apart() -> None:
+    results = list(simulated(World(5, 0.02, better=0.05), 100, seed=3))
+    assert np.mean([each.ranking.best == 0 for each in results]) > 0.95
+    assert np.mean([each.called > 0 for each in results]) > 0.7
+    assert not any(each.false for each in results)
 
 
 def test_scores_are_put_in_one_order_and_other_patients_refused() -> None:
@@ -123,7 +252,8 @@ def trained(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_collect_chooses_by_validation_and_a_ladder_opens_its_tests_once(trained: Plan) -> None:
-    from mammo_aln.sweeps.collect import declare, model_id
+    from mammo_aln.sweeps.choosing.configurations import model_id
+    from mammo_aln.sweeps.collect import declare
     from mammo_aln.sweeps.plan import announce
 
     plan = announce(trained, declare(trained))
@@ -171,5 +301,6 @@ def test_level_configurations_share_their_resamples_and_the_tie_is_said() -> Non
     ranking = rank([[scores[0][None]], [scores[1][None]], [scores[0][None] * 2]], [fold])
     assert (ranking.best, ranking.level) == (0, (2,))
     assert ranking.wins[0] == pytest.approx(ranking.wins[2])
+    assert ranking.rivals[2].p_patients == 1
     assert ranking.wins.sum() == pytest.approx(1.0)
     assert rank([[scores[0][None]], [scores[1][None]]], [fold]).level == ()

@@ -20,9 +20,11 @@ import safetensors.torch
 import torch
 
 from mammo_aln.errors import InputError
+from mammo_aln.evaluation.statistics.discrimination import auc
 from mammo_aln.model.backbones import Backbone
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.optim import learning_rate_factor
+from mammo_aln.runs.epoch_scores import read_epoch_scores
 from mammo_aln.runs.record import read_settings
 from mammo_aln.settings import BACKBONES, STRATEGIES
 from mammo_aln.training.callbacks import RunRecorder
@@ -57,6 +59,16 @@ def test_a_run_holds_what_the_readme_says(three_epochs: Path, phantom: Path) -> 
     expected_ids = patients.loc[patients["split"].isin(["train", "val"]), "patient_id"]
     assert sorted(table["patient_id"]) == sorted(expected_ids)
     assert set(table["run_id"]) == {three_epochs.name}
+
+
+def test_scores_by_epoch_are_those_that_the_metrics_and_the_predictions_tell_of(three_epochs: Path) -> None:
+    scores = read_epoch_scores(three_epochs)
+    metrics = pd.read_csv(three_epochs / "metrics.csv")
+    assert [auc(row, scores.labels) for row in scores.logits] == pytest.approx(metrics["val_auc"].tolist(), abs=1e-6)
+    table = pd.read_csv(three_epochs / "predictions.csv")
+    table = table[table["split"] == "val"]
+    assert np.array_equal(table["aln_status"] == 1, scores.labels)
+    assert np.allclose(table["logit"], scores.logits[metrics["val_auc"].idxmax()], atol=1e-5)
 
 
 def test_checkpoints_load_as_plain_data_and_name_no_patient(three_epochs: Path, phantom: Path) -> None:
