@@ -70,7 +70,6 @@ _.dropped
 _.last_resort
 _.delong_p  # choice.json
 _.bootstrap_p
-_.bootstrap_p_holm
 
 _.package_version  # environment.json, identity, metadata of pre-trained weights
 _.learning_version  # identity
@@ -87,7 +86,9 @@ _.plan_time
 _.absent_regions  # predictions.json
 _.val_auc_sd  # choice.json
 _.against_best
-_.best_in_share_of_resamples
+_.best_in_share_of_draws
+_.is_alike
+_.optimism_sd
 _.schema_version
 _.chosen_runs
 _.configurations_planned
