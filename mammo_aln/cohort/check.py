@@ -13,10 +13,11 @@ from mammo_aln.cohort.checks.finding import Finding
 from mammo_aln.cohort.checks.regions import boxes_on_breasts, region_name_findings
 from mammo_aln.cohort.likeness.twins import fingerprints, groups_of
 from mammo_aln.cohort.selection import barred_by_user, select_images, timepoints
-from mammo_aln.cohort.tables import Cohort, image_path, patients_as_written, read_cohort, table_faults, with_split
+from mammo_aln.cohort.tables import Cohort, image_path, read_cohort, table_faults, with_split
 from mammo_aln.cohort.twins import identical_files
 from mammo_aln.cohort.values.codes import suspicious_codes
 from mammo_aln.cohort.values.columns import spelling_facts
+from mammo_aln.cohort.values.table_files import patients_as_written
 from mammo_aln.dicom.archive import image_bytes
 from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
 from mammo_aln.dicom.mammogram import NO_SPACING, judge

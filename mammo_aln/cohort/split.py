@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
-from mammo_aln.cohort.tables import Cohort, read_cohort, write_patients_column
+from mammo_aln.cohort.tables import Cohort, read_cohort
+from mammo_aln.cohort.values.table_files import write_patients_column
 from mammo_aln.errors import InputError, did_you_mean
 from mammo_aln.progress import say
 from mammo_aln.spreadsheet.characters import as_listed, tidy

@@ -19,11 +19,13 @@ from mammo_aln.cohort.annotations.report import SHOWN, listed, nothing_words, re
 from mammo_aln.cohort.annotations.sources import SourceReading, read_sources
 from mammo_aln.cohort.annotations.text.columns import parse_columns
 from mammo_aln.cohort.checks.boxes import misplaced_boxes
+from mammo_aln.cohort.judged import REGION_COLUMNS
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.region_keys import KEYS, with_image_ids
 from mammo_aln.cohort.region_names import idle_labels, is_file_name, parse_region_names, region_of
 from mammo_aln.cohort.schemas import BOX
-from mammo_aln.cohort.tables import REGION_COLUMNS, Cohort, image_path, read_images, table_file
+from mammo_aln.cohort.tables import Cohort, image_path, read_images
+from mammo_aln.cohort.values.table_files import table_file
 from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv

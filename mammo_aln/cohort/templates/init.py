@@ -12,9 +12,9 @@ import pandas as pd
 
 from mammo_aln.cohort.declaration import DECLARATION_FILE, Declaration, read_declaration
 from mammo_aln.cohort.index import SKELETON
+from mammo_aln.cohort.judged import REGION_COLUMNS
 from mammo_aln.cohort.reading import read_text_table, read_text_yaml
 from mammo_aln.cohort.schemas import NAT_START_DAY
-from mammo_aln.cohort.tables import REGION_COLUMNS, table_file
 from mammo_aln.cohort.templates.guesses import Guess, guess_column, guess_words
 from mammo_aln.cohort.templates.patient_rows import (
     PatientKey,
@@ -25,6 +25,7 @@ from mammo_aln.cohort.templates.patient_rows import (
     read_key,
 )
 from mammo_aln.cohort.templates.yaml_text import declaration_text
+from mammo_aln.cohort.values.table_files import table_file
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import write_csv, write_text
 from mammo_aln.progress import say
