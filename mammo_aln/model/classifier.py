@@ -18,6 +18,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.model.learner import Learner, averaged, plain_settings
 from mammo_aln.model.network import AxillaryNetwork, refuse_batch
 from mammo_aln.model.optim import binary_loss
+from mammo_aln.model.origin import RESTORE, stored_checkpoint
 from mammo_aln.model.own_backbone import OWN_BACKBONE, Factory
 from mammo_aln.model.ranks import sum_over_ranks, world_size
 from mammo_aln.settings import ModelConfig, OptimConfig
@@ -196,7 +197,7 @@ class AxillaryClassifier(Learner):
             map_location: device of the weights.
             own_backbone: the backbone of the user's own that the network was built with, if it was.
         """
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True, mmap=True)
+        checkpoint = stored_checkpoint(Path(path), RESTORE, map_location)
         settings = dict(checkpoint["hyper_parameters"])
         settings["model"] = {**settings["model"], "pretrained": False}
         module = cls(**settings, own_backbone=own_backbone)

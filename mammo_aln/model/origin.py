@@ -16,6 +16,8 @@ from mammo_aln.cohort.lineage import Source
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 
+RESTORE = "bring the file back from a copy, or train the run anew"
+"""What helps where a finished run's checkpoint is damaged."""
 PRETRAINED_FILE = "pretrained.safetensors"
 PRETRAINED_KEY = "mammo_aln"
 """File that `mammo-aln pretrain` leaves in a run, and the key of its metadata; our checkpoints have the same key."""
@@ -153,7 +155,32 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def stored_checkpoint(path: Path, remedy: str, map_location: str = "cpu") -> Mapping[str, Any]:
+    """Content of a run's own checkpoint, plain data and tensors alone, these mapped from the disk.
+
+    Args:
+        path: the file.
+        remedy: what to do where it is damaged.
+        map_location: device of the tensors.
+
+    Raises:
+        InputError: the file is gone, empty, cut short or no checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; {remedy}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise InputError(f"{path}: damaged or cut short, it can't be read as a checkpoint; {remedy}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a checkpoint, it holds something else; {remedy}")
+    return content
+
+
 def unreadable_weights(path: Path, error: Exception) -> InputError:
     """The error that names the file and the cause."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return InputError(f"model.pretrained = {str(path)!r} can't be read as weights: {reason}")
+    reason = "" if isinstance(error, pickle.UnpicklingError | RuntimeError | EOFError) else f": {error}"
+    return InputError(
+        f"model.pretrained = {str(path)!r} can't be read as weights{reason}; expected safetensors or a checkpoint of"
+        " torch.save, whole and of plain tensors"
+    )

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import sync_folder, unwritten, write_csv, written_whole
+from mammo_aln.model.origin import stored_checkpoint
 from mammo_aln.settings import TrainerConfig
 
 LAST, BEST, NEXT_BEST = "last.ckpt", "best.ckpt", "next_best.ckpt"
@@ -157,7 +158,7 @@ def settle(run: Path) -> None:
     """Make a run's files those that its `last.ckpt` tells of: `best.ckpt`, and the rows of metrics.csv.
 
     Raises:
-        InputError: the best epoch's weights are gone.
+        InputError: the best epoch's weights are gone, or a checkpoint is damaged.
     """
     folder = run / "checkpoints"
     for unfinished in folder.glob(".*.part"):  # a kill cut their writing off
@@ -204,7 +205,11 @@ def refuse_other_ranks(run: Path, trainer: TrainerConfig) -> None:
 
 
 def read_last(run: Path) -> Mapping[str, Any] | None:
-    """Content of a run's `last.ckpt`, its tensors mapped from the disk; None where there is none."""
+    """Content of a run's `last.ckpt`, its tensors mapped from the disk; None where there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
     last = run / "checkpoints" / LAST
     return _mapped(last) if last.is_file() else None
 
@@ -234,5 +239,4 @@ def _promote(folder: Path) -> None:
 
 
 def _mapped(path: Path) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return content
+    return stored_checkpoint(path, f"remove the folder {path.parent} to train anew")

@@ -7,12 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.files import json_ready
-from mammo_aln.model.origin import PRETRAINED_KEY, Seen
+from mammo_aln.model.origin import PRETRAINED_KEY, RESTORE, Seen, stored_checkpoint
 from mammo_aln.training.data.presence import InputProfile
 
 
@@ -60,7 +58,7 @@ class FrozenFacts:
     @classmethod
     def of_checkpoint(cls, path: Path) -> FrozenFacts:
         """Read them from a checkpoint of a training; its weights are not read."""
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)[PRETRAINED_KEY]
+        state = stored_checkpoint(path, RESTORE)[PRETRAINED_KEY]
         return cls(
             state["run_id"],
             state["recipe"],

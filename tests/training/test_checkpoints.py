@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,11 @@ import pytest
 import torch
 
 from mammo_aln.errors import InputError
+from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.model.origin import read_checkpoint
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.training.checkpoints import RunCheckpoints, prune, refuse_other_ranks, settle, snapshot
+from mammo_aln.training.frozen_facts import FrozenFacts
 from tests.support.full_disk import room_for
 
 
@@ -206,6 +209,30 @@ def test_a_best_epoch_whose_weights_are_gone_is_refused(run: Path) -> None:
     torch.save({"epoch": 0}, folder / "best.ckpt")
     with pytest.raises(InputError, match=r"best\.ckpt is of epoch 1, .* epoch 3 was the best"):
         settle(run)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 700])
+@pytest.mark.parametrize(
+    "read_it",
+    [
+        lambda run: refuse_other_ranks(run, TrainerConfig()),
+        settle,
+        lambda run: FrozenFacts.of_checkpoint(run / "checkpoints" / "last.ckpt"),
+        lambda run: AxillaryClassifier.load(run / "checkpoints" / "last.ckpt"),
+        lambda run: read_checkpoint(run / "checkpoints" / "last.ckpt"),
+    ],
+)
+def test_a_checkpoint_that_was_cut_short_is_named_with_what_to_do(
+    kept: int, read_it: Callable[[Path], object], run: Path
+) -> None:
+    last = run / "checkpoints" / "last.ckpt"
+    torch.save(last_state(torch.zeros(100), 2), last)
+    os.truncate(last, kept)
+    with pytest.raises(InputError, match=r"last\.ckpt.*(train anew|train the run anew|whole and of)") as told:
+        read_it(run)
+    assert len(str(told.value).splitlines()) == 1
+    assert "weights_only" not in str(told.value)
+    assert "PytorchStreamReader" not in str(told.value)
 
 
 def test_pruning_leaves_what_predicts(run: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
-from mammo_aln.training.pretraining.contrastive import nt_xent, partner_found
+from mammo_aln.errors import InputError
+from mammo_aln.settings import DataConfig, PretrainSettings, TrainerConfig
+from mammo_aln.training.pretraining.contrastive import comparable, nt_xent, partner_found, require_others
 
 
 def by_loops(first, second, patient, temperature: float) -> float:
@@ -66,3 +69,29 @@ def test_partner_found_counts_own_pairs_and_other_patients_only() -> None:
     # 0's nearest is its own (second[0] has the only share of axis 0); 1's nearest is second[0] if that may compete
     assert partner_found(first, second, torch.tensor([0, 0, 1])).tolist() == [1.0, 1.0, 1.0]
     assert partner_found(first, second, torch.tensor([0, 1, 2])).tolist() == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("val", "batch", "ranks", "fine"),
+    [
+        ([0, 1, 2], 2, 1, True),
+        ([0, 0, 1, 1], 2, 1, False),  # breasts of a patient follow each other
+        ([0, 1], 4, 2, False),  # one for each rank
+        ([0, 1, 2, 3], 4, 2, True),
+        ([0], 8, 1, False),
+    ],
+)
+def test_a_split_whose_batches_never_hold_two_patients_is_refused(
+    val: list[int], batch: int, ranks: int, fine: bool
+) -> None:
+    told = PretrainSettings(data=DataConfig(batch_size=batch), trainer=TrainerConfig(devices=ranks))
+    patients = {"train": np.array([0, 1]), "val": np.array(val)}
+    with nullcontext() if fine else pytest.raises(InputError, match=r"split val has \d patients? with crops"):
+        require_others(told, patients)
+    with pytest.raises(InputError, match="split train has 1 patient with crops"):
+        require_others(told, {**patients, "train": np.zeros(9, np.int64)})
+
+
+def test_a_batch_is_comparable_where_its_pairs_are_of_several_patients() -> None:
+    seen = [comparable(torch.tensor(patients)).item() for patients in ([3, 3], [3, 4], [3], [0, 0, 1])]
+    assert seen == [0.0, 1.0, 0.0, 1.0]

@@ -33,7 +33,10 @@ from mammo_aln.settings import (
     Settings,
     TrainerConfig,
 )
+from mammo_aln.training.data.batches import StepBatch
+from mammo_aln.training.pretraining.contrastive import nt_xent
 from mammo_aln.training.pretraining.data import PretrainData, draw_pair
+from mammo_aln.training.pretraining.module import PretrainModule
 from mammo_aln.training.pretraining.pretrain import pretrain_run
 from mammo_aln.training.train import train_run
 from tests.support.processes import default_signals
@@ -370,6 +373,11 @@ def test_a_pre_training_is_no_run_to_predict_with(pretrained: Path, phantom: Pat
         (replace(settings("contrastive"), trainer=TrainerConfig(patience=3, accelerator="cpu")), r"trainer\.patience"),
         (replace(settings("supervised", "margin"), optim=OptimConfig(loss="focal")), r"optim\.loss = focal"),
         (replace(settings("contrastive"), data=DataConfig(folds=5)), r"data\.folds"),
+        (replace(settings("contrastive"), data=DataConfig(batch_size=1)), r"data\.batch_size = 1: .* 2 or more"),
+        (
+            replace(settings("both", "age"), data=DataConfig(batch_size=2), trainer=TrainerConfig(devices=2)),
+            r"data\.batch_size = 2: .* 4 or more",
+        ),
         (replace(settings("contrastive"), model=ModelConfig(inputs=("clinical",))), r"model\.inputs = clinical"),
         (replace(settings("contrastive"), crop=CropConfig(strategy="all")), r"crop\.strategy"),
     ],
@@ -385,3 +393,33 @@ def test_wrong_input_is_told_and_leaves_nothing(
         pretrain_run(folder, tmp_path / "runs", told, store=store)
     assert re.search(r"\n", str(error.value)) is None
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_last_batch_of_one_patient_is_no_contrastive_loss_of_zero(screening: Path, store: Path) -> None:
+    """The validation's loss is the mean over batches that compare patients, whatever `micro_batch` is."""
+    told = replace(settings("contrastive"), data=DataConfig(batch_size=2, augment=False, micro_batch=1))
+    data = PretrainData(read_cohort(screening, outcome=False), told, store)
+    data.prepare_data()
+    data.setup("fit")
+    torch.manual_seed(0)
+    module = PretrainModule(told.model, told.optim, told.pretrain, data.heads, 64).eval()
+    batches = list(data.val_dataloader())
+    assert max(len(batch["patient"]) for batch in batches) == 2
+    module.on_validation_epoch_start()
+    losses = []
+    with torch.no_grad():
+        for batch in batches:
+            module.validation_step(batch, 0)
+            _, embedding = module(batch["crops"])
+            pairs = len(batch["patient"])
+            if len(set(batch["patient"].tolist())) > 1:
+                losses += [nt_xent(embedding[:pairs], embedding[pairs:], batch["patient"], 0.2).item()] * pairs
+        module.validation_step(one_pair(batches[0]), 0)
+    assert losses
+    assert module.val_contrast.compute().item() == pytest.approx(np.mean(losses))
+
+
+def one_pair(batch: StepBatch) -> dict[str, torch.Tensor]:
+    """The first pair of a batch alone."""
+    pairs = len(batch["patient"])
+    return {"crops": batch["crops"][[0, pairs]], "labels": batch["labels"][[0, pairs]], "patient": batch["patient"][:1]}

@@ -103,6 +103,8 @@ class CropDataModule(pl.LightningDataModule):
         """Epoch and step at which training goes on; None begins at the first."""
         self.accelerator = "auto"
         """`trainer.accelerator` of the settings; a Trainer that the module is given to knows better."""
+        self.compares = False
+        """True where the loss compares the patients of a batch, so that a smaller one would be another loss."""
         self._crop_set: CropSet | None = None
         self._staged: CropStore | None = None
 
@@ -196,7 +198,7 @@ class CropDataModule(pl.LightningDataModule):
         ranks, items = 1 if alone else world_size(), len(item_bytes)
         refuse_uneven(self.loading.batch_size, items, ranks, training=training)
         batch = max(1, self.loading.batch_size // ranks)
-        if not training and self.loading.micro_batch != "auto":
+        if not training and self.loading.micro_batch != "auto" and not self.compares:
             batch = min(batch, self.loading.micro_batch)  # scores, unlike pairs, are the same in any batch
         sampler = EpochSampler(
             items,

@@ -26,6 +26,7 @@ from mammo_aln.training.data.batches import CropLoader, StepBatch
 from mammo_aln.training.data.crop_memory import CropMemory
 from mammo_aln.training.data.units import present_regions, resolve_regions
 from mammo_aln.training.pretraining.breasts import LEARNT_FROM, breasts_of, label_cells
+from mammo_aln.training.pretraining.contrastive import require_others
 from mammo_aln.training.pretraining.heads import Column, Head, find_columns, fit_head
 from mammo_aln.training.pretraining.style import randomise_style
 
@@ -189,6 +190,7 @@ class PretrainData(CropDataModule):
             store,
         )
         self.accelerator = settings.trainer.accelerator
+        self.compares = pretrain.mode != "supervised"
         self.heads: tuple[Head, ...] = ()
         self.breasts: dict[str, BreastArrays] = {}
 
@@ -229,6 +231,9 @@ class PretrainData(CropDataModule):
             if not mine.any():
                 raise InputError(f"pre-training has no crop with a label in split {name}")
             self.breasts[name] = _gather(crops[mine], labels[mine], self.regions)
+        if self.compares:
+            patients = {name: breasts.patient for name, breasts in self.breasts.items()}
+            require_others(self.settings, patients)
         if leads():
             self._say_counts()
 

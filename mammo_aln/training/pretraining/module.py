@@ -17,7 +17,7 @@ from mammo_aln.model.network import crop_encoder
 from mammo_aln.model.parts import at_least_float32
 from mammo_aln.model.ranks import gathered, sum_over_ranks, world_size
 from mammo_aln.settings import ModelConfig, OptimConfig, PretrainConfig
-from mammo_aln.training.pretraining.contrastive import nt_xent, partner_found
+from mammo_aln.training.pretraining.contrastive import comparable, nt_xent, partner_found
 from mammo_aln.training.pretraining.heads import Head
 from mammo_aln.training.pretraining.masked_loss import head_metric, masked_loss, split_outputs
 
@@ -136,7 +136,10 @@ class PretrainModule(Learner):
             first, second, patient = (gathered(each).flatten(0, 1) for each in pairs)
             losses.append(weight * nt_xent(first, second, patient, self.pretrain.temperature))
         loss = torch.stack(losses).sum()
-        self.train_mean.update(loss.detach(), loss.new_full((), float(len(batch["index"]))))
+        weight = loss.new_full((), float(len(batch["index"])))
+        if self.pretrain.mode == "contrastive":
+            weight = weight * comparable(gathered(batch["patient"]).flatten())  # a loss of nothing is no loss of 0
+        self.train_mean.update(loss.detach(), weight)
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -158,7 +161,7 @@ class PretrainModule(Learner):
             patient = batch["patient"]
             first, second = _pairs(embedding, len(patient))
             contrast = nt_xent(first, second, patient, self.pretrain.temperature)
-            weight = contrast.new_full((), float(len(patient)))
+            weight = len(patient) * comparable(patient)
             self.val_contrast.update(contrast, weight)
             self.val_partner.update(partner_found(first, second, patient).mean(), weight)
 

@@ -20,7 +20,7 @@ from mammo_aln.machine.launch import require_launch
 from mammo_aln.model.backbones import rule_of
 from mammo_aln.model.lineage import weight_sources
 from mammo_aln.model.network import crop_encoder
-from mammo_aln.model.origin import PRETRAINED_FILE, PRETRAINED_KEY, PretrainedFacts, Seen, origin_of
+from mammo_aln.model.origin import PRETRAINED_FILE, PRETRAINED_KEY, PretrainedFacts, Seen, origin_of, stored_checkpoint
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import RunIdentity, file_digest, run_identity
 from mammo_aln.runs.lineage import read_lineage, write_lineage
@@ -28,6 +28,7 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.settings import PretrainSettings
 from mammo_aln.settings.steps import step_shape
 from mammo_aln.training.attempt import Finished, carry_out, tidied
+from mammo_aln.training.checkpoints import LAST
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.leak_guard import seen_by
@@ -119,6 +120,12 @@ def _of_images(settings: PretrainSettings) -> PretrainSettings:
         raise InputError(
             f"optim.loss = {settings.optim.loss}: pre-training's heads have losses of their own; expected bce"
         )
+    least = 2 * settings.trainer.ranks
+    if settings.pretrain.mode != "supervised" and settings.data.batch_size < least:
+        raise InputError(
+            f"data.batch_size = {settings.data.batch_size}: pretrain.mode = {settings.pretrain.mode} compares the"
+            f" patients of a batch; expected {least} or more, 2 a device"
+        )
     if settings.data.folds:
         raise InputError("data.folds deals out the outcome's patients; a pre-training has one split; expected 0")
     return replace(settings, model=replace(settings.model, inputs=inputs))
@@ -152,7 +159,8 @@ def _seen(run: Path, data: PretrainData) -> Seen:
 
 def _export(run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings) -> Finished:
     """Write the backbone of `last.ckpt` and what a reader must know of it; the file's digest."""
-    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=True)
+    last = run / "checkpoints" / LAST
+    checkpoint = stored_checkpoint(last, f"remove the folder {last.parent} to pre-train anew")
     module.load_state_dict(checkpoint["state_dict"])
     shape = {"pixels": data.recipe["pixels"], "crop": {**data.recipe["crop"], "auxiliary": []}}
     facts = PretrainedFacts(
