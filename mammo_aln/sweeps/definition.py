@@ -26,6 +26,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.settings import Settings
 from mammo_aln.settings.messages import unknown_key
 from mammo_aln.settings.shipped import find_config, read_yaml
+from mammo_aln.sweeps.space import Space, read_block
 
 Nested = dict[str, Any]
 """Settings as they stand in YAML: `{section: {key: value}}`."""
@@ -79,7 +80,7 @@ class Definition:
     seeds: tuple[int, ...]
     folds: int = 0
     pretrain: Nested | None = None
-    search: Nested | None = None
+    search: Space | None = None
     opens_test: bool = False
 
 
@@ -125,7 +126,7 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Sequence[int]
         _seeds(path.name, seeds if seeds is not None else text.get("seeds"), merged(base, over)),
         _count(path.name, "folds", text.get("folds") or 0),
         text.get("pretrain"),
-        text.get("search"),
+        _search(path.name, text["search"], axes, over) if "search" in text else None,
         bool(text.get("test", False)),
     )
 
@@ -180,6 +181,22 @@ def _columns(settings: Nested) -> dict[str, Label]:
             continue
         columns |= {f"{section}.{key}": label_of(v) for key, v in values.items() if not isinstance(v, Mapping)}
     return columns
+
+
+def _search(where: str, block: object, axes: Sequence[Axis], over: Nested) -> Space:
+    by_command = [
+        f"{section}.{key}" for section, values in over.items() if isinstance(values, Mapping) for key in values
+    ]
+    varied = [name for axis in axes for choice in axis.choices for name in _settings_set(choice.settings)]
+    try:
+        return read_block(block, over=by_command, varied=varied, axes=len(axes))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _settings_set(settings: Nested) -> Iterator[str]:
+    for section, values in settings.items():
+        yield from (f"{section}.{key}" for key in values) if isinstance(values, Mapping) else (section,)
 
 
 def _axes(where: str, grid: Any) -> list[Axis]:

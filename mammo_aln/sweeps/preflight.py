@@ -252,7 +252,6 @@ def plan_sweep(
         tuple(cells),
         tuple(touched),
         definition.opens_test,
-        definition.search,
     )
 
 

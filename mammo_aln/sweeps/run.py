@@ -31,7 +31,8 @@ from mammo_aln.sweeps.preflight import (
     require_sound_cohort,
     settings_of,
 )
-from mammo_aln.sweeps.search import Search, begun_plan, open_study, read_space
+from mammo_aln.sweeps.search import Search, begun_plan, open_study, study_name
+from mammo_aln.sweeps.space import Space
 from mammo_aln.sweeps.standing import STATE_WORDS
 from mammo_aln.sweeps.table import read_rows, write_cells
 from mammo_aln.sweeps.weights import with_weights
@@ -131,7 +132,7 @@ def run_sweep(
             or len(slots_here(settings_of(begins[0]).trainer, None, 1000, 0, 0, usable_cores()))
         )
         planner = Planner(cohort, store, here=executor == "local")
-        search = plan_search(definition, begins, planner, out, command, train, batch)
+        search = plan_search(definition, definition.search, begins, planner, out, command, train, batch)
         plan = search.plan
         work: Callable[[], object] = search.run
     else:
@@ -162,6 +163,7 @@ def run_sweep(
 
 def plan_search(
     definition: Definition,
+    space: Space,
     begins: Sequence[Point],
     planner: Planner,
     out: Path,
@@ -170,15 +172,16 @@ def plan_search(
     batch: int,
 ) -> Search:
     """A search that is ready to ask for its cells; its plan grows with its trials."""
-    space = read_space(definition, out)
-    settings = settings_of(begins[0])
+    settings, *_ = [settings_of(point) for point in begins]  # all are read, so that none stops a later trial
     require_sound_cohort(planner.folder, [settings], planner.store)
-    about = space.to_json()
+    content = planner.content(settings)
+    name = study_name(definition, space, content)
+    about = {**space.to_json(), "study": name}
     cohort, store = planner.folder.absolute(), planner.store.absolute() if planner.store else None
-    empty = Plan(out.absolute(), cohort, store, planner.content(settings), (), search=about, command=command)
+    empty = Plan(out.absolute(), cohort, store, content, (), search=about, command=command)
     plan = begun_plan(empty)
     plan = freeze(plan) if plan is empty else plan
-    return Search(definition, space, open_study(definition, space, plan.content), planner, plan, train, batch)
+    return Search(definition, space, open_study(name, space, out), planner, plan, train, batch)
 
 
 def train_cells(

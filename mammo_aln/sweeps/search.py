@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from mammo_aln.machine.locks import Lock, is_locked, take_lock
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import learning_code
 from mammo_aln.sweeps.definition import (
-    SECTIONS,
     Axis,
     Choice,
     Definition,
@@ -42,24 +41,8 @@ from mammo_aln.sweeps.definition import (
 )
 from mammo_aln.sweeps.plan import Cell, Plan, add_cells, read_plan
 from mammo_aln.sweeps.preflight import Planner, settings_of
+from mammo_aln.sweeps.space import Space
 from mammo_aln.sweeps.table import read_rows
-
-KNOWN = ("trials", "space", "storage", "seed")
-RANGE = ("low", "high", "log", "step")
-
-
-@dataclass(frozen=True)
-class Range:
-    """Values that a setting may take: from `low` to `high`, whole where both are; maybe on a log scale, or in steps."""
-
-    low: float
-    high: float
-    log: bool | None = None
-    step: float | None = None
-
-    def to_json(self) -> dict[str, float]:
-        """Give what the sweep's file says."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -70,58 +53,8 @@ class Trial:
     params: dict[str, Label]
 
 
-@dataclass(frozen=True)
-class Space:
-    """Ranges that a search varies.
-
-    Attributes:
-        ranges: by setting.
-        trials: trials in all, over all commands on one storage.
-        storage: URL of the storage.
-        seed: seeds the sampler.
-    """
-
-    ranges: dict[str, Range]
-    trials: int
-    storage: str
-    seed: int = 0
-
-    def to_json(self) -> Nested:
-        """Give what plan.json keeps."""
-        return {"trials": self.trials, "space": {name: given.to_json() for name, given in self.ranges.items()}}
-
-
-def read_space(definition: Definition, out: Path) -> Space:
-    """Check the `search` block.
-
-    Raises:
-        InputError: an unknown key, a range that is none, or no Optuna.
-    """
-    block = definition.search or {}
-    unknown = sorted(set(block) - set(KNOWN))
-    if unknown:
-        raise InputError(f"search: {unknown[0]}: unknown key; allowed: {', '.join(KNOWN)}")
-    ranges = block.get("space") or {}
-    for name, given in ranges.items():
-        well = isinstance(given, Mapping) and set(given) <= set(RANGE) and {"low", "high"} <= set(given)
-        if not well or name.partition(".")[0] not in SECTIONS or not given["low"] < given["high"]:
-            raise InputError(
-                f"search: space: {name}: expected a setting with low < high (and maybe log, step), got {given}"
-            )
-    trials = block.get("trials", 20)
-    if type(trials) is not int or trials < 1:
-        raise InputError(f"search: trials: expected a count, got {trials!r}")
-    storage = block.get("storage") or f"sqlite:///{out.absolute() / 'search.db'}"
-    return Space({name: Range(**given) for name, given in ranges.items()}, trials, storage, int(block.get("seed", 0)))
-
-
-def open_study(definition: Definition, space: Space, content: str) -> Any:
-    """Open the study that this definition and cohort describe; another one for another base, range, label or code."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise InputError("search: needs Optuna: pip install 'mammo-aln[search]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+def study_name(definition: Definition, space: Space, content: str) -> str:
+    """Name the study of this definition and cohort; another base, range, label or code has another name."""
     axes = {axis.name: [choice.label for choice in axis.choices] for axis in definition.axes}
     about = [
         definition.base,
@@ -133,8 +66,18 @@ def open_study(definition: Definition, space: Space, content: str) -> Any:
         content,
         learning_code(),
     ]
-    name = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:12]
-    storage = optuna.storages.RDBStorage(space.storage, engine_kwargs=_patient(space.storage))
+    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def open_study(name: str, space: Space, out: Path) -> Any:
+    """Open the study of a name, in the sweep's folder or where `space` says; begin it where there is none."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise InputError("search: needs Optuna: pip install 'mammo-aln[search]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = space.storage or f"sqlite:///{out.absolute() / 'search.db'}"
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=_patient(url))
     there = [study.study_name for study in optuna.get_all_study_summaries(storage)]
     begun = 0
     if name in there:
@@ -222,9 +165,8 @@ class Search:
         for axis in self.definition.axes:
             trial.suggest_categorical(axis.name, [str(choice.label) for choice in axis.choices])
         for name, given in self.space.ranges.items():
-            whole = type(given.low) is int and type(given.high) is int
             scale = {key: value for key, value in given.to_json().items() if key in ("log", "step")}
-            (trial.suggest_int if whole else trial.suggest_float)(name, given.low, given.high, **scale)
+            (trial.suggest_int if given.whole else trial.suggest_float)(name, given.low, given.high, **scale)
         return Trial(trial.number, dict(trial.params))
 
     def _cells(self, trial: Trial) -> list[Cell]:
@@ -253,9 +195,26 @@ class Search:
 
 
 def begun_plan(plan: Plan) -> Plan:
-    """Take the folder's plan where it is of the same cohort and code: a search adds to it; else this empty one."""
-    if (plan.out / "plan.json").is_file():
-        there = read_plan(plan.out)
-        if there.content == plan.content and there.of_this_code:
-            return there
+    """Take the folder's plan where it is of the same search, cohort and code: a search adds to it; else this empty one.
+
+    Trials of another search are not ranked beside those of this one: they leave the table, which is said.
+    """
+    if not (plan.out / "plan.json").is_file():
+        return plan
+    there = read_plan(plan.out)
+    if not (there.content == plan.content and there.of_this_code):
+        return plan
+    if _study_of(there) == _study_of(plan) or _study_of(there) == json.dumps((plan.search or {}).get("space")):
+        return there
+    if there.cells:
+        say(
+            f"the folder's {len(there.cells)} cells are of another search or of a grid (other ranges, grid, settings or"
+            f" seeds): they leave the table; their runs stay in {plan.runs}"
+        )
     return plan
+
+
+def _study_of(plan: Plan) -> str:
+    """Name a plan's study, or, as of a plan that does not tell, the ranges; a grid has none."""
+    search = plan.search or {}
+    return str(search.get("study") or json.dumps(search.get("space")))

@@ -14,7 +14,8 @@ from mammo_aln.runs import identity
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Cell, Plan, freeze
 from mammo_aln.sweeps.preflight import Planner, settings_of
-from mammo_aln.sweeps.search import Search, begun_plan, open_study, read_space
+from mammo_aln.sweeps.search import Search, begun_plan, open_study, study_name
+from mammo_aln.sweeps.space import Space
 from mammo_aln.sweeps.wandb_file import write_wandb_sweep
 from mammo_aln.sweeps.weights import PretrainJob, with_weights
 from mammo_aln.training.train import train_run
@@ -31,11 +32,15 @@ def search(phantom: Path, store: Path, tmp_path: Path):
     definition = read_definition(file, {"model": {"inputs": ["clinical"]}})
 
     def make(train=None) -> Search:
-        space = read_space(definition, tmp_path)
+        space = definition.search
+        assert space is not None
         planner = Planner(phantom, store)
         content = planner.content(settings_of(next(points(definition))))
-        plan = freeze(Plan(tmp_path, phantom, store, content, ()))
-        study = open_study(definition, space, content)
+        name = study_name(definition, space, content)
+        empty = Plan(tmp_path, phantom, store, content, (), search={**space.to_json(), "study": name})
+        plan = begun_plan(empty)
+        plan = freeze(plan) if plan is empty else plan
+        study = open_study(name, space, tmp_path)
 
         def by_hand(plan: Plan, cells: Sequence[Cell]) -> None:
             for cell in cells:
@@ -82,18 +87,18 @@ def test_trials_of_other_code_are_no_trials_of_this_code(search, monkeypatch: py
     assert search().study.trials == []
 
 
-@pytest.mark.parametrize(
-    ("block", "expected"),
-    [
-        ({"trails": 3}, "trails: unknown key"),
-        ({"trials": 0}, "trials: expected a count"),
-        ({"space": {"optim.lr": {"low": 1}}}, "low < high"),
-        ({"space": {"optim.lr": {"low": 2, "high": 1}}}, "low < high"),
-    ],
-)
-def test_a_search_that_makes_no_sense_is_refused(block: dict, expected: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=expected):
-        read_space(read_definition(tiny_sweep(tmp_path, search=block)), tmp_path)
+def test_trials_of_other_ranges_leave_the_table(search, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trial 0 of one search and trial 0 of another would be one configuration of the choice."""
+    former = search().run()
+    assert len(former.cells) == 3
+    assert former.search is not None
+    assert begun_plan(replace(former, cells=())) == former
+    of_another = replace(former, cells=(), search={**former.search, "study": "another"})
+    assert begun_plan(of_another) is of_another
+    assert "3 cells are of another search" in capsys.readouterr().err
+    plan = freeze(of_another)
+    assert plan.cells == plan.dropped == ()
+    assert set(plan.superseded) == {cell.run_id for cell in former.cells}
 
 
 def test_a_wandb_sweep_names_the_same_cells(tmp_path: Path) -> None:
@@ -114,7 +119,7 @@ def test_a_wandb_sweep_names_the_same_cells(tmp_path: Path) -> None:
         count *= len(given)
     assert count == len(list(points(definition)))
     with pytest.raises(InputError, match="no equivalent"):
-        write_wandb_sweep(replace(definition, search={}), Path("C"), Path("O"), tmp_path / "x.yaml")
+        write_wandb_sweep(replace(definition, search=Space({}, 1, "")), Path("C"), Path("O"), tmp_path / "x.yaml")
 
 
 def test_the_ladder_takes_given_weights_or_makes_its_own_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
