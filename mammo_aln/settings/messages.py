@@ -89,4 +89,6 @@ def _any_of(hit: re.Match[str]) -> str:
     literal = re.search(r"Literal\[([^\]]*)\]", hit.group(1))
     kinds = [_kind(name) for name in re.findall(r"<class '(?:\w+\.)*(\w+)'>", hit.group(1))]
     kinds = ([literal.group(1).replace("'", "")] if literal else []) + kinds
+    if "list[int]" in hit.group(1):
+        kinds.insert(1, "a list such as [3, 7]")
     return "expected " + " or ".join(kinds)

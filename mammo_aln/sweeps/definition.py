@@ -20,7 +20,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from mammo_aln.errors import InputError
 from mammo_aln.settings import Settings
@@ -32,6 +32,8 @@ Nested = dict[str, Any]
 """Settings as they stand in YAML: `{section: {key: value}}`."""
 Label: TypeAlias = str | int | float | bool | None
 """A value as one cell of a table."""
+Seeds: TypeAlias = int | Sequence[int]
+"""Seeds of every cell: a count, or the list of them."""
 SECTIONS = tuple(section.name for section in fields(Settings))
 OWN_KEYS = ("base", "grid", "steps", "seeds", "folds", "pretrain", "search", "test")
 FROM_SWEEP = "sweep"
@@ -93,13 +95,13 @@ class Point:
     settings: Nested = field(default_factory=dict)
 
 
-def read_definition(file: Path, over: Nested | None = None, seeds: Sequence[int] | None = None) -> Definition:
+def read_definition(file: Path, over: Nested | None = None, seeds: Seeds | None = None) -> Definition:
     """Read a sweep's YAML file.
 
     Args:
         file: the file, or the name of a shipped one.
         over: settings of the command line.
-        seeds: in place of the file's.
+        seeds: in place of the file's, and read as it is.
 
     Raises:
         InputError: no such file, no mapping, an unknown key, or a list that is none.
@@ -123,8 +125,8 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Sequence[int]
         base,
         tuple(axis for axis in axes if axis.choices),
         over,
-        _seeds(path.name, seeds if seeds is not None else text.get("seeds"), merged(base, over)),
-        _count(path.name, "folds", text.get("folds") or 0),
+        _seeds(path.name, text.get("seeds") if seeds is None else seeds, merged(base, over)),
+        _folds(path.name, text.get("folds") or 0),
         text.get("pretrain"),
         _search(path.name, text["search"], axes, over) if "search" in text else None,
         bool(text.get("test", False)),
@@ -235,14 +237,20 @@ def _without_overridden(axis: Axis, over: Nested) -> Axis:
 
 
 def _seeds(where: str, given: Any, settings: Nested) -> tuple[int, ...]:
+    """Read seeds as the file and `--seeds` give them: a count, of seeds from 0, or the list of them."""
     if given is None:
         return (int(settings.get("seed", 0)),)
     if isinstance(given, list | tuple) and given and all(type(seed) is int and seed >= 0 for seed in given):
         return tuple(dict.fromkeys(given))
-    return tuple(range(_count(where, "seeds", given))) or (0,)
+    if type(given) is int and given >= 1:
+        return tuple(range(given))
+    raise InputError(
+        f"{where}: seeds: expected a count of 1 or more (3 is the seeds 0, 1 and 2) or a list of seeds such as [3, 7],"
+        f" got {given!r}"
+    )
 
 
-def _count(where: str, key: Literal["seeds", "folds"], value: Any) -> int:
-    if type(value) is not int or value < 0 or (key == "folds" and value == 1):
-        raise InputError(f"{where}: {key}: expected a count{' or a list of seeds' * (key == 'seeds')}, got {value!r}")
+def _folds(where: str, value: Any) -> int:
+    if type(value) is not int or value < 0 or value == 1:
+        raise InputError(f"{where}: folds: expected a count of 2 or more, or 0 for the split column, got {value!r}")
     return value

@@ -15,7 +15,7 @@ import torch
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
-from mammo_aln.cohort.tables import Cohort
+from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.crops.build import build_crops
 from mammo_aln.dicom.standing import looked_at_once
 from mammo_aln.errors import InputError
@@ -89,6 +89,8 @@ class Planner:
         self.folder, self.store, self.here = cohort, store, here
         self._cohorts: dict[bool, Cohort] = {}
         self._keys: dict[Any, list[str]] = {}
+        self._modules: dict[Any, MammoDataModule] = {}
+        self._contents: dict[bool, str] = {}
         self.networks: dict[Any, Network] = {}
 
     def cohort_for(self, settings: Settings) -> Cohort:
@@ -97,6 +99,23 @@ class Planner:
         if images not in self._cohorts:
             self._cohorts[images] = read_for(settings.model.inputs, self.folder, self.store)
         return self._cohorts[images]
+
+    def module_for(self, settings: Settings) -> MammoDataModule:
+        """The data module of the settings; cells that differ in seed, network and optimiser alone share it."""
+        read = (settings.model.inputs, settings.crop, settings.pixels, settings.data, settings.trainer.accelerator)
+        if read not in self._modules:
+            cohort = self.cohort_for(settings)
+            self._modules[read] = data = MammoDataModule.from_settings(settings, cohort, self.store)
+            for split in ("train", "val"):
+                require_both_classes(data.cohort.patients, split)
+        return self._modules[read]
+
+    def network_for(self, settings: Settings) -> Network:
+        """The network of the settings, built once for all cells that share it."""
+        data = self.module_for(settings)
+        for split in ("train", "val"):
+            require_one_each(data.cohort.patients, split, step_shape(settings).ranks)
+        return self._network(settings, data)
 
     def plan(self, points: Sequence[Point], several: Sequence[Settings], runs: Path) -> list[Cell]:
         """Cells with identities, from points and their settings; their crops stand in the store then.
@@ -107,17 +126,10 @@ class Planner:
         if self.here:
             for trainer in dict.fromkeys(settings.trainer for settings in several):
                 require_hardware(trainer)
-        steps = [step_shape(settings) for settings in several]
         several = [resolved(settings, here=self.here) for settings in several]
-        modules = [
-            MammoDataModule.from_settings(settings, self.cohort_for(settings), self.store) for settings in several
-        ]
-        for data, step in zip(modules, steps, strict=True):
-            for split in ("train", "val"):
-                require_both_classes(data.cohort.patients, split)
-                require_one_each(data.cohort.patients, split, step.ranks)
+        modules = [self.module_for(settings) for settings in several]
         # Before the first crop: a network or column that cannot be had keeps its cell from any decode.
-        networks = [self._network(*one) for one in zip(several, modules, strict=True)]
+        networks = [self.network_for(settings) for settings in several]
         if all(network.fault for network in networks):
             raise InputError(f"no cell can be trained: {name_of(points[0].axes, several[0].seed)}: {networks[0].fault}")
         sound = [data for data, network in zip(modules, networks, strict=True) if not network.fault]
@@ -139,7 +151,10 @@ class Planner:
 
     def content(self, settings: Settings) -> str:
         """Digest of the cohort's tables."""
-        return cohort_content(self.cohort_for(settings))
+        images = reads_images(settings.model.inputs)
+        if images not in self._contents:
+            self._contents[images] = cohort_content(with_split(self.cohort_for(settings)))
+        return self._contents[images]
 
     def _build_crops(self, modules: Sequence[MammoDataModule]) -> None:
         """All strategies and auxiliary regions that differ in nothing else, from one decode of each image."""
@@ -156,8 +171,7 @@ class Planner:
             )
 
     def _cell(self, point: Point, settings: Settings, data: MammoDataModule, network: Network, runs: Path) -> Cell:
-        fault, cost = network.fault, 0.0
-        content = cohort_content(data.as_given)
+        fault, cost, content = network.fault, 0.0, self.content(settings)
         try:
             run_id = (
                 stand_in_id(settings, content)
@@ -210,6 +224,7 @@ def plan_sweep(
     store: Path | None,
     slots: int,
     check: bool = True,
+    planner: Planner | None = None,
 ) -> Plan:
     """Look at everything once: settings, cohort, crops, weights, memory and disk; nothing is written but crops.
 
@@ -221,6 +236,7 @@ def plan_sweep(
         store: crop store; by default `.crops` in the cohort folder.
         slots: cells that train at once on this machine; 0 where they train elsewhere.
         check: check the cohort's tables, splits and headers as `mammo-aln check` does.
+        planner: has looked at the cohort already.
 
     Raises:
         InputError: whatever would keep every cell from its training.
@@ -228,7 +244,7 @@ def plan_sweep(
     several = [settings_of(point) for point in points]
     if check:
         require_sound_cohort(cohort, several, store)
-    planner = Planner(cohort, store, here=slots > 0)
+    planner = planner or Planner(cohort, store, here=slots > 0)
     cells = planner.plan(points, several, out / "runs")
     faulty = [cell for cell in cells if cell.fault]
     if len(faulty) == len(cells):

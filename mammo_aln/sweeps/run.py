@@ -20,7 +20,8 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
 from mammo_aln.sweeps.board import area_text, duration, fix_of, resume_command, summary, write_board
 from mammo_aln.sweeps.collect import collect_sweep, declare
-from mammo_aln.sweeps.definition import Definition, Nested, Point, points, read_definition
+from mammo_aln.sweeps.combinations import readable_settings, refuse_combinations
+from mammo_aln.sweeps.definition import Definition, Nested, Point, Seeds, points, read_definition
 from mammo_aln.sweeps.local import Pool, alike, slots_by_memory, slots_here
 from mammo_aln.sweeps.measure import footprints
 from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
@@ -84,7 +85,7 @@ def run_sweep(
     executor: Literal["local", "slurm"] = "local",
     slots: int | Literal["auto"] | None = None,
     retries: int = 2,
-    seeds: Sequence[int] | None = None,
+    seeds: Seeds | None = None,
     pretrained: Path | None = None,
     cluster: ClusterConfig = ClusterConfig(),
     over: Nested | None = None,
@@ -114,8 +115,12 @@ def run_sweep(
     definition = read_definition(file, over, seeds)
     if executor == "slurm":
         require_slurm()
+    planner = Planner(cohort, store, here=executor == "local")
+    asked = list(points(definition))
+    require_sound_cohort(cohort, readable_settings(asked), store)
+    refuse_combinations(asked, planner)
     begins = with_weights(
-        list(points(definition)),
+        asked,
         definition,
         cohort,
         out,
@@ -131,13 +136,12 @@ def run_sweep(
             else (slots if isinstance(slots, int) else 0)
             or len(slots_here(settings_of(begins[0]).trainer, None, 1000, 0, 0, usable_cores()))
         )
-        planner = Planner(cohort, store, here=executor == "local")
         search = plan_search(definition, definition.search, begins, planner, out, command, train, batch)
         plan = search.plan
         work: Callable[[], object] = search.run
     else:
         here = 0 if executor == "slurm" else slots if isinstance(slots, int) else 1
-        plan = plan_sweep(definition, begins, cohort, out, store=store, slots=here)
+        plan = plan_sweep(definition, begins, cohort, out, store=store, slots=here, check=False, planner=planner)
         plan = freeze(replace(plan, command=command))
         plan = announce(plan, declare(plan))
         work = partial(train, plan, plan.cells)
@@ -173,7 +177,6 @@ def plan_search(
 ) -> Search:
     """A search that is ready to ask for its cells; its plan grows with its trials."""
     settings, *_ = [settings_of(point) for point in begins]  # all are read, so that none stops a later trial
-    require_sound_cohort(planner.folder, [settings], planner.store)
     content = planner.content(settings)
     name = study_name(definition, space, content)
     about = {**space.to_json(), "study": name}

@@ -11,10 +11,12 @@ from mammo_aln.errors import InputError, Requeue
 from mammo_aln.machine.hardware import resolved
 from mammo_aln.machine.slurm import POLL_S, RequeuedJob, await_jobs, requeue, submit
 from mammo_aln.machine.slurm_request import request_of
+from mammo_aln.model.network import crop_encoder
 from mammo_aln.progress import say
 from mammo_aln.runs.lock import RunIsHeld
 from mammo_aln.settings import ClusterConfig, PretrainSettings
 from mammo_aln.settings.parse import settings_from
+from mammo_aln.settings.steps import step_shape
 from mammo_aln.sweeps.cell import last_lines
 from mammo_aln.sweeps.definition import FROM_SWEEP, Definition, Nested, Point, merged
 from mammo_aln.sweeps.pretraining import weights_apart
@@ -91,26 +93,28 @@ def with_weights(
     if pretrained is not None:
         return [_filled(point, str(pretrained)) for point in points]
     if definition.pretrain is None:
-        names = ", ".join(dict.fromkeys(str(point.axes.get("step", point.axes)) for point in asking))
-        raise InputError(f"these cells begin from pre-trained weights: {names}; name the file by --pretrained FILE")
+        steps = ", ".join(dict.fromkeys(str(point.axes.get("step", point.axes)) for point in asking))
+        raise InputError(f"these cells begin from pre-trained weights: {steps}; name the file by --pretrained FILE")
     block = dict(definition.pretrain)
     other = block.pop("cohort", None)
     source, crops = (cohort, store) if other is None else (Path(str(other)), None)
-    weights: dict[str, str] = {}
-    result = []
-    for point in points:
-        if point not in asking:
-            result.append(point)
-            continue
+    # All pre-trainings are read before the first of them begins.
+    jobs: dict[str, PretrainJob] = {}
+    names: dict[int, str] = {}
+    for point in asking:
         settings = resolved(_settings(point, block), here=cluster is None)
         refuse_outcome(point, settings)
-        if repr(settings) not in weights:
-            say(f"pre-training {settings.model.backbone} for the cells that ask for it")
-            job = PretrainJob(source.absolute(), (out / "pretrain").absolute(), settings, crops and crops.absolute())
-            logs = out.absolute() / "slurm"
-            weights[repr(settings)] = weights_here(job) if cluster is None else weights_by_slurm(job, logs, cluster)
-        result.append(_filled(point, weights[repr(settings)]))
-    return result
+        step_shape(settings)
+        crop_encoder(replace(settings.model, pretrained=False), settings.crop.size_px)
+        names[id(point)] = repr(settings)
+        job = PretrainJob(source.absolute(), (out / "pretrain").absolute(), settings, crops and crops.absolute())
+        jobs.setdefault(repr(settings), job)
+    weights: dict[str, str] = {}
+    for name, job in jobs.items():
+        say(f"pre-training {job.settings.model.backbone} for the cells that ask for it")
+        logs = out.absolute() / "slurm"
+        weights[name] = weights_here(job) if cluster is None else weights_by_slurm(job, logs, cluster)
+    return [_filled(point, weights[names[id(point)]]) if id(point) in names else point for point in points]
 
 
 def refuse_outcome(point: Point, settings: PretrainSettings) -> None:

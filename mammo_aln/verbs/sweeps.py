@@ -19,7 +19,7 @@ def sweep_run(
     executor: Literal["local", "slurm"] = "local",
     slots: Annotated[int | Literal["auto"] | None, FROM_1] = None,
     retries: Annotated[int, FROM_0] = 2,
-    seeds: list[int] | None = None,
+    seeds: int | list[int] | None = None,
     pretrained: Path | None = None,
     wandb_sweep: Path | None = None,
     cluster: ClusterConfig = ClusterConfig(),
@@ -37,7 +37,7 @@ def sweep_run(
         slots: cells that train at once on this machine; by default one per GPU, or per CPU core that memory allows;
             `auto` measures the first steps of each distinct network and puts as many on a GPU as its memory allows.
         retries: how often a cell that died is tried again, from its last checkpoint.
-        seeds: in place of the file's.
+        seeds: in place of the file's: a count (3 is the seeds 0, 1 and 2), or the list of them ([3, 7]).
         pretrained: weights for the cells whose file says `model.pretrained: sweep`.
         wandb_sweep: write the equivalent W&B sweep to this file instead of training anything.
         cluster: what a SLURM job asks for.
@@ -82,7 +82,7 @@ def sweep_write(
     volumes: list[str] | None = None,
     store: Path | None = None,
     retries: Annotated[int, FROM_0] = 2,
-    seeds: list[int] | None = None,
+    seeds: int | list[int] | None = None,
     pretrained: Path | None = None,
     cluster: ClusterConfig = ClusterConfig(),
 ) -> Path:
@@ -99,7 +99,7 @@ def sweep_write(
         volumes: where volumes hang, e.g. `[data:/data]`: claims of Kubernetes, volumes of SkyPilot.
         store: crop store; by default .crops in the cohort folder.
         retries: how often a cell that failed is tried again; one that a signal stopped goes on without being counted.
-        seeds: in place of the file's.
+        seeds: in place of the file's: a count (3 is the seeds 0, 1 and 2), or the list of them ([3, 7]).
         pretrained: weights for the cells whose file says `model.pretrained: sweep`.
         cluster: what a cell asks for: cores, GPUs, memory, and by `extra` fields of the pod or of SkyPilot's resources.
     """

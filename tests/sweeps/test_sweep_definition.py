@@ -8,8 +8,10 @@ import pytest
 
 from mammo_aln.errors import InputError
 from mammo_aln.settings import BACKBONES, STRATEGIES
+from mammo_aln.settings.parse import parse
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.preflight import settings_of
+from mammo_aln.verbs import sweep_run
 from tests.support.sweep_files import tiny_sweep
 
 
@@ -57,6 +59,8 @@ def test_an_overridden_axis_has_one_value(tmp_path: Path) -> None:
         ({"grid": {"config": ["configs/backbones/nowhere.yaml"]}}, "no such file"),
         ({"seeds": -1}, "seeds: expected a count"),
         ({"seeds": "many"}, "seeds: expected a count"),
+        ({"seeds": 0}, "seeds: expected a count of 1 or more"),
+        ({"seeds": True}, "seeds: expected a count"),
         ({"folds": 1}, "folds: expected a count"),
         ({"grid": {"crop.strategy": ["circle"]}}, "crop.strategy=circle"),
         ({"grid": {"crop.sise_px": [64]}}, "unknown key"),
@@ -68,3 +72,19 @@ def test_whatever_is_wrong_is_told_in_one_line(more: dict, expected: str, tmp_pa
         [settings_of(point) for point in points(read_definition(tiny_sweep(tmp_path, **more)))]
     assert expected in str(told.value)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(("given", "seeds"), [(3, (0, 1, 2)), ([3], (3,)), ([3, 7, 3], (3, 7)), (1, (0,))])
+def test_seeds_mean_the_same_in_the_file_and_as_a_flag(given: object, seeds: tuple[int, ...], tmp_path: Path) -> None:
+    in_file = read_definition(tiny_sweep(tmp_path, seeds=given))
+    as_flag = read_definition(tiny_sweep(tmp_path, seeds=[9]), seeds=given)
+    words = ["sweep.yaml", "--cohort", "C", "--out", "O", f"--seeds={given}"]
+    parsed = parse(sweep_run, "mammo-aln sweep run", "sweep", words)
+    assert parsed is not None
+    assert parsed["seeds"] == given
+    assert in_file.seeds == as_flag.seeds == seeds
+
+
+def test_a_list_of_seeds_without_brackets_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"seeds: expected a whole number or a list such as \[3, 7\] or null, got 3,4"):
+        parse(sweep_run, "mammo-aln sweep run", "sweep", ["s.yaml", "--cohort", "C", "--out", "O", "--seeds=3,4"])

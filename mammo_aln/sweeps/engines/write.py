@@ -14,13 +14,14 @@ from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
 from mammo_aln.sweeps.collect import declare
-from mammo_aln.sweeps.definition import Nested, points, read_definition
+from mammo_aln.sweeps.combinations import readable_settings, refuse_combinations
+from mammo_aln.sweeps.definition import Nested, Seeds, points, read_definition
 from mammo_aln.sweeps.engines.jobs import FOLDER, JobList, job_lists, write_list
 from mammo_aln.sweeps.engines.kubernetes import kubernetes_file, read_volumes
 from mammo_aln.sweeps.engines.ray_tasks import ray_file
 from mammo_aln.sweeps.engines.skypilot import launch_command, skypilot_file
 from mammo_aln.sweeps.plan import Plan, announce, freeze
-from mammo_aln.sweeps.preflight import plan_sweep
+from mammo_aln.sweeps.preflight import Planner, plan_sweep, require_sound_cohort
 from mammo_aln.sweeps.weights import with_weights
 
 Engine = Literal["kubernetes", "skypilot", "ray"]
@@ -36,7 +37,7 @@ def write_jobs(
     volumes: Sequence[str],
     store: Path | None = None,
     retries: int = 2,
-    seeds: Sequence[int] | None = None,
+    seeds: Seeds | None = None,
     pretrained: Path | None = None,
     cluster: ClusterConfig = ClusterConfig(),
     over: Nested | None = None,
@@ -75,10 +76,13 @@ def write_jobs(
     definition = read_definition(file, over, seeds)
     if definition.search is not None:
         raise InputError("a search asks for its cells one after another; expected a grid: use `mammo-aln sweep run`")
-    begins = with_weights(
-        list(points(definition)), definition, cohort, out, pretrained=pretrained, store=store, cluster=None
-    )
-    plan = freeze(replace(plan_sweep(definition, begins, cohort, out, store=store, slots=0), command=command))
+    planner = Planner(cohort, store, here=False)
+    asked = list(points(definition))
+    require_sound_cohort(cohort, readable_settings(asked), store)
+    refuse_combinations(asked, planner)
+    begins = with_weights(asked, definition, cohort, out, pretrained=pretrained, store=store, cluster=None)
+    plan = plan_sweep(definition, begins, cohort, out, store=store, slots=0, check=False, planner=planner)
+    plan = freeze(replace(plan, command=command))
     plan = announce(plan, declare(plan))
     waiting = [
         cell for cell in plan.cells if not cell.fault and read_state(plan.runs / cell.run_id).state != "completed"
