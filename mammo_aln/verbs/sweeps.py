@@ -199,6 +199,22 @@ def sweep_cancel(cells: list[str], out: Path) -> Path:
     return cancel_cells(out, cells)
 
 
+def sweep_prune(out: Path, cells: list[str] | None = None, remove: bool = False) -> Path:
+    """List what a sweep's folder holds beyond need, with its size; remove it with --remove.
+
+    That is `last.ckpt` of completed cells (`best.ckpt` predicts) and runs of superseded cells. What a process holds and
+    the runs that have opened a test split stay.
+
+    Args:
+        out: folder of the sweep.
+        cells: these alone, by id or by a part of the name; so the run of a dropped cell can go too.
+        remove: remove what is listed.
+    """
+    from mammo_aln.sweeps.prune import prune_sweep
+
+    return prune_sweep(out, cells or [], remove=remove)
+
+
 def sweep_log(cells: list[str], out: Path, lines: Annotated[int, FROM_1] = 20) -> str:
     """Show the last lines of what cells said while they were trained, here or in a SLURM job, and where the rest is.
 

@@ -42,6 +42,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "sweep cancel": ("sweep_cancel", "cells", "stop a cell, its step saved; `sweep retry` goes on"),
     "sweep retry": ("sweep_retry", "cells", "try a cell again that failed, was cancelled or dropped"),
     "sweep drop": ("sweep_drop", "cells", "take a cell out of the sweep: neither trained nor ranked"),
+    "sweep prune": ("sweep_prune", "cells", "list, and with --remove delete, what a sweep holds beyond need"),
     "sweep collect": ("sweep_collect", "out", "cells.csv, the choice by validation alone, then (--test) its test"),
     "runs": ("list_runs", "folder", "list the runs of a folder: settings, state, best validation AUC"),
     "lineage": ("lineage", "paths", "print the data and weight licences that a run, weights or a cohort descend from"),
