@@ -280,9 +280,9 @@ def test_collect_chooses_by_validation_and_a_ladder_opens_its_tests_once(trained
     assert len(ledger.read_text().splitlines()) == len(opened)
 
 
-@pytest.mark.parametrize("state", [None, "running", "failed"])
+@pytest.mark.parametrize("state", [None, "running", "stopped"])
 def test_tests_stay_sealed_while_cells_wait_or_were_stopped(trained: Plan, tmp_path: Path, state: str | None) -> None:
-    """Killed, a cell's record says `running`; stopped by Ctrl-C, `failed`; a sweep's next command trains both."""
+    """Killed, a cell's record says `running`; stopped by Ctrl-C, `stopped`; a sweep's next command trains both."""
     out = shutil.copytree(trained.out, tmp_path / "out")
     run = out / "runs" / trained.cells[-1].run_id
     shutil.rmtree(run)
