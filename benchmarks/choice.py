@@ -141,7 +141,7 @@ def best_epoch(run: EpochScores) -> NDArray[np.float64]:
     return best
 
 
-def choice(sweeps: int = 200, coin_sweeps: int = 40) -> Section:
+def choice(sweeps: int = 400, coin_sweeps: int = 40) -> Section:
     """Simulated sweeps of 20 recipes: false verdicts, optimism against the true excess, power, coin-flip labels.
 
     Args:

@@ -85,6 +85,13 @@ def compare_files(
         spoken=spoken,
         cutoffs=CUTOFFS,
         ladder=tables["ladder"].to_dict("records") if "ladder" in tables else [],
+        notes=sorted(
+            {
+                f"{spoken(pair.split)}: {pair.figures['delong_p'].details['note']}"
+                for pair in pairs
+                if "note" in pair.figures["delong_p"].details
+            }
+        ),
         downloads={f"{name}.csv": csv_link(table) for name, table in tables.items()},
     )
     out = Path(out)

@@ -21,6 +21,8 @@ from mammo_aln.progress import say
 
 CUTOFFS = (0.2, 0.5)
 TOO_FEW = "DeLong's variance needs two patients of each outcome"
+TRUSTED = 10
+FEW = f"fewer than {TRUSTED} patients of one outcome: a p-value by DeLong's variance is too small there"
 NO_PROBABILITIES = "scores outside [0, 1] are no probabilities: a patient's two scores cannot be compared"
 OTHER_SCALES = "the two scores are on different scales"
 RECLASSIFICATION = ("nri_continuous", "nri_categorical", "idi")
@@ -107,8 +109,9 @@ def paired_rows(reference: Predictions, other: Predictions, split: str, names: t
     return both[both["aln_status"].notna()]
 
 
-def _of_test(test: tests.Test, method: str, **details: Any) -> Metric:
-    limits: dict[str, float | None] = {"ci_low": test.low, "ci_high": test.high}
+def _of_test(test: tests.Test, method: str, bound: float = 2.0, **details: Any) -> Metric:
+    """A difference that lies within -bound and bound, as its limits do."""
+    limits: dict[str, float | None] = {"ci_low": max(-bound, test.low), "ci_high": min(bound, test.high)}
     if test.se == 0:
         limits = dict.fromkeys(limits)
         details["reason"] = "the standard error is 0: nobody moved or all alike"
@@ -138,10 +141,10 @@ def compare_pair(rows: pd.DataFrame, thresholds: tuple[Metric, Metric], resample
     boot = tests.paired_bootstrap(second, first, labels, resamples=resamples, clusters=patients)
     areas = {"auc_reference": auc(first, labels), "auc_other": auc(second, labels)}
     figures: Figures = {
-        "auc_difference": _of_test(test, delong, **areas),
-        "auc_difference_bootstrap": _of_test(boot, "bootstrap of patients, percentile", resamples=resamples),
+        "auc_difference": _of_test(test, delong, 1.0, **areas),
+        "auc_difference_bootstrap": _of_test(boot, "bootstrap of patients, percentile", 1.0, resamples=resamples),
         "delong_z": Metric(test.statistic),
-        "delong_p": Metric(test.p_value),
+        "delong_p": Metric(test.p_value, {"note": FEW} if _is_few(labels) else {}),
     }
     if min(first.min(), second.min()) < 0 or max(first.max(), second.max()) > 1:
         figures |= dict.fromkeys(RECLASSIFICATION, unknown(NO_PROBABILITIES))
@@ -151,6 +154,10 @@ def compare_pair(rows: pd.DataFrame, thresholds: tuple[Metric, Metric], resample
         figures["idi"] = _of_test(tests.integrated_discrimination(first, second, labels), "Pencina 2008")
     figures["mcnemar_p"] = _mcnemar(first, second, labels, thresholds)
     return figures | _agreement(first, second, thresholds)
+
+
+def _is_few(labels: Floats) -> bool:
+    return min(int((labels == 1).sum()), int((labels != 1).sum())) < TRUSTED
 
 
 def _missing(thresholds: tuple[Metric, Metric]) -> str:
@@ -264,8 +271,9 @@ def ladder_table(
                         pair["score_other"], pair["score_reference"], labels, clusters=patients_of(pair).to_numpy()
                     )
                     row |= {"before": before, "difference": test.difference, "delong_p": test.p_value}
+                    row |= {"note": FEW} if _is_few(labels) else {}
             rows.append(row)
-    columns = ["step", "split", "n", "auc", "ci_low", "ci_high", "before", "difference", "delong_p"]
+    columns = ["step", "split", "n", "auc", "ci_low", "ci_high", "before", "difference", "delong_p", "note"]
     table = pd.DataFrame(rows).reindex(columns=columns)
     for _, p in table["delong_p"].astype(float).groupby(table["split"]):
         table.loc[p.index, "delong_p_holm"] = tests.holm(p.tolist())

@@ -189,3 +189,18 @@ def test_the_ladders_p_values_are_corrected_over_its_steps(three, tmp_path):
         expected = multipletests(steps["delong_p"], method="holm")[1]
         assert steps["delong_p_holm"].tolist() == pytest.approx(expected.tolist())
     assert ladder.loc[ladder["before"].isna(), "delong_p_holm"].isna().all()
+
+
+def test_of_five_patients_limits_stay_within_one_and_the_page_warns_of_p(tmp_path):
+    """Three with and two without: an exact test of one AUC cannot come below 0.2, DeLong's p can."""
+    table = pd.DataFrame({"patient_id": list("abcde"), "aln_status": [1, 1, 1, 0, 0], "split": "test"})
+    table.assign(score=[0.1, 0.6, 0.3, 0.4, 0.9]).to_csv(tmp_path / "one.csv", index=False)
+    table.assign(score=[0.9, 0.8, 0.7, 0.2, 0.1]).to_csv(tmp_path / "two.csv", index=False)
+    page = compare_files(tmp_path / "one.csv", [tmp_path / "two.csv"], tmp_path / "out", ladder=True, resamples=200)
+    (pair,) = json.loads((tmp_path / "out" / "comparisons.json").read_text())
+    difference = pair["auc_difference"]
+    assert difference["value"] + 1.96 * difference["se"] > 1
+    assert difference["ci_high"] == 1
+    assert "fewer than 10 patients of one outcome" in pair["delong_p"]["note"]
+    assert "fewer than 10 patients of one outcome" in page.read_text()
+    assert "fewer than 10" in pd.read_csv(tmp_path / "out" / "ladder.csv")["note"].iloc[1]

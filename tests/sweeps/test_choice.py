@@ -18,7 +18,7 @@ from mammo_aln.evaluation.statistics.tests import paired_delong
 from mammo_aln.inference.ensemble import ensemble_of, read_member
 from mammo_aln.runs.record import write_state
 from mammo_aln.sweeps.choosing.cells import Fold, aligned, cells_of, components_of
-from mammo_aln.sweeps.choosing.luck import Luck, luck_of
+from mammo_aln.sweeps.choosing.luck import Luck, df_in_common, luck_of, residuals_of
 from mammo_aln.sweeps.choosing.rank import Noise, Rival, against_best, rank
 from mammo_aln.sweeps.collect import collect_sweep
 from mammo_aln.sweeps.definition import points, read_definition
@@ -79,7 +79,8 @@ def test_luck_alone_is_judged_as_tukeys_test_of_all_pairs_does(recipes: int, see
     rng = np.random.default_rng(recipes)
     aucs = 0.7 + 0.02 * rng.standard_normal((recipes, seeds)) + 0.015 * np.arange(recipes)[:, None]
     draws = 40_000
-    luck = Luck(float(aucs.var(axis=1, ddof=1).mean()), 0.0, recipes * (seeds - 1))
+    pooled = aucs.var(axis=1, ddof=1).mean()
+    luck = Luck(np.full(recipes, pooled), np.zeros(recipes), recipes * (seeds - 1))
     noise = Noise(
         patients=np.zeros((recipes, draws)),
         patients_covariance=np.zeros((recipes, recipes)),
@@ -107,11 +108,34 @@ def test_luck_is_the_residual_of_a_least_squares_fit_less_the_patients_part(fold
         [cells.recipe == recipe for recipe in range(3)] + [cells.fold == number for number in range(folds)], axis=1
     ).astype(float)
     projection = np.eye(cells.auc.size) - design @ np.linalg.pinv(design)
-    luck = luck_of(cells)
-    assert luck.df == round(np.trace(projection))
-    assert luck.mean_square == pytest.approx((projection @ cells.auc) @ cells.auc / luck.df)
-    covariance = cells.components @ cells.components.T
-    assert luck.of_patients == pytest.approx(np.trace(projection @ covariance) / luck.df)
+    residuals = residuals_of(cells)
+    assert luck_of(cells).df == round(np.trace(projection)) == pytest.approx(residuals.df.sum())
+    within = [(cells.recipe == recipe).astype(float) for recipe in range(3)]
+    assert residuals.cells == pytest.approx([((projection @ cells.auc) ** 2) @ inside for inside in within])
+    spread = projection @ (cells.components @ cells.components.T) @ projection
+    assert residuals.patients == pytest.approx([np.diag(spread) @ inside for inside in within])
+
+
+def test_luck_is_drawn_together_as_far_as_it_differs_by_chance() -> None:
+    """Mean squares drawn from a scaled inverse chi-square law of known degrees of freedom, of which there are many."""
+    rng = np.random.default_rng(0)
+    df = np.full(4000, 3.0)
+    alike = 0.01 * rng.chisquare(df) / df
+    assert df_in_common(alike, df) > 50
+    own = 0.01 * 6 / rng.chisquare(6.0, df.size)
+    assert df_in_common(own * rng.chisquare(df) / df, df) == pytest.approx(6.0, rel=0.15)
+
+
+def test_an_unstable_recipe_has_more_luck_than_the_others() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.arange(400) % 5 < 2
+    trained = 0.72 + np.where(np.arange(20) == 7, 0.15, 0.004)[:, None] * np.array([-1, -0.5, 0, 0.5, 1])
+    noise = np.sqrt(0.8) * rng.standard_normal(400) + np.sqrt(0.2) * rng.standard_normal((20, 5, 400))
+    scores = noise + higher(trained)[..., None] * labels
+    luck = rank([[row] for row in scores], [Fold(labels, np.arange(400))]).luck
+    assert luck.df_each is not None
+    assert luck.variance.argmax() == 7
+    assert luck.variance[7] > 5 * np.delete(luck.variance, 7).max()
 
 
 def test_folds_weigh_alike_however_many_seeds_they_have() -> None:
@@ -186,9 +210,8 @@ def test_equal_recipes_of_three_seeds_are_rarely_set_apart_and_their_excess_is_k
     excess = [each.excess for each in results]
     optimism = [each.ranking.optimism.mean for each in results]
     assert np.mean(optimism) == pytest.approx(np.mean(excess), abs=2.5 * np.std(excess) / np.sqrt(50))
-    assert np.mean([each.ranking.luck.variance for each in results]) == pytest.approx(
-        0.02**2, rel=0.15
-    )  # 4 % standard error
+    variance = np.mean([each.ranking.luck.variance.mean() for each in results])
+    assert variance == pytest.approx(0.02**2, rel=0.15)  # standard error 4 %
 
 
 @pytest.mark.slow

@@ -122,12 +122,12 @@ class Noise:
         shares = np.bincount(cells.recipe, weights=cells.weights**2).astype(float)
         return cls(patients, components @ components.T, rng.standard_normal((cells.recipes, draws)), shares)
 
-    def with_luck(self, variance: float | Floats) -> Floats:
-        """Draws of both levels, a training's luck having this variance, () or (draws,)."""
+    def with_luck(self, variance: Floats) -> Floats:
+        """Draws of both levels, a training's luck having this variance, (recipes, 1) or (recipes, draws)."""
         return self.patients + np.sqrt(variance * self.shares[:, None]) * self.trainings
 
-    def covariance(self, variance: float) -> Floats:
-        """Covariance of both levels, (recipes, recipes)."""
+    def covariance(self, variance: Floats) -> Floats:
+        """Covariance of both levels, (recipes, recipes), that of a training's luck being (recipes,)."""
         return self.patients_covariance + np.diag(variance * self.shares)
 
 
@@ -152,13 +152,14 @@ def rank(scores: Sequence[Sequence[Floats]], folds: Sequence[Fold], *, resamples
     enough = bool(counts.sum(axis=0).min() >= FEWEST and counts.min() >= FEWEST_OF_FOLD)
     gaps = {index: float(auc[index] - auc[best]) for index in others}
     rivals = {index: Rival(gap, None, None, None, None) for index, gap in gaps.items()}
-    luck = luck_of(cells) if enough else Luck(0.0, 0.0, cells.auc.size - cells.recipes - cells.folds + 1)
+    nothing = np.zeros(auc.size)
+    luck = luck_of(cells) if enough else Luck(nothing, nothing, cells.auc.size - cells.recipes - cells.folds + 1)
     optimism, of_models, at_most = (Excess(0.0, 0.0),) * 3 if enough and not others else (None,) * 3
     wins = np.full(auc.size, math.nan)
     if enough:
         rng = np.random.default_rng(seed)
         noise = Noise.of_cells(cells, resamples, rng)
-        both, covariance = noise.with_luck(luck.variance), noise.covariance(luck.variance)
+        both, covariance = noise.with_luck(luck.variance[:, None]), noise.covariance(luck.variance)
         wins = _wins(auc[:, None] + both)
         if others:
             of_models = excess_of_best(auc, noise.patients_covariance, noise.patients)
@@ -168,7 +169,8 @@ def rank(scores: Sequence[Sequence[Floats]], folds: Sequence[Fold], *, resamples
                 optimism = excess_of_best(auc, covariance, both)
                 of_recipes = against_best(auc, covariance, noise.with_luck(luck.drawn(resamples, rng)))
             else:
-                unexplained = beyond_noise(auc, noise.patients_covariance)
+                # Shares are not all alike where folds are several, but then luck is known.
+                unexplained = np.full((auc.size, 1), beyond_noise(auc, noise.patients_covariance))
                 at_most = excess_of_best(auc, covariance, noise.with_luck(unexplained), equal=True)
             for index in others:
                 low, high, p = (None, None, None) if of_recipes is None else of_recipes[:, index].tolist()

@@ -19,8 +19,8 @@ ONE_SEED = "one seed: recipe and luck cannot be told apart"
 TOO_FEW = "too few patients to tell"
 METHOD = (
     "mean AUC over seeds and folds on validation patients alone; noise drawn on two levels, patients (DeLong's "
-    "components) and trainings (residuals of configuration + fold, less the patients' share; the same for all "
-    "configurations, with its uncertainty); p and simultaneous 95 % limits against the best refer to the farthest "
+    "components) and trainings (residuals of configuration + fold, less the patients' share, drawn together over the "
+    "configurations, with their uncertainty); p and simultaneous 95 % limits against the best refer to the farthest "
     "rival of the best of equal recipes; optimism of the choice: mean excess of the best over its truth in such draws, "
     "true AUCs drawn together to the variance that noise leaves; optimism of the epoch: AUC less the AUC, on patients "
     "left out of a resample, of the epoch that is the best inside it"
@@ -230,7 +230,7 @@ def describe(
         validation_patients=(ranking.with_outcome, ranking.without_outcome),
         trainings_least=min(ranking.trainings),
         trainings_most=max(ranking.trainings),
-        luck_sd=math.sqrt(ranking.luck.variance) if ranking.luck.df and ranking.enough else None,
+        luck_sd=ranking.luck.typical_sd if ranking.luck.df and ranking.enough else None,
         luck_df=ranking.luck.df,
         optimism=optimism,
         optimism_sd=ranking.optimism.sd if ranking.optimism else None,
