@@ -57,8 +57,13 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
         (["train", "x", "--out"], ["--out", "value is missing"]),
         (["evaluate", "--out", "o"], ["files"]),
         (["evaluate", "f.csv", "--out", "o", "--resamples=0"], ["resamples", "2 or more", "got 0"]),
-        (["train", "x", "--out", "y", "--crop.size_px=0"], ["crop.size_px", "8 or more", "got 0"]),
-        (["train", "x", "--out", "y", "--crop.size_mm=-3"], ["crop.size_mm", "above 0", "got -3"]),
+        (["train", "x", "--out", "y", "--crop.size_px=0"], ["crop.size_px", "8 to 4096", "got 0"]),
+        (["train", "x", "--out", "y", "--crop.size_mm=-3"], ["crop.size_mm", "1 to 500 millimetres", "got -3"]),
+        (["train", "x", "--out", "y", "--crop.auxiliary=[axilla, axilla]"], ["crop.auxiliary", "each name once"]),
+        (["train", "x", "--out", "y", "--model.inputs=[primary, primary]"], ["model.inputs", "each name once"]),
+        (["pretrain", "x", "--out", "y", "--pretrain.labels=[age, age]"], ["pretrain.labels", "each name once"]),
+        (["train", "x", "--out", "y", f"--seed={2**63}"], ["seed", "0 to 2^63 - 1"]),
+        (["evaluate", "f.csv", "--out", "o", f"--seed={2**32}"], ["seed", "0 to 2^31 - 1"]),
         (["train", "x", "--out", "y", "--trainer.max_epochs=0"], ["trainer.max_epochs", "1 or more"]),
         (["train", "x", "--out", "y", "--optim.lr=0", "--data.batch_size=0"], ["optim.lr", "data.batch_size"]),
         (["train", "x", "--cohort=z", "--out", "y"], ["--cohort", "twice", "'x'"]),
@@ -80,6 +85,25 @@ def test_wrong_words_get_one_line_and_exit_code_2(
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert all(part in captured.err for part in expected), captured.err
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *[f"crop.{name}={value}" for name in ("size_mm", "auxiliary_size_mm") for value in (1e-300, 1e-3, 5e3, 1e300)],
+        *["crop.margin=1e300", "crop.peritumoral_scale=1e300", "crop.peritumoral_scale=1e-9", "crop.size_px=100000"],
+        *["optim.weight_decay=1e300", "optim.focal_gamma=1e300", "optim.unimodal_weight=1e300"],
+        *["pretrain.temperature=1e-300", "pretrain.contrastive_weight=1e300"],
+        *["model.embed_dim=100000000", "pretrain.projection_dim=100000000"],
+    ],
+)
+def test_a_slip_of_the_unit_and_a_number_that_no_training_survives_are_refused(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pretrain", "x", "--out", "y", f"--{word}"]) == 2
+    told = capsys.readouterr().err
+    assert f"{word.partition('=')[0]}: expected" in told
+    assert len(told.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.declaration import ClinicalFeature
-from mammo_aln.cohort.schemas import numbers
+from mammo_aln.cohort.schemas import TOO_LARGE, numbers, too_large
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 from mammo_aln.spreadsheet.characters import as_listed
@@ -200,6 +200,8 @@ def _numeric(feature: ClinicalFeature, patients: pd.DataFrame) -> pd.Series:
             raise InputError(
                 f"clinical feature {feature.name} = {strange.iloc[0]!r}: expected a finite number or empty"
             )
+        if (large := too_large(values)).any():
+            raise InputError(f"clinical feature {feature.name} = {values[large].iloc[0]}: expected {TOO_LARGE}")
         return numeric
     values = _levels_of(feature, feature.levels, patients)
     ranks = values.map({level: float(rank) for rank, level in enumerate(feature.levels)})

@@ -26,6 +26,8 @@ NAT_START_DAY = "nat_start_day"
 IMAGE_TIMEPOINTS = ("pre_nat", "post_nat", "prior")
 BOX = ("x_min", "y_min", "x_max", "y_max")
 WORDS_OF_LABEL = "; cohort.yaml reads words: `map` under `label`, such as {yes: 1, no: 0}"
+MOST = 1e12
+TOO_LARGE = f"a number of at most {MOST:g} on either side of 0, or empty"
 _MOST_DAYS = 36_500
 _BUILT_IN = {"not_nullable": f"a value{EMPTY_CELL}", "column_in_dataframe": "this column in the table"}
 
@@ -48,6 +50,16 @@ def word_check(holds: str | Callable[[pd.Series], pd.Series], expected: str) -> 
 
 def _finite(expected: str = "a finite number") -> Check:
     return _check(lambda cells: np.isfinite(numbers(cells)) | two_readings(cells), expected)
+
+
+def _bounded() -> Check:
+    return _check(lambda cells: ~too_large(cells), TOO_LARGE)
+
+
+def too_large(cells: pd.Series) -> pd.Series:
+    """Tell which cells hold a finite number that no measurement has, and that would make an SD overflow."""
+    size = numbers(cells).abs()
+    return (size > MOST) & np.isfinite(size)
 
 
 def _one_reading() -> Check:
@@ -100,7 +112,9 @@ def patients_schema(features: Mapping[str, ClinicalFeature], patients: pd.DataFr
         NAT_START_DAY: Column(checks=_days(), nullable=True, required=False),
     }
     for name, feature in features.items():
-        checks = [_finite("a finite number or empty"), _one_reading()] if feature.kind == "continuous" else []
+        checks = (
+            [_finite("a finite number or empty"), _bounded(), _one_reading()] if feature.kind == "continuous" else []
+        )
         if feature.levels and name in patients:
             cells = patients[name].dropna()
             strange = cells[~cells.isin(feature.levels)]

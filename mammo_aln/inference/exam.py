@@ -18,6 +18,7 @@ from mammo_aln.cohort.annotations.regions import import_regions
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.declaration import ClinicalFeature
 from mammo_aln.cohort.index import index_folder
+from mammo_aln.cohort.schemas import MOST
 from mammo_aln.cohort.selection import select_images
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.crops.proof.proof import write_proof
@@ -260,11 +261,11 @@ def _refuse_values(features: Sequence[ClinicalFeature], clinical: Mapping[str, s
         feature = by_name.get(name)
         if feature is None:
             likely = likely_name(name, list(by_name))
-            meant = f"; did you mean {likely}?" if likely else ""
+            meant = f"; did you mean {likely}?" if likely else "."
             lines.append(f"{name}: this run has no such feature{meant} It reads {', '.join(by_name)}")
-        elif value and feature.kind == "continuous" and not math.isfinite(_number(value)):
+        elif value and feature.kind == "continuous" and not abs(_number(value)) <= MOST:  # NaN too
             unit = f" of {feature.unit}" if feature.unit else ""
-            lines.append(f"{name} = {value}: expected a finite number{unit}, with a point, or nothing")
+            lines.append(f"{name} = {value}: expected a finite number{unit} (up to {MOST:g}), with a point, or nothing")
         elif value and feature.kind != "continuous" and value not in feature.levels:
             likely = likely_name(value, list(feature.levels))
             meant = f"; did you mean {likely}?" if likely else ""

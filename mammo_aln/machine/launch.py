@@ -28,11 +28,23 @@ def sharing_cores(ranks: int, variables: Mapping[str, str] = os.environ) -> int:
 
 
 def require_launch(trainer: TrainerConfig, variables: Mapping[str, str] = os.environ) -> None:
-    """`InputError` where torchrun started more or fewer processes than the settings have ranks.
+    """Refuse to train on processes that nothing started, or that torchrun started in another number.
 
-    With one device in the settings each of them would train the whole run by itself.
+    A single process would wait for the other machines' without an end. With one device in the settings each of several
+    processes would train the whole run by itself.
+
+    Raises:
+        InputError: names the settings and the commands that start such a training.
     """
     if "TORCHELASTIC_RUN_ID" not in variables:
+        if trainer.num_nodes > 1 and launched_together(variables) == 1 and "NODE_RANK" not in variables:
+            raise InputError(
+                f"trainer.num_nodes = {trainer.num_nodes}: nothing started this training's processes on the other"
+                f" machines; on each type `torchrun --nnodes={trainer.num_nodes} --nproc-per-node={trainer.devices}"
+                " --rdzv-backend=c10d --rdzv-endpoint=FIRST_MACHINE:29500 -m mammo_aln ...`, or start it with `srun"
+                f" --nodes={trainer.num_nodes} --ntasks-per-node={trainer.devices}`; on one machine leave"
+                " trainer.num_nodes at 1"
+            )
         return
     ranks, started = trainer.ranks, launched_together(variables)
     if ranks != started:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from mammo_aln.settings.limits import ABOVE_0, FROM_0, FROM_1, PERCENTILE, Limit
+from mammo_aln.settings.limits import EACH_ONCE, FROM_1, PERCENTILE, within
 
+SIDE_MM = within(1, 500, "millimetres")
+"""A window's side: from a few pixels of a detector to more than the largest film."""
 Strategy = Literal["whole_breast", "lesion_box", "lesion_margin", "fixed_5cm"]
 STRATEGIES: tuple[Strategy, ...] = ("whole_breast", "lesion_box", "lesion_margin", "fixed_5cm")
 
@@ -49,11 +51,11 @@ class CropConfig:
     """
 
     strategy: Literal["whole_breast", "lesion_box", "lesion_margin", "fixed_5cm", "all"] = "fixed_5cm"
-    size_px: Annotated[int, Limit("8 or more", lambda x: x >= 8)] = 256
-    size_mm: Annotated[float, ABOVE_0] = 50.0
-    margin: Annotated[float, FROM_0] = 0.25
-    auxiliary: tuple[str, ...] = ("axilla",)
+    size_px: Annotated[int, within(8, 4096, "pixels")] = 256
+    size_mm: Annotated[float, SIDE_MM] = 50.0
+    margin: Annotated[float, within(0, 20)] = 0.25
+    auxiliary: Annotated[tuple[str, ...], EACH_ONCE] = ("axilla",)
     auxiliary_strategy: Strategy = "fixed_5cm"
-    auxiliary_size_mm: Annotated[float, ABOVE_0] = 50.0
-    peritumoral_scale: Annotated[float, ABOVE_0] = 1.6
+    auxiliary_size_mm: Annotated[float, SIDE_MM] = 50.0
+    peritumoral_scale: Annotated[float, within(0.1, 20)] = 1.6
     outside_breast: Literal["mask", "keep"] = "mask"

@@ -7,10 +7,22 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from mammo_aln.settings.images import CropConfig, PixelConfig
-from mammo_aln.settings.limits import ABOVE_0, ABOVE_0_TO_1, BELOW_1, FROM_0, FROM_1, SHARE, Limit
+from mammo_aln.settings.limits import (
+    ABOVE_0,
+    ABOVE_0_TO_1,
+    BELOW_1,
+    EACH_ONCE,
+    FROM_0,
+    FROM_1,
+    SEED,
+    SHARE,
+    Limit,
+    within,
+)
 
 BACKBONES = ("swinv2", "convnextv2", "efficientnetv2", "resnet50", "densenet121")
-INPUTS = ("primary", "auxiliary", "clinical")
+InputName = Literal["primary", "auxiliary", "clinical"]
+INPUTS: tuple[InputName, ...] = ("primary", "auxiliary", "clinical")
 Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
 TrackerName = Literal["wandb", "tensorboard", "mlflow", "csv"]
 IMAGE_INPUTS = ("primary", "auxiliary")
@@ -48,10 +60,10 @@ class ModelConfig:
     backbone: str = "swinv2"
     backbone_args: dict[str, Any] = field(default_factory=dict)
     pretrained: bool | str = False
-    inputs: tuple[Literal["primary", "auxiliary", "clinical"], ...] = ("primary", "auxiliary", "clinical")
+    inputs: Annotated[tuple[InputName, ...], EACH_ONCE] = INPUTS
     fusion: Literal["concat", "gated", "attention"] = "concat"
     shared_backbone: bool = False
-    embed_dim: Annotated[int, FROM_1] = 64
+    embed_dim: Annotated[int, within(1, 8192)] = 64
     drop_rate: Annotated[float, BELOW_1] = 0.1
     modality_dropout: Annotated[float, BELOW_1] = 0.1
     drop_path_rate: Annotated[float, BELOW_1] = 0.0
@@ -75,7 +87,7 @@ class OptimConfig:
         unimodal_weight: weight of a second loss beside that of all inputs together: the mean, over the inputs, of the
             loss of each alone, so that the one that is learned fast does not keep the others from learning; 0 leaves it
             out, and a single input has none.
-        gradient_clip_norm: largest norm of a step's gradient.
+        gradient_clip_norm: largest norm of a step's gradient; 0 leaves every gradient as it is.
         accumulate: in how many equal parts a device computes its share of a step (gradient accumulation): less memory,
             more time; patients of a step, and the number of steps, stay.
         layer_decay: the lowest layer of a backbone learns at `lr` times this to the power of 12, the last at `lr`,
@@ -84,14 +96,14 @@ class OptimConfig:
     """
 
     lr: Annotated[float, ABOVE_0] = 1e-3
-    weight_decay: Annotated[float, FROM_0] = 0.05
+    weight_decay: Annotated[float, within(0, 100)] = 0.05
     warmup_fraction: Annotated[float, SHARE] = 0.1
     ema_decay: Annotated[float, BELOW_1] = 0.98
     label_smoothing: Annotated[float, BELOW_1] = 0.0
     class_weight: Literal["none", "balanced"] = "none"
     loss: Literal["bce", "focal"] = "bce"
-    focal_gamma: Annotated[float, FROM_0] = 2.0
-    unimodal_weight: Annotated[float, FROM_0] = 1.0
+    focal_gamma: Annotated[float, within(0, 20)] = 2.0
+    unimodal_weight: Annotated[float, within(0, 100)] = 1.0
     gradient_clip_norm: Annotated[float, FROM_0] = 1.0
     accumulate: Annotated[int, FROM_1] = 1
     layer_decay: Annotated[float, ABOVE_0_TO_1] = 0.8
@@ -147,7 +159,7 @@ class DataConfig:
     allow_post_nat: bool = False
     folds: Annotated[int, Limit("0 (the split column), or 2 or more", lambda x: x == 0 or x >= 2)] = 0
     fold: Annotated[int, FROM_0] = 0
-    fold_seed: Annotated[int, FROM_0] = 0
+    fold_seed: Annotated[int, SEED] = 0
 
 
 @dataclass(frozen=True)
@@ -204,7 +216,7 @@ class LogConfig:
 
     wandb: Literal["offline", "online", "disabled"] = "offline"
     project: str = "mammo-aln"
-    tracker: tuple[TrackerName, ...] = ("wandb",)
+    tracker: Annotated[tuple[TrackerName, ...], EACH_ONCE] = ("wandb",)
 
 
 @dataclass(frozen=True)
@@ -238,7 +250,7 @@ class Settings(TrainingSettings):
         seed: draws initial weights, order and augmentation.
     """
 
-    seed: Annotated[int, FROM_0] = 0
+    seed: Annotated[int, SEED] = 0
 
 
 @dataclass(frozen=True)
@@ -261,13 +273,13 @@ class PretrainConfig:
     """
 
     mode: Literal["supervised", "contrastive", "both"] = "supervised"
-    labels: tuple[str, ...] = ()
+    labels: Annotated[tuple[str, ...], EACH_ONCE] = ()
     val_share: Annotated[float, Limit("a number above 0 and below 1", lambda x: 0 < x < 1)] = 0.1
     style_strength: Annotated[float, SHARE] = 1.0
     cross_view_share: Annotated[float, SHARE] = 0.5
-    temperature: Annotated[float, ABOVE_0] = 0.2
-    projection_dim: Annotated[int, FROM_1] = 64
-    contrastive_weight: Annotated[float, ABOVE_0] = 0.5
+    temperature: Annotated[float, within(0.01, 100)] = 0.2
+    projection_dim: Annotated[int, within(1, 8192)] = 64
+    contrastive_weight: Annotated[float, Limit("a number above 0, at most 100", lambda x: 0 < x <= 100)] = 0.5
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,31 @@
-"""Limits of numbers, written on the setting or flag that they bound (`Annotated[int, FROM_1]`), and their check."""
+"""Limits of numbers and of lists, written on the setting or flag that they bound, and their check."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from mammo_aln.errors import InputError
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit of a number.
+    """A limit of a number, or of a list of names.
 
     Attributes:
         text: what is allowed, as messages and help say it.
-        allows: whether a number is within it.
+        allows: whether a number is within it, or a tuple of names.
     """
 
     text: str
-    allows: Callable[[float], bool]
+    allows: Callable[[Any], bool]
+
+
+def within(low: float, high: float, unit: str = "") -> Limit:
+    """Make the limit of numbers from `low` to `high`, both included, in a unit."""
+    return Limit(f"{low:g} to {high:g}{unit and ' '}{unit}", lambda x: low <= x <= high)
 
 
 FROM_0 = Limit("0 or more", lambda x: x >= 0)
@@ -30,6 +35,11 @@ ABOVE_0 = Limit("a number above 0", lambda x: x > 0)
 ABOVE_0_TO_1 = Limit("a number above 0, at most 1", lambda x: 0 < x <= 1)
 SHARE = Limit("a number from 0 to 1", lambda x: 0 <= x <= 1)
 BELOW_1 = Limit("a number from 0 to below 1", lambda x: 0 <= x < 1)
+SEED = Limit("0 to 2^63 - 1", lambda x: 0 <= x < 2**63)
+"""Seeds that torch and numpy take."""
+SEED_OF_ESTIMATES = Limit("0 to 2^31 - 1", lambda x: 0 <= x < 2**31)
+"""Seeds that scikit-learn takes too."""
+EACH_ONCE = Limit("each name once", lambda names: len(set(names)) == len(names))
 PERCENTILE = Limit("a number from 0 to 100", lambda x: 0 <= x <= 100)
 
 
@@ -62,5 +72,6 @@ def _outside(owner: Callable[..., object], values: Mapping[str, object], prefix:
             inner = {field.name: getattr(value, field.name) for field in fields(value)}
             # the sections of a verb's settings are flags without the parameter's name
             yield from _outside(type(value), inner, "" if name == "settings" else f"{prefix}{name}.")
-        elif name in limits and isinstance(value, int | float) and not limits[name].allows(value):
-            yield f"{prefix}{name}: expected {limits[name].text}, got {value}"
+        elif name in limits and isinstance(value, int | float | tuple) and not limits[name].allows(value):
+            got = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            yield f"{prefix}{name}: expected {limits[name].text}, got {got}"

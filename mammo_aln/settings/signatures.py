@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from mammo_aln.settings.limits import ABOVE_0_TO_1, FROM_0, FROM_1, FROM_2, SHARE, Limit
+from mammo_aln.settings.limits import ABOVE_0_TO_1, FROM_0, FROM_1, FROM_2, SEED, SHARE, Limit
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class RadiomicsConfig:
     deep_slices: Literal["2d", "2.5d"] = "2.5d"
     deep_size_px: Annotated[int, Limit("64 or more", lambda x: x >= 64)] = 96
     deep_runs: tuple[str, ...] = ()
-    seed: Annotated[int, FROM_0] = 0
+    seed: Annotated[int, SEED] = 0
 
 
 @dataclass(frozen=True)

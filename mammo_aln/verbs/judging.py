@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from mammo_aln.settings.limits import FROM_0, FROM_2
+from mammo_aln.settings.limits import FROM_2, SEED_OF_ESTIMATES
 
 
 def evaluate(
@@ -15,7 +15,7 @@ def evaluate(
     run: Path | None = None,
     cohort: list[Path] | None = None,
     resamples: Annotated[int, FROM_2] = 2000,
-    seed: Annotated[int, FROM_0] = 0,
+    seed: Annotated[int, SEED_OF_ESTIMATES] = 0,
 ) -> Path:
     """Judge predictions: metrics.json, roc.csv, calibration.csv, decision_curve.csv, figures and report.html in OUT.
 

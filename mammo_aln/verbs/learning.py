@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mammo_aln.settings import PretrainSettings, Settings
-from mammo_aln.settings.limits import FROM_0
+from mammo_aln.settings.limits import FROM_0, SEED_OF_ESTIMATES
 
 
 def pretrain_backbone(cohort: Path, out: Path, settings: PretrainSettings, store: Path | None = None) -> Path:
@@ -129,7 +129,7 @@ def explain(
     split: Literal["train", "val", "internal_test", "external_test"] | None = None,
     patients: list[str] | None = None,
     drawn: Annotated[int, FROM_0] = 12,
-    seed: Annotated[int, FROM_0] = 0,
+    seed: Annotated[int, SEED_OF_ESTIMATES] = 0,
     store: Path | None = None,
 ) -> Path:
     """Why a run says what it says: heat maps, the share of each input, and how far the score follows a moved box.

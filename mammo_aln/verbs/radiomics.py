@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from mammo_aln.settings import CropConfig, FitConfig, PixelConfig, RadiomicsConfig
-from mammo_aln.settings.limits import FROM_0, FROM_1
+from mammo_aln.settings.limits import FROM_1, SEED_OF_ESTIMATES
 
 
 def radiomics_extract(
@@ -40,7 +40,7 @@ def radiomics_fit(
     features: Path | None = None,
     repeats: list[Path] | None = None,
     fit: FitConfig = FitConfig(),
-    seed: Annotated[int, FROM_0] = 0,
+    seed: Annotated[int, SEED_OF_ESTIMATES] = 0,
     ledger: Path | None = None,
     workers: Annotated[int | None, FROM_1] = None,
 ) -> Path:

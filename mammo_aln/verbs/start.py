@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mammo_aln.settings.limits import FROM_0, FROM_1
+from mammo_aln.settings.limits import FROM_1, SEED
 
 
 def demo(
     out: Path = Path("out/demo"),
     patients: Annotated[int, FROM_1] = 300,
-    seed: Annotated[int, FROM_0] = 0,
+    seed: Annotated[int, SEED] = 0,
     max_epochs: Annotated[int, FROM_1] = 24,
 ) -> Path:
     """The whole road on a phantom cohort: crops, training, external-centre test, report.
@@ -43,7 +43,7 @@ def phantom(
     out: Path,
     patients: Annotated[int, FROM_1] = 300,
     centers: Annotated[int, FROM_1] = 3,
-    seed: Annotated[int, FROM_0] = 0,
+    seed: Annotated[int, SEED] = 0,
     external_patients: int | None = None,
     modality: Literal["mammography", "mri"] = "mammography",
     full_size: bool = False,

@@ -96,6 +96,8 @@ def test_bad_columns_are_told():
         encoder.encode(TRAINING.assign(ct="5"))
     with pytest.raises(InputError, match="age = 'old': expected a finite number"):
         encoder.encode(TRAINING.assign(age="old"))
+    with pytest.raises(InputError, match=r"age = 1e\+300: expected a number of at most 1e\+12"):
+        encoder.encode(TRAINING.assign(age="1e+300"))
     with pytest.raises(InputError, match="age: no training patient has a value"):
         ClinicalEncoder.fit(FEATURES, TRAINING.assign(age=np.nan))
 

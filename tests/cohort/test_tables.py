@@ -102,6 +102,7 @@ BAD = [
     ("patients.csv", "yes,train", "yes,", "row 3, split = '': expected a split"),
     ("patients.csv", "51.5", "fifty", "row 2, age = 'fifty': expected a finite number"),
     ("patients.csv", "51.5", "inf", "row 2, age = 'inf'"),
+    ("patients.csv", "51.5", "-1e300", "row 2, age = '-1e300': expected a number of at most 1e+12"),
     ("patients.csv", ",2,no", ",5,no", "row 2, ct = '5': expected one of 1, 2, 3, 4"),
     ("patients.csv", "yes,train", "equivocal,train", "row 3, her2 = 'equivocal': expected one of no, yes"),
     ("patients.csv", "center", "centre", "patients.csv, center = 'missing': expected this column"),

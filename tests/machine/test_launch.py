@@ -35,3 +35,13 @@ def test_torchrun_and_the_settings_must_agree() -> None:
     require_launch(TrainerConfig(devices=4, num_nodes=2), TORCHRUN)
     with pytest.raises(InputError, match=r"started 8 processes; .* ask for 1: expected trainer.devices = 4"):
         require_launch(TrainerConfig(), TORCHRUN)
+
+
+def test_several_machines_without_a_launcher_are_refused_before_they_wait_for_each_other() -> None:
+    two = TrainerConfig(devices=4, num_nodes=2)
+    for alone in ({}, {"SLURM_NTASKS": "1"}):
+        with pytest.raises(InputError, match=r"trainer\.num_nodes = 2: .*torchrun --nnodes=2 --nproc-per-node=4.*srun"):
+            require_launch(two, alone)
+    for started in ({"SLURM_NTASKS": "8"}, {"NODE_RANK": "1", "MASTER_ADDR": "first"}, TORCHRUN):
+        require_launch(two, started)
+    require_launch(TrainerConfig(devices=4), {})  # one machine: Lightning starts the others

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.declaration import RESERVED
+from mammo_aln.cohort.schemas import MOST
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
 
@@ -102,9 +103,11 @@ def fit_head(asked: Column, cells: pd.Series) -> Head:
         there = f"only {values[0]!r}" if values else "no value"
         raise InputError(f"{where}: {there} among the training rows; at least two values are needed to learn from")
     if kind == "continuous":
-        wrong = known[~np.isfinite(numeric)]
+        wrong = known[~(numeric.abs() <= MOST)]
         if len(wrong):
-            raise InputError(f"{where} = {wrong.iloc[0]!r}: expected a finite number or empty (pretrain.labels)")
+            raise InputError(
+                f"{where} = {wrong.iloc[0]!r}: expected a finite number (up to {MOST:g}) or empty (pretrain.labels)"
+            )
         return Head(asked.name, asked.table, asked.column, kind, (), float(numeric.mean()), float(numeric.std(ddof=0)))
     if kind == "binary" and len(values) != 2:
         shown = ", ".join(values[:5])

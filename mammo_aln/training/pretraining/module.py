@@ -136,10 +136,10 @@ class PretrainModule(Learner):
             first, second, patient = (gathered(each).flatten(0, 1) for each in pairs)
             losses.append(weight * nt_xent(first, second, patient, self.pretrain.temperature))
         loss = torch.stack(losses).sum()
-        weight = loss.new_full((), float(len(batch["index"])))
+        count = loss.new_full((), float(len(batch["index"])))
         if self.pretrain.mode == "contrastive":
-            weight = weight * comparable(gathered(batch["patient"]).flatten())  # a loss of nothing is no loss of 0
-        self.train_mean.update(loss.detach(), weight)
+            count = count * comparable(gathered(batch["patient"]).flatten())  # a loss of nothing is no loss of 0
+        self.train_mean.update(loss.detach(), count)
         return loss
 
     def on_train_epoch_end(self) -> None:
