@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -81,6 +85,49 @@ def test_a_block_that_fails_leaves_what_stood_there(tmp_path: Path) -> None:
         fail_halfway()
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_any_value_is_json_that_every_parser_reads(tmp_path: Path) -> None:
+    values = {
+        "bounds": (math.inf, -math.inf, [math.nan, (1, -math.inf)]),
+        3: np.array([[0.5, np.nan], [np.inf, -np.inf]]),
+        "count": np.int64(2**40),
+        "path": Path("/a/ä"),
+        "none": None,
+        "yes": np.True_,
+    }
+    write_json(tmp_path / "a.json", values)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"), parse_constant=pytest.fail) == {
+        "bounds": ["Inf", "-Inf", ["NaN", [1, "-Inf"]]],
+        "3": [[0.5, "NaN"], ["Inf", "-Inf"]],
+        "count": 2**40,
+        "path": "/a/ä",
+        "none": None,
+        "yes": True,
+    }
+
+
+def test_a_file_is_on_the_disk_before_its_name_and_the_name_before_the_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut may leave at any instant is the old file or the new one, in folders that are there."""
+    events: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        events.append("content" if name.suffix == ".part" else str(name.relative_to(tmp_path)))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", lambda own, other: events.append("renamed") or replace(own, other))
+    write_text(tmp_path / "runs" / "a" / "state.json", "new")
+    assert sorted(events[:2]) == [".", "runs"]  # each new folder's name stands in the one above
+    assert events[2:] == ["content", "renamed", "runs/a"]
+    assert (tmp_path / "runs" / "a" / "state.json").stat().st_mode & 0o777 == 0o644  # others of the group read it
+    events.clear()
+    write_text(tmp_path / "runs" / "a" / "state.json", "newer", durable=False)
+    assert events == ["renamed"]
 
 
 def test_a_log_gets_a_line_with_rate_and_time_left(

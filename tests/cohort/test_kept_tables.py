@@ -57,6 +57,14 @@ def test_a_second_start_reads_what_the_first_judged(sound: Path, store: Path, ju
     equal(second, read_cohort(sound))
 
 
+def test_what_is_in_use_is_young_and_outlives_what_others_keep(sound: Path, store: Path) -> None:
+    read_cohort(sound, kept_in=store)
+    (file,) = kept(store)
+    os.utime(file, (0, 0))
+    read_cohort(sound, kept_in=store)
+    assert file.stat().st_mtime > 0
+
+
 def cell_changed(root: Path) -> None:
     """Another outcome in a file of the same size and times."""
     rewritten(root / "patients.csv", b"008,A,0", b"008,A,1")

@@ -43,6 +43,16 @@ def test_version_1_names_its_mount_by_one_controller_or_by_several(tmp_path: Pat
     assert usable_cores(lines, tmp_path / "b") == AFFINITY
 
 
+@needs_two
+def test_a_group_of_cpuset_sets_no_quota_of_cpu(tmp_path: Path) -> None:
+    """Version 1: `cpu` is no part of a name, and the same path in its mount is another group's."""
+    quota = {"cpu__cfs_quota_us": "50000\n", "cpu__cfs_period_us": "50000\n"}
+    written(tmp_path / "cpu/others", **quota)
+    assert usable_cores(["5:cpuset:/others", "4:cpu:/"], tmp_path) == AFFINITY
+    written(tmp_path / "cpu", **quota)
+    assert usable_cores(["5:cpuset:/others", "4:cpu:/"], tmp_path) == 1
+
+
 def test_a_quota_above_the_affinity_adds_no_core_and_one_below_a_core_leaves_one(tmp_path: Path) -> None:
     written(tmp_path, cpu__max=f"{1000 * 100000} 100000\n")
     assert usable_cores(["0::/"], tmp_path) == AFFINITY
@@ -65,7 +75,8 @@ def test_a_process_bound_to_one_core_has_one() -> None:
         ("auto", True, 100, 8, 64, 7),  # eight ranks share the cores
         ("auto", True, 100, 8, 16, 0),
         ("auto", True, 100, 1, 4, 3),
-        ("auto", True, 3, 1, 64, 0),  # a small split
+        ("auto", True, 7, 1, 64, 0),  # a small split
+        ("auto", True, 8, 1, 64, 8),
         ("auto", False, 100, 1, 64, 0),  # a CPU computes the network
     ],
 )

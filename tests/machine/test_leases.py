@@ -140,6 +140,50 @@ def test_a_lease_of_another_machine_ends_when_its_heart_has_stopped(
     assert [file.name for file in folder.iterdir()] == ["2"]
 
 
+def test_a_machine_whose_clock_is_wrong_takes_no_lease_that_beats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ages are the file server's: a clock that runs an hour ahead would take every lease of the others."""
+    folder = tmp_path / "lease"
+    monkeypatch.setattr("mammo_aln.machine.lease._boot", lambda: "another machine")
+    held = take_lease(folder, beat_s=1000)
+    monkeypatch.undo()
+    assert held is not None
+    now = time.time()
+    for wrong_s in (3600, -3600):
+        monkeypatch.setattr("mammo_aln.machine.lease.time.time", lambda wrong_s=wrong_s: now + wrong_s)
+        assert take_lease(folder) is None
+        assert is_leased(folder)
+    old(folder, 121)
+    assert not is_leased(folder)
+    held.close()
+
+
+def test_a_process_halted_before_its_creation_takes_no_number_that_was_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It saw number 1 released; while it was halted, others held 2, and one holds 3 now."""
+    folder = tmp_path / "lease"
+    first = take_lease(folder, beat_s=1000)
+    assert first is not None
+    first.close()
+    here, others = Holder.here, []
+
+    def halted() -> Holder:
+        monkeypatch.setattr(Holder, "here", here)
+        for _ in range(2):
+            if others:
+                others[-1].close()
+            others.append(take_lease(folder, beat_s=1000))
+        return here()
+
+    monkeypatch.setattr(Holder, "here", halted)
+    assert take_lease(folder, beat_s=1000) is None
+    assert [file.name for file in folder.iterdir()] == ["3"]
+    assert is_leased(folder)
+    others[-1].close()
+
+
 def test_heartbeats_keep_a_lease_and_a_lost_one_is_noticed(tmp_path: Path) -> None:
     lost = threading.Event()
     folder = tmp_path / "lease"

@@ -16,6 +16,7 @@ SINFO = """cpu*|64+|(null)
 gpu|48|gpu:a100:4(S:0-1)
 gpu|16|gpu:2
 mixed|32|gpu:v100:2(S:0),gpu:t4:2(S:1),nvme:1
+large|128|gpu:h100:4
 """
 
 
@@ -38,7 +39,7 @@ def sinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_lines_of_sinfo_are_nodes() -> None:
-    assert parse_nodes(SINFO) == [Node(64, 0), Node(48, 4), Node(16, 2), Node(32, 4)]
+    assert parse_nodes(SINFO) == [Node(64, 0), Node(48, 4), Node(16, 2), Node(32, 4), Node(128, 4)]
     assert parse_nodes(SINFO, default_alone=True) == [Node(64, 0)]
 
 
@@ -51,6 +52,7 @@ def test_lines_of_sinfo_are_nodes() -> None:
         ({"accelerator": "auto"}, "auto", {}, Request(None, None)),  # the default partition has no GPU
         ({"accelerator": "auto", "devices": 2}, "auto", {"partition": "gpu"}, Request(8, 2)),  # 16 cores for 2 GPUs
         ({"accelerator": "gpu"}, "auto", {"partition": "mixed"}, Request(8, 1)),
+        ({"accelerator": "gpu"}, "auto", {"partition": "large"}, Request(9, 1)),  # one trains, eight load
         ({"accelerator": "gpu", "devices": 4}, 5, {"partition": "gpu"}, Request(6, 4)),
         ({"accelerator": "auto"}, "auto", {"partition": "gpu", "gpus_per_node": 0}, Request(None, 0)),
         ({"accelerator": "gpu"}, 2, {"gpus_per_node": 8}, Request(3, 8)),

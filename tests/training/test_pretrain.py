@@ -140,15 +140,18 @@ def test_no_patient_trains_and_validates_and_no_test_row_is_read(phantom: Path, 
 
 
 def test_the_dealt_split_is_by_patient_and_by_seed(screening: Path, store: Path) -> None:
-    def validating(seed: int) -> set[str]:
-        data = PretrainData(read_cohort(screening, outcome=False), replace(settings("contrastive"), seed=seed), store)
+    def validating(seed: int, share: float = 0.2) -> set[str]:
+        plain = settings("contrastive")
+        given = replace(plain, seed=seed, pretrain=replace(plain.pretrain, val_share=share))
+        data = PretrainData(read_cohort(screening, outcome=False), given, store)
         rows = data.cohort.patients
         assert not set(rows.loc[rows["split"] == "val", "patient_id"]) & set(
             rows.loc[rows["split"] == "train", "patient_id"]
         )
         return set(rows.loc[rows["split"] == "val", "patient_id"])
 
-    assert len(validating(1)) == round(0.2 * 36)
+    assert len(validating(1)) == 7  # 7.2
+    assert len(validating(1, share=0.1)) == 4  # 3.6
     assert validating(1) == validating(1) != validating(2)
 
 
