@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentParser
 
+from benchmarks import known_crops
 from benchmarks.__main__ import BENCHMARKS, main, purpose
 from benchmarks.page import Section, replace_section, table
 
@@ -39,6 +40,19 @@ def test_a_section_is_replaced_where_it_stands(tmp_path: Path) -> None:
     for title, text in (("One", "first"), ("Two", "second"), ("One", "third")):
         replace_section(page, title, text)
     assert page.read_text() == "# Benchmarks\n\n## One\n\nthird\n\n## Two\n\nsecond\n"
+
+
+@pytest.mark.slow
+def test_the_start_of_known_cells_is_measured_up_to_their_first_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_crops, "TEMPLATE_PATIENTS", 12)
+    section = known_crops.start(images=80, cells=2, processes=1, out=tmp_path / "known")
+    assert "80 images of 20 patients" in section.about
+    rows = [line.split(" | ") for line in section.lines if "process: " in line]
+    assert len(rows) == 2 * 2 * 4  # first and later process, two clocks: tables, first cell, both, later cells
+    assert sorted(path.suffix for path in (tmp_path / "known" / "store" / "frozen").iterdir()) == [".crops", ".tables"]
+    assert not list((tmp_path / "known").glob("process-*/*/checkpoints"))  # none trained
 
 
 def test_a_table_is_markdown() -> None:

@@ -19,7 +19,7 @@ def arithmetic_in_words(settings: Settings) -> list[str]:
     """Say what computes this training, as far as it shapes last digits and not the run's identity.
 
     Returns:
-        as many sentences for any training, so that two lists compare one by one.
+        as many sentences for any training of this version.
     """
     on_gpu = computes_on_gpu(settings.trainer)
     device = torch.device("cuda" if on_gpu else "cpu")
@@ -36,16 +36,23 @@ def arithmetic_in_words(settings: Settings) -> list[str]:
 
 
 def tell_other_arithmetic(run: Path, words: list[str]) -> None:
-    """Say where a training that goes on is computed otherwise than the attempt before it, see `arithmetic_in_words`."""
+    """Say where a training that goes on is computed otherwise than the attempt before it, see `arithmetic_in_words`.
+
+    Another version may have recorded more of it, less, or in another form.
+    """
     record = run / "environment.json"
     if not (run / "checkpoints" / LAST).is_file() or not record.is_file():
         return
     before = json.loads(record.read_text(encoding="utf-8")).get("arithmetic", words)
-    changed = [(old, new) for old, new in zip(before, words, strict=True) if _kind(old) != _kind(new)]
-    if changed:
+    if not isinstance(before, list) or not all(isinstance(old, str) for old in before):
+        say(f"run {run.name}: another version recorded its arithmetic in another form; its last digits may differ")
+        return
+    lost = [old for old in before if _kind(old) not in map(_kind, words)]
+    new = [word for word in words if _kind(word) not in map(_kind, before)]
+    if lost or new:
         say(
-            f"run {run.name} goes on with {', '.join(new for _, new in changed)}, where it had"
-            f" {', '.join(old for old, _ in changed)}: the same training, but its figures will differ from those of one"
+            f"run {run.name} goes on with {', '.join(new) or 'no word on that'}, where it had"
+            f" {', '.join(lost) or 'no word on that'}: the same training, but its figures will differ from those of one"
             " without a stop as roundings add up"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol
@@ -44,8 +45,26 @@ class Engine(Protocol):
         ...
 
 
-class CropChanges(Protocol):
-    """Changes of a split's crops, which are numbered through."""
+def engine(name: str) -> Engine:
+    """The engine that `data.augment_engine` names."""
+    change: Engine = import_module(ENGINES[name]).warp_blocks
+    return change
+
+
+class CropChanges(ABC):
+    """Changes of a split's crops, which are numbered through.
+
+    Args:
+        size_px: side of the crops.
+        augment_engine: which engine computes them.
+    """
+
+    def __init__(self, size_px: int, augment_engine: str) -> None:
+        self.size_px, self.engine = size_px, augment_engine
+
+    @abstractmethod
+    def draws(self, epoch: int) -> Draws:
+        """The changes of all crops in an epoch."""
 
     def __call__(
         self,
@@ -55,16 +74,10 @@ class CropChanges(Protocol):
         out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Change some crops, given with their surround: float32 (n, size_px, size_px) in [0, 1], `out` if given."""
-        ...
+        return engine(self.engine)(blocks, self.draws(epoch).of(crops), self.size_px, out)
 
 
-def engine(name: str) -> Engine:
-    """The engine that `data.augment_engine` names."""
-    change: Engine = import_module(ENGINES[name]).warp_blocks
-    return change
-
-
-class Augmentation:
+class Augmentation(CropChanges):
     """Random flips, turn, shift, scale and grey values of a split's K crops.
 
     Args:
@@ -85,7 +98,8 @@ class Augmentation:
         nth: NDArray[np.int64],
         size_mm: NDArray[np.float64],
     ) -> None:
-        self.ranges, self.engine, self.size_px, self.seed = Ranges.of(data), data.augment_engine, size_px, seed
+        super().__init__(size_px, data.augment_engine)
+        self.ranges, self.seed = Ranges.of(data), seed
         self.unit, self.nth, self.size_mm = unit, nth, size_mm
         self._latest: tuple[int, Draws] | None = None
 
@@ -94,16 +108,6 @@ class Augmentation:
         if self._latest is None or self._latest[0] != epoch:
             self._latest = epoch, draw(self.ranges, self.seed, epoch, self.unit, self.nth, self.size_mm)
         return self._latest[1]
-
-    def __call__(
-        self,
-        blocks: Sequence[NDArray[np.uint16]],
-        crops: slice | NDArray[np.int64],
-        epoch: int,
-        out: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
-        """Change some crops, see `CropChanges`."""
-        return engine(self.engine)(blocks, self.draws(epoch).of(crops), self.size_px, out)
 
 
 def side_mm(crop: CropConfig, region: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -6,15 +6,14 @@ draws nothing at random. No copy is flipped: crops lie chest wall on the left, c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mammo_aln.settings import DataConfig
+from mammo_aln.training.data.augment import CropChanges
 from mammo_aln.training.data.draws import Draws, shift_room
-from mammo_aln.training.data.warp_engine import warp_blocks
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ VARIATIONS = (
 """Copy 0 is the crop itself; the others come in pairs of opposite changes."""
 
 
-class TestTimeCopy:
+class TestTimeCopy(CropChanges):
     """One of `VARIATIONS`, of a split's K crops with these sides in millimetres; a pure function of the crop.
 
     A shift brings in what the store keeps around the crop, and goes no farther.
@@ -57,20 +56,15 @@ class TestTimeCopy:
     __test__ = False  # no test, whatever its name lets pytest think
 
     def __init__(self, data: DataConfig, size_px: int, size_mm: NDArray[np.float64], copy: int) -> None:
-        change, count, self.size_px = VARIATIONS[copy], len(size_mm), size_px
+        super().__init__(size_px, "warp")
+        change, count = VARIATIONS[copy], len(size_mm)
         neutral, scale = np.zeros(count, np.float32), np.full(count, change.scale, np.float32)
         # In millimetres of the crop as it comes out: the block is shifted before it is magnified.
         share = np.minimum(0.5 * data.max_shift_mm / size_mm / change.scale, shift_room(neutral, scale))
         right, down = (np.asarray(share * times, np.float32) for times in (change.right, change.down))
         gamma = np.full(count, change.gamma, np.float32)
-        self.draws = Draws(neutral, neutral, neutral, right, down, scale, neutral + 1, neutral, gamma)
+        self.same = Draws(neutral, neutral, neutral, right, down, scale, neutral + 1, neutral, gamma)
 
-    def __call__(
-        self,
-        blocks: Sequence[NDArray[np.uint16]],
-        crops: slice | NDArray[np.int64],
-        epoch: int,
-        out: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
-        """Change some crops, see `CropChanges`; every epoch alike."""
-        return warp_blocks(blocks, self.draws.of(crops), self.size_px, out)
+    def draws(self, epoch: int) -> Draws:
+        """The change of all crops, every epoch alike."""
+        return self.same
