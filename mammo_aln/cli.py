@@ -60,10 +60,12 @@ def _main(words: list[str], *, debug: bool) -> int:
     if actions := [name for name in VERBS if name.startswith(f"{verb} ")]:
         if rest and f"{verb} {rest[0]}" in VERBS:
             verb = f"{verb} {rest.pop(0)}"
-        elif not rest or rest[0] in HELP or verb not in DEFAULT_ACTION:
+        elif not rest or rest[0] in HELP or verb not in DEFAULT_ACTION or not _may_be_file(rest[0]):
             asked = rest[:1] != [] and rest[0] in HELP
             if rest and not asked:
-                meant = did_you_mean(rest[0], [name.split()[1] for name in actions])
+                known = [name.split()[1] for name in actions]
+                meant = did_you_mean(rest[0], known) or f"; known: {', '.join(known)}"
+                meant += f" (nor is it a file for `{verb} {DEFAULT_ACTION[verb]}`)" if verb in DEFAULT_ACTION else ""
                 print(f"mammo-aln {verb}: unknown action {rest[0]!r}{meant}", file=sys.stderr)
                 return ExitCode.WRONG_INPUT
             print(_overview(actions), file=sys.stdout if asked else sys.stderr)
@@ -101,6 +103,13 @@ def _main(words: list[str], *, debug: bool) -> int:
         if _leads():
             print(f"mammo-aln {verb}: {stopped}; the same command goes on from there", file=sys.stderr)
         return ExitCode.AGAIN
+
+
+def _may_be_file(word: str) -> bool:
+    """Tell whether a word behind a verb of several actions is an option or a file, not a misspelt action."""
+    from pathlib import Path
+
+    return word.startswith("-") or "." in word or os.sep in word or Path(word).is_file()
 
 
 def _overview(verbs: Sequence[str]) -> str:

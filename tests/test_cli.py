@@ -260,6 +260,27 @@ def test_an_unknown_action_is_told_what_was_meant(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (
+            ["sweep", "colect", "--out", "S2"],
+            "unknown action 'colect'; did you mean collect? (nor is it a file for `sweep run`)",
+        ),
+        (["sweep", "statsu"], "unknown action 'statsu'; did you mean status?"),
+        (["sweep", "nonsense"], "unknown action 'nonsense'; known: run, write, work, status,"),
+        (["radiomics", "nonsense"], "unknown action 'nonsense'; known: extract, fit"),
+        (["sweep", "nonsense.yaml", "--cohort", "C", "--out", "O"], "nonsense.yaml: no such file"),
+    ],
+)
+def test_a_misspelt_action_is_not_taken_for_a_file(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sweep FILE` means `sweep run FILE`."""
+    assert main(words) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
         (["tr"], {"train"}),
         (["sweep", "st"], {"status"}),
         (["sweep", "status", "--o"], {"--out="}),

@@ -17,6 +17,9 @@ from mammo_aln.errors import InputError, did_you_mean
 from mammo_aln.progress import say
 from mammo_aln.spreadsheet.characters import as_listed, tidy
 
+SHOWN = 3
+"""Splits or folds that a message tells of; of more it tells the number."""
+
 
 def split_cohort(
     root: str | Path,
@@ -106,7 +109,7 @@ def fold_assignments(patients: pd.DataFrame, folds: int, seed: int) -> pd.Series
     people = _people(patients, seed)
     names = [f"fold {number}" for number in range(folds)]
     fold = pd.Series(_deal(len(people), dict.fromkeys(names, 1 / folds)), index=people.index, dtype=object)
-    _refuse_one_class(people["status"], fold, names)
+    _refuse_one_class(people["status"], fold, names, f"choose fewer than {folds} folds, or gather more patients")
     return patients["patient_id"].map(fold.map({name: number for number, name in enumerate(names)}))
 
 
@@ -178,7 +181,12 @@ def _deal(count: int, shares: Mapping[str, float]) -> list[str]:
     return dealt
 
 
-def _refuse_one_class(status: pd.Series, split: pd.Series, expected: list[str]) -> None:
+def _refuse_one_class(
+    status: pd.Series,
+    split: pd.Series,
+    expected: list[str],
+    remedy: str = "change the shares or gather more patients",
+) -> None:
     faults = []
     if set(split) == {"external_test"} and len(expected) > 1:
         raise InputError("external_center: every eligible patient is from there, so that none is left to train on")
@@ -190,9 +198,8 @@ def _refuse_one_class(status: pd.Series, split: pd.Series, expected: list[str]) 
         if not unlabelled and (positive == 0 or negative == 0):
             faults.append(f"{name} would hold {positive} patients with status 1 and {negative} with status 0")
     if faults:
-        raise InputError(
-            f"{'; '.join(faults)}: expected both classes in each; change the shares or gather more patients"
-        )
+        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise InputError(f"{'; '.join(faults[:SHOWN])}{more}: expected both classes in each; {remedy}")
 
 
 def _say_counts(patients: pd.DataFrame, split: pd.Series) -> None:

@@ -14,7 +14,7 @@ from mammo_aln.crops.proof.proof import write_proof
 from mammo_aln.crops.provenance import fallback_counts, in_words
 from mammo_aln.crops.unused import unused_words
 from mammo_aln.errors import InputError
-from mammo_aln.machine.slurm import RequeuedJob, await_jobs, submit
+from mammo_aln.machine.slurm import RequeuedJob, await_jobs, require_controller, submit
 from mammo_aln.progress import say
 from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
 
@@ -87,6 +87,7 @@ class ShardJob(RequeuedJob):
 def _build_on_slurm(cohort: Cohort, job: CropJob, workers: int | None, jobs: int, cluster: ClusterConfig) -> None:
     """Build parts in parallel on one store; what a lost job left out the caller's own pass over all images makes."""
     shards = [ShardJob(cohort.root.absolute(), job, workers, (number, jobs)) for number in range(1, jobs + 1)]
+    require_controller()
     ids = submit(shards, job.store / "slurm", "mammo-aln-crop", cluster)
     say(f"{jobs} jobs submitted: {ids[0]} to {ids[-1]}")
     await_jobs(ids, "crop jobs")

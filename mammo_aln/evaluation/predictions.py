@@ -174,10 +174,15 @@ def read_predictions(files: Sequence[Path], run: Path | None = None) -> Predicti
     training and validation patients again.
 
     Raises:
-        InputError: a bad table, files of different runs or thresholds, or a patient in two files or two splits.
+        InputError: a bad table, a file given twice, files of different runs or thresholds, or a patient in two files or
+            two splits.
     """
     paths = [Path(path) for path in files]
-    given = {path.resolve() for path in paths}
+    given: set[Path] = set()
+    for path in paths:
+        if path.resolve() in given:
+            raise InputError(f"{path}: given twice; name each file of predictions once")
+        given.add(path.resolve())
     if run is not None:
         paths.append(Path(run) / "predictions.csv")
     unique = list({path.resolve(): path for path in paths}.values())

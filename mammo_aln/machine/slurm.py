@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,27 @@ def require_slurm() -> None:
         import submitit  # noqa: F401
     except ImportError as error:
         raise InputError("jobs on SLURM need submitit: pip install 'mammo-aln[slurm]'") from error
+
+
+def require_controller() -> None:
+    """Ask SLURM's controllers for a sign of life; `scontrol ping` answers at once, where sbatch waits long.
+
+    Raises:
+        InputError: each of them is down, or not reached from here.
+    """
+    require_slurm()
+    answer = subprocess.run(["scontrol", "ping"], capture_output=True, text=True, check=False).stdout
+    if down := controllers_down(answer):
+        raise InputError(
+            f"SLURM's controller does not answer from here ({', '.join(down)} DOWN): no job can be submitted; try again"
+            " when `scontrol ping` says UP, or do without SLURM"
+        )
+
+
+def controllers_down(answer: str) -> list[str]:
+    """Read the controllers' hosts from what `scontrol ping` prints where none is up; nothing where any is."""
+    states = re.findall(r"^Slurmctld\(.*?\) at (\S+?) (?:is|are) (UP|DOWN)", answer, re.MULTILINE)
+    return [] if any(state == "UP" for _, state in states) else [host for host, _ in states]
 
 
 def submit(

@@ -14,7 +14,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.memory import free_memory_gb
 from mammo_aln.machine.signals import handled, interrupt
-from mammo_aln.machine.slurm import QueuedJob, require_slurm
+from mammo_aln.machine.slurm import QueuedJob, require_controller
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
@@ -114,7 +114,7 @@ def run_sweep(
         raise InputError(f"--out {out}: expected a folder, but it is a file")
     definition = read_definition(file, over, seeds)
     if executor == "slurm":
-        require_slurm()
+        require_controller()
     planner = Planner(cohort, store, here=executor == "local")
     asked = list(points(definition))
     require_sound_cohort(cohort, readable_settings(asked), store)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -87,6 +89,13 @@ def test_folds(folds, seed):
     assert sizes.max() - sizes.min() <= 1
     shuffled = patients.sample(frac=1, random_state=seed)
     assert fold_assignments(shuffled, folds, seed).sort_index().equals(fold)
+
+
+def test_far_too_many_folds_are_refused_in_one_short_line():
+    with pytest.raises(InputError) as refused:
+        fold_assignments(people(30), 100, 0)
+    assert len(str(refused.value)) < 400
+    assert re.search(r"; and \d+ more: .*choose fewer than 100 folds", str(refused.value))
 
 
 def test_too_few_for_the_folds():

@@ -142,3 +142,11 @@ def test_a_table_as_excel_saves_it(tmp_path):
     path.write_text(plain.replace("0.75", '"1,234"'))
     with pytest.raises(InputError, match="row 5, score = '1,234'"):
         read_predictions([path])
+
+
+def test_a_file_given_twice_is_refused(tmp_path):
+    path = write(tmp_path / "p.csv", "patient_id,aln_status,score\nA,1,0.5\nB,0,0.1\n")
+    (tmp_path / "again.csv").symlink_to(path)
+    for again in (path, tmp_path / "again.csv"):
+        with pytest.raises(InputError, match=f"{again.name}: given twice"):
+            read_predictions([path, again])

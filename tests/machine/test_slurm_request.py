@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +12,7 @@ import pytest
 
 from mammo_aln.errors import InputError
 from mammo_aln.machine import slurm
+from mammo_aln.machine.slurm import controllers_down, require_controller
 from mammo_aln.machine.slurm_request import Node, Request, parse_nodes, request_of
 from mammo_aln.settings import ClusterConfig, TrainerConfig
 
@@ -85,3 +89,27 @@ def test_the_request_reaches_sbatch(sinfo: Path, tmp_path: Path, monkeypatch: py
     script = next((tmp_path / "jobs").rglob("*.sh")).read_text()
     assert "#SBATCH --cpus-per-task=8" in script
     assert "#SBATCH --gpus-per-node=1" in script
+
+
+@pytest.mark.parametrize(
+    ("answer", "down"),
+    [
+        ("Slurmctld(primary) at vm is DOWN\n*****\n** RESTORE SLURMCTLD DAEMON TO SERVICE **\n*****\n", ["vm"]),
+        ("Slurmctld(primary) at vm is UP\n", []),
+        ("Slurmctld(primary) at one is DOWN\nSlurmctld(backup) at two is UP\n", []),
+        ("Slurmctld(primary) at one is DOWN\nSlurmctld(backup1) at two is DOWN\n", ["one", "two"]),
+        ("", []),
+    ],
+)
+def test_slurm_is_down_where_each_of_its_controllers_is(answer: str, down: list[str]) -> None:
+    """What `scontrol ping` of SLURM 22.05 prints."""
+    assert controllers_down(answer) == down
+
+
+def test_a_dead_controller_is_told_at_once() -> None:
+    if shutil.which("scontrol") is None or subprocess.run(["scontrol", "ping"], capture_output=True).returncode == 0:
+        pytest.skip("needs SLURM without a running controller")
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=r"DOWN\): no job can be submitted; .*scontrol ping"):
+        require_controller()
+    assert time.monotonic() - begun < 20
