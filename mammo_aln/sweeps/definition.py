@@ -121,6 +121,12 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Seeds | None 
     steps = text.get("steps") or {}
     if steps:
         axes.insert(0, Axis("step", tuple(Choice(str(name), value or {}) for name, value in steps.items())))
+    if not any((base, axes, *(text.get(key) for key in OWN_KEYS))):
+        raise InputError(
+            f"{path.name}: it says nothing, and would be one training of all defaults;"
+            " expected settings, grid:, steps:, seeds: or folds:"
+        )
+    _refuse_twice(path.name, axes)
     return Definition(
         base,
         tuple(axis for axis in axes if axis.choices),
@@ -219,6 +225,22 @@ def _axes(where: str, grid: Any) -> list[Axis]:
     return axes
 
 
+def _refuse_twice(where: str, axes: Sequence[Axis]) -> None:
+    """Refuse an axis that stands there twice, and two of its values that are one: by name in tables, or by settings."""
+    names = [axis.name for axis in axes]
+    for number, axis in enumerate(axes):
+        key = "steps" if axis.name == "step" else f"grid: {axis.name}"
+        if axis.name in names[:number]:
+            raise InputError(f"{where}: {key}: stands there twice; write all its values in one list")
+        for first, second in itertools.combinations(axis.choices, 2):
+            if str(first.label) == str(second.label):
+                raise InputError(f"{where}: {key}: two values are called {first.label}; name each once")
+            if first.settings == second.settings:
+                raise InputError(
+                    f"{where}: {key}: {first.label} and {second.label} are the same; leave out one of them"
+                )
+
+
 def _lists(grid: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in grid.items():
         if isinstance(value, Mapping) and not prefix:
@@ -241,7 +263,9 @@ def _seeds(where: str, given: Any, settings: Nested) -> tuple[int, ...]:
     if given is None:
         return (int(settings.get("seed", 0)),)
     if isinstance(given, list | tuple) and given and all(type(seed) is int and seed >= 0 for seed in given):
-        return tuple(dict.fromkeys(given))
+        if twice := [seed for number, seed in enumerate(given) if seed in given[:number]]:
+            raise InputError(f"{where}: seeds: {twice[0]} stands there twice; each seed is one cell")
+        return tuple(given)
     if type(given) is int and given >= 1:
         return tuple(range(given))
     raise InputError(

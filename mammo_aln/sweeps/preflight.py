@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections import defaultdict
@@ -23,7 +24,7 @@ from mammo_aln.machine.hardware import require_hardware, resolved
 from mammo_aln.machine.memory import free_memory_gb
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
-from mammo_aln.runs.identity import run_identity
+from mammo_aln.runs.identity import run_identity, shaping_settings
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import CropConfig, PixelConfig, Settings, reads_images
 from mammo_aln.settings.parse import settings_from
@@ -127,6 +128,7 @@ class Planner:
             for trainer in dict.fromkeys(settings.trainer for settings in several):
                 require_hardware(trainer)
         several = [resolved(settings, here=self.here) for settings in several]
+        _refuse_same_training(points, several)
         modules = [self.module_for(settings) for settings in several]
         # Before the first crop: a network or column that cannot be had keeps its cell from any decode.
         networks = [self.network_for(settings) for settings in several]
@@ -204,6 +206,22 @@ class Planner:
                 count = sum(weight.numel() for weight in module.network.parameters())
                 self.networks[shape] = Network(None, count, _forward_s(module, settings.crop.size_px))
         return self.networks[shape]
+
+
+def _refuse_same_training(points: Sequence[Point], several: Sequence[Settings]) -> None:
+    """Refuse cells that differ in nothing that a run learns from, before their crops are made.
+
+    Those that begin from weights are told apart by the weights' content, when they get their ids.
+    """
+    seen: dict[str, str] = {}
+    for point, settings in zip(points, several, strict=True):
+        if settings.model.pretrained is not False:
+            continue
+        shape = json.dumps(shaping_settings(settings), sort_keys=True, default=str)
+        name = name_of(point.axes, settings.seed, settings.data.fold if settings.data.folds else None)
+        if shape in seen:
+            raise InputError(f"two cells are the same training; remove one of them: {seen[shape]}; {name}")
+        seen[shape] = name
 
 
 def settings_of(point: Point) -> Settings:

@@ -74,7 +74,7 @@ def test_whatever_is_wrong_is_told_in_one_line(more: dict, expected: str, tmp_pa
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize(("given", "seeds"), [(3, (0, 1, 2)), ([3], (3,)), ([3, 7, 3], (3, 7)), (1, (0,))])
+@pytest.mark.parametrize(("given", "seeds"), [(3, (0, 1, 2)), ([3], (3,)), ([3, 7], (3, 7)), (1, (0,))])
 def test_seeds_mean_the_same_in_the_file_and_as_a_flag(given: object, seeds: tuple[int, ...], tmp_path: Path) -> None:
     in_file = read_definition(tiny_sweep(tmp_path, seeds=given))
     as_flag = read_definition(tiny_sweep(tmp_path, seeds=[9]), seeds=given)
@@ -88,3 +88,31 @@ def test_seeds_mean_the_same_in_the_file_and_as_a_flag(given: object, seeds: tup
 def test_a_list_of_seeds_without_brackets_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"seeds: expected a whole number or a list such as \[3, 7\] or null, got 3,4"):
         parse(sweep_run, "mammo-aln sweep run", "sweep", ["s.yaml", "--cohort", "C", "--out", "O", "--seeds=3,4"])
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"seeds": [1, 1]}, "sweep.yaml: seeds: 1 stands there twice"),
+        ({"grid": {"crop.strategy": ["lesion_box", "lesion_box"]}}, "crop.strategy: two values are called lesion_box"),
+        ({"grid": {"optim.lr": [1, 1.0]}}, "optim.lr: 1 and 1.0 are the same"),
+        (
+            {"grid": {"crop": {"strategy": ["lesion_box"]}, "crop.strategy": ["fixed_5cm"]}},
+            "crop.strategy: stands there twice",
+        ),
+        ({"steps": {"a": {"optim": {"lr": 0.1}}, "b": {"optim": {"lr": 0.1}}}}, "steps: a and b are the same"),
+    ],
+)
+def test_what_stands_there_twice_is_refused_when_the_file_is_read(more: dict, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        read_definition(tiny_sweep(tmp_path, **more))
+    assert expected in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "grid: {}\nseeds:\n", "test: false\n"])
+def test_an_empty_file_is_no_sweep(text: str, tmp_path: Path) -> None:
+    """It would be one cell of all defaults, full size."""
+    file = tmp_path / "empty.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"empty\.yaml: it says nothing"):
+        read_definition(file, {"optim": {"lr": 0.1}})

@@ -25,7 +25,7 @@ from mammo_aln.sweeps.board import status_table
 from mammo_aln.sweeps.cell import Failure, failures, record_failure, train_cell
 from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
-from mammo_aln.sweeps.preflight import Network, disk_gb, plan_sweep, require_room
+from mammo_aln.sweeps.preflight import Network, Planner, disk_gb, plan_sweep, require_room, settings_of
 from mammo_aln.sweeps.standing import STOPPED, standing
 from mammo_aln.sweeps.table import read_rows
 from mammo_aln.training.stopping import STOP
@@ -189,6 +189,14 @@ def test_a_login_node_plans_cells_that_need_gpus(
 def test_the_same_training_twice_is_refused(planned) -> None:
     with pytest.raises(InputError, match="two cells are the same training"):
         planned(steps={"a": {}, "b": {"optim": {"lr": 1e-3}}}, grid={})
+
+
+def test_the_same_training_twice_is_refused_before_its_crops_are_made(phantom: Path, tmp_path: Path) -> None:
+    asked = list(points(read_definition(tiny_sweep(tmp_path, steps={"a": {}, "b": {"optim": {"lr": 1e-3}}}))))
+    store = tmp_path / "store"
+    with pytest.raises(InputError, match=r"two cells are the same training; .*step=a.*; step=b"):
+        Planner(phantom, store).plan(asked, [settings_of(point) for point in asked], tmp_path / "runs")
+    assert not list(store.rglob("*.u16"))
 
 
 def test_weights_that_do_not_load_are_one_cells_fault_and_all_cells_faults_stop_the_sweep(
