@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
 from mammo_aln.files import json_ready
@@ -31,10 +32,15 @@ def stored_settings(kind: type[Kind], plain: Mapping[str, Any]) -> Kind:
     Raises:
         TypeError: a name that is no setting of this version.
     """
-    hints = get_type_hints(kind)
+    hints = _hints(cast(Any, kind))
     if unknown := set(plain) - {field.name for field in fields(cast(Any, kind))}:
         raise TypeError(f"unknown setting {sorted(unknown)[0]}")
     return kind(**{name: _stored(hints[name], value) for name, value in plain.items()})
+
+
+@cache
+def _hints(kind: type[Any]) -> Mapping[str, Any]:
+    return get_type_hints(kind)
 
 
 def _stored(hint: Any, value: Any) -> Any:

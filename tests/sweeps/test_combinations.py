@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mammo_aln.errors import InputError
+from mammo_aln.settings import Settings
+from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps import run as sweep_room
 from mammo_aln.sweeps import weights
+from mammo_aln.sweeps.definition import points, read_definition
+from mammo_aln.sweeps.preflight import settings_of
 from mammo_aln.sweeps.run import run_sweep
 from tests.support.sweep_files import backbone_axis, tiny_sweep
 
@@ -90,3 +95,14 @@ def test_wandb_online_without_a_key_is_refused_and_a_key_is_known_where_wandb_lo
     assert not _has_wandb_key()
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     assert _has_wandb_key()
+
+
+def test_settings_of_a_cell_are_those_that_its_own_text_gives(tmp_path: Path) -> None:
+    """Cells that differ in seed and fold alone share one reading."""
+    grid = {"optim.lr": [1e-3, 2e-3], "crop.size_px": [64, 96]}
+    cells = list(points(read_definition(tiny_sweep(tmp_path, grid=grid, seeds=[3, 8], folds=3))))
+    assert len(cells) == 24
+    for cell in cells:
+        assert settings_of(cell) == settings_from(Settings, cell.settings, "cell")
+    with pytest.raises(InputError, match=r"seed=-1: .*seed"):
+        settings_of(replace(cells[0], settings={**cells[0].settings, "seed": -1}))
