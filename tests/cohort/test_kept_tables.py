@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import fields
-from multiprocessing import Queue, get_context
+from multiprocessing import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from mammo_aln.cohort import kept_tables, packed, tables
 from mammo_aln.cohort.content import tables_digest
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.errors import InputError
+from tests.support.kept_files import counted, same_times, two_at_once
 
 
 @pytest.fixture
@@ -28,10 +29,7 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by one whenever tables are read cell by cell."""
-    calls: list[str] = []
-    whole = tables._judged
-    monkeypatch.setattr(tables, "_judged", lambda *args: calls.append("judged") or whole(*args))
-    return calls
+    return counted(monkeypatch, tables, "_judged")
 
 
 def equal(one: Cohort, other: Cohort) -> None:
@@ -79,11 +77,11 @@ def level_renamed(root: Path) -> None:
 
 
 def rewritten(path: Path, old: bytes, new: bytes) -> None:
-    status, content = path.stat(), path.read_bytes()
+    content = path.read_bytes()
     assert old in content
     assert len(old) == len(new)
-    path.write_bytes(content.replace(old, new))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with same_times(path):
+        path.write_bytes(content.replace(old, new))
 
 
 def row_order(root: Path) -> None:
@@ -252,15 +250,7 @@ def digests_of(root: Path, store: Path, begin: Event, digests: Queue) -> None:
 
 
 def test_two_processes_at_once_read_and_keep_the_same(sound: Path, store: Path) -> None:
-    context = get_context("fork")
-    begin, digests = context.Event(), context.Queue()
-    both = [context.Process(target=digests_of, args=(sound, store, begin, digests)) for _ in range(2)]
-    for process in both:
-        process.start()
-    begin.set()
-    assert {digests.get(timeout=60) for _ in range(40)} == {tables_digest(read_cohort(sound))}
-    for process in both:
-        process.join(60)
-        assert process.exitcode == 0
+    digests = two_at_once(digests_of, sound, store, answers=40)
+    assert set(digests) == {tables_digest(read_cohort(sound))}
     assert all(packed.read_packed(file) is not None for file in kept(store))
     assert {path.suffix for path in (store / "frozen").iterdir()} <= {".tables"}

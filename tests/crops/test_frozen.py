@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from dataclasses import replace
-from multiprocessing import Queue, get_context
+from multiprocessing import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from mammo_aln.crops.provenance import fallback_ledger
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.settings import CropConfig, PixelConfig
 from tests.support.crop_cohort import image, mammogram, patient, small_cohort, write_image, write_tables
+from tests.support.kept_files import counted, same_times, two_at_once
 
 SMALL = CropConfig(size_px=32, auxiliary=())
 
@@ -33,10 +34,7 @@ def crops_of(cohort: Cohort, crop: CropConfig = SMALL, pixels: PixelConfig = Pix
 @pytest.fixture
 def described(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by one whenever crops are described image by image."""
-    calls: list[str] = []
-    whole = build._describe
-    monkeypatch.setattr(build, "_describe", lambda *args: calls.append("described") or whole(*args))
-    return calls
+    return counted(monkeypatch, build, "_describe")
 
 
 def equal(one: CropSet, other: CropSet) -> None:
@@ -59,7 +57,7 @@ def test_a_second_start_reads_what_the_first_described(tmp_path: Path, described
     boxes = [(row["image_id"], "primary", 60, 130, 95, 165) for row in rows]
     cohort = write_tables(root, [patient(f"p{number}") for number in range(4)], rows, boxes)
     first, second = crops_of(cohort), crops_of(read_cohort(root))
-    assert described == ["described"]
+    assert described == ["describe"]
     assert list(first.exclusions["image_id"]) == ["text", "bare"]
     equal(first, second)
 
@@ -79,10 +77,10 @@ def test_the_kept_table_reads_no_journal_until_another_record_is_asked_for(tmp_p
 def resaved(root: Path) -> None:
     """Another content of the same size under the same time of change."""
     path = root / "i0.dcm"
-    status, content = path.stat(), bytearray(path.read_bytes())
+    content = bytearray(path.read_bytes())
     content[-100] ^= 1
-    path.write_bytes(bytes(content))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with same_times(path):
+        path.write_bytes(bytes(content))
 
 
 def replaced(root: Path) -> None:
@@ -153,7 +151,7 @@ def test_any_change_of_a_file_a_table_or_the_store_describes_anew(tmp_path: Path
     time.sleep(0.02)  # a clock tick of the file system
     change(root)
     changed = crops_of(read_cohort(root))
-    assert described == ["described"] * 2
+    assert described == ["describe"] * 2
     shutil.rmtree(root / ".crops" / "frozen")
     equal(changed, crops_of(read_cohort(root)))
 
@@ -201,17 +199,8 @@ def description_taken(root: Path, begin: Event, tables: Queue) -> None:
 def test_two_processes_at_once_describe_and_keep_the_same(tmp_path: Path) -> None:
     root = tmp_path / "c"
     first = crops_of(small_cohort(root, 2))
-    context = get_context("fork")
-    begin, tables = context.Event(), context.Queue()
-    both = [context.Process(target=description_taken, args=(root, begin, tables)) for _ in range(2)]
-    for process in both:
-        process.start()
-    begin.set()
-    for _ in range(10):
-        assert tables.get(timeout=60) == (first.table.to_csv(), dict(first.contents))
-    for process in both:
-        process.join(60)
-        assert process.exitcode == 0
+    for described in two_at_once(description_taken, root, answers=10):
+        assert described == (first.table.to_csv(), dict(first.contents))
     assert all(packed.read_packed(file) is not None for file in (root / ".crops" / "frozen").iterdir())
 
 
@@ -230,7 +219,7 @@ def test_another_split_of_the_same_patients_reads_the_same_table(tmp_path: Path,
     cohort = small_cohort(tmp_path / "c", 2)
     crops_of(cohort)
     crops_of(replace(cohort, patients=cohort.patients.assign(split="val")))
-    assert described == ["described"]
+    assert described == ["describe"]
 
 
 def test_a_file_that_changes_while_crops_are_described_keeps_nothing(
@@ -293,11 +282,9 @@ def test_a_change_of_status_alone_hashes_no_file_anew_and_is_told(
 def edited_in_place(root: Path) -> None:
     """Bytes of a block that is compared, under the old time of change."""
     path = root / "i0.dcm"
-    status = path.stat()
-    with path.open("r+b") as file:
+    with same_times(path), path.open("r+b") as file:
         file.seek(-50, os.SEEK_END)
         file.write(b"\x01" * 20)
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 @pytest.mark.parametrize("change", [edited_in_place, replaced])
