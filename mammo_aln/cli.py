@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 
 from mammo_aln.errors import CheckFailed, ExitCode, InputError, Requeue, did_you_mean
+from mammo_aln.machine.signals import requeued
 from mammo_aln.verbs.table import DEFAULT_ACTION, VERBS
 
 __all__ = ["DEFAULT_ACTION", "VERBS", "main"]
 HELP = ("-h", "--help")
+REQUEUED = ("train", "pretrain", "crop")
+"""Verbs that a scheduler's signal ends with the exit code that says: start it again."""
 FLAGS = (*HELP, "--version", "--debug")
 
 
@@ -79,7 +82,8 @@ def _main(words: list[str], *, debug: bool) -> int:
         print(f"mammo-aln: unknown {'flag' if flag else 'verb'} {verb!r}{meant}", file=sys.stderr)
         return ExitCode.WRONG_INPUT
     try:
-        return _run(verb, rest)
+        with requeued() if verb in REQUEUED else nullcontext():
+            return _run(verb, rest)
     except InputError as error:
         if debug:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from mammo_aln.cli import VERBS, main
+from mammo_aln.machine.signals import requeued
 from mammo_aln.settings import Settings
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.settings.shipped import defaults_as_yaml, find_config
@@ -317,3 +319,32 @@ def test_gpu_memory_grows_in_segments_unless_the_user_has_said_how(own: dict[str
     done = subprocess.run(words, env={**clean, **own}, capture_output=True, text=True, check=True)
     told = done.stdout.split("\n")[1]
     assert told == next(iter(own.values()), "expandable_segments:True")
+
+
+@pytest.mark.parametrize("verb", ["train", "pretrain", "crop"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2"])
+def test_a_schedulers_signal_before_training_begins_asks_to_be_started_again(
+    verb: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
+
+    def signalled(*_: object) -> int:
+        os.kill(os.getpid(), number)
+        return 0
+
+    monkeypatch.setattr("mammo_aln.cli._run", signalled)
+    assert main([verb, "x"]) == 75
+    assert f"stopped by {name}; the same command goes on" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+
+
+def test_a_forked_worker_is_ended_by_the_signal_that_it_inherits_a_handler_for() -> None:
+    with requeued():
+        child = os.fork()
+        if child == 0:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM

@@ -104,7 +104,8 @@ def crop_window(
     if strategy == "fixed_5cm" and spacing is None:
         raise CropRefused(
             f"a crop of {crop.size_mm:g} mm needs the pixel spacing, which the file does not give: "
-            "set spacing_mm in images.csv or choose another crop.strategy"
+            "set spacing_mm in images.csv (predict --dicom: the tag ImagerPixelSpacing in the file) or choose another "
+            "crop.strategy"
         )
     source = breast_box if strategy == "whole_breast" else box
     if source is None:

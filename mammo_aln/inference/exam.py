@@ -160,13 +160,16 @@ def score_exam(
             "--box IMAGE:x_min,y_min,x_max,y_max (pixels of the stored image), or --regions FILE; --allow_missing "
             f"scores without it. The images:\n{_listed(images)}"
         )
-    return score_cohort(
-        tuple(runs),
-        cohort,
-        store=store or folder / "crops",
-        allow_missing=allow_missing,
-        one_patient=True,
-    )
+    try:
+        return score_cohort(
+            tuple(runs),
+            cohort,
+            store=store or folder / "crops",
+            allow_missing=allow_missing,
+            one_patient=True,
+        )
+    except InputError as error:  # the folder that was given, not the one that stands for it
+        raise InputError(str(error).replace(str(cohort), str(exam.dicom))) from error
 
 
 def _indexed(exam: Exam, folder: Path, features: Sequence[ClinicalFeature]) -> Path:

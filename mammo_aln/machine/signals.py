@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from mammo_aln.errors import Requeue
+
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
 """Sent by SLURM before a job's time is up; submitit asks it for the second."""
 LEAVE = (signal.SIGTERM, *WARNINGS)
@@ -49,6 +51,28 @@ def interrupts_wait() -> Iterator[None]:
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Handle a signal as Ctrl-C is: a polite end (a job's time is up, a container stops) leaves in as good order."""
     raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
+
+
+@contextmanager
+def requeued() -> Iterator[None]:
+    """Answer a scheduler's signals in this block by `Requeue`; a thread other than the main one leaves them alone.
+
+    A training's own handler stands in front of it while it trains.
+    """
+    owner = os.getpid()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a forked worker inherits this handler and has nothing to save
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        raise Requeue(f"stopped by {signal.Signals(number).name}")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with handled(LEAVE, leave):
+        yield
 
 
 def leave_in_time(process: subprocess.Popen[Any]) -> None:

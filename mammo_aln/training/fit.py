@@ -97,6 +97,12 @@ def fit_module(
         if position is not None and hasattr(data, "begin"):
             data.begin = (position.epoch, position.step)
         say(f"run {run_id}: going on from {last.name}")
+    frozen_epochs, epochs = settings.model.freeze_epochs, settings.trainer.max_epochs
+    if frozen_epochs >= epochs and module.network.loaded_backbones and leads():
+        say(
+            f"run {run_id}: model.freeze_epochs = {frozen_epochs} of trainer.max_epochs = {epochs}: the loaded backbone"
+            " rests to the end; only what stands behind it learns"
+        )
     step = step_shape(settings)
     module.micro_batch = MicroBatch(
         step, remembered(run, step), partial(remember, run, drops_in_backbone(settings.model))

@@ -376,6 +376,10 @@ def test_a_pre_training_is_no_run_to_predict_with(pretrained: Path, phantom: Pat
         (replace(settings("contrastive"), trainer=TrainerConfig(patience=3, accelerator="cpu")), r"trainer\.patience"),
         (replace(settings("supervised", "margin"), optim=OptimConfig(loss="focal")), r"optim\.loss = focal"),
         (replace(settings("contrastive"), data=DataConfig(folds=5)), r"data\.folds"),
+        (
+            replace(settings("contrastive"), model=ModelConfig(pretrained="x.safetensors", freeze_epochs=1)),
+            r"model\.freeze_epochs = 1: .* less than trainer\.max_epochs = 1",
+        ),
         (replace(settings("contrastive"), data=DataConfig(batch_size=1)), r"data\.batch_size = 1: .* 2 or more"),
         (
             replace(settings("both", "age"), data=DataConfig(batch_size=2), trainer=TrainerConfig(devices=2)),

@@ -120,6 +120,11 @@ def _of_images(settings: PretrainSettings) -> PretrainSettings:
         raise InputError(
             f"optim.loss = {settings.optim.loss}: pre-training's heads have losses of their own; expected bce"
         )
+    if settings.model.pretrained and settings.model.freeze_epochs >= settings.trainer.max_epochs:
+        raise InputError(
+            f"model.freeze_epochs = {settings.model.freeze_epochs}: the backbone, which is all that a pre-training"
+            f" leaves, would learn nothing; expected less than trainer.max_epochs = {settings.trainer.max_epochs}"
+        )
     least = 2 * settings.trainer.ranks
     if settings.pretrain.mode != "supervised" and settings.data.batch_size < least:
         raise InputError(
