@@ -92,6 +92,8 @@ class Backbone(nn.Module):
         learnt = _learnt_windows(name, rule, network, pretrained)
         network = _sized(name, rule, network, size_px, learnt)
         self.body = _create(name, network)
+        if name not in RULES:
+            _require_forward(name, self.body, size_px)
         decided = {} if learnt is None else {key: network.args[key] for key in WINDOW_ARGS}
         self.args = {**args, **{key: list(v) if isinstance(v, tuple) else v for key, v in decided.items()}}
         self.loaded = load_weights(self.body, network, pretrained, region_index)
@@ -246,6 +248,27 @@ def _with_drop_path(network: TimmNetwork, rate: float) -> TimmNetwork:
             f" {network.args['drop_path_rate']}: give one"
         )
     return replace(network, args={**network.args, "drop_path_rate": rate})
+
+
+def _require_forward(name: str, body: nn.Module, size_px: int) -> None:
+    """Refuse a network of timm's that cannot compute crops of this side: its own parts alone know what they need.
+
+    Raises:
+        InputError: names the backbone, the size and the network's own words.
+    """
+    training = body.training
+    body.eval()
+    try:
+        with torch.no_grad():
+            body(torch.zeros(2, 1, size_px, size_px))
+    except (RuntimeError, ValueError, AssertionError, IndexError, TypeError, ZeroDivisionError) as error:
+        words = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        raise InputError(
+            f"model.backbone = {name} can't compute crops of crop.size_px = {size_px} ({words}); expected a side that"
+            " it can, such as 224, 256 or 299, or other model.backbone_args"
+        ) from error
+    finally:
+        body.train(training)
 
 
 def _create(name: str, network: TimmNetwork) -> nn.Module:

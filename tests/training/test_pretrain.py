@@ -265,7 +265,7 @@ def test_a_changed_label_is_another_run_and_a_changed_outcome_model_setting_is_n
 
 
 def test_the_weights_begin_a_training_and_change_it(
-    pretrained: Path, phantom: Path, store: Path, tmp_path: Path
+    pretrained: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Named otherwise in `screening`, these are the phantom's own patients: only their files tell, at the test.
     tiny = tiny_settings(inputs=("primary",))
@@ -273,6 +273,9 @@ def test_the_weights_begin_a_training_and_change_it(
     told = replace(tiny, model=replace(tiny.model, pretrained=str(pretrained)))
     begun = train_run(phantom, tmp_path, told, store=store)
     assert begun != scratch
+    assert "rests to the end" not in capsys.readouterr().err
+    train_run(phantom, tmp_path, replace(told, model=replace(told.model, freeze_epochs=1)), store=store)
+    assert "model.freeze_epochs = 1 of trainer.max_epochs = 1: the loaded backbone rests" in capsys.readouterr().err
     losses = [pd.read_csv(run / "metrics.csv")["train_loss"].iloc[0] for run in (scratch, begun)]
     assert losses[0] != losses[1]
     from mammo_aln.training.build import build_model

@@ -229,7 +229,10 @@ class PretrainData(CropDataModule):
         for name in LEARNT_FROM:
             mine = (split == name).to_numpy()
             if not mine.any():
-                raise InputError(f"pre-training has no crop with a label in split {name}")
+                raise InputError(
+                    f"pre-training has no crop with a label in split {name}: fill in {_columns(self.columns)} for"
+                    f" patients of {name}, name other --pretrain.labels, or raise --pretrain.val_share"
+                )
             self.breasts[name] = _gather(crops[mine], labels[mine], self.regions)
         if self.compares:
             patients = {name: breasts.patient for name, breasts in self.breasts.items()}
@@ -271,6 +274,10 @@ class PretrainData(CropDataModule):
             for number, head in enumerate(self.heads)
         )
         say(f"pre-training, {self.settings.pretrain.mode}: {counts}{'; ' if heads else ''}{heads}")
+
+
+def _columns(columns: Sequence[Column]) -> str:
+    return ", ".join(f"{column.table}.{column.column}" for column in columns) or "images"
 
 
 def _gather(crops: pd.DataFrame, labels: np.ndarray, regions: Sequence[str]) -> BreastArrays:
