@@ -288,11 +288,11 @@ def plan_sweep(
     for cell in faulty:
         say(f"{cell.name}: cannot be trained: {cell.fault}")
     waiting = [
-        cell.settings.trainer.prune
+        (planner.network_for(cell.settings), cell.settings.trainer.prune)
         for cell in cells
         if not cell.fault and read_state(out / "runs" / cell.run_id).state != "completed"
     ]
-    require_room(list(planner.networks.values()), waiting, out, slots)
+    require_room(waiting, out, slots)
     touched = dict.fromkeys(
         name for axis in definition.axes for choice in axis.choices for name in touched_settings(choice.settings)
     )
@@ -315,32 +315,34 @@ def require_sound_cohort(cohort: Path, several: Sequence[Settings], store: Path 
         raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")
 
 
-def require_room(networks: Sequence[Network], waiting: Sequence[bool], out: Path, slots: int) -> None:
-    """Refuse a sweep that this machine has no room for.
+def require_room(waiting: Sequence[tuple[Network, bool]], out: Path, slots: int) -> None:
+    """Tell what a sweep takes of the disk, and refuse one that this machine has no room for.
 
     Args:
-        networks: the cells' networks; the largest counts.
-        waiting: of each cell that is to be trained, whether its checkpoints are pruned.
+        waiting: of each cell that is to be trained, its network and whether its checkpoints are pruned.
         out: folder of the sweep.
         slots: cells that train at once on this machine; 0 where they train elsewhere, perhaps all at once.
 
     Raises:
         InputError: the disk cannot hold the checkpoints, or memory not that many slots.
     """
-    largest = max(networks, key=lambda network: network.parameters, default=Network(None))
+    networks = [network for network, _ in waiting]
     at_once = min(slots or len(waiting), len(waiting))
-    needed_gb = disk_gb(largest, waiting, at_once)
+    needed_gb = disk_gb(waiting, at_once)
     there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     free_gb = shutil.disk_usage(there).free / 1e9
     if needed_gb > free_gb:
+        pruned_gb = disk_gb([(network, True) for network in networks], at_once)
         raise InputError(
-            f"--out {out}: the checkpoints of {len(waiting)} cells need about {needed_gb:.0f} GB, "
-            f"{free_gb:.0f} GB are free; choose another disk"
-            + (
-                f", or --trainer.prune=true: {pruned_gb:.0f} GB"
-                if (pruned_gb := disk_gb(largest, [True] * len(waiting), at_once)) < free_gb
-                else ""
-            )
+            f"--out {out}: the checkpoints of {len(waiting)} cells need about {needed_gb:.3g} GB, "
+            f"{free_gb:.3g} GB are free; choose another disk"
+            + (f", or --trainer.prune=true: {pruned_gb:.3g} GB" if pruned_gb < free_gb else "")
+        )
+    if waiting:
+        left_gb = sum(network.finished_gb(pruned=pruned) for network, pruned in waiting)
+        say(
+            f"checkpoints of {len(waiting)} cells: about {left_gb:.2g} GB when all are completed, at most"
+            f" {needed_gb:.2g} GB meanwhile; {free_gb:.3g} GB are free"
         )
     memory_gb = max((network.memory_gb for network in networks), default=0.0)
     has_gb = free_memory_gb()
@@ -352,10 +354,11 @@ def require_room(networks: Sequence[Network], waiting: Sequence[bool], out: Path
         )
 
 
-def disk_gb(network: Network, waiting: Sequence[bool], at_once: int) -> float:
-    """Disk that cells need at most: those that train at once, and what the others leave; `waiting` as above."""
-    left = sorted((network.finished_gb(pruned=pruned) for pruned in waiting), reverse=True)
-    return at_once * network.running_gb + sum(left[: len(left) - at_once])
+def disk_gb(waiting: Sequence[tuple[Network, bool]], at_once: int) -> float:
+    """Disk that cells need at most: the largest train at once while the others have left what they leave."""
+    cells = sorted(waiting, key=lambda cell: cell[0].parameters, reverse=True)
+    running = sum(network.running_gb for network, _ in cells[:at_once])
+    return running + sum(network.finished_gb(pruned=pruned) for network, pruned in cells[at_once:])
 
 
 def _forward_s(module: AxillaryClassifier, size_px: int) -> float:

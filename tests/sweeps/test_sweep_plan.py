@@ -317,12 +317,14 @@ def test_a_training_apart_dies_with_its_slot(tmp_path: Path) -> None:
         time.sleep(0.02)
 
 
-def test_disk_and_memory_are_looked_at_before(tmp_path: Path) -> None:
+def test_disk_and_memory_are_looked_at_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=r"--out .* GB are free"):
-        require_room([Network(None, 10**12)], [False] * 100, tmp_path, 1)
+        require_room([(Network(None, 10**12), False)] * 100, tmp_path, 1)
     with pytest.raises(InputError, match="--slots 9999"):
-        require_room([Network(None, 1000)], [False], tmp_path / "not" / "there", 9999)
-    require_room([Network(None, 1000)], [False], tmp_path, 1)
+        require_room([(Network(None, 1000), False)] * 2, tmp_path / "not" / "there", 9999)
+    capsys.readouterr()
+    require_room([(Network(None, 10**6), False)], tmp_path, 1)
+    assert "checkpoints of 1 cells: about 0.012 GB when all are completed" in capsys.readouterr().err
 
 
 def test_the_plan_is_plain_json(planned) -> None:
@@ -334,8 +336,9 @@ def test_the_plan_is_plain_json(planned) -> None:
 
 
 def test_the_disk_that_cells_need_is_that_of_their_files() -> None:
-    network = Network(None, 10**9)  # 4 GB of weights
-    assert disk_gb(network, [False, False, False], 1) == pytest.approx(40 + 2 * 12)
-    assert disk_gb(network, [True, True, True], 1) == pytest.approx(40 + 2 * 4)
-    assert disk_gb(network, [False, True], 2) == pytest.approx(80)
-    assert disk_gb(network, [], 0) == 0
+    large, small = Network(None, 10**9), Network(None, 10**8)  # 4 GB and 0.4 GB of weights
+    assert disk_gb([(large, False)] * 3, 1) == pytest.approx(40 + 2 * 12)
+    assert disk_gb([(large, True)] * 3, 1) == pytest.approx(40 + 2 * 4)
+    assert disk_gb([(large, False), (large, True)], 2) == pytest.approx(80)
+    assert disk_gb([(small, False), (large, False), (small, False)], 1) == pytest.approx(40 + 2 * 1.2)
+    assert disk_gb([], 0) == 0
