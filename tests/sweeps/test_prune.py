@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from mammo_aln.settings import Settings
 from mammo_aln.sweeps.orders import drop_cells
 from mammo_aln.sweeps.plan import Cell, Plan, freeze
 from mammo_aln.sweeps.prune import prune_sweep
-from tests.support.sweep_files import sweep
+from mammo_aln.sweeps.run import run_sweep
+from tests.support.sweep_files import sweep, tiny_sweep
 
 NAMES = {"done": "a", "half": "b", "dropped": "c", "tested": "e", "member": "f", "held": "7", "old": "8"}
 IDS = {name: letter * 12 for name, letter in NAMES.items()}
@@ -71,3 +73,19 @@ def test_a_named_run_goes_alone_and_what_must_stay_is_refused(out: Path) -> None
     assert done.returncode == 0, done.stderr
     assert files(out) == {name for name in before if not name.startswith(IDS["dropped"])}
     assert sweep("prune", "config=nothing", "--out", out).returncode == 2
+
+
+@pytest.mark.slow
+def test_the_disk_that_is_told_is_what_real_cells_leave(
+    phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Within a fifth, all files of the runs counted."""
+    names = ["configs/backbones/resnet50_small.yaml", "configs/backbones/densenet121_small.yaml"]
+    folder = tmp_path / "out"
+    model = {"inputs": ["primary"]}
+    file = tiny_sweep(tmp_path, epochs=1, model=model, crop={"size_px": 64}, grid={"config": names})
+    assert run_sweep(file, phantom, folder, store=store, slots=1) == folder
+    told = re.search(r"checkpoints of 2 cells: about ([\d.e-]+) GB when all are completed", capsys.readouterr().err)
+    assert told is not None
+    left_gb = sum(path.stat().st_size for path in (folder / "runs").rglob("*") if path.is_file()) / 1e9
+    assert float(told[1]) == pytest.approx(left_gb, rel=0.2)
