@@ -43,10 +43,7 @@ def test_a_section_is_replaced_where_it_stands(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_start_of_known_cells_is_measured_up_to_their_first_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(known_crops, "TEMPLATE_PATIENTS", 12)
+def test_the_start_of_known_cells_is_measured_up_to_their_first_batch(tmp_path: Path) -> None:
     section = known_crops.start(images=80, cells=2, processes=1, out=tmp_path / "known")
     assert "80 images of 20 patients" in section.about
     rows = [line.split(" | ") for line in section.lines if "process: " in line]
