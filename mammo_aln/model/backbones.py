@@ -173,6 +173,8 @@ def rule_of(name: str) -> BackboneRule:
 def _meant(name: str) -> str:
     """Suggest the named backbone, or timm's model, that a misspelt name is most like."""
     if name.startswith("timm:"):
+        if not name.removeprefix("timm:"):
+            return "; expected a name after the colon, such as timm:resnet18"
         return did_you_mean(name, [f"timm:{model}" for model in timm.list_models()])
     return f"; did you mean timm:{name}?" if timm.is_model(name) else did_you_mean(name, RULES)
 

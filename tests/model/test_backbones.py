@@ -99,6 +99,7 @@ def test_window_rule_by_hand(size_px, window, stages, fits):
         ("convnextv2", {}, 100, ["crop.size_px = 100", "96", "128"]),
         ("resnet50", {}, 16, ["crop.size_px = 16", "64"]),
         ("swin", {}, 64, ["model.backbone = 'swin'", "swinv2, convnextv2", "timm:NAME"]),
+        ("timm:", {}, 64, ["timm:", "expected a name after the colon"]),
         ("timm:no_such_model", {}, 64, ["timm:no_such_model", "timm knows"]),
         ("timm:inception_v3", {}, 64, ["model.backbone = timm:inception_v3", "crop.size_px = 64", "299"]),
         ("timm:csatv2", {}, 64, ["model.backbone = timm:csatv2", "crop.size_px = 64"]),

@@ -276,8 +276,8 @@ class SegmentWriter:
         except OSError as error:
             self.close()
             raise StoreUnwritable(
-                f"{self.path}: the crop store cannot be written ({error.strerror}): free space there, or give another "
-                "folder with --store"
+                f"{self.path}: the crop store cannot be written ({error.strerror}): make it writable, with space, or "
+                "give another folder with --store"
             ) from error
 
     def _append(self, records: Iterable[Record], crops: Iterable[tuple[CropRecord, NDArray[np.uint16]]]) -> None:
