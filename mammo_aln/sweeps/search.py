@@ -78,15 +78,17 @@ def open_study(name: str, space: Space, out: Path) -> Any:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = space.storage or f"sqlite:///{out.absolute() / 'search.db'}"
     storage = optuna.storages.RDBStorage(url, engine_kwargs=_patient(url))
-    there = [study.study_name for study in optuna.get_all_study_summaries(storage)]
-    begun = 0
-    if name in there:
-        begun = len(optuna.load_study(study_name=name, storage=storage).trials)
-    # Each command draws on from another seed, so that two of them do not ask for the same cells.
-    sampler = optuna.samplers.TPESampler(seed=space.seed + begun, constant_liar=True)
     return optuna.create_study(
-        study_name=name, storage=storage, sampler=sampler, direction="maximize", load_if_exists=True
+        study_name=name, storage=storage, sampler=sampler_of(space, 0), direction="maximize", load_if_exists=True
     )
+
+
+def sampler_of(space: Space, number: int) -> Any:
+    """Draw a trial from a seed of its own number, which the storage gives to one command: no two ask alike by seed."""
+    from optuna.samplers import TPESampler
+
+    seed = int(np.random.SeedSequence([space.seed, number]).generate_state(1)[0])
+    return TPESampler(seed=seed, constant_liar=True)
 
 
 def _patient(storage: str) -> dict[str, dict[str, int]]:
@@ -162,6 +164,7 @@ class Search:
     def _ask(self) -> Trial:
         trial = self.study.ask()
         self._claim(trial.number)
+        self.study.sampler = sampler_of(self.space, trial.number)
         for axis in self.definition.axes:
             trial.suggest_categorical(axis.name, [str(choice.label) for choice in axis.choices])
         for name, given in self.space.ranges.items():
@@ -178,9 +181,14 @@ class Search:
         own: Nested = {}
         for name in self.space.ranges:
             own = merged(own, nested(name, trial.params[name]))
-        axes.insert(0, Axis("trial", (Choice(trial.number, own),)))
+        axes.insert(0, Axis("trial", (Choice(self._label(trial), own),)))
         grid = list(points(replace(self.definition, axes=tuple(axes))))
         return self.planner.plan(grid, [settings_of(point) for point in grid], self.plan.runs)
+
+    def _label(self, trial: Trial) -> str:
+        """Name a trial by its number and what it varies; the grid's values stand in columns of their own."""
+        values = (f"{name}={trial.params[name]:.4g}" for name in self.space.ranges)
+        return " ".join([f"#{trial.number}", *values])
 
     def _tell(self, number: int, value: float) -> None:
         from optuna.trial import TrialState

@@ -69,10 +69,20 @@ def test_a_search_that_died_finishes_what_it_had_begun_and_no_more(search) -> No
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
     for trial in trials:
         assert 1e-4 <= trial.params["optim.lr"] <= 1e-2
-        (cell,) = [cell for cell in plan.cells if cell.axes["trial"] == trial.number]
+        lr, strength = trial.params["optim.lr"], trial.params["data.augment_strength"]
+        name = f"#{trial.number} data.augment_strength={strength:.4g} optim.lr={lr:.4g}"
+        (cell,) = [cell for cell in plan.cells if cell.axes["trial"] == name]
         assert cell.settings.optim.lr == trial.params["optim.lr"]
         assert cell.settings.data.augment_strength == trial.params["data.augment_strength"]
     assert again.run() == plan
+
+
+def test_two_commands_that_begin_at_once_ask_for_different_trials(search) -> None:
+    one, two = search(), search()
+    asked = [command._ask() for _ in range(4) for command in (one, two)]
+    assert [trial.number for trial in asked] == list(range(8))
+    for name in SPACE:
+        assert len({trial.params[name] for trial in asked}) == 8
 
 
 def test_trials_of_other_code_are_no_trials_of_this_code(search, monkeypatch: pytest.MonkeyPatch) -> None:
