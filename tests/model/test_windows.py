@@ -97,8 +97,12 @@ def test_own_weights_keep_their_meaning_over_generations_and_when_they_are_read_
     batch = make_batch([(0, 0, 0), (1, 0, 1)], [0.0, 1.0], columns=0)
     batch["crops"] = torch.rand(2, 1, 384, 384)
     read = AxillaryClassifier.load(checkpoint_of(second, tmp_path / "again.ckpt"))
+    weights, expected = (each.scoring_network.state_dict() for each in (read, second))
+    assert list(weights) == list(expected)
+    assert all(torch.equal(weights[name], expected[name]) for name in weights)
     with torch.no_grad():
-        torch.testing.assert_close(read(batch), second.eval()(batch), rtol=0, atol=0)
+        # A product of the same numbers may differ in its last digit where the library looks at addresses.
+        torch.testing.assert_close(read(batch), second.eval()(batch), rtol=1e-6, atol=0)
     body = read.scoring_network.encoders["region_0"].backbone.body
     assert body.layers[0].blocks[0].window_size == (6, 6)
 
