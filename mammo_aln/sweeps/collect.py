@@ -17,7 +17,6 @@ from mammo_aln.evaluation.evaluate import evaluate_files
 from mammo_aln.files import make_folder, write_json, write_text
 from mammo_aln.progress import say
 from mammo_aln.runs.seal import declare_plan, labelled_rows
-from mammo_aln.sweeps.board import PAGES, write_board
 from mammo_aln.sweeps.choosing.configurations import (
     Configuration,
     configurations,
@@ -27,7 +26,8 @@ from mammo_aln.sweeps.choosing.configurations import (
 )
 from mammo_aln.sweeps.choosing.words import describe
 from mammo_aln.sweeps.plan import Plan, read_plan
-from mammo_aln.sweeps.table import counts, read_rows, write_cells
+from mammo_aln.sweeps.standing.board import PAGES, write_board
+from mammo_aln.sweeps.standing.table import counts, read_rows, write_cells
 from mammo_aln.training.baseline import cohort_table
 
 RESAMPLES = 2000

@@ -17,7 +17,7 @@ from mammo_aln.runs.identity import WITHOUT_INFLUENCE, learning_code
 from mammo_aln.runs.record import code_revision, now
 from mammo_aln.settings import Settings
 from mammo_aln.settings.stored import as_they_ran, plain_settings, stored_settings
-from mammo_aln.sweeps.definition import Label, Nested, label_of
+from mammo_aln.sweeps.planning.definition import Label, Nested, label_of
 from mammo_aln.sweeps.withheld import BY_FILE, BY_HAND, reason_withheld, release, withheld, withhold
 
 PLAN = "plan.json"

@@ -18,25 +18,25 @@ from mammo_aln.machine.slurm import QueuedJob, require_controller
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
-from mammo_aln.sweeps.board import area_text, duration, fix_of, resume_command, summary, write_board
 from mammo_aln.sweeps.collect import collect_sweep, declare
-from mammo_aln.sweeps.combinations import readable_settings, refuse_combinations
-from mammo_aln.sweeps.definition import Definition, Nested, Point, Seeds, points, read_definition
 from mammo_aln.sweeps.local import Pool, alike, slots_by_memory, slots_here
 from mammo_aln.sweeps.measure import footprints
 from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
-from mammo_aln.sweeps.preflight import (
+from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations
+from mammo_aln.sweeps.planning.definition import Definition, Nested, Point, Seeds, points, read_definition
+from mammo_aln.sweeps.planning.preflight import (
     PROCESS_GB,
     Planner,
     plan_sweep,
     require_sound_cohort,
     settings_of,
 )
+from mammo_aln.sweeps.planning.space import Space
+from mammo_aln.sweeps.planning.weights import with_weights
 from mammo_aln.sweeps.search import Search, begun_plan, open_study, study_name
-from mammo_aln.sweeps.space import Space
-from mammo_aln.sweeps.standing import STATE_WORDS
-from mammo_aln.sweeps.table import read_rows, write_cells
-from mammo_aln.sweeps.weights import with_weights
+from mammo_aln.sweeps.standing.board import area_text, duration, fix_of, resume_command, summary, write_board
+from mammo_aln.sweeps.standing.states import STATE_WORDS
+from mammo_aln.sweeps.standing.table import read_rows, write_cells
 from mammo_aln.training.attempt import tidied
 
 BOARD_EVERY_S = 5.0

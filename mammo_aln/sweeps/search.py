@@ -28,7 +28,8 @@ from mammo_aln.files import make_folder
 from mammo_aln.machine.locks import Lock, is_locked, take_lock
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import learning_code
-from mammo_aln.sweeps.definition import (
+from mammo_aln.sweeps.plan import Cell, Plan, add_cells, read_plan
+from mammo_aln.sweeps.planning.definition import (
     Axis,
     Choice,
     Definition,
@@ -39,10 +40,9 @@ from mammo_aln.sweeps.definition import (
     nested,
     points,
 )
-from mammo_aln.sweeps.plan import Cell, Plan, add_cells, read_plan
-from mammo_aln.sweeps.preflight import Planner, settings_of
-from mammo_aln.sweeps.space import Space
-from mammo_aln.sweeps.table import read_rows
+from mammo_aln.sweeps.planning.preflight import Planner, settings_of
+from mammo_aln.sweeps.planning.space import Space
+from mammo_aln.sweeps.standing.table import read_rows
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ def sweep_run(
     names = {field.name for field in fields(settings)}
     over = {name: value for name, value in given.items() if name in names}
     if wandb_sweep is not None:
-        from mammo_aln.sweeps.definition import read_definition
-        from mammo_aln.sweeps.wandb_file import write_wandb_sweep
+        from mammo_aln.sweeps.planning.definition import read_definition
+        from mammo_aln.sweeps.planning.wandb_file import write_wandb_sweep
 
         return write_wandb_sweep(read_definition(sweep, over, seeds), cohort.absolute(), out.absolute(), wandb_sweep)
     from mammo_aln.sweeps.run import run_sweep
@@ -147,10 +147,10 @@ def sweep_status(out: Path) -> Path:
         out: folder of the sweep.
     """
     from mammo_aln.progress import say
-    from mammo_aln.sweeps.board import status_table, write_board
     from mammo_aln.sweeps.plan import read_plan
-    from mammo_aln.sweeps.standing import queue_of
-    from mammo_aln.sweeps.table import read_rows
+    from mammo_aln.sweeps.standing.board import status_table, write_board
+    from mammo_aln.sweeps.standing.states import queue_of
+    from mammo_aln.sweeps.standing.table import read_rows
 
     plan = read_plan(out)
     rows = read_rows(plan, queue=queue_of(plan))

@@ -21,9 +21,9 @@ from mammo_aln.sweeps.choosing.cells import Fold, aligned, cells_of, components_
 from mammo_aln.sweeps.choosing.luck import Luck, df_in_common, luck_of, residuals_of
 from mammo_aln.sweeps.choosing.rank import Noise, Rival, against_best, rank
 from mammo_aln.sweeps.collect import collect_sweep
-from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze
-from mammo_aln.sweeps.preflight import plan_sweep
+from mammo_aln.sweeps.planning.definition import points, read_definition
+from mammo_aln.sweeps.planning.preflight import plan_sweep
 from mammo_aln.training.train import train_run
 from tests.support.sweep_files import tiny_sweep
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from mammo_aln.sweeps.board import PAGES
 from mammo_aln.sweeps.choosing.rank import Rival
 from mammo_aln.sweeps.choosing.words import ALIKE, BEST, ONE_SEED, TOO_FEW, Chosen, Ranked, less
+from mammo_aln.sweeps.standing.board import PAGES
 
 RIVAL = Rival(-0.02, -0.05, 0.01, 0.4, 0.3)
 

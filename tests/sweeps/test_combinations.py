@@ -11,9 +11,9 @@ from mammo_aln.errors import InputError
 from mammo_aln.settings import Settings
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps import run as sweep_room
-from mammo_aln.sweeps import weights
-from mammo_aln.sweeps.definition import points, read_definition
-from mammo_aln.sweeps.preflight import settings_of
+from mammo_aln.sweeps.planning import weights
+from mammo_aln.sweeps.planning.definition import points, read_definition
+from mammo_aln.sweeps.planning.preflight import settings_of
 from mammo_aln.sweeps.run import run_sweep
 from tests.support.sweep_files import backbone_axis, tiny_sweep
 
@@ -30,7 +30,7 @@ def refused(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         raise AssertionError("something was begun")
 
     monkeypatch.setattr(weights, "weights_here", begun)
-    monkeypatch.setattr("mammo_aln.sweeps.preflight.build_crops", begun)
+    monkeypatch.setattr("mammo_aln.sweeps.planning.preflight.build_crops", begun)
     monkeypatch.setattr(sweep_room, "require_sound_cohort", lambda *_: None)
 
     def run(match: str, **more: object) -> str:
@@ -83,7 +83,7 @@ def test_weights_of_the_internet_are_not_fetched_for_a_sweep_that_is_refused(
 def test_wandb_online_without_a_key_is_refused_and_a_key_is_known_where_wandb_looks(
     refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mammo_aln.sweeps.combinations import _has_wandb_key
+    from mammo_aln.sweeps.planning.combinations import _has_wandb_key
 
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

@@ -22,16 +22,16 @@ from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import write_state
 from mammo_aln.settings import Settings
 from mammo_aln.sweeps import cell as cells_of
-from mammo_aln.sweeps.board import resume_command, status_table
-from mammo_aln.sweeps.causes import LESS_MEMORY, fix_in_words
 from mammo_aln.sweeps.cell import Failure, claim_of, failures, record_failure, train_cell
 from mammo_aln.sweeps.collect import collect_sweep
 from mammo_aln.sweeps.local import Pool, Slot
 from mammo_aln.sweeps.orders import cancel_cells, cells_named, drop_cells, log_lines, retry_cells
 from mammo_aln.sweeps.plan import Cell, Plan, freeze, read_plan
 from mammo_aln.sweeps.run import run_sweep
-from mammo_aln.sweeps.standing import STOPPED, queue_of, standing
-from mammo_aln.sweeps.table import read_rows, seconds_left
+from mammo_aln.sweeps.standing.board import resume_command, status_table
+from mammo_aln.sweeps.standing.causes import LESS_MEMORY, fix_in_words
+from mammo_aln.sweeps.standing.states import STOPPED, queue_of, standing
+from mammo_aln.sweeps.standing.table import read_rows, seconds_left
 from mammo_aln.sweeps.withheld import BY_FILE, BY_HAND, CANCELLED, reason_withheld, withheld, withhold
 from tests.support.sweep_files import sweep, tiny_sweep
 

@@ -19,12 +19,12 @@ import torch
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.locks import take_lock
 from mammo_aln.settings import TrainerConfig
-from mammo_aln.sweeps.board import resume_command
 from mammo_aln.sweeps.cell import claim_of
 from mammo_aln.sweeps.local import Pool, Slot, slots_here
 from mammo_aln.sweeps.plan import read_plan
 from mammo_aln.sweeps.run import Watch, run_sweep
-from mammo_aln.sweeps.table import read_rows
+from mammo_aln.sweeps.standing.board import resume_command
+from mammo_aln.sweeps.standing.table import read_rows
 from mammo_aln.training.train import train_run
 from tests.support.processes import started
 from tests.support.sweep_files import on_threads, sweep, tiny_sweep, untimed_cells, words

@@ -11,13 +11,13 @@ import yaml
 
 from mammo_aln.errors import InputError
 from mammo_aln.runs import identity
-from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Cell, Plan, freeze
-from mammo_aln.sweeps.preflight import Planner, settings_of
+from mammo_aln.sweeps.planning.definition import points, read_definition
+from mammo_aln.sweeps.planning.preflight import Planner, settings_of
+from mammo_aln.sweeps.planning.space import Space
+from mammo_aln.sweeps.planning.wandb_file import write_wandb_sweep
+from mammo_aln.sweeps.planning.weights import PretrainJob, with_weights
 from mammo_aln.sweeps.search import Search, begun_plan, open_study, study_name
-from mammo_aln.sweeps.space import Space
-from mammo_aln.sweeps.wandb_file import write_wandb_sweep
-from mammo_aln.sweeps.weights import PretrainJob, with_weights
 from mammo_aln.training.train import train_run
 from tests.support.sweep_files import tiny_sweep
 
@@ -146,7 +146,7 @@ def test_the_ladder_takes_given_weights_or_makes_its_own_once(tmp_path: Path, mo
         made.append(job.settings)
         return str(job.out / "pretrained.safetensors")
 
-    monkeypatch.setattr("mammo_aln.sweeps.weights.weights_here", pretend)
+    monkeypatch.setattr("mammo_aln.sweeps.planning.weights.weights_here", pretend)
     own = with_weights(found, definition, tmp_path, tmp_path, pretrained=None, **given)
     assert len(made) == 1
     assert (made[0].model.backbone, made[0].pretrain.mode, made[0].model.inputs) == (

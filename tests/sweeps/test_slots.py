@@ -27,9 +27,9 @@ from mammo_aln.sweeps import local, measure
 from mammo_aln.sweeps.local import Pool, Slot, alike, slots_by_memory, slots_here
 from mammo_aln.sweeps.measure import KEPT_FILE, Footprint, _shape, footprints
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
-from mammo_aln.sweeps.pretraining import weights_apart
+from mammo_aln.sweeps.planning.pretraining import weights_apart
+from mammo_aln.sweeps.planning.weights import PretrainJob, weights_here
 from mammo_aln.sweeps.run import run_sweep
-from mammo_aln.sweeps.weights import PretrainJob, weights_here
 from mammo_aln.training.pretraining import pretrain
 from tests.support.sweep_files import tiny_sweep
 from tests.support.tiny_settings import TINY, tiny_settings

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mammo_aln.errors import InputError
-from mammo_aln.sweeps.definition import read_definition
+from mammo_aln.sweeps.planning.definition import read_definition
+from mammo_aln.sweeps.planning.space import Range
 from mammo_aln.sweeps.search import Search, open_study
-from mammo_aln.sweeps.space import Range
 from tests.support.sweep_files import tiny_sweep
 
 optuna = pytest.importorskip("optuna")

@@ -9,8 +9,8 @@ import pytest
 from mammo_aln.errors import InputError
 from mammo_aln.settings import BACKBONES, STRATEGIES
 from mammo_aln.settings.parse import parse
-from mammo_aln.sweeps.definition import points, read_definition
-from mammo_aln.sweeps.preflight import settings_of
+from mammo_aln.sweeps.planning.definition import points, read_definition
+from mammo_aln.sweeps.planning.preflight import settings_of
 from mammo_aln.verbs import sweep_run
 from tests.support.sweep_files import tiny_sweep
 

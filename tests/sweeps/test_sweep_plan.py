@@ -21,13 +21,13 @@ from mammo_aln.model.backbones import Backbone
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import write_state
 from mammo_aln.sweeps import cluster
-from mammo_aln.sweeps.board import status_table
 from mammo_aln.sweeps.cell import Failure, failures, record_failure, train_cell
-from mammo_aln.sweeps.definition import points, read_definition
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
-from mammo_aln.sweeps.preflight import Network, Planner, disk_gb, plan_sweep, require_room, settings_of
-from mammo_aln.sweeps.standing import STOPPED, standing
-from mammo_aln.sweeps.table import read_rows
+from mammo_aln.sweeps.planning.definition import points, read_definition
+from mammo_aln.sweeps.planning.preflight import Network, Planner, disk_gb, plan_sweep, require_room, settings_of
+from mammo_aln.sweeps.standing.board import status_table
+from mammo_aln.sweeps.standing.states import STOPPED, standing
+from mammo_aln.sweeps.standing.table import read_rows
 from mammo_aln.training.stopping import STOP
 from mammo_aln.training.train import train_run
 from tests.support.sweep_files import backbone_axis, tiny_sweep

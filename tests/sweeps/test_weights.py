@@ -13,9 +13,9 @@ from mammo_aln.errors import InputError
 from mammo_aln.machine.slurm_request import Request
 from mammo_aln.runs.lock import RunIsHeld
 from mammo_aln.settings import ClusterConfig, DataConfig, PretrainSettings, TrainerConfig
-from mammo_aln.sweeps import weights
-from mammo_aln.sweeps.definition import Point
-from mammo_aln.sweeps.weights import PretrainJob
+from mammo_aln.sweeps.planning import weights
+from mammo_aln.sweeps.planning.definition import Point
+from mammo_aln.sweeps.planning.weights import PretrainJob
 from mammo_aln.training.pretraining import pretrain
 
 ON_GPUS = replace(

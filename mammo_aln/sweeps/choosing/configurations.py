@@ -16,7 +16,7 @@ from mammo_aln.runs.epoch_scores import EPOCH_SCORES, read_epoch_scores
 from mammo_aln.sweeps.choosing.cells import Floats, Fold, aligned
 from mammo_aln.sweeps.choosing.epochs import epoch_optimism
 from mammo_aln.sweeps.choosing.rank import Ranking, rank
-from mammo_aln.sweeps.table import Row
+from mammo_aln.sweeps.standing.table import Row
 
 
 @dataclass(frozen=True)

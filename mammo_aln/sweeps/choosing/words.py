@@ -10,7 +10,7 @@ import numpy as np
 
 from mammo_aln.sweeps.choosing.configurations import Configuration, EpochChoice
 from mammo_aln.sweeps.choosing.rank import FEWEST, FEWEST_OF_FOLD, Ranking, Rival
-from mammo_aln.sweeps.definition import Label
+from mammo_aln.sweeps.planning.definition import Label
 
 BEST = "best"
 ALIKE = "not distinguishable from the best"

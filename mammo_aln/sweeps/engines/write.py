@@ -14,15 +14,15 @@ from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
 from mammo_aln.sweeps.collect import declare
-from mammo_aln.sweeps.combinations import readable_settings, refuse_combinations
-from mammo_aln.sweeps.definition import Nested, Seeds, points, read_definition
 from mammo_aln.sweeps.engines.jobs import FOLDER, JobList, job_lists, write_list
 from mammo_aln.sweeps.engines.kubernetes import kubernetes_file, read_volumes
 from mammo_aln.sweeps.engines.ray_tasks import ray_file
 from mammo_aln.sweeps.engines.skypilot import launch_command, skypilot_file
 from mammo_aln.sweeps.plan import Plan, announce, freeze
-from mammo_aln.sweeps.preflight import Planner, plan_sweep, require_sound_cohort
-from mammo_aln.sweeps.weights import with_weights
+from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations
+from mammo_aln.sweeps.planning.definition import Nested, Seeds, points, read_definition
+from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, require_sound_cohort
+from mammo_aln.sweeps.planning.weights import with_weights
 
 Engine = Literal["kubernetes", "skypilot", "ray"]
 

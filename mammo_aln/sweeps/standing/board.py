@@ -18,11 +18,11 @@ from mammo_aln.evaluation.report.page import page_environment
 from mammo_aln.files import write_text
 from mammo_aln.progress import aligned
 from mammo_aln.runs.record import now
-from mammo_aln.sweeps.causes import fix_in_words
-from mammo_aln.sweeps.definition import Label
 from mammo_aln.sweeps.plan import Plan, names_in_words
-from mammo_aln.sweeps.standing import STATE_WORDS, STOPPED
-from mammo_aln.sweeps.table import Row, counts, dropped_rows, seconds_left
+from mammo_aln.sweeps.planning.definition import Label
+from mammo_aln.sweeps.standing.causes import fix_in_words
+from mammo_aln.sweeps.standing.states import STATE_WORDS, STOPPED
+from mammo_aln.sweeps.standing.table import Row, counts, dropped_rows, seconds_left
 
 REFRESH_S = 10
 ACROSS = ("crop.strategy", "step")

@@ -1,4 +1,4 @@
-"""A sweep's pre-training in a process of its own: `python -m mammo_aln.sweeps.pretraining FILE`.
+"""A sweep's pre-training in a process of its own: `python -m mammo_aln.sweeps.planning.pretraining FILE`.
 
 What it holds of a GPU goes with it, so that the slots have the whole card; and Lightning starts further ranks by this
 same command. FILE is JSON; the path of the weights, or the reason why there are none, is printed as JSON.
@@ -21,7 +21,7 @@ from mammo_aln.settings import PretrainSettings
 from mammo_aln.settings.parse import settings_from
 
 if TYPE_CHECKING:
-    from mammo_aln.sweeps.weights import PretrainJob
+    from mammo_aln.sweeps.planning.weights import PretrainJob
 
 
 def weights_apart(job: PretrainJob) -> str:
@@ -39,7 +39,7 @@ def weights_apart(job: PretrainJob) -> str:
         store = None if job.store is None else str(job.store)
         about = {"cohort": str(job.cohort), "out": str(job.out), "store": store}
         write_json(file, {**about, "settings": json_ready(asdict(job.settings))})
-        words = [sys.executable, "-m", "mammo_aln.sweeps.pretraining", str(file)]
+        words = [sys.executable, "-m", "mammo_aln.sweeps.planning.pretraining", str(file)]
         with (
             STOP.watched(),
             subprocess.Popen(
@@ -63,7 +63,7 @@ def weights_apart(job: PretrainJob) -> str:
 
 def main(file: Path) -> int:
     """Make the weights; returns the exit code."""
-    from mammo_aln.sweeps.weights import PretrainJob
+    from mammo_aln.sweeps.planning.weights import PretrainJob
 
     about = json.loads(file.read_text(encoding="utf-8"))
     settings = settings_from(PretrainSettings, about["settings"], "pre-training")

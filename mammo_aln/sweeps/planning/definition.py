@@ -26,7 +26,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.settings import Settings
 from mammo_aln.settings.messages import unknown_key
 from mammo_aln.settings.shipped import find_config, read_yaml
-from mammo_aln.sweeps.space import Space, read_block
+from mammo_aln.sweeps.planning.space import Space, read_block
 
 Nested = dict[str, Any]
 """Settings as they stand in YAML: `{section: {key: value}}`."""

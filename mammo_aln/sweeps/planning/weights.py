@@ -18,8 +18,8 @@ from mammo_aln.settings import ClusterConfig, PretrainSettings
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.settings.steps import step_shape
 from mammo_aln.sweeps.cell import last_lines
-from mammo_aln.sweeps.definition import FROM_SWEEP, Definition, Nested, Point, merged
-from mammo_aln.sweeps.pretraining import weights_apart
+from mammo_aln.sweeps.planning.definition import FROM_SWEEP, Definition, Nested, Point, merged
+from mammo_aln.sweeps.planning.pretraining import weights_apart
 
 SHARED = ("pixels", "crop", "data", "trainer", "log")
 """Sections that a pre-training takes over from the cells; of `model` it takes the backbone."""

@@ -14,9 +14,9 @@ from mammo_aln.errors import InputError
 from mammo_aln.machine.hardware import require_hardware
 from mammo_aln.settings import Settings
 from mammo_aln.settings.steps import step_shape
-from mammo_aln.sweeps.definition import Point
 from mammo_aln.sweeps.plan import name_of, names_in_words
-from mammo_aln.sweeps.preflight import Planner, settings_of
+from mammo_aln.sweeps.planning.definition import Point
+from mammo_aln.sweeps.planning.preflight import Planner, settings_of
 from mammo_aln.training.trackers import require_trackers
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_text
-from mammo_aln.sweeps.definition import Choice, Definition, Nested
+from mammo_aln.sweeps.planning.definition import Choice, Definition, Nested
 
 
 def write_wandb_sweep(definition: Definition, cohort: Path, out: Path, file: Path) -> Path:

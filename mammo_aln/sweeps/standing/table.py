@@ -19,9 +19,9 @@ from mammo_aln.evaluation.statistics.discrimination import (
 )
 from mammo_aln.files import write_csv
 from mammo_aln.machine.slurm import QueuedJob
-from mammo_aln.sweeps.definition import Label
 from mammo_aln.sweeps.plan import Cell, Plan
-from mammo_aln.sweeps.standing import STATE_WORDS, Standing, standing
+from mammo_aln.sweeps.planning.definition import Label
+from mammo_aln.sweeps.standing.states import STATE_WORDS, Standing, standing
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.settings import CropConfig, PixelConfig, Settings, reads_images
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.settings.steps import step_shape
-from mammo_aln.sweeps.definition import Definition, Point
 from mammo_aln.sweeps.plan import Cell, Plan, name_of, stand_in_id, touched_settings
+from mammo_aln.sweeps.planning.definition import Definition, Point
 from mammo_aln.training.build import build_model
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
