@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from mammo_aln.errors import Requeue
 from mammo_aln.files import write_json
@@ -54,9 +54,16 @@ class CellJob(RequeuedJob):
         return result
 
 
+Further: TypeAlias = Callable[[int, Sequence[Cell]], Sequence[Cell]]
+"""Asked for cells that are not known yet, with the number of jobs that may still be submitted and the cells that ended
+since it was asked last (completed, withheld, or failed for good)."""
+
+
 @dataclass
 class Queue:
     """A sweep's jobs. They outlive the command that submitted them: the same command finds them again.
+
+    At most `cluster.max_jobs` of them are in SLURM's queue at once, over all arrays; others follow as they end.
 
     Attributes:
         plan: the sweep.
@@ -73,57 +80,86 @@ class Queue:
     seen: dict[str, int] = field(default_factory=dict)
     jobs: dict[str, str] = field(default_factory=dict)
     queue: dict[str, QueuedJob] = field(default_factory=dict)
+    watched: set[str] = field(default_factory=set)
+    waiting: list[Cell] = field(default_factory=list)
+    ended: list[Cell] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
         """Folder of the jobs' records and of their output."""
         return self.plan.out / "slurm"
 
-    def run(self, cells: Sequence[Cell]) -> None:
-        """Submit what is not completed; ends when each cell is completed, withheld or has failed for good."""
+    def run(self, cells: Sequence[Cell], further: Further | None = None) -> None:
+        """Submit what is not completed; ends when each cell is completed, withheld or has failed for good.
+
+        Args:
+            cells: the cells.
+            further: asked every few seconds for more of them; the work ends when none is left and it has none.
+        """
         require_slurm()
-        waiting = [cell for cell in cells if cell.fault is None]
-        self.before = {cell.run_id: len(failures(self.plan, cell)) for cell in waiting}
-        self.seen = dict(self.before)
-        for cell in waiting:
-            record = self.folder / f"{cell.run_id}.json"
-            if record.is_file():
-                self.jobs[cell.run_id] = json.loads(record.read_text(encoding="utf-8"))["job"]
+        self._take_up(cells)
         try:
-            self._work(waiting, first=True)
-            while waiting:
+            self._work()
+            while self._more(further) or self.waiting:
                 time.sleep(POLL_S)
-                self._work(waiting, first=False)
+                self._work()
                 self.changed(None, queue=self.queue)
         except KeyboardInterrupt:
-            left = [self.jobs[cell.run_id] for cell in waiting if cell.run_id in self.jobs]
+            left = [self.jobs[cell.run_id] for cell in self.waiting if cell.run_id in self.jobs]
             say(f"{len(left)} jobs stay in SLURM's queue and go on; to stop them: scancel {' '.join(left)}")
             raise
 
-    def _work(self, waiting: list[Cell], *, first: bool) -> None:
+    def _more(self, further: Further | None) -> bool:
+        """Take up the cells that `further` has by now."""
+        if further is None:
+            return False
+        ended, self.ended = self.ended, []
+        cells = further(max(0, self.cluster.max_jobs - len(self.waiting)), ended)
+        self._take_up(cells)
+        return bool(cells)
+
+    def _take_up(self, cells: Sequence[Cell]) -> None:
+        """Wait for some cells too; those that have a job already keep it."""
+        for cell in cells:
+            if cell.fault is not None:
+                continue
+            self.waiting.append(cell)
+            self.before[cell.run_id] = self.seen[cell.run_id] = len(failures(self.plan, cell))
+            record = self.folder / f"{cell.run_id}.json"
+            if record.is_file():
+                self.jobs[cell.run_id] = json.loads(record.read_text(encoding="utf-8"))["job"]
+
+    def _over(self, cell: Cell) -> None:
+        self.waiting.remove(cell)
+        self.ended.append(cell)
+
+    def _work(self) -> None:
         """Forget cells that are over, submit those that have no job."""
         self.queue = there = jobs_in_queue()
         kept_back = withheld(self.plan.out)
         to_submit = []
-        for cell in list(waiting):
+        for cell in list(self.waiting):
             if read_state(self.plan.runs / cell.run_id).state == "completed":
-                waiting.remove(cell)
+                self._over(cell)
                 self.changed(cell, queue=there)
                 continue
             job = self.jobs.get(cell.run_id)
+            if job in there:
+                self.watched.add(job)
             if job in there or is_held(self.plan.runs / cell.run_id):
                 continue
             if cell.run_id in kept_back:
                 say(f"{cell.name}: {reason_withheld(self.plan.out, cell.run_id)}; it is left as it is")
-                waiting.remove(cell)
+                self._over(cell)
                 continue
-            if job is not None and not first:
+            if job in self.watched:
                 self._ended(cell, job)
             if exhausted(failures(self.plan, cell), self.before[cell.run_id], self.retries):
-                waiting.remove(cell)
+                self._over(cell)
                 continue
             to_submit.append(cell)
-        self._submit(to_submit)
+        in_queue = sum(job in there for job in self.jobs.values())
+        self._submit(to_submit[: max(0, self.cluster.max_jobs - in_queue)])
 
     def _ended(self, cell: Cell, job: str) -> None:
         """A job that left the queue without its cell: what it recorded, or that it recorded nothing."""
@@ -152,5 +188,6 @@ class Queue:
             )
             for cell, job in zip(members, ids, strict=True):
                 self.jobs[cell.run_id] = job
+                self.watched.add(job)
                 write_json(self.folder / f"{cell.run_id}.json", {"job": job, "cell": cell.name})
             say(f"{len(members)} jobs submitted: {ids[0]} to {ids[-1]}")
