@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from mammo_aln.evaluation.statistics.discrimination import auc, auc_variance, exact_interval, logit_interval
+from mammo_aln.evaluation.area import area_of
 from mammo_aln.files import written_whole
 from mammo_aln.runs.record import read_state
 from mammo_aln.training.data.datamodule import MammoDataModule
@@ -56,18 +56,17 @@ class Summary:
     @classmethod
     def of_run(cls, run: Path) -> Summary:
         """Read it from the files of a run that has its predictions."""
-        metrics, table = pd.read_csv(run / "metrics.csv"), pd.read_csv(run / "predictions.csv")
+        metrics = pd.read_csv(run / "metrics.csv")
+        table = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str})
         operating = PredictionFacts.read(run / "predictions.csv").operating
-        val, train = (table[(table["split"] == split) & table["aln_status"].notna()] for split in ("val", "train"))
-        value = _auc(val)
-        low, high = _limits(val, value)
+        val, train = (area_of(table[table["split"] == split]) for split in ("val", "train"))
         return cls(
             best_epoch=best_row(metrics) + 1,
             epochs=len(metrics),
-            val_auc=value,
-            val_auc_low=low,
-            val_auc_high=high,
-            train_auc=_auc(train),
+            val_auc=val.value,
+            val_auc_low=val.low,
+            val_auc_high=val.high,
+            train_auc=train.value,
             threshold=float(operating.threshold["value"]),
             rule=str(operating.threshold["rule"]),
             temperature=float(operating.calibration["temperature"]),
@@ -102,22 +101,6 @@ class Summary:
             return []
         call = "negative" if self.threshold > 0 else "positive"
         return [f"  all patients are called {call}: no score of val separates the outcomes better than that"]
-
-
-def _auc(rows: pd.DataFrame) -> float:
-    """AUC of the rows' logits; NaN where they are of one class."""
-    return auc(rows["logit"], rows["aln_status"]) if rows["aln_status"].nunique() == 2 else math.nan
-
-
-def _limits(rows: pd.DataFrame, value: float) -> tuple[float, float]:
-    """95 % limits of the rows' AUC as the report gives them: on the logit scale, exact where it is 0 or 1."""
-    if math.isnan(value):
-        return math.nan, math.nan
-    positive = int(rows["aln_status"].sum())
-    if value in (0.0, 1.0):
-        return exact_interval(value, positive, len(rows) - positive)
-    variance = auc_variance(rows["logit"], rows["aln_status"])
-    return logit_interval(value, variance) if math.isfinite(variance) else (math.nan, math.nan)
 
 
 def best_row(metrics: pd.DataFrame) -> int:

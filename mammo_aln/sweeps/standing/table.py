@@ -11,27 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo_aln.evaluation.statistics.discrimination import (
-    auc,
-    auc_variance,
-    exact_interval,
-    logit_interval,
-)
+from mammo_aln.evaluation.area import Area, area_of
 from mammo_aln.files import write_csv
 from mammo_aln.machine.slurm import QueuedJob
 from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.planning.definition import Label
 from mammo_aln.sweeps.standing.states import STATE_WORDS, Standing, standing
-
-
-@dataclass(frozen=True)
-class Area:
-    """An AUC and its 95 % limits: exact at 0 or 1, else on the logit scale, of whole patients."""
-
-    n: int = 0
-    value: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -102,22 +87,7 @@ def _row(plan: Plan, cell: Cell, own: bool, queue: Mapping[str, QueuedJob] | Non
 def _areas(predictions: Path) -> dict[str, Area]:
     """Compute the AUCs of a completed run's splits; what is completed does not change any more."""
     table = pd.read_csv(predictions, dtype={"patient_id": str, "run_id": str})
-    return {str(split): area(scored) for split, scored in table.groupby("split")}
-
-
-def area(scored: pd.DataFrame) -> Area:
-    """Compute the AUC of rows with `patient_id`, `aln_status`, `score`; NaN where one outcome is missing."""
-    scored = scored[scored["aln_status"].notna()]
-    labels, scores = scored["aln_status"].to_numpy(float), scored["score"].to_numpy(float)
-    if np.unique(labels).size < 2:
-        return Area(len(scored))
-    value = auc(scores, labels)
-    if value in (0.0, 1.0):
-        positive = int(labels.sum())
-        return Area(len(scored), value, *exact_interval(value, positive, len(scored) - positive))
-    repeated = scored["patient_id"].duplicated().any()
-    variance = auc_variance(scores, labels, scored["patient_id"]) if repeated else auc_variance(scores, labels)
-    return Area(len(scored), value, *logit_interval(value, variance))
+    return {str(split): area_of(scored) for split, scored in table.groupby("split")}
 
 
 def _epochs(metrics: Path) -> tuple[tuple[float, ...], float]:
