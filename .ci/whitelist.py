@@ -10,6 +10,15 @@ _.__getattr__
 _.__dir__
 _.__class__
 
+# Columns of predictions.json and lines of openings.jsonl
+_.opened_before_plan_time
+_.plan_models
+_.choice_time
+_.choice_ranked
+_.opened_before_choice
+_.opened_before_plan
+_.beside_plan
+
 # Lightning and PyTorch
 _.training_step
 _.validation_step

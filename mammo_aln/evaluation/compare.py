@@ -22,6 +22,7 @@ from mammo_aln.evaluation.report import plots
 from mammo_aln.evaluation.report.page import PAGES, csv_link
 from mammo_aln.evaluation.report.pairwise import overlays
 from mammo_aln.evaluation.report.plots import figure_text, safer_auc, spoken
+from mammo_aln.evaluation.report.words import openings
 from mammo_aln.files import write_csv, write_json, write_text
 
 A_LADDER = 3  # files from which on each is set against the one before it, too
@@ -92,6 +93,7 @@ def compare_files(
                 if "note" in pair.figures["delong_p"].details
             }
         ),
+        openings={name: sentences for name, model in models.items() if (sentences := openings(model.facts))},
         downloads={f"{name}.csv": csv_link(table) for name, table in tables.items()},
     )
     out = Path(out)

@@ -24,9 +24,11 @@ from mammo_aln.inference.opened import (
 )
 from mammo_aln.machine.hardware import compiler_lacks, computes_on_gpu, resolved_precision
 from mammo_aln.progress import say, say_once
+from mammo_aln.runs.ledger import require_writable
 from mammo_aln.runs.lineage import read_lineage
+from mammo_aln.runs.openings import labelled_rows, record_opening
 from mammo_aln.runs.record import read_settings
-from mammo_aln.runs.seal import NOT_A_TEST, labelled_rows, record_opening, require_unchanged, require_writable
+from mammo_aln.runs.seal import NOT_A_TEST, require_unchanged
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import LEARNT_FROM, MammoDataModule

@@ -245,6 +245,7 @@ def _beside(former: Plan, plan: Plan) -> Plan:
         plan,
         cells=tuple(cell for cell in plan.cells if cell.seat not in by_hand),
         touched=touched,
+        declared=former.declared,
         created=created,
         dropped=(*dropped, *(replace(cell, dropped=BY_HAND) for cell in stays)),
         superseded=tuple(
@@ -276,12 +277,12 @@ def change_cells(out: Path, run_ids: Collection[str], dropped: str | None) -> Pl
 
 
 def announce(plan: Plan, declared: str | None) -> Plan:
-    """Keep the id under which the plan stands in the cohort's ledger of test openings."""
-    if declared == plan.declared:
-        return plan
+    """Keep the id under which the plan stands in the cohort's ledger of test openings, and what it announced."""
     with _locked(plan.out):
-        plan = replace(read_plan(plan.out), declared=declared)
-        _write(plan)
+        there = read_plan(plan.out)
+        plan = replace(there, declared=declared, search=plan.search, opens_test=plan.opens_test)
+        if plan != there:
+            _write(plan)
     return plan
 
 

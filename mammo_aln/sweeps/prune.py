@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mammo_aln.errors import InputError
 from mammo_aln.progress import byte_text, say
+from mammo_aln.runs.ledger import LEDGER
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import read_state
-from mammo_aln.runs.seal import LEDGER
 from mammo_aln.sweeps.orders import cells_named
 from mammo_aln.sweeps.plan import Plan, read_plan
 

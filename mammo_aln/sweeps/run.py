@@ -18,7 +18,7 @@ from mammo_aln.machine.slurm import QueuedJob, require_controller
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
-from mammo_aln.sweeps.collect import collect_sweep, declare
+from mammo_aln.sweeps.collect import collect_sweep
 from mammo_aln.sweeps.local import Pool, alike, slots_by_memory, slots_here
 from mammo_aln.sweeps.measure import footprints
 from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
@@ -33,6 +33,7 @@ from mammo_aln.sweeps.planning.preflight import (
 )
 from mammo_aln.sweeps.planning.space import Space
 from mammo_aln.sweeps.planning.weights import with_weights
+from mammo_aln.sweeps.sealed import declare
 from mammo_aln.sweeps.search import Search, begun_plan, open_study, study_name
 from mammo_aln.sweeps.standing.board import area_text, duration, fix_of, resume_command, summary, write_board
 from mammo_aln.sweeps.standing.states import STATE_WORDS
@@ -137,7 +138,7 @@ def run_sweep(
             or len(slots_here(settings_of(begins[0]).trainer, None, 1000, 0, 0, usable_cores()))
         )
         search = plan_search(definition, definition.search, begins, planner, out, command, train, batch)
-        plan = search.plan
+        search.plan = plan = announce(search.plan, declare(search.plan))
         work: Callable[[], object] = search.run
     else:
         here = 0 if executor == "slurm" else slots if isinstance(slots, int) else 1
@@ -181,9 +182,10 @@ def plan_search(
     name = study_name(definition, space, content)
     about = {**space.to_json(), "study": name}
     cohort, store = planner.folder.absolute(), planner.store.absolute() if planner.store else None
-    empty = Plan(out.absolute(), cohort, store, content, (), search=about, command=command)
-    plan = begun_plan(empty)
-    plan = freeze(plan) if plan is empty else plan
+    opens = definition.opens_test
+    empty = Plan(out.absolute(), cohort, store, content, (), opens_test=opens, search=about, command=command)
+    begun = begun_plan(empty)
+    plan = freeze(empty) if begun is empty else replace(begun, search=about, opens_test=opens)
     return Search(definition, space, open_study(name, space, out), planner, plan, train, batch)
 
 

@@ -19,8 +19,8 @@ from mammo_aln.errors import InputError
 from mammo_aln.inference.opened import _refuse_other_pixels
 from mammo_aln.inference.predict import predict_cohort, scored_here
 from mammo_aln.progress import say_once
+from mammo_aln.runs.ledger import LEDGER
 from mammo_aln.runs.record import write_settings
-from mammo_aln.runs.seal import LEDGER
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.training.train import train_run
 from tests.support.run_folders import linked_copy

@@ -13,18 +13,17 @@ import pytest
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.errors import InputError
-from mammo_aln.runs.record import write_state
-from mammo_aln.runs.seal import (
-    LEDGER,
-    Plan,
+from mammo_aln.runs.ledger import LEDGER, Choice, Plan, ledger_entries, require_writable
+from mammo_aln.runs.openings import (
+    OpeningRecord,
     declare_plan,
-    frozen_digests,
     labelled_rows,
-    openings,
+    opened_before,
+    record_choice,
     record_opening,
-    require_unchanged,
-    require_writable,
 )
+from mammo_aln.runs.record import write_state
+from mammo_aln.runs.seal import frozen_digests, require_unchanged
 
 
 @pytest.fixture
@@ -67,26 +66,107 @@ def test_one_ledger_may_serve_several_cohorts(cohort: Cohort, tmp_path: Path) ->
     other = replace(cohort, name="other", patients=cohort.patients.assign(center="z"))
     assert record_opening(cohort, "r1", "external_test", 6, ledger=place).opened == 1
     assert record_opening(other, "r1", "external_test", 6, ledger=place).opened == 1
-    assert len(openings(cohort, place)) == 1
+    assert len(ledger_entries(cohort, place)) == 1
     assert not (cohort.root / LEDGER).exists()
 
 
-def test_a_plan_counts_only_for_what_it_announced_and_only_if_it_came_first(cohort: Cohort) -> None:
-    early = record_opening(cohort, "r1", "external_test", 6)
-    plan = declare_plan(cohort, ["r1", "r2", "r3"], ["external_test"], what="ladder of 3 steps", openings=2)
-    assert declare_plan(cohort, ["r3", "r2", "r1"], ["external_test"], what="ladder of 3 steps", openings=2) == plan
-    assert sum(isinstance(entry, Plan) for entry in openings(cohort)) == 1
-    found = record_opening(cohort, "r2", "external_test", 6)
-    named = record_opening(cohort, "r3", "external_test", 6, plan=plan)
-    again = record_opening(cohort, "r2", "external_test", 6)
-    third = record_opening(cohort, "r1", "external_test", 6)
-    stranger = record_opening(cohort, "r9", "external_test", 6)
-    elsewhere = record_opening(cohort, "r2", "internal_test", 6)
-    declared = [told.declared for told in (early, found, named, again, third, stranger, elsewhere)]
-    assert declared == [False, True, True, True, False, False, False]
-    assert (found.plan, found.plan_what) == (plan, "ladder of 3 steps")
+def test_a_plan_of_all_its_models_announces_each_of_them_once_and_no_other(cohort: Cohort) -> None:
+    ladder = {"what": "ladder of 3 steps"}
+    plan = declare_plan(cohort, ["r1", "r2", "r3"], ["external_test"], **ladder)
+    assert declare_plan(cohort, ["r3", "r2", "r1"], ["external_test"], **ladder) == plan
+    assert sum(isinstance(entry, Plan) for entry in ledger_entries(cohort)) == 1
+    looked_up = _opened(cohort, "r2")
+    records = [
+        looked_up,
+        record_opening(cohort, "r3", "external_test", 6, plan=plan),
+        _opened(cohort, "r2"),
+        _opened(cohort, "r1"),
+        _opened(cohort, "r9"),
+        record_opening(cohort, "r2", "internal_test", 6),
+    ]
+    assert [record.declared for record in records] == [True, True, True, True, False, False]
+    assert (looked_up.plan, looked_up.plan_what, looked_up.plan_models) == (plan, "ladder of 3 steps", 3)
+    assert (looked_up.opened_before_plan, looked_up.choice_time) == (0, None)
     with pytest.raises(InputError, match="no plan nonsense"):
         record_opening(cohort, "r2", "external_test", 6, plan="nonsense")
+
+
+def test_a_plan_tells_the_openings_that_stood_before_it(cohort: Cohort) -> None:
+    """The ledger's order tells, not its clocks; an opening of another split, or by a line cut off, is none or one."""
+    record_opening(cohort, "r1", "internal_test", 6)
+    early = [_opened(cohort, run) for run in ("r1", "r7")]
+    plan = declare_plan(cohort, ["r1"], ["external_test", "internal_test"], what="sweep of 1 cells")
+    late = _opened(cohort, "r1")
+    assert (late.declared, late.opened, late.opened_before_plan) == (True, 3, 2)
+    assert late.opened_before_plan_time == early[1].time
+    before = opened_before(cohort, plan)
+    assert {split: [opening.run_id for opening in openings] for split, openings in before.items()} == {
+        "external_test": ["r1", "r7"],
+        "internal_test": ["r1"],
+    }
+    again = _opened(cohort, "r1")
+    assert (again.opened, again.opened_before_plan) == (4, 2)
+
+
+def _opened(cohort: Cohort, run_id: str) -> OpeningRecord:
+    return record_opening(cohort, run_id, "external_test", 6)
+
+
+def test_a_plan_that_leaves_the_choice_to_validation_announces_the_chosen_model_alone(cohort: Cohort) -> None:
+    """`predict` by hand with an unchosen cell is not certified, and does not use up the chosen one's opening."""
+    plan = declare_plan(cohort, ["r1", "r2", "r3"], ["external_test"], what="sweep of 3 cells", openings=1)
+    early = _opened(cohort, "r2")
+    assert not early.declared
+    assert f"plan {plan}" in str(early.beside_plan)
+    assert "no choice among them was recorded" in str(early.beside_plan)
+    record_choice(cohort, plan, ["r1"], ranked=2)
+    unchosen, chosen = _opened(cohort, "r3"), record_opening(cohort, "r1", "external_test", 6, plan=plan)
+    assert not unchosen.declared
+    assert "validation chose r1" in str(unchosen.beside_plan)
+    assert (chosen.declared, chosen.plan, chosen.beside_plan) == (True, plan, None)
+    assert (chosen.choice_ranked, chosen.plan_models) == (2, 3)
+    assert (chosen.opened_before_plan, chosen.opened_before_choice) == (0, 1)
+    assert _opened(cohort, "r1").declared
+
+
+def test_another_choice_counts_until_the_former_one_was_opened(cohort: Cohort) -> None:
+    plan = declare_plan(cohort, ["r1", "r2", "r3"], ["external_test"], what="sweep of 3 cells", openings=1)
+    for run in ("r1", "r2", "r2"):
+        record_choice(cohort, plan, [run], ranked=3)
+    assert [entry.runs for entry in ledger_entries(cohort) if isinstance(entry, Choice)] == [["r1"], ["r2"]]
+    assert not _opened(cohort, "r1").declared
+    assert _opened(cohort, "r2").declared
+    record_choice(cohort, plan, ["r3"], ranked=3)
+    third = _opened(cohort, "r3")
+    assert not third.declared
+    assert "announced 1, which r2 had opened" in str(third.beside_plan)
+
+
+def test_a_search_names_its_models_by_its_choice(cohort: Cohort) -> None:
+    plan = declare_plan(cohort, [], ["external_test"], what="search of 9 trials", openings=1)
+    stranger = _opened(cohort, "r1")
+    assert (stranger.declared, stranger.beside_plan) == (False, None)
+    record_choice(cohort, plan, ["r2"], ranked=9)
+    chosen = _opened(cohort, "r2")
+    assert (chosen.plan, chosen.plan_models, chosen.choice_ranked) == (plan, None, 9)
+
+
+def test_a_choice_that_a_plan_does_not_allow_is_refused(cohort: Cohort) -> None:
+    plan = declare_plan(cohort, ["r1", "r2"], ["external_test"], what="sweep", openings=1)
+    for runs in (["r9"], ["r1", "r2"]):
+        with pytest.raises(InputError, match=f"plan {plan} announces 1 of its 2 models"):
+            record_choice(cohort, plan, runs, ranked=2)
+    with pytest.raises(InputError, match="no plan nonsense"):
+        record_choice(cohort, "nonsense", ["r1"], ranked=2)
+
+
+def test_what_an_earlier_version_opened_under_a_plan_without_a_choice_uses_up_nothing(cohort: Cohort) -> None:
+    plan = declare_plan(cohort, ["r1", "r2"], ["external_test"], what="sweep", openings=1)
+    record_opening(cohort, "r2", "external_test", 6)
+    ledger = cohort.root / LEDGER
+    ledger.write_text(ledger.read_text().replace('"plan": null', f'"plan": "{plan}"'))
+    record_choice(cohort, plan, ["r1"], ranked=2)
+    assert [_opened(cohort, run).declared for run in ("r1", "r2")] == [True, False]
 
 
 def test_the_run_keeps_a_copy(cohort: Cohort, tmp_path: Path) -> None:
@@ -106,7 +186,7 @@ def test_a_line_cut_off_by_a_crash_counts_and_harms_no_later_line(
     assert "line 2 was cut off" in capsys.readouterr().err
     assert json.loads(ledger.read_text().splitlines()[2])["run_id"] == "r2"
     ledger.write_text('{"kind": "opening"}\n')
-    with pytest.raises(InputError, match="line 1: expected an opening or a plan"):
+    with pytest.raises(InputError, match="line 1: expected an opening, a plan or a choice"):
         record_opening(cohort, "r2", "external_test", 6)
 
 

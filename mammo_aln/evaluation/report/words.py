@@ -90,13 +90,13 @@ def outcome_words(facts: Mapping[str, Any]) -> str:
 
 
 def openings(facts: Mapping[str, Any]) -> list[str]:
-    """Openings of each labelled test split: how many, by which runs, and whether they were declared beforehand."""
+    """Tell the openings of each labelled test split: how many, by which runs, and what had been declared before."""
     sentences = []
     for name, opening in (facts.get("splits") or {}).items():
         count = opening.get("opened")
         if count is None:
             continue
-        text = f"The labelled split {spoken(name)} has been opened {count} time{'s' if count != 1 else ''}"
+        text = f"The labelled split {spoken(name)} has been opened {_times(count)}"
         before = opening.get("runs_before")
         if before is not None:
             others = {0: "no other run had opened it before", 1: "1 other run had opened it before"}
@@ -104,15 +104,45 @@ def openings(facts: Mapping[str, Any]) -> list[str]:
             text += others.get(before, f"{before} other runs had opened it before")
             own = opening["by_this_run"]
             text += f", this run {'never' if own == 1 else 'once' if own == 2 else f'{own - 1} times'}"
-            if opening["declared"]:
-                plan = f"{opening['plan_what']} (plan {opening['plan']})"
-                text += f". It was declared beforehand, on {opening['plan_time'][:10]}: {plan}"
-            else:
-                text += ". It belongs to no plan declared beforehand"
+            text += f". {_plan_words(opening)}"
             if opening["contents"] > 1:
                 text += f". The cohort's tables were in {opening['contents']} different states at these openings"
         sentences.append(text + ".")
     return sentences
+
+
+def _plan_words(opening: Mapping[str, Any]) -> str:
+    """Tell whether a plan announced an opening, when it was declared, and when validation chose the model under it."""
+    if not opening["declared"]:
+        beside = opening.get("beside_plan")
+        return "It belongs to no plan declared beforehand" + f": {beside}" * bool(beside)
+    declared = moment(opening["plan_time"])
+    plan = f"{opening['plan_what']} (plan {opening['plan']})"
+    before = opening.get("opened_before_plan")
+    if before:
+        last = opening.get("opened_before_plan_time")
+        text = f"It was not declared beforehand: its plan is of {declared}, after this split had been opened "
+        text += f"{_times(before)}, last {f'on {moment(last)}' if last else 'at an unknown time'}: {plan}"
+    else:
+        sealed = " before its first opening" if before == 0 else ""  # an earlier version did not look
+        text = f"It was declared beforehand, on {declared}{sealed}: {plan}"
+    chosen = opening.get("choice_time")
+    if chosen:
+        ranked, models = opening.get("choice_ranked"), opening.get("plan_models")
+        among = f"{ranked}" if models in (None, ranked) else f"{ranked} of the {models} that the plan names"
+        text += f". Validation chose this model among {among}, on {moment(chosen)}"
+        later = (opening.get("opened_before_choice") or 0) - (before or 0)
+        text += f", after {_times(later)} of opening it since the plan" if later else ""
+    return text
+
+
+def _times(count: int) -> str:
+    return f"{count} time{'s' if count != 1 else ''}"
+
+
+def moment(time: str) -> str:
+    """Write a time of the ledger as `2026-11-27 04:27:16 UTC`."""
+    return f"{time[:19].replace('T', ' ')} UTC"
 
 
 def methods(

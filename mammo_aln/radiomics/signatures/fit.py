@@ -26,10 +26,11 @@ from mammo_aln.radiomics.signatures.learn import Clinical, Fused, Recipe, Select
 from mammo_aln.radiomics.signatures.nested import Rows, learn_and_judge, seed_of
 from mammo_aln.radiomics.signatures.published import write_analysis
 from mammo_aln.radiomics.signatures.signatures import FitFacts, Signature, write_signature
+from mammo_aln.runs.ledger import require_writable
 from mammo_aln.runs.lineage import write_lineage
 from mammo_aln.runs.lock import held_alone
+from mammo_aln.runs.openings import labelled_rows, record_opening
 from mammo_aln.runs.record import environment, read_state, write_state
-from mammo_aln.runs.seal import labelled_rows, record_opening, require_writable
 from mammo_aln.settings import FitConfig
 from mammo_aln.training.baseline import cohort_table
 from mammo_aln.training.data.units import cohort_flow

@@ -13,7 +13,6 @@ from mammo_aln.files import write_text
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
-from mammo_aln.sweeps.collect import declare
 from mammo_aln.sweeps.engines.jobs import FOLDER, JobList, job_lists, write_list
 from mammo_aln.sweeps.engines.kubernetes import kubernetes_file, read_volumes
 from mammo_aln.sweeps.engines.ray_tasks import ray_file
@@ -23,6 +22,7 @@ from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_com
 from mammo_aln.sweeps.planning.definition import Nested, Seeds, points, read_definition
 from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, require_sound_cohort
 from mammo_aln.sweeps.planning.weights import with_weights
+from mammo_aln.sweeps.sealed import declare
 
 Engine = Literal["kubernetes", "skypilot", "ray"]
 

@@ -1,0 +1,207 @@
+"""The ledger of a cohort: plans declared beforehand, what validation chose under them, and openings of test splits.
+
+A labelled test split is opened when a model's scores and its outcomes come together. Every opening is a line of
+`openings.jsonl` in the cohort folder, so that openings by all runs are seen together, and of the file of that name in
+the run directory. A plan (a sweep, search or ladder) is a line of the same file, written before the openings that it
+announces; so is the choice that says which of the plan's models is to open.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, TextIO
+
+from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.tables import Cohort
+from mammo_aln.errors import InputError
+from mammo_aln.machine.locks import await_lock
+from mammo_aln.progress import say
+
+LEDGER = "openings.jsonl"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A line of the ledger: which models may open which splits, written before any does.
+
+    Args:
+        time: of the declaration.
+        plan: its id.
+        cohort: digest of the cohort's tables then.
+        cohort_name: the cohort's name.
+        runs: ids of the models; none where they are not known beforehand, as of a search.
+        splits: labelled test splits.
+        what: the plan in words.
+        openings: how many models it announces to open each split.
+    """
+
+    time: str
+    plan: str
+    cohort: str
+    cohort_name: str
+    runs: list[str]
+    splits: list[str]
+    what: str
+    openings: int
+
+    @property
+    def awaits_choice(self) -> bool:
+        """Tell whether it leaves to validation which of its models open the splits."""
+        return self.openings < len(self.runs) or not self.runs
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A line of the ledger: the models of a plan that are to open its splits, as validation chose them.
+
+    Args:
+        time: of the choice.
+        plan: id of the plan.
+        cohort: digest of the cohort's tables then.
+        cohort_name: the cohort's name.
+        runs: ids of the chosen models.
+        ranked: number of models that they were chosen from.
+    """
+
+    time: str
+    plan: str
+    cohort: str
+    cohort_name: str
+    runs: list[str]
+    ranked: int
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A line of the ledger: a run's scores and a split's outcomes came together; `plan` had announced it, or None.
+
+    `missing` counts the patients that lacked each input; None in lines of an earlier version.
+    """
+
+    time: str
+    run_id: str
+    cohort: str
+    cohort_name: str
+    split: str
+    n_labelled: int | None = None
+    plan: str | None = None
+    missing: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class CutOff:
+    """A line of the ledger that a crash left unfinished: it counts as an opening of every split, by no known run."""
+
+    run_id: None = None
+    plan: None = None
+    time: None = None
+    cohort: str = ""
+
+
+Line = Plan | Choice | Opening
+Entry = Line | CutOff
+KINDS: dict[str, type[Line]] = {"plan": Plan, "choice": Choice, "opening": Opening}
+
+
+def ledger_of(cohort: Cohort, ledger: Path | None = None) -> Path:
+    """File of the cohort's openings: `ledger`, or `openings.jsonl` in the cohort folder."""
+    return cohort.root / LEDGER if ledger is None else Path(ledger)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[TextIO]:
+    """The ledger, open for reading and appending, kept from other processes.
+
+    Raises:
+        InputError: the file cannot be made or written there.
+    """
+    try:
+        lock = await_lock(path)
+    except OSError as error:
+        raise InputError(_cannot(path, error.strerror)) from error
+    with lock:
+        yield lock.stream
+
+
+def append(stream: TextIO, entry: Line) -> None:
+    """Write one whole line to the disk; a line that a crash cut off before it is ended first."""
+    stream.seek(0)
+    text = stream.read()
+    kind = next(kind for kind, form in KINDS.items() if isinstance(entry, form))
+    stream.write(("\n" if text and not text.endswith("\n") else "") + json.dumps({"kind": kind, **vars(entry)}) + "\n")
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def read_entries(stream: TextIO, path: Path) -> list[Entry]:
+    """Read every line, of all cohorts, oldest first.
+
+    Raises:
+        InputError: a line is none of the ledger's.
+    """
+    stream.seek(0)
+    entries: list[Entry] = []
+    for number, line in enumerate(stream.read().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            plain = json.loads(line)
+        except json.JSONDecodeError:
+            say(f"{path} line {number} was cut off by a crash: it counts as an opening of every split")
+            entries.append(CutOff())
+            continue
+        entry = _entry(plain)
+        if entry is None:
+            raise InputError(f"{path} line {number}: expected an opening, a plan or a choice, got {line[:60]!r}")
+        entries.append(entry)
+    return entries
+
+
+def _entry(plain: Any) -> Line | None:
+    """Read a line as what it says it is; None where fields are missing."""
+    form = KINDS.get(plain.get("kind", "")) if isinstance(plain, dict) else None
+    if form is None or any(field.name not in plain for field in fields(form) if field.default is MISSING):
+        return None
+    return form(**{field.name: plain[field.name] for field in fields(form) if field.name in plain})
+
+
+def require_writable(cohort: Cohort, ledger: Path | None = None, run: Path | None = None) -> None:
+    """Refuse before the long work, not after it, where an opening could not be recorded.
+
+    Raises:
+        InputError: a ledger cannot be written.
+    """
+    for path in ledgers_of(cohort, ledger, run):
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise InputError(_cannot(path, "it cannot be written"))
+
+
+def _cannot(path: Path, why: str | None) -> str:
+    return (
+        f"{path}: the opening of a test split cannot be recorded there ({why}); --ledger FILE names another place, "
+        "the same one for all runs"
+    )
+
+
+def ledgers_of(cohort: Cohort, ledger: Path | None, run: Path | None) -> list[Path]:
+    """Name the cohort's ledger, then the run's own copy unless another file was named for read-only folders."""
+    return [ledger_of(cohort, ledger), *([run / LEDGER] if run is not None and ledger is None else [])]
+
+
+def ledger_entries(cohort: Cohort, ledger: Path | None = None) -> list[Entry]:
+    """Every line of the cohort's ledger that concerns this cohort, plans and openings, oldest first."""
+    path = ledger_of(cohort, ledger)
+    if not path.is_file():
+        return []
+    with held(path) as stream:
+        return of_cohort(read_entries(stream, path), cohort, cohort_content(cohort))
+
+
+def of_cohort(entries: Sequence[Entry], cohort: Cohort, content: str) -> list[Entry]:
+    """Pick the entries of a cohort: its name holds them together where a changed label made another content."""
+    return [e for e in entries if isinstance(e, CutOff) or content == e.cohort or cohort.name == e.cohort_name]

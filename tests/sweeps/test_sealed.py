@@ -1,0 +1,176 @@
+"""The sealed test of a sweep: bound to what validation chose, told when it was no longer sealed, kept for good."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mammo_aln.cli import main
+from mammo_aln.evaluation.predictions import read_facts
+from mammo_aln.evaluation.report.words import openings
+from mammo_aln.runs.ledger import LEDGER
+from mammo_aln.sweeps.plan import freeze, read_plan
+from mammo_aln.sweeps.planning.definition import points, read_definition
+from mammo_aln.sweeps.planning.preflight import plan_sweep
+from mammo_aln.training.train import train_run
+from tests.support.run_folders import linked_copy
+from tests.support.sweep_files import tiny_sweep
+
+RATES = [0.05, 0.001, 1e-6]
+CLINICAL = {"model": {"inputs": ["clinical"]}}
+
+
+@pytest.fixture(scope="module")
+def three(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a cohort of its own, and runs of three learning rates."""
+    folder = tmp_path_factory.mktemp("three")
+    cohort = linked_copy(phantom, folder / "cohort")
+    (cohort / LEDGER).unlink(missing_ok=True)
+    definition = read_definition(rates(folder, RATES))
+    plan = plan_sweep(definition, list(points(definition)), cohort, folder / "out", store=None, slots=1, check=False)
+    plan = freeze(plan)
+    for cell in plan.cells:
+        train_run(cohort, plan.runs, cell.settings, planned=cell.run_id)
+    (plan.out / "plan.json").unlink()
+    return folder
+
+
+@pytest.fixture
+def folder(three: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(three, tmp_path / "folder")
+
+
+def rates(folder: Path, values: list[float], **more: object) -> Path:
+    return tiny_sweep(folder, epochs=1, **{**CLINICAL, "grid": {"optim.lr": values}, **more})
+
+
+def run(folder: Path, values: list[float], **more: object) -> int:
+    """Plan a sweep whose cells are trained already."""
+    words = ["sweep", "run", rates(folder, values, **more), "--cohort", folder / "cohort", "--out", folder / "out"]
+    return main([str(word) for word in words])
+
+
+def collect(folder: Path, *more: str) -> int:
+    return main(["sweep", "collect", "--out", str(folder / "out"), "--resamples=50", *more])
+
+
+def by_hand(folder: Path, run_id: str) -> str:
+    """Predict with one run; returns what a report says of its openings."""
+    scores = folder / f"{run_id}.csv"
+    words = ["predict", "--run", folder / "out" / "runs" / run_id, folder / "cohort", "--out", scores]
+    assert main([str(word) for word in words]) == 0
+    return " ".join(openings(read_facts(scores)))
+
+
+def cells(folder: Path) -> tuple[str, list[str]]:
+    """Run id of the chosen cell, and of the others."""
+    table = pd.read_csv(folder / "out" / "cells.csv", dtype={"run_id": str}).sort_values("val_auc", ascending=False)
+    chosen = json.loads((folder / "out" / "choice.json").read_text())["chosen"]
+    is_chosen = ("optim.lr=" + table["optim.lr"].astype(str)) == chosen
+    return table["run_id"][is_chosen].item(), table["run_id"][~is_chosen].tolist()
+
+
+def lines(folder: Path, kind: str) -> list[dict[str, object]]:
+    entries = [json.loads(line) for line in (folder / "cohort" / LEDGER).read_text().splitlines()]
+    return [entry for entry in entries if entry["kind"] == kind]
+
+
+def test_a_prediction_by_hand_with_an_unchosen_cell_is_not_certified_and_the_chosen_one_is(folder: Path) -> None:
+    assert run(folder, RATES) == 0
+    assert collect(folder) == 0
+    chosen, others = cells(folder)
+    assert [choice["runs"] for choice in lines(folder, "choice")] == [[chosen]]
+    page = by_hand(folder, others[0])
+    assert "It belongs to no plan declared beforehand: plan " in page
+    assert f"validation chose {chosen}" in page
+    assert collect(folder, "--test") == 0
+    report = (folder / "out" / "test" / "report.html").read_text()
+    assert "It was declared beforehand, on " in report
+    assert "before its first opening: sweep of 3 cells in 3 configurations" in report
+    assert "Validation chose this model among 3, on " in report
+    assert "1 other run had opened it before" in report
+    assert len(lines(folder, "choice")) == len(lines(folder, "plan")) == 1
+
+
+def test_the_choice_stands_in_the_ledger_before_the_chosen_cell_is_predicted_by_hand(folder: Path) -> None:
+    assert run(folder, RATES) == 0
+    assert collect(folder) == 0
+    chosen, _ = cells(folder)
+    assert "It was declared beforehand, on " in by_hand(folder, chosen)
+
+
+def test_cells_added_to_a_tested_sweep_are_warned_of_and_told_and_the_former_report_stays(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, RATES[2:]) == 0
+    assert collect(folder, "--test") == 0
+    former = {path: path.read_bytes() for path in (folder / "out" / "test").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert collect(folder, "--test") == 0
+    assert "were opened with these models before" in capsys.readouterr().err
+    assert run(folder, RATES) == 0
+    first, second = lines(folder, "plan")
+    warned = capsys.readouterr().err
+    assert "external_test: opened 1 time(s) already" in warned
+    assert f"1 of them under this sweep's former plan {first['plan']}" in warned
+    assert read_plan(folder / "out").declared == second["plan"]
+    assert collect(folder, "--test") == 0
+    assert "it is no longer sealed" in capsys.readouterr().err
+    assert former == {path: path.read_bytes() for path in former}
+    report = (folder / "out" / "test-2" / "report.html").read_text()
+    (opening,) = [one for one in lines(folder, "opening") if one["split"] == "external_test"][:1]
+    moments = [str(time)[:19].replace("T", " ") for time in (second["time"], opening["time"])]
+    assert (
+        f"It was not declared beforehand: its plan is of {moments[0]} UTC, after this split had been opened 1 time,"
+        f" last on {moments[1]} UTC: sweep of 3 cells"
+    ) in report
+
+
+@pytest.mark.slow
+def test_a_cell_that_left_the_sweep_is_told_by_a_plan_of_its_own(folder: Path) -> None:
+    """A seed or a rival that was dropped by hand after the declaration makes another plan, before the test opens."""
+    assert run(folder, RATES) == 0
+    assert main(["sweep", "drop", "optim.lr=1e-06", "--out", str(folder / "out")]) == 0
+    assert collect(folder, "--test") == 0
+    assert [str(plan["what"])[:35] for plan in lines(folder, "plan")] == [
+        "sweep of 3 cells in 3 configurations"[:35],
+        "sweep of 2 cells in 2 configurations"[:35],
+    ]
+    assert "before its first opening: sweep of 2 cells" in (folder / "out" / "test" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_report_of_other_resamples_opens_nothing_anew(folder: Path) -> None:
+    assert run(folder, RATES[:1]) == 0
+    assert collect(folder, "--test") == 0
+    opened = (folder / "cohort" / LEDGER).read_text()
+    assert collect(folder, "--test", "--resamples=60") == 0
+    assert (folder / "cohort" / LEDGER).read_text() == opened
+    names = {path.name for path in (folder / "out").glob("test*")}
+    assert names == {"test", "test-2"}
+
+
+@pytest.mark.slow
+def test_every_configuration_of_a_declared_test_is_told_on_the_page_of_all(folder: Path) -> None:
+    assert run(folder, RATES[1:], test=True) == 0
+    page = (folder / "out" / "test" / "comparisons.html").read_text()
+    assert page.count("before its first opening: sweep of 2 cells in 2 configurations; every configuration") == 4
+    assert lines(folder, "choice") == []
+
+
+def test_a_search_is_declared_before_its_first_trial_and_bound_by_its_choice(folder: Path) -> None:
+    pytest.importorskip("optuna")
+    search = {"trials": 1, "space": {"optim.lr": {"low": 0.001, "high": 0.01}}}
+    assert run(folder, RATES[:1], grid={}, search=search) == 0
+    (plan,) = lines(folder, "plan")
+    assert str(plan["what"]).startswith("search of 1 trials over optim.lr 0.001 to 0.01, study ")
+    assert (plan["runs"], plan["openings"]) == ([], 1)
+    assert read_plan(folder / "out").declared == plan["plan"]
+    assert collect(folder, "--test") == 0
+    report = (folder / "out" / "test" / "report.html").read_text()
+    assert "before its first opening: search of 1 trials" in report
+    assert "Validation chose this model among 1, on " in report
