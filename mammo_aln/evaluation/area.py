@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mammo_aln.evaluation.statistics.discrimination import auc, auc_variance, exact_interval, logit_interval
-
 
 @dataclass(frozen=True)
 class Area:
@@ -23,6 +21,9 @@ class Area:
 
 def area_of(scored: pd.DataFrame) -> Area:
     """Compute the AUC of rows with `patient_id`, `aln_status`, `score`; NaN where one outcome is missing."""
+    # SciPy takes as long to load as all else that a sweep's table needs, which is mostly read as it was kept.
+    from mammo_aln.evaluation.statistics.discrimination import auc, auc_variance, exact_interval, logit_interval
+
     scored = scored[scored["aln_status"].notna()]
     labels, scores = scored["aln_status"].to_numpy(float), scored["score"].to_numpy(float)
     if np.unique(labels).size < 2:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from mammo_aln.evaluation.report.page import csv_link, page_environment
+from mammo_aln.evaluation.report.environment import page_environment
+from mammo_aln.evaluation.report.page import csv_link
 from mammo_aln.evaluation.report.plots import Picture, figure_text, spoken
 from mammo_aln.explain.contributions import Contributions
 from mammo_aln.explain.figures import change_text, jitter_figure, moves_figure, share_figure, swarm_figure

@@ -1,13 +1,12 @@
-"""Pages: one template environment for all rooms, tables that can be saved from a page, and the evaluation's page."""
+"""Pages: tables that can be saved from a page, and the evaluation's page."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from mammo_aln import __version__
 from mammo_aln.evaluation.inputs import seen_inputs
@@ -16,23 +15,8 @@ from mammo_aln.evaluation.metric import Metric
 from mammo_aln.evaluation.people import People
 from mammo_aln.evaluation.predictions import Predictions
 from mammo_aln.evaluation.report import checklists, tables, words
+from mammo_aln.evaluation.report.environment import page_environment
 from mammo_aln.evaluation.report.plots import Picture, figure_text, spoken
-
-
-def page_environment(*rooms: str, **words: Callable[..., str]) -> Environment:
-    """Build the template environment of a page: the room's own templates first, then those of the report.
-
-    Args:
-        rooms: packages that hold a folder `templates`, such as `mammo_aln.explain`.
-        words: functions that the templates may call, by name.
-    """
-    loaders = [PackageLoader(room) for room in (*rooms, "mammo_aln.evaluation.report")]
-    environment = Environment(
-        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals.update(words)
-    return environment
-
 
 PAGES = page_environment()
 

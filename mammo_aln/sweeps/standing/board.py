@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mammo_aln import __version__
-from mammo_aln.evaluation.report.page import page_environment
+from mammo_aln.evaluation.report.environment import page_environment
 from mammo_aln.files import write_text
 from mammo_aln.progress import aligned
 from mammo_aln.runs.record import now

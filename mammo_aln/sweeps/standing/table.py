@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mammo_aln.evaluation.area import Area, area_of
+from mammo_aln.evaluation.area import Area
 from mammo_aln.files import write_csv
 from mammo_aln.machine.slurm import QueuedJob
 from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.planning.definition import Label
+from mammo_aln.sweeps.standing.figures import Figures, completed_figures, figures_so_far
 from mammo_aln.sweeps.standing.states import STATE_WORDS, Standing, standing
 
 
@@ -65,37 +65,27 @@ def read_rows(plan: Plan, own: frozenset[str] = frozenset(), queue: Mapping[str,
         own: ids of the cells that this very process has in its slots.
         queue: jobs in SLURM's queue, by id.
     """
-    return [_row(plan, cell, cell.run_id in own, queue) for cell in plan.cells]
+    return _rows(plan, plan.cells, own, queue)
 
 
 def dropped_rows(plan: Plan) -> list[Row]:
     """Read the cells that were dropped from the sweep; no figure of theirs is told."""
-    return [_row(plan, cell, False, None) for cell in plan.dropped]
+    return _rows(plan, plan.dropped, frozenset(), None)
 
 
-def _row(plan: Plan, cell: Cell, own: bool, queue: Mapping[str, QueuedJob] | None) -> Row:
-    state = standing(plan, cell, own=own, queue=queue)
-    run = plan.runs / cell.run_id
-    areas = _areas(run / "predictions.csv") if state.state == "completed" else {}
-    val_aucs, epoch_s = _epochs(run / "metrics.csv")
-    return Row(
-        cell, state, areas.get("val", Area()), areas.get("train", Area()), run / "predictions.csv", val_aucs, epoch_s
-    )
+def _rows(plan: Plan, cells: Sequence[Cell], own: frozenset[str], queue: Mapping[str, QueuedJob] | None) -> list[Row]:
+    states = [standing(plan, cell, own=cell.run_id in own, queue=queue) for cell in cells]
+    completed = [cell.run_id for cell, state in zip(cells, states, strict=True) if state.state == "completed"]
+    figures = completed_figures(plan.runs, completed, plan.out) if completed else {}
+    return [
+        _row(plan.runs / cell.run_id, cell, state, figures.get(cell.run_id))
+        for cell, state in zip(cells, states, strict=True)
+    ]
 
 
-@lru_cache(maxsize=10_000)
-def _areas(predictions: Path) -> dict[str, Area]:
-    """Compute the AUCs of a completed run's splits; what is completed does not change any more."""
-    table = pd.read_csv(predictions, dtype={"patient_id": str, "run_id": str})
-    return {str(split): area_of(scored) for split, scored in table.groupby("split")}
-
-
-def _epochs(metrics: Path) -> tuple[tuple[float, ...], float]:
-    if not metrics.is_file():
-        return (), math.nan
-    table = pd.read_csv(metrics)
-    seconds = table["train_s"].median() if "train_s" in table else math.nan
-    return tuple(table["val_auc"].astype(float)), float(seconds)
+def _row(run: Path, cell: Cell, state: Standing, completed: Figures | None) -> Row:
+    figures = completed or figures_so_far(run)
+    return Row(cell, state, figures.val, figures.train, run / "predictions.csv", figures.val_aucs, figures.epoch_s)
 
 
 def cells_table(plan: Plan, rows: list[Row]) -> pd.DataFrame:
