@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from mammo_aln import __version__
 from mammo_aln.errors import InputError
-from mammo_aln.files import write_json, write_text
 from mammo_aln.progress import say
 from mammo_aln.sweeps.choosing.configurations import (
     Configuration,
     configurations,
     epoch_choice,
+    factors,
     rank_configurations,
 )
+from mammo_aln.sweeps.choosing.page import write_choice
 from mammo_aln.sweeps.choosing.words import describe
 from mammo_aln.sweeps.plan import Plan, announce, read_plan
 from mammo_aln.sweeps.sealed import bind_choice, declare, open_tests, tests_all
-from mammo_aln.sweeps.standing.board import PAGES, write_board
+from mammo_aln.sweeps.standing.board import write_board
 from mammo_aln.sweeps.standing.table import counts, read_rows, write_cells
 
 RESAMPLES = 2000
@@ -49,10 +48,9 @@ def collect_sweep(out: Path, *, test: bool = False, allow_missing: bool = False,
     if not complete:
         raise InputError(f"{out}: no configuration is completed; `mammo-aln sweep status --out {out}` says why")
     ranking = rank_configurations(complete, resamples)
-    choice = describe(complete, ranking, epoch_choice(complete[ranking.best]), len(every), resamples)
-    write_json(plan.out / "choice.json", asdict(choice))
-    page = PAGES.get_template("choice.html.j2")
-    write_text(plan.out / "choice.html", page.render(choice=choice, version=__version__))
+    epochs = epoch_choice(complete[ranking.best])
+    choice = describe(complete, ranking, epochs, factors(complete, ranking, resamples), len(every), resamples)
+    write_choice(plan, choice)
     say("\n".join(choice.sentences))
     unfinished = sum(row.standing.is_unfinished for row in rows)
     tested = complete if tests_all(plan) else [complete[ranking.best]]

@@ -6,10 +6,23 @@ from dataclasses import replace
 
 import pytest
 
+from mammo_aln.sweeps.choosing.components import Component
+from mammo_aln.sweeps.choosing.factors import Factors, LevelMean
+from mammo_aln.sweeps.choosing.page import choice_page
 from mammo_aln.sweeps.choosing.rank import Rival
 from mammo_aln.sweeps.choosing.words import ALIKE, BEST, ONE_SEED, TOO_FEW, Chosen, Ranked, less
-from mammo_aln.sweeps.standing.board import PAGES
 
+FACTORS = Factors(
+    [
+        Component("lr", 0.0002, 0.0, 0.05, 1),
+        Component("fold, beyond its patients", None, None, None, 0, "one validation split"),
+    ],
+    [
+        LevelMean("lr", "1", 0.75, 0.7, 0.8, 0.01, -0.02, 0.04),
+        LevelMean("lr", "2", 0.73, 0.68, 0.78, -0.01, -0.04, 0.02),
+    ],
+    ["one seed: limits know of patients alone"],
+)
 RIVAL = Rival(-0.02, -0.05, 0.01, 0.4, 0.3)
 
 
@@ -41,6 +54,7 @@ def chosen(verdict: str = ALIKE, rival: Rival = RIVAL) -> Chosen:
         configurations_ranked=2,
         resamples=2000,
         configurations=[best, other],
+        factors=FACTORS,
     )
 
 
@@ -72,6 +86,7 @@ FEW = replace(
     epoch_optimism=None,
     val_auc_corrected=None,
     trained_models_auc_corrected=None,
+    factors=Factors([], [], ["too few validation patients to tell"]),
 )
 
 
@@ -105,7 +120,7 @@ def test_unequal_seeds_and_ties_are_said() -> None:
 
 @pytest.mark.parametrize("choice", [chosen(), ONE, FEW], ids=["seeds", "one seed", "few"])
 def test_the_page_shows_a_dash_for_what_is_not_known(choice: Chosen) -> None:
-    page = PAGES.get_template("choice.html.j2").render(choice=choice, version="0")
+    page = choice_page(choice)
     assert "None" not in page
     assert ("p, patients alone" in page) is (choice.luck_df == 0)
     assert ("(-0.050 to +0.010)" in page) is (choice.optimism is not None)

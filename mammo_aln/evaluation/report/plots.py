@@ -308,9 +308,27 @@ def distribution(name: str, scores: Floats, labels: Floats, threshold: float | N
 
 
 @mpl.rc_context(STYLE)
-def forest(title: str, rows: Sequence[tuple[str, Metric, str]], axis: str, line: float) -> Picture:
-    """Estimates with intervals, one per row: (label, figure, text on the right); `line` is the reference."""
-    figure, axes = canvas(5.6, 1.2 + 0.34 * len(rows))
+def forest(
+    title: str,
+    rows: Sequence[tuple[str, Metric, str]],
+    axis: str,
+    line: float,
+    *,
+    most: float | None = None,
+    digits: int = 2,
+) -> Picture:
+    """Estimates with intervals, one per row.
+
+    Args:
+        title: of the figure.
+        rows: label, figure, text on the right.
+        axis: label of the values.
+        line: the reference.
+        most: where the drawing ends, if an interval goes on beyond.
+        digits: of the text read where the figure cannot be seen.
+    """
+    longest = max(len(words) for label, *_ in rows for words in label.split("\n"))
+    figure, axes = canvas(max(5.6, 4.1 + 0.08 * longest), 1.2 + 0.34 * len(rows))
     for height, (_, metric, _) in enumerate(rows):
         if metric.value is None:
             axes.text(line, height, "too few patients", va="center", ha="center", fontsize=9, color="#777777")
@@ -322,9 +340,14 @@ def forest(title: str, rows: Sequence[tuple[str, Metric, str]], axis: str, line:
     axes.set_yticks(range(len(rows)), [label for label, *_ in rows])
     axes.set(xlabel=axis, ylim=(len(rows) - 0.4, -0.6), title=title)
     axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    if most is not None:
+        axes.set_xlim(right=most)
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(rows)), [text for *_, text in rows])
     right.spines["right"].set_visible(False)
     right.tick_params(length=0)
-    listed = "; ".join(f"{label}: {figure_text(metric)}" for label, metric, _ in rows if metric.value is not None)
+    listed = "; ".join(
+        f"{label}: {figure_text(metric, digits)}" for label, metric, _ in rows if metric.value is not None
+    )
     return picture(figure, title, f"{title}. {listed}.")

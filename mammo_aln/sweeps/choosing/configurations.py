@@ -15,7 +15,8 @@ from mammo_aln.progress import say
 from mammo_aln.runs.epoch_scores import EPOCH_SCORES, read_epoch_scores
 from mammo_aln.sweeps.choosing.cells import Floats, Fold, aligned
 from mammo_aln.sweeps.choosing.epochs import epoch_optimism
-from mammo_aln.sweeps.choosing.rank import Ranking, rank
+from mammo_aln.sweeps.choosing.factors import Factors, factors_of
+from mammo_aln.sweeps.choosing.rank import FEWEST, FEWEST_OF_FOLD, Ranking, rank
 from mammo_aln.sweeps.standing.table import Row
 
 
@@ -94,6 +95,17 @@ def rank_configurations(complete: Sequence[Configuration], resamples: int) -> Ra
 def _validation(predictions: Path) -> pd.DataFrame:
     table = pd.read_csv(predictions, dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
     return table[table["split"] == "val"]
+
+
+def factors(complete: Sequence[Configuration], ranking: Ranking, draws: int) -> Factors:
+    """Tell axes, folds, seeds and patients of ranked configurations apart, or say that patients are too few."""
+    if not ranking.enough:
+        few = f"too few validation patients to tell: it needs {FEWEST} of each outcome, {FEWEST_OF_FOLD} in each fold"
+        return Factors([], [], [few])
+    settings = [
+        {axis: str(label) for axis, label in configuration.rows[0].cell.axes.items()} for configuration in complete
+    ]
+    return factors_of(ranking.cells, [configuration.name for configuration in complete], settings, draws=draws)
 
 
 @dataclass(frozen=True)

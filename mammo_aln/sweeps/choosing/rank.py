@@ -62,6 +62,7 @@ class Ranking:
     """Configurations of a finished sweep, ranked.
 
     Attributes:
+        cells: the trainings.
         auc: mean AUC of each configuration.
         best: index of the best.
         rivals: the others by index.
@@ -78,6 +79,7 @@ class Ranking:
         level: others whose AUC is the best one's; the first in the file is taken.
     """
 
+    cells: Cells
     auc: Floats
     best: int
     rivals: dict[int, Rival]
@@ -177,6 +179,7 @@ def rank(scores: Sequence[Sequence[Floats]], folds: Sequence[Fold], *, resamples
                 rivals[index] = Rival(gaps[index], low, high, p, float(of_patients[2, index]))
     level = tuple(index for index in others if auc[index] >= auc[best] - LEVEL)
     return Ranking(
+        cells=cells,
         auc=auc,
         best=best,
         rivals=rivals,

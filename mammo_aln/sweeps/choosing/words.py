@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mammo_aln.sweeps.choosing.configurations import Configuration, EpochChoice
+from mammo_aln.sweeps.choosing.factors import Factors
 from mammo_aln.sweeps.choosing.rank import FEWEST, FEWEST_OF_FOLD, Ranking, Rival
 from mammo_aln.sweeps.planning.definition import Label
 
@@ -88,6 +89,7 @@ class Chosen:
         configurations_ranked: completed ones.
         resamples: draws.
         configurations: from best to worst.
+        factors: by how much axes, folds, seeds and patients make AUCs differ.
     """
 
     schema_version: int = field(default=2, init=False)
@@ -115,6 +117,7 @@ class Chosen:
     resamples: int
     method: str = field(default=METHOD, init=False)
     configurations: list[Ranked]
+    factors: Factors
 
     @property
     def sentences(self) -> list[str]:
@@ -188,7 +191,12 @@ class Chosen:
 
 
 def describe(
-    complete: Sequence[Configuration], ranking: Ranking, epochs: EpochChoice, planned: int, resamples: int
+    complete: Sequence[Configuration],
+    ranking: Ranking,
+    epochs: EpochChoice,
+    factors: Factors,
+    planned: int,
+    resamples: int,
 ) -> Chosen:
     """Describe the choice: configurations from best to worst, unrounded.
 
@@ -196,6 +204,7 @@ def describe(
         complete: configurations that were ranked.
         ranking: of these.
         epochs: optimism of the best one's epochs.
+        factors: of the sweep.
         planned: configurations of the sweep.
         resamples: draws of the ranking.
     """
@@ -245,6 +254,7 @@ def describe(
         configurations_ranked=len(complete),
         resamples=resamples,
         configurations=ranked,
+        factors=factors,
     )
 
 
