@@ -125,3 +125,7 @@ _.EndElementHandler
 # io: what a raw file must answer
 _.seekable
 _.readinto
+
+# choice.json and its page: limits of a marginal mean
+_.difference_low
+_.difference_high

@@ -1,4 +1,4 @@
-"""Which factor matters: by how much AUCs differ between levels of each axis, between folds, seeds and patients.
+"""Factors: by how much AUCs differ between levels of each axis, between folds, seeds and patients.
 
 A mixed model of the cells' AUCs, crossed:
 
