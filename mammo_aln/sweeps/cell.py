@@ -10,11 +10,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mammo_aln.errors import ExitCode, InputError, Requeue
 from mammo_aln.files import make_folder, write_json
@@ -33,6 +33,10 @@ WATCHED_EVERY_S = 1.0
 """How often a training looks whether its cell was withheld meanwhile."""
 
 Result = Literal["completed", "held", "withheld", "failed", "broken"]
+
+Further: TypeAlias = Callable[[int, Sequence[Cell]], Sequence[Cell]]
+"""Asked by an executor for cells that are not known yet, with the number of those that may begin and the cells that
+ended since it was asked last (completed, withheld, or failed for good)."""
 
 
 @dataclass(frozen=True)

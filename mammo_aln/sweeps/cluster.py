@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from mammo_aln.errors import Requeue
 from mammo_aln.files import write_json
@@ -19,7 +19,7 @@ from mammo_aln.progress import say
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig, TrainerConfig
-from mammo_aln.sweeps.cell import Failure, exhausted, failures, last_lines, record_failure, train_cell
+from mammo_aln.sweeps.cell import Failure, Further, exhausted, failures, last_lines, record_failure, train_cell
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
 from mammo_aln.sweeps.withheld import reason_withheld, withheld
 
@@ -52,11 +52,6 @@ class CellJob(RequeuedJob):
             requeue(STOP.signal_name)
             raise
         return result
-
-
-Further: TypeAlias = Callable[[int, Sequence[Cell]], Sequence[Cell]]
-"""Asked for cells that are not known yet, with the number of jobs that may still be submitted and the cells that ended
-since it was asked last (completed, withheld, or failed for good)."""
 
 
 @dataclass

@@ -28,7 +28,7 @@ from mammo_aln.machine.memory import free_memory_gb
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import TrainerConfig
-from mammo_aln.sweeps.cell import Failure, claim_of, exhausted, failures, last_lines, log_of, record_failure
+from mammo_aln.sweeps.cell import Failure, Further, claim_of, exhausted, failures, last_lines, log_of, record_failure
 from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.withheld import reason_withheld, withheld
 
@@ -95,27 +95,34 @@ class Pool:
         changed: called about once a second, and whenever a cell ends (then with the cell); always with the ids of the
             cells that are in the slots.
         needs_gb: memory of cells, by id, where it was measured.
+        further: has more cells than those that are known when the work begins; it ends when there are none.
+        measure: measures the memory of such cells.
     """
 
     plan: Plan
     slots: Sequence[Slot]
     retries: int
     changed: Callable[[Cell | None, frozenset[str]], None]
-    needs_gb: Mapping[str, float] = field(default_factory=dict)
+    needs_gb: dict[str, float] = field(default_factory=dict)
+    further: Further = lambda free, ended: ()
+    measure: Callable[[Sequence[Cell]], Mapping[str, float]] = lambda cells: {}
     before: dict[str, int] = field(default_factory=dict)
     not_before: dict[str, float] = field(default_factory=dict)
     completed: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Train what is not completed; ends when each cell is completed, withheld or has failed for good."""
         make_folder(self.plan.out / "claims")
-        order = [cell for cell in sorted(cells, key=lambda cell: -cell.cost) if cell.fault is None]
-        self.before = {cell.run_id: len(failures(self.plan, cell)) for cell in order}
+        order: list[Cell] = []
+        self._take_up(sorted(cells, key=lambda cell: -cell.cost), order)
         with selectors.DefaultSelector() as selector:
             try:
                 while True:
                     waiting = self._waiting(order)
                     self._fill(waiting, selector)
+                    if self._more(waiting, order):
+                        continue
                     if not waiting and not any(slot.cell for slot in self.slots):
                         return
                     for key, _ in selector.select(timeout=POLL_S):
@@ -123,6 +130,27 @@ class Pool:
                     self._changed(None)
             finally:
                 self._end()
+
+    def _take_up(self, cells: Sequence[Cell], order: list[Cell]) -> bool:
+        """Have some cells trained too; tells whether there are any that were not known, or had ended."""
+        known = {cell.run_id for cell in order} - self.ended
+        self.ended -= {cell.run_id for cell in cells}
+        cells = [cell for cell in cells if cell.fault is None and cell.run_id not in known]
+        self.before |= {cell.run_id: len(failures(self.plan, cell)) for cell in cells}
+        ids = {cell.run_id for cell in cells}
+        order[:] = [*(cell for cell in order if cell.run_id not in ids), *cells]
+        return bool(cells)
+
+    def _more(self, waiting: Sequence[Cell], order: list[Cell]) -> bool:
+        """Say which cells have ended, and take up those that there are by now."""
+        left = {slot.cell.run_id for slot in self.slots if slot.cell is not None}
+        left |= {cell.run_id for cell in waiting}
+        ended = [cell for cell in order if cell.run_id not in left | self.ended]
+        self.ended = {cell.run_id for cell in order} - left
+        idle = sum(slot.cell is None for slot in self.slots)
+        cells = self.further(max(0, idle - len(waiting)), ended)
+        self.needs_gb |= self.measure([cell for cell in cells if cell.run_id not in self.needs_gb])
+        return self._take_up(cells, order)
 
     def _waiting(self, order: Sequence[Cell]) -> list[Cell]:
         """List what may begin: looked at anew each time, as other commands complete, withhold and retry cells."""
