@@ -281,9 +281,13 @@ def alike(cells: Sequence[Cell]) -> list[list[Cell]]:
     """
     groups: dict[tuple[int, bool], list[Cell]] = defaultdict(list)
     for cell in cells:
-        trainer = cell.settings.trainer
-        groups[trainer.devices, trainer.accelerator != "cpu"].append(cell)
+        groups[alike_devices(cell.settings.trainer)].append(cell)
     return [groups[key] for key in sorted(groups, reverse=True)]
+
+
+def alike_devices(trainer: TrainerConfig) -> tuple[int, bool]:
+    """Tell what kind of slot serves a cell: how many devices it has, and whether they may be GPUs."""
+    return trainer.devices, trainer.accelerator != "cpu"
 
 
 MOST_ON_A_GPU = 8

@@ -23,18 +23,17 @@ from mammo_aln.sweeps.local import Pool, alike, slots_by_memory, slots_here
 from mammo_aln.sweeps.measure import footprints
 from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
 from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations
-from mammo_aln.sweeps.planning.definition import Definition, Nested, Point, Seeds, points, read_definition
+from mammo_aln.sweeps.planning.definition import Nested, Seeds, points, read_definition
 from mammo_aln.sweeps.planning.preflight import (
     PROCESS_GB,
     Planner,
     plan_sweep,
     require_sound_cohort,
-    settings_of,
 )
-from mammo_aln.sweeps.planning.space import Space
 from mammo_aln.sweeps.planning.weights import with_weights
 from mammo_aln.sweeps.sealed import declare
-from mammo_aln.sweeps.search import Search, begun_plan, open_study, study_name
+from mammo_aln.sweeps.searching.begin import plan_search, refuse_varied_pretraining
+from mammo_aln.sweeps.searching.search import Search
 from mammo_aln.sweeps.standing.board import area_text, duration, fix_of, resume_command, summary, write_board
 from mammo_aln.sweeps.standing.states import STATE_WORDS
 from mammo_aln.sweeps.standing.table import read_rows, write_cells
@@ -120,6 +119,8 @@ def run_sweep(
     asked = list(points(definition))
     require_sound_cohort(cohort, readable_settings(asked), store)
     refuse_combinations(asked, planner)
+    if pretrained is None:
+        refuse_varied_pretraining(definition, asked)
     begins = with_weights(
         asked,
         definition,
@@ -129,23 +130,20 @@ def run_sweep(
         store=store,
         cluster=cluster if executor == "slurm" else None,
     )
-    train = partial(train_cells, executor=executor, slots=slots, retries=retries, cluster=cluster)
     if definition.search is not None:
-        batch = (
-            cluster.max_jobs
-            if executor == "slurm"
-            else (slots if isinstance(slots, int) else 0)
-            or len(slots_here(settings_of(begins[0]).trainer, None, 1000, 0, 0, usable_cores()))
+        search = plan_search(
+            definition, definition.search, begins, planner, out, command, executor=executor, retries=retries
         )
-        search = plan_search(definition, definition.search, begins, planner, out, command, train, batch)
         search.plan = plan = announce(search.plan, declare(search.plan))
-        work: Callable[[], object] = search.run
+        work: Callable[[], object] = partial(
+            train_search, search, executor=executor, slots=slots, retries=retries, cluster=cluster
+        )
     else:
         here = 0 if executor == "slurm" else slots if isinstance(slots, int) else 1
         plan = plan_sweep(definition, begins, cohort, out, store=store, slots=here, check=False, planner=planner)
         plan = freeze(replace(plan, command=command))
         plan = announce(plan, declare(plan))
-        work = partial(train, plan, plan.cells)
+        work = partial(train_cells, plan, plan.cells, executor=executor, slots=slots, retries=retries, cluster=cluster)
     done = sum(read_state(plan.runs / cell.run_id).state == "completed" for cell in plan.cells)
     say(f"{len(plan.cells)} cells, {done} of them completed already; board: {plan.out / 'board.html'}")
     with handled([signal.SIGTERM], interrupt):
@@ -164,29 +162,6 @@ def run_sweep(
     if result != 1 and plan.opens_test:
         collect_sweep(plan.out)
     return result
-
-
-def plan_search(
-    definition: Definition,
-    space: Space,
-    begins: Sequence[Point],
-    planner: Planner,
-    out: Path,
-    command: str,
-    train: Callable[[Plan, Sequence[Cell]], None],
-    batch: int,
-) -> Search:
-    """A search that is ready to ask for its cells; its plan grows with its trials."""
-    settings, *_ = [settings_of(point) for point in begins]  # all are read, so that none stops a later trial
-    content = planner.content(settings)
-    name = study_name(definition, space, content)
-    about = {**space.to_json(), "study": name}
-    cohort, store = planner.folder.absolute(), planner.store.absolute() if planner.store else None
-    opens = definition.opens_test
-    empty = Plan(out.absolute(), cohort, store, content, (), opens_test=opens, search=about, command=command)
-    begun = begun_plan(empty)
-    plan = freeze(empty) if begun is empty else replace(begun, search=about, opens_test=opens)
-    return Search(definition, space, open_study(name, space, out), planner, plan, train, batch)
 
 
 def train_cells(
@@ -222,17 +197,63 @@ def train_cells(
         pool.run(group)
 
 
-def _pool(plan: Plan, cells: Sequence[Cell], slots: int | Literal["auto"] | None, retries: int, watch: Watch) -> Pool:
-    """Slots of this machine for cells that agree in devices and accelerator."""
+def train_search(
+    search: Search,
+    *,
+    executor: Literal["local", "slurm"],
+    slots: int | Literal["auto"] | None,
+    retries: int,
+    cluster: ClusterConfig,
+) -> None:
+    """Have an executor train a search's trials, each asked for when there is room for it."""
+    watch = Watch(search.plan, 0)
+
+    def further(free: int, ended: Sequence[Cell]) -> Sequence[Cell]:
+        cells = search.further(free, ended)
+        watch.plan = search.plan
+        return cells
+
+    if executor == "slurm":
+        from mammo_aln.sweeps.cluster import Queue
+
+        say(f"at most {search.at_once} trials are trained at once (search.at_once), so that later ones learn from them")
+        Queue(search.plan, cluster, retries, watch).run([], further)
+        return
+    first = further(1, [])
+    if not first:
+        return
+    pool = _pool(search.plan, first, slots, retries, watch, most=search.space.trials * len(first))
+    pool.further = further
+    say(f"trials are trained in {len(pool.slots)} slot(s)")
+    watch.at_once = len(pool.slots)
+    pool.run(first)
+
+
+def _pool(
+    plan: Plan,
+    cells: Sequence[Cell],
+    slots: int | Literal["auto"] | None,
+    retries: int,
+    watch: Watch,
+    most: int | None = None,
+) -> Pool:
+    """Slots of this machine for cells that agree in devices and accelerator; `most`, where more will follow."""
     trainer = cells[0].settings.trainer
     cores = usable_cores()
+    count = len(cells) if most is None else most
     if slots == "auto" and trainer.devices == 1:
         first = slots_here(trainer, None, 1, 0.0, 0.0, cores)[0]
-        needs_gb = footprints(plan, cells, first.environment)
-        here = slots_by_memory(trainer, [needs_gb[cell.run_id] for cell in cells], cores)
-        return Pool(plan, here, retries, watch, needs_gb)
+
+        def measure(cells: Sequence[Cell]) -> dict[str, float]:
+            return footprints(plan, cells, first.environment)
+
+        needs_gb = measure(cells)
+        typical = max(needs_gb.values())
+        needs = [needs_gb[cell.run_id] for cell in cells] + [typical] * (count - len(cells))
+        here = slots_by_memory(trainer, needs, cores)
+        return Pool(plan, here, retries, watch, needs_gb, measure=measure)
     asked = slots if isinstance(slots, int) else None
-    return Pool(plan, slots_here(trainer, asked, len(cells), PROCESS_GB, free_memory_gb(), cores), retries, watch)
+    return Pool(plan, slots_here(trainer, asked, count, PROCESS_GB, free_memory_gb(), cores), retries, watch)
 
 
 def conclude(plan: Plan) -> int | Path:

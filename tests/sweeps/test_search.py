@@ -11,15 +11,22 @@ import yaml
 
 from mammo_aln.errors import InputError
 from mammo_aln.runs import identity
+from mammo_aln.sweeps.cell import Failure, record_failure
+from mammo_aln.sweeps.orders import retry_cells
 from mammo_aln.sweeps.plan import Cell, Plan, freeze
-from mammo_aln.sweeps.planning.definition import points, read_definition
-from mammo_aln.sweeps.planning.preflight import Planner, settings_of
+from mammo_aln.sweeps.planning.definition import Point, points, read_definition
+from mammo_aln.sweeps.planning.preflight import Planner
 from mammo_aln.sweeps.planning.space import Space
 from mammo_aln.sweeps.planning.wandb_file import write_wandb_sweep
 from mammo_aln.sweeps.planning.weights import PretrainJob, with_weights
-from mammo_aln.sweeps.search import Search, begun_plan, open_study, study_name
+from mammo_aln.sweeps.run import run_sweep
+from mammo_aln.sweeps.searching import search as search_module
+from mammo_aln.sweeps.searching.begin import plan_search, refuse_varied_pretraining
+from mammo_aln.sweeps.searching.search import Search, begun_plan
+from mammo_aln.sweeps.searching.study import ask, open_study
+from mammo_aln.sweeps.standing.table import read_rows
 from mammo_aln.training.train import train_run
-from tests.support.sweep_files import tiny_sweep
+from tests.support.sweep_files import tiny_sweep, untimed_cells
 
 optuna = pytest.importorskip("optuna")
 SPACE = {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "data.augment_strength": {"low": 0.0, "high": 2.0}}
@@ -27,62 +34,169 @@ SPACE = {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "data.augment_str
 
 @pytest.fixture
 def search(phantom: Path, store: Path, tmp_path: Path):
-    """A search over clinical models, trained in this process; `train` may be told to die."""
-    file = tiny_sweep(tmp_path, epochs=1, search={"trials": 3, "space": SPACE}, grid={})
-    definition = read_definition(file, {"model": {"inputs": ["clinical"]}})
+    """Searches over clinical models, as commands on one folder begin them."""
 
-    def make(train=None) -> Search:
-        space = definition.search
-        assert space is not None
-        planner = Planner(phantom, store)
-        content = planner.content(settings_of(next(points(definition))))
-        name = study_name(definition, space, content)
-        empty = Plan(tmp_path, phantom, store, content, (), search={**space.to_json(), "study": name})
-        plan = begun_plan(empty)
-        plan = freeze(plan) if plan is empty else plan
-        study = open_study(name, space, tmp_path)
+    def begun(at_once: int | None = None, trials: int = 3, **more: object) -> Search:
+        block = {"trials": trials, "space": SPACE, **({} if at_once is None else {"at_once": at_once})}
+        file = tiny_sweep(tmp_path, epochs=1, **{"search": block, "grid": {}, **more})
+        definition = read_definition(file, {"model": {"inputs": ["clinical"]}})
+        assert definition.search is not None
+        planner, grid = Planner(phantom, store), list(points(definition))
+        return plan_search(
+            definition, definition.search, grid, planner, tmp_path / "out", "sweep run", executor="local", retries=0
+        )
 
-        def by_hand(plan: Plan, cells: Sequence[Cell]) -> None:
-            for cell in cells:
-                train_run(phantom, plan.runs, cell.settings, store=store, planned=cell.run_id)
+    return begun
 
-        return Search(definition, space, study, planner, plan, train or by_hand, batch=2)
 
-    return make
+def train(search: Search, cells: Sequence[Cell]) -> list[Cell]:
+    """Train some cells in this process."""
+    for cell in cells:
+        train_run(search.plan.cohort, search.plan.runs, cell.settings, store=search.plan.store, planned=cell.run_id)
+    return list(cells)
+
+
+def work(search: Search) -> None:
+    """Train one cell after another until the search has none."""
+    ended: list[Cell] = []
+    while cells := search.further(1, ended):
+        ended = train(search, cells)
+
+
+def leave(search: Search) -> None:
+    """Let go of what a command holds, as its end does."""
+    for trial in search.open.values():
+        trial.claim.close()
+
+
+def states(search: Search) -> list[str]:
+    return [trial.state.name for trial in search.study.trials]
 
 
 def test_a_search_that_died_finishes_what_it_had_begun_and_no_more(search) -> None:
-    def die(plan: Plan, cells: Sequence[Cell]) -> None:
-        raise KeyboardInterrupt
-
-    first = search(die)
-    with pytest.raises(KeyboardInterrupt):
-        first.run()
+    first = search()
+    assert len(first.further(2, [])) == 2
     begun = [trial.params for trial in first.study.trials]
     assert len(begun) == 2
-    for claim in first.claims:
-        claim.close()
+    leave(first)
     again = search()
-    plan = again.run()
+    work(again)
     trials = again.study.trials
     assert [trial.params for trial in trials[:2]] == begun
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3
+    assert states(again) == ["COMPLETE"] * 3
     for trial in trials:
         assert 1e-4 <= trial.params["optim.lr"] <= 1e-2
         lr, strength = trial.params["optim.lr"], trial.params["data.augment_strength"]
         name = f"#{trial.number} data.augment_strength={strength:.4g} optim.lr={lr:.4g}"
-        (cell,) = [cell for cell in plan.cells if cell.axes["trial"] == name]
+        (cell,) = [cell for cell in again.plan.cells if cell.axes["trial"] == name]
         assert cell.settings.optim.lr == trial.params["optim.lr"]
         assert cell.settings.data.augment_strength == trial.params["data.augment_strength"]
-    assert again.run() == plan
+        row = next(row for row in read_rows(again.plan) if row.cell.run_id == cell.run_id)
+        assert trial.value == row.val.value
+    assert again.further(1, []) == []
+
+
+def test_a_trial_is_asked_for_when_another_ends_and_not_before(search) -> None:
+    """In rounds, the third would wait for both of the first two."""
+    command = search(at_once=2)
+    first, second = command.further(8, [])
+    assert command.further(8, []) == []
+    (third,) = command.further(1, train(command, [second]))
+    assert states(command) == ["RUNNING", "COMPLETE", "RUNNING"]
+    assert command.further(1, train(command, [third])) == []
+    assert states(command) == ["RUNNING", "COMPLETE", "COMPLETE"]
+    assert command.further(1, train(command, [first])) == []
+    assert states(command) == ["COMPLETE"] * 3
+
+
+def test_later_trials_depend_on_earlier_ones(tmp_path: Path) -> None:
+    """Of two searches with one seed, whose trials go differently, the first ten trials are the same, and no others."""
+    file = tiny_sweep(tmp_path, search={"trials": 15, "space": SPACE}, grid={})
+    definition = read_definition(file)
+    space = definition.search
+    assert space is not None
+    asked = []
+    for sign in (1.0, -1.0):
+        study = open_study(f"sign {sign}", space, tmp_path)
+        asked.append([])
+        for number in range(15):
+            trial = ask(study, definition, space)
+            asked[-1].append(trial.params["optim.lr"])
+            study.tell(number, sign * trial.params["optim.lr"])
+    alike = [one == other for one, other in zip(*asked, strict=True)]
+    assert alike == [True] * 10 + [False] * 5
+    assert len(set(asked[0])) == 15
 
 
 def test_two_commands_that_begin_at_once_ask_for_different_trials(search) -> None:
-    one, two = search(), search()
-    asked = [command._ask() for _ in range(4) for command in (one, two)]
+    one, two = search(trials=8), search(trials=8)
+    for _ in range(4):
+        for command in (one, two):
+            assert len(command.further(1, [])) == 1
+    asked = one.study.trials
     assert [trial.number for trial in asked] == list(range(8))
     for name in SPACE:
         assert len({trial.params[name] for trial in asked}) == 8
+
+
+def test_a_command_without_trials_of_its_own_helps_with_those_of_others(search) -> None:
+    one = search(trials=1)
+    (cell,) = one.further(1, [])
+    two = search(trials=1)
+    assert [other.run_id for other in two.further(1, [])] == [cell.run_id]
+    assert two.further(1, train(two, [cell])) == []
+    assert states(two) == ["RUNNING"]
+    assert one.further(1, [cell]) == []
+    assert states(one) == ["COMPLETE"]
+
+
+def test_a_failed_trial_stays_open_for_the_next_command_and_for_retry(search) -> None:
+    command = search(trials=1)
+    (cell,) = command.further(1, [])
+    record_failure(command.plan, cell, Failure("the cohort was away", ("a line",)))
+    assert command.further(1, [cell]) == []
+    assert states(command) == ["RUNNING"]
+    assert command.further(1, []) == [], "this command has given it up"
+    retry_cells(command.plan.out, [cell.run_id])
+    assert [one.run_id for one in command.further(1, [])] == [cell.run_id]
+    record_failure(command.plan, cell, Failure("the cohort was away", ("a line",)))
+    assert command.further(1, [cell]) == []
+    work(search(trials=1))
+    assert states(command) == ["COMPLETE"]
+
+
+def test_a_trial_that_another_version_told_as_failed_is_none_of_those_asked_for(search) -> None:
+    command = search(trials=2)
+    assert len(command.further(1, [])) == 1
+    command._tell_failed(0)
+    leave(command)
+    work(search(trials=2))
+    assert states(command) == ["FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_range_that_the_pretraining_takes_over_is_refused(tmp_path: Path) -> None:
+    """Its weights would be of other images than the trial's."""
+
+    def refused(**block: object) -> None:
+        model = {"backbone": "resnet50", "pretrained": "sweep"}
+        file = tiny_sweep(tmp_path, model=model, grid={}, search={"space": SPACE}, pretrain=block)
+        definition = read_definition(file)
+        refuse_varied_pretraining(definition, list(points(definition)))
+
+    with pytest.raises(InputError, match=r"data\.augment_strength: the pre-training takes it over"):
+        refused(pretrain={"mode": "contrastive"})
+    refused(pretrain={"mode": "contrastive"}, data={"augment_strength": 1.0})
+
+
+def test_a_trial_begins_from_the_weights_of_its_place_in_the_grid(search) -> None:
+    command = search(grid={"optim.loss": ["bce", "focal"]})
+    for point in points(command.definition):
+        weights = f"/weights/{point.axes['optim.loss']}"
+        command.weights[tuple((name, str(value)) for name, value in point.axes.items())] = weights
+    asking = Point({"trial": "#0", "optim.loss": "focal"}, {}, {"model": {"pretrained": "sweep", "embed_dim": 8}})
+    assert command._weighted(asking).settings == {"model": {"pretrained": "/weights/focal", "embed_dim": 8}}
+    plain = Point({"trial": "#0", "optim.loss": "bce"}, {}, {"model": {"pretrained": False}})
+    assert command._weighted(plain) == plain
 
 
 def test_trials_of_other_code_are_no_trials_of_this_code(search, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +213,9 @@ def test_trials_of_other_code_are_no_trials_of_this_code(search, monkeypatch: py
 
 def test_trials_of_other_ranges_leave_the_table(search, capsys: pytest.CaptureFixture[str]) -> None:
     """Trial 0 of one search and trial 0 of another would be one configuration of the choice."""
-    former = search().run()
+    command = search()
+    assert len(command.further(3, [])) == 3
+    former = command.plan
     assert len(former.cells) == 3
     assert former.search is not None
     assert begun_plan(replace(former, cells=())) == former
@@ -160,3 +276,37 @@ def test_the_ladder_takes_given_weights_or_makes_its_own_once(tmp_path: Path, mo
     plain = read_definition(tiny_sweep(tmp_path))
     with pytest.raises(InputError, match="no cell of this sweep"):
         with_weights(list(points(plain)), plain, tmp_path, tmp_path, pretrained=Path("w"), **given)
+
+
+def test_a_search_in_slots_trains_every_trial_and_a_second_command_goes_on_with_what_failed(
+    phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first command meets a run folder that it cannot use; once that is mended, the same command goes on."""
+    search = {"trials": 4, "space": SPACE}
+    file = tiny_sweep(tmp_path, epochs=1, model={"inputs": ["clinical"]}, search=search, grid={})
+    out = tmp_path / "out"
+
+    def run() -> int | Path:
+        return run_sweep(file, phantom, out, store=store, slots=2, retries=0)
+
+    add = search_module.add_cells
+
+    def add_and_block(plan: Plan, cells: Sequence[Cell]) -> Plan:
+        if not (out / "runs" / "blocked").exists():
+            blocked = out / "runs" / cells[0].run_id
+            blocked.write_text("a file where the run's folder is to be")
+            (out / "runs" / "blocked").write_text(str(blocked))
+        return add(plan, cells)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search_module, "add_cells", add_and_block)
+        assert run() == 1
+    told = capsys.readouterr().err
+    assert "trial 0 has no value yet" in told
+    assert list(untimed_cells(out)["state"]) == ["failed", "completed", "completed", "completed"]
+    blocked = out / "runs" / "blocked"
+    Path(blocked.read_text()).unlink()
+    assert run() == out
+    assert list(untimed_cells(out)["state"]) == ["completed"] * 4
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{out / 'search.db'}")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4

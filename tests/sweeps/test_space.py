@@ -9,7 +9,8 @@ import pytest
 from mammo_aln.errors import InputError
 from mammo_aln.sweeps.planning.definition import read_definition
 from mammo_aln.sweeps.planning.space import Range
-from mammo_aln.sweeps.search import Search, open_study
+from mammo_aln.sweeps.searching.study import ask as draw
+from mammo_aln.sweeps.searching.study import open_study
 from tests.support.sweep_files import tiny_sweep
 
 optuna = pytest.importorskip("optuna")
@@ -20,10 +21,7 @@ def ask(tmp_path: Path, setting: str, bounds: dict, count: int = 12) -> list[flo
     definition = read_definition(tiny_sweep(tmp_path, search={"trials": count, "space": {setting: bounds}}, grid={}))
     assert definition.search is not None
     study = open_study("study", definition.search, tmp_path)
-    search = Search.__new__(Search)
-    search.definition, search.space, search.study = definition, definition.search, study
-    search._claim = lambda number: None  # no plan stands beside it
-    return [search._ask().params[setting] for _ in range(count)]
+    return [draw(study, definition, definition.search).params[setting] for _ in range(count)]
 
 
 def test_whole_bounds_of_a_setting_that_is_not_whole_are_no_whole_values(tmp_path: Path) -> None:
@@ -52,6 +50,7 @@ FINE = {"low": 1.0e-4, "high": 1.0e-2}
         ({"trails": 3}, "search: trails: unknown key"),
         ({"trials": 0}, "search: trials: expected a count of 1 or more, got 0"),
         ({"trials": True}, "search: trials: expected a count"),
+        ({"at_once": 0}, "search: at_once: expected a count of 1 or more, got 0"),
         ({"seed": "x"}, "search: seed: expected a whole number"),
         ({"seed": 1.5}, "search: seed: expected a whole number"),
         ({"storage": 3}, "search: storage: expected the URL"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,31 @@ def test_an_empty_file_is_no_sweep(text: str, tmp_path: Path) -> None:
     file.write_text(text)
     with pytest.raises(InputError, match=r"empty\.yaml: it says nothing"):
         read_definition(file, {"optim": {"lr": 0.1}})
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "first", "key"),
+    [
+        ("seeds: 2\nfolds: 2\nseeds: 3\n", 3, 1, "seeds"),
+        ("grid:\n  optim.lr: [0.1]\n  crop.strategy: [lesion_box]\n  optim.lr: [0.2]\n", 4, 2, "optim.lr"),
+        ("optim: {lr: 0.1, lr: 0.2}\n", 1, 1, "lr"),
+        ("steps:\n  - one: 1\n    one: 2\n", 3, 2, "one"),
+    ],
+)
+def test_a_key_that_stands_there_twice_is_refused_with_its_line(
+    text: str, line: int, first: int, key: str, tmp_path: Path
+) -> None:
+    """YAML's own reader takes the last value: half of a grid would be trained."""
+    file = tmp_path / "sweep.yaml"
+    file.write_text(text)
+    with pytest.raises(
+        InputError, match=rf"line {line}: {re.escape(key)} stands there twice \(first in line {first}\)"
+    ):
+        read_definition(file)
+
+
+def test_a_key_that_an_anchor_sets_too_may_be_set_anew(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("data: &all {batch_size: 4, folds: 0}\nsteps:\n  one: {data: {<<: *all, batch_size: 8}}\n")
+    (axis,) = read_definition(file).axes
+    assert axis.choices[0].settings == {"data": {"batch_size": 8, "folds": 0}}

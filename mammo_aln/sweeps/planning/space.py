@@ -17,7 +17,7 @@ from mammo_aln.settings.messages import unknown_key
 from mammo_aln.settings.parse import settings_from
 
 Number = int | float
-KNOWN = ("trials", "space", "storage", "seed")
+KNOWN = ("trials", "space", "at_once", "storage", "seed")
 RANGE = ("low", "high", "log", "step")
 DEALT = {"seed": "seeds", "data.fold": "folds", "data.folds": "folds"}
 """Settings that the sweep itself deals to its cells, and the key of its file that says so."""
@@ -58,12 +58,15 @@ class Space:
         trials: trials in all, over all commands on one storage.
         storage: URL of the storage; empty for a file in the sweep's folder.
         seed: seeds the sampler.
+        at_once: trials in training at once, over all commands; None as many as the executor has room for, on SLURM a
+            fifth of them.
     """
 
     ranges: Mapping[str, Range]
     trials: int
     storage: str
     seed: int = 0
+    at_once: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give what plan.json keeps."""
@@ -87,8 +90,10 @@ def read_block(block: object, *, over: Collection[str] = (), varied: Collection[
     if unknown := sorted(str(key) for key in set(block) - set(KNOWN)):
         raise InputError(f"search: {unknown[0]}: unknown key; allowed: {', '.join(KNOWN)}")
     trials, seed, storage = block.get("trials", 20), block.get("seed", 0), block.get("storage") or ""
-    if type(trials) is not int or trials < 1:
-        raise InputError(f"search: trials: expected a count of 1 or more, got {trials!r}")
+    at_once = block.get("at_once")
+    for key, count in (("trials", trials), ("at_once", 1 if at_once is None else at_once)):
+        if type(count) is not int or count < 1:
+            raise InputError(f"search: {key}: expected a count of 1 or more, got {count!r}")
     if type(seed) is not int or seed < 0:
         raise InputError(f"search: seed: expected a whole number, 0 or more, got {seed!r}")
     if not isinstance(storage, str):
@@ -103,7 +108,7 @@ def read_block(block: object, *, over: Collection[str] = (), varied: Collection[
     if not ranges and not axes:
         why = "the command line sets all of space" if space else "space has no setting, and there is no grid"
         raise InputError(f"search: nothing to search: {why}")
-    return Space(ranges, trials, storage, seed)
+    return Space(ranges, trials, storage, seed, at_once)
 
 
 def _read_range(name: str, given: object) -> Range:

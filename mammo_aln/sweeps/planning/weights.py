@@ -102,7 +102,7 @@ def with_weights(
     jobs: dict[str, PretrainJob] = {}
     names: dict[int, str] = {}
     for point in asking:
-        settings = resolved(_settings(point, block), here=cluster is None)
+        settings = resolved(pretrain_settings(point, block), here=cluster is None)
         refuse_outcome(point, settings)
         step_shape(settings)
         crop_encoder(replace(settings.model, pretrained=False), settings.crop.size_px)
@@ -162,7 +162,7 @@ def weights_by_slurm(job: PretrainJob, folder: Path, cluster: ClusterConfig) -> 
     return weights
 
 
-def _settings(point: Point, block: Nested) -> PretrainSettings:
+def pretrain_settings(point: Point, block: Nested) -> PretrainSettings:
     """Settings of the pre-training behind a point."""
     own = {name: point.settings[name] for name in SHARED if name in point.settings}
     network = {

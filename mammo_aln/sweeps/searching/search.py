@@ -115,9 +115,9 @@ class Search:
         Raises:
             InputError: the first trial cannot be trained.
         """
-        for opened in list(self.open.values()):
-            opened.left.difference_update(cell.run_id for cell in ended)
-            self._conclude_where_ended(opened)
+        for trial in list(self.open.values()):
+            trial.left.difference_update(cell.run_id for cell in ended)
+            self._conclude_where_ended(trial)
         cells: list[Cell] = []
         while len(cells) < free and (opened := self._next()):
             in_training = {run_id for other in self.open.values() for run_id in other.left}
