@@ -17,7 +17,7 @@ from mammo_aln.verbs.table import DEFAULT_ACTION, VERBS
 
 __all__ = ["DEFAULT_ACTION", "VERBS", "main"]
 HELP = ("-h", "--help")
-REQUEUED = ("train", "pretrain", "crop")
+REQUEUED = ("train", "pretrain", "crop", "sweep run", "sweep write", "sweep work")
 """Verbs that a scheduler's signal ends with the exit code that says: start it again."""
 FLAGS = (*HELP, "--version", "--debug")
 

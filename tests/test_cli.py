@@ -321,7 +321,7 @@ def test_gpu_memory_grows_in_segments_unless_the_user_has_said_how(own: dict[str
     assert told == next(iter(own.values()), "expandable_segments:True")
 
 
-@pytest.mark.parametrize("verb", ["train", "pretrain", "crop"])
+@pytest.mark.parametrize("verb", ["train", "pretrain", "crop", "sweep run", "sweep", "sweep write", "sweep work"])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2"])
 def test_a_schedulers_signal_before_training_begins_asks_to_be_started_again(
     verb: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -334,7 +334,7 @@ def test_a_schedulers_signal_before_training_begins_asks_to_be_started_again(
         return 0
 
     monkeypatch.setattr("mammo_aln.cli._run", signalled)
-    assert main([verb, "x"]) == 75
+    assert main([*verb.split(), "x.yaml"]) == 75
     assert f"stopped by {name}; the same command goes on" in capsys.readouterr().err
     assert signal.getsignal(number) is before
 
