@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mammo_aln.crops.requests import CropRequest, ImagePlan
-from mammo_aln.crops.store.records import ContentRecord, ImageRecord
+from mammo_aln.cohort.tables import Cohort
+from mammo_aln.crops.regions import plan_crops
+from mammo_aln.crops.requests import CropRequest, ImagePlan, linked_groups
+from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.dicom.archive import file_key, inode_key, samples_digest
 from mammo_aln.settings import CropConfig, PixelConfig
@@ -171,3 +173,50 @@ def _knows_by_samples(store: CropStore, key: str, path: Path) -> bool:
         return False  # reported when it is read
     store.remember(ContentRecord(key, known.sha256))
     return True
+
+
+@dataclass(frozen=True)
+class KnownCrops:
+    """Crops that settings ask for.
+
+    Attributes:
+        images: images that they are cut from.
+        waiting: how many of these are still to be decoded.
+        requests: crops that are asked for.
+        units: treated axillae that ask for them.
+        keys: keys of the crops that stand in the store, in the order of the crop table.
+    """
+
+    images: int
+    waiting: int
+    requests: int
+    units: int
+    keys: tuple[str, ...]
+
+
+def known_crops(cohort: Cohort, pixels: PixelConfig, crop: CropConfig, store: Path | None = None) -> KnownCrops:
+    """Look what a store holds of the crops that settings ask for.
+
+    Args:
+        cohort: the tables.
+        pixels: how stored values become display values.
+        crop: which crops.
+        store: folder of the crop store; by default `.crops` in the cohort folder.
+
+    Raises:
+        InputError: an unknown auxiliary region.
+    """
+    job = CropJob(pixels, crop, store or cohort.root / ".crops")
+    images = plan_crops(cohort, crop).images
+    reader = CropStore(job.store)
+    keys = stored_keys(images, job, reader)
+    requests = [request for image in images for request in image.requests]
+    standing = [key for request in requests if (key := keys.of_request(request)) is not None and key in reader]
+    groups = [group for group in linked_groups(images) if not is_complete(group, keys, reader)]
+    return KnownCrops(
+        images=sum(bool(image.requests) for image in images),
+        waiting=len({image.path for group in groups for image in group}),
+        requests=len(requests),
+        units=len({request.unit_id for request in requests}),
+        keys=tuple(key for key in standing if isinstance(reader.outcome(key), CropRecord)),
+    )

@@ -22,8 +22,9 @@ def sweep_run(
     seeds: int | list[int] | None = None,
     pretrained: Path | None = None,
     wandb_sweep: Path | None = None,
+    dry_run: bool = False,
     cluster: ClusterConfig = ClusterConfig(),
-) -> int | Path:
+) -> int | Path | str:
     """Train every cell of a sweep in OUT/runs; again: goes on. Exit code 1 if a cell failed for good.
 
     Args:
@@ -40,6 +41,7 @@ def sweep_run(
         seeds: in place of the file's: a count (3 is the seeds 0, 1 and 2), or the list of them ([3, 7]).
         pretrained: weights for the cells whose file says `model.pretrained: sweep`.
         wandb_sweep: write the equivalent W&B sweep to this file instead of training anything.
+        dry_run: print what would be trained, for how long, and what would be opened; write nothing.
         cluster: what a SLURM job asks for.
     """
     import shlex
@@ -53,6 +55,21 @@ def sweep_run(
         from mammo_aln.sweeps.planning.wandb_file import write_wandb_sweep
 
         return write_wandb_sweep(read_definition(sweep, over, seeds), cohort.absolute(), out.absolute(), wandb_sweep)
+    if dry_run:
+        from mammo_aln.sweeps.forecast import forecast_sweep
+
+        return forecast_sweep(
+            sweep,
+            cohort,
+            out,
+            store=store,
+            executor=executor,
+            slots=slots if isinstance(slots, int) else None,
+            max_jobs=cluster.max_jobs,
+            seeds=seeds,
+            pretrained=pretrained,
+            over=over,
+        )
     from mammo_aln.sweeps.run import run_sweep
 
     return run_sweep(

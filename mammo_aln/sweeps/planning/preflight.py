@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.content import cohort_content
@@ -84,10 +85,11 @@ class Planner:
         cohort: cohort folder.
         store: crop store, or None for the cohort's own.
         here: cells train on this machine, which must have what they ask for; a login node need not.
+        keep: False writes nothing to the store, the cohort's tables neither.
     """
 
-    def __init__(self, cohort: Path, store: Path | None, *, here: bool = True) -> None:
-        self.folder, self.store, self.here = cohort, store, here
+    def __init__(self, cohort: Path, store: Path | None, *, here: bool = True, keep: bool = True) -> None:
+        self.folder, self.store, self.here, self.keep = cohort, store, here, keep
         self._cohorts: dict[bool, Cohort] = {}
         self._keys: dict[Any, list[str]] = {}
         self._modules: dict[Any, MammoDataModule] = {}
@@ -98,7 +100,7 @@ class Planner:
         """The cohort, read as the settings' inputs need it."""
         images = reads_images(settings.model.inputs)
         if images not in self._cohorts:
-            self._cohorts[images] = read_for(settings.model.inputs, self.folder, self.store)
+            self._cohorts[images] = read_for(settings.model.inputs, self.folder, self.store, keep=self.keep)
         return self._cohorts[images]
 
     def module_for(self, settings: Settings) -> MammoDataModule:
@@ -128,7 +130,7 @@ class Planner:
             for trainer in dict.fromkeys(settings.trainer for settings in several):
                 require_hardware(trainer)
         several = [resolved(settings, here=self.here) for settings in several]
-        _refuse_same_training(points, several)
+        refuse_same_training(points, several)
         modules = [self.module_for(settings) for settings in several]
         # Before the first crop: a network or column that cannot be had keeps its cell from any decode.
         networks = [self.network_for(settings) for settings in several]
@@ -208,7 +210,7 @@ class Planner:
         return self.networks[shape]
 
 
-def _refuse_same_training(points: Sequence[Point], several: Sequence[Settings]) -> None:
+def refuse_same_training(points: Sequence[Point], several: Sequence[Settings]) -> None:
     """Refuse cells that differ in nothing that a run learns from, before their crops are made.
 
     Those that begin from weights are told apart by the weights' content, when they get their ids.
@@ -361,20 +363,31 @@ def disk_gb(waiting: Sequence[tuple[Network, bool]], at_once: int) -> float:
     return running + sum(network.finished_gb(pruned=pruned) for network, pruned in cells[at_once:])
 
 
+def blank_batch(module: AxillaryClassifier, size_px: int, patients: int = 2, crops: int = 1) -> dict[str, Tensor]:
+    """Make a batch of black crops.
+
+    Args:
+        module: the network that reads it; one that reads no image gets no crop.
+        size_px: side of a crop.
+        patients: number of patients.
+        crops: primary crops of each patient.
+    """
+    reads = "primary" in module.hparams["model"]["inputs"]
+    unit = torch.arange(patients).repeat_interleave(crops if reads else 0)
+    return {
+        "crops": torch.zeros(len(unit), 1, size_px, size_px),
+        "unit": unit,
+        "region": torch.zeros(len(unit), dtype=torch.long),
+        "view": torch.zeros(len(unit), dtype=torch.long),
+        "clinical": torch.zeros(patients, len(module.hparams["clinical_columns"])),
+        "label": torch.zeros(patients),
+        "index": torch.arange(patients),
+    }
+
+
 def _forward_s(module: AxillaryClassifier, size_px: int) -> float:
     """Processor time of one forward pass of two patients with one primary crop each."""
-    two = torch.arange(2)
-    batch = {
-        "crops": torch.zeros(2, 1, size_px, size_px),
-        "unit": two,
-        "region": torch.zeros(2, dtype=torch.long),
-        "view": torch.zeros(2, dtype=torch.long),
-        "clinical": torch.zeros(2, len(module.hparams["clinical_columns"])),
-        "label": torch.zeros(2),
-        "index": two,
-    }
-    if "primary" not in module.hparams["model"]["inputs"]:
-        batch |= {"crops": batch["crops"][:0], "unit": two[:0], "region": two[:0], "view": two[:0]}
+    batch = blank_batch(module, size_px)
     begun = time.process_time()
     with torch.no_grad():
         module.eval()(batch)

@@ -57,6 +57,24 @@ class PretrainJob(RequeuedJob):
         return str(weights) if weights is not None else None
 
 
+def asking_points(points: Sequence[Point], definition: Definition, pretrained: Path | None) -> list[Point]:
+    """List the points whose file says `model.pretrained: sweep`.
+
+    Raises:
+        InputError: they ask for weights and there are none, or none asks for those that were given.
+    """
+    asking = [point for point in points if point.settings.get("model", {}).get("pretrained") == FROM_SWEEP]
+    if not asking and pretrained is not None:
+        raise InputError(
+            "--pretrained: no cell of this sweep asks for it; "
+            "write `model: {pretrained: sweep}` for the cells that shall begin from it"
+        )
+    if asking and pretrained is None and definition.pretrain is None:
+        steps = ", ".join(dict.fromkeys(str(point.axes.get("step", point.axes)) for point in asking))
+        raise InputError(f"these cells begin from pre-trained weights: {steps}; name the file by --pretrained FILE")
+    return asking
+
+
 def with_weights(
     points: Sequence[Point],
     definition: Definition,
@@ -82,19 +100,9 @@ def with_weights(
     Raises:
         InputError: cells ask for weights and there are none, or none asks for those that were given.
     """
-    asking = [point for point in points if point.settings.get("model", {}).get("pretrained") == FROM_SWEEP]
-    if not asking:
-        if pretrained is not None:
-            raise InputError(
-                "--pretrained: no cell of this sweep asks for it; "
-                "write `model: {pretrained: sweep}` for the cells that shall begin from it"
-            )
-        return list(points)
-    if pretrained is not None:
-        return [_filled(point, str(pretrained)) for point in points]
-    if definition.pretrain is None:
-        steps = ", ".join(dict.fromkeys(str(point.axes.get("step", point.axes)) for point in asking))
-        raise InputError(f"these cells begin from pre-trained weights: {steps}; name the file by --pretrained FILE")
+    asking = asking_points(points, definition, pretrained)
+    if not asking or definition.pretrain is None or pretrained is not None:
+        return [point if pretrained is None else weighted(point, pretrained) for point in points]
     block = dict(definition.pretrain)
     other = block.pop("cohort", None)
     source, crops = (cohort, store) if other is None else (Path(str(other)), None)
@@ -114,7 +122,7 @@ def with_weights(
         say(f"pre-training {job.settings.model.backbone} for the cells that ask for it")
         logs = out.absolute() / "slurm"
         weights[name] = weights_here(job) if cluster is None else weights_by_slurm(job, logs, cluster)
-    return [_filled(point, weights[names[id(point)]]) if id(point) in names else point for point in points]
+    return [weighted(point, weights[names[id(point)]]) if id(point) in names else point for point in points]
 
 
 def refuse_outcome(point: Point, settings: PretrainSettings) -> None:
@@ -174,8 +182,9 @@ def pretrain_settings(point: Point, block: Nested) -> PretrainSettings:
     return settings_from(PretrainSettings, plain, "pretrain")
 
 
-def _filled(point: Point, path: str) -> Point:
+def weighted(point: Point, path: str | Path) -> Point:
+    """Fill in the path of the weights where a point's file says `model.pretrained: sweep`."""
     model = point.settings.get("model", {})
     if model.get("pretrained") != FROM_SWEEP:
         return point
-    return replace(point, settings={**point.settings, "model": {**model, "pretrained": path}})
+    return replace(point, settings={**point.settings, "model": {**model, "pretrained": str(path)}})
