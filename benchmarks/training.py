@@ -25,7 +25,7 @@ from mammo_aln.model.backbones import Backbone, compile_backbones
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.optim import WeightAverage, binary_loss, learning_rate_factor, parameter_groups
 from mammo_aln.settings import CropConfig, DataConfig, LogConfig, ModelConfig, Settings, TrainerConfig
-from mammo_aln.training.data.augment import Augmentation, numbered, side_mm
+from mammo_aln.training.data.augment import Augmentation, numbered
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
@@ -167,7 +167,7 @@ def loader(patients: int = 60, rounds: int = 3, out: Path = OUT / "training") ->
     units, store = module.units("train"), module.crop_set.open_store()
     keys = [str(key) for key in units.keys]
     numbers = numbered(np.diff(units.first))
-    change = Augmentation(data, crop.size_px, 0, *numbers, side_mm(crop, units.region))
+    change = Augmentation(data, crop.size_px, 0, *numbers, units.size_mm)
 
     def parts() -> float:
         """One process, nothing but reading the store, draws and changes."""

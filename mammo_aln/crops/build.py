@@ -50,6 +50,7 @@ class CropRow:
     estimated: bool
     confidence: float
     padding_share: float
+    side_mm: float
     spacing_row_mm: float
     spacing_column_mm: float
     spacing_source: str
@@ -245,6 +246,7 @@ def _describe(plan: CropPlan, job: CropJob, store: CropStore, keys: CropKeys, fa
 
 
 def _row(image: ImagePlan, request: CropRequest, record: CropRecord, own: ImageRecord, recipe: str) -> CropRow:
+    side_mm = own.side_mm(record.window)
     estimate = [f"{request.estimate}_estimated"] if request.estimate else []
     return CropRow(
         record.key,
@@ -260,6 +262,7 @@ def _row(image: ImagePlan, request: CropRequest, record: CropRecord, own: ImageR
         request.estimated,
         record.confidence,
         record.padding_share,
+        float("nan") if side_mm is None else round(side_mm, 6),
         own.spacing.row_mm if own.spacing else float("nan"),
         own.spacing.column_mm if own.spacing else float("nan"),
         own.spacing.source if own.spacing else "",

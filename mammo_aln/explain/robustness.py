@@ -28,7 +28,7 @@ from mammo_aln.crops.window import CropRefused, surround_px
 from mammo_aln.dicom.orientation import Box, Orientation
 from mammo_aln.dicom.read import DisplayImage
 from mammo_aln.errors import InputError
-from mammo_aln.inference.frozen import FrozenRun
+from mammo_aln.inference.frozen import CropBlocks, FrozenRun
 from mammo_aln.progress import Progress
 
 SHIFT_MM = 2.0
@@ -221,7 +221,7 @@ def jitter_split(frozen: FrozenRun, split: str) -> pd.DataFrame:
 def _rows(
     frozen: FrozenRun,
     batch: dict[str, Tensor],
-    blocks: Sequence[NDArray[np.uint16]],
+    blocks: CropBlocks,
     index: Sequence[int],
     cutter: _Cutter,
     moved: Moved,
@@ -231,7 +231,7 @@ def _rows(
     for unit, logit in zip(index, drawn, strict=True):
         yield JitterRow(unit, "", UNMOVED.name, logit, "")
     for (box, move), crops in moved.items():
-        changed, around = batch["crops"].clone(), list(blocks)
+        changed, around = batch["crops"].clone(), list(blocks.pixels)
         reasons: dict[int, str] = {}
         for position, crop in crops.items():
             if isinstance(crop, str):
@@ -242,7 +242,7 @@ def _rows(
                     around[position] = crop
         # A window of fixed size does not follow the size of its box: nothing to compute then.
         same = torch.equal(changed, batch["crops"])
-        logits = drawn if same else frozen.logits({**batch, "crops": changed}, around)
+        logits = drawn if same else frozen.logits({**batch, "crops": changed}, replace(blocks, pixels=around))
         for unit in sorted({int(batch["unit"][position]) for position in crops}):
             logit = np.nan if unit in reasons else logits[unit]
             yield JitterRow(index[unit], box, move, logit, reasons.get(unit, ""))

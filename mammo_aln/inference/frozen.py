@@ -26,13 +26,25 @@ from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import require_unchanged
 from mammo_aln.settings import Settings
-from mammo_aln.training.data.augment import side_mm
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.test_time import TestTimeCopy
 from mammo_aln.training.prediction_facts import PredictionFacts
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True)
+class CropBlocks:
+    """Crops of a batch with their surround, of which test-time copies are made.
+
+    Attributes:
+        pixels: uint16 (S', S') each.
+        size_mm: side of each crop, without its surround.
+    """
+
+    pixels: Sequence[NDArray[np.uint16]]
+    size_mm: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -92,23 +104,22 @@ class FrozenRun:
         """Number of copies of each crop that a prediction averages beside the crop itself."""
         return self.data.loading.test_time_copies if self.data.reads_images else 0
 
-    def blocks(self, batch: dict[str, Tensor], split: str) -> list[NDArray[np.uint16]]:
+    def blocks(self, batch: dict[str, Tensor], split: str) -> CropBlocks:
         """The crops of a split's batch with their surround, in its order; none where no copy is made of them."""
         if not self.test_time_copies:
-            return []
+            return CropBlocks([], np.zeros(0))
         units, store = self.data.units(split), self.data.crop_set.open_store()
-        rows = [range(units.first[unit], units.first[unit + 1]) for unit in batch["index"].tolist()]
-        return [store.read_surround(str(units.keys[row])) for row in chain(*rows)]
+        rows = list(chain(*(range(units.first[unit], units.first[unit + 1]) for unit in batch["index"].tolist())))
+        return CropBlocks([store.read_surround(str(units.keys[row])) for row in rows], units.size_mm[rows])
 
-    def copies(self, batch: dict[str, Tensor], blocks: Sequence[NDArray[np.uint16]]) -> Iterator[dict[str, Tensor]]:
+    def copies(self, batch: dict[str, Tensor], blocks: CropBlocks) -> Iterator[dict[str, Tensor]]:
         """A batch and the run's test-time copies of it, made of its `blocks`; their mean logit is the prediction."""
         yield batch
-        size_mm = side_mm(self.data.crop, batch["region"].numpy())
         for copy in range(1, 1 + self.test_time_copies):
-            change = TestTimeCopy(self.data.loading, self.data.crop.size_px, size_mm, copy)
-            yield {**batch, "crops": torch.from_numpy(change(blocks, slice(None), 0))[:, None]}
+            change = TestTimeCopy(self.data.loading, self.data.crop.size_px, blocks.size_mm, copy)
+            yield {**batch, "crops": torch.from_numpy(change(blocks.pixels, slice(None), 0))[:, None]}
 
-    def logits(self, batch: dict[str, Tensor], blocks: Sequence[NDArray[np.uint16]]) -> NDArray[np.float64]:
+    def logits(self, batch: dict[str, Tensor], blocks: CropBlocks) -> NDArray[np.float64]:
         """Logits (B,) of a packed batch and its crops with their surround, as `predict` computes them."""
         with torch.inference_mode(), self.arithmetic():
             every = [self.module(self.to_device(copy)).float().cpu().numpy() for copy in self.copies(batch, blocks)]

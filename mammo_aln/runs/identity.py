@@ -19,7 +19,7 @@ from mammo_aln.files import json_ready
 from mammo_aln.settings import DataConfig, PretrainSettings, Settings
 from mammo_aln.settings.steps import shaping_step
 
-LEARNING_VERSION = 3
+LEARNING_VERSION = 4
 """Raise this when a training of the same settings, tables and crops learns otherwise: other draws, rates or windows."""
 
 

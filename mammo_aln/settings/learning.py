@@ -131,8 +131,9 @@ class DataConfig:
         augment_engine: what computes it: `warp` (one pass of OpenCV), `albumentations` or `torchvision`; all of them
             from the same draws.
         augment_strength: multiplies how far augmentation shifts, turns and changes grey values; scale stays within 5 %.
-        max_shift_mm: largest random shift of a crop's content, in millimetres where the crop (primary or auxiliary) has
-            a fixed size in millimetres; never farther than the quarter of its side that is stored around it.
+        max_shift_mm: largest random shift of a crop's content, in millimetres of breast whatever the crop's size (as if
+            it were cut by `fixed_5cm` where the image has no pixel spacing); never farther than the quarter of its side
+            that is stored around it.
         flip_horizontal: augmentation mirrors left and right, in half of the draws, all crops of a patient alike.
         flip_vertical: likewise up and down.
         test_time_copies: slightly changed copies of every crop that a prediction averages beside the crop itself, 0 to

@@ -19,7 +19,7 @@ from mammo_aln.settings import DataConfig, ModelConfig, OptimConfig, Settings, T
 from mammo_aln.training.data.draws import Ranges, draw, hiding_draws
 
 KEPT: dict[str, list[float]] = {
-    "version": [3],
+    "version": [4],
     "augmentation": [1.0, 1.0, 11.778859, -0.025105374, 0.0054735127, 1.000742, 1.1334029, -0.031994987, 0.84807056],
     "hidden inputs": [0.204539, 0.8913787, 0.7673068],
     "layer decay": [0.8**12, 0.8**9, 0.8**6, 0.8**3, 1.0],

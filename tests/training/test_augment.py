@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pydicom
 import pytest
 
 from mammo_aln.runs.identity import run_identity
 from mammo_aln.settings import CropConfig, DataConfig
-from mammo_aln.training.data.augment import ENGINES, Augmentation, engine, numbered, side_mm
+from mammo_aln.training.data.augment import ENGINES, Augmentation, engine, numbered, sides_mm
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.train import train_run
+from tests.phantom.test_mammography import breast_spacing
 from tests.support.tiny_settings import tiny_settings
 from tests.training.test_draws import NEUTRAL, changed, drawn
 from tests.training.test_warp import tissue
@@ -124,7 +127,31 @@ def test_crops_are_numbered_within_their_unit() -> None:
     assert unit.tolist() == [0, 0, 2, 2, 2, 3]
     assert nth.tolist() == [0, 1, 0, 1, 2, 0]
     crop = CropConfig(size_mm=50.0, auxiliary_size_mm=30.0)
-    assert side_mm(crop, np.array([0, 1, 2, 0])).tolist() == [50.0, 30.0, 30.0, 50.0]
+    cut = np.array([np.nan, np.nan, 48.0, 210.5])
+    assert sides_mm(crop, np.array([0, 1, 2, 0]), cut).tolist() == [50.0, 30.0, 48.0, 210.5]
+
+
+@pytest.mark.parametrize(("strategy", "margin"), [("lesion_box", 0.0), ("lesion_margin", 0.25), ("fixed_5cm", None)])
+def test_a_crop_of_any_size_is_shifted_by_as_many_millimetres_of_breast(
+    strategy: str, margin: float | None, phantom: Path, store: Path
+) -> None:
+    crop, loading = CropConfig(size_px=32, strategy=strategy), DataConfig(max_shift_mm=2.0)
+    data = MammoDataModule(phantom, crop, inputs=("primary",), data=loading, store=store)
+    data.setup()
+    drawn = data.loader("train", training=True).collate_fn.func.changes
+    tables = [pd.read_csv(phantom / f"{name}.csv", dtype={"image_id": str}) for name in ("images", "regions")]
+    images, regions = tables[0].set_index("image_id"), tables[1].query("region == 'primary'").set_index("image_id")
+    owner = data.crop_set.table.set_index("key")["image_id"]
+    sides = []
+    for key in data.units("train").keys:
+        box = regions.loc[owner[key]]
+        header = pydicom.dcmread(phantom / images.loc[owner[key], "path"], stop_before_pixels=True)
+        longer = max(box.x_max - box.x_min, box.y_max - box.y_min) * breast_spacing(header)
+        sides.append(50.0 if margin is None else longer * (1 + 2 * margin))
+    shifts = np.array([drawn.draws(epoch).shift_right * np.array(sides) for epoch in range(60)])
+    farthest = np.abs(shifts).max(axis=0)  # 48 of 60 draws move a crop; the surround of the smallest is narrower
+    assert np.median(farthest) > 1.9
+    assert farthest.max() <= 2.0 + 1e-4
 
 
 def test_only_what_is_not_the_default_enters_the_run_id(phantom: Path, store: Path, tmp_path: Path) -> None:

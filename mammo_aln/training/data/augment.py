@@ -86,7 +86,7 @@ class Augmentation(CropChanges):
         seed: of the run.
         unit: (K,), the treated axilla of each crop.
         nth: (K,), which crop of its unit.
-        size_mm: (K,), side of each crop in millimetres, see `side_mm`.
+        size_mm: (K,), side of each crop in millimetres, see `sides_mm`.
     """
 
     def __init__(
@@ -110,9 +110,15 @@ class Augmentation(CropChanges):
         return self._latest[1]
 
 
-def side_mm(crop: CropConfig, region: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Sides in millimetres of crops of these regions, 0 being the primary one, as `fixed_5cm` cuts them."""
-    return np.where(region == 0, crop.size_mm, crop.auxiliary_size_mm)
+def sides_mm(crop: CropConfig, region: NDArray[np.int64], cut: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sides of K crops in millimetres: as they were cut, or those of `fixed_5cm` where an image has no pixel spacing.
+
+    Args:
+        crop: how crops are cut.
+        region: (K,), 0 = primary, then the auxiliary ones.
+        cut: (K,), `side_mm` of the crop table, NaN = unknown.
+    """
+    return np.where(np.isnan(cut), np.where(region == 0, crop.size_mm, crop.auxiliary_size_mm), cut)
 
 
 def numbered(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

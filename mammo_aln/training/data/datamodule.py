@@ -21,7 +21,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 from mammo_aln.settings import INPUTS, CropConfig, DataConfig, ModelConfig, PixelConfig, Settings, Strategy
 from mammo_aln.settings.parse import check_sections
-from mammo_aln.training.data.augment import Augmentation, CropChanges, numbered, side_mm
+from mammo_aln.training.data.augment import Augmentation, CropChanges, numbered, sides_mm
 from mammo_aln.training.data.base import CropDataModule, read_for, require_one_strategy
 from mammo_aln.training.data.batches import CropLoader
 from mammo_aln.training.data.device_batches import DeviceCollate
@@ -238,14 +238,16 @@ class MammoDataModule(CropDataModule):
             counts = np.bincount(position, minlength=len(patients))
             keys, region = crops["key"].to_numpy(str)[order], slot[order].astype(np.int64)
             view = np.full(len(order), OTHER_VIEW)
+            size_mm = sides_mm(self.crop, region, crops["side_mm"].to_numpy(np.float64)[order])
             for name, number in VIEW_INDEX.items():
                 view[names[1][order] == name] = number
         else:
             counts, keys = np.zeros(len(patients), int), np.zeros(0, str)
             region = view = np.zeros(0, np.int64)
+            size_mm = np.zeros(0)
         label = patients["aln_status"].to_numpy(np.float32)
         return UnitArrays(
-            np.concatenate([[0], np.cumsum(counts)]), keys, region, view, clinical.astype(np.float32), label
+            np.concatenate([[0], np.cumsum(counts)]), keys, region, view, size_mm, clinical.astype(np.float32), label
         )
 
     def loader(self, split: str, *, training: bool = False, alone: bool = False, copy: int = 0) -> CropLoader:
@@ -268,7 +270,7 @@ class MammoDataModule(CropDataModule):
         if training and self.loading.augment:
             changes = self._augmentation(units)
         elif copy:
-            changes = TestTimeCopy(self.loading, self.crop.size_px, side_mm(self.crop, units.region), copy)
+            changes = TestTimeCopy(self.loading, self.crop.size_px, units.size_mm, copy)
         collate = UnitCollate(
             units,
             self.crop.size_px,
@@ -330,5 +332,5 @@ class MammoDataModule(CropDataModule):
         return self._unit_loader(units, collate, crop_bytes, training=training, reads=self._table is None)
 
     def _augmentation(self, units: UnitArrays) -> Augmentation:
-        size_mm = side_mm(self.crop, units.region)
-        return Augmentation(self.loading, self.crop.size_px, self.seed, *numbered(np.diff(units.first)), size_mm)
+        unit, nth = numbered(np.diff(units.first))
+        return Augmentation(self.loading, self.crop.size_px, self.seed, unit, nth, units.size_mm)

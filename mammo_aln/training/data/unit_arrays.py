@@ -16,10 +16,11 @@ class UnitArrays:
     """The units of a split, as arrays that copy cheaply to loader processes.
 
     Attributes:
-        first: (units + 1,) crops of unit i are `first[i]:first[i + 1]` of the three lists below.
+        first: (units + 1,) crops of unit i are `first[i]:first[i + 1]` of the four lists below.
         keys: content keys in the crop store.
         region: 0 = primary, then the auxiliary names in order.
         view: 0 = CC, 1 = MLO, 2 = other.
+        size_mm: side of each crop.
         clinical: float32 (units, columns), encoded.
         label: float32 (units,), NaN = unknown.
     """
@@ -28,6 +29,7 @@ class UnitArrays:
     keys: np.ndarray
     region: np.ndarray
     view: np.ndarray
+    size_mm: np.ndarray
     clinical: np.ndarray
     label: np.ndarray
 

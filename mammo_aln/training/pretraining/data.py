@@ -20,7 +20,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 from mammo_aln.settings import PretrainConfig, PretrainSettings
 from mammo_aln.training.attempt import leads
-from mammo_aln.training.data.augment import Augmentation, numbered, side_mm
+from mammo_aln.training.data.augment import Augmentation, numbered, sides_mm
 from mammo_aln.training.data.base import CropDataModule, require_one_strategy
 from mammo_aln.training.data.batches import CropLoader, StepBatch
 from mammo_aln.training.data.crop_memory import CropMemory
@@ -47,6 +47,7 @@ class BreastArrays:
         labels: float32 (crops, heads), NaN = missing.
         patient: number of each item's patient (items,).
         region: 0 = primary, then the auxiliary names in order (items,).
+        cut_mm: largest side of each item's crops as they were cut (items,), NaN = unknown.
     """
 
     first: np.ndarray
@@ -55,6 +56,7 @@ class BreastArrays:
     labels: np.ndarray
     patient: np.ndarray
     region: np.ndarray
+    cut_mm: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ class PretrainData(CropDataModule):
         poses = None
         if self.loading.augment:
             unit, nth = numbered(np.diff(arrays.first) + PAIR)
-            size_mm = side_mm(self.crop, arrays.region[unit])
+            size_mm = sides_mm(self.crop, arrays.region, arrays.cut_mm)[unit]
             poses = Augmentation(self.loading, self.crop.size_px, self.seed, unit, nth, size_mm)
         dataset = BreastDataset(arrays, self.pixel_store, poses, self.settings.pretrain, self.seed, training)
         item_bytes = (np.diff(arrays.first) + PAIR) * self.crop.size_px**2 * torch.float32.itemsize
@@ -291,4 +293,5 @@ def _gather(crops: pd.DataFrame, labels: np.ndarray, regions: Sequence[str]) -> 
         labels=labels,
         patient=pd.factorize(owners)[0].astype(np.int64),
         region=group["region"].first().map(list(regions).index).to_numpy(np.int64),
+        cut_mm=group["side_mm"].max().to_numpy(np.float64),
     )
