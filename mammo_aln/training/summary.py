@@ -134,8 +134,8 @@ def draw_training(run: Path) -> None:
         figure.savefig(unfinished, format="png", dpi=120)
 
 
-def draw_augmented(run: Path, data: MammoDataModule) -> None:
-    """Write augmented.png: the first training crops as the first epoch sees them, with region and view.
+def draw_augmented(run: Path, data: MammoDataModule, epoch: int) -> None:
+    """Write augmented.png: the first training crops as an epoch sees them, with region and view.
 
     Each draw is a function of seed, epoch, patient and crop, so that looking changes nothing in the training.
     """
@@ -144,7 +144,7 @@ def draw_augmented(run: Path, data: MammoDataModule) -> None:
     loader = data.loader("train", training=True, alone=True)
     tiles: list[tuple[str, np.ndarray]] = []
     for unit in range(len(data.patients("train"))):
-        batch = loader.packed([(0, unit)])
+        batch = loader.packed([(epoch, unit)])
         tiles += [
             (f"{data.regions[region]} {VIEW_NAMES[view]}", crop)
             for region, view, crop in zip(*(batch[name].numpy() for name in ("region", "view", "crops")), strict=True)

@@ -146,7 +146,8 @@ def _fit(
     write_json(run / "recipe.json", data.recipe)
     write_lineage(run, frozen.lineage)
     if leads():
-        draw_augmented(run, data)
+        # Before that epoch augmentation has not its full extent yet.
+        draw_augmented(run, data, min(settings.data.augment_ramp_epochs, settings.trainer.max_epochs - 1))
     fit_module(run, data, module, settings, frozen, loggers)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,30 @@ def test_each_flip_has_its_switch() -> None:
     both, one = augmentation(600).draws(0), augmentation(600, flip_vertical=False).draws(0)
     assert np.array_equal(both.flip_horizontal, one.flip_horizontal)
     assert np.array_equal(both.degrees, one.degrees)
+
+
+@pytest.mark.parametrize(("ramp_epochs", "epoch", "share"), [(10, 0, 0.0), (10, 3, 0.3), (10, 10, 1.0), (0, 0, 1.0)])
+def test_all_but_flips_grows_by_equal_steps_to_its_full_extent(ramp_epochs: int, epoch: int, share: float) -> None:
+    unit, nth = numbered(np.full(200, 3))
+    arguments = DataConfig(max_shift_mm=2.0), SIZE, 1, unit, nth, np.full(600, 50.0)
+    full = Augmentation(*arguments).draws(epoch)
+    grown = Augmentation(*arguments, ramp_epochs=ramp_epochs).draws(epoch)
+    for field in fields(full):
+        limit = share if not field.name.startswith("flip") else 1.0
+        neutral = getattr(NEUTRAL, field.name)
+        change = getattr(full, field.name) - neutral
+        assert np.abs(change).max() > 0.01
+        assert np.allclose(getattr(grown, field.name) - neutral, limit * change, atol=1e-5), field.name
+
+
+def test_a_training_ramps_its_changes(phantom: Path, store: Path) -> None:
+    data = MammoDataModule(phantom, CropConfig(size_px=32), data=DataConfig(augment_ramp_epochs=4), store=store)
+    data.setup()
+    changes = data.loader("train", training=True).collate_fn.func.changes
+    reach = [np.abs(changes.draws(epoch).degrees).max() for epoch in (0, 1, 2, 4, 40)]
+    assert reach[0] == 0
+    assert all(low < high for low, high in pairwise(reach[:4]))
+    assert reach[2] <= 10 < reach[3] <= 20
 
 
 def test_all_views_of_a_patient_are_mirrored_alike(phantom: Path, store: Path) -> None:

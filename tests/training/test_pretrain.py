@@ -208,6 +208,7 @@ def test_crops_of_every_region_move_by_millimetres_of_their_own(phantom: Path, s
     sides = np.where(region == "axilla", 25.0, 50.0)
     assert set(sides) == {25.0, 50.0}
     np.testing.assert_array_equal(poses.size_mm, np.repeat(sides, np.diff(arrays.first) + 2))
+    assert np.abs(poses.draws(0).degrees).max() > 10
 
 
 def same_weights(one: Path, other: Path) -> None:

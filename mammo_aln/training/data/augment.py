@@ -87,6 +87,7 @@ class Augmentation(CropChanges):
         unit: (K,), the treated axilla of each crop.
         nth: (K,), which crop of its unit.
         size_mm: (K,), side of each crop in millimetres, see `sides_mm`.
+        ramp_epochs: epochs over which the changes grow from none but flips to how far they go; 0 = full from the first.
     """
 
     def __init__(
@@ -97,16 +98,19 @@ class Augmentation(CropChanges):
         unit: NDArray[np.int64],
         nth: NDArray[np.int64],
         size_mm: NDArray[np.float64],
+        *,
+        ramp_epochs: int = 0,
     ) -> None:
         super().__init__(size_px, data.augment_engine)
-        self.ranges, self.seed = Ranges.of(data), seed
+        self.ranges, self.seed, self.ramp_epochs = Ranges.of(data), seed, ramp_epochs
         self.unit, self.nth, self.size_mm = unit, nth, size_mm
         self._latest: tuple[int, Draws] | None = None
 
     def draws(self, epoch: int) -> Draws:
         """The draws of all K crops in an epoch; the latest are kept."""
         if self._latest is None or self._latest[0] != epoch:
-            self._latest = epoch, draw(self.ranges, self.seed, epoch, self.unit, self.nth, self.size_mm)
+            ranges = self.ranges.grown(epoch / self.ramp_epochs) if epoch < self.ramp_epochs else self.ranges
+            self._latest = epoch, draw(ranges, self.seed, epoch, self.unit, self.nth, self.size_mm)
         return self._latest[1]
 
 

@@ -333,4 +333,7 @@ class MammoDataModule(CropDataModule):
 
     def _augmentation(self, units: UnitArrays) -> Augmentation:
         unit, nth = numbered(np.diff(units.first))
-        return Augmentation(self.loading, self.crop.size_px, self.seed, unit, nth, units.size_mm)
+        ramp_epochs = self.loading.augment_ramp_epochs
+        return Augmentation(
+            self.loading, self.crop.size_px, self.seed, unit, nth, units.size_mm, ramp_epochs=ramp_epochs
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,22 @@ class Ranges:
             gamma_percent=(100 - 20 * strength, 100 + 25 * strength),
             flip_horizontal_share=0.5 * data.flip_horizontal,
             flip_vertical_share=0.5 * data.flip_vertical,
+        )
+
+    def grown(self, share: float) -> Ranges:
+        """The same changes with limits that went only so far from none (0) to their full extent (1); flips are all there."""
+
+        def limits(low: float, high: float, neutral: float) -> tuple[float, float]:
+            return neutral + share * (low - neutral), neutral + share * (high - neutral)
+
+        return replace(
+            self,
+            shift_mm=share * self.shift_mm,
+            degrees=share * self.degrees,
+            scale=limits(*self.scale, 1.0),
+            brightness=share * self.brightness,
+            contrast=share * self.contrast,
+            gamma_percent=limits(*self.gamma_percent, 100.0),
         )
 
 
