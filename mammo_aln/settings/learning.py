@@ -131,8 +131,8 @@ class DataConfig:
         augment_engine: what computes it: `warp` (one pass of OpenCV), `albumentations` or `torchvision`; all of them
             from the same draws.
         augment_strength: multiplies how far augmentation shifts, turns and changes grey values; scale stays within 5 %.
-        augment_ramp_epochs: first epochs of a training, over which all of augmentation but flips grows from nothing to its
-            full extent; 0 = full from the first step. Pre-training has none.
+        augment_ramp_epochs: first epochs of a training, over which augmentation but for flips grows from nothing to its
+            full extent; 0 = full from the first step. Pre-training has no ramp.
         max_shift_mm: largest random shift of a crop's content, in millimetres of breast whatever the crop's size (as if
             it were cut by `fixed_5cm` where the image has no pixel spacing); never farther than the quarter of its side
             that is stored around it.
@@ -155,7 +155,7 @@ class DataConfig:
     augment: bool = True
     augment_engine: Literal["warp", "albumentations", "torchvision"] = "warp"
     augment_strength: Annotated[float, Limit("a number from 0 to 3", lambda x: 0 <= x <= 3)] = 1.0
-    augment_ramp_epochs: Annotated[int, FROM_0] = 10
+    augment_ramp_epochs: Annotated[int, FROM_0] = 20
     max_shift_mm: Annotated[float, FROM_0] = 4.0
     flip_horizontal: bool = True
     flip_vertical: bool = True

@@ -136,13 +136,14 @@ def test_all_views_of_a_patient_are_mirrored_alike(phantom: Path, store: Path) -
     plain, loader = data.loader("val"), data.loader("train", training=True)
     assert plain.collate_fn.func.changes is None
     shaken = loader.collate_fn.func
-    first = shaken.units.first
+    packer = shaken.packer
+    first = packer.units.first
     assert np.diff(first).max() >= 2
     draws = shaken.changes.draws(4)
     for unit in range(len(first) - 1):
         rows = slice(first[unit], first[unit + 1])
         assert np.ptp(draws.flip_horizontal[rows]) == np.ptp(draws.flip_vertical[rows]) == 0
-        stored = [shaken.store.read_surround(str(key)) for key in shaken.units.keys[rows]]
+        stored = [packer.store.read_surround(str(key)) for key in packer.units.keys[rows]]
         expected = engine("warp")(stored, draws.of(rows), 32)
         assert np.array_equal(loader.packed([(4, unit)])["crops"][:, 0], expected)
 

@@ -23,6 +23,7 @@ from mammo_aln.training.data.crop_memory import CropMemory
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.device_batches import DeviceCollate
 from mammo_aln.training.data.device_crops import CropTable, block_px, budget_bytes, table_bytes, with_crops
+from mammo_aln.training.data.unit_arrays import UnitPacker
 from mammo_aln.training.train import train_run
 from tests.support.crop_records import crop_record
 from tests.support.tiny_settings import tiny_settings
@@ -196,7 +197,7 @@ def test_the_collate_reads_no_pixel_of_a_table(phantom: Path, store: Path) -> No
     data.prepare_data()
     units = data.units("train")
     rows = np.arange(len(units.keys))
-    collate = DeviceCollate(units, 32, 2, 0, training=True, augmentation=None, rows=rows, store=CropStore("nowhere"))
+    collate = DeviceCollate(UnitPacker(units, 32, 2, 0, True, CropStore("nowhere")), None, rows)
     batch = collate(CropMemory(0, 0), [(0, 3), (0, 1)])
     spans = [range(units.first[unit], units.first[unit + 1]) for unit in (3, 1)]
     assert batch["row"].tolist() == [*spans[0], *spans[1]]

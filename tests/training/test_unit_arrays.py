@@ -29,10 +29,16 @@ def data(phantom: Path, store: Path) -> MammoDataModule:
         "view": random.choice(["CC", "MLO", "", "XCCL"], count),
         "image_id": random.choice(["i1", "i10", "i2", "I2", "ä", "i"], count),
         "ordinal": random.choice([1, 2, 10], count),
+        "side_mm": random.choice([17.5, 203.0, np.nan], count),
     }
     table = pd.DataFrame(drawn).assign(key=[f"key {number}" for number in range(count)])
     module._crop_set = replace(module.crop_set, table=table)
     return module
+
+
+def _side_mm(row: dict) -> float:
+    """A crop's side as it was cut; without pixel spacing that of `fixed_5cm`, by default 50 mm for every region."""
+    return 50.0 if np.isnan(row["side_mm"]) else row["side_mm"]
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -46,6 +52,7 @@ def test_crops_follow_unit_region_view_image_and_ordinal(data: MammoDataModule, 
         assert arrays.keys[crops].tolist() == [row["key"] for row in own]
         assert arrays.region[crops].tolist() == [REGIONS.index(row["region"]) for row in own]
         assert arrays.view[crops].tolist() == [{"CC": 0, "MLO": 1}.get(row["view"], 2) for row in own]
+        assert arrays.size_mm[crops].tolist() == [_side_mm(row) for row in own]
     assert arrays.first[-1] == len(arrays.keys) == len(arrays.region) == len(arrays.view)
     assert (arrays.region.dtype, arrays.view.dtype) == (np.int64, np.int64)
     np.testing.assert_array_equal(arrays.label, patients["aln_status"].to_numpy(np.float32))

@@ -16,7 +16,6 @@ from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.schemas import SPLITS
 from mammo_aln.cohort.split import with_fold
 from mammo_aln.cohort.tables import Cohort, with_split
-from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 from mammo_aln.settings import INPUTS, CropConfig, DataConfig, ModelConfig, PixelConfig, Settings, Strategy
@@ -30,7 +29,7 @@ from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
 from mammo_aln.training.data.presence import InputProfile
 from mammo_aln.training.data.seen import counts_of
 from mammo_aln.training.data.test_time import TestTimeCopy
-from mammo_aln.training.data.unit_arrays import UnitArrays, UnitNumbers
+from mammo_aln.training.data.unit_arrays import UnitArrays, UnitNumbers, UnitPacker
 from mammo_aln.training.data.unit_batches import UnitCollate
 from mammo_aln.training.data.units import present_regions, resolve_regions, usable_units
 
@@ -271,15 +270,7 @@ class MammoDataModule(CropDataModule):
             changes = self._augmentation(units)
         elif copy:
             changes = TestTimeCopy(self.loading, self.crop.size_px, units.size_mm, copy)
-        collate = UnitCollate(
-            units,
-            self.crop.size_px,
-            len(self.regions),
-            self.seed,
-            training=training,
-            changes=changes,
-            store=cast(CropStore, self.pixel_store if self.reads_images else None),
-        )
+        collate = UnitCollate(self._packer(units, training), changes)
         crop_bytes = self.crop.size_px**2 * torch.float32.itemsize
         return self._unit_loader(units, collate, crop_bytes, training=training, alone=alone)
 
@@ -313,23 +304,22 @@ class MammoDataModule(CropDataModule):
         return device if made_on_device(self.loading, device) else None
 
     def _device_loader(self, split: str, device: torch.device, training: bool) -> CropLoader:
-        units, store = self.units(split), self.pixel_store
+        units = self.units(split)
         if not self._table_asked:  # one table for all splits
             keys = np.concatenate([self.units(name).keys for name in self.splits])
-            self._table = table_within_budget(store, keys, self.crop.size_px, self.loading, device)
+            self._table = table_within_budget(self.pixel_store, keys, self.crop.size_px, self.loading, device)
             self._table_asked = True
         collate = DeviceCollate(
-            units,
-            self.crop.size_px,
-            len(self.regions),
-            self.seed,
-            training=training,
+            self._packer(units, training),
             augmentation=self._augmentation(units) if training and self.loading.augment else None,
             rows=None if self._table is None else self._table.rows(units.keys),
-            store=store,
         )
         crop_bytes = block_px(self.crop.size_px) ** 2 * torch.uint16.itemsize
         return self._unit_loader(units, collate, crop_bytes, training=training, reads=self._table is None)
+
+    def _packer(self, units: UnitArrays, training: bool) -> UnitPacker:
+        store = self.pixel_store if self.reads_images else None
+        return UnitPacker(units, self.crop.size_px, len(self.regions), self.seed, training, store)
 
     def _augmentation(self, units: UnitArrays) -> Augmentation:
         unit, nth = numbered(np.diff(units.first))

@@ -71,7 +71,7 @@ class Ranges:
         )
 
     def grown(self, share: float) -> Ranges:
-        """The same changes with limits that went only so far from none (0) to their full extent (1); flips are all there."""
+        """Limits a share of the way from no change (0) to these (1); flips keep their shares."""
 
         def limits(low: float, high: float, neutral: float) -> tuple[float, float]:
             return neutral + share * (low - neutral), neutral + share * (high - neutral)
