@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from mammo_aln.errors import ExitCode, InputError
 from mammo_aln.machine import locks
-from mammo_aln.machine.lease import Holder, is_leased, take_lease
+from mammo_aln.machine.lease import Holder, Lease, is_leased, take_lease
 from mammo_aln.machine.locks import await_lock, is_locked, lease_folder, take_lock
 from mammo_aln.machine.mounts import Mount, mount_of, read_mounts
 
@@ -118,14 +119,19 @@ def test_four_processes_append_120_lines_none_of_which_is_lost(tmp_path: Path, k
     assert path.read_text().split() == [str(number) for number in range(120)]
 
 
-def test_a_lease_of_another_machine_ends_when_its_heart_has_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "lease"
+@pytest.fixture
+def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lease]:
+    """The lease `tmp_path / "lease"` of another machine, whose heart beats every 1,000 s."""
     monkeypatch.setattr("mammo_aln.machine.lease._boot", lambda: "another machine")
-    gone = take_lease(folder, beat_s=1000)
+    lease = take_lease(tmp_path / "lease", beat_s=1000)
     monkeypatch.undo()
-    assert gone is not None
+    assert lease is not None
+    yield lease
+    lease.close()
+
+
+def test_a_lease_of_another_machine_ends_when_its_heart_has_stopped(foreign: Lease, tmp_path: Path) -> None:
+    folder = tmp_path / "lease"
     assert is_leased(folder)
     assert take_lease(folder) is None
     old(folder, 119)
@@ -136,27 +142,22 @@ def test_a_lease_of_another_machine_ends_when_its_heart_has_stopped(
     assert lease is not None
     assert [file.name for file in folder.iterdir()] == ["2"]
     lease.close()
-    gone.close()  # it lost its file: what it leaves behind hurts nobody
+    foreign.close()  # it lost its file: what it leaves behind hurts nobody
     assert [file.name for file in folder.iterdir()] == ["2"]
 
 
+@pytest.mark.usefixtures("foreign")
+@pytest.mark.parametrize("ahead_s", [3600, -3600])
 def test_a_machine_whose_clock_is_wrong_takes_no_lease_that_beats(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ahead_s: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ages are the file server's: a clock that runs an hour ahead would take every lease of the others."""
-    folder = tmp_path / "lease"
-    monkeypatch.setattr("mammo_aln.machine.lease._boot", lambda: "another machine")
-    held = take_lease(folder, beat_s=1000)
-    monkeypatch.undo()
-    assert held is not None
-    now = time.time()
-    for wrong_s in (3600, -3600):
-        monkeypatch.setattr("mammo_aln.machine.lease.time.time", lambda wrong_s=wrong_s: now + wrong_s)
-        assert take_lease(folder) is None
-        assert is_leased(folder)
+    folder, now = tmp_path / "lease", time.time()
+    monkeypatch.setattr("mammo_aln.machine.lease.time.time", lambda: now + ahead_s)
+    assert take_lease(folder) is None
+    assert is_leased(folder)
     old(folder, 121)
     assert not is_leased(folder)
-    held.close()
 
 
 def test_a_process_halted_before_its_creation_takes_no_number_that_was_passed(

@@ -90,32 +90,49 @@ FEW = replace(
 )
 
 
-def test_one_seed_says_that_recipe_and_luck_cannot_be_told_apart() -> None:
-    text = "\n".join(ONE.sentences)
-    assert "one seed: recipe and luck cannot be told apart" in text
-    assert "the distance of 1 of 1 others is within what patients alone explain" in text
-    assert "flatters this trained model by about 0.005; its recipe by up to 0.020" in text
-    assert "expect 0.715 of this model, 0.700 to 0.715 of another training with its settings" in text
+FORMER = replace(chosen(), epoch_optimism=None, runs_without_epoch_scores=1, val_auc_corrected=None)
 
 
-def test_few_patients_are_said_to_be_few_and_no_figure_is_told() -> None:
-    text = "\n".join(FEW.sentences)
-    assert "nothing is tested: 3 validation patients with the outcome and 2 without it" in text
-    assert "a test needs 10 of each" in text
-    assert text.endswith("what to expect of it is not known")
+@pytest.mark.parametrize(
+    ("choice", "phrases"),
+    [
+        pytest.param(
+            ONE,
+            [
+                "one seed: recipe and luck cannot be told apart",
+                "the distance of 1 of 1 others is within what patients alone explain",
+                "flatters this trained model by about 0.005; its recipe by up to 0.020",
+                "expect 0.715 of this model, 0.700 to 0.715 of another training with its settings",
+            ],
+            id="one seed",
+        ),
+        pytest.param(
+            FEW,
+            [
+                "nothing is tested: 3 validation patients with the outcome and 2 without it",
+                "a test needs 10 of each",
+                "what to expect of it is not known",
+            ],
+            id="few patients",
+        ),
+        pytest.param(
+            FORMER, ["1 of its 2 runs kept no scores by epoch (trained by an earlier version)"], id="no scores by epoch"
+        ),
+        pytest.param(
+            replace(chosen(), trainings_least=1, trainings_most=3, level_with=["lr=2"]),
+            ["trained unequally often (1 to 3 cells)", "level with lr=2; the first in the sweep's file is taken"],
+            id="unequal seeds and ties",
+        ),
+    ],
+)
+def test_what_is_known_and_what_is_not_is_said(choice: Chosen, phrases: list[str]) -> None:
+    text = "\n".join(choice.sentences)
+    assert [phrase for phrase in phrases if phrase not in text] == []
 
 
-def test_runs_without_scores_by_epoch_expect_nothing() -> None:
-    former = replace(chosen(), epoch_optimism=None, runs_without_epoch_scores=1, val_auc_corrected=None)
-    text = former.sentences[-1]
-    assert "1 of its 2 runs kept no scores by epoch (trained by an earlier version)" in text
-    assert "expect 0" not in text
-
-
-def test_unequal_seeds_and_ties_are_said() -> None:
-    text = "\n".join(replace(chosen(), trainings_least=1, trainings_most=3, level_with=["lr=2"]).sentences)
-    assert "trained unequally often (1 to 3 cells)" in text
-    assert "level with lr=2; the first in the sweep's file is taken" in text
+@pytest.mark.parametrize("choice", [FEW, FORMER], ids=["few patients", "no scores by epoch"])
+def test_where_the_optimism_is_not_known_no_figure_is_expected(choice: Chosen) -> None:
+    assert "expect 0" not in choice.sentences[-1]
 
 
 @pytest.mark.parametrize("choice", [chosen(), ONE, FEW], ids=["seeds", "one seed", "few"])
