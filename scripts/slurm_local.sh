@@ -2,6 +2,8 @@
 # A real SLURM on this one machine (Debian or Ubuntu, as root, containers too): installs and starts it; again: does nothing.
 #   bash scripts/slurm_local.sh          # ends when `sinfo` shows an idle node
 #   bash scripts/slurm_local.sh stop     # stops what it started
+# Two partitions on its one node: jobs of `high` pre-empt those of `local`, which have 10 s to save their state.
+# SLURM_LOCAL_CPUS: CPUs that it claims to have; SLURM_LOCAL_MAX_ARRAY: jobs of an array.
 set -euo pipefail
 state=${SLURM_LOCAL_DIR:-/var/lib/slurm-local}
 conf=/etc/slurm/slurm.conf
@@ -44,7 +46,7 @@ fi
 chown root /etc/munge /etc/munge/munge.key /run/munge /var/lib/munge /var/log/munge
 chmod 0700 /etc/munge /var/lib/munge /var/log/munge; chmod 0400 /etc/munge/munge.key; chmod 0755 /run/munge
 
-cores=$(nproc)
+cores=${SLURM_LOCAL_CPUS:-$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)}
 host=$(hostname -s)
 memory=$(($(awk '/MemTotal/ {print $2}' /proc/meminfo) / 1024))
 cat >"$conf" <<CONF
@@ -76,13 +78,18 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+MaxArraySize=${SLURM_LOCAL_MAX_ARRAY:-1001}
+SlurmdParameters=config_overrides
 JobRequeue=1
 KillWait=10
 MinJobAge=300
 ReturnToService=2
 SlurmdTimeout=60
 NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory State=UNKNOWN
-PartitionName=local Nodes=$host Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+PartitionName=local Nodes=$host Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO PriorityTier=1 GraceTime=10
+PartitionName=high Nodes=$host MaxTime=INFINITE State=UP OverSubscribe=NO PriorityTier=10
 CONF
 
 runs() { [ -s "$1" ] && [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "$2" ]; }

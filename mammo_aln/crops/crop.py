@@ -14,7 +14,8 @@ from mammo_aln.crops.proof.proof import write_proof
 from mammo_aln.crops.provenance import fallback_counts, in_words
 from mammo_aln.crops.unused import unused_words
 from mammo_aln.errors import InputError
-from mammo_aln.machine.slurm import RequeuedJob, await_jobs, require_controller, submit
+from mammo_aln.machine.slurm import await_jobs, require_controller
+from mammo_aln.machine.slurm_jobs import RequeuedJob, submit
 from mammo_aln.progress import say
 from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
 
@@ -77,7 +78,7 @@ class ShardJob(RequeuedJob):
     def __init__(self, cohort_folder: Path, job: CropJob, workers: int | None, shard: tuple[int, int]) -> None:
         self.cohort_folder, self.job, self.workers, self.shard = cohort_folder, job, workers, shard
 
-    def __call__(self) -> int:
+    def work(self) -> int:
         """Build the part; returns its number of crops."""
         cohort, job = read_cohort(self.cohort_folder, need=NEEDED, outcome=False), self.job
         crops = build_crops(cohort, job.pixels, job.crop, store=job.store, workers=self.workers, shard=self.shard)
@@ -89,8 +90,8 @@ def _build_on_slurm(cohort: Cohort, job: CropJob, workers: int | None, jobs: int
     shards = [ShardJob(cohort.root.absolute(), job, workers, (number, jobs)) for number in range(1, jobs + 1)]
     require_controller()
     ids = submit(shards, job.store / "slurm", "mammo-aln-crop", cluster)
-    say(f"{jobs} jobs submitted: {ids[0]} to {ids[-1]}")
-    await_jobs(ids, "crop jobs")
+    say(f"{len(ids)} of {jobs} jobs submitted: {ids[0]} to {ids[-1]}")
+    await_jobs(ids, "crop jobs", cluster.poll_s)
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -48,11 +48,6 @@ def interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Handle a signal as Ctrl-C is: a polite end (a job's time is up, a container stops) leaves in as good order."""
-    raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
-
-
 @contextmanager
 def requeued() -> Iterator[None]:
     """Answer a scheduler's signals in this block by `Requeue`; a thread other than the main one leaves them alone.

@@ -1,32 +1,42 @@
-"""Work as SLURM jobs: arrays through submitit, and what is left in the queue."""
+"""SLURM asked: whether it is there, what is in its queue, and how a job ended; its silence is borne for a while."""
 
 from __future__ import annotations
 
 import getpass
-import os
 import re
 import shutil
-import signal
 import subprocess
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import make_folder
-from mammo_aln.machine.signals import WARNINGS
-from mammo_aln.machine.slurm_request import AS_THE_CLUSTER, Request
-from mammo_aln.progress import Progress
-from mammo_aln.settings import ClusterConfig
+from mammo_aln.progress import Progress, say
 
 POLL_S = 5.0
-TASK_WAITS_S = 60.0
+ANSWER_S = 60.0
+"""How long one of SLURM's commands may take."""
+BORNE_S = 3600.0
+"""How long a silence of SLURM is borne: a controller that is restarted, or whose machine is."""
+SAID_EVERY_S = 60.0
+SILENCE = re.compile(
+    r"unable to contact slurm controller|socket timed out|zero bytes were transmitted|connection refused"
+    r"|connection reset|connection timed out|communication connection failure|temporarily unable|try again later",
+    re.IGNORECASE,
+)
+"""SLURM's words where its controller does not answer, or not now."""
 COMMANDS = ("sbatch", "squeue", "srun", "scontrol")
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED")
 """SLURM's words for a job that is in the queue and does not run."""
+
+
+class SchedulerSilentError(InputError):
+    """SLURM did not answer a question; it may a moment later."""
+
+
+def is_silence(words: str) -> bool:
+    """Tell whether an error of SLURM's commands says that its controller does not answer now."""
+    return SILENCE.search(words) is not None
 
 
 def require_slurm() -> None:
@@ -47,114 +57,18 @@ def require_controller() -> None:
         InputError: each of them is down, or not reached from here.
     """
     require_slurm()
-    answer = subprocess.run(["scontrol", "ping"], capture_output=True, text=True, check=False).stdout
-    if down := controllers_down(answer):
+    ping = subprocess.run(["scontrol", "ping"], capture_output=True, text=True, check=False).stdout
+    if down := controllers_down(ping):
         raise InputError(
             f"SLURM's controller does not answer from here ({', '.join(down)} DOWN): no job can be submitted; try again"
             " when `scontrol ping` says UP, or do without SLURM"
         )
 
 
-def controllers_down(answer: str) -> list[str]:
+def controllers_down(ping: str) -> list[str]:
     """Read the controllers' hosts from what `scontrol ping` prints where none is up; nothing where any is."""
-    states = re.findall(r"^Slurmctld\(.*?\) at (\S+?) (?:is|are) (UP|DOWN)", answer, re.MULTILINE)
+    states = re.findall(r"^Slurmctld\(.*?\) at (\S+?) (?:is|are) (UP|DOWN)", ping, re.MULTILINE)
     return [] if any(state == "UP" for _, state in states) else [host for host, _ in states]
-
-
-def submit(
-    calls: Sequence[Callable[[], Any]],
-    folder: Path,
-    name: str,
-    cluster: ClusterConfig,
-    *,
-    nodes: int = 1,
-    tasks_per_node: int = 1,
-    request: Request = AS_THE_CLUSTER,
-) -> list[str]:
-    """Submit calls as one array; those that have a method `checkpoint` are requeued when pre-empted or out of time.
-
-    Args:
-        calls: each is pickled, and called in a process of its own on every task of its job.
-        folder: where submitit keeps what it needs and the jobs' output.
-        name: of the jobs.
-        cluster: what a job asks for.
-        nodes: of each job.
-        tasks_per_node: processes of each job on a node.
-        request: cores and GPUs, where `cluster` does not state them.
-
-    Returns:
-        Ids as squeue shows them (`12_0`), in the order of `calls`.
-
-    Raises:
-        InputError: no SLURM here, or it refuses the jobs.
-    """
-    require_slurm()
-    import submitit
-
-    executor = submitit.SlurmExecutor(folder=make_folder(folder), max_num_timeout=cluster.requeues)
-    gpus = request.gpus_per_node if cluster.gpus_per_node is None else cluster.gpus_per_node
-    asked = {
-        "partition": cluster.partition,
-        "account": cluster.account,
-        "mem": f"{cluster.mem_gb}GB" if cluster.mem_gb else None,
-        "cpus_per_task": cluster.cpus_per_task or request.cpus_per_task,
-        "gpus_per_node": gpus or None,
-    }
-    executor.update_parameters(
-        job_name=name,
-        time=cluster.time_min,
-        nodes=nodes,
-        ntasks_per_node=tasks_per_node,
-        array_parallelism=cluster.max_jobs,
-        additional_parameters={"requeue": True, **cluster.extra},
-        **{key: value for key, value in asked.items() if value is not None},
-    )
-    try:
-        with executor.batch():
-            jobs = [executor.submit(call) for call in calls]
-    except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
-        raise InputError(f"SLURM refuses the jobs: {' '.join(str(error).split())[-500:]}") from error
-    return [job.job_id for job in jobs]
-
-
-class RequeuedJob(ABC):
-    """A call that submitit pickles and makes once more when the job is requeued: its state is on disk."""
-
-    @abstractmethod
-    def __call__(self) -> object:
-        """Do the work, or what is left of it."""
-
-    def checkpoint(self) -> Any:
-        """Answer submitit, which asks for what it is to run next."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
-
-
-def requeue(warning: str) -> None:
-    """Have submitit requeue this job, now that what it was at is saved; ends the process, of every task.
-
-    A training takes submitit's signal for itself, so that no step is cut in two; here it is sent once more, to the
-    handler that submitit had put there. It counts time-outs and may refuse (`cluster.requeues`).
-
-    Args:
-        warning: name of the signal that ended the work. Another one than a scheduler's warning does nothing: after
-            SIGTERM it is SLURM that decides whether the job comes back.
-    """
-    number = getattr(signal, warning, None)
-    if number not in WARNINGS or not callable(signal.getsignal(number)):
-        return
-    os.kill(os.getpid(), number)
-    # Only the first task requeues. The others stay until SLURM ends the step: one that left might take it along.
-    time.sleep(TASK_WAITS_S)
-
-
-def queued() -> set[str]:
-    """Ids of this user's jobs that wait or run, array tasks one by one.
-
-    squeue, unlike sacct, answers on every cluster, with accounting or without.
-    """
-    return set(_squeue("%i").split())
 
 
 @dataclass(frozen=True)
@@ -178,11 +92,55 @@ class QueuedJob:
 def jobs_in_queue() -> dict[str, QueuedJob]:
     """Read the state of this user's jobs that wait or run, by id, array tasks one by one.
 
+    squeue, unlike sacct, answers on every cluster, with accounting or without.
+
     Raises:
-        InputError: squeue does not answer.
+        SchedulerSilentError: squeue does not answer.
     """
-    fields = (line.split("|", 2) for line in _squeue("%i|%T|%r").splitlines() if line.count("|") >= 2)
+    words = ["squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--user={getpass.getuser()}"]
+    fields = (line.split("|", 2) for line in answer(words).splitlines() if line.count("|") >= 2)
     return {job: QueuedJob(state, reason) for job, state, reason in fields}
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """End of a job that has left the queue.
+
+    Attributes:
+        state: SLURM's word for it (`TIMEOUT`, `CANCELLED`, `NODE_FAIL`, `COMPLETED`).
+        exit_code: of its script.
+        signal: that ended the script, 0 where none did.
+    """
+
+    state: str
+    exit_code: int = 0
+    signal: int = 0
+
+
+def job_end(job: str) -> JobEnd | None:
+    """Ask SLURM how a job ended: its controller, which remembers it for MinJobAge, or the accounting.
+
+    Returns:
+        None where neither knows the job any more.
+
+    Raises:
+        SchedulerSilentError: the controller does not answer.
+    """
+    try:
+        text = answer(["scontrol", "--oneliner", "show", "job", job])
+    except SchedulerSilentError as error:
+        if "Invalid job id" not in str(error):
+            raise
+        text = ""
+    state, code = re.search(r"\bJobState=(\S+)", text), re.search(r"\bExitCode=(\d+):(\d+)", text)
+    if state and code:
+        return JobEnd(state.group(1), int(code.group(1)), int(code.group(2)))
+    if shutil.which("sacct") is None:
+        return None
+    words = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}", "--format=State,ExitCode"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=ANSWER_S)
+    ends = re.findall(r"^([A-Z_]+)[^|]*\|(\d+):(\d+)", done.stdout, re.MULTILINE)
+    return JobEnd(ends[-1][0], int(ends[-1][1]), int(ends[-1][2])) if ends else None
 
 
 def cancel_jobs(ids: Sequence[str]) -> None:
@@ -196,25 +154,79 @@ def cancel_jobs(ids: Sequence[str]) -> None:
         raise InputError(f"scancel refuses: {' '.join(done.stderr.split())}")
 
 
-def _squeue(form: str) -> str:
-    words = ["squeue", "--noheader", "--array", f"--format={form}", f"--user={getpass.getuser()}"]
-    for last in (False, False, True):
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            break
-        if last:
-            raise InputError(f"squeue does not answer: {' '.join(done.stderr.split())}")
-        time.sleep(POLL_S)  # a controller that restarts
+def answer(words: Sequence[str]) -> str:
+    """Return what a question to SLURM prints.
+
+    Raises:
+        SchedulerSilentError: it fails, or takes longer than `ANSWER_S`.
+    """
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=ANSWER_S)
+    except subprocess.TimeoutExpired as error:
+        raise SchedulerSilentError(f"{words[0]} has not answered for {ANSWER_S:.0f} s") from error
+    if done.returncode:
+        raise SchedulerSilentError(f"{words[0]} does not answer: {' '.join(done.stderr.split())}")
     return done.stdout
 
 
-def await_jobs(ids: Sequence[str], what: str) -> None:
-    """Wait until none of some jobs is queued any more."""
+@dataclass
+class Outage:
+    """A silence of SLURM, which is borne for an hour: its jobs go on meanwhile. It is told once a minute.
+
+    Attributes:
+        since: when it began, on the monotonic clock; None while SLURM answers.
+        said: when it was told last.
+    """
+
+    since: float | None = None
+    said: float = 0.0
+
+    def bear(self, error: SchedulerSilentError) -> None:
+        """Take note of one more question that was not answered.
+
+        Raises:
+            InputError: it has lasted for an hour.
+        """
+        clock = time.monotonic()
+        if self.since is None:
+            self.since = clock
+        elif clock - self.said < SAID_EVERY_S:
+            return
+        silent_min = (clock - self.since) / 60
+        if clock - self.since > BORNE_S:
+            raise InputError(
+                f"SLURM has not answered for {silent_min:.0f} min ({error}); its jobs may go on: give the same command"
+                " again when `scontrol ping` says UP"
+            ) from error
+        self.said = clock
+        say(
+            f"{error}; silent for {silent_min:.0f} min, its jobs go on; this command waits up to {BORNE_S / 60:.0f} min"
+        )
+
+    def end(self) -> None:
+        """Take note of an answer."""
+        if self.since is not None:
+            say(f"SLURM answers again, after {time.monotonic() - self.since:.0f} s")
+        self.since = None
+
+
+def await_jobs(ids: Sequence[str], what: str, poll_s: float = POLL_S) -> None:
+    """Wait until none of some jobs is queued any more.
+
+    Raises:
+        InputError: SLURM has not answered for an hour.
+    """
     progress = Progress(total=len(ids), what=what, unit="job")
     left = set(ids)
+    outage = Outage()
     while left:
-        time.sleep(POLL_S)
-        ended = left - queued()
+        time.sleep(poll_s)
+        try:
+            ended = left - jobs_in_queue().keys()
+        except SchedulerSilentError as error:
+            outage.bear(error)
+            continue
+        outage.end()
         left -= ended
         progress.advance(len(ended))
     progress.end()

@@ -38,6 +38,29 @@ class Request:
 
 
 AS_THE_CLUSTER = Request(None, None)
+TIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d)(?::([0-5]?\d))?")
+"""Time as SLURM reads it: `HH:MM:SS`, `D-HH:MM`, `D-HH:MM:SS`; without days, two numbers are minutes and seconds."""
+
+
+def time_limit_min(cluster: ClusterConfig) -> int:
+    """Minutes of a job: `cluster.time_min`, or `cluster.time` with its seconds rounded up.
+
+    Raises:
+        InputError: a time that is none.
+    """
+    if cluster.time is None:
+        return cluster.time_min
+    match = TIME.fullmatch(cluster.time.strip())
+    if match is None:
+        raise InputError(f"cluster.time: expected HH:MM:SS or D-HH:MM:SS (quoted in YAML), got {cluster.time!r}")
+    days, first, second, third = match.groups()
+    if days is None and third is None:
+        raise InputError(f"cluster.time: {cluster.time} is minutes and seconds to SLURM; expected HH:MM:SS")
+    hours, minutes, seconds = int(first), int(second), int(third or 0)
+    total_s = ((24 * int(days or 0) + hours) * 60 + minutes) * 60 + seconds
+    if total_s == 0:
+        raise InputError(f"cluster.time: expected more than {cluster.time}")
+    return -(-total_s // 60)
 
 
 def request_of(trainer: TrainerConfig, num_workers: int | Literal["auto"], cluster: ClusterConfig) -> Request:

@@ -6,7 +6,7 @@ import argparse
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mammo_aln.errors import InputError
 from mammo_aln.settings import Settings
@@ -15,7 +15,10 @@ from mammo_aln.settings.limits import refuse_outside_limits
 from mammo_aln.settings.messages import plain_message, refuse_unknown_keys
 from mammo_aln.settings.words import tidy_words
 
-AnySettings = TypeVar("AnySettings", bound=Settings)
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+AnySettings = TypeVar("AnySettings", bound="DataclassInstance")
 
 
 def parse(function: Callable[..., Any], prog: str, positional: str, words: Sequence[str]) -> dict[str, Any] | None:
@@ -70,7 +73,7 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
 
 
 def settings_from(kind: type[AnySettings], plain: Mapping[str, Any], where: str) -> AnySettings:
-    """Read all settings of a kind from nested plain values, as they stand in a YAML file.
+    """Read all settings of a kind, or of one section, from plain values as they stand in a YAML file.
 
     Raises:
         InputError: an unknown key, a wrong value or a number outside its limits; the message begins with `where`.
@@ -97,7 +100,7 @@ _PARSERS: dict[str, Any] = {}
 """Parsers by kind of settings: to build one takes ten times as long as to use it."""
 
 
-def _settings_parser(kind: type[Settings]) -> Any:
+def _settings_parser(kind: type[DataclassInstance]) -> Any:
     from jsonargparse import ArgumentParser
 
     if kind.__name__ not in _PARSERS:

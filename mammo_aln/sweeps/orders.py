@@ -155,6 +155,8 @@ def _leaving(plan: Plan, cell: Cell) -> str:
 def _unqueue(plan: Plan, cells: Sequence[Cell]) -> None:
     """Take the cells' jobs that wait from SLURM's queue; one that begins meanwhile finds its cell withheld."""
     jobs = {job for cell in cells if (job := job_of(plan, cell)) is not None}
+    if jobs:  # a job may train others too, which it goes on with
+        jobs -= {job_of(plan, cell) for cell in plan.cells if cell not in cells}
     if not jobs:
         return
     waiting = [job for job, queued in queue_of(plan).items() if job in jobs and queued.waits]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, Requeue
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.memory import free_memory_gb
-from mammo_aln.machine.signals import handled, interrupt
+from mammo_aln.machine.signals import requeued
 from mammo_aln.machine.slurm import QueuedJob, require_controller
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
@@ -34,6 +33,7 @@ from mammo_aln.sweeps.planning.weights import with_weights
 from mammo_aln.sweeps.sealed import declare
 from mammo_aln.sweeps.searching.begin import plan_search, refuse_varied_pretraining
 from mammo_aln.sweeps.searching.search import Search
+from mammo_aln.sweeps.slurm.asks import PRETRAIN, cluster_of, require_asks, require_fits
 from mammo_aln.sweeps.standing.board import area_text, duration, fix_of, resume_command, summary, write_board
 from mammo_aln.sweeps.standing.states import STATE_WORDS
 from mammo_aln.sweeps.standing.table import read_rows, write_cells
@@ -114,10 +114,14 @@ def run_sweep(
         raise InputError(f"--out {out}: expected a folder, but it is a file")
     definition = read_definition(file, over, seeds)
     if executor == "slurm":
+        require_asks(cluster, definition.axes)
         require_controller()
     planner = Planner(cohort, store, here=executor == "local")
     asked = list(points(definition))
-    require_sound_cohort(cohort, readable_settings(asked), store)
+    readable = readable_settings(asked)
+    if executor == "slurm" and definition.search is None:
+        require_fits(cluster, [(point.axes, settings) for point, settings in zip(asked, readable, strict=True)])
+    require_sound_cohort(cohort, readable, store)
     refuse_combinations(asked, planner)
     if pretrained is None:
         refuse_varied_pretraining(definition, asked)
@@ -128,7 +132,7 @@ def run_sweep(
         out,
         pretrained=pretrained,
         store=store,
-        cluster=cluster if executor == "slurm" else None,
+        cluster=cluster_of(cluster, PRETRAIN) if executor == "slurm" else None,
     )
     if definition.search is not None:
         search = plan_search(
@@ -140,16 +144,26 @@ def run_sweep(
         )
     else:
         here = 0 if executor == "slurm" else slots if isinstance(slots, int) else 1
-        plan = plan_sweep(definition, begins, cohort, out, store=store, slots=here, check=False, planner=planner)
+        plan = plan_sweep(
+            definition,
+            begins,
+            cohort,
+            out,
+            store=store,
+            slots=here,
+            elsewhere=cluster.max_jobs,
+            check=False,
+            planner=planner,
+        )
         plan = freeze(replace(plan, command=command))
         plan = announce(plan, declare(plan))
         work = partial(train_cells, plan, plan.cells, executor=executor, slots=slots, retries=retries, cluster=cluster)
     done = sum(read_state(plan.runs / cell.run_id).state == "completed" for cell in plan.cells)
     say(f"{len(plan.cells)} cells, {done} of them completed already; board: {plan.out / 'board.html'}")
-    with handled([signal.SIGTERM], interrupt):
+    with requeued():
         try:
             work()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Requeue):
             plan = read_plan(plan.out)
             say(f"{summary(read_rows(plan))}. Everything is resumable; the same command goes on: {command}")
             raise
@@ -183,7 +197,7 @@ def train_cells(
         return
     watch = Watch(plan, len(plan.cells))
     if executor == "slurm":
-        from mammo_aln.sweeps.cluster import Queue
+        from mammo_aln.sweeps.slurm.queue import Queue
 
         Queue(plan, cluster, retries, watch).run(waiting)
         return
@@ -214,7 +228,7 @@ def train_search(
         return cells
 
     if executor == "slurm":
-        from mammo_aln.sweeps.cluster import Queue
+        from mammo_aln.sweeps.slurm.queue import Queue
 
         say(f"at most {search.at_once} trials are trained at once (search.at_once), so that later ones learn from them")
         Queue(search.plan, cluster, retries, watch).run([], further)

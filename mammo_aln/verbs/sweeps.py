@@ -23,6 +23,7 @@ def sweep_run(
     pretrained: Path | None = None,
     wandb_sweep: Path | None = None,
     dry_run: bool = False,
+    plan_on_node: bool = False,
     cluster: ClusterConfig = ClusterConfig(),
 ) -> int | Path | str:
     """Train every cell of a sweep in OUT/runs; again: goes on. Exit code 1 if a cell failed for good.
@@ -42,16 +43,21 @@ def sweep_run(
         pretrained: weights for the cells whose file says `model.pretrained: sweep`.
         wandb_sweep: write the equivalent W&B sweep to this file instead of training anything.
         dry_run: print what would be trained, for how long, and what would be opened; write nothing.
+        plan_on_node: with `--executor slurm`: plan, build crops and follow the jobs in a job of its own; this command
+            shows what that one says, and may be left.
         cluster: what a SLURM job asks for.
     """
     import shlex
     import sys
     from dataclasses import fields
+    from functools import partial
+
+    from mammo_aln.errors import InputError
+    from mammo_aln.sweeps.planning.definition import read_definition
 
     names = {field.name for field in fields(settings)}
     over = {name: value for name, value in given.items() if name in names}
     if wandb_sweep is not None:
-        from mammo_aln.sweeps.planning.definition import read_definition
         from mammo_aln.sweeps.planning.wandb_file import write_wandb_sweep
 
         return write_wandb_sweep(read_definition(sweep, over, seeds), cohort.absolute(), out.absolute(), wandb_sweep)
@@ -72,7 +78,8 @@ def sweep_run(
         )
     from mammo_aln.sweeps.run import run_sweep
 
-    return run_sweep(
+    work = partial(
+        run_sweep,
         sweep,
         cohort,
         out,
@@ -86,6 +93,13 @@ def sweep_run(
         over=over,
         command=shlex.join(["mammo-aln", *sys.argv[1:]]),
     )
+    if not plan_on_node:
+        return work()
+    if executor != "slurm":
+        raise InputError("--plan_on_node: expected --executor slurm beside it")
+    from mammo_aln.sweeps.slurm.on_node import sweep_on_node
+
+    return sweep_on_node(work, read_definition(sweep, over, seeds), out, cluster)
 
 
 def sweep_write(

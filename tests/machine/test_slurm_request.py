@@ -6,14 +6,12 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from mammo_aln.errors import InputError
-from mammo_aln.machine import slurm
 from mammo_aln.machine.slurm import controllers_down, require_controller
-from mammo_aln.machine.slurm_request import Node, Request, parse_nodes, request_of
+from mammo_aln.machine.slurm_request import Node, Request, parse_nodes, request_of, time_limit_min
 from mammo_aln.settings import ClusterConfig, TrainerConfig
 
 SINFO = """cpu*|64+|(null)
@@ -78,17 +76,18 @@ def test_a_cluster_that_does_not_answer_is_told_what_to_type(monkeypatch: pytest
         request_of(TrainerConfig(accelerator="auto"), 2, ClusterConfig())
 
 
-def test_the_request_reaches_sbatch(sinfo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script that submitit hands to sbatch, whose program here only answers with a job's number."""
-    for name in slurm.COMMANDS:
-        program = sinfo.parent / "bin" / name
-        program.write_text("#!/bin/sh\necho Submitted batch job 12\n")
-        program.chmod(0o755)
-    asked = request_of(TrainerConfig(accelerator="auto"), "auto", ClusterConfig(partition="gpu"))
-    slurm.submit([SimpleNamespace], tmp_path / "jobs", "cells", ClusterConfig(partition="gpu"), request=asked)
-    script = next((tmp_path / "jobs").rglob("*.sh")).read_text()
-    assert "#SBATCH --cpus-per-task=8" in script
-    assert "#SBATCH --gpus-per-node=1" in script
+@pytest.mark.parametrize(
+    ("time", "minutes"),
+    [("01:00:00", 60), ("00:00:30", 1), ("12:00:01", 721), ("1-12:00:00", 2160), ("2-00:30", 2910), ("0-1:2:3", 63)],
+)
+def test_a_time_as_slurm_writes_it_is_minutes_rounded_up(time: str, minutes: int) -> None:
+    assert time_limit_min(ClusterConfig(time=time, time_min=5)) == minutes
+
+
+@pytest.mark.parametrize("time", ["60", "90:00", "1 day", "00:00:00", "01:75:00", "3600"])
+def test_a_time_that_is_none_or_could_be_two_is_refused(time: str) -> None:
+    with pytest.raises(InputError, match=r"cluster\.time"):
+        time_limit_min(ClusterConfig(time=time))
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,7 @@ def test_ray_tries_again_what_may_help_and_tells_what_failed(written: Path, tmp_
         (["--engine", "kubernetes", "--image", "aln:1"], "on no volume of --volumes"),
         (["--engine", "ray", "--image", "aln:1"], "Ray's nodes run what is installed on them"),
         (["--engine", "slurm"], "slurm"),
+        (["--engine", "ray", "--cluster.setup=[module load cuda]"], "cluster.setup: SLURM's alone"),
     ],
 )
 def test_what_no_engine_could_run_is_refused_before_anything_is_read(

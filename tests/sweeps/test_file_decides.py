@@ -30,9 +30,10 @@ from mammo_aln.sweeps.plan import Cell, Plan, freeze, read_plan
 from mammo_aln.sweeps.run import run_sweep
 from mammo_aln.sweeps.standing.board import resume_command, status_table
 from mammo_aln.sweeps.standing.causes import LESS_MEMORY, fix_in_words
-from mammo_aln.sweeps.standing.states import STOPPED, queue_of, standing
+from mammo_aln.sweeps.standing.states import BEHIND, STOPPED, queue_of, standing
 from mammo_aln.sweeps.standing.table import read_rows, seconds_left
 from mammo_aln.sweeps.withheld import BY_FILE, BY_HAND, CANCELLED, reason_withheld, withheld, withhold
+from tests.support.slurm_programs import slurm_programs
 from tests.support.sweep_files import sweep, tiny_sweep
 
 
@@ -157,6 +158,31 @@ def test_states_tell_where_a_cell_stands(tmp_path: Path) -> None:
     assert "queued (job 7_0, Resources)" in status_table(plan, read_rows(plan, queue=queue))
 
 
+def test_a_cell_waits_behind_another_of_its_job_which_outlives_its_cancellation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(tmp_path / "out", "abc")
+    records = tmp_path / "out" / "slurm"
+    records.mkdir()
+    for cell, job in zip(plan.cells, ("7", "7", "8"), strict=True):
+        (records / f"{cell.run_id}.json").write_text(json.dumps({"job": job}))
+    (records / "7.begun").write_text(f"{plan.cells[0].run_id}\n")
+    queue = {"7": QueuedJob("RUNNING", "None"), "8": QueuedJob("PENDING", "Priority")}
+    assert [standing(plan, cell, queue=queue).note for cell in plan.cells] == [
+        "job 7",
+        f"job 7, {BEHIND}",
+        "job 8, Priority",
+    ]
+    with slurm_programs(tmp_path / "state", monkeypatch) as state:
+        (state / "scancel").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/cancelled\n')
+        (state / "scancel").chmod(0o755)
+        (state / "queue").write_text("7|PENDING|Priority\n8|PENDING|Priority\n")
+        cancel_cells(plan.out, ["net_b", "net_c"])
+        assert (tmp_path / "cancelled").read_text() == "8\n"
+        cancel_cells(plan.out, ["net_a", "net_b"])
+        assert (tmp_path / "cancelled").read_text() == "8\n7\n"
+
+
 def test_a_stop_after_a_failure_is_a_stop_and_a_kill_that_was_told_is_a_failure(tmp_path: Path) -> None:
     plan = planned(tmp_path, "a")
     cell, run = plan.cells[0], plan.runs / ("a" * 12)
@@ -241,6 +267,8 @@ def test_the_log_of_a_cell_is_its_own_or_its_jobs(tmp_path: Path, capsys: pytest
         ("its process died: signal 7 (SIGBUS)", "more shared memory (/dev/shm), or --data.num_workers=0"),
         ("OSError: [Errno 28] No space left on device", "make room: mammo-aln sweep prune --out {out}"),
         ("the training diverged in step 3. What may help: less memory", "a lower optim.lr, "),
+        ("its SLURM job 3 has run into its time limit of 60 min 3 times", "more time, by a greater --cluster.time_min"),
+        ("its SLURM job 3 used more memory than it had asked for (cluster.mem_gb: 4 GB)", "more memory, by a greater "),
         ("KeyError: 'x'", "none is known: "),
     ],
 )

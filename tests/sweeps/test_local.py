@@ -208,8 +208,12 @@ def test_two_commands_on_one_folder_train_no_cell_twice(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_sweep_says_how_to_go_on(sent: signal.Signals, phantom: Path, store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGUSR2, 75)]
+)
+def test_a_stopped_sweep_says_how_to_go_on(
+    sent: signal.Signals, code: int, phantom: Path, store: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     command = words(tiny_sweep(tmp_path, epochs=500), "--cohort", phantom, "--out", out, "--store", store, "--slots=1")
     process = started(command)
@@ -219,7 +223,7 @@ def test_a_stopped_sweep_says_how_to_go_on(sent: signal.Signals, phantom: Path, 
     assert 'http-equiv="refresh"' in (out / "board.html").read_text()
     process.send_signal(sent)
     _, told = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "the same command goes on: mammo-aln sweep" in told
     assert "Traceback" not in told
     assert not list(out.glob("failures/*/*"))

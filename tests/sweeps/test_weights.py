@@ -84,5 +84,5 @@ def test_a_second_command_waits_for_the_pre_training_of_the_first(
 
     monkeypatch.setattr(pretrain, "pretrain_run", held_twice)
     monkeypatch.setattr(weights, "POLL_S", 0.0)
-    assert PretrainJob(tmp_path, tmp_path, PretrainSettings(), None)() == str(tmp_path / "pretrained.safetensors")
+    assert PretrainJob(tmp_path, tmp_path, PretrainSettings(), None).work() == str(tmp_path / "pretrained.safetensors")
     assert capsys.readouterr().err.count("waiting for the pre-training") == 1

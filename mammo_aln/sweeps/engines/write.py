@@ -24,6 +24,8 @@ from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, require_sou
 from mammo_aln.sweeps.planning.weights import with_weights
 from mammo_aln.sweeps.sealed import declare
 
+OF_SLURM = ("where", "cells_per_job", "setup", "python", "environment", "srun_args", "wckey", "time", "job_name")
+"""Settings of jobs that job files of engines have no word for."""
 Engine = Literal["kubernetes", "skypilot", "ray"]
 
 
@@ -70,6 +72,11 @@ def write_jobs(
         raise InputError("--image, --volumes: Ray's nodes run what is installed on them; leave both out")
     if engine != "ray" and not image:
         raise InputError(f"--image: {engine} needs a container image that holds mammo_aln (see Dockerfile)")
+    defaults = ClusterConfig()
+    if unread := [name for name in OF_SLURM if getattr(cluster, name) != getattr(defaults, name)]:
+        raise InputError(
+            f"cluster.{unread[0]}: SLURM's alone (sweep run --executor slurm); {engine} knows nothing of it"
+        )
     needed = {"--cohort": cohort.absolute(), "--out": out.absolute()}
     needed |= {"--store": store.absolute()} if store is not None else {}
     mounted = read_volumes(volumes, {} if engine == "ray" else needed)

@@ -261,6 +261,7 @@ def plan_sweep(
     *,
     store: Path | None,
     slots: int,
+    elsewhere: int = 0,
     check: bool = True,
     planner: Planner | None = None,
 ) -> Plan:
@@ -273,6 +274,7 @@ def plan_sweep(
         out: folder of the sweep.
         store: crop store; by default `.crops` in the cohort folder.
         slots: cells that train at once on this machine; 0 where they train elsewhere.
+        elsewhere: so many train at once there; 0 where nothing bounds them.
         check: check the cohort's tables, splits and headers as `mammo-aln check` does.
         planner: has looked at the cohort already.
 
@@ -294,7 +296,7 @@ def plan_sweep(
         for cell in cells
         if not cell.fault and read_state(out / "runs" / cell.run_id).state != "completed"
     ]
-    require_room(waiting, out, slots)
+    require_room(waiting, out, slots, elsewhere)
     touched = dict.fromkeys(
         name for axis in definition.axes for choice in axis.choices for name in touched_settings(choice.settings)
     )
@@ -317,19 +319,20 @@ def require_sound_cohort(cohort: Path, several: Sequence[Settings], store: Path 
         raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")
 
 
-def require_room(waiting: Sequence[tuple[Network, bool]], out: Path, slots: int) -> None:
+def require_room(waiting: Sequence[tuple[Network, bool]], out: Path, slots: int, elsewhere: int = 0) -> None:
     """Tell what a sweep takes of the disk, and refuse one that this machine has no room for.
 
     Args:
         waiting: of each cell that is to be trained, its network and whether its checkpoints are pruned.
         out: folder of the sweep.
-        slots: cells that train at once on this machine; 0 where they train elsewhere, perhaps all at once.
+        slots: cells that train at once on this machine; 0 where they train elsewhere.
+        elsewhere: so many train at once there; 0 where it may be all of them.
 
     Raises:
         InputError: the disk cannot hold the checkpoints, or memory not that many slots.
     """
     networks = [network for network, _ in waiting]
-    at_once = min(slots or len(waiting), len(waiting))
+    at_once = min(slots or elsewhere or len(waiting), len(waiting))
     needed_gb = disk_gb(waiting, at_once)
     there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     free_gb = shutil.disk_usage(there).free / 1e9

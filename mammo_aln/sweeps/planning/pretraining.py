@@ -69,7 +69,7 @@ def main(file: Path) -> int:
     settings = settings_from(PretrainSettings, about["settings"], "pre-training")
     store = None if about["store"] is None else Path(about["store"])
     try:
-        weights = PretrainJob(Path(about["cohort"]), Path(about["out"]), settings, store)()
+        weights = PretrainJob(Path(about["cohort"]), Path(about["out"]), settings, store).work()
     except InputError as error:
         print(json.dumps({"error": str(error)}))
         return ExitCode.WRONG_INPUT

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mammo_aln.errors import InputError, Requeue
+from mammo_aln.errors import InputError
 from mammo_aln.machine.hardware import resolved
-from mammo_aln.machine.slurm import POLL_S, RequeuedJob, await_jobs, requeue, submit
+from mammo_aln.machine.slurm import POLL_S, await_jobs
+from mammo_aln.machine.slurm_jobs import RequeuedJob, submit
 from mammo_aln.machine.slurm_request import request_of
 from mammo_aln.model.network import crop_encoder
 from mammo_aln.progress import say
@@ -31,10 +32,9 @@ class PretrainJob(RequeuedJob):
     def __init__(self, cohort: Path, out: Path, settings: PretrainSettings, store: Path | None) -> None:
         self.cohort, self.out, self.settings, self.store = cohort, out, settings, store
 
-    def __call__(self) -> str:
+    def work(self) -> str:
         """Make the weights, or wait for the process that makes them already; returns the file's path."""
         from mammo_aln.training.pretraining.pretrain import pretrain_run
-        from mammo_aln.training.stopping import STOP
 
         announced = False
         while True:
@@ -45,9 +45,6 @@ class PretrainJob(RequeuedJob):
                     say(f"waiting for the pre-training: {held}")
                 announced = True
                 time.sleep(POLL_S)
-            except Requeue:
-                requeue(STOP.signal_name)
-                raise
 
     def finished(self) -> str | None:
         """The file's path where it is made already; nothing is trained."""
@@ -159,7 +156,7 @@ def weights_by_slurm(job: PretrainJob, folder: Path, cluster: ClusterConfig) -> 
         tasks_per_node=trainer.devices,
         request=request_of(trainer, job.settings.data.num_workers, cluster),
     )
-    await_jobs(ids, "pre-training")
+    await_jobs(ids, "pre-training", cluster.poll_s)
     weights = job.finished()
     if weights is None:
         log = folder / f"{ids[0]}_0_log.err"

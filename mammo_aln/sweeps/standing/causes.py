@@ -34,6 +34,12 @@ CAUSES = (
         "a lower optim.lr, or what the error names, in the sweep's file, which makes it another cell; or leave it out:"
         " mammo-aln sweep drop {cell} --out {out}",
     ),
+    Cause(
+        r"time limit",
+        "more time, by a greater --cluster.time_min or an earlier warning (--cluster.signal_lead_s); it goes on from"
+        " its last checkpoint",
+    ),
+    Cause(r"cluster\.mem_gb", "more memory, by a greater --cluster.mem_gb; or a smaller --data.num_workers"),
     Cause(r"memory|signal 9\b", LESS_MEMORY),
 )
 """In order: the first that matches speaks."""

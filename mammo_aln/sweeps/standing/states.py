@@ -18,6 +18,7 @@ from mammo_aln.runs.record import State as RunState
 from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.cell import Failure, claim_of, failures
 from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.slurm.jobs import begun_cells
 from mammo_aln.sweeps.withheld import reason_withheld
 
 State = Literal["not_started", "queued", "starting", "running", "stopped", "failed", "completed", "dropped"]
@@ -32,6 +33,8 @@ STATE_WORDS: Mapping[State, str] = {
     "dropped": "dropped",
 }
 STOPPED = "stopped before its end; its last checkpoint goes on"
+BEHIND = "behind another cell of it"
+"""Why a cell waits whose job trains several in turn."""
 UNFINISHED = ("not_started", "queued", "starting", "running", "stopped")
 
 
@@ -81,6 +84,9 @@ def standing(plan: Plan, cell: Cell, *, own: bool = False, queue: Mapping[str, Q
     job = job_of(plan, cell) if queue else None
     if job is not None and queue is not None and job in queue:
         waits = queue[job].waits
+        begun = begun_cells(plan, job)
+        if not waits and begun and cell.run_id not in begun:
+            waits = BEHIND
         return Standing("queued" if waits else "starting", failure=last, note=f"job {job}" + f", {waits}" * bool(waits))
     if cell.fault:
         return Standing("failed", failure=Failure(cell.fault, again=False))
