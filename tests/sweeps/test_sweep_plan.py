@@ -17,14 +17,15 @@ import torch
 from safetensors.torch import save_file
 
 from mammo_aln.errors import ExitCode, InputError
+from mammo_aln.machine.slurm_jobs import Terms
 from mammo_aln.model.backbones import Backbone
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import write_state
-from mammo_aln.sweeps import cluster
-from mammo_aln.sweeps.cell import Failure, failures, record_failure, train_cell
+from mammo_aln.sweeps.cell import Failure, failures, log_of, record_failure, train_cell
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
 from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import Network, Planner, disk_gb, plan_sweep, require_room, settings_of
+from mammo_aln.sweeps.slurm import jobs
 from mammo_aln.sweeps.standing.board import status_table
 from mammo_aln.sweeps.standing.states import STOPPED, standing
 from mammo_aln.sweeps.standing.table import read_rows
@@ -252,19 +253,18 @@ def test_a_job_that_is_warned_saves_first_and_requeues_then(planned, monkeypatch
         STOP.leave()
         return "completed"
 
-    def requeued(*_: object) -> None:
-        told.append("requeued")
-        raise SystemExit(-1)
-
-    monkeypatch.setattr(cluster, "train_cell", trained)
+    monkeypatch.setattr(jobs, "train_cell", trained)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    before = signal.signal(signal.SIGUSR2, requeued)
-    try:
-        with pytest.raises(SystemExit):
-            cluster.CellJob(plan.out, plan.cells[0].run_id)()
-    finally:
-        signal.signal(signal.SIGUSR2, before)
-    assert told == ["saved", "requeued"]
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    job = jobs.CellsJob(plan.out, [plan.cells[0].run_id])
+    (plan.out / "slurm").mkdir()
+    job.terms = Terms(plan.out / "slurm", 60, 90, 2)
+    with pytest.raises(SystemExit, match="75"):
+        job()
+    assert told == ["saved"]
+    assert (plan.out / "slurm" / "requeue.5").read_text() == "stopped by SIGUSR2\n"
+    assert jobs.begun_cells(plan, "5") == {plan.cells[0].run_id}
+    assert "SLURM job 5" in log_of(plan, plan.cells[0]).read_text()
 
 
 @pytest.mark.parametrize(("code", "result"), [(0, "completed"), (2, "failed"), (3, "held"), (1, "broken")])
@@ -325,6 +325,9 @@ def test_disk_and_memory_are_looked_at_before(tmp_path: Path, capsys: pytest.Cap
     capsys.readouterr()
     require_room([(Network(None, 10**6), False)], tmp_path, 1)
     assert "checkpoints of 1 cells: about 0.012 GB when all are completed" in capsys.readouterr().err
+    # On a cluster as many train at once as `cluster.max_jobs` says: 8 of 80 MB beside 92 that have left 24 MB.
+    require_room([(Network(None, 2 * 10**6), False)] * 100, tmp_path, 0, elsewhere=8)
+    assert "at most 2.8 GB meanwhile" in capsys.readouterr().err
 
 
 def test_the_plan_is_plain_json(planned) -> None:
