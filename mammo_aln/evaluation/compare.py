@@ -29,7 +29,13 @@ A_LADDER = 3  # files from which on each is set against the one before it, too
 
 
 def compare_files(
-    reference: Path, others: Sequence[Path], out: Path, *, resamples: int = 2000, ladder: bool | None = None
+    reference: Path,
+    others: Sequence[Path],
+    out: Path,
+    *,
+    resamples: int = 2000,
+    ladder: bool | None = None,
+    source: str = "",
 ) -> Path:
     """Compare models on the same patients: `comparisons.json`, its table, `figures/` and `comparisons.html`.
 
@@ -39,6 +45,7 @@ def compare_files(
         out: folder to write to.
         resamples: bootstrap resamples of each model's own AUC.
         ladder: set each file against the one before it, too (`ladder.csv`); by default, of three files or more.
+        source: where the models come from, for the page's head.
 
     Returns:
         Path of the page. Holm's correction runs over the models compared with the reference in one split.
@@ -78,6 +85,7 @@ def compare_files(
     page = PAGES.get_template("compare.html.j2").render(
         version=__version__,
         reference=first,
+        source=source,
         pairs=pairs,
         areas=areas,
         splits=splits[first],

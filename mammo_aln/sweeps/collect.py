@@ -50,7 +50,7 @@ def collect_sweep(out: Path, *, test: bool = False, allow_missing: bool = False,
     ranking = rank_configurations(complete, resamples)
     epochs = epoch_choice(complete[ranking.best])
     choice = describe(complete, ranking, epochs, factors(complete, ranking, resamples), len(every), resamples)
-    write_choice(plan, choice)
+    write_choice(plan, choice, rows)
     say("\n".join(choice.sentences))
     unfinished = sum(row.standing.is_unfinished for row in rows)
     tested = complete if tests_all(plan) else [complete[ranking.best]]

@@ -22,6 +22,7 @@ from mammo_aln.runs.openings import declare_plan, labelled_rows, opened_before, 
 from mammo_aln.runs.record import now
 from mammo_aln.sweeps.choosing.configurations import Configuration, model_id
 from mammo_aln.sweeps.plan import Plan
+from mammo_aln.sweeps.standing.pages import head_of
 from mammo_aln.training.baseline import cohort_table
 
 FOLDER = "test"
@@ -154,7 +155,9 @@ def open_tests(plan: Plan, tested: Sequence[Configuration], resamples: int, *, a
             predict_cohort(model, plan.cohort, path, store=plan.store, plan=plan.declared, allow_missing=allow_missing)
         files.append(path)
     if len(files) > 1:
-        report = compare_files(files[0], files[1:], folder, resamples=resamples, ladder=by_step or None)
+        report = compare_files(
+            files[0], files[1:], folder, resamples=resamples, ladder=by_step or None, source=head_of(plan).words
+        )
     else:
         cohort: Cohort = read_cohort(plan.cohort, need=("patients",))
         report = evaluate_files(files, folder, run=None, cohorts=[cohort_table(cohort)], resamples=resamples, seed=0)

@@ -6,8 +6,6 @@ import base64
 import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +21,8 @@ from mammo_aln.evaluation.evaluate import evaluate_files
 from mammo_aln.evaluation.judge import Judgement
 from mammo_aln.evaluation.metric import Metric, unknown
 from mammo_aln.evaluation.report import checklists, plots, words
+from tests.support.browser import CHROMIUM, measured
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"),
-    *("--virtual-time-budget=4000", "--dump-dom"),
-)
 MEASURE = """
 const out = {};
 for (const frame of document.querySelectorAll('iframe')) {
@@ -72,13 +65,7 @@ def browser(pages: list[Path], tmp_path: Path) -> tuple[dict, str]:
         for place, page in enumerate(pages)
         for width in (1280, 390)
     )
-    wrapper = tmp_path / "wrapper.html"
-    wrapper.write_text(f"<!doctype html><body>{frames}<script>onload = () => {{ {MEASURE} }}</script></body>")
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", wrapper.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout)
-    assert found, done.stderr[-2000:]
-    return json.loads(html.unescape(found.group(1))), done.stderr
+    return measured(frames, MEASURE, tmp_path)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

@@ -293,6 +293,7 @@ def test_collect_chooses_by_validation_and_a_ladder_opens_its_tests_once(trained
     assert model_id(ids) == ensemble_of([read_member(plan.runs / one) for one in ids]).run_id
     ladder = pd.read_csv(plan.out / "test" / "ladder.csv")
     assert set(ladder["split"]) == {"train", "val", "internal_test", "external_test"}
+    assert "Sweep out of cohort cohort" in (plan.out / "test" / "comparisons.html").read_text()
     assert ladder.loc[ladder["before"].notna(), "delong_p"].between(0, 1).any()
     ledger = plan.cohort / "openings.jsonl"
     opened = [json.loads(line) for line in ledger.read_text().splitlines()]

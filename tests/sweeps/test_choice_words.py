@@ -11,6 +11,8 @@ from mammo_aln.sweeps.choosing.factors import Factors, LevelMean
 from mammo_aln.sweeps.choosing.page import choice_page
 from mammo_aln.sweeps.choosing.rank import Rival
 from mammo_aln.sweeps.choosing.words import ALIKE, BEST, ONE_SEED, TOO_FEW, Chosen, Ranked, less
+from mammo_aln.sweeps.standing.curves import curves_of
+from mammo_aln.sweeps.standing.pages import Head
 
 FACTORS = Factors(
     [
@@ -137,8 +139,9 @@ def test_where_the_optimism_is_not_known_no_figure_is_expected(choice: Chosen) -
 
 @pytest.mark.parametrize("choice", [chosen(), ONE, FEW], ids=["seeds", "one seed", "few"])
 def test_the_page_shows_a_dash_for_what_is_not_known(choice: Chosen) -> None:
-    page = choice_page(choice)
+    page = choice_page(choice, Head("sweep", "cohort", "0123", "2026-11-28"), curves_of([]))
     assert "None" not in page
+    assert ("Marginal means" in page) is bool(choice.factors.levels)
     assert ("p, patients alone" in page) is (choice.luck_df == 0)
     assert ("(-0.050 to +0.010)" in page) is (choice.optimism is not None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,32 +13,21 @@ from pathlib import Path
 import numpy as np
 
 from mammo_aln import __version__
-from mammo_aln.evaluation.report.environment import page_environment
 from mammo_aln.files import write_text
 from mammo_aln.progress import aligned
 from mammo_aln.runs.record import now
+from mammo_aln.sweeps.cell import log_of
 from mammo_aln.sweeps.plan import Plan, names_in_words
 from mammo_aln.sweeps.planning.definition import Label
 from mammo_aln.sweeps.standing.causes import fix_in_words
+from mammo_aln.sweeps.standing.curves import curves_of
+from mammo_aln.sweeps.standing.pages import PAGES, head_of
 from mammo_aln.sweeps.standing.states import STATE_WORDS, STOPPED
 from mammo_aln.sweeps.standing.table import Row, counts, dropped_rows, seconds_left
 
 REFRESH_S = 10
 ACROSS = ("crop.strategy", "step")
 DOWN = ("model.backbone", "config")
-
-
-def breakable(name: object) -> str:
-    """Let a browser break a name behind its dots, colons, dashes and the like, and nowhere else."""
-    return re.sub(r"([_.:/+=-])", "\\1\u200b", str(name))
-
-
-def number(value: float | None, form: str = ".3f") -> str:
-    """Write a figure; a dash where it is not known."""
-    return "–" if value is None else format(value, form)
-
-
-PAGES = page_environment("mammo_aln.sweeps", breakable=breakable, number=number)
 
 
 @dataclass(frozen=True)
@@ -164,6 +152,10 @@ def write_board(plan: Plan, rows: Sequence[Row], *, live: bool) -> Path:
     page = PAGES.get_template("board.html.j2").render(
         refresh_s=REFRESH_S if live else 0,
         summary=summary(rows),
+        head=head_of(plan),
+        curves=curves_of(rows),
+        has_choice=(plan.out / "choice.html").is_file(),
+        logs={row.cell.run_id for row in rows if log_of(plan, row.cell).is_file()},
         updated=now(),
         maps=heat_maps(plan, rows),
         scale=[(f"{value:.1f}", *colour(value)) for value in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)],
