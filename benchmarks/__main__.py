@@ -34,6 +34,7 @@ BENCHMARKS = {
     "missing": "backbones.missing",
     "pretraining": "pretraining.pretraining",
     "sweep-grid": "sweep.grid",
+    "sweep-2000": "many_cells.many_cells",
     "sweep-ladder": "sweep.ladder",
     "choice": "choice.choice",
     "evaluation": "evaluation.evaluation",

@@ -37,6 +37,7 @@ WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
         "deterministic",
         "save_every_s",
         "prune",
+        "keep_optimiser",
     ),
     "log": ("wandb", "project", "tracker"),
 }

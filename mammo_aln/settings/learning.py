@@ -187,6 +187,8 @@ class TrainerConfig:
         save_every_s: seconds between two writings of `last.ckpt`, at the next step; 0 writes whenever the one before
             is on the disk. Also written after the first and the last epoch and at a scheduler's signal.
         prune: remove `last.ckpt` once the run is completed; `best.ckpt`, which predicts, stays.
+        keep_optimiser: `last.ckpt` of a completed run keeps AdamW's moments and the schedule, which double it; without
+            this they go with the last epoch.
     """
 
     max_epochs: Annotated[int, FROM_1] = 40
@@ -200,6 +202,7 @@ class TrainerConfig:
     compile: bool = False
     save_every_s: Annotated[float, FROM_0] = 120.0
     prune: bool = False
+    keep_optimiser: bool = False
 
     @property
     def ranks(self) -> int:

@@ -33,6 +33,7 @@ from mammo_aln.sweeps.planning.preflight import (
     Network,
     Planner,
     blank_batch,
+    disk_of,
     refuse_same_training,
     require_room,
     settings_of,
@@ -111,6 +112,7 @@ class Forecaster:
         fold = settings.data.fold if settings.data.folds else None
         name = name_of(point.axes, settings.seed, fold)
         epochs, prunes = settings.trainer.max_epochs, settings.trainer.prune
+        network = disk_of(network, settings.trainer)
         return CellForecast(name, done, awaits_weights, fault, epochs, steps, seconds, network, prunes)
 
     def _known(self, data: MammoDataModule) -> KnownCrops | None:

@@ -80,7 +80,7 @@ def footprints(plan: Plan, cells: Sequence[Cell], environment: Mapping[str, str]
 def _shape(settings: Settings) -> str:
     """Digest of what decides on the memory of a training, and of the machine."""
     data, optim = settings.data, settings.optim
-    trainer = replace(settings.trainer, max_epochs=1, patience=0, save_every_s=0.0, prune=False)
+    trainer = replace(settings.trainer, max_epochs=1, patience=0, save_every_s=0.0, prune=False, keep_optimiser=False)
     loading = (data.batch_size, data.micro_batch, data.device_gb, data.augment, data.augment_engine)
     decides = (settings.model, settings.crop, optim.accumulate, optim.ema_decay > 0, loading, trainer)
     return hashlib.sha256(repr((os.uname().nodename, decides)).encode()).hexdigest()[:16]

@@ -138,7 +138,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
         checkpoint["place"] = vars(self._position) if self._position is not None else {}
         checkpoint["ranks"] = {"devices": trainer.num_devices, "num_nodes": trainer.num_nodes}
         checkpoint["hyper_parameters"] = _without_origin(checkpoint["hyper_parameters"])
-        if self._position is not None and self._position.done:
+        if self._position is not None and self._position.done and not self.checkpoints.keeps_optimiser:
             without_optimiser(checkpoint)
         if trainer.world_size > 1:
             # A rank has its own share of the epoch's mean loss, and each rank of a resumed run reads this one's file.

@@ -70,11 +70,12 @@ class RunCheckpoints(TorchCheckpointIO):
     Args:
         folder: the run's folder of checkpoints.
         save_every_s: seconds between the beginnings of two writings that nothing but time asks for.
+        keeps_optimiser: the last one, of the finished training, holds the optimiser's state as well.
     """
 
-    def __init__(self, folder: Path, save_every_s: float) -> None:
+    def __init__(self, folder: Path, save_every_s: float, *, keeps_optimiser: bool = False) -> None:
         super().__init__()
-        self.folder, self.save_every_s = folder, save_every_s
+        self.folder, self.save_every_s, self.keeps_optimiser = folder, save_every_s, keeps_optimiser
         self._begun = time.monotonic()
         self._best: Mapping[str, Any] | None = None
         self._writer: threading.Thread | None = None
@@ -146,6 +147,15 @@ class RunCheckpoints(TorchCheckpointIO):
         fault, self._fault = self._fault, None
         if fault is not None:
             raise fault
+
+
+def refuse_kept_and_pruned(trainer: TrainerConfig) -> None:
+    """`InputError` where the settings ask to keep the optimiser in a file that they ask to remove."""
+    if trainer.prune and trainer.keep_optimiser:
+        raise InputError(
+            f"trainer.keep_optimiser = true: it is kept in {LAST}, which trainer.prune = true removes; expected one of"
+            " the two"
+        )
 
 
 def without_optimiser(checkpoint: dict[str, object]) -> None:

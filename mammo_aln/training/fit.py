@@ -75,7 +75,9 @@ def fit_module(
         compile_backbones(module)
     throughput = Throughput()
     last = run / "checkpoints" / LAST
-    checkpoints = RunCheckpoints(last.parent, settings.trainer.save_every_s)
+    checkpoints = RunCheckpoints(
+        last.parent, settings.trainer.save_every_s, keeps_optimiser=settings.trainer.keep_optimiser
+    )
     callbacks: list[pl.Callback] = [
         StepSeed(settings.seed, per_rank=draws_per_rank(settings)),
         throughput,

@@ -30,6 +30,7 @@ from mammo_aln.settings.steps import step_shape
 from mammo_aln.training.attempt import Finished, carry_out, leads, tidied
 from mammo_aln.training.baseline import store_baseline
 from mammo_aln.training.build import build_model
+from mammo_aln.training.checkpoints import refuse_kept_and_pruned
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored
 from mammo_aln.training.data.seen import counts_of, seen_in_words, training_profile
@@ -73,6 +74,7 @@ def train_run(
     require_hardware(settings.trainer)
     settings = resolved(settings)
     require_trackers(settings)
+    refuse_kept_and_pruned(settings.trainer)
     step = step_shape(settings)
     data = MammoDataModule.from_settings(settings, cohort_folder, store)
     for split in ("train", "val"):

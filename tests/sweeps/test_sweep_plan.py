@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -344,4 +345,5 @@ def test_the_disk_that_cells_need_is_that_of_their_files() -> None:
     assert disk_gb([(large, True)] * 3, 1) == pytest.approx(40 + 2 * 4)
     assert disk_gb([(large, False), (large, True)], 2) == pytest.approx(80)
     assert disk_gb([(small, False), (large, False), (small, False)], 1) == pytest.approx(40 + 2 * 1.2)
+    assert disk_gb([(replace(large, keeps_optimiser=True), False)] * 3, 1) == pytest.approx(40 + 2 * 20)
     assert disk_gb([], 0) == 0

@@ -97,6 +97,22 @@ def test_best_holds_the_averaged_network_alone_and_last_no_moments(three_epochs:
     assert all(torch.equal(network[name.removeprefix("average.network.")], best["state_dict"][name]) for name in names)
 
 
+def test_the_optimiser_stays_in_a_finished_run_on_request_and_is_no_other_run(
+    three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    plain = tiny_settings(epochs=3)
+    run = train_run(phantom, tmp_path, replace(plain, trainer=replace(plain.trainer, keep_optimiser=True)), store=store)
+    assert run.name == three_epochs.name
+    assert (run / "predictions.csv").read_bytes() == (three_epochs / "predictions.csv").read_bytes()
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    moments = last["optimizer_states"][0]["state"].values()
+    assert {int(each["step"]) for each in moments} == {last["global_step"]}
+    assert all(each["exp_avg_sq"].isfinite().all() for each in moments)
+    both = replace(plain, trainer=replace(plain.trainer, keep_optimiser=True, prune=True))
+    with pytest.raises(InputError, match=r"trainer\.keep_optimiser = true: it is kept in last\.ckpt"):
+        train_run(phantom, tmp_path / "both", both, store=store)
+
+
 def test_a_run_that_is_pruned_predicts_and_is_not_trained_again(
     three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from mammo_aln.settings.steps import step_shape
 from mammo_aln.sweeps.plan import name_of, names_in_words
 from mammo_aln.sweeps.planning.definition import Point
 from mammo_aln.sweeps.planning.preflight import Planner, settings_of
+from mammo_aln.training.checkpoints import refuse_kept_and_pruned
 from mammo_aln.training.trackers import require_trackers
 
 
@@ -65,6 +66,7 @@ def _refuse(settings: Settings, planner: Planner) -> None:
         require_hardware(settings.trainer)
     step_shape(settings)
     require_trackers(settings)
+    refuse_kept_and_pruned(settings.trainer)
     _require_wandb_key(settings)
     fault = planner.network_for(settings).fault
     if fault is not None:

@@ -27,7 +27,7 @@ from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import run_identity, shaping_settings
 from mammo_aln.runs.record import read_state
-from mammo_aln.settings import CropConfig, PixelConfig, Settings, reads_images
+from mammo_aln.settings import CropConfig, PixelConfig, Settings, TrainerConfig, reads_images
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.settings.steps import step_shape
 from mammo_aln.sweeps.plan import Cell, Plan, name_of, stand_in_id, touched_settings
@@ -52,11 +52,13 @@ class Network:
         fault: why it cannot be built, or None.
         parameters: number of its weights.
         step_s: processor time of one forward pass of two crops.
+        keeps_optimiser: `last.ckpt` of a finished run keeps AdamW's moments.
     """
 
     fault: str | None
     parameters: int = 0
     step_s: float = 0.0
+    keeps_optimiser: bool = False
 
     @property
     def checkpoint_gb(self) -> float:
@@ -64,8 +66,9 @@ class Network:
         return 4 * WEIGHT_GB * self.parameters
 
     def finished_gb(self, *, pruned: bool) -> float:
-        """Disk of a finished run: `best.ckpt`, and `last.ckpt` without moments unless it is pruned."""
-        return (1 if pruned else 3) * WEIGHT_GB * self.parameters
+        """Disk of a finished run: `best.ckpt`, and `last.ckpt` (moments only on request) unless it is pruned."""
+        last = 0 if pruned else 4 if self.keeps_optimiser else 2
+        return (1 + last) * WEIGHT_GB * self.parameters
 
     @property
     def running_gb(self) -> float:
@@ -292,7 +295,7 @@ def plan_sweep(
     for cell in faulty:
         say(f"{cell.name}: cannot be trained: {cell.fault}")
     waiting = [
-        (planner.network_for(cell.settings), cell.settings.trainer.prune)
+        (disk_of(planner.network_for(cell.settings), cell.settings.trainer), cell.settings.trainer.prune)
         for cell in cells
         if not cell.fault and read_state(out / "runs" / cell.run_id).state != "completed"
     ]
@@ -317,6 +320,11 @@ def require_sound_cohort(cohort: Path, several: Sequence[Settings], store: Path 
     problems = check_cohort(cohort, clinical_inputs=clinical, kept_in=store)
     if problems:
         raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")
+
+
+def disk_of(network: Network, trainer: TrainerConfig) -> Network:
+    """Give a network whose files are those that a cell's trainer keeps."""
+    return replace(network, keeps_optimiser=trainer.keep_optimiser)
 
 
 def require_room(waiting: Sequence[tuple[Network, bool]], out: Path, slots: int, elsewhere: int = 0) -> None:

@@ -28,7 +28,7 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.settings import PretrainSettings
 from mammo_aln.settings.steps import step_shape
 from mammo_aln.training.attempt import Finished, carry_out, tidied
-from mammo_aln.training.checkpoints import LAST
+from mammo_aln.training.checkpoints import LAST, refuse_kept_and_pruned
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.leak_guard import seen_by
@@ -58,6 +58,7 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
     require_hardware(settings.trainer)
     settings = resolved(settings)
     require_trackers(settings)
+    refuse_kept_and_pruned(settings.trainer)
     step_shape(settings)
     crop_encoder(settings.model, settings.crop.size_px)  # a network that cannot be built ends here, not after the crops
     data, run, identity = _planned(cohort_folder, out, settings, store)
