@@ -213,7 +213,8 @@ def forecast_sweep(
     waiting = [cell for cell in cells if not cell.is_completed and cell.fault is None]
     at_once = max(1, min(len(places) if executor == "local" else max_jobs, len(waiting)))
     if definition.search is None:
-        require_room([(cell.network, cell.prunes) for cell in waiting], out, at_once)
+        here = at_once if executor == "local" else 0
+        require_room([(cell.network, cell.prunes) for cell in waiting], out, here, max_jobs)
     lines = [["cell", "state", "epochs x steps", "time"]]
     lines += [
         [
