@@ -103,9 +103,7 @@ def many_cells(
         ["`sweep status` with the board, figures kept", f"{looks.words(digits=2)} s"],
         ["board.html", f"{(folder / 'board.html').stat().st_size / 1e6:.2f} MB"],
     ]  # fmt: skip
-    about = (
-        f"{cells} cells: 4 crops x 5 small backbones x {seeds} seeds, {patients} phantom patients, {epochs} epochs"
-    )
+    about = f"{cells} cells: 4 crops x 5 small backbones x {seeds} seeds, {patients} phantom patients, {epochs} epochs"
     return Section("Sweeps: thousands of cells", f"{about}; median (range) of {rounds}", table(["measure", ""], rows))
 
 
