@@ -6,7 +6,7 @@ import errno
 import json
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,15 +35,13 @@ def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """
     path = Path(path)
     make_folder(path.parent)
+    unfinished = unfinished_beside(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less what the umask withholds
     except OSError as error:
         raise unwritten(path, error) from error
-    os.close(handle)
-    unfinished = Path(name)
     try:
         yield unfinished
-        unfinished.chmod(0o644)
         if durable:
             _sync(unfinished)
         unfinished.replace(path)
@@ -55,6 +53,11 @@ def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def unfinished_beside(path: Path) -> Path:
+    """Name a file or folder beside a path that nothing else is called, for content that is to be renamed onto it."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def unwritten(path: Path, error: OSError) -> InputError:

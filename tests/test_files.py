@@ -15,6 +15,7 @@ import pytest
 from mammo_aln import progress
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, write_csv, write_json, write_text, written_whole
+from mammo_aln.phantom.mammography import folder_whole
 from mammo_aln.progress import Progress, track
 from tests.support.full_disk import room_for
 
@@ -124,10 +125,26 @@ def test_a_file_is_on_the_disk_before_its_name_and_the_name_before_the_block_end
     write_text(tmp_path / "runs" / "a" / "state.json", "new")
     assert sorted(events[:2]) == [".", "runs"]  # each new folder's name stands in the one above
     assert events[2:] == ["content", "renamed", "runs/a"]
-    assert (tmp_path / "runs" / "a" / "state.json").stat().st_mode & 0o777 == 0o644  # others of the group read it
     events.clear()
     write_text(tmp_path / "runs" / "a" / "state.json", "newer", durable=False)
     assert events == ["renamed"]
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700), (0o002, 0o664, 0o775)]
+)
+def test_who_may_read_a_file_is_what_the_umask_says(umask: int, file: int, folder: int, tmp_path: Path) -> None:
+    """Scores and outcomes are nobody else's where the user says so, and the group's where a group works together."""
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "runs" / "predictions.csv", "x")
+        with folder_whole(tmp_path / "cohort"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "runs" / "predictions.csv").stat().st_mode & 0o777 == file
+    for name in ("runs", "cohort"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == folder
 
 
 def test_a_log_gets_a_line_with_rate_and_time_left(

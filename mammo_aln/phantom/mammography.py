@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import pandas as pd
 import yaml
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import write_csv, write_text
+from mammo_aln.files import unfinished_beside, write_csv, write_text
 from mammo_aln.machine.pool import results_of
 from mammo_aln.phantom.breast import DrawnView, Findings, View, draw_appearance, draw_view
 from mammo_aln.phantom.findings import Box, draw_marker
@@ -113,10 +112,10 @@ def folder_whole(out: Path) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not an empty folder: name another")
     out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    unfinished = unfinished_beside(out)
+    unfinished.mkdir()
     try:
         yield unfinished
-        unfinished.chmod(0o755)
         unfinished.replace(out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

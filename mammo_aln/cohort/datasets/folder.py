@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import yaml
 from mammo_aln.cohort.lineage import Source, joined
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
-from mammo_aln.files import make_folder, write_csv, write_text
+from mammo_aln.files import make_folder, unfinished_beside, write_csv, write_text
 
 IMAGE_COLUMNS = ["image_id", "patient_id", "path", "laterality", "view"]
 REGION_COLUMNS = ["image_id", "region", "x_min", "y_min", "x_max", "y_max"]
@@ -100,7 +99,8 @@ def write_cohort_folder(tables: CohortTables, out: Path, *, facts: PublicSet, di
     if tables.patients.empty:
         raise InputError(f"{dicom_root}: the tables of {facts.source.name} hold no patient")
     make_folder(out.parent)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    unfinished = unfinished_beside(out)
+    unfinished.mkdir()
     try:
         for name in ("images", "regions", "volumes", "patients"):
             table: pd.DataFrame | None = getattr(tables, name)
@@ -108,7 +108,6 @@ def write_cohort_folder(tables: CohortTables, out: Path, *, facts: PublicSet, di
                 write_csv(unfinished / f"{name}.csv", table)
         write_text(unfinished / "cohort.yaml", _declaration(tables, facts, dicom_root))
         _refuse_unreadable(unfinished, dicom_root, facts)
-        unfinished.chmod(0o755)
         unfinished.replace(out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
