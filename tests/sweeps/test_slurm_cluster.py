@@ -62,7 +62,7 @@ def daemon(name: str) -> int:
 def test_pre_emption_a_dead_scheduler_and_a_cancelled_task_leave_the_local_table(
     slurm: None, phantom: Path, store: Path, tmp_path: Path
 ) -> None:
-    file = tiny_sweep(tmp_path, epochs=200, seeds=2)
+    file = tiny_sweep(tmp_path, epochs=80, seeds=2)
     out = tmp_path / "out"
     where = "{crop.strategy=fixed_5cm: {partition: high}}"
     process, log = on_slurm(
