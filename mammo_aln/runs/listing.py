@@ -6,19 +6,22 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from mammo_aln.errors import InputError
 from mammo_aln.progress import aligned
+from mammo_aln.runs.identity import WITHOUT_INFLUENCE
 from mammo_aln.runs.lock import is_held
 
 DEPTHS = ("config.yaml", "*/config.yaml", "*/*/config.yaml")
 """A run's own folder, a folder of runs, and a sweep's folder."""
 
+IN_COLUMNS = {"model.backbone", "model.inputs", "crop.strategy", "seed", "trainer.max_epochs"}
 LEFT = ("KeyboardInterrupt", "Requeue")
 """Recorded as the error of a run that was stopped in good order."""
 
@@ -39,6 +42,7 @@ class ListedRun:
         val_auc: best of all epochs; empty where none was judged.
         started: when, UTC.
         folder: where it lies.
+        differs_in: other settings, as flags of `train` without dashes, that the listed runs do not share.
     """
 
     run_id: str
@@ -52,6 +56,7 @@ class ListedRun:
     val_auc: float | None
     started: str
     folder: str
+    differs_in: str = ""
 
 
 def listed_runs(folder: Path) -> list[ListedRun]:
@@ -63,14 +68,44 @@ def listed_runs(folder: Path) -> list[ListedRun]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     runs = [path.parent for depth in DEPTHS for path in folder.glob(depth) if (path.parent / "state.json").is_file()]
-    return sorted(filter(None, map(_listed, runs)), key=lambda run: (run.started, run.run_id))
+    listed = [(run, settings) for path in runs if (settings := _settings(path)) and (run := _listed(path, settings))]
+    differing = _differing([settings for _, settings in listed])
+    named = [replace(run, differs_in=_in_words(settings, differing)) for run, settings in listed]
+    return sorted(named, key=lambda run: (run.started, run.run_id))
 
 
-def _listed(run: Path) -> ListedRun | None:
+def _settings(run: Path) -> Mapping[str, Any]:
+    """Read a run's settings; none of signatures of `radiomics fit`, which are no run."""
     try:
-        settings = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        if "fit" in settings:  # signatures of `radiomics fit`
-            return None
+        settings: Mapping[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        return {} if "fit" in settings else settings
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{run}: its config.yaml cannot be read ({error})") from error
+
+
+def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name settings that have no column of their own and shape a result, `section.key`, with their values as YAML."""
+    for section, values in settings.items():
+        for key, value in values.items() if isinstance(values, Mapping) else [("", values)]:
+            name = f"{section}.{key}" if key else section
+            if name not in IN_COLUMNS and key not in WITHOUT_INFLUENCE.get(section, ()):
+                yield name, json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else str(value)
+
+
+def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name what runs do not share, in the order of their settings; a setting that one of them lacks is not compared."""
+    flat = [dict(_flat(each)) for each in settings]
+    shared = [name for name in (flat[0] if flat else ()) if all(name in each for each in flat)]
+    return [name for name in shared if len({each[name] for each in flat}) > 1]
+
+
+def _in_words(settings: Mapping[str, Any], names: Sequence[str]) -> str:
+    flat = dict(_flat(settings))
+    return ", ".join(f"{name}={flat[name]}" for name in names)
+
+
+def _listed(run: Path, settings: Mapping[str, Any]) -> ListedRun:
+    try:
         record = json.loads((run / "state.json").read_text(encoding="utf-8"))
         model, inputs = settings["model"], settings["model"]["inputs"]
         values = _val_aucs(run / "metrics.csv")
@@ -107,12 +142,13 @@ def _val_aucs(metrics: Path) -> list[float]:
 
 def runs_as_table(runs: Sequence[ListedRun]) -> str:
     """Lay runs out in columns to be read."""
-    head = ["run", "state", "backbone", "crop", "inputs", "seed", "epochs", "val AUC", "started (UTC)"]
+    head = ["run", "state", "backbone", "crop", "inputs", "seed", "epochs", "val AUC", "started (UTC)", "differs in"]
     lines = [
         (
             *(run.run_id, run.state, run.backbone, run.crop or "–", run.inputs, str(run.seed)),
             *(f"{run.epochs}/{run.max_epochs}", "–" if run.val_auc is None else f"{run.val_auc:.3f}"),
             run.started[:16].replace("T", " "),
+            run.differs_in or "–",
         )
         for run in runs
     ]

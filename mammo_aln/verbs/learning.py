@@ -39,7 +39,7 @@ def train(cohort: Path, out: Path, settings: Settings, store: Path | None = None
 
 
 def list_runs(folder: Path, format: Literal["table", "csv"] = "table") -> str | int:
-    """List the runs of a folder, or of a sweep's folder: settings, state, epochs and best validation AUC.
+    """List the runs of a folder, or of a sweep's folder: settings that differ, state, epochs and best validation AUC.
 
     Args:
         folder: folder of runs, as `train --out` names it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -71,6 +72,29 @@ def test_the_verb_prints_a_table_or_csv(runs: Path, capsys: pytest.CaptureFixtur
     table = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [row["val_auc"] for row in table] == ["0.8125", "", "0.5"]
     assert table[0]["folder"] == str(runs / "bbb")
+
+
+def test_runs_tell_the_settings_that_they_do_not_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Settings with a column of their own are not said twice; those that change no result are not said at all."""
+    for number, (lr, strength) in enumerate([(1e-3, 0.0), (3e-4, 0.0), (3e-4, 0.5)]):
+        run = write_run(tmp_path / f"run{number}", "completed", ["0.5"], started=f"2026-02-0{1 + number}T10:00:00")
+        own = replace(Settings(), seed=number, log=replace(Settings().log, project=f"p{number}"))
+        own = replace(own, optim=replace(own.optim, lr=lr), data=replace(own.data, augment_strength=strength))
+        write_settings(run, own)
+    assert [run.differs_in for run in listed_runs(tmp_path)] == [
+        "optim.lr=0.001, data.augment_strength=0.0",
+        "optim.lr=0.0003, data.augment_strength=0.0",
+        "optim.lr=0.0003, data.augment_strength=0.5",
+    ]
+    assert main(["runs", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("optim.lr=0.001, data.augment_strength=0.0")
+    assert listed_runs(tmp_path / "run0")[0].differs_in == ""
+
+
+def test_a_setting_that_an_earlier_version_lacks_is_not_compared(runs: Path) -> None:
+    text = (runs / "bbb" / "config.yaml").read_text()
+    (runs / "bbb" / "config.yaml").write_text(re.sub(r"^  augment_strength:.*\n", "", text, flags=re.M))
+    assert {run.differs_in for run in listed_runs(runs)} == {""}
 
 
 def test_signatures_beside_runs_are_no_runs(runs: Path) -> None:
