@@ -19,6 +19,7 @@ from mammo_aln.sweeps.choosing.words import describe
 from mammo_aln.sweeps.plan import Plan, announce, read_plan
 from mammo_aln.sweeps.sealed import bind_choice, declare, open_tests, tests_all
 from mammo_aln.sweeps.standing.board import write_board
+from mammo_aln.sweeps.standing.cohort_now import changed_cohort
 from mammo_aln.sweeps.standing.table import counts, read_rows, write_cells
 
 RESAMPLES = 2000
@@ -34,9 +35,13 @@ def collect_sweep(out: Path, *, test: bool = False, allow_missing: bool = False,
         resamples: bootstrap resamples.
 
     Raises:
-        InputError: no sweep, no completed configuration, or `test` while cells are still to be trained.
+        InputError: no sweep, no completed configuration, or `test` while cells are still to be trained or the cohort's
+            tables are others than they were trained on.
     """
     plan = read_plan(out)
+    changed = changed_cohort(plan)
+    if changed:
+        say(changed)
     rows = read_rows(plan)
     cells = write_cells(plan, rows)
     write_board(plan, rows, live=counts(rows)["running"] > 0)
@@ -60,10 +65,12 @@ def collect_sweep(out: Path, *, test: bool = False, allow_missing: bool = False,
                 f"the test splits stay sealed while {unfinished} cells are still to be trained; "
                 f"go on with: {plan.command}"
             )
+        if changed:
+            raise InputError(f"the test splits stay sealed: {changed}")
         plan = announce(plan, declare(plan))
         bind_choice(plan, tested, len(complete))
         open_tests(plan, tested, resamples, allow_missing=allow_missing)
-    elif not unfinished:
+    elif not unfinished and not changed:
         _bind_or_say(plan, tested, len(complete))
     return cells
 

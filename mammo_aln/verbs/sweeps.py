@@ -180,12 +180,17 @@ def sweep_status(out: Path) -> Path:
     from mammo_aln.progress import say
     from mammo_aln.sweeps.plan import read_plan
     from mammo_aln.sweeps.standing.board import status_table, write_board
-    from mammo_aln.sweeps.standing.states import queue_of
+    from mammo_aln.sweeps.standing.states import queue_of, tables_touched
     from mammo_aln.sweeps.standing.table import read_rows
 
     plan = read_plan(out)
     rows = read_rows(plan, queue=queue_of(plan))
     say(status_table(plan, rows))
+    if tables_touched(plan):
+        from mammo_aln.sweeps.standing.cohort_now import changed_cohort
+
+        if changed := changed_cohort(plan):
+            say(changed)
     return write_board(plan, rows, live=any(row.standing.state == "running" for row in rows))
 
 

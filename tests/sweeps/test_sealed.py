@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -141,6 +142,27 @@ def test_a_cell_that_left_the_sweep_is_told_by_a_plan_of_its_own(folder: Path) -
         "sweep of 2 cells in 2 configurations"[:35],
     ]
     assert "before its first opening: sweep of 2 cells" in (folder / "out" / "test" / "report.html").read_text()
+
+
+def test_a_changed_label_is_told_and_keeps_the_test_sealed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """To the cells' runs the changed cohort is another one, whose training patients would be scored as a test."""
+    assert run(folder, RATES[:1]) == 0
+    capsys.readouterr()
+    assert collect(folder) == 0
+    assert "have changed since" not in capsys.readouterr().err
+    path = folder / "cohort" / "patients.csv"
+    patients = pd.read_csv(path, dtype=str)
+    patients.loc[0, "aln_status"] = {"0": "1", "1": "0"}[patients.loc[0, "aln_status"]]
+    patients.to_csv(path, index=False)
+    os.utime(path, (2**31, 2**31))
+    for words in (["status", "--out", str(folder / "out")], ["collect", "--out", str(folder / "out")]):
+        assert main(["sweep", *words]) == 0
+        assert (
+            f"the tables of {folder / 'cohort'} have changed since these cells were planned" in capsys.readouterr().err
+        )
+    assert collect(folder, "--test") == 2
+    assert "the test splits stay sealed: the tables of" in capsys.readouterr().err
+    assert lines(folder, "opening") == []
 
 
 @pytest.mark.slow

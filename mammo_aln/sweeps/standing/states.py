@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from mammo_aln.errors import InputError
@@ -129,3 +130,10 @@ def queue_of(plan: Plan) -> Mapping[str, QueuedJob]:
     except InputError as error:
         say(f"{error}; cells that wait in SLURM's queue are shown as not started or stopped")
         return {}
+
+
+def tables_touched(plan: Plan) -> bool:
+    """Tell whether a table of the cohort was written after the plan, by its file's time: a look that costs nothing."""
+    planned = datetime.fromisoformat(plan.created).timestamp()
+    files = [*plan.cohort.glob("*.csv"), *plan.cohort.glob("*.xlsx"), plan.cohort / "cohort.yaml"]
+    return any(not file.is_file() or file.stat().st_mtime > planned for file in files)
