@@ -39,7 +39,7 @@ WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
         "prune",
         "keep_optimiser",
     ),
-    "log": ("wandb", "project", "tracker"),
+    "log": ("wandb", "project", "tracker", "pictures"),
 }
 
 

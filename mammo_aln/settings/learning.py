@@ -219,11 +219,13 @@ class LogConfig:
         project: name of the W&B project or MLflow experiment.
         tracker: any of `wandb`, `tensorboard`, `mlflow`, `csv`; `[]` for none. All but W&B online write into the run
             directory, MLflow to the server that the environment variable MLFLOW_TRACKING_URI names, if any.
+        pictures: send W&B the sheet of training crops (`augmented.png`), which bears neither names nor numbers.
     """
 
     wandb: Literal["offline", "online", "disabled"] = "offline"
     project: str = "mammo-aln"
     tracker: Annotated[tuple[TrackerName, ...], EACH_ONCE] = ("wandb",)
+    pictures: bool = True
 
 
 @dataclass(frozen=True)

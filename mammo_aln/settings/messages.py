@@ -10,6 +10,8 @@ from mammo_aln.errors import InputError, did_you_mean
 
 SHOWN = 12
 """So many names are listed in a message; more are left to --help."""
+NONE = {"log.tracker": "[]", "log.wandb": "disabled"}
+"""Settings that ask for nothing by another word than `none`."""
 KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -70,6 +72,8 @@ def plain_message(message: str, positional: str = "") -> str:
         text,
     )
     text = re.sub(r",? (Got|Given) value:", ", got", text)
+    if (nothing := re.match(r"([\w.]+): .*, got none$", text, re.IGNORECASE)) and nothing.group(1) in NONE:
+        return f"{text}; for none write {nothing.group(1)}={NONE[nothing.group(1)]}"
     if wrong := re.search(r"expected one of (.+), got ([\w.:-]+)$", text):
         text += did_you_mean(wrong.group(2), wrong.group(1).split(", "))
     if name := re.search(r"expected a list, got (\w+)$", text):

@@ -15,13 +15,16 @@ from mammo_aln.errors import ExitCode, InputError, Requeue
 def main(out: Path, run_id: str) -> int:
     """Train the cell; returns the exit code."""
     from mammo_aln.runs.lock import RunIsHeld
+    from mammo_aln.sweeps.cell import mirrored_cell
     from mammo_aln.sweeps.plan import read_plan
     from mammo_aln.training.train import train_run
 
     plan = read_plan(out)
-    settings = plan.cell(run_id).settings
+    cell = plan.cell(run_id)
     try:
-        train_run(plan.cohort, plan.runs, settings, store=plan.store, planned=run_id)
+        train_run(
+            plan.cohort, plan.runs, cell.settings, store=plan.store, planned=run_id, cell=mirrored_cell(plan, cell)
+        )
     except RunIsHeld as error:
         print(error, file=sys.stderr)
         return ExitCode.HELD

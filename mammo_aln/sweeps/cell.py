@@ -24,6 +24,7 @@ from mammo_aln.runs.record import now
 from mammo_aln.settings import reads_images
 from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.withheld import reason_withheld
+from mammo_aln.training.trackers.mirrored import CellOfSweep
 
 if TYPE_CHECKING:
     from mammo_aln.cohort.tables import Cohort
@@ -188,11 +189,15 @@ def _train_here(plan: Plan, cell: Cell, cohorts: dict[bool, Cohort]) -> None:
     images = reads_images(settings.model.inputs)
     if images not in cohorts:
         cohorts[images] = read_for(settings.model.inputs, plan.cohort, plan.store)
-    try:
-        train_run(cohorts[images], plan.runs, settings, store=plan.store, planned=cell.run_id)
-    finally:
-        if "wandb" in sys.modules:
-            sys.modules["wandb"].finish()  # the next cell of this process is another run
+    train_run(
+        cohorts[images], plan.runs, settings, store=plan.store, planned=cell.run_id, cell=mirrored_cell(plan, cell)
+    )
+
+
+def mirrored_cell(plan: Plan, cell: Cell) -> CellOfSweep:
+    """Name a cell's position in its sweep, for trackers."""
+    configuration = ", ".join(f"{name}={value}" for name, value in cell.axes.items())
+    return CellOfSweep(plan.out.absolute().name, cell.name, configuration)
 
 
 def _train_apart(plan: Plan, cell: Cell) -> None:

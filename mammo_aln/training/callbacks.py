@@ -23,6 +23,7 @@ from mammo_aln.training.checkpoints import LAST, RunCheckpoints, without_optimis
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.stopping import STEPS_BETWEEN_TALKS, STOP, Position
 from mammo_aln.training.throughput import Throughput, in_words
+from mammo_aln.training.trackers.registry import Mirrors
 
 NOTE_EVERY_S = 1.0
 COLUMNS = ("train_loss", "val_loss", "val_auc")
@@ -68,10 +69,19 @@ class RunRecorder(pl.callbacks.Checkpoint):
         throughput: tells the pace.
         frozen: what each checkpoint holds beside the weights.
         checkpoints: writes them.
+        mirrors: are kept up to date with the rows, if there are any.
     """
 
-    def __init__(self, run: Path, throughput: Throughput, frozen: FrozenFacts, checkpoints: RunCheckpoints) -> None:
+    def __init__(
+        self,
+        run: Path,
+        throughput: Throughput,
+        frozen: FrozenFacts,
+        checkpoints: RunCheckpoints,
+        mirrors: Mirrors | None,
+    ) -> None:
         self.run, self.throughput, self.frozen, self.checkpoints = run, throughput, frozen, checkpoints
+        self.mirrors = mirrors
         self.best_auc, self.best_epoch = -1.0, -1
         self.rows: list[dict[str, float]] = []
         self.val_logits: list[torch.Tensor] = []
@@ -166,8 +176,8 @@ class RunRecorder(pl.callbacks.Checkpoint):
         if trainer.is_global_zero:
             # `last.ckpt` holds the rows too: until the last one there is nothing to wait for the disk for.
             write_csv(self.run / "metrics.csv", pd.DataFrame(self.rows), durable=position.done)
-            for logger in trainer.loggers:
-                logger.log_metrics({"lr": row["lr"]}, step=trainer.global_step - 1)
+            if self.mirrors is not None:
+                self.mirrors.log_rows(self.rows, last=position.done)
             self._epoch_note = self._in_words(trainer, row)
             self._note = "; ".join(filter(None, (self._epoch_note, in_words(self.throughput.figures))))
             if is_best:

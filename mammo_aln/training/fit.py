@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
 from mammo_aln.files import write_json
@@ -31,6 +29,7 @@ from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.scoring import lightning_hushed
 from mammo_aln.training.stopping import STOP, Position, StopAtStep
 from mammo_aln.training.throughput import Throughput
+from mammo_aln.training.trackers.registry import Mirrors
 
 MICRO_BATCH_FILE = "micro_batch.json"
 
@@ -56,7 +55,7 @@ def fit_module(
     module: Learner,
     settings: Settings,
     frozen: FrozenFacts,
-    loggers: Sequence[Logger] = (),
+    mirrors: Mirrors | None = None,
 ) -> None:
     """Train a module from `last.ckpt`, or from its beginning where there is none.
 
@@ -66,7 +65,7 @@ def fit_module(
         module: the network and how it learns.
         settings: all settings.
         frozen: what each checkpoint holds beside the weights.
-        loggers: mirrors of the metrics.
+        mirrors: of the run in trackers, if any.
     """
     run_id = run.name
     if not computes_on_gpu(settings.trainer):
@@ -83,7 +82,7 @@ def fit_module(
         throughput,
         DivergenceGuard(settings),
         StopAtStep(),
-        RunRecorder(run, throughput, frozen, checkpoints),
+        RunRecorder(run, throughput, frozen, checkpoints, mirrors),
     ]
     if settings.trainer.patience:
         callbacks.append(
@@ -123,7 +122,7 @@ def fit_module(
             if step.ranks > 1
             else "auto",
             precision=resolved_precision(settings.trainer),
-            logger=list(loggers),
+            logger=False,
             callbacks=callbacks,
             plugins=[checkpoints],
             enable_checkpointing=True,

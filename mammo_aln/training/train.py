@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-
-from pytorch_lightning.loggers import Logger
 
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.declaration import Declaration
@@ -42,7 +39,8 @@ from mammo_aln.training.prediction_facts import OperatingPoint, PredictionFacts
 from mammo_aln.training.scoring import predict_logits, prediction_table
 from mammo_aln.training.stopping import STOP
 from mammo_aln.training.summary import Summary, draw_augmented, draw_training
-from mammo_aln.training.trackers import Mirrored, log_final, open_trackers, require_trackers
+from mammo_aln.training.trackers.mirrored import CellOfSweep, Mirrored
+from mammo_aln.training.trackers.registry import Mirrors, mirror_again, require_trackers
 
 
 @STOP.watched()
@@ -53,6 +51,7 @@ def train_run(
     *,
     store: Path | None = None,
     planned: str | None = None,
+    cell: CellOfSweep | None = None,
 ) -> Path:
     """Train one model, or go on with it, or do nothing where it is done; returns the run directory.
 
@@ -62,6 +61,7 @@ def train_run(
         settings: all settings.
         store: crop store; by default `.crops` in the cohort folder.
         planned: identity that a sweep froze for this run when it was planned.
+        cell: its position in that sweep, for trackers.
 
     Raises:
         RunIsHeld: another process trains this very run.
@@ -99,24 +99,25 @@ def train_run(
             f"changed since and make it {run_id}; the same sweep command plans anew"
         )
     run = out / run_id
+    mirrored = Mirrored(run, settings, identity, cell)
     if read_state(run).state == "completed":
         say(f"run {run_id} is completed already; nothing to train")
+        mirror_again(mirrored)
         return tidied(run, settings)
     data.stage_crops()
     data.setup("fit")
-    loggers = open_trackers(Mirrored(run, settings, identity.cohort))
-    carry_out(
-        run,
-        settings,
-        identity,
-        fit=lambda: _fit(run, data, module, settings, loggers),
-        finish=lambda: _freeze(run, data, settings),
-    )
-    if read_state(run).state == "completed" and leads():
-        summary = Summary.of_run(run)
-        log_final(loggers, summary.numbers())
-        say(summary.in_words(run))
-        warn_of(read_lineage(run), "weights")
+    with Mirrors(mirrored) as mirrors:
+        carry_out(
+            run,
+            settings,
+            identity,
+            fit=lambda: _fit(run, data, module, settings, mirrors),
+            finish=lambda: _freeze(run, data, settings),
+        )
+        if read_state(run).state == "completed" and leads():
+            mirrors.complete()
+            say(Summary.of_run(run).in_words(run))
+            warn_of(read_lineage(run), "weights")
     return run
 
 
@@ -130,9 +131,7 @@ def _refuse_leak(settings: Settings, data: MammoDataModule) -> None:
         say(f"note: pre-trained on crop.strategy={origin.strategy}, this run reads {settings.crop.strategy}")
 
 
-def _fit(
-    run: Path, data: MammoDataModule, module: AxillaryClassifier, settings: Settings, loggers: Sequence[Logger]
-) -> None:
+def _fit(run: Path, data: MammoDataModule, module: AxillaryClassifier, settings: Settings, mirrors: Mirrors) -> None:
     encoder = data.fitted_encoder.to_state() if "clinical" in data.inputs else None
     origin = origin_of(settings.model.pretrained)
     frozen = FrozenFacts(
@@ -150,7 +149,7 @@ def _fit(
     if leads():
         # Before that epoch augmentation has not its full extent yet.
         draw_augmented(run, data, min(settings.data.augment_ramp_epochs, settings.trainer.max_epochs - 1))
-    fit_module(run, data, module, settings, frozen, loggers)
+    fit_module(run, data, module, settings, frozen, mirrors)
 
 
 def _trained_on(run_id: str, data: MammoDataModule) -> Seen:

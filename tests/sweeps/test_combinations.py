@@ -15,6 +15,7 @@ from mammo_aln.sweeps.planning import weights
 from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import settings_of
 from mammo_aln.sweeps.run import run_sweep
+from mammo_aln.training.trackers.wandb_key import has_wandb_key
 from tests.support.sweep_files import backbone_axis, tiny_sweep
 
 LADDER = {"primary": {}, "+ pre-training": {"model": {"pretrained": "sweep"}}}
@@ -83,18 +84,16 @@ def test_weights_of_the_internet_are_not_fetched_for_a_sweep_that_is_refused(
 def test_wandb_online_without_a_key_is_refused_and_a_key_is_known_where_wandb_looks(
     refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mammo_aln.sweeps.planning.combinations import _has_wandb_key
-
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     refused("log.wandb=online: W&B has no API key here; expected one by `wandb login`", log={"wandb": "online"})
     (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "0" * 40 + "\n")
     (tmp_path / "netrc").chmod(0o600)
-    assert _has_wandb_key()
+    assert has_wandb_key()
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.hospital.example")
-    assert not _has_wandb_key()
+    assert not has_wandb_key()
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert _has_wandb_key()
+    assert has_wandb_key()
 
 
 def test_settings_of_a_cell_are_those_that_its_own_text_gives(tmp_path: Path) -> None:

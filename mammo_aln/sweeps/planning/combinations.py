@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from netrc import NetrcParseError, netrc
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from mammo_aln.errors import InputError
 from mammo_aln.machine.hardware import require_hardware
@@ -18,7 +14,8 @@ from mammo_aln.sweeps.plan import name_of, names_in_words
 from mammo_aln.sweeps.planning.definition import Point
 from mammo_aln.sweeps.planning.preflight import Planner, settings_of
 from mammo_aln.training.checkpoints import refuse_kept_and_pruned
-from mammo_aln.training.trackers import require_trackers
+from mammo_aln.training.trackers.registry import require_trackers
+from mammo_aln.training.trackers.wandb_key import require_wandb_key
 
 
 def readable_settings(points: Sequence[Point]) -> list[Settings]:
@@ -67,32 +64,7 @@ def _refuse(settings: Settings, planner: Planner) -> None:
     step_shape(settings)
     require_trackers(settings)
     refuse_kept_and_pruned(settings.trainer)
-    _require_wandb_key(settings)
+    require_wandb_key(settings)
     fault = planner.network_for(settings).fault
     if fault is not None:
         raise InputError(fault)
-
-
-def _require_wandb_key(settings: Settings) -> None:
-    """`InputError` where runs are to be uploaded to W&B, and it would ask who is there."""
-    if settings.log.wandb != "online" or "wandb" not in settings.log.tracker or _has_wandb_key():
-        return
-    raise InputError(
-        "log.wandb=online: W&B has no API key here; expected one by `wandb login` or in WANDB_API_KEY, or"
-        " --log.wandb=offline"
-    )
-
-
-def _has_wandb_key() -> bool:
-    """Look where W&B looks: in the environment and in the user's netrc file."""
-    if any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname or ""
-    named = os.environ.get("NETRC")
-    files = [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]
-    try:
-        return any(file.is_file() and netrc(file).authenticators(host) is not None for file in files)
-    except NetrcParseError as error:
-        raise InputError(
-            f"log.wandb=online: {error}; expected a readable netrc file, or --log.wandb=offline"
-        ) from error

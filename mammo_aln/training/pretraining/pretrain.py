@@ -27,14 +27,15 @@ from mammo_aln.runs.lineage import read_lineage, write_lineage
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import PretrainSettings
 from mammo_aln.settings.steps import step_shape
-from mammo_aln.training.attempt import Finished, carry_out, tidied
+from mammo_aln.training.attempt import Finished, carry_out, leads, tidied
 from mammo_aln.training.checkpoints import LAST, refuse_kept_and_pruned
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.leak_guard import seen_by
 from mammo_aln.training.pretraining.data import PretrainData
 from mammo_aln.training.pretraining.module import PretrainModule
-from mammo_aln.training.trackers import Mirrored, open_trackers, require_trackers
+from mammo_aln.training.trackers.mirrored import Mirrored
+from mammo_aln.training.trackers.registry import Mirrors, require_trackers
 
 
 def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, store: Path | None = None) -> Path:
@@ -69,13 +70,16 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
     data.setup("fit")
     torch.manual_seed(settings.seed)
     module = PretrainModule(settings.model, settings.optim, settings.pretrain, data.heads, settings.crop.size_px)
-    carry_out(
-        run,
-        settings,
-        identity,
-        fit=lambda: _fit(run, data, module, settings, identity),
-        finish=lambda: _export(run, data, module, settings),
-    )
+    with Mirrors(Mirrored(run, settings, identity)) as mirrors:
+        carry_out(
+            run,
+            settings,
+            identity,
+            fit=lambda: _fit(run, data, module, settings, mirrors),
+            finish=lambda: _export(run, data, module, settings),
+        )
+        if read_state(run).state == "completed" and leads():
+            mirrors.complete()
     return run / PRETRAINED_FILE
 
 
@@ -137,9 +141,7 @@ def _of_images(settings: PretrainSettings) -> PretrainSettings:
     return replace(settings, model=replace(settings.model, inputs=inputs))
 
 
-def _fit(
-    run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings, identity: RunIdentity
-) -> None:
+def _fit(run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings, mirrors: Mirrors) -> None:
     frozen = FrozenFacts(
         run.name,
         data.recipe,
@@ -150,7 +152,7 @@ def _fit(
     )
     write_json(run / "recipe.json", data.recipe)
     write_lineage(run, frozen.lineage)
-    fit_module(run, data, module, settings, frozen, open_trackers(Mirrored(run, settings, identity.cohort)))
+    fit_module(run, data, module, settings, frozen, mirrors)
 
 
 def _inherited(settings: PretrainSettings) -> tuple[Seen, ...]:

@@ -1,0 +1,109 @@
+"""TensorBoard, MLflow and CSV through Lightning's loggers, sent the rows of metrics.csv."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
+
+from mammo_aln.training.trackers.mirrored import Mirrored
+from mammo_aln.training.trackers.outcome import Outcome, finite
+
+
+class LoggedRun:
+    """A run that one of Lightning's loggers writes.
+
+    Args:
+        logger: the logger.
+        settings: what it is told of the run, by name.
+        sent: epochs that it holds already.
+    """
+
+    def __init__(self, logger: Logger, settings: Mapping[str, Any], sent: int = 0) -> None:
+        self.logger, self.sent = logger, sent
+        logger.log_hyperparams(_flat(settings))
+
+    def log_rows(self, rows: Sequence[Mapping[str, float]], *, last: bool) -> None:
+        """Send the epochs that are not there yet."""
+        for row in rows[self.sent :]:
+            self.logger.log_metrics(dict(finite(row)), step=self.sent)
+            self.sent += 1
+        self.logger.save()
+
+    def complete(self, outcome: Outcome) -> None:
+        """Send the epochs that are missing, and the frozen numbers as `final/NAME`."""
+        self.log_rows(outcome.rows, last=True)
+        if outcome.numbers:
+            numbers = {f"final/{name}": value for name, value in outcome.numbers.items()}
+            self.logger.log_metrics(numbers, step=max(0, self.sent - 1))
+            self.logger.save()
+
+    def close(self, exit_code: int = 0) -> None:
+        """End it."""
+        self.logger.finalize("failed" if exit_code else "success")
+
+
+def csv_run(mirrored: Mirrored) -> LoggedRun:
+    """Open RUN/csv, in place of what stood there."""
+    shutil.rmtree(mirrored.run / "csv", ignore_errors=True)
+    return LoggedRun(CSVLogger(save_dir=str(mirrored.run), name="csv"), mirrored.config)
+
+
+def tensorboard_run(mirrored: Mirrored) -> LoggedRun:
+    """Open RUN/tensorboard, in place of what stood there: a resumed run has one curve, not two that overlap."""
+    shutil.rmtree(mirrored.run / "tensorboard", ignore_errors=True)
+    logger = TensorBoardLogger(save_dir=str(mirrored.run), name="tensorboard", version="")
+    return LoggedRun(logger, mirrored.config)
+
+
+def mlflow_run(mirrored: Mirrored) -> LoggedRun:
+    """Open the run on MLflow, or the one of this id that is there already, and see how far it came."""
+    project = mirrored.settings.log.project
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(mirrored.run / 'mlflow.db').absolute()}"
+    run_id, sent = _begun_on_mlflow(uri, project, mirrored.run.name)
+    logger = MLFlowLogger(
+        experiment_name=project,
+        run_name=mirrored.title,
+        tracking_uri=uri,
+        run_id=run_id,
+        # MLflow would fill in the user and the program's path.
+        tags={
+            "run_id": mirrored.run.name,
+            "group": mirrored.group,
+            "job_type": mirrored.job_type,
+            "tags": ",".join(mirrored.tags),
+            "mlflow.user": "",
+            "mlflow.source.name": "mammo-aln",
+        },
+    )
+    # What a begun run was told of its settings cannot be told it again.
+    return LoggedRun(logger, {} if run_id else mirrored.config, sent)
+
+
+def _begun_on_mlflow(uri: str, project: str, run_id: str) -> tuple[str | None, int]:
+    """Look for a run on MLflow by our id; its id there and the number of its epochs."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(project)
+    if experiment is None:
+        return None, 0
+    begun = client.search_runs([experiment.experiment_id], filter_string=f"tags.run_id = '{run_id}'")
+    if not begun:
+        return None, 0
+    epochs = client.get_metric_history(begun[0].info.run_id, "epoch")
+    return begun[0].info.run_id, max((metric.step for metric in epochs), default=-1) + 1
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+    """Nested settings as `section.key`; what is no plain value is put in words."""
+    flat: dict[str, str | int | float | bool] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, str | int | float | bool) else str(value)
+    return flat
