@@ -47,14 +47,15 @@ def collect_sweep(out: Path, *, test: bool = False, allow_missing: bool = False,
     write_board(plan, rows, live=counts(rows)["running"] > 0)
     every = configurations(rows)
     complete = [configuration for configuration in every if configuration.is_complete]
-    if len(complete) < len(every):
-        waiting = ", ".join(configuration.name for configuration in every if configuration not in complete)
-        say(f"{len(every) - len(complete)} of {len(every)} configurations are not completed and not ranked: {waiting}")
+    pruned = [epoch for configuration in every if (epoch := configuration.pruned_epoch) is not None]
+    lacking = [one.name for one in every if not one.is_complete and one.pruned_epoch is None]
+    if lacking:
+        say(f"{len(lacking)} of {len(every)} configurations are not completed and not ranked: {', '.join(lacking)}")
     if not complete:
         raise InputError(f"{out}: no configuration is completed; `mammo-aln sweep status --out {out}` says why")
     ranking = rank_configurations(complete, resamples)
     epochs = epoch_choice(complete[ranking.best])
-    choice = describe(complete, ranking, epochs, factors(complete, ranking, resamples), len(every), resamples)
+    choice = describe(complete, ranking, epochs, factors(complete, ranking, resamples), len(every), resamples, pruned)
     write_choice(plan, choice, rows)
     say("\n".join(choice.sentences))
     unfinished = sum(row.standing.is_unfinished for row in rows)

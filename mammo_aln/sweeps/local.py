@@ -95,6 +95,7 @@ class Pool:
         changed: called about once a second, and whenever a cell ends (then with the cell); always with the ids of the
             cells that are in the slots.
         needs_gb: memory of cells, by id, where it was measured.
+        longest_first: cells that take longest begin first; else in their order.
         further: has more cells than those that are known when the work begins; it ends when there are none.
         measure: measures the memory of such cells.
     """
@@ -104,6 +105,7 @@ class Pool:
     retries: int
     changed: Callable[[Cell | None, frozenset[str]], None]
     needs_gb: dict[str, float] = field(default_factory=dict)
+    longest_first: bool = True
     further: Further = lambda free, ended: ()
     measure: Callable[[Sequence[Cell]], Mapping[str, float]] = lambda cells: {}
     before: dict[str, int] = field(default_factory=dict)
@@ -115,7 +117,7 @@ class Pool:
         """Train what is not completed; ends when each cell is completed, withheld or has failed for good."""
         make_folder(self.plan.out / "claims")
         order: list[Cell] = []
-        self._take_up(sorted(cells, key=lambda cell: -cell.cost), order)
+        self._take_up(sorted(cells, key=lambda cell: -cell.cost if self.longest_first else 0.0), order)
         with selectors.DefaultSelector() as selector:
             try:
                 while True:

@@ -15,7 +15,7 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.cell import failures, last_lines, log_of, set_failures_aside
 from mammo_aln.sweeps.plan import Cell, Plan, change_cells, names_in_words, read_plan
 from mammo_aln.sweeps.standing.states import job_of, queue_of
-from mammo_aln.sweeps.withheld import BY_HAND, CANCELLED, release, withheld, withhold
+from mammo_aln.sweeps.withheld import BY_HAND, CANCELLED, exempt, pruned_at, release, withheld, withhold
 
 SHORTEST_ID = 4
 """Digits of a run's id that may stand for it."""
@@ -93,7 +93,9 @@ def cancel_cells(out: Path, words: Sequence[str]) -> Path:
 
 
 def retry_cells(out: Path, words: Sequence[str]) -> Path:
-    """Have cells that failed, were cancelled or dropped trained again, by a command that runs or by the next one.
+    """Have cells that failed, were cancelled, pruned or dropped trained again, by a command that runs or the next one.
+
+    No pruner stops a cell again that was pruned.
 
     Raises:
         InputError: no sweep, or a word that is not one cell's, or one of a cell that the sweep's file does not name.
@@ -104,6 +106,8 @@ def retry_cells(out: Path, words: Sequence[str]) -> Path:
         if cell.dropped not in (None, BY_HAND):
             raise InputError(f"{cell.name}: {cell.dropped}; write it back there, then: {plan.command}")
     kept_back = withheld(plan.out)
+    if pruned := [cell.run_id for cell in cells if pruned_at(plan.out, cell.run_id) is not None]:
+        exempt(plan.out, pruned)
     for cell in cells:
         if cell.dropped is None and read_state(plan.runs / cell.run_id).state == "completed":
             say(f"{cell.name}: completed; nothing is to be tried again")
@@ -113,7 +117,8 @@ def retry_cells(out: Path, words: Sequence[str]) -> Path:
             say(f"{cell.name}: nothing keeps it from being trained; {plan.command}")
         else:
             set_failures_aside(plan, cell)
-            say(f"{cell.name}: to be tried again, by a command that trains this sweep now, or by: {plan.command}")
+            to_do = "to be trained to its end" if cell.run_id in pruned else "to be tried again"
+            say(f"{cell.name}: {to_do}, by a command that trains this sweep now, or by: {plan.command}")
     if back := [cell.run_id for cell in cells if cell.dropped is not None]:
         plan = change_cells(plan.out, back, None)
     release(plan.out, [cell.run_id for cell in cells])

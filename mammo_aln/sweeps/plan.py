@@ -99,6 +99,7 @@ class Plan:
         learning: code that the cells' identities were made by.
         dropped: cells that were taken out, by the file or by hand: neither trained nor ranked.
         superseded: ids of former cells that are other trainings now; their runs may stand in the folder.
+        pruner: which of Optuna's stops cells before their last epoch, with its options; None where none does.
     """
 
     out: Path
@@ -115,6 +116,7 @@ class Plan:
     learning: str = field(default_factory=learning_code)
     dropped: tuple[Cell, ...] = ()
     superseded: tuple[str, ...] = ()
+    pruner: Nested | None = None
 
     @property
     def of_this_code(self) -> bool:
@@ -164,6 +166,7 @@ def read_plan(out: Path) -> Plan:
             plain.get("learning", f"version {plain['package_version']}, before its learning had a number"),
             _cells(plain.get("dropped", [])),
             tuple(plain.get("superseded", [])),
+            plain.get("pruner"),
         )
     except (KeyError, TypeError) as error:
         raise InputError(
@@ -280,7 +283,7 @@ def announce(plan: Plan, declared: str | None) -> Plan:
     """Keep the id under which the plan stands in the cohort's ledger of test openings, and what it announced."""
     with _locked(plan.out):
         there = read_plan(plan.out)
-        plan = replace(there, declared=declared, search=plan.search, opens_test=plan.opens_test)
+        plan = replace(there, declared=declared, search=plan.search, opens_test=plan.opens_test, pruner=plan.pruner)
         if plan != there:
             _write(plan)
     return plan

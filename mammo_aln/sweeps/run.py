@@ -32,6 +32,7 @@ from mammo_aln.sweeps.planning.preflight import (
 from mammo_aln.sweeps.planning.weights import with_weights
 from mammo_aln.sweeps.sealed import declare
 from mammo_aln.sweeps.searching.begin import plan_search, refuse_varied_pretraining
+from mammo_aln.sweeps.searching.pruning import Pruning, begin_pruning, lane_by_lane
 from mammo_aln.sweeps.searching.search import Search
 from mammo_aln.sweeps.slurm.asks import PRETRAIN, cluster_of, require_asks, require_fits
 from mammo_aln.sweeps.standing.board import area_text, duration, fix_of, resume_command, summary, write_board
@@ -155,9 +156,13 @@ def run_sweep(
             check=False,
             planner=planner,
         )
-        plan = freeze(replace(plan, command=command))
+        pruner = definition.pruner.to_json() if definition.pruner else None
+        plan = freeze(replace(plan, command=command, pruner=pruner))
         plan = announce(plan, declare(plan))
-        work = partial(train_cells, plan, plan.cells, executor=executor, slots=slots, retries=retries, cluster=cluster)
+        pruning = begin_pruning(plan, definition.pruner)
+        work = partial(
+            train_cells, plan, plan.cells, pruning, executor=executor, slots=slots, retries=retries, cluster=cluster
+        )
     done = sum(read_state(plan.runs / cell.run_id).state == "completed" for cell in plan.cells)
     say(f"{len(plan.cells)} cells, {done} of them completed already; board: {plan.out / 'board.html'}")
     with requeued():
@@ -181,13 +186,14 @@ def run_sweep(
 def train_cells(
     plan: Plan,
     cells: Sequence[Cell],
+    pruning: Pruning | None,
     *,
     executor: Literal["local", "slurm"],
     slots: int | Literal["auto"] | None,
     retries: int,
     cluster: ClusterConfig,
 ) -> None:
-    """Have an executor train what is not completed of some cells."""
+    """Have an executor train what is not completed of some cells, and a pruner stop those that go worse than others."""
     done = {cell.run_id for cell in cells if read_state(plan.runs / cell.run_id).state == "completed"}
     for cell in cells:
         if cell.run_id in done:
@@ -196,10 +202,18 @@ def train_cells(
     if not waiting:
         return
     watch = Watch(plan, len(plan.cells))
+
+    def prune(free: int, ended: Sequence[Cell]) -> Sequence[Cell]:
+        if pruning is not None:
+            pruning.look(plan)
+        return ()
+
+    if pruning is not None:
+        waiting = lane_by_lane(waiting)
     if executor == "slurm":
         from mammo_aln.sweeps.slurm.queue import Queue
 
-        Queue(plan, cluster, retries, watch).run(waiting)
+        Queue(plan, cluster, retries, watch).run(waiting, prune)
         return
     # A slot has the devices of its cells: those that need others train after them, in slots of their own.
     pools = [_pool(plan, group, slots, retries, watch) for group in alike(waiting)]
@@ -208,6 +222,7 @@ def train_cells(
         on = f", each on {trainer.devices} devices" if trainer.devices > 1 else ""
         say(f"{len(group)} cells to train in {len(pool.slots)} slot(s){on}")
         watch.at_once = len(pool.slots)
+        pool.further, pool.longest_first = prune, pruning is None
         pool.run(group)
 
 
@@ -273,7 +288,7 @@ def _pool(
 def conclude(plan: Plan) -> int | Path:
     """Tell of every cell that is not completed, and of its fix; 1 if there is any, else the sweep's folder."""
     rows = read_rows(plan)
-    left = [row for row in rows if row.standing.state != "completed"]
+    left = [row for row in rows if row.standing.state not in ("completed", "pruned")]
     for row in left:
         state, failure = row.standing.state, row.standing.failure
         if state != "failed" or failure is None:

@@ -1,27 +1,55 @@
 """Cells that no process may train: a file each in OUT/withheld, which whoever trains a cell looks at.
 
-A cell is withheld because it was cancelled, or because it is no longer a cell of the sweep (`Plan.dropped`).
+A cell is withheld because it was cancelled or pruned, or because it is no longer a cell of the sweep (`Plan.dropped`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mammo_aln.files import make_folder, write_json
 from mammo_aln.runs.record import now
 
 FOLDER = "withheld"
+EXEMPT = "unpruned"
+"""Folder of the names of cells that no pruner stops: they were pruned, and then tried again by hand."""
 BY_FILE = "no longer in the sweep's file"
 BY_HAND = "dropped by `sweep drop`"
 CANCELLED = "cancelled by `sweep cancel`"
 
 
-def withhold(out: Path, run_ids: Iterable[str], reason: str) -> None:
-    """Keep every process from training these cells, and end a training of them that is on its way."""
+def withhold(out: Path, run_ids: Iterable[str], reason: str, pruned: Mapping[str, Any] | None = None) -> None:
+    """Keep every process from training these cells, and end a training of them that is on its way.
+
+    Args:
+        out: the sweep's folder.
+        run_ids: of the cells.
+        reason: in words.
+        pruned: of cells that a pruner stopped: `epoch`, `auc` there, and the `pruner`.
+    """
+    about = {} if pruned is None else {"pruned": pruned}
     for run_id in run_ids:
-        write_json(make_folder(out / FOLDER) / f"{run_id}.json", {"reason": reason, "time": now()})
+        write_json(make_folder(out / FOLDER) / f"{run_id}.json", {"reason": reason, "time": now(), **about})
+
+
+def pruned_at(out: Path, run_id: str) -> Mapping[str, Any] | None:
+    """Read at which `epoch`, with which `auc`, and by which `pruner` a cell was stopped; None where it was not."""
+    pruned: Mapping[str, Any] | None = _record(out, run_id).get("pruned")
+    return pruned
+
+
+def exempt(out: Path, run_ids: Iterable[str]) -> None:
+    """Keep pruners from these cells from now on."""
+    for run_id in run_ids:
+        write_json(make_folder(out / EXEMPT) / f"{run_id}.json", {"time": now()})
+
+
+def exempted(out: Path) -> frozenset[str]:
+    """List the ids of the cells that no pruner stops."""
+    return frozenset(path.stem for path in (out / EXEMPT).glob("*.json") if not path.name.startswith("."))
 
 
 def release(out: Path, run_ids: Iterable[str]) -> None:
@@ -38,7 +66,13 @@ def withheld(out: Path) -> frozenset[str]:
 
 def reason_withheld(out: Path, run_id: str) -> str | None:
     """Read why a cell is withheld; None where it is not."""
+    record = _record(out, run_id)
+    return str(record["reason"]) if record else None
+
+
+def _record(out: Path, run_id: str) -> dict[str, Any]:
     try:
-        return str(json.loads((out / FOLDER / f"{run_id}.json").read_text(encoding="utf-8"))["reason"])
+        record: dict[str, Any] = json.loads((out / FOLDER / f"{run_id}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return None
+        return {}
+    return record

@@ -21,10 +21,11 @@ from mammo_aln.sweeps.planning.wandb_file import write_wandb_sweep
 from mammo_aln.sweeps.planning.weights import PretrainJob, with_weights
 from mammo_aln.sweeps.run import run_sweep
 from mammo_aln.sweeps.searching import search as search_module
-from mammo_aln.sweeps.searching.begin import plan_search, refuse_varied_pretraining
-from mammo_aln.sweeps.searching.search import Search, begun_plan
-from mammo_aln.sweeps.searching.study import ask, open_study
+from mammo_aln.sweeps.searching.begin import begun_plan, plan_search, refuse_varied_pretraining
+from mammo_aln.sweeps.searching.search import Search
+from mammo_aln.sweeps.searching.study import ask, open_study, tell_failed
 from mammo_aln.sweeps.standing.table import read_rows
+from mammo_aln.sweeps.withheld import withhold
 from mammo_aln.training.train import train_run
 from tests.support.sweep_files import tiny_sweep, untimed_cells
 
@@ -168,7 +169,7 @@ def test_a_failed_trial_stays_open_for_the_next_command_and_for_retry(search) ->
 def test_a_trial_that_another_version_told_as_failed_is_none_of_those_asked_for(search) -> None:
     command = search(trials=2)
     assert len(command.further(1, [])) == 1
-    command._tell_failed(0)
+    tell_failed(command.study, 0)
     leave(command)
     work(search(trials=2))
     assert states(command) == ["FAIL", "COMPLETE", "COMPLETE"]
@@ -186,6 +187,25 @@ def test_a_range_that_the_pretraining_takes_over_is_refused(tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"data\.augment_strength: the pre-training takes it over"):
         refused(pretrain={"mode": "contrastive"})
     refused(pretrain={"mode": "contrastive"}, data={"augment_strength": 1.0})
+
+
+def test_a_pruned_trial_is_told_with_its_epoch_and_its_other_seeds_are_not_trained(search) -> None:
+    command = search(seeds=2, trials=2, pruner={"name": "median", "n_startup_trials": 1})
+    first, second = command.further(2, [])
+    assert (first.seed, second.seed) == (0, 0), "the seeds of a trial are trained one after another"
+    (later,) = command.further(1, train(command, [first]))
+    assert (later.seed, later.axes) == (1, first.axes)
+    reason = {"epoch": 3, "auc": 0.4, "pruner": {"name": "median", "n_startup_trials": 1}}
+    others = [cell.run_id for cell in command.plan.cells if cell.axes == second.axes]
+    assert len(others) == 2
+    withhold(command.plan.out, others, "pruned at epoch 3", pruned=reason)
+    assert command.further(1, [second]) == []
+    assert command.further(1, train(command, [later])) == []
+    assert states(command) == ["COMPLETE", "PRUNED"]
+    assert (command.study.trials[1].last_step, command.study.trials[1].value) == (3, 0.4)
+    retry_cells(command.plan.out, [second.run_id])
+    assert [cell.run_id for cell in command.further(1, [])] == [second.run_id], "tried again by hand"
+    assert command.further(1, []) == []
 
 
 def test_a_trial_begins_from_the_weights_of_its_place_in_the_grid(search) -> None:

@@ -38,6 +38,11 @@ class Configuration:
         return model_id([row.cell.run_id for row in self.rows])
 
     @property
+    def pruned_epoch(self) -> int | None:
+        """Epoch at which a pruner stopped it; None where none did."""
+        return next((row.standing.pruned_epoch for row in self.rows if row.standing.state == "pruned"), None)
+
+    @property
     def is_complete(self) -> bool:
         """Tell whether all its cells are completed."""
         return all(row.standing.state == "completed" for row in self.rows)

@@ -90,6 +90,7 @@ class Chosen:
         resamples: draws.
         configurations: from best to worst.
         factors: by how much axes, folds, seeds and patients make AUCs differ.
+        pruned_at_epochs: epoch of each configuration that a pruner stopped, in order.
     """
 
     schema_version: int = field(default=2, init=False)
@@ -118,6 +119,7 @@ class Chosen:
     method: str = field(default=METHOD, init=False)
     configurations: list[Ranked]
     factors: Factors
+    pruned_at_epochs: tuple[int, ...] = ()
 
     @property
     def sentences(self) -> list[str]:
@@ -131,6 +133,8 @@ class Chosen:
                     f"configurations were trained unequally often ({self.trainings_least} to {self.trainings_most} "
                     "cells): those with few have the less certain mean, which the limits and p-values take into account"
                 )
+        if self.pruned_at_epochs:
+            lines.append(self._pruned())
         flatteries = [*self._of_choice(), *self._of_epoch()]
         lines.append("; ".join(flatteries) + (": " if flatteries else "") + self._expected())
         return lines
@@ -154,6 +158,15 @@ class Chosen:
         return (
             f"{verdicts.count(ALIKE)} of {others} others are not distinguishable from it (luck of a training: SD "
             f"{self.luck_sd:.3f}, {self.luck_df} degrees of freedom)"
+        )
+
+    def _pruned(self) -> str:
+        count, first, last = len(self.pruned_at_epochs), self.pruned_at_epochs[0], self.pruned_at_epochs[-1]
+        when = f"epoch {first}" if first == last else f"epochs {first} to {last}"
+        return (
+            f"{count} of {self.configurations_planned} configurations were pruned at {when}, on these same validation "
+            "patients: they are not ranked, and the optimism of the choice cannot count them, so that it may be larger "
+            "than what is told"
         )
 
     def _of_choice(self) -> list[str]:
@@ -197,6 +210,7 @@ def describe(
     factors: Factors,
     planned: int,
     resamples: int,
+    pruned: Sequence[int] = (),
 ) -> Chosen:
     """Describe the choice: configurations from best to worst, unrounded.
 
@@ -207,6 +221,7 @@ def describe(
         factors: of the sweep.
         planned: configurations of the sweep.
         resamples: draws of the ranking.
+        pruned: epochs at which other configurations were pruned.
     """
     ranked = []
     for index in np.argsort(-ranking.auc, kind="stable").tolist():
@@ -255,6 +270,7 @@ def describe(
         resamples=resamples,
         configurations=ranked,
         factors=factors,
+        pruned_at_epochs=tuple(sorted(pruned)),
     )
 
 

@@ -83,6 +83,10 @@ def write_jobs(
     definition = read_definition(file, over, seeds)
     if definition.search is not None:
         raise InputError("a search asks for its cells one after another; expected a grid: use `mammo-aln sweep run`")
+    if definition.pruner is not None:
+        raise InputError(
+            "pruner: an engine's processes do not see one another's epochs; leave it out, or use `mammo-aln sweep run`"
+        )
     planner = Planner(cohort, store, here=False)
     asked = list(points(definition))
     require_sound_cohort(cohort, readable_settings(asked), store)

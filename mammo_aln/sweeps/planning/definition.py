@@ -26,6 +26,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.settings import Settings
 from mammo_aln.settings.messages import unknown_key
 from mammo_aln.settings.shipped import find_config, read_yaml
+from mammo_aln.sweeps.planning.pruner import EPOCHS, Pruner, read_pruner
 from mammo_aln.sweeps.planning.space import Space, read_block
 
 Nested = dict[str, Any]
@@ -35,7 +36,7 @@ Label: TypeAlias = str | int | float | bool | None
 Seeds: TypeAlias = int | Sequence[int]
 """Seeds of every cell: a count, or the list of them."""
 SECTIONS = tuple(section.name for section in fields(Settings))
-OWN_KEYS = ("base", "grid", "steps", "seeds", "folds", "pretrain", "search", "test")
+OWN_KEYS = ("base", "grid", "steps", "seeds", "folds", "pretrain", "search", "pruner", "test")
 FROM_SWEEP = "sweep"
 """`model.pretrained: sweep` asks for the weights that `--pretrained` names or the `pretrain` step makes."""
 
@@ -73,6 +74,7 @@ class Definition:
         folds: 0, or folds of every cell.
         pretrain: settings of a pre-training that the sweep makes first, if any.
         search: what Optuna searches, if anything.
+        pruner: which of Optuna's stops cells before their last epoch, if any.
         opens_test: the plan, declared beforehand, that every cell of a finished sweep is judged on the test splits.
     """
 
@@ -83,6 +85,7 @@ class Definition:
     folds: int = 0
     pretrain: Nested | None = None
     search: Space | None = None
+    pruner: Pruner | None = None
     opens_test: bool = False
 
 
@@ -135,6 +138,7 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Seeds | None 
         _folds(path.name, text.get("folds") or 0),
         text.get("pretrain"),
         _search(path.name, text["search"], axes, over) if "search" in text else None,
+        _pruner(path.name, text, axes),
         bool(text.get("test", False)),
     )
 
@@ -198,6 +202,25 @@ def _search(where: str, block: object, axes: Sequence[Axis], over: Nested) -> Sp
     varied = [name for axis in axes for choice in axis.choices for name in _settings_set(choice.settings)]
     try:
         return read_block(block, over=by_command, varied=varied, axes=len(axes))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _pruner(where: str, text: Mapping[str, Any], axes: Sequence[Axis]) -> Pruner | None:
+    """Read the pruner, which stands beside `search:` or in it."""
+    search = text.get("search")
+    in_search = search.get("pruner") if isinstance(search, Mapping) else None
+    beside = text.get("pruner")
+    if in_search is None and beside is None:
+        return None
+    if in_search is not None and beside is not None:
+        raise InputError(f"{where}: pruner: stands there twice, beside search: and in it; write it once")
+    varied = {name for axis in axes for choice in axis.choices for name in _settings_set(choice.settings)}
+    varied |= set((search or {}).get("space") or {})
+    try:
+        if EPOCHS in varied:
+            raise InputError(f"pruner: cells are compared epoch by epoch; expected one {EPOCHS} for all of them")
+        return read_pruner(beside if in_search is None else in_search)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 

@@ -17,7 +17,7 @@ from mammo_aln.settings.messages import unknown_key
 from mammo_aln.settings.parse import settings_from
 
 Number = int | float
-KNOWN = ("trials", "space", "at_once", "storage", "seed")
+KNOWN = ("trials", "space", "at_once", "storage", "seed", "pruner")
 RANGE = ("low", "high", "log", "step")
 DEALT = {"seed": "seeds", "data.fold": "folds", "data.folds": "folds"}
 """Settings that the sweep itself deals to its cells, and the key of its file that says so."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from mammo_aln.errors import InputError
+from mammo_aln.progress import say
 from mammo_aln.sweeps.local import alike_devices
-from mammo_aln.sweeps.plan import Plan, freeze
+from mammo_aln.sweeps.plan import Plan, freeze, read_plan
 from mammo_aln.sweeps.planning.definition import FROM_SWEEP, Definition, Point, merged, nested
 from mammo_aln.sweeps.planning.preflight import Planner, settings_of
 from mammo_aln.sweeps.planning.space import Space
 from mammo_aln.sweeps.planning.weights import pretrain_settings
-from mammo_aln.sweeps.searching.search import Search, begun_plan
+from mammo_aln.sweeps.searching.pruning import begin_pruning
+from mammo_aln.sweeps.searching.search import Search
 from mammo_aln.sweeps.searching.study import open_study, study_name
 
 SHARE_AT_ONCE = 5
@@ -66,11 +69,15 @@ def plan_search(
     about = {**space.to_json(), "study": name}
     cohort, store = planner.folder.absolute(), planner.store.absolute() if planner.store else None
     opens = definition.opens_test
-    empty = Plan(out.absolute(), cohort, store, content, (), opens_test=opens, search=about, command=command)
+    pruner = definition.pruner.to_json() if definition.pruner else None
+    empty = Plan(
+        out.absolute(), cohort, store, content, (), opens_test=opens, search=about, command=command, pruner=pruner
+    )
     begun = begun_plan(empty)
-    plan = freeze(empty) if begun is empty else replace(begun, search=about, opens_test=opens)
+    plan = freeze(empty) if begun is empty else replace(begun, search=about, opens_test=opens, pruner=pruner)
     most = space.at_once or (max(1, space.trials // SHARE_AT_ONCE) if executor == "slurm" else space.trials)
-    return Search(definition, space, open_study(name, space, out), planner, plan, retries, most, begins)
+    pruning = begin_pruning(plan, definition.pruner)
+    return Search(definition, space, open_study(name, space, out), planner, plan, retries, most, begins, pruning)
 
 
 def refuse_varied_pretraining(definition: Definition, asked: Sequence[Point]) -> None:
@@ -95,3 +102,29 @@ def refuse_varied_pretraining(definition: Definition, asked: Sequence[Point]) ->
                     f"search: space: {name}: the pre-training takes it over from the cells, so that each trial would"
                     f" need weights of its own; set {name} under pretrain:, or name one file by --pretrained FILE"
                 )
+
+
+def begun_plan(plan: Plan) -> Plan:
+    """Take the folder's plan where it is of the same search, cohort and code: a search adds to it; else this empty one.
+
+    Trials of another search are not ranked beside those of this one: they leave the table, which is said.
+    """
+    if not (plan.out / "plan.json").is_file():
+        return plan
+    there = read_plan(plan.out)
+    if not (there.content == plan.content and there.of_this_code):
+        return plan
+    if _study_of(there) == _study_of(plan) or _study_of(there) == json.dumps((plan.search or {}).get("space")):
+        return there
+    if there.cells:
+        say(
+            f"the folder's {len(there.cells)} cells are of another search or of a grid (other ranges, grid, settings or"
+            f" seeds): they leave the table; their runs stay in {plan.runs}"
+        )
+    return plan
+
+
+def _study_of(plan: Plan) -> str:
+    """Name a plan's study, or, as of a plan that does not tell, the ranges; a grid has none."""
+    search = plan.search or {}
+    return str(search.get("study") or json.dumps(search.get("space")))

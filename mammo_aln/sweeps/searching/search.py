@@ -16,7 +16,6 @@ cell failed stays open: the next command, or `sweep retry`, goes on with it.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -46,9 +45,10 @@ from mammo_aln.sweeps.planning.definition import (
 )
 from mammo_aln.sweeps.planning.preflight import Planner, settings_of
 from mammo_aln.sweeps.planning.space import Space
-from mammo_aln.sweeps.searching.study import FOLDER, Trial, ask, is_drawn
+from mammo_aln.sweeps.searching.pruning import Pruning, lane_by_lane
+from mammo_aln.sweeps.searching.study import FOLDER, Trial, ask, is_drawn, tell_failed, tell_pruned
 from mammo_aln.sweeps.standing.table import read_rows
-from mammo_aln.sweeps.withheld import withheld
+from mammo_aln.sweeps.withheld import exempted, pruned_at, withheld
 
 TRIAL = "trial"
 """Axis of a search's cells that names their trial."""
@@ -62,14 +62,16 @@ class OpenTrial:
     Attributes:
         trial: what Optuna asked for.
         cells: its cells.
-        left: ids of those that have not ended.
+        left: ids of those in training.
         claim: keeps other commands from it.
+        later: cells that begin when those have ended: where a pruner may spare them.
     """
 
     trial: Trial
     cells: list[Cell]
     left: set[str]
     claim: Lock
+    later: list[Cell]
 
 
 @dataclass
@@ -85,6 +87,7 @@ class Search:
         retries: how often the executor tries a cell again.
         at_once: trials that are trained at once, by all commands together.
         begins: the grid's points with their weights filled in; a trial begins from those of its place in the grid.
+        pruning: stops trials that go worse than others; the cells of a trial train one after another then.
     """
 
     definition: Definition
@@ -95,6 +98,7 @@ class Search:
     retries: int
     at_once: int
     begins: Sequence[Point] = ()
+    pruning: Pruning | None = None
     open: dict[int, OpenTrial] = field(default_factory=dict)
     shared: set[str] = field(default_factory=set)
     unsound: int = 0
@@ -115,10 +119,15 @@ class Search:
         Raises:
             InputError: the first trial cannot be trained.
         """
+        if self.pruning is not None:
+            self.pruning.look(self.plan)
+        cells: list[Cell] = []
         for trial in list(self.open.values()):
             trial.left.difference_update(cell.run_id for cell in ended)
+            cells += self._following(trial)
             self._conclude_where_ended(trial)
-        cells: list[Cell] = []
+        if free > len(cells):
+            cells += self._spared()
         while len(cells) < free and (opened := self._next()):
             in_training = {run_id for other in self.open.values() for run_id in other.left}
             cells += [cell for cell in opened.cells if cell.run_id in opened.left - in_training]
@@ -135,7 +144,7 @@ class Search:
             try:
                 cells = self._cells(trial)
             except InputError as error:
-                self._tell_failed(trial.number)
+                tell_failed(self.study, trial.number)
                 claim.close()
                 if not self.plan.cells:
                     raise
@@ -143,8 +152,11 @@ class Search:
                 say(f"trial {self._label(trial)}: cannot be trained: {error}")
                 continue
             self.plan = add_cells(self.plan, cells)
-            left = {cell.run_id for cell in cells if read_state(self.plan.runs / cell.run_id).state != "completed"}
-            return OpenTrial(trial, cells, left, claim)
+            todo = [cell for cell in cells if read_state(self.plan.runs / cell.run_id).state != "completed"]
+            if self.pruning is not None:
+                todo = [] if any(pruned_at(self.plan.out, cell.run_id) for cell in todo) else lane_by_lane(todo)
+            first = todo if self.pruning is None else todo[:1]
+            return OpenTrial(trial, cells, {cell.run_id for cell in first}, claim, todo[len(first) :])
         return None
 
     def _claimed(self) -> tuple[Trial, Lock] | None:
@@ -157,7 +169,7 @@ class Search:
                 if is_locked(self._claim_path(trial)):
                     continue
                 if not is_drawn(trial.params, self.definition, self.space):
-                    self._tell_failed(trial.number)  # its command was killed before its values were drawn
+                    tell_failed(self.study, trial.number)  # its command was killed before its values were drawn
                 elif not self._is_given_up(trial) and (claim := take_lock(self._claim_path(trial))):
                     return trial, claim
             if self._asked() + self.unsound >= self.space.trials:
@@ -191,9 +203,31 @@ class Search:
                 continue
             tries = failures(plan, cell)
             before = min(self.before.get(cell.run_id, 0), len(tries))
+            if pruned_at(plan.out, cell.run_id) is not None:
+                return False  # Optuna is still to be told
             if cell.run_id in kept_back or exhausted(tries, before, self.retries):
                 return True
         return False
+
+    def _following(self, opened: OpenTrial) -> list[Cell]:
+        """Give the next cell of a trial whose former ones are completed."""
+        if opened.left or not opened.later:
+            return []
+        waits = {cell.run_id for cell in opened.later}
+        former = [cell for cell in opened.cells if cell.run_id not in waits]
+        if any(read_state(self.plan.runs / cell.run_id).state != "completed" for cell in former):
+            opened.later.clear()
+            return []
+        cell = opened.later.pop(0)
+        opened.left.add(cell.run_id)
+        return [cell]
+
+    def _spared(self) -> list[Cell]:
+        """Give cells of pruned trials that were tried again by hand, once each; Optuna is told nothing more of them."""
+        ids = exempted(self.plan.out) - self.shared - {run_id for trial in self.open.values() for run_id in trial.left}
+        cells = [cell for cell in self.plan.cells if cell.run_id in ids]
+        self.shared.update(cell.run_id for cell in cells)
+        return [cell for cell in cells if read_state(self.plan.runs / cell.run_id).state != "completed"]
 
     def _of_others(self) -> list[Cell]:
         """Give the cells of trials that other commands are at, once each: whoever is free trains them."""
@@ -242,7 +276,10 @@ class Search:
         del self.open[number]
         rows = read_rows(replace(self.plan, cells=tuple(opened.cells)))
         lacking = [row.cell.name for row in rows if row.standing.state != "completed"]
-        if lacking:
+        stops = [pruned_at(self.plan.out, row.cell.run_id) for row in rows if row.standing.state != "completed"]
+        if pruned := next((stop for stop in stops if stop is not None), None):
+            tell_pruned(self.study, number, int(pruned["epoch"]), float(pruned["auc"]))
+        elif lacking:
             say(
                 f"trial {number} has no value yet, as these cells did not complete: {names_in_words(lacking)};"
                 " `mammo-aln sweep retry` or the next command goes on with it"
@@ -257,11 +294,6 @@ class Search:
         shown = ", ".join(f"{key}={label_of(given)}" for key, given in best.params.items())
         say(f"trial {number}: mean validation AUC {value:.3f}; best so far {best.value:.3f} ({shown})")
 
-    def _tell_failed(self, number: int) -> None:
-        from optuna.trial import TrialState
-
-        self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-
 
 def _place(point: Point) -> tuple[tuple[str, str], ...]:
     """Place in the grid, whatever the trial."""
@@ -271,29 +303,3 @@ def _place(point: Point) -> tuple[tuple[str, str], ...]:
 def _has(point: Point) -> bool:
     """Tell whether a point's network begins from weights."""
     return bool(point.settings.get("model", {}).get("pretrained", False))
-
-
-def begun_plan(plan: Plan) -> Plan:
-    """Take the folder's plan where it is of the same search, cohort and code: a search adds to it; else this empty one.
-
-    Trials of another search are not ranked beside those of this one: they leave the table, which is said.
-    """
-    if not (plan.out / "plan.json").is_file():
-        return plan
-    there = read_plan(plan.out)
-    if not (there.content == plan.content and there.of_this_code):
-        return plan
-    if _study_of(there) == _study_of(plan) or _study_of(there) == json.dumps((plan.search or {}).get("space")):
-        return there
-    if there.cells:
-        say(
-            f"the folder's {len(there.cells)} cells are of another search or of a grid (other ranges, grid, settings or"
-            f" seeds): they leave the table; their runs stay in {plan.runs}"
-        )
-    return plan
-
-
-def _study_of(plan: Plan) -> str:
-    """Name a plan's study, or, as of a plan that does not tell, the ranges; a grid has none."""
-    search = plan.search or {}
-    return str(search.get("study") or json.dumps(search.get("space")))

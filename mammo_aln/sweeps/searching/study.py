@@ -105,3 +105,16 @@ def ask(study: Any, definition: Definition, space: Space, folder: str = "") -> T
 def is_drawn(params: Collection[str], definition: Definition, space: Space) -> bool:
     """Tell whether a trial has a value on every axis and range: a command may be killed while it draws."""
     return set(params) == set(space.ranges) | {axis.name for axis in definition.axes}
+
+
+def tell_failed(study: Any, number: int) -> None:
+    """Tell Optuna that a trial cannot be trained."""
+    study.tell(number, state=optuna().trial.TrialState.FAIL, skip_if_finished=True)
+
+
+def tell_pruned(study: Any, number: int, epoch: int, auc: float) -> None:
+    """Tell Optuna at which epoch a trial was pruned, and its AUC there: its sampler learns from that."""
+    (frozen,) = [trial for trial in study.trials if trial.number == number]
+    if not frozen.state.is_finished():
+        optuna().trial.Trial(study, frozen._trial_id).report(auc, epoch)
+        study.tell(number, state=optuna().trial.TrialState.PRUNED, skip_if_finished=True)

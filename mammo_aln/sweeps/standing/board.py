@@ -226,7 +226,7 @@ def _tile(members: Sequence[Row]) -> Tile | None:
     values = [row.val.value for row in members if not math.isnan(row.val.value)]
     note = f"{number['completed']}/{len(members)}"
     note += "".join(
-        f", {number[name]} {STATE_WORDS[name]}" for name in ("running", "failed", "stopped") if number[name]
+        f", {number[name]} {STATE_WORDS[name]}" for name in ("running", "failed", "stopped", "pruned") if number[name]
     )
     if not values:
         return Tile("–", note, state, "#ffffff", "#5b6570")

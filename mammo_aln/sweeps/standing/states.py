@@ -1,4 +1,4 @@
-"""Where a cell stands: dropped, not started, queued, starting, running, stopped, failed or completed."""
+"""Where a cell stands: dropped, not started, queued, starting, running, stopped, pruned, failed or completed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.cell import Failure, claim_of, failures
 from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.slurm.jobs import begun_cells
-from mammo_aln.sweeps.withheld import reason_withheld
+from mammo_aln.sweeps.withheld import pruned_at, reason_withheld
 
-State = Literal["not_started", "queued", "starting", "running", "stopped", "failed", "completed", "dropped"]
+State = Literal["not_started", "queued", "starting", "running", "stopped", "pruned", "failed", "completed", "dropped"]
 STATE_WORDS: Mapping[State, str] = {
     "completed": "completed",
     "running": "running",
@@ -30,6 +30,7 @@ STATE_WORDS: Mapping[State, str] = {
     "queued": "queued",
     "not_started": "not started",
     "stopped": "stopped",
+    "pruned": "pruned",
     "failed": "failed",
     "dropped": "dropped",
 }
@@ -47,17 +48,19 @@ class Standing:
         state: its state.
         training_s: seconds of the try that completed it, NaN before.
         failure: its last failure, also where it is tried again now.
-        note: of a queued cell its job and why it waits; of a stopped or dropped one, why.
+        note: of a queued cell its job and why it waits; of a stopped, pruned or dropped one, why.
+        pruned_epoch: epoch at which a pruner stopped the cell, or its configuration.
     """
 
     state: State
     training_s: float = math.nan
     failure: Failure | None = None
     note: str = ""
+    pruned_epoch: int | None = None
 
     @property
     def is_unfinished(self) -> bool:
-        """Tell whether the cell is still to be trained; a failure is an end."""
+        """Tell whether the cell is still to be trained; a failure is an end, and so is pruning."""
         return self.state in UNFINISHED
 
 
@@ -93,6 +96,8 @@ def standing(plan: Plan, cell: Cell, *, own: bool = False, queue: Mapping[str, Q
         return Standing("failed", failure=Failure(cell.fault, again=False))
     reason = reason_withheld(plan.out, cell.run_id)
     if reason is not None:
+        if (pruned := pruned_at(plan.out, cell.run_id)) is not None:
+            return Standing("pruned", failure=last, note=reason, pruned_epoch=int(pruned["epoch"]))
         return Standing("stopped", failure=last, note=reason)
     if _was_stopped(record, last):
         return Standing("stopped", failure=last, note=STOPPED)
