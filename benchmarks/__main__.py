@@ -37,6 +37,7 @@ BENCHMARKS = {
     "sweep-2000": "many_cells.many_cells",
     "sweep-ladder": "sweep.ladder",
     "choice": "choice.choice",
+    "pruning": "pruning.pruning",
     "evaluation": "evaluation.evaluation",
     "radiomics": "radiomics.speed",
     "ibsi": "radiomics.conformity",
