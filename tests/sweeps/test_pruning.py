@@ -20,6 +20,7 @@ from mammo_aln.sweeps.orders import retry_cells
 from mammo_aln.sweeps.plan import Cell, Plan, freeze, read_plan
 from mammo_aln.sweeps.planning.definition import read_definition
 from mammo_aln.sweeps.planning.pruner import LEAST, Pruner, read_pruner
+from mammo_aln.sweeps.planning.wandb_file import write_wandb_sweep
 from mammo_aln.sweeps.run import run_sweep
 from mammo_aln.sweeps.searching.pruning import Pruning, begin_pruning, lane_by_lane
 from mammo_aln.sweeps.searching.rungs import Rungs
@@ -227,6 +228,8 @@ def test_cells_of_other_numbers_of_epochs_are_not_compared(tmp_path: Path) -> No
         read_definition(tiny_sweep(tmp_path, grid={}, search=block, pruner="median"))
     with pytest.raises(InputError, match="processes do not see one another's epochs"):
         write_jobs(tiny_sweep(tmp_path, pruner="median"), tmp_path, tmp_path / "o", "ray", image=None, volumes=[])
+    with pytest.raises(InputError, match="agents know none of Optuna's"):
+        write_wandb_sweep(read_definition(tiny_sweep(tmp_path, pruner="median")), tmp_path, tmp_path, tmp_path / "w")
 
 
 @pytest.mark.slow

@@ -19,10 +19,12 @@ def write_wandb_sweep(definition: Definition, cohort: Path, out: Path, file: Pat
     agent's trial is one `mammo-aln train`, so that runs are the same ones, with the same ids, that `sweep run` trains.
 
     Raises:
-        InputError: the sweep begins with a pre-training, or searches.
+        InputError: the sweep begins with a pre-training, searches, or has a pruner.
     """
     if definition.search is not None or definition.pretrain is not None:
         raise InputError("--wandb-sweep: a search or a pre-training step has no equivalent in a W&B sweep file")
+    if definition.pruner is not None:
+        raise InputError("--wandb-sweep: pruner: W&B's agents know none of Optuna's; leave it out of the sweep's file")
     folder = file.with_suffix(".configs")
     base = folder / "base.yaml"
     log = {"log": {"wandb": "online", **definition.base.get("log", {}), **definition.over.get("log", {})}}

@@ -117,16 +117,17 @@ class Queue:
 
     def _more(self, further: Further | None) -> bool:
         """Take up the cells that `further` has by now, or that `sweep retry` gives back."""
+        kept_back = withheld(self.plan.out)
+        back = [cell for cell in self.aside if cell.run_id not in kept_back and not self._is_exhausted(cell)]
+        self.aside = [cell for cell in self.aside if cell not in back]
+        self.waiting += back
         if further is None:
-            kept_back = withheld(self.plan.out)
-            back = [cell for cell in self.aside if cell.run_id not in kept_back and not self._is_exhausted(cell)]
-            self.aside = [cell for cell in self.aside if cell not in back]
-            self.waiting += back
             return bool(back)
         ended, self.ended = self.ended, []
         cells = further(max(0, self.cluster.max_jobs - len(self._alive())), ended)
-        self._take_up(cells)
-        return bool(cells)
+        waiting = {cell.run_id for cell in self.waiting}
+        self._take_up([cell for cell in cells if cell.run_id not in waiting])
+        return bool(back or cells)
 
     def _take_up(self, cells: Sequence[Cell]) -> None:
         """Wait for some cells too; those that have a job already keep it."""
