@@ -1,4 +1,4 @@
-"""Whether a sweep's cohort is still the one that its cells were planned on."""
+"""A sweep's cohort as it stands now, beside the one that its cells were planned on."""
 
 from __future__ import annotations
 
