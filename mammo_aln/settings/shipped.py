@@ -32,7 +32,7 @@ HEAD = """\
 
 
 def find_config(name: str, option: str = "--config ") -> Path:
-    """Find the file as named, or the shipped configuration of that name (`configs/NAME` or `NAME`).
+    """Find the file as named, or the shipped configuration of that name (`configs/NAME`, `NAME`, or its last part).
 
     Args:
         name: of the file.
@@ -45,6 +45,10 @@ def find_config(name: str, option: str = "--config ") -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
+    for folder in CONFIG_FOLDERS:
+        shipped = [path for kind in folder.glob("*") if (path := kind / name).is_file()]
+        if len(parts) == 1 and len(shipped) == 1:
+            return shipped[0]
     if (gone := GONE.get("/".join(parts).removeprefix("configs/"))) is not None:
         raise InputError(f"{option}{name} {gone}")
     raise InputError(f"{option}{name}: no such file, here or among the shipped configurations")

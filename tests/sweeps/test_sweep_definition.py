@@ -145,3 +145,13 @@ def test_a_key_that_an_anchor_sets_too_may_be_set_anew(tmp_path: Path) -> None:
     file.write_text("data: &all {batch_size: 4, folds: 0}\nsteps:\n  one: {data: {<<: *all, batch_size: 8}}\n")
     (axis,) = read_definition(file).axes
     assert axis.choices[0].settings == {"data": {"batch_size": 8, "folds": 0}}
+
+
+def test_a_shipped_sweep_is_named_by_its_last_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_definition(Path("smoke.yaml")) == read_definition(Path("configs/sweeps/smoke.yaml"))
+    (tmp_path / "smoke.yaml").write_text("seeds: 3\n")
+    assert read_definition(Path("smoke.yaml")).seeds == (0, 1, 2)
+    for name in ("no.yaml", "smok*.yaml"):
+        with pytest.raises(InputError, match="no such file"):
+            read_definition(Path(name))
