@@ -192,6 +192,8 @@ def test_a_stop_after_a_failure_is_a_stop_and_a_kill_that_was_told_is_a_failure(
     assert standing(plan, cell).state == "failed"
     write_state(run, "stopped")
     assert standing(plan, cell).state == "stopped"
+    record_failure(plan, cell, Failure("its SLURM job 3 has run into its time limit", again=False))
+    assert standing(plan, cell).state == "failed"
 
 
 def test_a_training_that_failed_beside_the_sweep_tells_its_own_error(tmp_path: Path) -> None:

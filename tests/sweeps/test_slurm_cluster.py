@@ -104,7 +104,7 @@ def test_a_cell_that_its_time_never_suffices_is_told_and_not_tried_for_ever(
     out = tmp_path / "out"
     process, log = on_slurm(
         file, phantom, store, out,
-        "--cluster.time=00:03:00", "--cluster.requeues=1", "--cluster.signal_lead_s=30", "--cluster.setup=[umask 077]",
+        "--cluster.time=00:02:00", "--cluster.requeues=1", "--cluster.signal_lead_s=30", "--cluster.setup=[umask 077]",
         "--cluster.environment={NOTE: two words}",
     )  # fmt: skip
     process.communicate(timeout=1500)
@@ -113,7 +113,7 @@ def test_a_cell_that_its_time_never_suffices_is_told_and_not_tried_for_ever(
     (cell,) = plan.cells
     assert process.returncode == 1
     (failure,) = failures(plan, cell)
-    assert "has run into its time limit of 3 min 2 times (cluster.requeues=1)" in failure.error
+    assert "has run into its time limit of 2 min 2 times (cluster.requeues=1)" in failure.error
     assert failure.again is False
     assert said.count("jobs submitted") == 1
     assert "fix: more time, by a greater --cluster.time_min" in said

@@ -114,7 +114,9 @@ def _was_stopped(record: RunState, last: Failure | None) -> bool:
         return False
     updated, failed = record.updated or "", last.time if last is not None else ""
     # A process that is killed is told as a failure by whoever started it, maybe within the second.
-    return updated >= failed if record.state == "stopped" else updated > failed
+    if record.state == "stopped" and (last is None or last.again):
+        return updated >= failed
+    return updated > failed  # a last time limit is recorded in the second in which its step was saved
 
 
 def job_of(plan: Plan, cell: Cell) -> str | None:
