@@ -24,6 +24,7 @@ from mammo_aln.verbs.sweeps import (
     sweep_status,
     sweep_work,
     sweep_write,
+    sync,
 )
 
 __all__ = [
@@ -58,5 +59,6 @@ __all__ = [
     "sweep_status",
     "sweep_work",
     "sweep_write",
+    "sync",
     "train",
 ]

@@ -278,3 +278,17 @@ def sweep_collect(
     from mammo_aln.sweeps.collect import collect_sweep
 
     return collect_sweep(out, test=test, allow_missing=allow_missing, resamples=resamples)
+
+
+def sync(folder: Path) -> Path:
+    """Upload a sweep's cells, or one run, to W&B from their own files; what is there already is not sent again.
+
+    For runs that were kept offline (`log.wandb=offline`, no network, no key), stopped or killed. The same command goes
+    on where it stopped; cells that are being trained now are left to their training.
+
+    Args:
+        folder: folder of a sweep, or directory of a run.
+    """
+    from mammo_aln.sweeps.sync import sync_runs
+
+    return sync_runs(folder)

@@ -45,6 +45,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "sweep prune": ("sweep_prune", "cells", "list, and with --remove delete, what a sweep holds beyond need"),
     "sweep collect": ("sweep_collect", "out", "cells.csv, the choice by validation alone, then (--test) its test"),
     "runs": ("list_runs", "folder", "list the runs of a folder: settings, state, best validation AUC"),
+    "sync": ("sync", "folder", "upload a sweep's cells, or one run, to W&B: what was kept offline or cut off"),
     "lineage": ("lineage", "paths", "print the data and weight licences that a run, weights or a cohort descend from"),
     "explain": ("explain", "cohort", "why a run says so: heat maps, share of each input, box jitter"),
     "compare": ("compare", "files", "compare models on the same patients: the first file is the reference"),

@@ -21,7 +21,7 @@ SHEET = "augmented.png"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run's files tell a tracker.
+    """The epochs, numbers, curves and pictures that a run's files tell a tracker.
 
     Args:
         rows: epochs of metrics.csv; a column that an epoch lacks is left out.

@@ -1,0 +1,67 @@
+"""`sync`: upload runs to W&B that were kept offline, stopped half-way or not reached; nothing is sent twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mammo_aln.errors import CheckFailed, InputError
+from mammo_aln.progress import Progress, say
+from mammo_aln.runs.identity import RunIdentity
+from mammo_aln.runs.lock import is_held
+from mammo_aln.runs.record import read_settings
+from mammo_aln.sweeps.cell import mirrored_cell
+from mammo_aln.sweeps.plan import PLAN, read_plan
+from mammo_aln.training.trackers.mirrored import CellOfSweep, Mirrored
+from mammo_aln.training.trackers.outcome import Outcome
+from mammo_aln.training.trackers.wandb_key import has_wandb_key, wandb_server
+from mammo_aln.training.trackers.wandb_run import WandbRun
+
+
+def sync_runs(folder: Path) -> Path:
+    """Upload the cells of a sweep, or one run, from their own files; runs in training are left to it.
+
+    Args:
+        folder: folder of a sweep, or directory of a run.
+
+    Raises:
+        InputError: no such runs, or W&B has no key here.
+        CheckFailed: W&B did not take a run; those before it are there.
+    """
+    runs = _runs_of(folder)
+    if not has_wandb_key():
+        raise InputError(
+            f"W&B has no API key for {wandb_server()} here; expected one by `wandb login` or WANDB_API_KEY"
+        )
+    ready = {run: cell for run, cell in runs.items() if (run / "metrics.csv").is_file() and not is_held(run)}
+    progress = Progress(total=len(ready), what="sync", unit="run")
+    for run, cell in ready.items():
+        try:
+            _upload(run, cell)
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise CheckFailed(
+                f"{run.name}: {wandb_server()} did not take it ({reason}); the same command goes on"
+            ) from error
+        progress.advance()
+    progress.end()
+    if left := len(runs) - len(ready):
+        say(f"{left} of {len(runs)} runs have no epoch yet or are being trained: not uploaded")
+    return folder
+
+
+def _runs_of(folder: Path) -> dict[Path, CellOfSweep | None]:
+    if (folder / PLAN).is_file():
+        plan = read_plan(folder)
+        return {plan.runs / cell.run_id: mirrored_cell(plan, cell) for cell in plan.cells}
+    if (folder / "config.yaml").is_file():
+        return {folder: None}
+    raise InputError(f"{folder}: expected the folder of a sweep ({PLAN}) or the directory of a run (config.yaml)")
+
+
+def _upload(run: Path, cell: CellOfSweep | None) -> None:
+    settings = read_settings(run)
+    identity = RunIdentity(**json.loads((run / "environment.json").read_text(encoding="utf-8"))["identity"])
+    open_run = WandbRun(Mirrored(run, settings, identity, cell), "online")
+    open_run.complete(Outcome.of_run(run))
+    open_run.close()
