@@ -19,7 +19,7 @@ from tests.support.messy_truth import compare_with_truth
 PAGES = all_pages()
 RUN = [page for page in PAGES if any(block.runs for block in page.blocks)]
 QUIET_WORDS = ("--help", "--version", "--print_config")
-OWN_FILES = ("mine.yaml", "MINE.yaml", "bigger.yaml")
+OWN_FILES = ("mine.yaml", "MINE.yaml", "bigger.yaml", "cluster.yaml")
 """Settings files that a page speaks of as the reader's own."""
 
 
