@@ -104,6 +104,7 @@ def test_the_choice_stands_in_the_ledger_before_the_chosen_cell_is_predicted_by_
     assert "It was declared beforehand, on " in by_hand(folder, chosen)
 
 
+@pytest.mark.slow
 def test_cells_added_to_a_tested_sweep_are_warned_of_and_told_and_the_former_report_stays(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

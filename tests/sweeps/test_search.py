@@ -295,6 +295,7 @@ def test_the_ladder_takes_given_weights_or_makes_its_own_once(tmp_path: Path, mo
         with_weights(list(points(plain)), plain, tmp_path, tmp_path, pretrained=Path("w"), **given)
 
 
+@pytest.mark.slow
 def test_a_search_in_slots_trains_every_trial_and_a_second_command_goes_on_with_what_failed(
     phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,6 +123,7 @@ def test_the_sheet_of_crops_may_be_left_out(offline: Path, tmp_path: Path) -> No
     assert len(run.history) == 3
 
 
+@pytest.mark.slow
 def test_a_training_killed_and_resumed_is_one_whole_run_on_wandb(phantom: Path, store: Path, tmp_path: Path) -> None:
     """Killed with -9 behind some epochs; the mirrors are those of a run that was never killed."""
     words = ["train", str(phantom), "--out", str(tmp_path), "--store", str(store), "--log.tracker=[wandb,csv]"]
