@@ -129,3 +129,6 @@ _.readinto
 # choice.json and its page: limits of a marginal mean
 _.difference_low
 _.difference_high
+
+# read by wandb from its settings
+_.init_timeout
