@@ -28,16 +28,8 @@ from mammo_aln.sweeps.local import slots_here
 from mammo_aln.sweeps.plan import name_of
 from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations, unweighted
 from mammo_aln.sweeps.planning.definition import FROM_SWEEP, Definition, Nested, Point, Seeds, points, read_definition
-from mammo_aln.sweeps.planning.preflight import (
-    PROCESS_GB,
-    Network,
-    Planner,
-    blank_batch,
-    disk_of,
-    refuse_same_training,
-    require_room,
-    settings_of,
-)
+from mammo_aln.sweeps.planning.preflight import Planner, refuse_same_training, settings_of
+from mammo_aln.sweeps.planning.room import PROCESS_GB, Network, blank_batch, disk_of, require_room
 from mammo_aln.sweeps.planning.weights import asking_points, weighted
 from mammo_aln.sweeps.standing.board import duration
 from mammo_aln.training.build import build_model

@@ -23,12 +23,8 @@ from mammo_aln.sweeps.measure import footprints
 from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
 from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations
 from mammo_aln.sweeps.planning.definition import Nested, Seeds, points, read_definition
-from mammo_aln.sweeps.planning.preflight import (
-    PROCESS_GB,
-    Planner,
-    plan_sweep,
-    require_sound_cohort,
-)
+from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, require_sound_cohort
+from mammo_aln.sweeps.planning.room import PROCESS_GB
 from mammo_aln.sweeps.planning.weights import with_weights
 from mammo_aln.sweeps.sealed import declare
 from mammo_aln.sweeps.searching.begin import plan_search, refuse_varied_pretraining

@@ -25,7 +25,8 @@ from mammo_aln.runs.record import write_state
 from mammo_aln.sweeps.cell import Failure, failures, log_of, record_failure, train_cell
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
 from mammo_aln.sweeps.planning.definition import points, read_definition
-from mammo_aln.sweeps.planning.preflight import Network, Planner, disk_gb, plan_sweep, require_room, settings_of
+from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, settings_of
+from mammo_aln.sweeps.planning.room import Network, disk_gb, require_room
 from mammo_aln.sweeps.slurm import jobs
 from mammo_aln.sweeps.standing.board import status_table
 from mammo_aln.sweeps.standing.states import STOPPED, standing

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
-import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.content import cohort_content
@@ -22,63 +17,19 @@ from mammo_aln.crops.build import build_crops
 from mammo_aln.dicom.standing import looked_at_once
 from mammo_aln.errors import InputError
 from mammo_aln.machine.hardware import require_hardware, resolved
-from mammo_aln.machine.memory import free_memory_gb
-from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import run_identity, shaping_settings
 from mammo_aln.runs.record import read_state
-from mammo_aln.settings import CropConfig, PixelConfig, Settings, TrainerConfig, reads_images
+from mammo_aln.settings import CropConfig, PixelConfig, Settings, reads_images
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.settings.steps import step_shape
 from mammo_aln.sweeps.plan import Cell, Plan, name_of, stand_in_id, touched_settings
 from mammo_aln.sweeps.planning.definition import Definition, Point
+from mammo_aln.sweeps.planning.room import Network, disk_of, forward_s, require_room
 from mammo_aln.training.build import build_model
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.units import require_both_classes, require_one_each
-
-WEIGHT_GB = 4e-9
-"""A weight in a checkpoint, float32. `best.ckpt` holds one network."""
-
-PROCESS_GB = 1.0
-"""Memory of a slot's process before its network: the libraries and a batch of crops."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """A cell's network, built once.
-
-    Attributes:
-        fault: why it cannot be built, or None.
-        parameters: number of its weights.
-        step_s: processor time of one forward pass of two crops.
-        keeps_optimiser: `last.ckpt` of a finished run keeps AdamW's moments.
-    """
-
-    fault: str | None
-    parameters: int = 0
-    step_s: float = 0.0
-    keeps_optimiser: bool = False
-
-    @property
-    def checkpoint_gb(self) -> float:
-        """Weights, their moving average and AdamW's two moments."""
-        return 4 * WEIGHT_GB * self.parameters
-
-    def finished_gb(self, *, pruned: bool) -> float:
-        """Disk of a finished run: `best.ckpt`, and `last.ckpt` (moments only on request) unless it is pruned."""
-        last = 0 if pruned else 4 if self.keeps_optimiser else 2
-        return (1 + last) * WEIGHT_GB * self.parameters
-
-    @property
-    def running_gb(self) -> float:
-        """Disk of a run that trains: `last.ckpt` and `best.ckpt`, each twice while it is written anew."""
-        return 2 * self.checkpoint_gb + 2 * WEIGHT_GB * self.parameters
-
-    @property
-    def memory_gb(self) -> float:
-        """Memory of one slot: the checkpoint's content, gradients and activations of as much again, its snapshot."""
-        return PROCESS_GB + 3 * self.checkpoint_gb
 
 
 class Planner:
@@ -209,7 +160,7 @@ class Planner:
                 self.networks[shape] = Network(str(error))
             else:
                 count = sum(weight.numel() for weight in module.network.parameters())
-                self.networks[shape] = Network(None, count, _forward_s(module, settings.crop.size_px))
+                self.networks[shape] = Network(None, count, forward_s(module, settings.crop.size_px))
         return self.networks[shape]
 
 
@@ -320,86 +271,3 @@ def require_sound_cohort(cohort: Path, several: Sequence[Settings], store: Path 
     problems = check_cohort(cohort, clinical_inputs=clinical, kept_in=store)
     if problems:
         raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")
-
-
-def disk_of(network: Network, trainer: TrainerConfig) -> Network:
-    """Give a network whose files are those that a cell's trainer keeps."""
-    return replace(network, keeps_optimiser=trainer.keep_optimiser)
-
-
-def require_room(waiting: Sequence[tuple[Network, bool]], out: Path, slots: int, elsewhere: int = 0) -> None:
-    """Tell what a sweep takes of the disk, and refuse one that this machine has no room for.
-
-    Args:
-        waiting: of each cell that is to be trained, its network and whether its checkpoints are pruned.
-        out: folder of the sweep.
-        slots: cells that train at once on this machine; 0 where they train elsewhere.
-        elsewhere: so many train at once there; 0 where it may be all of them.
-
-    Raises:
-        InputError: the disk cannot hold the checkpoints, or memory not that many slots.
-    """
-    networks = [network for network, _ in waiting]
-    at_once = min(slots or elsewhere or len(waiting), len(waiting))
-    needed_gb = disk_gb(waiting, at_once)
-    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
-    free_gb = shutil.disk_usage(there).free / 1e9
-    if needed_gb > free_gb:
-        pruned_gb = disk_gb([(network, True) for network in networks], at_once)
-        raise InputError(
-            f"--out {out}: the checkpoints of {len(waiting)} cells need about {needed_gb:.3g} GB, "
-            f"{free_gb:.3g} GB are free; choose another disk"
-            + (f", or --trainer.prune=true: {pruned_gb:.3g} GB" if pruned_gb < free_gb else "")
-        )
-    if waiting:
-        left_gb = sum(network.finished_gb(pruned=pruned) for network, pruned in waiting)
-        say(
-            f"checkpoints of {len(waiting)} cells: about {left_gb:.2g} GB when all are completed, at most"
-            f" {needed_gb:.2g} GB meanwhile; {free_gb:.3g} GB are free"
-        )
-    memory_gb = max((network.memory_gb for network in networks), default=0.0)
-    has_gb = free_memory_gb()
-    if slots > 1 and slots * memory_gb > has_gb and not torch.cuda.is_available():
-        fits = max(1, int(has_gb / memory_gb))
-        raise InputError(
-            f"--slots {slots}: each needs about {memory_gb:.1f} GB of memory, {has_gb:.1f} GB are free; "
-            f"--slots {fits} fits"
-        )
-
-
-def disk_gb(waiting: Sequence[tuple[Network, bool]], at_once: int) -> float:
-    """Disk that cells need at most: the largest train at once while the others have left what they leave."""
-    cells = sorted(waiting, key=lambda cell: cell[0].parameters, reverse=True)
-    running = sum(network.running_gb for network, _ in cells[:at_once])
-    return running + sum(network.finished_gb(pruned=pruned) for network, pruned in cells[at_once:])
-
-
-def blank_batch(module: AxillaryClassifier, size_px: int, patients: int = 2, crops: int = 1) -> dict[str, Tensor]:
-    """Make a batch of black crops.
-
-    Args:
-        module: the network that reads it; one that reads no image gets no crop.
-        size_px: side of a crop.
-        patients: number of patients.
-        crops: primary crops of each patient.
-    """
-    reads = "primary" in module.hparams["model"]["inputs"]
-    unit = torch.arange(patients).repeat_interleave(crops if reads else 0)
-    return {
-        "crops": torch.zeros(len(unit), 1, size_px, size_px),
-        "unit": unit,
-        "region": torch.zeros(len(unit), dtype=torch.long),
-        "view": torch.zeros(len(unit), dtype=torch.long),
-        "clinical": torch.zeros(patients, len(module.hparams["clinical_columns"])),
-        "label": torch.zeros(patients),
-        "index": torch.arange(patients),
-    }
-
-
-def _forward_s(module: AxillaryClassifier, size_px: int) -> float:
-    """Processor time of one forward pass of two patients with one primary crop each."""
-    batch = blank_batch(module, size_px)
-    begun = time.process_time()
-    with torch.no_grad():
-        module.eval()(batch)
-    return time.process_time() - begun
