@@ -31,14 +31,25 @@ HEAD = """\
 """
 
 
-def find_config(name: str, option: str = "--config ") -> Path:
+def find_config(name: str, option: str = "--config ", beside: Path | None = None) -> Path:
     """Find the file as named, or the shipped configuration of that name (`configs/NAME`, `NAME`, or its last part).
 
     Args:
-        name: of the file.
+        name: of the file, from the working folder.
         option: where it was named, for the message.
+        beside: the file that names it, whose folder is looked in after the working folder.
+
+    Raises:
+        InputError: no such file, or two that differ, in the working folder and beside the one that names it.
     """
-    candidates = [Path(name), *(folder / Path(name) for folder in CONFIG_FOLDERS)]
+    near = [Path(name)] if beside is None else [Path(name), beside.parent / name]
+    there = [path for path in near if path.is_file()]
+    if len(there) == 2 and there[0].read_bytes() != there[1].read_bytes():
+        raise InputError(
+            f"{option}{name}: there are two of that name, {there[0].absolute()} and {there[1].absolute()}, and they"
+            " differ; write the whole path of the one that is meant"
+        )
+    candidates = [*there, *(folder / Path(name) for folder in CONFIG_FOLDERS)]
     parts = Path(name).parts
     if parts and parts[0] == "configs":
         candidates += [folder / Path(*parts[1:]) for folder in CONFIG_FOLDERS]
@@ -51,7 +62,8 @@ def find_config(name: str, option: str = "--config ") -> Path:
             return shipped[0]
     if (gone := GONE.get("/".join(parts).removeprefix("configs/"))) is not None:
         raise InputError(f"{option}{name} {gone}")
-    raise InputError(f"{option}{name}: no such file, here or among the shipped configurations")
+    looked = " or ".join(dict.fromkeys(str(path.parent.absolute()) for path in near))
+    raise InputError(f"{option}{name}: no such file in {looked}, or among the shipped configurations")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.settings import CropConfig, PixelConfig, Settings
 from mammo_aln.settings.steps import step_shape
 from mammo_aln.sweeps.local import slots_here
-from mammo_aln.sweeps.plan import name_of
+from mammo_aln.sweeps.plan import name_of_point
 from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations, unweighted
 from mammo_aln.sweeps.planning.definition import FROM_SWEEP, Definition, Nested, Point, Seeds, points, read_definition
 from mammo_aln.sweeps.planning.preflight import Planner, refuse_same_training, settings_of
@@ -101,8 +101,7 @@ class Forecaster:
         if not done and fault is None:
             passes = min(train, steps * settings.data.batch_size) + val / FORWARD_PASSES
             seconds = settings.trainer.max_epochs * passes * self._seconds_of_patient(settings, data, known)
-        fold = settings.data.fold if settings.data.folds else None
-        name = name_of(point.axes, settings.seed, fold)
+        name = name_of_point(point)
         epochs, prunes = settings.trainer.max_epochs, settings.trainer.prune
         network = disk_of(network, settings.trainer)
         return CellForecast(name, done, awaits_weights, fault, epochs, steps, seconds, network, prunes)

@@ -17,7 +17,7 @@ from mammo_aln.runs.identity import WITHOUT_INFLUENCE, learning_code
 from mammo_aln.runs.record import code_revision, now
 from mammo_aln.settings import Settings
 from mammo_aln.settings.stored import as_they_ran, plain_settings, stored_settings
-from mammo_aln.sweeps.planning.definition import Label, Nested, label_of
+from mammo_aln.sweeps.planning.definition import Label, Nested, Point, label_of
 from mammo_aln.sweeps.withheld import BY_FILE, BY_HAND, reason_withheld, release, withheld, withhold
 
 PLAN = "plan.json"
@@ -78,6 +78,13 @@ def name_of(axes: Mapping[str, Label], seed: int, fold: int | None = None) -> st
     """Name a cell in messages: its place in the grid, its seed and its fold."""
     labels = {**axes, "seed": seed, **({} if fold is None else {"fold": fold})}
     return ", ".join(f"{key}={value}" for key, value in labels.items())
+
+
+def name_of_point(point: Point) -> str:
+    """Name a point as the cell that it becomes is named."""
+    data = point.settings.get("data")
+    data = data if isinstance(data, dict) else {}
+    return name_of(point.axes, point.settings.get("seed", 0), data.get("fold", 0) if data.get("folds") else None)
 
 
 @dataclass(frozen=True)

@@ -103,5 +103,5 @@ def test_settings_of_a_cell_are_those_that_its_own_text_gives(tmp_path: Path) ->
     assert len(cells) == 24
     for cell in cells:
         assert settings_of(cell) == settings_from(Settings, cell.settings, "cell")
-    with pytest.raises(InputError, match=r"seed=-1: .*seed"):
+    with pytest.raises(InputError, match=r"seed=-1, fold=0: seed: expected"):
         settings_of(replace(cells[0], settings={**cells[0].settings, "seed": -1}))

@@ -155,3 +155,53 @@ def test_a_shipped_sweep_is_named_by_its_last_part(monkeypatch: pytest.MonkeyPat
     for name in ("no.yaml", "smok*.yaml"):
         with pytest.raises(InputError, match="no such file"):
             read_definition(Path(name))
+
+
+@pytest.mark.parametrize(
+    ("more", "over", "expected"),
+    [
+        ({"grid": {"seed": [0, 1]}}, {}, "grid: seed: the sweep deals it to its cells; write seeds: beside grid:"),
+        ({"steps": {"a": {"seed": 4}, "b": {}}}, {}, "steps: seed = 4: the sweep deals it"),
+        ({"folds": 2, "grid": {"data.fold": [0, 1]}}, {}, "grid: data.fold: sets data.fold = 0, and folds: 2"),
+        ({"folds": 2, "steps": {"a": {"data": {"folds": 3}}}}, {}, "steps: sets data.folds = 3, and folds: 2"),
+        ({"folds": 2, "data": {"folds": 3}}, {}, "data.folds = 3 and folds: 2 contradict"),
+        ({"folds": 2}, {"data": {"fold": 1}}, "--data.fold=1: .* folds: 2, which trains every fold"),
+        ({"folds": 2}, {"data": {"folds": 0}}, "--data.folds=0: .* folds: 2; expected a count of 2 or more"),
+        ({"seeds": 2}, {"seed": 5}, "--seed=5: .*write --seeds=\\[5\\]"),
+    ],
+)
+def test_what_the_sweep_deals_is_set_in_one_place_alone(more: dict, over: dict, expected: str, tmp_path: Path) -> None:
+    file = tiny_sweep(tmp_path, **{"grid": {"crop.strategy": ["fixed_5cm"]}, **more})
+    with pytest.raises(InputError, match=expected):
+        read_definition(file, over)
+
+
+def test_folds_of_the_command_line_win_over_the_file(tmp_path: Path) -> None:
+    file = tiny_sweep(tmp_path, grid={"crop.strategy": ["fixed_5cm"]}, seeds=1, folds=2)
+    found = [settings_of(point) for point in points(read_definition(file, {"data": {"folds": 3}}))]
+    assert [(settings.data.folds, settings.data.fold) for settings in found] == [(3, 0), (3, 1), (3, 2)]
+
+
+def test_a_whole_file_of_settings_as_a_choice_may_hold_the_defaults_of_what_is_dealt(tmp_path: Path) -> None:
+    (tmp_path / "whole.yaml").write_text("seed: 0\ndata: {folds: 0, fold: 0, batch_size: 3}\n")
+    file = tiny_sweep(tmp_path, grid={"config": [str(tmp_path / "whole.yaml")]}, seeds=[7], folds=2)
+    found = [settings_of(point) for point in points(read_definition(file))]
+    assert [(s.data.batch_size, s.seed, s.data.folds, s.data.fold) for s in found] == [(3, 7, 2, 0), (3, 7, 2, 1)]
+
+
+def test_a_base_lies_in_the_working_folder_or_beside_the_file_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    file = tiny_sweep(tmp_path / "sweeps", base="mine.yaml")
+    with pytest.raises(InputError, match=f"mine.yaml: no such file in {tmp_path}/work or {tmp_path}/sweeps"):
+        read_definition(file)
+    (tmp_path / "sweeps" / "mine.yaml").write_text("optim: {lr: 0.25}\n")
+    assert read_definition(file).base["optim"]["lr"] == 0.25
+    (tmp_path / "work" / "mine.yaml").write_text("optim: {lr: 0.25}\n")
+    assert read_definition(file).base["optim"]["lr"] == 0.25
+    (tmp_path / "work" / "mine.yaml").write_text("optim: {lr: 0.5}\n")
+    with pytest.raises(InputError, match=r"two of that name, .*work/mine.yaml and .*sweeps/mine.yaml"):
+        read_definition(file)

@@ -10,7 +10,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.machine.hardware import require_hardware
 from mammo_aln.settings import Settings
 from mammo_aln.settings.steps import step_shape
-from mammo_aln.sweeps.plan import name_of, names_in_words
+from mammo_aln.sweeps.plan import name_of_point, names_in_words
 from mammo_aln.sweeps.planning.definition import Point
 from mammo_aln.sweeps.planning.preflight import Planner, settings_of
 from mammo_aln.training.checkpoints import refuse_kept_and_pruned
@@ -40,7 +40,7 @@ def _all_sound(points: Sequence[Point], look: Callable[[Point], Any]) -> list[An
     faults: dict[str, list[str]] = {}
     seen = []
     for point in points:
-        name = name_of(point.axes, point.settings.get("seed", 0))
+        name = name_of_point(point)
         try:
             seen.append(look(point))
         except InputError as error:

@@ -26,6 +26,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.settings import Settings
 from mammo_aln.settings.messages import unknown_key
 from mammo_aln.settings.shipped import find_config, read_yaml
+from mammo_aln.sweeps.planning.dealt import read_folds, read_seeds, refuse_dealt
 from mammo_aln.sweeps.planning.pruner import EPOCHS, Pruner, read_pruner
 from mammo_aln.sweeps.planning.space import Space, read_block
 
@@ -117,10 +118,10 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Seeds | None 
     base: Nested = {}
     named = text.get("base") or []
     for name in [named] if isinstance(named, str) else named:
-        base = merged(base, read_yaml(find_config(str(name), f"{path.name}, base: ")))
+        base = merged(base, read_yaml(find_config(str(name), f"{path.name}, base: ", beside=path)))
     base = merged(base, {key: text[key] for key in text if key in SECTIONS})
     over = over or {}
-    axes = [_without_overridden(axis, over) for axis in _axes(path.name, text.get("grid") or {})]
+    axes = [_without_overridden(axis, over) for axis in _axes(path, text.get("grid") or {})]
     steps = text.get("steps") or {}
     if steps:
         axes.insert(0, Axis("step", tuple(Choice(str(name), value or {}) for name, value in steps.items())))
@@ -130,12 +131,16 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Seeds | None 
             " expected settings, grid:, steps:, seeds: or folds:"
         )
     _refuse_twice(path.name, axes)
+    folds = read_folds(path.name, text.get("folds") or 0, base, over)
+    for axis in axes:
+        for choice in axis.choices:
+            refuse_dealt(path.name, _key(axis), choice.settings, folds)
     return Definition(
         base,
         tuple(axis for axis in axes if axis.choices),
         over,
-        _seeds(path.name, text.get("seeds") if seeds is None else seeds, merged(base, over)),
-        _folds(path.name, text.get("folds") or 0),
+        read_seeds(path.name, text.get("seeds") if seeds is None else seeds, base, over),
+        folds,
         text.get("pretrain"),
         _search(path.name, text["search"], axes, over) if "search" in text else None,
         _pruner(path.name, text, axes),
@@ -230,7 +235,8 @@ def _settings_set(settings: Nested) -> Iterator[str]:
         yield from (f"{section}.{key}" for key in values) if isinstance(values, Mapping) else (section,)
 
 
-def _axes(where: str, grid: Any) -> list[Axis]:
+def _axes(file: Path, grid: Any) -> list[Axis]:
+    where = file.name
     if not isinstance(grid, Mapping):
         raise InputError(f"{where}: grid: expected settings with a list of values each")
     axes = []
@@ -238,8 +244,8 @@ def _axes(where: str, grid: Any) -> list[Axis]:
         if not isinstance(values, list) or not values:
             raise InputError(f"{where}: grid: {key}: expected a list of values, got {values!r}")
         if key == "config":
-            files = [find_config(str(name), f"{where}, grid: config: ") for name in values]
-            choices = [Choice(file.stem, read_yaml(file)) for file in files]
+            named = [find_config(str(name), f"{where}, grid: config: ", beside=file) for name in values]
+            choices = [Choice(file.stem, read_yaml(file)) for file in named]
         elif key.partition(".")[0] in SECTIONS:
             choices = [Choice(label_of(value), nested(key, value)) for value in values]
         else:
@@ -252,7 +258,7 @@ def _refuse_twice(where: str, axes: Sequence[Axis]) -> None:
     """Refuse an axis that stands there twice, and two of its values that are one: by name in tables, or by settings."""
     names = [axis.name for axis in axes]
     for number, axis in enumerate(axes):
-        key = "steps" if axis.name == "step" else f"grid: {axis.name}"
+        key = _key(axis)
         if axis.name in names[:number]:
             raise InputError(f"{where}: {key}: stands there twice; write all its values in one list")
         for first, second in itertools.combinations(axis.choices, 2):
@@ -262,6 +268,11 @@ def _refuse_twice(where: str, axes: Sequence[Axis]) -> None:
                 raise InputError(
                     f"{where}: {key}: {first.label} and {second.label} are the same; leave out one of them"
                 )
+
+
+def _key(axis: Axis) -> str:
+    """Name an axis as the file does."""
+    return "steps" if axis.name == "step" else f"grid: {axis.name}"
 
 
 def _lists(grid: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -279,25 +290,3 @@ def _without_overridden(axis: Axis, over: Nested) -> Axis:
         value = over[section][key]
         return Axis(axis.name, (Choice(label_of(value), nested(axis.name, value)),))
     return axis
-
-
-def _seeds(where: str, given: Any, settings: Nested) -> tuple[int, ...]:
-    """Read seeds as the file and `--seeds` give them: a count, of seeds from 0, or the list of them."""
-    if given is None:
-        return (int(settings.get("seed", 0)),)
-    if isinstance(given, list | tuple) and given and all(type(seed) is int and seed >= 0 for seed in given):
-        if twice := [seed for number, seed in enumerate(given) if seed in given[:number]]:
-            raise InputError(f"{where}: seeds: {twice[0]} stands there twice; each seed is one cell")
-        return tuple(given)
-    if type(given) is int and given >= 1:
-        return tuple(range(given))
-    raise InputError(
-        f"{where}: seeds: expected a count of 1 or more (3 is the seeds 0, 1 and 2) or a list of seeds such as [3, 7],"
-        f" got {given!r}"
-    )
-
-
-def _folds(where: str, value: Any) -> int:
-    if type(value) is not int or value < 0 or value == 1:
-        raise InputError(f"{where}: folds: expected a count of 2 or more, or 0 for the split column, got {value!r}")
-    return value

@@ -23,7 +23,7 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.settings import CropConfig, PixelConfig, Settings, reads_images
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.settings.steps import step_shape
-from mammo_aln.sweeps.plan import Cell, Plan, name_of, stand_in_id, touched_settings
+from mammo_aln.sweeps.plan import Cell, Plan, name_of_point, stand_in_id, touched_settings
 from mammo_aln.sweeps.planning.definition import Definition, Point
 from mammo_aln.sweeps.planning.room import Network, disk_of, forward_s, require_room
 from mammo_aln.training.build import build_model
@@ -89,7 +89,7 @@ class Planner:
         # Before the first crop: a network or column that cannot be had keeps its cell from any decode.
         networks = [self.network_for(settings) for settings in several]
         if all(network.fault for network in networks):
-            raise InputError(f"no cell can be trained: {name_of(points[0].axes, several[0].seed)}: {networks[0].fault}")
+            raise InputError(f"no cell can be trained: {name_of_point(points[0])}: {networks[0].fault}")
         sound = [data for data, network in zip(modules, networks, strict=True) if not network.fault]
         with looked_at_once():
             # Here once for all: cells that begin together on several nodes would each decode every image.
@@ -174,7 +174,7 @@ def refuse_same_training(points: Sequence[Point], several: Sequence[Settings]) -
         if settings.model.pretrained is not False:
             continue
         shape = json.dumps(shaping_settings(settings), sort_keys=True, default=str)
-        name = name_of(point.axes, settings.seed, settings.data.fold if settings.data.folds else None)
+        name = name_of_point(point)
         if shape in seen:
             raise InputError(f"two cells are the same training; remove one of them: {seen[shape]}; {name}")
         seen[shape] = name
@@ -196,7 +196,7 @@ _PARSED: dict[str, Settings] = {}
 def _parsed(point: Point) -> Settings:
     data = point.settings.get("data")
     seed, fold = point.settings.get("seed", 0), data.get("fold", 0) if isinstance(data, dict) else None
-    name = name_of(point.axes, seed)
+    name = name_of_point(point)
     if type(seed) is not int or type(fold) is not int or min(seed, fold) < 0:
         return settings_from(Settings, point.settings, name)
     plain = {**point.settings, "seed": 0, "data": {**point.settings["data"], "fold": 0}}

@@ -15,12 +15,11 @@ from mammo_aln.settings import Settings
 from mammo_aln.settings.flags import flags_of
 from mammo_aln.settings.messages import unknown_key
 from mammo_aln.settings.parse import settings_from
+from mammo_aln.sweeps.planning.dealt import DEALT
 
 Number = int | float
 KNOWN = ("trials", "space", "at_once", "storage", "seed", "pruner")
 RANGE = ("low", "high", "log", "step")
-DEALT = {"seed": "seeds", "data.fold": "folds", "data.folds": "folds"}
-"""Settings that the sweep itself deals to its cells, and the key of its file that says so."""
 FEW = 1000
 """Whole numbers of a range that are each held against the setting's limit; of more, both ends are."""
 
