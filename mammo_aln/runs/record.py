@@ -24,7 +24,7 @@ import yaml
 from mammo_aln import __version__
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_json, write_text
-from mammo_aln.settings import Settings
+from mammo_aln.settings import PretrainSettings, Settings
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.settings.stored import as_they_ran
 
@@ -95,14 +95,27 @@ def read_settings(run: Path) -> Settings:
     Raises:
         InputError: no config.yaml, or one that holds settings unknown to this version.
     """
+    return _settings_of(Settings, run / "config.yaml", _plain_settings(run))
+
+
+def read_any_settings(run: Path) -> Settings:
+    """Settings of a training or a pre-training; the rest as `read_settings`."""
+    plain = _plain_settings(run)
+    return _settings_of(PretrainSettings if "pretrain" in plain else Settings, run / "config.yaml", plain)
+
+
+def _plain_settings(run: Path) -> dict[str, Any]:
     path = run / "config.yaml"
     if not path.is_file():
         raise InputError(f"{run}: not a run directory (config.yaml is missing)")
-    plain = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    unknown = set(plain) - {field.name for field in fields(Settings)}
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def _settings_of(kind: type[Settings], path: Path, plain: Mapping[str, Any]) -> Settings:
+    unknown = set(plain) - {field.name for field in fields(kind)}
     if unknown:
         raise InputError(f"{path}: unknown to this version ({__version__}): {', '.join(sorted(unknown))}")
-    return settings_from(Settings, as_they_ran(plain), f"{path} (read by version {__version__})")
+    return settings_from(kind, as_they_ran(plain), f"{path} (read by version {__version__})")
 
 
 @dataclass(frozen=True)

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mammo_aln.errors import CheckFailed, InputError
 from mammo_aln.progress import Progress, say
 from mammo_aln.runs.identity import RunIdentity
 from mammo_aln.runs.lock import is_held
-from mammo_aln.runs.record import read_settings
+from mammo_aln.runs.record import read_any_settings, read_state
 from mammo_aln.sweeps.cell import mirrored_cell
 from mammo_aln.sweeps.plan import PLAN, read_plan
+from mammo_aln.sweeps.planning.weights import PRETRAININGS
 from mammo_aln.training.trackers.mirrored import CellOfSweep, Mirrored
 from mammo_aln.training.trackers.outcome import Outcome
 from mammo_aln.training.trackers.wandb_key import has_wandb_key, wandb_server
 from mammo_aln.training.trackers.wandb_run import WandbRun
 
+OF_A_RUN = ("config.yaml", "environment.json")
+"""Files that a run has from its beginning."""
+
 
 def sync_runs(folder: Path) -> Path:
-    """Upload the cells of a sweep, or one run, from their own files; runs in training are left to it.
+    """Upload the cells and pre-trainings of a sweep, or one run, from their own files; runs in training are left to it.
 
     Args:
-        folder: folder of a sweep, or directory of a run.
+        folder: folder of a sweep, or directory of a run, of a training or a pre-training.
 
     Raises:
-        InputError: no such runs, or W&B has no key here.
+        InputError: no such runs, one whose files cannot be read, or W&B has no key here.
         CheckFailed: W&B did not take a run; those before it are there.
     """
     runs = _runs_of(folder)
@@ -36,8 +41,9 @@ def sync_runs(folder: Path) -> Path:
     ready = {run: cell for run, cell in runs.items() if (run / "metrics.csv").is_file() and not is_held(run)}
     progress = Progress(total=len(ready), what="sync", unit="run")
     for run, cell in ready.items():
+        mirrored, outcome = _read(run, cell)
         try:
-            _upload(run, cell)
+            _upload(mirrored, outcome, completed=read_state(run).state == "completed")
         except Exception as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise CheckFailed(
@@ -50,18 +56,37 @@ def sync_runs(folder: Path) -> Path:
     return folder
 
 
-def _runs_of(folder: Path) -> dict[Path, CellOfSweep | None]:
+def _runs_of(folder: Path) -> Mapping[Path, CellOfSweep | None]:
     if (folder / PLAN).is_file():
         plan = read_plan(folder)
-        return {plan.runs / cell.run_id: mirrored_cell(plan, cell) for cell in plan.cells}
+        cells = {plan.runs / cell.run_id: mirrored_cell(plan, cell) for cell in plan.cells}
+        return {**dict.fromkeys(_pretrainings(folder)), **cells}
     if (folder / "config.yaml").is_file():
         return {folder: None}
     raise InputError(f"{folder}: expected the folder of a sweep ({PLAN}) or the directory of a run (config.yaml)")
 
 
-def _upload(run: Path, cell: CellOfSweep | None) -> None:
-    settings = read_settings(run)
-    identity = RunIdentity(**json.loads((run / "environment.json").read_text(encoding="utf-8"))["identity"])
-    open_run = WandbRun(Mirrored(run, settings, identity, cell), "online")
-    open_run.complete(Outcome.of_run(run))
-    open_run.close()
+def _pretrainings(folder: Path) -> Iterator[Path]:
+    for run in sorted((folder / PRETRAININGS).glob("*")):
+        if all((run / name).is_file() for name in OF_A_RUN):
+            yield run
+
+
+def _read(run: Path, cell: CellOfSweep | None) -> tuple[Mirrored, Outcome]:
+    settings = read_any_settings(run)
+    record = run / "environment.json"
+    try:
+        identity = RunIdentity(**json.loads(record.read_text(encoding="utf-8"))["identity"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{record}: cannot be read ({type(error).__name__}: {error}); expected a run's own") from error
+    return Mirrored(run, settings, identity, cell), Outcome.of_run(run)
+
+
+def _upload(mirrored: Mirrored, outcome: Outcome, *, completed: bool) -> None:
+    open_run = WandbRun(mirrored, "online")
+    if completed:
+        open_run.complete(outcome)
+    else:
+        # It may go on: its epochs alone, so that the next one finds its step free.
+        open_run.log_rows(outcome.rows, last=False)
+    open_run.close(exit_code=0 if completed else 1)

@@ -44,6 +44,7 @@ def carry_out(
     *,
     fit: Callable[[], None],
     finish: Callable[[], Finished],
+    mirror: Callable[[], None],
 ) -> Path:
     """Learn and finish a run under its lock, its settings, environment and state recorded; returns the run directory.
 
@@ -53,6 +54,8 @@ def carry_out(
         identity: what the id was made from.
         fit: learns, on every process of a training on several devices.
         finish: what follows the last epoch, on the first process alone; returns the digests of what it froze.
+        mirror: brings the trackers up to the finished run, before it counts as completed: if that is cut off, the next
+            attempt does it.
 
     Raises:
         InputError: another process trains this run, or it was begun on another number of devices.
@@ -90,12 +93,14 @@ def carry_out(
         try:
             fit()
             ended = finish()
+            seconds = time.perf_counter() - begun
+            write_state(run, "running", training_s=seconds)
+            mirror()
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | Requeue)
             write_state(run, "stopped" if stopped else "failed", error=f"{type(error).__name__}: {error}"[:2000])
             raise
-        seconds = time.perf_counter() - begun
-        write_state(run, "completed", error=None, ended=now(), training_s=seconds, **vars(ended))
+        write_state(run, "completed", error=None, ended=now(), **vars(ended))
     return tidied(run, settings)
 
 

@@ -113,9 +113,9 @@ def train_run(
             identity,
             fit=lambda: _fit(run, data, module, settings, mirrors),
             finish=lambda: _freeze(run, data, settings),
+            mirror=mirrors.complete,
         )
         if read_state(run).state == "completed" and leads():
-            mirrors.complete()
             say(Summary.of_run(run).in_words(run))
             warn_of(read_lineage(run), "weights")
     return run

@@ -60,7 +60,14 @@ def sweep_run(
     if wandb_sweep is not None:
         from mammo_aln.sweeps.planning.wandb_file import write_wandb_sweep
 
-        return write_wandb_sweep(read_definition(sweep, over, seeds), cohort.absolute(), out.absolute(), wandb_sweep)
+        return write_wandb_sweep(
+            read_definition(sweep, over, seeds),
+            cohort.absolute(),
+            out.absolute(),
+            wandb_sweep,
+            store=store.absolute() if store else None,
+            pretrained=pretrained,
+        )
     if dry_run:
         from mammo_aln.sweeps.forecast import forecast_sweep
 

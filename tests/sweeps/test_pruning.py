@@ -228,7 +228,7 @@ def test_cells_of_other_numbers_of_epochs_are_not_compared(tmp_path: Path) -> No
         read_definition(tiny_sweep(tmp_path, grid={}, search=block, pruner="median"))
     with pytest.raises(InputError, match="processes do not see one another's epochs"):
         write_jobs(tiny_sweep(tmp_path, pruner="median"), tmp_path, tmp_path / "o", "ray", image=None, volumes=[])
-    with pytest.raises(InputError, match="agents know none of Optuna's"):
+    with pytest.raises(InputError, match="agents know no median; expected hyperband or successive_halving"):
         write_wandb_sweep(read_definition(tiny_sweep(tmp_path, pruner="median")), tmp_path, tmp_path, tmp_path / "w")
 
 

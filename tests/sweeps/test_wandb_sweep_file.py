@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from mammo_aln.errors import InputError
-from mammo_aln.settings import Settings
+from mammo_aln.settings import LogConfig, Settings
 from mammo_aln.settings.parse import parse
 from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import settings_of
 from mammo_aln.sweeps.planning.wandb_file import write_wandb_sweep
 from mammo_aln.sweeps.sync import sync_runs
-from tests.support.sweep_files import tiny_sweep
+from tests.support.sweep_files import backbone_axis, tiny_sweep
 
 LR = {"optim.lr": {"low": 1e-5, "high": 1e-2, "log": True}}
 
@@ -37,7 +41,13 @@ def trial(sweep: dict[str, Any], **chosen: Any) -> list[str]:
     return [*command[3:at], *arguments, *command[at + 1 :]]
 
 
-def train(cohort: Path, out: Path, settings: Settings) -> None:
+def combinations(sweep: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the trials of a grid, in the order of its cells."""
+    values = {name: given.get("values") or [given["value"]] for name, given in sweep["parameters"].items()}
+    return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
+
+
+def train(cohort: Path, out: Path, settings: Settings, store: Path | None = None) -> None:
     """Stand for the verb, of whose words only the settings are read."""
 
 
@@ -46,14 +56,82 @@ def test_a_trial_of_the_agent_has_the_settings_of_the_cell(tmp_path: Path) -> No
     sweep = written(tmp_path, grid=grid, seeds=2)
     assert (sweep["program"], sweep["project"], sweep["name"]) == ("mammo-aln", "mammo-aln", "wandb")
     cells = [settings_of(point) for point in points(read_definition(tmp_path / "sweep.yaml"))]
-    parameters = sweep["parameters"]
-    assert parameters["crop.auxiliary"]["values"] == ["[]", "[axilla]"]
-    first = {name: values["values"][0] for name, values in parameters.items()}
-    last = {name: values["values"][-1] for name, values in parameters.items()}
-    for chosen, cell in ((first, cells[0]), (last, cells[-1])):
-        settings = parse(train, "train", "", trial(sweep, **chosen))["settings"]
-        for section in ("crop", "optim", "model", "data", "trainer"):
-            assert getattr(settings, section) == getattr(cell, section)
+    assert sweep["parameters"]["crop.auxiliary"]["values"] == ["[]", "[axilla]"]
+    # W&B's order of a trial's flags is its own.
+    trials = [parse(train, "train", "", trial(sweep, **chosen))["settings"] for chosen in combinations(sweep)]
+    assert [replace(settings, log=cell.log) for settings, cell in zip(trials, cells, strict=True)] == cells
+    assert {settings.log for settings in trials} == {LogConfig(wandb="online")}
+
+
+def test_bundles_of_settings_are_those_of_the_cells_whatever_the_order_of_flags(tmp_path: Path) -> None:
+    more = {"grid": {"model": backbone_axis("resnet50", "densenet121"), "optim.lr": [1e-4]}, "folds": 2}
+    sweep = written(tmp_path, **more, log={"wandb": "disabled", "tracker": ["csv"]})
+    cells = [settings_of(point) for point in points(read_definition(tmp_path / "sweep.yaml"))]
+    for backwards in (False, True):
+        chosen = [dict(sorted(each.items(), reverse=backwards)) for each in combinations(sweep)]
+        trials = [parse(train, "train", "", trial(sweep, **each))["settings"] for each in chosen]
+        assert [replace(settings, log=cell.log) for settings, cell in zip(trials, cells, strict=True)] == cells
+        assert {settings.log for settings in trials} == {LogConfig(wandb="online", tracker=("csv", "wandb"))}
+
+
+@pytest.mark.parametrize(
+    ("more", "method", "stops"),
+    [
+        ({"seeds": 2}, "grid", None),
+        ({"search": {"trials": 3}}, "random", None),
+        ({"search": {"trials": 3, "space": LR}}, "bayes", None),
+        ({"search": {"trials": 3, "space": LR}, "pruner": "hyperband", "epochs": 16}, "bayes", (2, 3)),
+        ({"pruner": {"name": "successive_halving", "min_resource": 3}}, "grid", (3, 4)),
+        (
+            {"pruner": {"name": "successive_halving", "reduction_factor": 2, "min_early_stopping_rate": 2}},
+            "grid",
+            (4, 2),
+        ),
+    ],
+)
+def test_the_file_obeys_wandbs_own_schema(
+    more: dict[str, Any], method: str, stops: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    sweep = written(tmp_path, **more)
+    schema = json.loads((Path(__file__).parents[1] / "data" / "wandb_sweep_schema.json").read_text())
+    jsonschema.Draft7Validator(schema).validate(sweep)
+    assert sweep["method"] == method
+    expected = None if stops is None else {"type": "hyperband", "min_iter": stops[0], "eta": stops[1]}
+    assert sweep.get("early_terminate") == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"optim": {"lrr": 1.0}}, "lrr"),
+        ({"model": {"pretrained": "sweep"}}, "--pretrained FILE"),
+        ({"pruner": "median"}, "agents know no median"),
+        ({"pruner": "hyperband", "seeds": 2}, "expected one seed and no folds"),
+        (
+            {"grid": {"model": backbone_axis("resnet50", "densenet121"), "model.embed_dim": [8, 16]}},
+            r"model\.embed_dim: set by model and by model\.embed_dim",
+        ),
+    ],
+)
+def test_what_no_agent_could_train_is_refused_and_nothing_is_written(
+    more: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=words):
+        written(tmp_path, **more)
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
+
+
+def test_an_agent_is_given_the_store_and_the_weights(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    grid = {"model": [{"pretrained": "sweep"}, {"pretrained": False}]}
+    definition = read_definition(tiny_sweep(tmp_path, grid=grid))
+    file = write_wandb_sweep(
+        definition, Path("/c"), Path("/o"), tmp_path / "w.yaml", store=Path("/s"), pretrained=weights
+    )
+    sweep = yaml.safe_load(file.read_text())
+    assert "--store=/s" in sweep["command"]
+    bundles = [yaml.safe_load(Path(path).read_text()) for path in sweep["parameters"]["config"]["values"]]
+    assert bundles == [{"model": {"pretrained": str(weights)}}, {"model": {"pretrained": False}}]
 
 
 def test_paths_hold_wherever_an_agent_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +160,7 @@ def test_a_search_is_drawn_by_wandb_from_the_same_ranges(tmp_path: Path) -> None
 
 
 def test_a_search_of_several_seeds_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="expected a search of one seed and no folds"):
+    with pytest.raises(InputError, match="expected one seed and no folds: where there is a search"):
         written(tmp_path, search={"trials": 2, "space": LR}, seeds=2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import os
 import re
@@ -62,7 +63,9 @@ def test_no_mirror_gets_a_path_of_weights(tmp_path: Path) -> None:
     weights.parent.mkdir()
     weights.write_bytes(b"weights")
     settings = replace(logged(), model=replace(logged().model, pretrained=str(weights)))
-    assert "someone" not in str(mirrored(settings).config)
+    config = Mirrored(tmp_path / "abc", settings, run_identity(settings, "c", ["k"])).config
+    assert config["model"]["pretrained"] == "sha256:" + hashlib.sha256(b"weights").hexdigest()
+    assert "someone" not in str(config)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +154,7 @@ def test_a_training_killed_and_resumed_is_one_whole_run_on_wandb(phantom: Path, 
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"NETRC": "/nonexistent"}, "W&B has no API key here"),
+        ({"NETRC": "/nonexistent"}, "W&B has no API key for https://api.wandb.ai here"),
         ({"WANDB_API_KEY": "0" * 40, "WANDB_MODE": "offline"}, "WANDB_MODE=offline is set"),
         ({"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_INIT_TIMEOUT": "3"}, "CommError"),
     ],

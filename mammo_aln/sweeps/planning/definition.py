@@ -204,7 +204,7 @@ def _search(where: str, block: object, axes: Sequence[Axis], over: Nested) -> Sp
     by_command = [
         f"{section}.{key}" for section, values in over.items() if isinstance(values, Mapping) for key in values
     ]
-    varied = [name for axis in axes for choice in axis.choices for name in _settings_set(choice.settings)]
+    varied = [name for axis in axes for choice in axis.choices for name in settings_set(choice.settings)]
     try:
         return read_block(block, over=by_command, varied=varied, axes=len(axes))
     except InputError as error:
@@ -220,7 +220,7 @@ def _pruner(where: str, text: Mapping[str, Any], axes: Sequence[Axis]) -> Pruner
         return None
     if in_search is not None and beside is not None:
         raise InputError(f"{where}: pruner: stands there twice, beside search: and in it; write it once")
-    varied = {name for axis in axes for choice in axis.choices for name in _settings_set(choice.settings)}
+    varied = {name for axis in axes for choice in axis.choices for name in settings_set(choice.settings)}
     varied |= set((search or {}).get("space") or {})
     try:
         if EPOCHS in varied:
@@ -230,7 +230,8 @@ def _pruner(where: str, text: Mapping[str, Any], axes: Sequence[Axis]) -> Pruner
         raise InputError(f"{where}: {error}") from error
 
 
-def _settings_set(settings: Nested) -> Iterator[str]:
+def settings_set(settings: Nested) -> Iterator[str]:
+    """Name the settings, `section.key`, that a choice sets."""
     for section, values in settings.items():
         yield from (f"{section}.{key}" for key in values) if isinstance(values, Mapping) else (section,)
 

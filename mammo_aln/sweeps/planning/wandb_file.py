@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,77 +15,164 @@ import yaml
 from mammo_aln.errors import InputError
 from mammo_aln.files import write_text
 from mammo_aln.settings import LogConfig
-from mammo_aln.sweeps.planning.definition import Choice, Definition, Nested
+from mammo_aln.sweeps.planning.combinations import readable_settings
+from mammo_aln.sweeps.planning.definition import Choice, Definition, Nested, Point, points, settings_set
+from mammo_aln.sweeps.planning.pruner import Pruner
 from mammo_aln.sweeps.planning.space import Range
+from mammo_aln.sweeps.planning.weights import asking_points, weighted
 
 LISTED = 32
 """Whole numbers of a logarithmic scale that are listed at most."""
+CONFIG = "config"
+"""The flag by which a trial is given a bundle of settings."""
+HALVING = {"hyperband": 3, "successive_halving": 4}
+"""Pruners that W&B has an equivalent of, and Optuna's own factor of each."""
 
 
-def write_wandb_sweep(definition: Definition, cohort: Path, out: Path, file: Path) -> Path:
+def write_wandb_sweep(
+    definition: Definition,
+    cohort: Path,
+    out: Path,
+    file: Path,
+    *,
+    store: Path | None = None,
+    pretrained: Path | None = None,
+) -> Path:
     """Write a W&B sweep file and the configurations that it names; returns the file.
 
     Bundles of settings (`config`, `step`) become files of their own in a folder beside it, and the base one more; each
     agent's trial is one `mammo-aln train`, so that runs are the same ones, with the same ids, that `sweep run` trains.
+    They upload whatever `log.wandb` says: W&B draws, compares and stops trials by what it is sent.
+
+    Args:
+        definition: the sweep.
+        cohort: the cohort's folder.
+        out: the sweep's folder; runs go to its folder `runs`.
+        file: the file to write.
+        store: crop store; by default the cohort's own.
+        pretrained: weights for `model.pretrained: sweep`.
 
     Raises:
-        InputError: the sweep begins with a pre-training, has a pruner, or searches over several seeds or folds.
+        InputError: settings that no training has, or what W&B's agents have no equivalent for: a pre-training step, a
+            pruner but `hyperband` and `successive_halving`, several seeds or folds of a search or beside a pruner, one
+            setting set in two ways.
     """
-    if definition.pretrain is not None:
-        raise InputError("--wandb-sweep: a pre-training step has no equivalent in a W&B sweep file")
-    if definition.pruner is not None:
-        raise InputError("--wandb-sweep: pruner: W&B's agents know none of Optuna's; leave it out of the sweep's file")
-    search = definition.search
-    if search is not None and (len(definition.seeds) > 1 or definition.folds):
+    if definition.pretrain is not None and pretrained is None:
         raise InputError(
-            "--wandb-sweep: a trial of W&B's is one training; expected a search of one seed and no folds:, as"
-            " several of them would be searched like a setting"
+            "--wandb-sweep: a pre-training step has no equivalent in a W&B sweep file; name its weights by --pretrained"
         )
+    search, pruner = definition.search, definition.pruner
+    if (search is not None or pruner is not None) and (len(definition.seeds) > 1 or definition.folds):
+        raise InputError(
+            "--wandb-sweep: a trial of W&B's is one training; expected one seed and no folds: where there is a search"
+            " or a pruner, as several of them would be searched, or stopped, like a setting"
+        )
+    several = list(points(definition))
+    asking_points(several, definition, pretrained)
+    trials = readable_settings(several)
+    definition = definition if pretrained is None else _weighted(definition, pretrained.absolute())
     file = file.absolute()
     folder = file.with_suffix(".configs")
-    base = folder / "base.yaml"
-    log = {"log": {"wandb": "online", **definition.base.get("log", {}), **definition.over.get("log", {})}}
-    _write(base, {**definition.base, **log})
-    parameters: dict[str, dict[str, Any]] = {}
+    files = {folder / "base.yaml": definition.base}
+    parameters: dict[str, Nested] = {}
     for axis in definition.axes:
         if all(_sets_one(axis.name, choice) for choice in axis.choices):
             section, _, key = axis.name.partition(".")
-            parameters[axis.name] = {"values": [_flag(choice.settings[section][key]) for choice in axis.choices]}
+            parameters[axis.name] = _values([_flag(choice.settings[section][key]) for choice in axis.choices])
             continue
-        if "config" in parameters:
+        if CONFIG in parameters:
             raise InputError(
                 "--wandb-sweep: only one axis of the grid may set several settings at once (config, steps)"
             )
-        files = []
-        for number, choice in enumerate(axis.choices):
-            files.append(folder / f"{axis.name}_{number}.yaml")
-            _write(files[-1], choice.settings)
-        parameters["config"] = {"values": [str(path) for path in files]}
+        bundles = {folder / f"{axis.name}_{number}.yaml": choice.settings for number, choice in enumerate(axis.choices)}
+        files |= bundles
+        parameters[CONFIG] = _values([str(path) for path in bundles])
+    _refuse_two_ways(definition)
     if search is not None:
         parameters |= {name: _distribution(values) for name, values in search.ranges.items()}
     if definition.folds:
-        parameters["data.fold"] = {"values": list(range(definition.folds))}
-    parameters["seed"] = {"values": list(definition.seeds)}
-    fixed = [f"--data.folds={definition.folds}"] if definition.folds else []
-    fixed += [
+        parameters["data.fold"] = _values(list(range(definition.folds)))
+    parameters["seed"] = _values(list(definition.seeds))
+    content: Nested = {
+        "name": file.stem,
+        "project": trials[0].log.project,
+        "program": "mammo-aln",
+        "method": "grid" if search is None else "bayes" if search.ranges else "random",
+        **({} if search is None else {"run_cap": search.trials}),
+        "metric": {"name": "val_auc", "goal": "maximize"},
+        **({} if pruner is None else {"early_terminate": _early_terminate(pruner, trials[0].trainer.max_epochs)}),
+        "command": [
+            "${env}",
+            "mammo-aln",
+            "train",
+            f"--cohort={cohort}",
+            f"--out={out / 'runs'}",
+            *([] if store is None else [f"--store={store}"]),
+            f"--config={folder / 'base.yaml'}",
+            "${args}",
+            *_fixed_flags(definition, trials[0].log),
+        ],
+        "parameters": parameters,
+    }
+    for path, settings in (*files.items(), (file, content)):
+        write_text(path, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    return file
+
+
+def _weighted(definition: Definition, weights: Path) -> Definition:
+    """Fill in the path of the weights wherever the file says `model.pretrained: sweep`."""
+
+    def filled(settings: Nested) -> Nested:
+        return weighted(Point(settings=settings), weights).settings
+
+    axes = [
+        replace(axis, choices=tuple(replace(choice, settings=filled(choice.settings)) for choice in axis.choices))
+        for axis in definition.axes
+    ]
+    return replace(definition, base=filled(definition.base), axes=tuple(axes))
+
+
+def _refuse_two_ways(definition: Definition) -> None:
+    """Refuse a setting of two axes: the last one of the file wins, and an agent gives its flags in W&B's order."""
+    seen: dict[str, str] = {}
+    for axis in definition.axes:
+        for name in {name for choice in axis.choices for name in settings_set(choice.settings)}:
+            if name in seen:
+                raise InputError(
+                    f"--wandb-sweep: {name}: set by {seen[name]} and by {axis.name}, and W&B orders the flags as it"
+                    " likes; leave it to one of them"
+                )
+            seen[name] = axis.name
+
+
+def _fixed_flags(definition: Definition, log: LogConfig) -> list[str]:
+    """Flags that every trial has; later ones win."""
+    flags = [f"--data.folds={definition.folds}"] if definition.folds else []
+    flags += [
         f"--{section}.{key}={_flag(value)}"
         for section, values in definition.over.items()
         if isinstance(values, dict)
         for key, value in values.items()
     ]
-    command = ["${env}", "mammo-aln", "train", f"--cohort={cohort}", f"--out={out / 'runs'}", f"--config={base}"]
-    content = {
-        "name": file.stem,
-        "project": (definition.base.get("log", {}) | definition.over.get("log", {})).get("project", LogConfig.project),
-        "program": "mammo-aln",
-        "method": "grid" if search is None else "bayes",
-        **({} if search is None else {"run_cap": search.trials}),
-        "metric": {"name": "val_auc", "goal": "maximize"},
-        "command": [*command, "${args}", *fixed],
-        "parameters": parameters,
-    }
-    write_text(file, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    return file
+    if "wandb" not in log.tracker:
+        flags.append(f"--log.tracker={_flag([*log.tracker, 'wandb'])}")
+    return [*flags, "--log.wandb=online"]
+
+
+def _early_terminate(pruner: Pruner, max_epochs: int) -> Nested:
+    """Put a pruner as W&B stops trials: at epochs that grow by a factor, those that are not among the best 1/factor."""
+    arguments = pruner.arguments(max_epochs)
+    if pruner.name not in HALVING:
+        raise InputError(
+            f"--wandb-sweep: pruner: W&B's agents know no {pruner.name}; expected {' or '.join(HALVING)}, or none"
+        )
+    eta = arguments.get("reduction_factor", HALVING[pruner.name])
+    first = arguments["min_resource"] * eta ** arguments.get("min_early_stopping_rate", 0)
+    return {"type": "hyperband", "min_iter": first, "eta": eta}
+
+
+def _values(values: Sequence[Any]) -> Nested:
+    return {"value": values[0]} if len(values) == 1 else {"values": list(values)}
 
 
 def _flag(value: Any) -> Any:
@@ -109,7 +198,3 @@ def _distribution(values: Range) -> dict[str, Any]:
 def _sets_one(name: str, choice: Choice) -> bool:
     section, dot, key = name.partition(".")
     return bool(dot) and list(choice.settings) == [section] and list(choice.settings[section]) == [key]
-
-
-def _write(path: Path, settings: Nested) -> None:
-    write_text(path, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

@@ -22,6 +22,8 @@ from mammo_aln.sweeps.cell import last_lines
 from mammo_aln.sweeps.planning.definition import FROM_SWEEP, Definition, Nested, Point, merged
 from mammo_aln.sweeps.planning.pretraining import weights_apart
 
+PRETRAININGS = "pretrain"
+"""Folder of a sweep's pre-trainings, in the sweep's own."""
 SHARED = ("pixels", "crop", "data", "trainer", "log")
 """Sections that a pre-training takes over from the cells; of `model` it takes the backbone."""
 
@@ -112,7 +114,7 @@ def with_weights(
         step_shape(settings)
         crop_encoder(replace(settings.model, pretrained=False), settings.crop.size_px)
         names[id(point)] = repr(settings)
-        job = PretrainJob(source.absolute(), (out / "pretrain").absolute(), settings, crops and crops.absolute())
+        job = PretrainJob(source.absolute(), (out / PRETRAININGS).absolute(), settings, crops and crops.absolute())
         jobs.setdefault(repr(settings), job)
     weights: dict[str, str] = {}
     for name, job in jobs.items():

@@ -27,7 +27,7 @@ from mammo_aln.runs.lineage import read_lineage, write_lineage
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import PretrainSettings
 from mammo_aln.settings.steps import step_shape
-from mammo_aln.training.attempt import Finished, carry_out, leads, tidied
+from mammo_aln.training.attempt import Finished, carry_out, tidied
 from mammo_aln.training.checkpoints import LAST, refuse_kept_and_pruned
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
@@ -77,9 +77,8 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
             identity,
             fit=lambda: _fit(run, data, module, settings, mirrors),
             finish=lambda: _export(run, data, module, settings),
+            mirror=mirrors.complete,
         )
-        if read_state(run).state == "completed" and leads():
-            mirrors.complete()
     return run / PRETRAINED_FILE
 
 

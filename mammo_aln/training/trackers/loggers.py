@@ -55,7 +55,8 @@ def csv_run(mirrored: Mirrored) -> LoggedRun:
 def tensorboard_run(mirrored: Mirrored) -> LoggedRun:
     """Open RUN/tensorboard, in place of what stood there: a resumed run has one curve, not two that overlap."""
     shutil.rmtree(mirrored.run / "tensorboard", ignore_errors=True)
-    logger = TensorBoardLogger(save_dir=str(mirrored.run), name="tensorboard", version="")
+    # Of itself it draws a metric that nobody measured, -1.
+    logger = TensorBoardLogger(save_dir=str(mirrored.run), name="tensorboard", version="", default_hp_metric=False)
     return LoggedRun(logger, mirrored.config)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mammo_aln.runs.identity import RunIdentity, shaping_settings
+from mammo_aln.runs.identity import RunIdentity
 from mammo_aln.settings import PretrainSettings, Settings
 
 COHORT_DIGITS = 8
@@ -76,7 +76,7 @@ class Mirrored:
         """Shaping settings by section, and beside them what identifies the run; no path, host or patient."""
         cell = vars(self.cell) if self.cell is not None else {}
         return {
-            **shaping_settings(self.settings),
+            **self.identity.settings,
             "run_id": self.run.name,
             "cohort_digest": self.identity.cohort,
             "crops_digest": self.identity.crops,

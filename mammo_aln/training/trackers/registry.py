@@ -89,7 +89,13 @@ class Mirrors:
 
     def complete(self) -> None:
         """Bring all up to the files of a run that is done, and end them."""
-        outcome = Outcome.of_run(self.mirrored.run)
+        if not self.live and not self.offline:
+            return
+        try:
+            outcome = Outcome.of_run(self.mirrored.run)
+        except Exception as error:  # noqa: BLE001  # as below: the run is done, and whole in its own files
+            say(f"note: the end of the run cannot be mirrored ({_words(error)}); the run is whole without it")
+            return
         for name in list(self.live):
             self._try(name, lambda run: _finished(run, outcome))
             self.open.pop(name, None)

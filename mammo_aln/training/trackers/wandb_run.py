@@ -10,10 +10,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from mammo_aln.errors import InputError
 from mammo_aln.training.trackers.charts import draw_charts
 from mammo_aln.training.trackers.mirrored import Mirrored
 from mammo_aln.training.trackers.outcome import Outcome, finite
-from mammo_aln.training.trackers.wandb_key import has_wandb_key
+from mammo_aln.training.trackers.wandb_key import has_wandb_key, wandb_server
 
 if TYPE_CHECKING:
     import wandb
@@ -34,7 +35,14 @@ def offline_reason() -> str | None:
     """Say why nothing can be uploaded from here although `log.wandb=online` asks for it; None where it can."""
     if os.environ.get("WANDB_MODE") in ("offline", "dryrun"):
         return f"WANDB_MODE={os.environ['WANDB_MODE']} is set"
-    return None if has_wandb_key() else "W&B has no API key here (`wandb login`, or WANDB_API_KEY)"
+    try:
+        return (
+            None
+            if has_wandb_key()
+            else f"W&B has no API key for {wandb_server()} here (`wandb login`, or WANDB_API_KEY)"
+        )
+    except InputError as error:
+        return str(error).removeprefix("log.wandb=online: ").partition("; expected")[0]
 
 
 class WandbRun:
@@ -72,9 +80,8 @@ class WandbRun:
         )
         if not os.environ.get("WANDB_INIT_TIMEOUT"):
             quiet.init_timeout = INIT_S
-        own: dict[str, Any] = {} if under_agent() else {"id": mirrored.run.name, "resume": "allow"}
+        own: dict[str, Any] = {"id": mirrored.run.name, "resume": "allow", "project": mirrored.settings.log.project}
         self.run: wandb.Run = wandb.init(
-            project=mirrored.settings.log.project,
             name=mirrored.title,
             tags=mirrored.tags,
             group=mirrored.group,
@@ -83,7 +90,8 @@ class WandbRun:
             mode=mode,
             settings=quiet,
             config=mirrored.config,
-            **own,
+            # An agent has given its trial a run of its own.
+            **({} if under_agent() else own),
         )
         # Of itself a summary holds each column's last value; the AUC is that of the epoch whose weights are kept.
         self.run.define_metric("val_auc", summary="none")
@@ -100,13 +108,13 @@ class WandbRun:
 
     def complete(self, outcome: Outcome) -> None:
         """Send what is missing of a run that is done: epochs, curves, and a summary that is the run's own."""
-        whole = self.run.summary.get("epochs") == outcome.numbers.get("epochs", -1)
+        whole = self.run.summary.get("epochs") == len(outcome.rows)
         self.log_rows(outcome.rows, last=True)
         if not whole and outcome.rows:
             step = max(len(outcome.rows) - 1, int(self.run.step))
             pictures = _pictures(outcome, crops=self.mirrored.settings.log.pictures)
             self.run.log(pictures, step=step, commit=True)
-        self.run.summary.update(dict(outcome.numbers))
+        self.run.summary.update({"epochs": len(outcome.rows), **outcome.numbers})
 
     @staticmethod
     def give_up() -> None:
