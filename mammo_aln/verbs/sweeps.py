@@ -288,7 +288,7 @@ def sweep_collect(
 
 
 def sync(folder: Path) -> Path:
-    """Upload a sweep's cells, or one run, to W&B from their own files; what is there already is not sent again.
+    """Upload a sweep's cells and pre-trainings, or one run, to W&B from their own files; nothing is sent twice.
 
     For runs that were kept offline (`log.wandb=offline`, no network, no key), stopped or killed. The same command goes
     on where it stopped; cells that are being trained now are left to their training.
