@@ -102,6 +102,10 @@ def test_a_list_of_seeds_without_brackets_is_refused_in_words(tmp_path: Path) ->
             "crop.strategy: stands there twice",
         ),
         ({"steps": {"a": {"optim": {"lr": 0.1}}, "b": {"optim": {"lr": 0.1}}}}, "steps: a and b are the same"),
+        (
+            {"grid": {"optim.lr": [0.1]}, "steps": {"a": {"optim": {"lr": 0.2}}}},
+            "optim.lr: steps and grid: optim.lr set it; leave it to one of them",
+        ),
     ],
 )
 def test_what_stands_there_twice_is_refused_when_the_file_is_read(more: dict, expected: str, tmp_path: Path) -> None:

@@ -124,7 +124,9 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Seeds | None 
     axes = [_without_overridden(axis, over) for axis in _axes(path, text.get("grid") or {})]
     steps = text.get("steps") or {}
     if steps:
-        axes.insert(0, Axis("step", tuple(Choice(str(name), value or {}) for name, value in steps.items())))
+        step = Axis("step", tuple(Choice(str(name), value or {}) for name, value in steps.items()))
+        _refuse_steps_beside(path.name, step, axes)
+        axes.insert(0, step)
     if not any((base, axes, *(text.get(key) for key in OWN_KEYS))):
         raise InputError(
             f"{path.name}: it says nothing, and would be one training of all defaults;"
@@ -274,6 +276,14 @@ def _refuse_twice(where: str, axes: Sequence[Axis]) -> None:
 def _key(axis: Axis) -> str:
     """Name an axis as the file does."""
     return "steps" if axis.name == "step" else f"grid: {axis.name}"
+
+
+def _refuse_steps_beside(where: str, steps: Axis, grid: Sequence[Axis]) -> None:
+    """Refuse a setting of both steps and grid: a step's cells would not be what its name says."""
+    of_steps = {name for choice in steps.choices for name in settings_set(choice.settings)}
+    for axis in grid:
+        if both := of_steps & {name for choice in axis.choices for name in settings_set(choice.settings)}:
+            raise InputError(f"{where}: {sorted(both)[0]}: steps and grid: {axis.name} set it; leave it to one of them")
 
 
 def _lists(grid: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
