@@ -12,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mammo_aln.errors import Requeue
 from mammo_aln.runs.identity import RunIdentity
+from mammo_aln.runs.record import read_state
 from mammo_aln.settings import LogConfig, Settings
 from mammo_aln.training.summary import Summary
 from mammo_aln.training.trackers.mirrored import CellOfSweep, Mirrored
@@ -101,3 +103,24 @@ def test_mlflow_names_a_cell_as_its_sweep_does_and_holds_its_settings(trained: P
     assert kept.data.params["configuration"] == CELL.configuration
     assert kept.data.params["cohort_digest"] == identity["cohort"]
     assert not kept.data.tags["mlflow.user"]
+
+
+def test_a_run_that_is_stopped_while_it_is_mirrored_is_mirrored_by_the_next_attempt(
+    phantom: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: Mirrors) -> None:
+        raise Requeue("stopped by SIGTERM")
+
+    settings = replace(settings_for("csv"), seed=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirrors, "complete", stop)
+        with pytest.raises(Requeue):
+            train_run(phantom, tmp_path, settings, store=store)
+    [run] = tmp_path.iterdir()
+    assert read_state(run).state == "stopped"
+    scores = (run / "predictions.csv").read_bytes()
+    train_run(phantom, tmp_path, settings, store=store)
+    assert read_state(run).state == "completed"
+    assert (run / "predictions.csv").read_bytes() == scores
+    [table] = (run / "csv").rglob("metrics.csv")
+    assert pd.read_csv(table)["final/val_auc"].dropna().tolist() == pytest.approx([Summary.of_run(run).val_auc])
