@@ -121,17 +121,17 @@ def test_what_no_agent_could_train_is_refused_and_nothing_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
 
 
-def test_an_agent_is_given_the_store_and_the_weights(tmp_path: Path) -> None:
-    weights = tmp_path / "weights.safetensors"
-    grid = {"model": [{"pretrained": "sweep"}, {"pretrained": False}]}
+def test_an_agent_is_given_the_store_and_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = {"model.pretrained": ["sweep", "other.ckpt", False]}
     definition = read_definition(tiny_sweep(tmp_path, grid=grid))
     file = write_wandb_sweep(
-        definition, Path("/c"), Path("/o"), tmp_path / "w.yaml", store=Path("/s"), pretrained=weights
+        definition, Path("/c"), Path("/o"), tmp_path / "w.yaml", store=Path("/s"), pretrained=Path("own.ckpt")
     )
     sweep = yaml.safe_load(file.read_text())
     assert "--store=/s" in sweep["command"]
-    bundles = [yaml.safe_load(Path(path).read_text()) for path in sweep["parameters"]["config"]["values"]]
-    assert bundles == [{"model": {"pretrained": str(weights)}}, {"model": {"pretrained": False}}]
+    weights = [str(tmp_path / "own.ckpt"), str(tmp_path / "other.ckpt"), False]
+    assert sweep["parameters"]["model.pretrained"]["values"] == weights
 
 
 def test_paths_hold_wherever_an_agent_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

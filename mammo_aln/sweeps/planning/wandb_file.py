@@ -16,7 +16,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import write_text
 from mammo_aln.settings import LogConfig
 from mammo_aln.sweeps.planning.combinations import readable_settings
-from mammo_aln.sweeps.planning.definition import Choice, Definition, Nested, Point, points, settings_set
+from mammo_aln.sweeps.planning.definition import Choice, Definition, Nested, Point, merged, nested, points, settings_set
 from mammo_aln.sweeps.planning.pruner import Pruner
 from mammo_aln.sweeps.planning.space import Range
 from mammo_aln.sweeps.planning.weights import asking_points, weighted
@@ -70,7 +70,7 @@ def write_wandb_sweep(
     several = list(points(definition))
     asking_points(several, definition, pretrained)
     trials = readable_settings(several)
-    definition = definition if pretrained is None else _weighted(definition, pretrained.absolute())
+    definition = _with_paths(definition, pretrained)
     file = file.absolute()
     folder = file.with_suffix(".configs")
     files = {folder / "base.yaml": definition.base}
@@ -119,17 +119,22 @@ def write_wandb_sweep(
     return file
 
 
-def _weighted(definition: Definition, weights: Path) -> Definition:
-    """Fill in the path of the weights wherever the file says `model.pretrained: sweep`."""
+def _with_paths(definition: Definition, pretrained: Path | None) -> Definition:
+    """Give the weights, also those for `model.pretrained: sweep`, paths that hold wherever an agent stands."""
 
     def filled(settings: Nested) -> Nested:
-        return weighted(Point(settings=settings), weights).settings
+        point = Point(settings=settings)
+        settings = (point if pretrained is None else weighted(point, pretrained)).settings
+        weights = settings.get("model", {}).get("pretrained")
+        if not isinstance(weights, str):
+            return settings
+        return merged(settings, nested("model.pretrained", str(Path(weights).absolute())))
 
     axes = [
         replace(axis, choices=tuple(replace(choice, settings=filled(choice.settings)) for choice in axis.choices))
         for axis in definition.axes
     ]
-    return replace(definition, base=filled(definition.base), axes=tuple(axes))
+    return replace(definition, base=filled(definition.base), axes=tuple(axes), over=filled(definition.over))
 
 
 def _refuse_two_ways(definition: Definition) -> None:
