@@ -35,17 +35,23 @@ UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2
 
 
 def check_cohort(
-    root: str | Path, *, clinical_inputs: bool = True, workers: int | None = None, kept_in: Path | None = None
+    root: str | Path,
+    *,
+    clinical_inputs: bool = True,
+    workers: int | None = None,
+    kept_in: Path | None = None,
+    pixels: bool = True,
 ) -> list[str]:
     """Check a cohort's tables, splits and files; problems and flags are said on standard error.
 
-    Of files the headers are read, and the pixels of a sample of the images with boxes.
+    Of files the headers are read, and the pixels: all images' for their fingerprints, and a sample's with boxes.
 
     Args:
         root: the cohort folder.
         clinical_inputs: a model is to read the declared clinical features, so that one known too late is a problem.
         workers: processes that read headers; by default one per core.
         kept_in: folder that keeps the images' fingerprints; by default `.crops` in the cohort folder.
+        pixels: look at pixels; without them nothing is decoded and nothing written.
 
     Returns:
         The problems, one line each, without the flags; empty where the cohort is fine.
@@ -61,6 +67,7 @@ def check_cohort(
     cohort = read_cohort(root, need=("patients",), tell=False)
     selection = select_images(cohort)
     read = replace(cohort, images=pd.concat([selection.used, selection.undecided]).sort_index())
+    fingerprints_in = (kept_in or cohort.root / ".crops") if pixels else None
     findings = [
         *_codes_and_spellings(cohort),
         *_split_findings(cohort),
@@ -69,8 +76,8 @@ def check_cohort(
         *(patients_without_image(cohort, selection) if len(cohort.images) else ()),
         *_completeness(read),
         *region_name_findings(cohort),
-        *_file_findings(cohort, set(read.images["image_id"]), kept_in or cohort.root / ".crops", workers),
-        *boxes_on_breasts(read, workers),
+        *_file_findings(cohort, set(read.images["image_id"]), fingerprints_in, workers),
+        *(boxes_on_breasts(read, workers) if pixels else ()),
     ]
     problems = [f"{finding.subject}: {finding.fact}" for finding in findings if finding.problem]
     flags: dict[str, list[str]] = {}
@@ -186,7 +193,7 @@ def _side_findings(cohort: Cohort, eligible: pd.DataFrame) -> Iterator[Finding]:
             yield Finding("a primary region on a side that patients.csv does not treat", f"image {image}", False)
 
 
-def _file_findings(cohort: Cohort, read: set[str], kept_in: Path, workers: int | None) -> Iterator[Finding]:
+def _file_findings(cohort: Cohort, read: set[str], kept_in: Path | None, workers: int | None) -> Iterator[Finding]:
     """Faults of the files of images that are read, and what the headers of all but the barred ones say of exams."""
     images = cohort.images[~barred_by_user(cohort.images)] if len(cohort.images) else cohort.images
     if images.empty:
@@ -264,11 +271,16 @@ def _box_findings(boxes: pd.DataFrame, header: FastHeader, subject: str) -> Iter
 
 
 def _copies(
-    cohort: Cohort, paths: dict[str, Path], headers: list[FastHeader | Excluded], kept_in: Path, workers: int | None
+    cohort: Cohort,
+    paths: dict[str, Path],
+    headers: list[FastHeader | Excluded],
+    kept_in: Path | None,
+    workers: int | None,
 ) -> Iterator[Finding]:
     """The same bytes, SOPInstanceUID or exposure in several rows: a problem between patients or splits, else a flag.
 
-    Negatives, which the same look at the pixels finds, are flags.
+    Negatives, which the same look at the pixels finds, are flags; no pixel is looked at without a folder that keeps
+    fingerprints.
     """
     patient = dict(zip(cohort.images["image_id"], cohort.images["patient_id"], strict=True))
     split = with_split(cohort).patients.groupby("patient_id")["split"].first()
@@ -281,7 +293,7 @@ def _copies(
     for images in instances.values():
         if len(images) > 1:
             copies.setdefault(tuple(sorted(images)), "the same SOPInstanceUID")
-    marks = fingerprints({image: paths[image] for image in readable}, kept_in, workers)
+    marks = fingerprints({image: paths[image] for image in readable}, kept_in, workers) if kept_in is not None else {}
     for image in (image for image, mark in marks.items() if mark.negative):
         yield Finding(NEGATIVE, f"image {image}", False)
     for twins in groups_of(marks):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mammo_aln import __version__
@@ -19,6 +20,7 @@ from mammo_aln.evaluation.pairs import (
 )
 from mammo_aln.evaluation.predictions import read_predictions
 from mammo_aln.evaluation.report import plots
+from mammo_aln.evaluation.report.multiples import Curves
 from mammo_aln.evaluation.report.page import PAGES, csv_link
 from mammo_aln.evaluation.report.pairwise import overlays
 from mammo_aln.evaluation.report.plots import figure_text, safer_auc, spoken
@@ -28,6 +30,31 @@ from mammo_aln.files import write_csv, write_json, write_text
 A_LADDER = 3  # files from which on each is set against the one before it, too
 
 
+@dataclass(frozen=True)
+class Link:
+    """A link of a page: its text, and an address relative to the page."""
+
+    text: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Origin of the models that a page compares, as far as it is known.
+
+    Attributes:
+        words: for its head.
+        links: to other pages.
+        runs: links to each model's runs, by its name.
+        curves: learning curves of the models.
+    """
+
+    words: str = ""
+    links: Sequence[Link] = ()
+    runs: Mapping[str, Sequence[Link]] = field(default_factory=dict)
+    curves: Curves | None = None
+
+
 def compare_files(
     reference: Path,
     others: Sequence[Path],
@@ -35,7 +62,7 @@ def compare_files(
     *,
     resamples: int = 2000,
     ladder: bool | None = None,
-    source: str = "",
+    source: Source = Source(),
 ) -> Path:
     """Compare models on the same patients: `comparisons.json`, its table, `figures/` and `comparisons.html`.
 
@@ -45,7 +72,7 @@ def compare_files(
         out: folder to write to.
         resamples: bootstrap resamples of each model's own AUC.
         ladder: set each file against the one before it, too (`ladder.csv`); by default, of three files or more.
-        source: where the models come from, for the page's head.
+        source: where the models come from.
 
     Returns:
         Path of the page. Holm's correction runs over the models compared with the reference in one split.

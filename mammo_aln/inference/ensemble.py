@@ -20,6 +20,7 @@ import pandas as pd
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.origin import PRETRAINED_FILE
+from mammo_aln.runs.names import called, run_path
 from mammo_aln.runs.record import read_state
 from mammo_aln.training.prediction_facts import OperatingPoint, PredictionFacts
 
@@ -77,7 +78,8 @@ class Ensemble:
 
 
 def read_member(run: Path) -> Member:
-    """Read a completed run's frozen facts; `InputError` where it is none."""
+    """Read the frozen facts of a completed run, given by its directory or its name; `InputError` where it is none."""
+    run = run_path(run)
     refuse_no_run(run)
     if (run / PRETRAINED_FILE).is_file():
         raise InputError(f"{run}: a pre-training; `train --model.pretrained={run / PRETRAINED_FILE}` begins from it")
@@ -112,7 +114,7 @@ def _near(folder: Path) -> str:
     for above in (folder, *list(folder.parents)[:1]):
         if (above / "state.json").is_file():
             return f", {above}"
-    runs = sorted(path.parent.name for path in folder.glob("*/state.json")) if folder.is_dir() else []
+    runs = [called(path.parent) for path in sorted(folder.glob("*/state.json"))] if folder.is_dir() else []
     shown = ", ".join(runs[:SHOWN_RUNS]) + (f" and {len(runs) - SHOWN_RUNS} more" if len(runs) > SHOWN_RUNS else "")
     return f"; {folder} holds: {shown}" if runs else f"; {folder} holds no run"
 

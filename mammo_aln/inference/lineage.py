@@ -21,6 +21,7 @@ from mammo_aln.model.lineage import recorded_lineage
 from mammo_aln.model.origin import recorded_sources
 from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.listing import listed_runs
+from mammo_aln.runs.names import run_path
 
 WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth")
 PREDICTIONS = (".csv", ".json")
@@ -37,6 +38,7 @@ def lineage_of(path: Path) -> tuple[Source, ...]:
     Raises:
         InputError: it is none of these, or it cannot be read.
     """
+    path = run_path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; {EXPECTED}")
     if path.is_file():

@@ -43,6 +43,7 @@ class ListedRun:
         started: when, UTC.
         folder: where it lies.
         differs_in: other settings, as flags of `train` without dashes, that the listed runs do not share.
+        name: what its user calls it; empty where it has no name.
     """
 
     run_id: str
@@ -57,6 +58,7 @@ class ListedRun:
     started: str
     folder: str
     differs_in: str = ""
+    name: str = ""
 
 
 def listed_runs(folder: Path) -> list[ListedRun]:
@@ -121,6 +123,7 @@ def _listed(run: Path, settings: Mapping[str, Any]) -> ListedRun:
             max((value for value in values if not math.isnan(value)), default=None),
             str(record.get("started", "")),
             str(run),
+            name=record.get("name", ""),
         )
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{run}: its config.yaml, state.json or metrics.csv cannot be read ({error})") from error
@@ -141,11 +144,21 @@ def _val_aucs(metrics: Path) -> list[float]:
 
 
 def runs_as_table(runs: Sequence[ListedRun]) -> str:
-    """Lay runs out in columns to be read."""
-    head = ["run", "state", "backbone", "crop", "inputs", "seed", "epochs", "val AUC", "started (UTC)", "differs in"]
+    """Lay runs out in columns to be read; names where a run has one."""
+    named = any(run.name for run in runs)
+    head = ["state", "backbone", "crop", "inputs", "seed", "epochs", "val AUC", "started (UTC)", "differs in"]
+    head = ["run", *(["name"] * named), *head]
     lines = [
         (
-            *(run.run_id, run.state, run.backbone, run.crop or "–", run.inputs, str(run.seed)),
+            *(
+                run.run_id,
+                *([run.name or "–"] * named),
+                run.state,
+                run.backbone,
+                run.crop or "–",
+                run.inputs,
+                str(run.seed),
+            ),
             *(f"{run.epochs}/{run.max_epochs}", "–" if run.val_auc is None else f"{run.val_auc:.3f}"),
             run.started[:16].replace("T", " "),
             run.differs_in or "–",

@@ -60,6 +60,7 @@ class State:
         training_s: seconds of the attempt that completed it.
         frozen: SHA-256 of weights, threshold, calibration and pixel recipe of a completed training.
         pretrained: SHA-256 of the weights of a completed pre-training.
+        name: what its user calls it, see `names`.
     """
 
     state: StateName = "not_started"
@@ -72,6 +73,7 @@ class State:
     training_s: float | None = None
     frozen: Mapping[str, str] | None = None
     pretrained: str | None = None
+    name: str | None = None
 
     def to_json(self) -> Mapping[str, object]:
         """As state.json holds it: fields that have no value yet are left out."""

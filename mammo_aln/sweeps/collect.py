@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mammo_aln.errors import InputError
+from mammo_aln.machine.locks import Lock, await_lock, take_lock
 from mammo_aln.progress import say
 from mammo_aln.sweeps.choosing.configurations import (
     Configuration,
@@ -14,9 +15,10 @@ from mammo_aln.sweeps.choosing.configurations import (
     factors,
     rank_configurations,
 )
-from mammo_aln.sweeps.choosing.page import write_choice
+from mammo_aln.sweeps.choosing.page import write_choice, write_choice_page
 from mammo_aln.sweeps.choosing.words import describe
 from mammo_aln.sweeps.plan import Plan, announce, read_plan
+from mammo_aln.sweeps.reports import reports_of
 from mammo_aln.sweeps.sealed import bind_choice, declare, open_tests, tests_all
 from mammo_aln.sweeps.standing.board import write_board
 from mammo_aln.sweeps.standing.cohort_now import changed_cohort
@@ -28,6 +30,8 @@ RESAMPLES = 2000
 def collect_sweep(out: Path, *, test: bool = False, allow_missing: bool = False, resamples: int = RESAMPLES) -> Path:
     """Write DIR/cells.csv, choice.json and choice.html; with `test` also DIR/test.
 
+    One command at a time does so in a folder: another one waits, and finds what this one has opened.
+
     Args:
         out: the sweep's folder.
         test: open the test splits with the chosen configuration (with every step, where the sweep has steps).
@@ -38,6 +42,25 @@ def collect_sweep(out: Path, *, test: bool = False, allow_missing: bool = False,
         InputError: no sweep, no completed configuration, or `test` while cells are still to be trained or the cohort's
             tables are others than they were trained on.
     """
+    read_plan(out)
+    with _alone(out):
+        return _collect(out, test=test, allow_missing=allow_missing, resamples=resamples)
+
+
+def _alone(out: Path) -> Lock:
+    """Wait until no other command collects the sweep; the lock ends with its process."""
+    path = out / ".collect.lock"
+    try:
+        lock = take_lock(path)
+        if lock is None:
+            say(f"{out}: another command collects this sweep now; this one goes on when it has ended")
+            lock = await_lock(path)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); expected a folder of your own") from error
+    return lock
+
+
+def _collect(out: Path, *, test: bool, allow_missing: bool, resamples: int) -> Path:
     plan = read_plan(out)
     changed = changed_cohort(plan)
     if changed:
@@ -56,7 +79,7 @@ def collect_sweep(out: Path, *, test: bool = False, allow_missing: bool = False,
     ranking = rank_configurations(complete, resamples)
     epochs = epoch_choice(complete[ranking.best])
     choice = describe(complete, ranking, epochs, factors(complete, ranking, resamples), len(every), resamples, pruned)
-    write_choice(plan, choice, rows)
+    write_choice(plan, choice, rows, reports_of(out))
     say("\n".join(choice.sentences))
     unfinished = sum(row.standing.is_unfinished for row in rows)
     tested = complete if tests_all(plan) else [complete[ranking.best]]
@@ -71,6 +94,7 @@ def collect_sweep(out: Path, *, test: bool = False, allow_missing: bool = False,
         plan = announce(plan, declare(plan))
         bind_choice(plan, tested, len(complete))
         open_tests(plan, tested, resamples, allow_missing=allow_missing)
+        write_choice_page(plan, choice, rows, reports_of(out))
     elif not unfinished and not changed:
         _bind_or_say(plan, tested, len(complete))
     return cells

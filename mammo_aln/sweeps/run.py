@@ -62,7 +62,7 @@ class Watch:
         if not due and ended is None:
             return
         rows = read_rows(self.plan, own, queue)
-        write_board(self.plan, rows, live=True)
+        write_board(self.plan, rows, live=True, at_once=self.at_once)
         self.drawn = time.monotonic()
         if ended is not None and ended.run_id not in self.reported:
             self.reported.add(ended.run_id)

@@ -14,7 +14,7 @@ import pandas as pd
 from mammo_aln import __version__
 from mammo_aln.cohort.tables import Cohort, read_cohort, with_split
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.compare import compare_files
+from mammo_aln.evaluation.compare import Link, Source, compare_files
 from mammo_aln.evaluation.evaluate import evaluate_files
 from mammo_aln.files import make_folder, write_json, written_whole
 from mammo_aln.progress import say
@@ -22,6 +22,7 @@ from mammo_aln.runs.openings import declare_plan, labelled_rows, opened_before, 
 from mammo_aln.runs.record import now
 from mammo_aln.sweeps.choosing.configurations import Configuration, model_id
 from mammo_aln.sweeps.plan import Plan
+from mammo_aln.sweeps.standing.curves import curves_of
 from mammo_aln.sweeps.standing.pages import head_of
 from mammo_aln.training.baseline import cohort_table
 
@@ -155,9 +156,8 @@ def open_tests(plan: Plan, tested: Sequence[Configuration], resamples: int, *, a
             predict_cohort(model, plan.cohort, path, store=plan.store, plan=plan.declared, allow_missing=allow_missing)
         files.append(path)
     if len(files) > 1:
-        report = compare_files(
-            files[0], files[1:], folder, resamples=resamples, ladder=by_step or None, source=head_of(plan).words
-        )
+        source = _source(plan, models)
+        report = compare_files(files[0], files[1:], folder, resamples=resamples, ladder=by_step or None, source=source)
     else:
         cohort: Cohort = read_cohort(plan.cohort, need=("patients",))
         report = evaluate_files(files, folder, run=None, cohorts=[cohort_table(cohort)], resamples=resamples, seed=0)
@@ -166,7 +166,18 @@ def open_tests(plan: Plan, tested: Sequence[Configuration], resamples: int, *, a
     return report
 
 
-def _test_folders(out: Path) -> list[Path]:
+def _source(plan: Plan, models: Mapping[str, Configuration]) -> Source:
+    """Tell the page of several models where they come from; it lies in a folder beside the sweep's other pages."""
+    links = [Link(text, f"../{file}") for text, file in (("Choice", "choice.html"), ("Board", "board.html"))]
+    runs = {
+        name: [Link(row.cell.run_id, f"../runs/{row.cell.run_id}/") for row in configuration.rows]
+        for name, configuration in models.items()
+    }
+    rows = [row for configuration in models.values() for row in configuration.rows]
+    return Source(head_of(plan).words, links, runs, curves_of(rows))
+
+
+def report_folders(out: Path) -> list[Path]:
     """List the folders of test reports, oldest first."""
     numbered = {path: int(path.name.removeprefix(f"{FOLDER}-")) for path in out.glob(f"{FOLDER}-*") if _number(path)}
     first = [out / FOLDER] if (out / FOLDER).is_dir() else []
@@ -179,7 +190,7 @@ def _number(path: Path) -> bool:
 
 def _folder_for(out: Path, about: OpenedTest) -> tuple[Path, bool]:
     """Find the folder that a report goes to, and whether the very report stands there; a former one is left alone."""
-    folders = _test_folders(out)
+    folders = report_folders(out)
     for folder in folders:
         if _same(folder, about):
             return folder, True
@@ -198,7 +209,7 @@ def _same(folder: Path, about: OpenedTest) -> bool:
 
 def _taken_over(out: Path, path: Path, model: str) -> bool:
     """Copy a model's predictions and their JSON from a former report; False where none holds them."""
-    for folder in reversed(_test_folders(out)):
+    for folder in reversed(report_folders(out)):
         former = folder / path.name
         if folder != path.parent and _is_of(former, model):
             for suffix in (".exclusions.csv", ".json", ".csv"):

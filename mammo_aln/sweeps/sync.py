@@ -10,6 +10,7 @@ from mammo_aln.errors import CheckFailed, InputError
 from mammo_aln.progress import Progress, say
 from mammo_aln.runs.identity import RunIdentity
 from mammo_aln.runs.lock import is_held
+from mammo_aln.runs.names import run_path
 from mammo_aln.runs.record import read_any_settings, read_state
 from mammo_aln.sweeps.cell import mirrored_cell
 from mammo_aln.sweeps.plan import PLAN, read_plan
@@ -33,6 +34,7 @@ def sync_runs(folder: Path) -> Path:
         InputError: no such runs, one whose files cannot be read, or W&B has no key here.
         CheckFailed: W&B did not take a run; those before it are there.
     """
+    folder = run_path(folder)
     runs = _runs_of(folder)
     if not has_wandb_key():
         raise InputError(

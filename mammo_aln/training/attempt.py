@@ -16,6 +16,7 @@ from mammo_aln.files import make_folder, write_json
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import RunIdentity
 from mammo_aln.runs.lock import held_alone
+from mammo_aln.runs.names import record_name
 from mammo_aln.runs.predecessor import predecessors
 from mammo_aln.runs.record import environment, now, read_state, write_settings, write_state
 from mammo_aln.settings import Settings
@@ -45,6 +46,7 @@ def carry_out(
     fit: Callable[[], None],
     finish: Callable[[], Finished],
     mirror: Callable[[], None],
+    name: str | None = None,
 ) -> Path:
     """Learn and finish a run under its lock, its settings, environment and state recorded; returns the run directory.
 
@@ -56,9 +58,11 @@ def carry_out(
         finish: what follows the last epoch, on the first process alone; returns the digests of what it froze.
         mirror: brings the trackers up to the finished run, before it counts as completed: if that is cut off, the next
             attempt does it.
+        name: what its user calls it, see `names`.
 
     Raises:
-        InputError: another process trains this run, or it was begun on another number of devices.
+        InputError: another process trains this run, it was begun on another number of devices, or another run of the
+            folder has the name.
     """
     make_folder(run)
     # Every process of a training on several devices comes through here; the first one keeps the records.
@@ -68,6 +72,7 @@ def carry_out(
             fit()
             return run
         before = read_state(run)
+        record_name(run, name)
         if before.state == "completed":
             return tidied(run, settings)
         write_settings(run, settings)

@@ -20,6 +20,7 @@ from mammo_aln.model.origin import Seen, origin_of
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import run_identity, shaping_settings
 from mammo_aln.runs.lineage import read_lineage, write_lineage
+from mammo_aln.runs.names import name_run, refuse_taken, with_weights_of_named
 from mammo_aln.runs.record import read_state
 from mammo_aln.runs.seal import frozen_digests
 from mammo_aln.settings import Settings
@@ -52,6 +53,7 @@ def train_run(
     store: Path | None = None,
     planned: str | None = None,
     cell: CellOfSweep | None = None,
+    name: str | None = None,
 ) -> Path:
     """Train one model, or go on with it, or do nothing where it is done; returns the run directory.
 
@@ -62,6 +64,7 @@ def train_run(
         store: crop store; by default `.crops` in the cohort folder.
         planned: identity that a sweep froze for this run when it was planned.
         cell: its position in that sweep, for trackers.
+        name: what its user calls it, see `runs.names`; None leaves a name that it has.
 
     Raises:
         RunIsHeld: another process trains this very run.
@@ -72,9 +75,10 @@ def train_run(
         raise InputError(f"--out {out}: expected a folder, a file stands there")
     require_launch(settings.trainer)
     require_hardware(settings.trainer)
-    settings = resolved(settings)
+    settings = with_weights_of_named(resolved(settings))
     require_trackers(settings)
     refuse_kept_and_pruned(settings.trainer)
+    refuse_taken(out, name, settings)
     step = step_shape(settings)
     data = MammoDataModule.from_settings(settings, cohort_folder, store)
     for split in ("train", "val"):
@@ -101,9 +105,12 @@ def train_run(
     run = out / run_id
     mirrored = Mirrored(run, settings, identity, cell)
     if read_state(run).state == "completed":
+        if leads():
+            name_run(run, name)
         say(f"run {run_id} is completed already; nothing to train")
         mirror_again(mirrored)
         return tidied(run, settings)
+    refuse_taken(out, name, settings, run_id)
     data.stage_crops()
     data.setup("fit")
     with Mirrors(mirrored) as mirrors:
@@ -114,6 +121,7 @@ def train_run(
             fit=lambda: _fit(run, data, module, settings, mirrors),
             finish=lambda: _freeze(run, data, settings),
             mirror=mirrors.complete,
+            name=name,
         )
         if read_state(run).state == "completed" and leads():
             say(Summary.of_run(run).in_words(run))

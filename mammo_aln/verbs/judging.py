@@ -33,11 +33,12 @@ def evaluate(
     from mammo_aln.errors import InputError
     from mammo_aln.evaluation.evaluate import evaluate_files
     from mammo_aln.inference.ensemble import refuse_no_run
+    from mammo_aln.runs.names import run_path
     from mammo_aln.runs.record import read_settings
     from mammo_aln.settings import Settings
     from mammo_aln.training.baseline import cohort_table
 
-    run = Path(run) if run else None
+    run = run_path(run) if run else None
     if run is not None and not (run / "predictions.csv").is_file():
         refuse_no_run(run)
         raise InputError(f"--run {run}: it has no predictions.csv yet; `mammo-aln runs {run.parent}` tells its state")

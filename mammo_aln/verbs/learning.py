@@ -9,7 +9,9 @@ from mammo_aln.settings import PretrainSettings, Settings
 from mammo_aln.settings.limits import FROM_0, SEED_OF_ESTIMATES
 
 
-def pretrain_backbone(cohort: Path, out: Path, settings: PretrainSettings, store: Path | None = None) -> Path:
+def pretrain_backbone(
+    cohort: Path, out: Path, settings: PretrainSettings, store: Path | None = None, name: str | None = None
+) -> Path:
     """Pre-train a backbone into OUT/RUN_ID/pretrained.safetensors, for `train --model.pretrained`.
 
     Args:
@@ -18,13 +20,14 @@ def pretrain_backbone(cohort: Path, out: Path, settings: PretrainSettings, store
         out: folder of runs.
         settings: of the pre-training.
         store: crop store; by default .crops in the cohort folder.
+        name: name of the run, so that OUT/NAME stands for its directory; the id stays what says which run it is.
     """
     from mammo_aln.training.pretraining.pretrain import pretrain_run
 
-    return pretrain_run(cohort, out, settings, store=store)
+    return pretrain_run(cohort, out, settings, store=store, name=name)
 
 
-def train(cohort: Path, out: Path, settings: Settings, store: Path | None = None) -> Path:
+def train(cohort: Path, out: Path, settings: Settings, store: Path | None = None, name: str | None = None) -> Path:
     """Train one model into OUT/RUN_ID; the same command goes on where it stopped and does nothing where it is done.
 
     Args:
@@ -32,22 +35,27 @@ def train(cohort: Path, out: Path, settings: Settings, store: Path | None = None
         out: folder of runs.
         settings: of the training.
         store: crop store; by default .crops in the cohort folder.
+        name: name of the run, so that OUT/NAME stands for its directory; the id stays what says which run it is.
     """
     from mammo_aln.training.train import train_run
 
-    return train_run(cohort, out, settings, store=store)
+    return train_run(cohort, out, settings, store=store, name=name)
 
 
-def list_runs(folder: Path, format: Literal["table", "csv"] = "table") -> str | int:
+def list_runs(folder: Path, format: Literal["table", "csv"] = "table", name: str | None = None) -> str | int:
     """List the runs of a folder, or of a sweep's folder: settings that differ, state, epochs and best validation AUC.
 
     Args:
-        folder: folder of runs, as `train --out` names it.
+        folder: folder of runs, as `train --out` names it; or one run.
         format: a table to read, or CSV.
+        name: give the run that FOLDER is this name, so that RUNS/NAME stands for RUNS/RUN_ID; empty takes it away.
     """
     from mammo_aln.progress import say
     from mammo_aln.runs.listing import listed_runs, runs_as_csv, runs_as_table
+    from mammo_aln.runs.names import name_run, run_path
 
+    folder = run_path(folder)
+    name_run(folder, name)
     runs = listed_runs(folder)
     if not runs:
         say(f"no runs in {folder}")

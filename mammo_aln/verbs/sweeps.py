@@ -69,7 +69,7 @@ def sweep_run(
             pretrained=pretrained,
         )
     if dry_run:
-        from mammo_aln.sweeps.forecast import forecast_sweep
+        from mammo_aln.sweeps.forecasting.sweep import forecast_sweep
 
         return forecast_sweep(
             sweep,
@@ -78,7 +78,7 @@ def sweep_run(
             store=store,
             executor=executor,
             slots=slots if isinstance(slots, int) else None,
-            max_jobs=cluster.max_jobs,
+            cluster=cluster,
             seeds=seeds,
             pretrained=pretrained,
             over=over,

@@ -6,20 +6,25 @@ import csv
 import html
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mammo_aln.errors import InputError
+from mammo_aln.evaluation.report import multiples
+from mammo_aln.evaluation.report.multiples import height, points_of
 from mammo_aln.sweeps.choosing.configurations import configurations, epoch_choice, factors, rank_configurations
-from mammo_aln.sweeps.choosing.page import write_choice
+from mammo_aln.sweeps.choosing.page import choice_page, predict_command, write_choice
 from mammo_aln.sweeps.choosing.tables import choice_tables, limits, write_tables
 from mammo_aln.sweeps.choosing.words import Chosen, describe
 from mammo_aln.sweeps.plan import Plan
-from mammo_aln.sweeps.standing import curves
+from mammo_aln.sweeps.reports import reports_of
 from mammo_aln.sweeps.standing.board import write_board
-from mammo_aln.sweeps.standing.curves import curves_of, height, points_of
+from mammo_aln.sweeps.standing.curves import curves_of
+from mammo_aln.sweeps.standing.pages import head_of
 from mammo_aln.sweeps.standing.table import read_rows, write_cells
 from tests.support.browser import CHROMIUM, dom_of, measured
 from tests.support.simulated_sweep import EPOCHS, simulated_sweep
@@ -117,8 +122,45 @@ def test_curves_lie_on_one_scale(sweep: tuple[Plan, Chosen], monkeypatch: pytest
     ends = drawn.panels[0].lines[0].split()[-1]
     assert ends == f"196.0,{height(rows[0].val_aucs[-1], low)}"
     assert points_of([0.5, float("nan"), 1.0], 0.5, 3) == "22.0,94.0 196.0,6.0"
-    monkeypatch.setattr(curves, "MOST_PANELS", 5)
+    monkeypatch.setattr(multiples, "MOST_PANELS", 5)
     assert (len(curves_of(rows).panels), curves_of(rows).more) == (5, 7)
+
+
+def test_a_column_of_folds_stands_where_there_are_folds(sweep: tuple[Plan, Chosen], tmp_path: Path) -> None:
+    plan, _ = sweep
+    rows = read_rows(plan)
+    texts = []
+    for fold in (None, 1):
+        of_fold = [replace(row, cell=replace(row.cell, fold=fold)) for row in rows]
+        texts.append(write_board(replace(plan, out=tmp_path), of_fold, live=False).read_text())
+    assert [text.count('data-label="fold"') for text in texts] == [0, len(rows)]
+    assert [text.count('<th scope="col">fold</th>') for text in texts] == [0, 1]
+
+
+def test_the_choice_leads_to_test_reports_and_says_whose_they_are(sweep: tuple[Plan, Chosen], tmp_path: Path) -> None:
+    """Also to one of a former choice, which is not this one's."""
+    plan, choice = sweep
+    own, other = ({"a": choice.model_id}, {"b": "0" * 12})
+    for folder, models in (("test", other), ("test-2", own), ("test-3", own | other), ("test-4", None)):
+        (tmp_path / folder).mkdir()
+        if models is not None:
+            about = {"models": models, "page": "report.html", "time": f"2026-11-2{len(folder)}"}
+            (tmp_path / folder / "opened.json").write_text(json.dumps(about))
+    reports = reports_of(tmp_path)
+    assert [report.address for report in reports] == ["test/report.html", "test-2/report.html", "test-3/report.html"]
+    page = html.unescape(choice_page(choice, head_of(plan), curves_of([]), reports, predict_command(plan, choice)))
+    shown = re.findall(r'<a href="(test[^"]*)">[^<]*</a>, [^:]*: ([^<]*)</p>', page)
+    assert shown == [
+        ("test-3/report.html", "2 models, the chosen configuration among them"),
+        ("test-2/report.html", "the chosen configuration"),
+        ("test/report.html", "another configuration than the chosen one, by a former choice"),
+    ]
+    words = shlex.split(predict_command(plan, choice))
+    assert [Path(word).name for word in words[3 : 3 + len(choice.chosen_runs)]] == choice.chosen_runs
+    assert "This sweep has opened no test split." in choice_page(choice, head_of(plan), curves_of([]))
+    (tmp_path / "test" / "opened.json").write_text("[]")
+    with pytest.raises(InputError, match="cannot be read as the record of a test report"):
+        reports_of(tmp_path)
 
 
 def first_cells(dom: str, column: int) -> list[str]:
@@ -133,16 +175,16 @@ def first_cells(dom: str, column: int) -> list[str]:
 def test_a_kept_sorting_is_there_after_a_reload(sweep: tuple[Plan, Chosen], tmp_path: Path) -> None:
     """The script runs under the page's policy; what is not known stays last in both directions."""
     page = (sweep[0].out / "board.html").as_uri()
-    dom, said = dom_of(f"{page}#sort=0.5.1", tmp_path)
+    dom, said = dom_of(f"{page}#sort=0.4.1", tmp_path)
     assert "CONSOLE" not in said
-    aucs = [text.split()[0] for text in first_cells(dom, 5)]
+    aucs = [text.split()[0] for text in first_cells(dom, 4)]
     known = [float(auc) for auc in aucs if auc != "–"]
     assert len(known) == 19
     assert known == sorted(known)
     assert aucs[19:] == ["–"] * 5
     assert 'aria-sort="ascending"' in dom
-    downwards, _ = dom_of(f"{page}#sort=0.5.-1", tmp_path)
-    assert [text.split()[0] for text in first_cells(downwards, 5)][:19] == aucs[:19][::-1]
+    downwards, _ = dom_of(f"{page}#sort=0.4.-1", tmp_path)
+    assert [text.split()[0] for text in first_cells(downwards, 4)][:19] == aucs[:19][::-1]
 
 
 @needs_browser

@@ -1,10 +1,19 @@
-"""One template environment for the pages of all rooms."""
+"""One template environment for the pages of all rooms, and the script that sorts the tables of some."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Callable
+from importlib import resources
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+ROOM = "mammo_aln.evaluation.report"
+SORT = resources.files(ROOM).joinpath("templates", "sort.js").read_text(encoding="utf-8")
+SORT_DIGEST = "sha256-" + base64.b64encode(hashlib.sha256(SORT.encode()).digest()).decode()
+"""Names the one script that a page's policy lets run."""
 
 
 def page_environment(*rooms: str, **words: Callable[..., str]) -> Environment:
@@ -14,9 +23,14 @@ def page_environment(*rooms: str, **words: Callable[..., str]) -> Environment:
         rooms: packages that hold a folder `templates`, such as `mammo_aln.explain`.
         words: functions that the templates may call, by name.
     """
-    loaders = [PackageLoader(room) for room in (*rooms, "mammo_aln.evaluation.report")]
+    loaders = [PackageLoader(room) for room in (*rooms, ROOM)]
     environment = Environment(
         loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update(words)
+    environment.globals.update(words, breakable=breakable, sort_script=SORT, sort_digest=SORT_DIGEST)
     return environment
+
+
+def breakable(name: object) -> str:
+    """Let a browser break a name behind its dots, colons, dashes and the like, and nowhere else."""
+    return re.sub(r"([_.:/+=-])", "\\1\u200b", str(name))

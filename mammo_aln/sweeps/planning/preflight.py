@@ -19,6 +19,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.machine.hardware import require_hardware, resolved
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import run_identity, shaping_settings
+from mammo_aln.runs.names import with_weights_of_named
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import CropConfig, PixelConfig, Settings, reads_images
 from mammo_aln.settings.parse import settings_from
@@ -182,7 +183,7 @@ def refuse_same_training(points: Sequence[Point], several: Sequence[Settings]) -
 
 def settings_of(point: Point) -> Settings:
     """A point's settings as dataclasses; paths of weights do not depend on where a cell is trained."""
-    settings = _parsed(point)
+    settings = with_weights_of_named(_parsed(point))
     if isinstance(settings.model.pretrained, str):
         absolute = str(Path(settings.model.pretrained).absolute())
         settings = replace(settings, model=replace(settings.model, pretrained=absolute))
@@ -265,9 +266,12 @@ def plan_sweep(
     )
 
 
-def require_sound_cohort(cohort: Path, several: Sequence[Settings], store: Path | None) -> None:
-    """`InputError` where `mammo-aln check` finds a problem for cells with these settings and this crop store."""
+def require_sound_cohort(cohort: Path, several: Sequence[Settings], store: Path | None, *, pixels: bool = True) -> None:
+    """`InputError` where `mammo-aln check` finds a problem for cells with these settings and this crop store.
+
+    Without `pixels` it decodes nothing and writes nothing.
+    """
     clinical = any("clinical" in settings.model.inputs for settings in several)
-    problems = check_cohort(cohort, clinical_inputs=clinical, kept_in=store)
+    problems = check_cohort(cohort, clinical_inputs=clinical, kept_in=store, pixels=pixels)
     if problems:
         raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")

@@ -15,6 +15,7 @@ from mammo_aln.machine.slurm_request import request_of
 from mammo_aln.model.network import crop_encoder
 from mammo_aln.progress import say
 from mammo_aln.runs.lock import RunIsHeld
+from mammo_aln.runs.names import with_weights_of_named
 from mammo_aln.settings import ClusterConfig, PretrainSettings
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.settings.steps import step_shape
@@ -102,26 +103,46 @@ def with_weights(
     asking = asking_points(points, definition, pretrained)
     if not asking or definition.pretrain is None or pretrained is not None:
         return [point if pretrained is None else weighted(point, pretrained) for point in points]
-    block = dict(definition.pretrain)
+    weights: dict[int, str] = {}
+    for job, begins in pretrain_jobs(asking, definition.pretrain, cohort, out, store, here=cluster is None):
+        say(f"pre-training {job.settings.model.backbone} for the cells that ask for it")
+        logs = out.absolute() / "slurm"
+        path = weights_here(job) if cluster is None else weights_by_slurm(job, logs, cluster)
+        weights |= {id(point): path for point in begins}
+    return [weighted(point, weights[id(point)]) if id(point) in weights else point for point in points]
+
+
+def pretrain_jobs(
+    asking: Sequence[Point], block: Nested, cohort: Path, out: Path, store: Path | None, *, here: bool
+) -> list[tuple[PretrainJob, list[Point]]]:
+    """Read all pre-trainings behind some points before the first of them begins.
+
+    Args:
+        asking: points that begin from the sweep's weights.
+        block: the sweep's `pretrain` block.
+        cohort: the sweep's cohort.
+        out: the sweep's folder.
+        store: crop store of the sweep's cohort.
+        here: they compute on this machine.
+
+    Returns:
+        The distinct pre-trainings, each with the points that begin from its weights.
+
+    Raises:
+        InputError: settings that no pre-training can be made with.
+    """
+    block = dict(block)
     other = block.pop("cohort", None)
     source, crops = (cohort, store) if other is None else (Path(str(other)), None)
-    # All pre-trainings are read before the first of them begins.
-    jobs: dict[str, PretrainJob] = {}
-    names: dict[int, str] = {}
+    jobs: dict[str, tuple[PretrainJob, list[Point]]] = {}
     for point in asking:
-        settings = resolved(pretrain_settings(point, block), here=cluster is None)
+        settings = resolved(pretrain_settings(point, block), here=here)
         refuse_outcome(point, settings)
         step_shape(settings)
         crop_encoder(replace(settings.model, pretrained=False), settings.crop.size_px)
-        names[id(point)] = repr(settings)
         job = PretrainJob(source.absolute(), (out / PRETRAININGS).absolute(), settings, crops and crops.absolute())
-        jobs.setdefault(repr(settings), job)
-    weights: dict[str, str] = {}
-    for name, job in jobs.items():
-        say(f"pre-training {job.settings.model.backbone} for the cells that ask for it")
-        logs = out.absolute() / "slurm"
-        weights[name] = weights_here(job) if cluster is None else weights_by_slurm(job, logs, cluster)
-    return [weighted(point, weights[names[id(point)]]) if id(point) in names else point for point in points]
+        jobs.setdefault(repr(settings), (job, []))[1].append(point)
+    return list(jobs.values())
 
 
 def refuse_outcome(point: Point, settings: PretrainSettings) -> None:
@@ -178,7 +199,7 @@ def pretrain_settings(point: Point, block: Nested) -> PretrainSettings:
     plain = merged(merged(own, {"model": {**network, "inputs": ["primary"]}}), block)
     plain.get("data", {}).pop("fold", None)
     plain.get("data", {}).pop("folds", None)
-    return settings_from(PretrainSettings, plain, "pretrain")
+    return with_weights_of_named(settings_from(PretrainSettings, plain, "pretrain"))
 
 
 def weighted(point: Point, path: str | Path) -> Point:

@@ -75,9 +75,14 @@ def plan_search(
     )
     begun = begun_plan(empty)
     plan = freeze(empty) if begun is empty else replace(begun, search=about, opens_test=opens, pruner=pruner)
-    most = space.at_once or (max(1, space.trials // SHARE_AT_ONCE) if executor == "slurm" else space.trials)
+    most = trials_at_once(space, executor)
     pruning = begin_pruning(plan, definition.pruner)
     return Search(definition, space, open_study(name, space, out), planner, plan, retries, most, begins, pruning)
+
+
+def trials_at_once(space: Space, executor: Literal["local", "slurm"]) -> int:
+    """Tell how many trials are in training at once at most; slots may be fewer."""
+    return space.at_once or (max(1, space.trials // SHARE_AT_ONCE) if executor == "slurm" else space.trials)
 
 
 def refuse_varied_pretraining(definition: Definition, asked: Sequence[Point]) -> None:

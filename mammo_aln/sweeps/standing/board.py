@@ -19,7 +19,7 @@ from mammo_aln.runs.record import now
 from mammo_aln.sweeps.cell import log_of
 from mammo_aln.sweeps.plan import Plan, names_in_words
 from mammo_aln.sweeps.planning.definition import Label
-from mammo_aln.sweeps.standing.causes import fix_in_words
+from mammo_aln.sweeps.standing.causes import fix_in_words, goes_on_alone
 from mammo_aln.sweeps.standing.curves import curves_of
 from mammo_aln.sweeps.standing.pages import PAGES, head_of
 from mammo_aln.sweeps.standing.states import STATE_WORDS, STOPPED
@@ -110,10 +110,9 @@ def resume_command(plan: Plan, row: Row) -> str:
 
     A job's cell is for the sweep's command, which submits it.
     """
-    config = plan.runs / row.cell.run_id / "config.yaml"
-    by_job = (plan.out / "slurm" / f"{row.cell.run_id}.json").is_file()
-    if not config.is_file() or by_job or not plan.of_this_code:
+    if not goes_on_alone(plan, row.cell):
         return plan.command
+    config = plan.runs / row.cell.run_id / "config.yaml"
     words = ["mammo-aln", "train", str(plan.cohort), "--out", str(plan.runs), "--config", str(config)]
     words += ["--store", str(plan.store)] if plan.store else []
     return _same_threads(config.with_name("environment.json")) + shlex.join(words)
@@ -147,11 +146,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def write_board(plan: Plan, rows: Sequence[Row], *, live: bool) -> Path:
-    """Write DIR/board.html; with `live` the page loads itself anew every few seconds."""
+def write_board(plan: Plan, rows: Sequence[Row], *, live: bool, at_once: int = 0) -> Path:
+    """Write DIR/board.html; with `live` the page loads itself anew every few seconds; `at_once`: see `seconds_left`."""
     page = PAGES.get_template("board.html.j2").render(
         refresh_s=REFRESH_S if live else 0,
-        summary=summary(rows),
+        summary=summary(rows, at_once),
         head=head_of(plan),
         curves=curves_of(rows),
         has_choice=(plan.out / "choice.html").is_file(),
@@ -160,6 +159,7 @@ def write_board(plan: Plan, rows: Sequence[Row], *, live: bool) -> Path:
         maps=heat_maps(plan, rows),
         scale=[(f"{value:.1f}", *colour(value)) for value in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)],
         columns=plan.columns,
+        folded=any(row.cell.fold is not None for row in rows),
         rows=rows,
         dropped=names_in_words([cell.name for cell in plan.dropped]),
         area_text=area_text,

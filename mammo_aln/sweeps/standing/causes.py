@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from mammo_aln.settings.steps import shaping_step, step_shape
 from mammo_aln.sweeps.cell import Failure, log_of
 from mammo_aln.sweeps.plan import Cell, Plan
 
-LESS_MEMORY = "less memory: --optim.accumulate=4, --model.grad_checkpointing=true, or fewer --slots"
+SMALLER = 4
+"""A part of a step that needs less memory: one in so many of its patients."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Cause:
 
     Attributes:
         pattern: regular expression that its error matches, whatever the case.
-        fix: words that say what to do; `{out}` is the sweep's folder, `{cell}` the cell's id.
+        fix: words that say what to do; `{out}` is the sweep's folder, `{cell}` the cell's id, `{less_memory}` what
+            takes less of it.
     """
 
     pattern: str
@@ -40,9 +43,36 @@ CAUSES = (
         " its last checkpoint",
     ),
     Cause(r"cluster\.mem_gb", "more memory, by a greater --cluster.mem_gb; or a smaller --data.num_workers"),
-    Cause(r"memory|signal 9\b", LESS_MEMORY),
+    Cause(r"memory|signal 9\b", "{less_memory}"),
 )
 """In order: the first that matches speaks."""
+
+
+def goes_on_alone(plan: Plan, cell: Cell) -> bool:
+    """Tell whether `mammo-aln train` goes on with a cell by itself: this code has begun it here, no job has."""
+    by_job = (plan.out / "slurm" / f"{cell.run_id}.json").is_file()
+    return (plan.runs / cell.run_id / "config.yaml").is_file() and not by_job and plan.of_this_code
+
+
+def less_memory(plan: Plan, cell: Cell) -> str:
+    """Say what takes less memory, and whether the cell stays the same training with it or becomes another cell."""
+    settings = cell.settings
+    whole = step_shape(settings).at_once
+    smaller = replace(settings, data=replace(settings.data, micro_batch=max(1, whole // SMALLER)))
+    part, another = smaller.data.micro_batch, "model.grad_checkpointing"
+    if whole == 1:
+        change = f"{another}: true, in the sweep's file, makes it another cell"
+        return f"less memory: fewer --slots, with which it stays the same training; {change}"
+    if shaping_step(smaller) != shaping_step(settings):
+        change = f"data.micro_batch: {part} or {another}: true, in the sweep's file, makes it another cell"
+        return f"less memory: fewer --slots, with which it stays the same training; {change}"
+    where = (
+        f"--data.micro_batch={part} behind the command"
+        if goes_on_alone(plan, cell)
+        else f"data.micro_batch: {part} in the sweep's file, for cells of its network"
+    )
+    change = f"{another}: true, in the sweep's file, makes it another cell"
+    return f"less memory: {where}, or fewer --slots, with which it stays the same training; {change}"
 
 
 def fix_in_words(plan: Plan, cell: Cell, failure: Failure) -> str:
@@ -50,7 +80,7 @@ def fix_in_words(plan: Plan, cell: Cell, failure: Failure) -> str:
     out = shlex.quote(str(plan.out))
     for cause in CAUSES:
         if re.search(cause.pattern, failure.error, re.IGNORECASE):
-            return cause.fix.format(out=out, cell=cell.run_id)
+            return cause.fix.format(out=out, cell=cell.run_id, less_memory=less_memory(plan, cell))
     if not failure.again:
         return "correct the file or the setting that the error names, in the cohort or in the sweep's file"
     log = shlex.quote(str(log_of(plan, cell)))

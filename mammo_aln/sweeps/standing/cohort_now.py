@@ -17,7 +17,10 @@ def changed_cohort(plan: Plan) -> str | None:
             for images in {reads_images(cell.settings.model.inputs) for cell in plan.cells}
         ]
     except InputError as error:
-        return f"the cohort of these cells cannot be read now: {error}"
+        return (
+            f"the cohort of these cells cannot be read now: {error}; where its folder was moved, give `sweep run` the"
+            " new one by --cohort: nothing is trained anew"
+        )
     if not plan.cells or plan.content in contents:
         return None
     return (

@@ -24,6 +24,7 @@ from mammo_aln.model.origin import PRETRAINED_FILE, PRETRAINED_KEY, PretrainedFa
 from mammo_aln.progress import say
 from mammo_aln.runs.identity import RunIdentity, file_digest, run_identity
 from mammo_aln.runs.lineage import read_lineage, write_lineage
+from mammo_aln.runs.names import name_run, refuse_taken, with_weights_of_named
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import PretrainSettings
 from mammo_aln.settings.steps import step_shape
@@ -38,7 +39,14 @@ from mammo_aln.training.trackers.mirrored import Mirrored
 from mammo_aln.training.trackers.registry import Mirrors, require_trackers
 
 
-def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, store: Path | None = None) -> Path:
+def pretrain_run(
+    cohort_folder: Path,
+    out: Path,
+    settings: PretrainSettings,
+    *,
+    store: Path | None = None,
+    name: str | None = None,
+) -> Path:
     """Pre-train, or go on with it, or do nothing where it is done; returns the run's `pretrained.safetensors`.
 
     Args:
@@ -47,6 +55,7 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
         out: folder of runs; the run's own folder in it is named by its identity.
         settings: all settings.
         store: crop store; by default `.crops` in the cohort folder.
+        name: what its user calls it, see `runs.names`; None leaves a name that it has.
 
     Raises:
         InputError: whatever of the cohort, the settings or the machine does not allow it (nothing is written then), or
@@ -54,18 +63,22 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, a file stands there")
-    settings = _of_images(settings)
+    settings = of_images(settings)
     require_launch(settings.trainer)
     require_hardware(settings.trainer)
-    settings = resolved(settings)
+    settings = with_weights_of_named(resolved(settings))
     require_trackers(settings)
     refuse_kept_and_pruned(settings.trainer)
+    refuse_taken(out, name, settings)
     step_shape(settings)
     crop_encoder(settings.model, settings.crop.size_px)  # a network that cannot be built ends here, not after the crops
     data, run, identity = _planned(cohort_folder, out, settings, store)
     if read_state(run).state == "completed":
+        if leads():
+            name_run(run, name)
         say(f"run {tidied(run, settings).name} is completed already; nothing to train")
         return run / PRETRAINED_FILE
+    refuse_taken(out, name, settings, run.name)
     data.stage_crops()
     data.setup("fit")
     torch.manual_seed(settings.seed)
@@ -78,6 +91,7 @@ def pretrain_run(cohort_folder: Path, out: Path, settings: PretrainSettings, *, 
             fit=lambda: _fit(run, data, module, settings, mirrors),
             finish=lambda: _export(run, data, module, settings),
             mirror=mirrors.complete,
+            name=name,
         )
     return run / PRETRAINED_FILE
 
@@ -86,7 +100,7 @@ def finished_weights(
     cohort_folder: Path, out: Path, settings: PretrainSettings, *, store: Path | None = None
 ) -> Path | None:
     """The file that `pretrain_run` has made of the same arguments, or None; nothing is trained, any machine may ask."""
-    run = _planned(cohort_folder, out, _of_images(settings), store)[1]
+    run = _planned(cohort_folder, out, of_images(settings), store)[1]
     return run / PRETRAINED_FILE if read_state(run).state == "completed" else None
 
 
@@ -103,7 +117,7 @@ def _planned(
     return data, out / identity.run_id, identity
 
 
-def _of_images(settings: PretrainSettings) -> PretrainSettings:
+def of_images(settings: PretrainSettings) -> PretrainSettings:
     """The settings without what only the outcome's model has a use for.
 
     Raises:
