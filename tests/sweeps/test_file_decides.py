@@ -18,9 +18,10 @@ import pytest
 from mammo_aln.errors import InputError, Requeue
 from mammo_aln.machine.locks import take_lock
 from mammo_aln.machine.slurm import QueuedJob, jobs_in_queue
+from mammo_aln.runs.identity import run_identity
 from mammo_aln.runs.lock import held_alone
-from mammo_aln.runs.record import write_state
-from mammo_aln.settings import Settings
+from mammo_aln.runs.record import write_settings, write_state
+from mammo_aln.settings import DataConfig, ModelConfig, Settings
 from mammo_aln.sweeps import cell as cells_of
 from mammo_aln.sweeps.cell import Failure, claim_of, failures, record_failure, train_cell
 from mammo_aln.sweeps.collect import collect_sweep
@@ -29,7 +30,7 @@ from mammo_aln.sweeps.orders import cancel_cells, cells_named, drop_cells, log_l
 from mammo_aln.sweeps.plan import Cell, Plan, freeze, read_plan
 from mammo_aln.sweeps.run import run_sweep
 from mammo_aln.sweeps.standing.board import resume_command, status_table
-from mammo_aln.sweeps.standing.causes import LESS_MEMORY, fix_in_words
+from mammo_aln.sweeps.standing.causes import fix_in_words
 from mammo_aln.sweeps.standing.states import BEHIND, STOPPED, queue_of, standing
 from mammo_aln.sweeps.standing.table import read_rows, seconds_left
 from mammo_aln.sweeps.withheld import BY_FILE, BY_HAND, CANCELLED, reason_withheld, withheld, withhold
@@ -264,8 +265,8 @@ def test_the_log_of_a_cell_is_its_own_or_its_jobs(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("error", "fix"),
     [
-        ("RuntimeError: CUDA out of memory", LESS_MEMORY),
-        ("its process was killed (signal 9), by hand or because the machine ran out of memory", LESS_MEMORY),
+        ("RuntimeError: CUDA out of memory", "less memory: "),
+        ("its process was killed (signal 9), by hand or because the machine ran out of memory", "less memory: "),
         ("its process died: signal 7 (SIGBUS)", "more shared memory (/dev/shm), or --data.num_workers=0"),
         ("OSError: [Errno 28] No space left on device", "make room: mammo-aln sweep prune --out {out}"),
         ("the training diverged in step 3. What may help: less memory", "a lower optim.lr, "),
@@ -277,6 +278,42 @@ def test_the_log_of_a_cell_is_its_own_or_its_jobs(tmp_path: Path, capsys: pytest
 def test_a_known_cause_has_its_fix_and_another_one_is_said_to_have_none(error: str, fix: str, tmp_path: Path) -> None:
     plan = planned(tmp_path, "a")
     assert fix_in_words(plan, plan.cells[0], Failure(error)).startswith(fix.format(out=tmp_path))
+
+
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize(
+    ("model", "batch", "kept"),
+    [
+        ({"backbone": "convnextv2"}, 16, True),
+        ({"backbone": "swinv2", "backbone_args": {"drop_path_rate": 0.0}}, 16, True),
+        ({"backbone": "swinv2"}, 16, False),  # timm's drops branches by itself, for each part of a step
+        ({"backbone": "resnet50"}, 16, False),  # batch statistics
+        ({"backbone": "resnet50", "inputs": ("clinical",)}, 16, True),
+        ({"backbone": "convnextv2"}, 1, None),
+    ],
+)
+def test_less_memory_is_told_with_its_consequence_for_the_cells_identity(
+    model: dict[str, object], batch: int, kept: bool | None, begun: bool, tmp_path: Path
+) -> None:
+    """What is said to leave the cell the same training has the very id, and what is not has another one."""
+    settings = Settings(model=ModelConfig(**model), data=DataConfig(batch_size=batch))
+    plan = planned(tmp_path, "a")
+    cell = replace(plan.cells[0], settings=settings)
+    if begun:
+        write_settings(plan.runs / cell.run_id, settings)
+    words = fix_in_words(plan, cell, Failure("RuntimeError: CUDA out of memory"))
+    same, _, other = words.partition("with which it stays the same training")
+    flag = re.search(r"data.micro_batch[=:] ?(\d+)", words)
+    assert (flag is None) is (kept is None)
+    if flag is not None:
+        smaller = replace(settings, data=replace(settings.data, micro_batch=int(flag[1])))
+        ids = {run_identity(each, "cohort", ["key"]).run_id for each in (settings, smaller)}
+        assert (len(ids) == 1) is kept is (flag[0] in same)
+        assert ("--data.micro_batch=" in words) is (begun and kept)
+    checkpointed = replace(settings, model=replace(settings.model, grad_checkpointing=True))
+    assert run_identity(checkpointed, "cohort", ["key"]) != run_identity(settings, "cohort", ["key"])
+    assert "model.grad_checkpointing" in other
+    assert "fewer --slots" in same
 
 
 def test_the_queue_is_read_with_states_and_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,6 +241,6 @@ def test_a_search_that_was_begun_is_told_what_is_left(phantom: Path, tmp_path: P
 def test_a_dry_run_for_slurm_refuses_what_its_jobs_may_not_ask_for(phantom: Path, tmp_path: Path) -> None:
     from mammo_aln.settings import ClusterConfig
 
-    cluster = ClusterConfig(where={"model.backbone=swin*": {"mem_gb": 8}})
+    cluster = ClusterConfig(where={"model.backbone=densenet*": {"mem_gb": 8}})
     with pytest.raises(InputError, match="no cell has this"):
         forecast_sweep(rates(tmp_path, [0.01]), phantom, tmp_path / "out", executor="slurm", cluster=cluster)

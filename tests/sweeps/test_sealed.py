@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +16,14 @@ import pytest
 from mammo_aln.cli import main
 from mammo_aln.evaluation.predictions import read_facts
 from mammo_aln.evaluation.report.words import openings
+from mammo_aln.machine.locks import take_lock
 from mammo_aln.runs.ledger import LEDGER
 from mammo_aln.sweeps.plan import freeze, read_plan
 from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import plan_sweep
 from mammo_aln.training.train import train_run
 from tests.support.run_folders import linked_copy
-from tests.support.sweep_files import tiny_sweep
+from tests.support.sweep_files import tiny_sweep, words
 
 RATES = [0.05, 0.001, 1e-6]
 CLINICAL = {"model": {"inputs": ["clinical"]}}
@@ -51,8 +55,8 @@ def rates(folder: Path, values: list[float], **more: object) -> Path:
 
 def run(folder: Path, values: list[float], **more: object) -> int:
     """Plan a sweep whose cells are trained already."""
-    words = ["sweep", "run", rates(folder, values, **more), "--cohort", folder / "cohort", "--out", folder / "out"]
-    return main([str(word) for word in words])
+    line = ["sweep", "run", rates(folder, values, **more), "--cohort", folder / "cohort", "--out", folder / "out"]
+    return main([str(word) for word in line])
 
 
 def collect(folder: Path, *more: str) -> int:
@@ -62,8 +66,8 @@ def collect(folder: Path, *more: str) -> int:
 def by_hand(folder: Path, run_id: str) -> str:
     """Predict with one run; returns what a report says of its openings."""
     scores = folder / f"{run_id}.csv"
-    words = ["predict", "--run", folder / "out" / "runs" / run_id, folder / "cohort", "--out", scores]
-    assert main([str(word) for word in words]) == 0
+    line = ["predict", "--run", folder / "out" / "runs" / run_id, folder / "cohort", "--out", scores]
+    assert main([str(word) for word in line]) == 0
     return " ".join(openings(read_facts(scores)))
 
 
@@ -156,8 +160,8 @@ def test_a_changed_label_is_told_and_keeps_the_test_sealed(folder: Path, capsys:
     patients.loc[0, "aln_status"] = {"0": "1", "1": "0"}[patients.loc[0, "aln_status"]]
     patients.to_csv(path, index=False)
     os.utime(path, (2**31, 2**31))
-    for words in (["status", "--out", str(folder / "out")], ["collect", "--out", str(folder / "out")]):
-        assert main(["sweep", *words]) == 0
+    for action in ("status", "collect"):
+        assert main(["sweep", action, "--out", str(folder / "out")]) == 0
         assert (
             f"the tables of {folder / 'cohort'} have changed since these cells were planned" in capsys.readouterr().err
         )
@@ -175,6 +179,33 @@ def test_a_report_of_other_resamples_opens_nothing_anew(folder: Path) -> None:
     assert (folder / "cohort" / LEDGER).read_text() == opened
     names = {path.name for path in (folder / "out").glob("test*")}
     assert names == {"test", "test-2"}
+
+
+@pytest.mark.slow
+def test_of_two_commands_that_open_the_test_at_once_one_waits_and_opens_nothing_more(folder: Path) -> None:
+    assert run(folder, RATES) == 0
+    line = words("collect", "--out", folder / "out", "--resamples=50", "--test")
+    processes = [subprocess.Popen(line, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    openings = [(one["split"], one["run_id"]) for one in lines(folder, "opening")]
+    assert len(openings) == len(set(openings)) > 0
+    assert {path.name for path in (folder / "out").glob("test*")} == {"test"}
+    assert sum("were opened with these models before" in each for each in said) == 1
+    page = (folder / "out" / "choice.html").read_text()
+    assert page.count('<a href="test/report.html">') == 1
+
+
+def test_collect_waits_for_another_command_and_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, RATES) == 0
+    capsys.readouterr()
+    lock = take_lock(folder / "out" / ".collect.lock")
+    assert lock is not None
+    threading.Timer(0.5, lock.close).start()
+    begun = time.monotonic()
+    assert collect(folder) == 0
+    assert time.monotonic() - begun > 0.5
+    assert "another command collects this sweep now" in capsys.readouterr().err
 
 
 @pytest.mark.slow

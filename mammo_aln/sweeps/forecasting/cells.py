@@ -35,7 +35,6 @@ class CellForecast:
         epochs: at most.
         prunes: its last checkpoint goes when it is completed.
         is_completed: its run stands in the folder, completed.
-        awaits_weights: it begins from weights that the sweep makes first; its id is not known before.
         fault: why it cannot be trained, if so.
         withheld: why it is not trained although it could be: cancelled, dropped or pruned.
         steps: of an epoch, about: patients without a crop are known only when it is cut.
@@ -47,7 +46,6 @@ class CellForecast:
     epochs: int
     prunes: bool
     is_completed: bool = False
-    awaits_weights: bool = False
     fault: str | None = None
     withheld: str | None = None
     steps: int = 0
@@ -83,7 +81,7 @@ class Forecaster:
         self._patient_s: dict[object, float] = {}
 
     def cell(self, point: Point) -> CellForecast:
-        """Forecast one cell."""
+        """Forecast one cell; the id of one that awaits the sweep's weights is not known, so that it is to be trained."""
         settings = resolved(settings_of(unweighted(point)), here=self.planner.here)
         trainer, fold = settings.trainer, settings.data.fold if settings.data.folds else None
         name = name_of_point(point)
@@ -104,7 +102,6 @@ class Forecaster:
             trainer.max_epochs,
             trainer.prune,
             is_completed=run_id is not None and read_state(self.out / "runs" / run_id).state == "completed",
-            awaits_weights=awaits,
             fault=network.fault,
             withheld=None if withheld == BY_FILE else withheld or None,
             steps=steps,
