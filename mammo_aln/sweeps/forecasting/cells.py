@@ -81,7 +81,7 @@ class Forecaster:
         self._patient_s: dict[object, float] = {}
 
     def cell(self, point: Point) -> CellForecast:
-        """Forecast one cell; the id of one that awaits the sweep's weights is not known, so that it is to be trained."""
+        """Forecast one cell; the id of one that awaits weights is not known, so that it is to be trained."""
         settings = resolved(settings_of(unweighted(point)), here=self.planner.here)
         trainer, fold = settings.trainer, settings.data.fold if settings.data.folds else None
         name = name_of_point(point)
