@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,7 +14,8 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.compare import compare_files
+from mammo_aln.evaluation.compare import Link, Source, compare_files
+from mammo_aln.evaluation.report.multiples import multiples
 from tests.support.prediction_files import FACTS
 
 
@@ -189,6 +193,24 @@ def test_the_ladders_p_values_are_corrected_over_its_steps(three, tmp_path):
         expected = multipletests(steps["delong_p"], method="holm")[1]
         assert steps["delong_p_holm"].tolist() == pytest.approx(expected.tolist())
     assert ladder.loc[ladder["before"].isna(), "delong_p_holm"].isna().all()
+
+
+def test_the_page_shows_where_its_models_come_from_and_its_policy_lets_its_one_script_run(three, tmp_path):
+    reference, paths = three
+    curves = multiples([("worse", [[0.5, 0.7], [0.4, 0.6]]), ("chance", [[0.5, 0.5]])])
+    runs = {"worse": [Link("0" * 12, "../runs/000000000000/")]}
+    source = Source("Sweep s of cohort c", [Link("Choice", "../choice.html")], runs, curves)
+    page = compare_files(reference, list(paths.values()), tmp_path / "out", resamples=20, source=source).read_text()
+    assert "<title>Sweep s of cohort c: models compared</title>" in page
+    for part in ('<a href="../choice.html">Choice</a>', '<a href="../runs/000000000000/">', '<a href="#curves">'):
+        assert part in page
+    assert page.count("<polyline") == 3
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    plain = compare_files(reference, list(paths.values()), tmp_path / "plain", resamples=20).read_text()
+    assert "<title>Models compared</title>" in plain
+    assert "Learning curves" not in plain
 
 
 def test_of_five_patients_limits_stay_within_one_and_the_page_warns_of_p(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -293,7 +294,12 @@ def test_collect_chooses_by_validation_and_a_ladder_opens_its_tests_once(trained
     assert model_id(ids) == ensemble_of([read_member(plan.runs / one) for one in ids]).run_id
     ladder = pd.read_csv(plan.out / "test" / "ladder.csv")
     assert set(ladder["split"]) == {"train", "val", "internal_test", "external_test"}
-    assert "Sweep out of cohort cohort" in (plan.out / "test" / "comparisons.html").read_text()
+    page = (plan.out / "test" / "comparisons.html").read_text()
+    assert "Sweep out of cohort cohort" in page
+    links = [link for link in re.findall(r'href="([^"]*)"', page) if not link.startswith(("data:", "#"))]
+    assert {Path(link).name for link in links} == {"choice.html", "board.html", *table["run_id"]}
+    assert all((plan.out / "test" / link).exists() for link in links)
+    assert '<a href="test/comparisons.html">' in (plan.out / "choice.html").read_text()
     assert ladder.loc[ladder["before"].notna(), "delong_p"].between(0, 1).any()
     ledger = plan.cohort / "openings.jsonl"
     opened = [json.loads(line) for line in ledger.read_text().splitlines()]

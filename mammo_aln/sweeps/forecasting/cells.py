@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mammo_aln.crops.keys import KnownCrops, known_crops
@@ -111,7 +111,7 @@ class Forecaster:
             return forecast
         passes = min(train, steps * settings.data.batch_size) + val / FORWARD_PASSES
         seconds = trainer.max_epochs * passes * self._seconds_of_patient(settings, data, known)
-        return CellForecast(**{**vars(forecast), "seconds": seconds})
+        return replace(forecast, seconds=seconds)
 
     def _run_id(self, point: Point, settings: Settings, known: KnownCrops | None) -> str:
         whole = resolved(settings_of(point), here=self.planner.here)
