@@ -150,8 +150,8 @@ def open_run(
             unknown, or nothing is left to read.
     """
     member = read_member(run)
-    digests = require_unchanged(run)
-    settings = read_settings(run)
+    digests = require_unchanged(member.run)
+    settings = read_settings(member.run)
     cohort = with_split(read_for(settings.model.inputs, cohort_folder, store))
     splits = chosen_splits(cohort, split)
     (opened,) = open_members([member], cohort, splits, store, patients)

@@ -17,6 +17,7 @@ import yaml
 from mammo_aln.cli import main
 from mammo_aln.errors import InputError
 from mammo_aln.inference.ensemble import read_member
+from mammo_aln.inference.frozen import open_run
 from mammo_aln.runs.listing import listed_runs
 from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.names import name_run, refuse_taken, require_name, run_path, with_weights_of_named
@@ -96,6 +97,7 @@ def test_every_command_that_asks_for_a_run_takes_its_name(both: tuple[Path, Path
     (run_id,) = folders(out)
     assert set(pd.read_csv(scores, dtype=str)["run_id"]) == {run_id}
     assert read_member(run).run == out / run_id
+    assert open_run(run, cohort, split="val").run_id == run_id
     with pytest.raises(InputError, match=rf"no such run; .* holds: {run_id} \(baseline\)"):
         read_member(out / "basline")
 
