@@ -28,7 +28,7 @@ from mammo_aln.runs.names import name_run, refuse_taken, with_weights_of_named
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import PretrainSettings
 from mammo_aln.settings.steps import step_shape
-from mammo_aln.training.attempt import Finished, carry_out, tidied
+from mammo_aln.training.attempt import Finished, carry_out, leads, tidied
 from mammo_aln.training.checkpoints import LAST, refuse_kept_and_pruned
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
