@@ -38,6 +38,7 @@ BENCHMARKS = {
     "sweep-ladder": "sweep.ladder",
     "choice": "choice.choice",
     "pruning": "pruning.pruning",
+    "search-slurm": "search_slurm.search_slurm",
     "evaluation": "evaluation.evaluation",
     "radiomics": "radiomics.speed",
     "ibsi": "radiomics.conformity",

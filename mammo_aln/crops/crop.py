@@ -14,7 +14,8 @@ from mammo_aln.crops.proof.proof import write_proof
 from mammo_aln.crops.provenance import fallback_counts, in_words
 from mammo_aln.crops.unused import unused_words
 from mammo_aln.errors import InputError
-from mammo_aln.machine.slurm import await_jobs, require_controller
+from mammo_aln.machine.slurm import require_controller
+from mammo_aln.machine.slurm_ends import await_jobs, end_in_words
 from mammo_aln.machine.slurm_jobs import RequeuedJob, submit
 from mammo_aln.progress import say
 from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
@@ -91,7 +92,9 @@ def _build_on_slurm(cohort: Cohort, job: CropJob, workers: int | None, jobs: int
     require_controller()
     ids = submit(shards, job.store / "slurm", "mammo-aln-crop", cluster)
     say(f"{len(ids)} of {jobs} jobs submitted: {ids[0]} to {ids[-1]}")
-    await_jobs(ids, "crop jobs", cluster.poll_s)
+    for number, end in await_jobs(ids, "crop jobs", cluster.poll_s).items():
+        if end is None or end.state != "COMPLETED":
+            say(f"SLURM job {number} {end_in_words(end, cluster)}; what it has left out is built here")
 
 
 def parse_shard(text: str) -> tuple[int, int]:

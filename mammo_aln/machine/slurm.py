@@ -1,17 +1,17 @@
-"""SLURM asked: whether it is there, what is in its queue, and how a job ended; its silence is borne for a while."""
+"""SLURM asked: whether it is there and what is in its queue; its silence is borne for a while."""
 
 from __future__ import annotations
 
-import getpass
+import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mammo_aln.errors import InputError
-from mammo_aln.progress import Progress, say
+from mammo_aln.progress import say
 
 POLL_S = 5.0
 ANSWER_S = 60.0
@@ -26,6 +26,16 @@ SILENCE = re.compile(
 )
 """SLURM's words where its controller does not answer, or not now."""
 COMMANDS = ("sbatch", "squeue", "srun", "scontrol")
+STUCK: Mapping[str, str] = {
+    "PartitionTimeLimit": "ask for less time (cluster.time_min), or another partition",
+    "PartitionNodeLimit": "ask for fewer nodes, or another partition",
+    "BadConstraints": "no node of the partition has all that cluster.extra asks for",
+    "JobHeldUser": "somebody holds them: scontrol release JOB",
+    "JobHeldAdmin": "the administrator holds them",
+    "launch failed requeued held": "a node did not start them: scontrol release JOB",
+    "job requeued in held state": "somebody holds them: scontrol release JOB",
+}
+"""SLURM's reasons for which a job waits for ever, each with what helps."""
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED")
 """SLURM's words for a job that is in the queue and does not run."""
 
@@ -92,55 +102,15 @@ class QueuedJob:
 def jobs_in_queue() -> dict[str, QueuedJob]:
     """Read the state of this user's jobs that wait or run, by id, array tasks one by one.
 
-    squeue, unlike sacct, answers on every cluster, with accounting or without.
+    squeue, unlike sacct, answers on every cluster, with accounting or without. The user is named by number: within a
+    container the variables that name one may be another's.
 
     Raises:
         SchedulerSilentError: squeue does not answer.
     """
-    words = ["squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--user={getpass.getuser()}"]
+    words = ["squeue", "--noheader", "--array", "--format=%i|%T|%r", f"--user={os.getuid()}"]
     fields = (line.split("|", 2) for line in answer(words).splitlines() if line.count("|") >= 2)
     return {job: QueuedJob(state, reason) for job, state, reason in fields}
-
-
-@dataclass(frozen=True)
-class JobEnd:
-    """End of a job that has left the queue.
-
-    Attributes:
-        state: SLURM's word for it (`TIMEOUT`, `CANCELLED`, `NODE_FAIL`, `COMPLETED`).
-        exit_code: of its script.
-        signal: that ended the script, 0 where none did.
-    """
-
-    state: str
-    exit_code: int = 0
-    signal: int = 0
-
-
-def job_end(job: str) -> JobEnd | None:
-    """Ask SLURM how a job ended: its controller, which remembers it for MinJobAge, or the accounting.
-
-    Returns:
-        None where neither knows the job any more.
-
-    Raises:
-        SchedulerSilentError: the controller does not answer.
-    """
-    try:
-        text = answer(["scontrol", "--oneliner", "show", "job", job])
-    except SchedulerSilentError as error:
-        if "Invalid job id" not in str(error):
-            raise
-        text = ""
-    state, code = re.search(r"\bJobState=(\S+)", text), re.search(r"\bExitCode=(\d+):(\d+)", text)
-    if state and code:
-        return JobEnd(state.group(1), int(code.group(1)), int(code.group(2)))
-    if shutil.which("sacct") is None:
-        return None
-    words = ["sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={job}", "--format=State,ExitCode"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=ANSWER_S)
-    ends = re.findall(r"^([A-Z_]+)[^|]*\|(\d+):(\d+)", done.stdout, re.MULTILINE)
-    return JobEnd(ends[-1][0], int(ends[-1][1]), int(ends[-1][2])) if ends else None
 
 
 def cancel_jobs(ids: Sequence[str]) -> None:
@@ -210,23 +180,20 @@ class Outage:
         self.since = None
 
 
-def await_jobs(ids: Sequence[str], what: str, poll_s: float = POLL_S) -> None:
-    """Wait until none of some jobs is queued any more.
+@dataclass
+class StuckJobs:
+    """Jobs that SLURM will never start as they are, each reason told once.
 
-    Raises:
-        InputError: SLURM has not answered for an hour.
+    Attributes:
+        reasons: told already.
     """
-    progress = Progress(total=len(ids), what=what, unit="job")
-    left = set(ids)
-    outage = Outage()
-    while left:
-        time.sleep(poll_s)
-        try:
-            ended = left - jobs_in_queue().keys()
-        except SchedulerSilentError as error:
-            outage.bear(error)
-            continue
-        outage.end()
-        left -= ended
-        progress.advance(len(ended))
-    progress.end()
+
+    reasons: set[str] = field(default_factory=set)
+
+    def tell(self, queue: Mapping[str, QueuedJob], jobs: Collection[str]) -> None:
+        """Say of some jobs in the queue which of them wait for ever, and what helps."""
+        for job in sorted(jobs):
+            reason = queue[job].reason.strip("()") if job in queue else ""
+            if reason in STUCK and reason not in self.reasons:
+                self.reasons.add(reason)
+                say(f"SLURM does not start job {job} ({reason}), nor others like it: {STUCK[reason]}")

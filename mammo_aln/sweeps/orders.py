@@ -164,7 +164,7 @@ def _unqueue(plan: Plan, cells: Sequence[Cell]) -> None:
         jobs -= {job_of(plan, cell) for cell in plan.cells if cell not in cells}
     if not jobs:
         return
-    waiting = [job for job, queued in queue_of(plan).items() if job in jobs and queued.waits]
+    waiting = [job for job, queued in (queue_of(plan) or {}).items() if job in jobs and queued.waits]
     if not waiting:
         return
     if shutil.which("scancel") is None:

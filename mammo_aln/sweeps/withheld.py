@@ -12,6 +12,7 @@ from typing import Any
 
 from mammo_aln.files import make_folder, write_json
 from mammo_aln.runs.record import now
+from mammo_aln.sweeps.slurm.records import settle_jobs
 
 FOLDER = "withheld"
 EXEMPT = "unpruned"
@@ -53,7 +54,9 @@ def exempted(out: Path) -> frozenset[str]:
 
 
 def release(out: Path, run_ids: Iterable[str]) -> None:
-    """Let these cells be trained again."""
+    """Let these cells be trained again; a job that ended for their being withheld says nothing against them."""
+    run_ids = tuple(run_ids)
+    settle_jobs(out, run_ids)
     for run_id in run_ids:
         (out / FOLDER / f"{run_id}.json").unlink(missing_ok=True)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +17,7 @@ import pytest
 
 from mammo_aln.errors import ExitCode, InputError
 from mammo_aln.machine import slurm
-from mammo_aln.machine.slurm import JobEnd, Outage, SchedulerSilentError, job_end
+from mammo_aln.machine.slurm import Outage, SchedulerSilentError
 from mammo_aln.machine.slurm_jobs import BEGUN_AT, RequeuedJob, Terms, submit
 from mammo_aln.machine.slurm_request import Request
 from mammo_aln.settings import ClusterConfig
@@ -69,6 +72,50 @@ def test_what_a_cluster_asks_for_stands_in_the_script(programs: Path, tmp_path: 
     assert "--mpi=none apptainer exec --nv /images/aln.sif python -u -m submitit.core._submit" in command
     checked = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
     assert checked.returncode == 0, checked.stderr
+
+
+SRUN = """#!/bin/sh
+while [ "${1#--}" != "$1" ]; do case $1 in --output|--error) shift;; esac; shift; done
+exec "$@"
+"""
+APPTAINER = """#!/bin/sh
+printf '%s\\n' "$@" > {state}/container
+while [ "${{1%.sif}}" = "$1" ]; do shift; done
+shift
+exec "$@"
+"""
+
+
+def test_a_container_s_command_line_starts_the_job_and_its_script_ends_as_the_job_does(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The programs `srun` and `apptainer` take their own words off and run the rest, as those do."""
+    image = tmp_path / "an image" / "aln.sif"
+    python = f"apptainer exec --nv --bind /data {shlex.quote(str(image))} {sys.executable}"
+    cluster = ClusterConfig(
+        python=python, environment={"NOTE": "two words"}, setup=('test "$NOTE" = "two words" || exit 9',)
+    )
+    for name, text in (("srun", SRUN), ("apptainer", APPTAINER.format(state=programs))):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    submit([Nap()], tmp_path / "jobs", "cells", cluster)
+    of_a_job = {
+        "JOB_ID": "8",
+        "PROCID": "0",
+        "LOCALID": "0",
+        "NODEID": "0",
+        "NTASKS": "1",
+        "JOB_NUM_NODES": "1",
+        "JOB_NODELIST": "n1",
+    }
+    for name, value in of_a_job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    done = subprocess.run(["bash", programs / "script.8"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    words = (programs / "container").read_text().splitlines()
+    assert words[:5] == ["exec", "--nv", "--bind", "/data", str(image)]
+    assert words[5:] == [sys.executable, "-u", "-m", "submitit.core._submit", str(tmp_path / "jobs")]
+    assert pickle.loads((tmp_path / "jobs" / "8_0_result.pkl").read_bytes()) == ("success", "done")
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -163,22 +210,6 @@ def _in_a_job(folder: Path, monkeypatch: pytest.MonkeyPatch, sent: signal.Signal
     job = Nap(sent)
     job.terms = Terms(folder, 60, 90, 2)
     return job
-
-
-@pytest.mark.parametrize(
-    ("state", "code", "end"),
-    [
-        ("TIMEOUT", "0:15", JobEnd("TIMEOUT", 0, 15)),
-        ("CANCELLED", "0:0", JobEnd("CANCELLED", 0, 0)),
-        ("FAILED", "75:0", JobEnd("FAILED", 75, 0)),
-    ],
-)
-def test_the_controller_remembers_how_a_job_ended(programs: Path, state: str, code: str, end: JobEnd) -> None:
-    (programs / "ends").write_text(
-        f"JobId=12_3 ArrayJobId=11 JobName=cells JobState={state} Reason=None Requeue=1 ExitCode={code} RunTime=1\n"
-    )
-    assert job_end("12_3") == end
-    assert job_end("99") is None
 
 
 def test_a_silence_is_told_once_a_minute_and_borne_for_an_hour(

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from mammo_aln.errors import InputError
-from mammo_aln.machine.slurm import JobEnd
-from mammo_aln.runs.record import write_state
+from mammo_aln.machine.slurm_ends import JobEnd
 from mammo_aln.settings import ClusterConfig, Settings, TrainerConfig
 from mammo_aln.sweeps.cell import Failure, failures, record_failure
-from mammo_aln.sweeps.plan import Cell, Plan, freeze
+from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.slurm import queue as queue_module
 from mammo_aln.sweeps.slurm.ends import JOB_CANCELLED, Verdict, verdict
 from mammo_aln.sweeps.slurm.queue import Queue
 from mammo_aln.sweeps.withheld import reason_withheld
+from tests.support.slurm_cluster import Cluster, at_work
 from tests.support.slurm_programs import slurm_programs
 
 ON_CPU = replace(Settings(), trainer=TrainerConfig(accelerator="cpu"))
@@ -30,55 +30,6 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of SLURM's programs."""
     with slurm_programs(tmp_path / "state", monkeypatch) as state:
         yield state
-
-
-def planned(out: Path, names: str) -> Plan:
-    """A sweep of one cell a letter, whose ids are the letter twelve times."""
-    cells = [Cell(name * 12, {"config": f"net_{name}"}, {}, 0, None, ON_CPU) for name in names]
-    return freeze(Plan(out, out / "cohort", None, "cohort", tuple(cells)))
-
-
-class Cluster:
-    """A cluster whose jobs end as a test says, one look after the other."""
-
-    def __init__(self, state: Path, plan: Plan) -> None:
-        self.state, self.plan, self.most = state, plan, 0
-        self.jobs: dict[str, str] = {}
-
-    def ends(self, job: str, word: str, code: str = "0:0", *, completed: str = "") -> None:
-        """Take a job from the queue."""
-        with (self.state / "ends").open("a") as stream:
-            stream.write(f"JobId={job} JobState={word} Reason=None ExitCode={code}\n")
-        for name in completed:
-            (self.plan.runs / (name * 12)).mkdir(exist_ok=True)
-            write_state(self.plan.runs / (name * 12), "completed")
-        self.jobs.pop(job, None)
-        self.show()
-
-    def show(self) -> None:
-        """Have squeue print the jobs."""
-        (self.state / "queue").write_text("".join(f"{job}|{word}|None\n" for job, word in self.jobs.items()))
-
-    def look(self, queue: Queue) -> None:
-        """One look of the command, and what it submitted begins."""
-        queue._work()
-        self.jobs |= dict.fromkeys(queue._alive(), "RUNNING")
-        self.most = max(self.most, len(self.jobs))
-        self.show()
-
-
-def at_work(
-    programs: Path, out: Path, names: str, retries: int = 2, **cluster: Any
-) -> tuple[Plan, Queue, Cluster, list[str]]:
-    plan = planned(out, names)
-    completed: list[str] = []
-
-    def changed(cell: Cell | None = None, **_: object) -> None:
-        completed.extend([cell.run_id[0]] if cell else [])
-
-    queue = Queue(plan, ClusterConfig(**cluster), retries, changed)
-    queue._take_up(plan.cells)
-    return plan, queue, Cluster(programs, plan), completed
 
 
 def test_a_sweep_has_at_most_max_jobs_in_the_queue_over_all_its_arrays(programs: Path, tmp_path: Path) -> None:
@@ -249,8 +200,8 @@ def test_cells_are_asked_for_as_jobs_end(programs: Path, tmp_path: Path, monkeyp
 
 
 MEANINGS: list[tuple[JobEnd | None, Callable[[Verdict], bool]]] = [
-    (JobEnd("CANCELLED", 75), lambda meaning: meaning.cancelled),
-    (JobEnd("CANCELLED", 0, 15), lambda meaning: meaning.cancelled),
+    (JobEnd("CANCELLED", 75), lambda meaning: meaning == Verdict(order=JOB_CANCELLED)),
+    (JobEnd("CANCELLED", 0, 15), lambda meaning: meaning == Verdict(order=JOB_CANCELLED)),
     (JobEnd("FAILED", 75), lambda meaning: meaning == Verdict()),
     (None, lambda meaning: "SLURM does not know it any more" in (meaning.fault or "")),
     (JobEnd("DEADLINE", 0), lambda meaning: "DEADLINE" in (meaning.fault or "")),
@@ -259,4 +210,4 @@ MEANINGS: list[tuple[JobEnd | None, Callable[[Verdict], bool]]] = [
 
 @pytest.mark.parametrize(("end", "is_right"), MEANINGS)
 def test_an_end_means_an_order_a_fault_or_nothing(end: JobEnd | None, is_right: Callable[[Verdict], bool]) -> None:
-    assert is_right(verdict("3_1", end, ClusterConfig()))
+    assert is_right(verdict("3_1", end, ClusterConfig(), began=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 import pytest
 
 from mammo_aln.errors import InputError
-from mammo_aln.machine.slurm_request import Request
+from mammo_aln.machine import slurm_ends
 from mammo_aln.runs.lock import RunIsHeld
 from mammo_aln.settings import ClusterConfig, DataConfig, PretrainSettings, TrainerConfig
 from mammo_aln.sweeps.planning import weights
 from mammo_aln.sweeps.planning.definition import Point
 from mammo_aln.sweeps.planning.weights import PretrainJob
 from mammo_aln.training.pretraining import pretrain
+from tests.support.slurm_programs import slurm_programs
 
 ON_GPUS = replace(
     PretrainSettings(),
@@ -25,39 +27,84 @@ ON_GPUS = replace(
 )
 
 
+PRE_TRAINING = ClusterConfig(poll_s=0.01)
+
+
 @pytest.fixture
-def submitted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What was submitted; the jobs end at once."""
-    asked: list[dict[str, Any]] = []
-
-    def submit(calls: object, folder: Path, name: str, cluster: ClusterConfig, **more: Any) -> list[str]:
-        asked.append(more)
-        return ["7_0"]
-
-    monkeypatch.setattr(weights, "submit", submit)
-    monkeypatch.setattr(weights, "await_jobs", lambda *_: None)
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of SLURM's programs; nothing may be trained where jobs are submitted."""
     monkeypatch.setattr(pretrain, "pretrain_run", lambda *_, **__: pytest.fail("trained where it was submitted"))
-    return asked
+    with slurm_programs(tmp_path / "state", monkeypatch) as state:
+        yield state
+
+
+def weights_when(programs: Path, monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """Have the weights be there once a file is."""
+    monkeypatch.setattr(pretrain, "finished_weights", lambda *_, **__: file if file.is_file() else None)
 
 
 def test_a_job_without_weights_is_told_and_nothing_is_trained_where_it_was_submitted(
-    submitted: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pretrain, "finished_weights", lambda *_, **__: None)
-    (tmp_path / "7_0_0_log.err").write_text("srun: error: out of memory\n")
+    weights_when(programs, monkeypatch, tmp_path / "never")
+    (programs / "ends").write_text("JobId=8 JobState=FAILED Reason=None ExitCode=1:0\n")
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "8_0_log.err").write_text("srun: error: Unable to create step\n")
     job = PretrainJob(tmp_path, tmp_path / "pretrain", ON_GPUS, None)
-    with pytest.raises(InputError, match=r"job 7_0 ended without weights: srun: error: out of memory"):
-        weights.weights_by_slurm(job, tmp_path, ClusterConfig())
-    assert submitted == [{"nodes": 2, "tasks_per_node": 4, "request": Request(4, 4)}]
+    words = r"job 8 ended by exit code 1 \(FAILED\), without weights: srun: error: Unable to create step"
+    with pytest.raises(InputError, match=words):
+        weights.weights_by_slurm(job, tmp_path, PRE_TRAINING)
+    script = (programs / "script.8").read_text()
+    for option in ("nodes=2", "ntasks-per-node=4", "gpus-per-node=4", "cpus-per-task=4"):
+        assert f"#SBATCH --{option}\n" in script
+    assert (programs / "number").read_text() == "8\n"
 
 
-def test_weights_that_are_there_need_no_job(
-    submitted: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pretrain, "finished_weights", lambda *_, **__: tmp_path / "pretrained.safetensors")
-    made = weights.weights_by_slurm(PretrainJob(tmp_path, tmp_path, ON_GPUS, None), tmp_path, ClusterConfig())
+def test_weights_that_are_there_need_no_job(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pretrained.safetensors").touch()
+    weights_when(programs, monkeypatch, tmp_path / "pretrained.safetensors")
+    made = weights.weights_by_slurm(PretrainJob(tmp_path, tmp_path, ON_GPUS, None), tmp_path, PRE_TRAINING)
     assert made == str(tmp_path / "pretrained.safetensors")
-    assert submitted == []
+    assert (programs / "number").read_text() == "7\n"
+
+
+def test_a_later_command_waits_for_the_job_of_a_former_one_or_tells_how_that_ended(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first command is left by Ctrl-C; the second finds the job; the third finds that somebody cancelled it."""
+    file = tmp_path / "pretrained.safetensors"
+    weights_when(programs, monkeypatch, file)
+    job = PretrainJob(tmp_path, tmp_path / "pretrain", ON_GPUS, None)
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        (programs / "queue").write_text("8|RUNNING|None\n" if (programs / "script.8").is_file() else "")
+        with monkeypatch.context() as patch:
+            patch.setattr(slurm_ends.time, "sleep", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                weights.weights_by_slurm(job, tmp_path, PRE_TRAINING)
+    assert (programs / "number").read_text() == "8\n"
+    said = capsys.readouterr().err
+    assert "SLURM job 8 of a former command is at it; this one waits for it" in said
+    assert said.count("1 jobs stay in SLURM's queue and go on; to stop them: scancel 8") == 2
+    (programs / "queue").write_text("")
+    (programs / "ends").write_text(
+        "JobId=8 JobState=CANCELLED Reason=None ExitCode=0:15\nJobId=9 JobState=COMPLETED Reason=None ExitCode=0:0\n"
+    )
+    submit = weights.submit
+
+    def submit_and_train(*given: Any, **more: Any) -> list[str]:
+        file.touch()
+        return submit(*given, **more)
+
+    monkeypatch.setattr(weights, "submit", submit_and_train)
+    assert weights.weights_by_slurm(job, tmp_path, PRE_TRAINING) == str(file)
+    assert "its former SLURM job 8 was cancelled (scancel); another one follows" in capsys.readouterr().err
+    file.unlink()
+    weights.weights_by_slurm(job, tmp_path, PRE_TRAINING)
+    assert "former SLURM job" not in capsys.readouterr().err, "how job 9 ended is known"
 
 
 @pytest.mark.parametrize(

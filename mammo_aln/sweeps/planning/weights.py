@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from mammo_aln.errors import InputError
 from mammo_aln.machine.hardware import resolved
-from mammo_aln.machine.slurm import POLL_S, await_jobs
+from mammo_aln.machine.slurm import POLL_S, jobs_in_queue
+from mammo_aln.machine.slurm_ends import await_jobs, await_left, end_in_words, job_end
 from mammo_aln.machine.slurm_jobs import RequeuedJob, submit
 from mammo_aln.machine.slurm_request import request_of
 from mammo_aln.model.network import crop_encoder
@@ -22,6 +24,7 @@ from mammo_aln.settings.steps import step_shape
 from mammo_aln.sweeps.cell import last_lines
 from mammo_aln.sweeps.planning.definition import FROM_SWEEP, Definition, Nested, Point, merged
 from mammo_aln.sweeps.planning.pretraining import weights_apart
+from mammo_aln.sweeps.slurm.records import FOLDER, read_job, record_job, settle_jobs
 
 PRETRAININGS = "pretrain"
 """Folder of a sweep's pre-trainings, in the sweep's own."""
@@ -106,8 +109,7 @@ def with_weights(
     weights: dict[int, str] = {}
     for job, begins in pretrain_jobs(asking, definition.pretrain, cohort, out, store, here=cluster is None):
         say(f"pre-training {job.settings.model.backbone} for the cells that ask for it")
-        logs = out.absolute() / "slurm"
-        path = weights_here(job) if cluster is None else weights_by_slurm(job, logs, cluster)
+        path = weights_here(job) if cluster is None else weights_by_slurm(job, out.absolute(), cluster)
         weights |= {id(point): path for point in begins}
     return [weighted(point, weights[id(point)]) if id(point) in weights else point for point in points]
 
@@ -160,8 +162,10 @@ def weights_here(job: PretrainJob) -> str:
     return job.finished() or weights_apart(job)
 
 
-def weights_by_slurm(job: PretrainJob, folder: Path, cluster: ClusterConfig) -> str:
+def weights_by_slurm(job: PretrainJob, out: Path, cluster: ClusterConfig) -> str:
     """Have a SLURM job make the weights, unless they are there; this machine trains nothing.
+
+    A job that a former command submitted is waited for, or its end is told.
 
     Raises:
         InputError: the job ended without them.
@@ -169,25 +173,43 @@ def weights_by_slurm(job: PretrainJob, folder: Path, cluster: ClusterConfig) -> 
     weights = job.finished()
     if weights is not None:
         return weights
+    name = f"pretrain-{hashlib.sha256(repr(job.settings).encode()).hexdigest()[:12]}"
+    former = read_job(out, name)
+    if former is not None and former.job in jobs_in_queue():
+        number = former.job
+        say(f"SLURM job {number} of a former command is at it; this one waits for it")
+    else:
+        if former is not None and not former.settled:
+            say(f"its former SLURM job {former.job} {end_in_words(job_end(former.job), cluster)}; another one follows")
+        number = _submitted(job, out, cluster)
+        record_job(out, name, number)
+    end = await_jobs([number], "pre-training", cluster.poll_s)[number]
+    settle_jobs(out, [name])
+    weights = await_left(job.finished, end, cluster.poll_s)
+    if weights is None:
+        log = out / FOLDER / f"{number}_0_log.err"
+        lines = last_lines(log) or last_lines(log.with_suffix(".out")) or ("it said nothing",)
+        for line in lines:
+            say(f"    | {line}")
+        raise InputError(
+            f"the pre-training's SLURM job {number} {end_in_words(end, cluster)}, without weights: {lines[-1]} (see"
+            f" {log}); the same command submits another"
+        )
+    return weights
+
+
+def _submitted(job: PretrainJob, out: Path, cluster: ClusterConfig) -> str:
     trainer = job.settings.trainer
-    ids = submit(
+    (number,) = submit(
         [job],
-        folder,
+        out / FOLDER,
         "mammo-aln-pretrain",
         cluster,
         nodes=trainer.num_nodes,
         tasks_per_node=trainer.devices,
         request=request_of(trainer, job.settings.data.num_workers, cluster),
     )
-    await_jobs(ids, "pre-training", cluster.poll_s)
-    weights = job.finished()
-    if weights is None:
-        log = folder / f"{ids[0]}_0_log.err"
-        lines = last_lines(log) or last_lines(log.with_suffix(".out")) or ("it said nothing",)
-        for line in lines:
-            say(f"    | {line}")
-        raise InputError(f"the pre-training's SLURM job {ids[0]} ended without weights: {lines[-1]} (see {log})")
-    return weights
+    return number
 
 
 def pretrain_settings(point: Point, block: Nested) -> PretrainSettings:

@@ -94,12 +94,17 @@ def ask(study: Any, definition: Definition, space: Space, folder: str = "") -> T
     if folder:
         trial.set_user_attr(FOLDER, folder)
     study.sampler = sampler_of(space, trial.number)
+    draw(trial, definition, space)
+    return Trial(trial.number, dict(trial.params))
+
+
+def draw(trial: Any, definition: Definition, space: Space) -> None:
+    """Give one of Optuna's trials its value on each axis and in each range, by its study's sampler."""
     for axis in definition.axes:
         trial.suggest_categorical(axis.name, [str(choice.label) for choice in axis.choices])
     for name, given in space.ranges.items():
         scale = {key: value for key, value in given.to_json().items() if key in ("log", "step")}
         (trial.suggest_int if given.whole else trial.suggest_float)(name, given.low, given.high, **scale)
-    return Trial(trial.number, dict(trial.params))
 
 
 def is_drawn(params: Collection[str], definition: Definition, space: Space) -> bool:

@@ -15,11 +15,11 @@ from mammo_aln.machine.slurm_jobs import RequeuedJob, job_id
 from mammo_aln.runs.record import now, read_state
 from mammo_aln.sweeps.cell import Failure, Result, log_of, record_failure, train_cell
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
+from mammo_aln.sweeps.slurm.records import FOLDER, unsettle_job
 
 if TYPE_CHECKING:
     from mammo_aln.cohort.tables import Cohort
 
-FOLDER = "slurm"
 HELD_S = 120.0
 """How long a job waits for a cell that another process holds: a requeued job's former self may still be leaving."""
 HELD_POLL_S = 5.0
@@ -102,6 +102,7 @@ def log_kept(plan: Plan, cell: Cell) -> Iterator[None]:
 def note_begun(plan: Plan, cell: Cell) -> None:
     """Note that this job has begun a cell: those that it never came to are not to blame for its end."""
     if int(os.environ.get("SLURM_PROCID", "0")) == 0:
+        unsettle_job(plan.out, cell.run_id)
         with begun_file(plan, job_id()).open("a", encoding="utf-8") as stream:
             stream.write(f"{cell.run_id}\n")
 

@@ -10,16 +10,18 @@ from pathlib import Path
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, write_json
-from mammo_aln.machine.slurm import Outage, SchedulerSilentError, job_end, jobs_in_queue, require_controller
+from mammo_aln.machine.slurm import Outage, SchedulerSilentError, jobs_in_queue, require_controller
+from mammo_aln.machine.slurm_ends import await_left, end_in_words, job_end
 from mammo_aln.machine.slurm_jobs import RequeuedJob, submit
 from mammo_aln.progress import say
 from mammo_aln.settings import ClusterConfig
 from mammo_aln.sweeps.cell import last_lines
 from mammo_aln.sweeps.planning.definition import Definition
 from mammo_aln.sweeps.slurm.asks import PLAN, cluster_of, require_asks
-from mammo_aln.sweeps.slurm.ends import verdict
-from mammo_aln.sweeps.slurm.jobs import FOLDER
+from mammo_aln.sweeps.slurm.records import FOLDER, read_job, record_job
 
+JOB = "plan"
+"""Name of the record of the job."""
 RESULT = "plan_on_node.json"
 """File beside the job's output that holds what its command returned."""
 
@@ -50,6 +52,8 @@ def sweep_on_node(
 ) -> int | Path:
     """Run a sweep's command in a job, show what it says, and return what it returns.
 
+    Where a job of a former command is at it, that one is shown, with what it was given then.
+
     Args:
         command: the command, which can be pickled.
         definition: its sweep.
@@ -66,15 +70,24 @@ def sweep_on_node(
         own = replace(own, gpus_per_node=0)
     folder = make_folder(out.absolute() / FOLDER)
     result = folder / RESULT
-    result.unlink(missing_ok=True)
-    (job,) = submit([SweepJob(command, result)], folder, f"{cluster.job_name}-plan", own)
+    former = read_job(out, JOB)
+    if former is not None and former.job in jobs_in_queue():
+        job = former.job
+        say(
+            f"job {job} plans and follows this sweep already, as it was asked to then; for another file or other flags:"
+            f" scancel {job} first (the jobs of cells go on), then the same command"
+        )
+    else:
+        result.unlink(missing_ok=True)
+        (job,) = submit([SweepJob(command, result)], folder, f"{cluster.job_name}-plan", own)
+        record_job(out, JOB, job)
     log = folder / f"{job}_0_log.err"
     say(f"job {job} plans and follows the sweep; what it says stands in {log}; this command may be left by Ctrl-C")
     _follow(job, log, cluster.poll_s)
-    if not result.is_file():
-        meaning = verdict(job, job_end(job), own)
+    end = job_end(job)
+    if await_left(lambda: result if result.is_file() else None, end, cluster.poll_s) is None:
         last = (*last_lines(log, 1), "")[0]
-        raise InputError(f"{meaning.fault or f'its SLURM job {job} was cancelled'}: {last} (see {log})")
+        raise InputError(f"its SLURM job {job} {end_in_words(end, own)}, without a result: {last} (see {log})")
     outcome = json.loads(result.read_text(encoding="utf-8"))
     if "error" in outcome:
         raise InputError(str(outcome["error"]))

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mammo_aln.errors import InputError, Requeue
-from mammo_aln.files import write_json
-from mammo_aln.machine.slurm import (
-    JobEnd,
-    Outage,
-    QueuedJob,
-    SchedulerSilentError,
-    job_end,
-    jobs_in_queue,
-    require_slurm,
-)
+from mammo_aln.files import make_folder
+from mammo_aln.machine.locks import await_lock
+from mammo_aln.machine.slurm import Outage, QueuedJob, SchedulerSilentError, StuckJobs, jobs_in_queue, require_slurm
+from mammo_aln.machine.slurm_ends import SETTLE_S, JobEnd, job_end
 from mammo_aln.machine.slurm_jobs import submit
 from mammo_aln.machine.slurm_request import request_of
 from mammo_aln.progress import say
@@ -29,29 +23,18 @@ from mammo_aln.settings import ClusterConfig
 from mammo_aln.sweeps.cell import Failure, Further, exhausted, failures, last_lines, log_of, record_failure
 from mammo_aln.sweeps.plan import Cell, Plan, names_in_words
 from mammo_aln.sweeps.slurm.asks import cluster_of_cell
-from mammo_aln.sweeps.slurm.ends import JOB_CANCELLED, verdict
-from mammo_aln.sweeps.slurm.jobs import FOLDER, CellsJob, begun_cells
+from mammo_aln.sweeps.slurm.ends import verdict
+from mammo_aln.sweeps.slurm.jobs import CellsJob, begun_cells
+from mammo_aln.sweeps.slurm.records import FOLDER, JobRecord, read_job, record_job, settle_jobs
 from mammo_aln.sweeps.withheld import reason_withheld, withheld, withhold
 
-SETTLE_S = 60.0
-"""How long the records of a job that ended in good order may take to be seen on this machine."""
 LAST_OF_A_JOB = 5
 """Lines of the job's own output that a failure keeps, beside those of the cell's log."""
-STUCK: Mapping[str, str] = {
-    "PartitionTimeLimit": "ask for less time (cluster.time_min), or another partition",
-    "PartitionNodeLimit": "ask for fewer nodes, or another partition",
-    "BadConstraints": "no node of the partition has all that cluster.extra asks for",
-    "JobHeldUser": "somebody holds them: scontrol release JOB",
-    "JobHeldAdmin": "the administrator holds them",
-    "launch failed requeued held": "a node did not start them: scontrol release JOB",
-    "job requeued in held state": "somebody holds them: scontrol release JOB",
-}
-"""SLURM's reasons for which a job waits for ever, each with what helps."""
 
 
 @dataclass
 class Queue:
-    """A sweep's jobs. They outlive the command that submitted them: the same command finds them again.
+    """A sweep's jobs. They outlive the command that submitted them: the same command finds them, or their ends, again.
 
     At most `cluster.max_jobs` of them are in SLURM's queue at once, over all arrays; others follow as they end.
 
@@ -60,8 +43,8 @@ class Queue:
         cluster: what a job asks for.
         retries: how often a cell whose job died is submitted again.
         changed: called every few seconds, and with a cell when it is completed.
-        before: failures of each cell when it was taken up; `seen`: when they were looked at last.
-        jobs: the job of each cell; `watched` those that this command has seen in the queue.
+        before: failures of each cell when it was taken up.
+        jobs: the job of each cell.
         queue: this user's jobs, as SLURM told them last.
         waiting: cells that are not over; `ended`: those that are, since somebody asked; `aside`: those that may return.
     """
@@ -71,15 +54,13 @@ class Queue:
     retries: int
     changed: Callable[..., None]
     before: dict[str, int] = field(default_factory=dict)
-    seen: dict[str, int] = field(default_factory=dict)
     jobs: dict[str, str] = field(default_factory=dict)
-    watched: set[str] = field(default_factory=set)
     queue: dict[str, QueuedJob] = field(default_factory=dict)
     waiting: list[Cell] = field(default_factory=list)
     ended: list[Cell] = field(default_factory=list)
     aside: list[Cell] = field(default_factory=list)
     unsettled: dict[str, float] = field(default_factory=dict)
-    reasons: set[str] = field(default_factory=set)
+    stuck: StuckJobs = field(default_factory=StuckJobs)
     outage: Outage = field(default_factory=Outage)
     crowded_s: float = -1e9
 
@@ -108,7 +89,10 @@ class Queue:
                 self.changed(None, queue=self.queue)
         except (KeyboardInterrupt, Requeue, InputError):
             if left := self._alive():
-                say(f"{len(left)} jobs stay in SLURM's queue and go on; to stop them: scancel {' '.join(sorted(left))}")
+                say(
+                    f"{len(left)} jobs stay in SLURM's queue and go on; to stop them: scancel {' '.join(sorted(left))}"
+                    " (their cells are left then until `mammo-aln sweep retry`)"
+                )
             raise
 
     def _alive(self) -> set[str]:
@@ -134,15 +118,15 @@ class Queue:
         for cell in cells:
             if cell.fault is None:
                 self.waiting.append(cell)
-                self.before[cell.run_id] = self.seen[cell.run_id] = len(failures(self.plan, cell))
+                self.before[cell.run_id] = len(failures(self.plan, cell))
                 self._read_job(cell)
 
-    def _read_job(self, cell: Cell) -> str | None:
+    def _read_job(self, cell: Cell) -> JobRecord | None:
         """Read which job a cell was given last, maybe by another command."""
-        record = self.folder / f"{cell.run_id}.json"
-        if record.is_file():
-            self.jobs[cell.run_id] = json.loads(record.read_text(encoding="utf-8"))["job"]
-        return self.jobs.get(cell.run_id)
+        record = read_job(self.plan.out, cell.run_id)
+        if record is not None:
+            self.jobs[cell.run_id] = record.job
+        return record
 
     def _over(self, cell: Cell, *, for_good: bool = False) -> None:
         self.waiting.remove(cell)
@@ -153,7 +137,6 @@ class Queue:
     def _is_exhausted(self, cell: Cell) -> bool:
         tries = failures(self.plan, cell)
         self.before[cell.run_id] = min(self.before[cell.run_id], len(tries))  # `sweep retry` sets them aside
-        self.seen[cell.run_id] = min(self.seen[cell.run_id], len(tries))
         return exhausted(tries, self.before[cell.run_id], self.retries)
 
     def _work(self) -> None:
@@ -163,9 +146,11 @@ class Queue:
                 self._over(cell, for_good=True)
                 self.changed(cell, queue=self.queue)
         try:
-            self.queue = jobs_in_queue()
-            self._tell_stuck()
-            self._submit(self._without_job())
+            # One command at a time looks and submits: two would give a cell a job each, or tell an end twice.
+            with await_lock(make_folder(self.plan.out / "claims") / "queue.lock"):
+                self.queue = jobs_in_queue()
+                self.stuck.tell(self.queue, self._alive())
+                self._submit(self._without_job())
         except SchedulerSilentError as error:
             self.outage.bear(error)
             return
@@ -174,65 +159,85 @@ class Queue:
     def _without_job(self) -> list[Cell]:
         """List the cells that a job is to be submitted for."""
         kept_back = withheld(self.plan.out)
-        ends: dict[str, JobEnd | None] = {}
-        cells = []
-        for cell in list(self.waiting):
-            job = self._read_job(cell)
-            if job is not None and job in self.queue:
-                self.watched.add(job)
+        records = {cell.run_id: self._read_job(cell) for cell in self.waiting}
+        free = [
+            cell
+            for cell in self.waiting
+            if ((record := records[cell.run_id]) is None or record.job not in self.queue)
+            and not is_held(self.plan.runs / cell.run_id)
+        ]
+        untold = {
+            cell.run_id: record
+            for cell in free
+            if (record := records[cell.run_id]) is not None and not record.settled and cell.run_id not in kept_back
+        }
+        ends = {job: job_end(job) for job in sorted({record.job for record in untold.values()})}
+        cells: list[Cell] = []
+        left: dict[str, list[Cell]] = defaultdict(list)
+        for cell in free:
+            untold_job = untold.get(cell.run_id)
+            if untold_job is not None and not self._is_understood(cell, untold_job, ends[untold_job.job]):
                 continue
-            if is_held(self.plan.runs / cell.run_id):
-                continue
-            if cell.run_id not in kept_back and job in self.watched and job is not None:
-                if job not in ends:
-                    ends[job] = job_end(job)
-                if not self._is_understood(cell, job, ends[job]):
-                    continue
             reason = reason_withheld(self.plan.out, cell.run_id)
             if reason is not None:
-                say(f"{cell.name}: {reason}; it is left as it is, until `mammo-aln sweep retry {cell.run_id}`")
+                left[reason].append(cell)
                 self._over(cell)
             elif self._is_exhausted(cell):
                 self._over(cell)
             else:
                 cells.append(cell)
+        for reason, members in left.items():
+            self._tell_left(reason, members)
         return cells
 
-    def _is_understood(self, cell: Cell, job: str, end: JobEnd | None) -> bool:
-        """Understand why a job left the queue without its cell; False where its records may not be seen here yet."""
+    def _is_understood(self, cell: Cell, record: JobRecord, end: JobEnd | None) -> bool:
+        """Understand why a job left the queue without its cell; False where that is not known yet.
+
+        It may have ended hours ago, while no command looked.
+        """
+        if end is not None and not end.is_over:
+            return False  # of another user, or requeued at this moment
         tries = failures(self.plan, cell)
-        if len(tries) > self.seen[cell.run_id]:  # recorded by the job itself
-            self.seen[cell.run_id] = len(tries)
+        if len(tries) > record.tries:  # recorded by the job itself
             say(f"{cell.name}: {tries[-1].error}")
-            return True
-        if read_state(self.plan.runs / cell.run_id).state == "completed":
+        elif read_state(self.plan.runs / cell.run_id).state == "completed" or not self._has_settled(cell, end):
             return False
-        if end is not None and end.state == "COMPLETED":
-            since = self.unsettled.setdefault(cell.run_id, time.monotonic())
-            if time.monotonic() - since < SETTLE_S:
-                return False
-            del self.unsettled[cell.run_id]
-        meaning = verdict(job, end, cluster_of_cell(self.cluster, cell.axes, cell.settings))
+        else:
+            self._judge(cell, record.job, end)
+        settle_jobs(self.plan.out, [cell.run_id])
+        return True
+
+    def _has_settled(self, cell: Cell, end: JobEnd | None) -> bool:
+        """Tell whether the records of a job that ended in good order would be seen on this machine by now."""
+        if end is None or end.state != "COMPLETED":
+            return True
+        since = self.unsettled.setdefault(cell.run_id, time.monotonic())
+        if time.monotonic() - since < SETTLE_S:
+            return False
+        del self.unsettled[cell.run_id]
+        return True
+
+    def _judge(self, cell: Cell, job: str, end: JobEnd | None) -> None:
+        """Record a job's end as what it means for a cell, and say so."""
+        log = self.folder / f"{job}_0_log.err"
+        asked = cluster_of_cell(self.cluster, cell.axes, cell.settings)
+        meaning = verdict(job, end, asked, began=log.is_file())
         begun = begun_cells(self.plan, job)
-        if meaning.cancelled:
-            withhold(self.plan.out, [cell.run_id], JOB_CANCELLED)
+        if meaning.order is not None:
+            withhold(self.plan.out, [cell.run_id], meaning.order)
         elif meaning.fault is None:
             say(f"{cell.name}: its SLURM job {job} was pre-empted with its step saved; it goes on in another one")
         elif not begun or cell.run_id in begun:
-            error = last_lines(self.folder / f"{job}_0_log.err", LAST_OF_A_JOB)
-            record_failure(self.plan, cell, Failure(meaning.fault, (*last_lines(log_of(self.plan, cell)), *error)))
-            self.seen[cell.run_id] += 1
+            lines = (*last_lines(log_of(self.plan, cell)), *last_lines(log, LAST_OF_A_JOB))
+            record_failure(self.plan, cell, Failure(meaning.fault, lines))
             say(f"{cell.name}: {meaning.fault}")
-        self.watched.discard(job)
-        return True
 
-    def _tell_stuck(self) -> None:
-        """Tell once of jobs that SLURM will never start as they are."""
-        for job in sorted(self._alive()):
-            reason = self.queue[job].reason.strip("()")
-            if reason in STUCK and reason not in self.reasons:
-                self.reasons.add(reason)
-                say(f"SLURM does not start job {job} ({reason}), nor others like it: {STUCK[reason]}")
+    def _tell_left(self, reason: str, cells: Sequence[Cell]) -> None:
+        """Say of cells that are withheld why, and what to type."""
+        ids = " ".join(cell.run_id for cell in cells)
+        retry = f"mammo-aln sweep retry {ids} --out {shlex.quote(str(self.plan.out))}"
+        names = names_in_words([cell.name for cell in cells])
+        say(f"{names}: {reason}; {'it is' if len(cells) == 1 else 'they are'} left as is, until `{retry}`")
 
     def _submit(self, cells: Sequence[Cell]) -> None:
         """Submit as many jobs as there is room for under `cluster.max_jobs`."""
@@ -262,10 +267,9 @@ class Queue:
             room -= len(ids)
             for job, bundle in zip(ids, bundles, strict=False):  # SLURM may have taken the first of them only
                 self.queue[job] = QueuedJob("PENDING", "")
-                self.watched.add(job)
                 for cell in bundle:
                     self.jobs[cell.run_id] = job
-                    write_json(self.folder / f"{cell.run_id}.json", {"job": job, "cell": cell.name})
+                    record_job(self.plan.out, cell.run_id, job, len(failures(self.plan, cell)), cell.name)
             names = names_in_words([cell.name for bundle in bundles[: len(ids)] for cell in bundle])
             say(f"{len(ids)} jobs submitted: {ids[0]} to {ids[-1]} ({names})")
 

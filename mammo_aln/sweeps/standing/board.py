@@ -84,7 +84,7 @@ def status_table(plan: Plan, rows: Sequence[Row]) -> str:
         if row.standing.state == "failed" and row.standing.failure is not None:
             text += [f"{row.cell.name}: {row.standing.failure.error}", f"  fix: {fix_of(plan, row)}"]
             text += [f"  resume: {resume_command(plan, row)}"]
-    if plan.of_this_code and any(row.standing.note == STOPPED for row in rows):
+    if plan.of_this_code and any(row.standing.note.startswith(STOPPED) for row in rows):
         text.append(f"stopped cells go on by: {plan.command}")
     if not plan.of_this_code:
         text.append(

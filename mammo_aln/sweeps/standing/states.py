@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.cell import Failure, claim_of, failures
 from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.slurm.jobs import begun_cells
+from mammo_aln.sweeps.slurm.records import read_job
 from mammo_aln.sweeps.withheld import pruned_at, reason_withheld
 
 State = Literal["not_started", "queued", "starting", "running", "stopped", "pruned", "failed", "completed", "dropped"]
@@ -85,7 +85,8 @@ def standing(plan: Plan, cell: Cell, *, own: bool = False, queue: Mapping[str, Q
         return Standing("running", failure=last)
     if own or is_locked(claim_of(plan, cell)):
         return Standing("starting", failure=last)
-    job = job_of(plan, cell) if queue else None
+    record_of_job = read_job(plan.out, cell.run_id) if queue is not None else None
+    job = record_of_job.job if record_of_job is not None else None
     if job is not None and queue is not None and job in queue:
         waits = queue[job].waits
         begun = begun_cells(plan, job)
@@ -99,13 +100,15 @@ def standing(plan: Plan, cell: Cell, *, own: bool = False, queue: Mapping[str, Q
         if (pruned := pruned_at(plan.out, cell.run_id)) is not None:
             return Standing("pruned", failure=last, note=reason, pruned_epoch=int(pruned["epoch"]))
         return Standing("stopped", failure=last, note=reason)
+    untold = record_of_job is not None and not record_of_job.settled
+    gone = f"its SLURM job {job} has left the queue; the sweep's command tells how" * untold
     if _was_stopped(record, last):
-        return Standing("stopped", failure=last, note=STOPPED)
+        return Standing("stopped", failure=last, note=f"{STOPPED}; {gone}" if gone else STOPPED)
     if last is not None:
         return Standing("failed", failure=last)
     if record.state == "failed":  # by `mammo-aln train` beside the sweep, which keeps no list of failures
         return Standing("failed", failure=Failure(record.error or "failed"))
-    return Standing("not_started")
+    return Standing("not_started", note=gone)
 
 
 def _was_stopped(record: RunState, last: Failure | None) -> bool:
@@ -121,22 +124,22 @@ def _was_stopped(record: RunState, last: Failure | None) -> bool:
 
 def job_of(plan: Plan, cell: Cell) -> str | None:
     """Read the id of the SLURM job that a cell was given last."""
-    path = plan.out / "slurm" / f"{cell.run_id}.json"
-    return str(json.loads(path.read_text(encoding="utf-8"))["job"]) if path.is_file() else None
+    record = read_job(plan.out, cell.run_id)
+    return None if record is None else record.job
 
 
-def queue_of(plan: Plan) -> Mapping[str, QueuedJob]:
-    """Ask SLURM for this user's jobs, where the sweep has any; say what is unknown where it does not answer."""
+def queue_of(plan: Plan) -> Mapping[str, QueuedJob] | None:
+    """Ask SLURM for this user's jobs, where the sweep has any; None, and a line, where it does not answer."""
     if next((plan.out / "slurm").glob("*.json"), None) is None:
         return {}
     if shutil.which("squeue") is None:
         say("squeue is not on this machine: cells that wait in SLURM's queue are shown as not started or stopped")
-        return {}
+        return None
     try:
         return jobs_in_queue()
     except InputError as error:
         say(f"{error}; cells that wait in SLURM's queue are shown as not started or stopped")
-        return {}
+        return None
 
 
 def tables_touched(plan: Plan) -> bool:
