@@ -2,8 +2,9 @@
 # A real SLURM on this one machine (Debian or Ubuntu, as root, containers too): installs and starts it; again: does nothing.
 #   bash scripts/slurm_local.sh          # ends when `sinfo` shows an idle node
 #   bash scripts/slurm_local.sh stop     # stops what it started
-# Two partitions on its one node: jobs of `high` pre-empt those of `local`, which have 10 s to save their state.
-# SLURM_LOCAL_CPUS: CPUs that it claims to have; SLURM_LOCAL_MAX_ARRAY: jobs of an array.
+# Two partitions on its node: jobs of `high` pre-empt those of `local`, which have 10 s to save their state.
+# SLURM_LOCAL_CPUS: CPUs that a node claims to have; SLURM_LOCAL_MAX_ARRAY: jobs of an array; SLURM_LOCAL_NODES: nodes,
+# all of them this machine.
 set -euo pipefail
 state=${SLURM_LOCAL_DIR:-/var/lib/slurm-local}
 conf=/etc/slurm/slurm.conf
@@ -21,7 +22,7 @@ stop_one() { # the daemon whose id a pid file holds, if it still is that daemon
 }
 
 if [ "${1:-start}" = stop ]; then
-  stop_one "$state/slurmd.pid" slurmd
+  for file in "$state"/slurmd*.pid; do stop_one "$file" slurmd; done
   stop_one "$state/slurmctld.pid" slurmctld
   stop_one "$state/munged.pid" munged
   exit 0
@@ -48,6 +49,12 @@ chmod 0700 /etc/munge /var/lib/munge /var/log/munge; chmod 0400 /etc/munge/munge
 
 cores=${SLURM_LOCAL_CPUS:-$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)}
 host=$(hostname -s)
+nodes=${SLURM_LOCAL_NODES:-1}
+names=("$host"); list=$host; ports=6818
+if [ "$nodes" -gt 1 ]; then
+  mapfile -t names < <(seq -f "$host-%g" "$nodes")
+  list="$host-[1-$nodes]"; ports="[6818-$((6817 + nodes))]"
+fi
 memory=$(($(awk '/MemTotal/ {print $2}' /proc/meminfo) / 1024))
 cat >"$conf" <<CONF
 $mark
@@ -61,13 +68,12 @@ AuthType=auth/munge
 AuthInfo=cred_expire=5
 CredType=cred/munge
 SlurmctldPort=6817
-SlurmdPort=6818
 SlurmctldPidFile=$state/slurmctld.pid
-SlurmdPidFile=$state/slurmd.pid
+SlurmdPidFile=$state/slurmd.%n.pid
 SlurmctldLogFile=$state/slurmctld.log
-SlurmdLogFile=$state/slurmd.log
+SlurmdLogFile=$state/slurmd.%n.log
 StateSaveLocation=$state/ctld
-SlurmdSpoolDir=$state/d
+SlurmdSpoolDir=$state/d.%n
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 SwitchType=switch/none
@@ -87,23 +93,26 @@ KillWait=10
 MinJobAge=300
 ReturnToService=2
 SlurmdTimeout=60
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory State=UNKNOWN
-PartitionName=local Nodes=$host Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO PriorityTier=1 GraceTime=10
-PartitionName=high Nodes=$host MaxTime=INFINITE State=UP OverSubscribe=NO PriorityTier=10
+NodeName=$list NodeHostname=$host NodeAddr=127.0.0.1 Port=$ports CPUs=$cores RealMemory=$memory State=UNKNOWN
+PartitionName=local Nodes=$list Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO PriorityTier=1 GraceTime=10
+PartitionName=high Nodes=$list MaxTime=INFINITE State=UP OverSubscribe=NO PriorityTier=10
 CONF
 
 runs() { [ -s "$1" ] && [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "$2" ]; }
 runs "$state/munged.pid" munged || munged --force --pid-file "$state/munged.pid" --key-file /etc/munge/munge.key
 # Jobs of a controller that was killed belong to nobody any more: a new one begins without them.
 runs "$state/slurmctld.pid" slurmctld || slurmctld -c
-runs "$state/slurmd.pid" slurmd || slurmd
+for name in "${names[@]}"; do
+  mkdir -p "$state/d.$name"
+  runs "$state/slurmd.$name.pid" slurmd || slurmd -N "$name"
+done
 for _ in $(seq 120); do
-  state_now=$(sinfo -h -o %t 2>/dev/null || true)
-  case $state_now in
-    idle* | mix* | alloc*) exit 0 ;;
-    down* | drain* | unk*) scontrol update "nodename=$host" state=resume >/dev/null 2>&1 || true ;;
+  waiting=$(sinfo -h -N -o '%N %t' 2>/dev/null | grep -vE ' (idle|mix|alloc)$' || true)
+  if [ -z "$waiting" ] && sinfo -h >/dev/null 2>&1; then exit 0; fi
+  case $waiting in
+    *down* | *drain* | *unk*) scontrol update "nodename=$list" state=resume >/dev/null 2>&1 || true ;;
   esac
   sleep 0.5
 done
-echo "slurm_local.sh: the node does not become idle; see $state/slurmctld.log and $state/slurmd.log" >&2
+echo "slurm_local.sh: the nodes do not become idle; see $state/slurmctld.log and $state/slurmd.*.log" >&2
 exit 3

@@ -239,7 +239,7 @@ def require_own_options(cluster: ClusterConfig) -> None:
 def _lines_before(cluster: ClusterConfig) -> list[str]:
     """Write the lines of a job's script before its command."""
     variables = [f"export {name}={shlex.quote(str(value))}" for name, value in cluster.environment.items()]
-    return [f"export {BEGUN_AT}=$(date +%s)", *variables, *cluster.setup]
+    return [f"{BEGUN_AT}=$(date +%s)", f"export {BEGUN_AT}", *variables, *cluster.setup]
 
 
 def _lines_after(folder: Path) -> list[str]:

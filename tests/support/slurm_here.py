@@ -19,14 +19,15 @@ Seen = TypeVar("Seen")
 
 
 @contextmanager
-def running_slurm(cpus: int | None = None, max_array: int | None = None) -> Iterator[None]:
+def running_slurm(cpus: int | None = None, max_array: int | None = None, nodes: int | None = None) -> Iterator[None]:
     """Start SLURM, or skip and say why there is none; one that ran already goes on unless another kind is asked for.
 
     Args:
-        cpus: CPUs that it claims to have; None for this machine's.
+        cpus: CPUs that a node claims to have; None for this machine's.
         max_array: jobs of an array; None for SLURM's default.
+        nodes: nodes, all of them this machine; None for one.
     """
-    asked = {"SLURM_LOCAL_CPUS": cpus, "SLURM_LOCAL_MAX_ARRAY": max_array}
+    asked = {"SLURM_LOCAL_CPUS": cpus, "SLURM_LOCAL_MAX_ARRAY": max_array, "SLURM_LOCAL_NODES": nodes}
     environment = {**os.environ, **{name: str(value) for name, value in asked.items() if value is not None}}
     of_a_kind = any(value is not None for value in asked.values())
     with (Path(tempfile.gettempdir()) / "slurm_local.lock").open("w") as lock:
