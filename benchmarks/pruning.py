@@ -1,7 +1,8 @@
 """Simulated sweeps with Optuna's pruners: epochs trained, and what the best of them is worth.
 
 A configuration's validation AUC at epoch e is 0.5 + (reach - 0.5) (1 - exp(-e / pace)), plus an error of the patients,
-which stays, and one of the epoch. Reach is uniform from 0.55 to 0.80, pace lognormal about 6 epochs: some begin slowly.
+which stays, and one of the epoch. Reach is uniform from 0.55 to 0.80, pace lognormal: about 6 epochs with a spread of
+0.5, or, so that curves cross, about 10 with a spread of 1, with reach for what is reached at the last epoch.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ PATIENTS_SD = 0.03
 EPOCH_SD = 0.01
 PRUNERS = (
     Pruner("median"),
-    Pruner("median", {"n_warmup_steps": 2, "n_startup_trials": 4}),
     Pruner("percentile", {"percentile": 33}),
     Pruner("successive_halving"),
+    Pruner("successive_halving", {"reduction_factor": 4}),
     Pruner("hyperband"),
 )
+PACES = {"alike": (6.0, 0.5), "crossing": (10.0, 1.0)}
+"""Epochs and spread of the paces of curves."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,14 @@ class Outcome:
     within: bool
 
 
-def curves(count: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def curves(count: int, kind: str, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draw true reaches, (count,), and best validation AUCs so far, (count, epochs)."""
+    middle, spread = PACES[kind]
     reach = rng.uniform(0.55, 0.80, size=(count, 1))
-    pace = 6.0 * np.exp(rng.normal(0.0, 0.5, size=(count, 1)))
+    pace = middle * np.exp(rng.normal(0.0, spread, size=(count, 1)))
     rise = 1.0 - np.exp(-np.arange(1, EPOCHS + 1) / pace)
+    if kind == "crossing":
+        rise = rise / rise[:, -1:]
     noise = rng.normal(0.0, PATIENTS_SD, size=(count, 1)) + rng.normal(0.0, EPOCH_SD, size=(count, EPOCHS))
     return reach[:, 0], np.maximum.accumulate(0.5 + (reach - 0.5) * rise + noise, axis=1)
 
@@ -82,20 +88,28 @@ def pruning(sweeps: int = 200, configurations: int = 40) -> Section:
         configurations: of a sweep.
     """
     rng = np.random.default_rng(0)
-    drawn = [curves(configurations, rng) for _ in range(sweeps)]
+    drawn = {kind: [curves(configurations, kind, rng) for _ in range(sweeps)] for kind in PACES}
     rows = []
-    for pruner in track(PRUNERS, total=len(PRUNERS), what="pruners", unit="pruner"):
-        outcomes = [pruned(pruner, *sweep) for sweep in drawn]
+    cases = [(kind, pruner) for kind in PACES for pruner in PRUNERS]
+    for kind, pruner in track(cases, total=len(cases), what="pruners", unit="pruner"):
+        outcomes = [pruned(pruner, *sweep) for sweep in drawn[kind]]
         options = ", ".join(f"{name} {value}" for name, value in pruner.options.items())
         rows.append(
             [
+                kind,
                 pruner.name + f" ({options})" * bool(options),
                 f"{np.mean([one.epochs for one in outcomes]):.0%}",
                 f"{np.mean([one.within for one in outcomes]):.1%}",
                 f"{np.mean([one.loss for one in outcomes]):+.4f}",
             ]
         )
-    head = ["pruner", "epochs trained", "best within the interval of the best without one", "true AUC lost, mean"]
+    head = [
+        "curves",
+        "pruner",
+        "epochs trained",
+        "best within the interval of the best without one",
+        "true AUC lost, mean",
+    ]
     return Section(
         "Pruning of simulated sweeps",
         f"{sweeps} simulated sweeps of {configurations} configurations, {AT_ONCE} at once, {EPOCHS} epochs; AUC with "

@@ -53,12 +53,11 @@ def test_a_lane_is_judged_as_a_study_of_optuna(name: str) -> None:
                 raise optuna.TrialPruned
         return float(aucs[trial.number, -1])
 
-    first = EPOCHS // 8
     own = {
-        "median": optuna.pruners.MedianPruner(n_warmup_steps=first),
-        "percentile": optuna.pruners.PercentilePruner(50, n_warmup_steps=first),
-        "successive_halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=first),
-        "hyperband": optuna.pruners.HyperbandPruner(min_resource=first, max_resource=EPOCHS),
+        "median": optuna.pruners.MedianPruner(n_warmup_steps=EPOCHS // 10),
+        "percentile": optuna.pruners.PercentilePruner(50, n_warmup_steps=EPOCHS // 10),
+        "successive_halving": optuna.pruners.SuccessiveHalvingPruner(min_resource=EPOCHS // 8, reduction_factor=2),
+        "hyperband": optuna.pruners.HyperbandPruner(min_resource=EPOCHS // 8, max_resource=EPOCHS),
     }
     study = optuna.create_study(direction="maximize", pruner=own[name], study_name="lane 0")
     study.optimize(objective, n_trials=30)
