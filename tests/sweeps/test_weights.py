@@ -27,7 +27,7 @@ ON_GPUS = replace(
 )
 
 
-PRE_TRAINING = ClusterConfig(poll_s=0.01)
+PRE_TRAINING = ClusterConfig(poll_s=0.011)
 
 
 @pytest.fixture
@@ -76,15 +76,16 @@ def test_a_later_command_waits_for_the_job_of_a_former_one_or_tells_how_that_end
     weights_when(programs, monkeypatch, file)
     job = PretrainJob(tmp_path, tmp_path / "pretrain", ON_GPUS, None)
 
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
+    def interrupt(seconds: float) -> None:
+        if seconds == PRE_TRAINING.poll_s:
+            raise KeyboardInterrupt
 
     for _ in range(2):
-        (programs / "queue").write_text("8|RUNNING|None\n" if (programs / "script.8").is_file() else "")
         with monkeypatch.context() as patch:
             patch.setattr(slurm_ends.time, "sleep", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 weights.weights_by_slurm(job, tmp_path, PRE_TRAINING)
+        (programs / "queue").write_text("8|RUNNING|None\n")
     assert (programs / "number").read_text() == "8\n"
     said = capsys.readouterr().err
     assert "SLURM job 8 of a former command is at it; this one waits for it" in said
