@@ -15,9 +15,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mammo_aln.machine.slurm import jobs_in_queue
 from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.cell import failures
 from mammo_aln.sweeps.plan import Cell, Plan, read_plan
+from mammo_aln.sweeps.slurm.ends import JOB_CANCELLED
+from mammo_aln.sweeps.withheld import reason_withheld
 from tests.support.slurm_here import running_slurm, wait_for
 from tests.support.sweep_files import sweep, tiny_sweep, untimed_cells, words
 
@@ -95,6 +98,42 @@ def test_pre_emption_a_dead_scheduler_and_a_cancelled_task_leave_the_local_table
     done = sweep("run", file, "--cohort", phantom, "--out", local, "--store", store, "--slots=1")
     assert done.returncode == 0, done.stderr
     pd.testing.assert_frame_equal(untimed_cells(out), untimed_cells(local))
+
+
+def test_jobs_that_are_cancelled_while_no_command_looks_stay_so_until_they_are_asked_for(
+    slurm: None, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    """One runs and one waits, each a task of an array; the command that submitted them was killed."""
+    file = tiny_sweep(tmp_path, epochs=80, seeds=2)
+    out = tmp_path / "out"
+    flags = ("--cluster.time_min=60", "--cluster.where={crop.strategy=fixed_5cm: {extra: {begin: now+2hours}}}")
+    process, _ = on_slurm(file, phantom, store, out, *flags)
+    plan = wait_for(lambda: (out / "plan.json").is_file() and read_plan(out), 300)
+    running = [cell for cell in plan.cells if cell.axes["crop.strategy"] == "lesion_box"]
+    waiting = [cell for cell in plan.cells if cell.axes["crop.strategy"] == "fixed_5cm"]
+    wait_for(lambda: all(job_of(plan, cell) for cell in plan.cells) and is_training(plan, running[0]), 600)
+    process.kill()
+    process.wait()
+    cancelled = [running[0], waiting[0]]
+    jobs = [job_of(plan, cell) for cell in cancelled]
+    subprocess.run(["scancel", *jobs], check=True)
+    wait_for(lambda: not set(jobs) & jobs_in_queue().keys(), 120)
+    assert sweep("status", "--out", out).stdout.count("has left the queue; the sweep's command tells how") == 2
+    subprocess.run(["scontrol", "update", f"jobid={job_of(plan, waiting[1])}", "StartTime=now"], check=True)
+    process, log = on_slurm(file, phantom, store, out, *flags)
+    told, _ = process.communicate(timeout=900)
+    said = log.read_text()
+    assert (process.returncode, told) == (1, ""), said
+    ids = " ".join(cell.run_id for cell in plan.cells if cell in cancelled)
+    assert f"they are left as is, until `mammo-aln sweep retry {ids} --out {out}`" in said
+    assert "jobs submitted" not in said
+    assert [reason_withheld(out, cell.run_id) for cell in cancelled] == [JOB_CANCELLED] * 2
+    ends = {cell.run_id: read_state(plan.runs / cell.run_id).state for cell in plan.cells}
+    assert [ends[cell.run_id] for cell in (running[1], waiting[1])] == ["completed"] * 2
+    assert sweep("retry", *(cell.run_id for cell in cancelled), "--out", out).returncode == 0
+    process, log = on_slurm(file, phantom, store, out, "--cluster.time_min=60")
+    assert process.wait(900) == 0, log.read_text()
+    assert [len(failures(plan, cell)) for cell in plan.cells] == [0, 0, 0, 0]
 
 
 def test_a_cell_that_its_time_never_suffices_is_told_and_not_tried_for_ever(
