@@ -118,7 +118,7 @@ def test_jobs_that_are_cancelled_while_no_command_looks_stay_so_until_they_are_a
     jobs = [job_of(plan, cell) for cell in cancelled]
     subprocess.run(["scancel", *jobs], check=True)
     wait_for(lambda: not set(jobs) & jobs_in_queue().keys(), 120)
-    assert sweep("status", "--out", out).stdout.count("has left the queue; the sweep's command tells how") == 2
+    assert sweep("status", "--out", out).stderr.count("has left the queue; the sweep's command tells how") == 2
     subprocess.run(["scontrol", "update", f"jobid={job_of(plan, waiting[1])}", "StartTime=now"], check=True)
     process, log = on_slurm(file, phantom, store, out, *flags)
     told, _ = process.communicate(timeout=900)
