@@ -151,7 +151,7 @@ def test_a_job_of_another_user_that_goes_on_is_left_to_go_on(programs: Path, tmp
 
 def test_two_commands_that_look_at_once_submit_one_job_for_a_cell(programs: Path, tmp_path: Path) -> None:
     sbatch = programs / "sbatch"
-    sbatch.write_text(sbatch.read_text().replace("#!/bin/sh\n", "#!/bin/sh\nsleep 0.3\n"))
+    sbatch.write_text(sbatch.read_text().replace("#!/bin/sh\n", "#!/bin/sh\nsleep 1\n"))
     (programs / "squeue").write_text(f"#!/bin/sh\nsed 's/.*/&|PENDING|None/' {programs}/number\n")
     plan = planned(tmp_path / "out", "a")
     queues = [command(programs, plan)[0] for _ in range(2)]
