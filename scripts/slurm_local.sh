@@ -90,7 +90,7 @@ MaxArraySize=${SLURM_LOCAL_MAX_ARRAY:-1001}
 SlurmdParameters=config_overrides
 JobRequeue=1
 KillWait=10
-MinJobAge=300
+MinJobAge=3600
 ReturnToService=2
 SlurmdTimeout=60
 NodeName=$list NodeHostname=$host NodeAddr=127.0.0.1 Port=$ports CPUs=$cores RealMemory=$memory State=UNKNOWN

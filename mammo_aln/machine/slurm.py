@@ -135,7 +135,7 @@ def answer(words: Sequence[str]) -> str:
     except subprocess.TimeoutExpired as error:
         raise SchedulerSilentError(f"{words[0]} has not answered for {ANSWER_S:.0f} s") from error
     if done.returncode:
-        raise SchedulerSilentError(f"{words[0]} does not answer: {' '.join(done.stderr.split())}")
+        raise SchedulerSilentError(f"{words[0]} does not answer: {' '.join((done.stderr or done.stdout).split())}")
     return done.stdout
 
 

@@ -40,6 +40,9 @@ ENDED = (
     "REVOKED",
 )
 """SLURM's words for a job that is over; all others are of one that waits, runs or comes back."""
+UNKNOWN = re.compile(r"invalid job id|job \S+ not found", re.IGNORECASE)
+"""Words of scontrol for a job that it does not know; the second ones for a task of an array that was cancelled while it
+waited, which is forgotten at once."""
 SETTLE_S = 60.0
 """How long what a job that ended in good order has left may take to be seen on this machine."""
 SIGNALLED = 128
@@ -84,7 +87,7 @@ def job_end(job: str) -> JobEnd | None:
     try:
         text = answer(["scontrol", "--oneliner", "show", "job", job])
     except SchedulerSilentError as error:
-        if "Invalid job id" not in str(error):
+        if UNKNOWN.search(str(error)) is None:
             raise
         text = ""
     state, code = re.search(r"\bJobState=(\S+)", text), re.search(r"\bExitCode=(\d+):(\d+)", text)

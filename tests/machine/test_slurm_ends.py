@@ -37,6 +37,18 @@ def test_the_controller_remembers_how_a_job_ended(programs: Path, state: str, co
     assert job_end("99") is None
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "echo 'slurm_load_jobs error: Invalid job id specified' >&2",
+        "echo 'Job 12_3 not found'",  # a task that was cancelled while it waited, on standard output
+    ],
+)
+def test_a_job_that_the_controller_has_forgotten_is_no_silence_of_it(programs: Path, line: str) -> None:
+    (programs / "scontrol").write_text(f"#!/bin/sh\n{line}\nexit 1\n")
+    assert job_end("12_3") is None
+
+
 def accounting(state: Path, line: str, code: int = 0) -> None:
     """Put a sacct beside the other programs."""
     (state / "sacct").write_text(f"#!/bin/sh\n{line}\nexit {code}\n")
