@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from mammo_aln.evaluation.metric import Figures, Metric
 from mammo_aln.evaluation.statistics.discrimination import Floats
@@ -39,18 +40,22 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8
 OF_SPLIT = {"train": "#7A7A7A", "val": "#E69F00", "internal_test": "#009E73", "external_test": "#D55E00"}
 POSITIVE, NEGATIVE, MODEL = "#D55E00", "#0072B2", "#0072B2"
 DASHES = ("-", "--", "-.", ":")
-_TIGHT: Any = {"bbox_inches": "tight", "pad_inches": 0.06}
+_MARGIN_INCHES = 0.06
 _SQUARE, _LEFT, _LEGEND_LINE = 4.3, 0.85, 0.24  # inches: side of square axes, margin beside them, a legend's line
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image for the page: a data URI, the text read where it cannot be seen, and the figure it was made of."""
+    """An image for the page: a data URI, the text read where it cannot be seen, and the figure it was made of.
+
+    `box` is what is drawn of that figure, in inches.
+    """
 
     title: str
     uri: str
     alt: str
     figure: Figure | None = field(default=None, repr=False, compare=False)
+    box: Bbox | None = field(default=None, repr=False, compare=False)
 
     def write(self, folder: Path, number: int | None = None) -> None:
         """Save the figure as SVG and PDF, named by its number and title; the same figure gives the same bytes."""
@@ -61,7 +66,7 @@ class Picture:
         with written_whole(folder / f"{stem}.svg") as path:
             path.write_bytes(base64.b64decode(self.uri.partition(",")[2]))
         with written_whole(folder / f"{stem}.pdf") as path, mpl.rc_context(STYLE):
-            self.figure.savefig(path, format="pdf", metadata={"CreationDate": None}, **_TIGHT)
+            self.figure.savefig(path, format="pdf", metadata={"CreationDate": None}, bbox_inches=self.box)
 
 
 def colour(name: str, number: int) -> str:
@@ -76,9 +81,17 @@ def spoken(name: str) -> str:
 
 def picture(figure: Figure, title: str, alt: str) -> Picture:
     """Freeze a figure as an SVG data URI with no date in it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None}, **_TIGHT)
-    return Picture(title, "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode(), alt, figure)
+    buffer, box = io.BytesIO(), _laid_out(figure)
+    figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches=box)
+    uri = "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return Picture(title, uri, alt, figure, box)
+
+
+def _laid_out(figure: Figure) -> Bbox:
+    """Lay a figure out once, in place of twice for each format; returns what is drawn of it, in inches."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
+    return figure.get_tightbbox().padded(_MARGIN_INCHES)
 
 
 def canvas(width: float = 5.2, height: float = 4.6) -> tuple[Figure, Axes]:
