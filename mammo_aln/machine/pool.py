@@ -10,6 +10,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from threadpoolctl import ThreadpoolController
+
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.signals import end_with_parent, interrupts_wait
 
@@ -75,9 +77,11 @@ def results_of(
     """
     count = min(workers or usable_cores(), len(tasks))
     if count <= 1 or len(tasks) <= few:
+        libraries: ThreadpoolController | None = None
         for number, task in enumerate(tasks):
-            with _one_thread():
+            with _one_thread(libraries):
                 result = work(task)
+            libraries = libraries or ThreadpoolController()  # the first task has loaded them all
             yield number, result
         return
     with SpawnPool(count) as pool:
@@ -128,17 +132,20 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums in this process run in one thread too, so that they equal those of a pool's process."""
+def _one_thread(libraries: ThreadpoolController | None) -> Iterator[None]:
+    """Sums in this process run in one thread too, so that they equal those of a pool's process.
+
+    Args:
+        libraries: those of this process that have threads; None looks for them, which takes as long as a small image.
+    """
     import cv2
     import SimpleITK as sitk
-    from threadpoolctl import threadpool_limits
 
     before = cv2.getNumThreads(), sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     cv2.setNumThreads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     try:
-        with threadpool_limits(1):
+        with (libraries or ThreadpoolController()).limit(limits=1):
             yield
     finally:
         cv2.setNumThreads(before[0])
