@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import resource
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mammo_aln.errors import InputError
+from mammo_aln.progress import byte_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,9 +63,20 @@ def unfinished_beside(path: Path) -> Path:
 
 
 def unwritten(path: Path, error: OSError) -> InputError:
-    """Say that a file cannot be written, and what to do where its disk is full."""
-    fix = "; make room there, then the same command goes on" if error.errno in FULL else ""
+    """Say that a file cannot be written, and what to do where its disk, or the file, is full."""
+    fix = ""
+    if error.errno in FULL:
+        room = _larger_file() if error.errno == errno.EFBIG else "make room there"
+        fix = f"; {room}, then the same command goes on"
     return InputError(f"{path}: cannot be written ({error.strerror}){fix}")
+
+
+def _larger_file() -> str:
+    """Say what lets a file grow beyond the largest that is allowed."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit == resource.RLIM_INFINITY:
+        return "that disk takes no larger file: choose another one"
+    return f"a file may have {byte_text(limit)} here: raise that limit (ulimit -f)"
 
 
 def make_folder(path: str | Path) -> Path:

@@ -57,7 +57,7 @@ class State:
         updated: when this was written.
         ended: when it was completed.
         error: what ended the last attempt, None where nothing did.
-        training_s: seconds of the attempt that completed it.
+        training_s: seconds of all attempts that led to its weights; steps that a kill undid are not counted.
         frozen: SHA-256 of weights, threshold, calibration and pixel recipe of a completed training.
         pretrained: SHA-256 of the weights of a completed pre-training.
         name: what its user calls it, see `names`.

@@ -12,7 +12,10 @@ from mammo_aln.settings import Settings
 
 Kind = TypeVar("Kind")
 
-BEFORE_THEIR_SETTING: Mapping[str, Mapping[str, float]] = {"optim": {"unimodal_weight": 0.0}}
+BEFORE_THEIR_SETTING: Mapping[str, Mapping[str, float]] = {
+    "optim": {"unimodal_weight": 0.0},
+    "data": {"augment_ramp_epochs": 0},
+}
 """What runs did that are older than a setting, where that is not today's default."""
 
 

@@ -20,7 +20,7 @@ from mammo_aln.runs.names import record_name
 from mammo_aln.runs.predecessor import predecessors
 from mammo_aln.runs.record import environment, now, read_state, write_settings, write_state
 from mammo_aln.settings import Settings
-from mammo_aln.training.checkpoints import prune, refuse_other_ranks
+from mammo_aln.training.checkpoints import prune, refuse_other_ranks, seconds_before
 from mammo_aln.training.last_digits import arithmetic_in_words, tell_other_arithmetic
 from mammo_aln.training.stopping import STOP
 
@@ -92,13 +92,13 @@ def carry_out(
                 "identity": vars(identity),
             },
         )
-        attempts, started = before.attempts + 1, before.started or now()
+        attempts, started, earlier_s = before.attempts + 1, before.started or now(), seconds_before(run)
         write_state(run, "running", run_id=run.name, attempts=attempts, started=started)
         begun = time.perf_counter()
         try:
             fit()
             ended = finish()
-            seconds = time.perf_counter() - begun
+            seconds = earlier_s + time.perf_counter() - begun
             write_state(run, "running", training_s=seconds)
             mirror()
         except BaseException as error:

@@ -19,7 +19,7 @@ from mammo_aln.model.learner import Learner
 from mammo_aln.model.origin import PRETRAINED_KEY
 from mammo_aln.progress import Progress
 from mammo_aln.runs.epoch_scores import EpochScores, write_epoch_scores
-from mammo_aln.training.checkpoints import LAST, RunCheckpoints, without_optimiser
+from mammo_aln.training.checkpoints import LAST, TRAINED_S, RunCheckpoints, without_optimiser
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.stopping import STEPS_BETWEEN_TALKS, STOP, Position
 from mammo_aln.training.throughput import Throughput, in_words
@@ -85,6 +85,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
         self.best_auc, self.best_epoch = -1.0, -1
         self.rows: list[dict[str, float]] = []
         self.val_logits: list[torch.Tensor] = []
+        self._earlier_s, self._begun = 0.0, time.monotonic()
         self._progress: Progress | None = None
         self._note = ""
         self._epoch_note = ""
@@ -129,6 +130,7 @@ class RunRecorder(pl.callbacks.Checkpoint):
             "best_epoch": self.best_epoch,
             "rows": self.rows,
             "val_logits": self.val_logits,
+            TRAINED_S: self._earlier_s + time.monotonic() - self._begun,
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -138,7 +140,9 @@ class RunRecorder(pl.callbacks.Checkpoint):
             state_dict["best_epoch"],
             list(state_dict["rows"]),
         )
-        self.val_logits = list(state_dict.get("val_logits", []))  # a training begun before they were kept has none
+        # A training begun before these were kept has none.
+        self.val_logits = list(state_dict.get("val_logits", []))
+        self._earlier_s = float(state_dict.get(TRAINED_S, 0.0))
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -14,6 +14,7 @@ Whatever instant a kill comes at, `settle` finds the best epoch's weights that b
 from __future__ import annotations
 
 import copy
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -32,6 +33,9 @@ from mammo_aln.model.origin import stored_checkpoint
 from mammo_aln.settings import TrainerConfig
 
 LAST, BEST, NEXT_BEST = "last.ckpt", "best.ckpt", "next_best.ckpt"
+GROWTH_BYTES = 1_000_000
+TRAINED_S = "trained_s"
+"""Key of the seconds that led to a checkpoint, those of earlier attempts included; steps that a kill undid are not."""
 ONLY_TO_GO_ON = ("optimizer_states", "lr_schedulers")
 """Content of a checkpoint that nobody needs once the training is done: AdamW's moments are half of it."""
 
@@ -224,6 +228,11 @@ def read_last(run: Path) -> Mapping[str, Any] | None:
     return _mapped(last) if last.is_file() else None
 
 
+def seconds_before(run: Path) -> float:
+    """Seconds that earlier attempts trained for what `last.ckpt` holds; 0 where there is none."""
+    return float(((read_last(run) or {}).get("callbacks") or {}).get("RunRecorder", {}).get(TRAINED_S, 0.0))
+
+
 def prune(run: Path) -> None:
     """Remove what only a training that goes on would read."""
     (run / "checkpoints" / LAST).unlink(missing_ok=True)
@@ -232,12 +241,23 @@ def prune(run: Path) -> None:
 def _save(path: Path, content: Any) -> None:
     try:
         with written_whole(path) as unfinished:
-            torch.save(content, unfinished)
-    except (OSError, RuntimeError) as error:  # torch's writer raises the latter where the disk is full
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise InputError(
-            f"{path}: cannot be written ({reason}); make room there, then the same command goes on"
-        ) from error
+            try:
+                torch.save(content, unfinished)
+            except RuntimeError:  # torch's writer keeps the system's reason to itself
+                _grow(unfinished)
+                raise
+    except OSError as error:
+        raise unwritten(path, error) from error
+    except RuntimeError as error:
+        raise InputError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from error
+
+
+def _grow(path: Path) -> None:
+    """Append to a file what a disk that is full has no room for; `OSError` says why it cannot be."""
+    with path.open("ab") as file:
+        file.write(bytes(GROWTH_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _promote(folder: Path) -> None:

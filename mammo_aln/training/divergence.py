@@ -22,6 +22,13 @@ from mammo_aln.settings import OptimConfig, Settings
 
 STEPS_BEHIND = 2
 """Steps after which a GPU's figures are read: the queue of a GPU is never that long."""
+FAR = 10.0
+"""A setting so many times its default is a likelier cause than the learning rate."""
+WILD = {
+    "optim": ("lr", "weight_decay", "focal_gamma", "unimodal_weight"),
+    "pretrain": ("contrastive_weight", "temperature"),
+}
+"""Numbers that make losses or steps large, by section; of temperatures the small ones."""
 MOST_SKIPPED = 20
 """Steps in a row that 16-mixed may skip: its loss scale begins at 2 ** 16 and is halved at each."""
 
@@ -179,7 +186,8 @@ class DivergenceGuard(pl.Callback):
 def advice(settings: Settings) -> list[str]:
     """Settings to try after a training diverged, likeliest first."""
     optim = settings.optim
-    remedies = [f"--optim.lr={min(optim.lr / 10, OptimConfig.lr):g}"]  # far above the default, the default
+    lr = f"--optim.lr={min(optim.lr / 10, OptimConfig.lr):g}"  # far above the default, the default
+    remedies = list(dict.fromkeys([*far_from_defaults(settings), lr]))
     if not 0 < optim.gradient_clip_norm <= 1:
         remedies.append("--optim.gradient_clip_norm=1")
     if optim.warmup_fraction < 0.2:
@@ -187,6 +195,20 @@ def advice(settings: Settings) -> list[str]:
     if settings.trainer.precision in ("16-mixed", "bf16-mixed"):
         remedies.append("--trainer.precision=32-true")
     return remedies
+
+
+def far_from_defaults(settings: Settings) -> list[str]:
+    """Defaults of the numbers that make a training wild and are far beyond them here, the farthest first."""
+    defaults, excess = type(settings)(), {}
+    for section, names in WILD.items():
+        for name in names:
+            if section == "optim" and name == "focal_gamma" and settings.optim.loss != "focal":
+                continue
+            value, usual = (float(getattr(getattr(each, section, None), name, 1.0)) for each in (settings, defaults))
+            ratio = usual / value if name == "temperature" else value / usual
+            if ratio >= FAR:
+                excess[f"--{section}.{name}={usual:g}"] = ratio
+    return sorted(excess, key=lambda remedy: -excess[remedy])
 
 
 def first_not_finite(module: torch.nn.Module) -> str | None:

@@ -39,7 +39,7 @@ class Summary:
         threshold: frozen threshold of the score.
         rule: how it was chosen.
         temperature: frozen divisor of the logit.
-        training_s: seconds of the attempt that completed the run; None before that.
+        training_s: seconds of all attempts that its weights come from; None before it is completed.
     """
 
     best_epoch: int

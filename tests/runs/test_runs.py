@@ -162,12 +162,17 @@ def test_settings_of_an_older_version_are_read_and_those_of_a_newer_one_refused(
         read_settings(tmp_path)
 
 
-def test_a_run_older_than_the_loss_of_each_input_is_read_as_without_it(tmp_path: Path) -> None:
-    write_settings(tmp_path, BASE)
+@pytest.mark.parametrize(
+    ("section", "name", "before"),
+    [("optim", "unimodal_weight", 0.0), ("data", "augment_ramp_epochs", 0), ("data", "test_time_copies", 0)],
+)
+def test_a_run_older_than_a_setting_is_read_as_it_ran(section: str, name: str, before: float, tmp_path: Path) -> None:
+    """Without a loss of each input, with full augmentation from its first step, scored without copies."""
+    write_settings(tmp_path, changed(section, **{name: 3}))
     plain = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    del plain["optim"]["unimodal_weight"]
+    del plain[section][name]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain))
-    assert read_settings(tmp_path) == changed("optim", unimodal_weight=0.0) != BASE
+    assert read_settings(tmp_path) == changed(section, **{name: before})
 
 
 def test_the_loss_of_each_input_enters_only_where_there_are_several() -> None:
@@ -199,7 +204,7 @@ def test_a_run_is_held_by_one_process_until_that_ends_however_it_ends(tmp_path: 
 
 
 def test_a_run_on_a_full_disk_is_told_and_let_go(tmp_path: Path) -> None:
-    with room_for(0), pytest.raises(InputError, match=r"\.lock: cannot be written .* make room"), held_alone(tmp_path):
+    with room_for(0), pytest.raises(InputError, match=r"\.lock: cannot be written .* raise that"), held_alone(tmp_path):
         pytest.fail("trained without its record")
     with held_alone(tmp_path):
         assert f"process {os.getpid()}" in (tmp_path / ".lock").read_text()

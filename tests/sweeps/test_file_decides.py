@@ -269,6 +269,7 @@ def test_the_log_of_a_cell_is_its_own_or_its_jobs(tmp_path: Path, capsys: pytest
         ("its process was killed (signal 9), by hand or because the machine ran out of memory", "less memory: "),
         ("its process died: signal 7 (SIGBUS)", "more shared memory (/dev/shm), or --data.num_workers=0"),
         ("OSError: [Errno 28] No space left on device", "make room: mammo-aln sweep prune --out {out}"),
+        ("last.ckpt: cannot be written (File too large); a file may have 9 GB", "let a file be larger, by what the "),
         ("the training diverged in step 3. What may help: less memory", "a lower optim.lr, "),
         ("its SLURM job 3 has run into its time limit of 60 min 3 times", "more time, by a greater --cluster.time_min"),
         ("its SLURM job 3 used more memory than it had asked for (cluster.mem_gb: 4 GB)", "more memory, by a greater "),

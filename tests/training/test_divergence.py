@@ -143,6 +143,24 @@ def test_the_advice_is_of_settings_that_are_not_so_already() -> None:
     assert advice(free) == ["--optim.lr=0.001", "--optim.gradient_clip_norm=1", "--trainer.precision=32-true"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "first"),
+    [
+        (Settings(optim=OptimConfig(weight_decay=100.0)), "--optim.weight_decay=0.05"),
+        (Settings(optim=OptimConfig(weight_decay=100.0, lr=10.0)), "--optim.lr=0.001"),
+        (Settings(optim=OptimConfig(unimodal_weight=50.0)), "--optim.unimodal_weight=1"),
+        (Settings(optim=OptimConfig(focal_gamma=20.0, loss="focal")), "--optim.focal_gamma=2"),
+        (Settings(optim=OptimConfig(focal_gamma=20.0)), "--optim.lr=0.0001"),
+        (PretrainSettings(pretrain=PretrainConfig(temperature=0.01)), "--pretrain.temperature=0.2"),
+        (PretrainSettings(pretrain=PretrainConfig(contrastive_weight=50.0)), "--pretrain.contrastive_weight=0.5"),
+    ],
+)
+def test_the_advice_begins_with_what_is_farthest_from_its_default(settings: Settings, first: str) -> None:
+    remedies = advice(settings)
+    assert remedies[0] == first
+    assert sum(remedy.startswith("--optim.lr=") for remedy in remedies) == 1
+
+
 def test_a_run_that_diverges_fails_at_that_step_and_keeps_no_such_weights(
     phantom: Path, store: Path, tmp_path: Path
 ) -> None:

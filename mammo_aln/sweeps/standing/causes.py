@@ -29,7 +29,8 @@ class Cause:
 
 
 CAUSES = (
-    Cause(r"no space left|disk quota|file too large", "make room: mammo-aln sweep prune --out {out}"),
+    Cause(r"file too large", "let a file be larger, by what the error names"),
+    Cause(r"no space left|disk quota", "make room: mammo-aln sweep prune --out {out}"),
     Cause(r"signal 7\b|bus error|shared memory", "more shared memory (/dev/shm), or --data.num_workers=0"),
     Cause(r"planned as run|its images or crops changed", "the cohort changed since the plan: plan the sweep anew"),
     Cause(

@@ -46,7 +46,7 @@ class Standing:
 
     Attributes:
         state: its state.
-        training_s: seconds of the try that completed it, NaN before.
+        training_s: seconds of all tries that led to its weights, NaN before it is completed.
         failure: its last failure, also where it is tried again now.
         note: of a queued cell its job and why it waits; of a stopped, pruned or dropped one, why.
         pruned_epoch: epoch at which a pruner stopped the cell, or its configuration.
