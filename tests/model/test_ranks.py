@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mammo_aln.machine.hardware import compiler_lacks
+from mammo_aln.model.backbones import compile_backbones
 from mammo_aln.model.batch_statistics import share_batch_statistics
 from mammo_aln.model.network import AxillaryNetwork, CropEncoder
 from mammo_aln.model.optim import binary_loss
@@ -19,6 +21,7 @@ from tests.model.conftest import NAN, SIZE_PX, TINY_ARGS
 
 UNITS = 8
 CASES = [("swinv2", 1), ("swinv2", 2), ("resnet50", 1), ("resnet50", 2), ("efficientnetv2", 1), ("densenet121", 1)]
+COMPILED = ("resnet50", "efficientnetv2")
 DEPTHS: list[dict[str, list[int]]] = [{}, {"depths": [4, 2]}]
 WEIGHTS = torch.tensor([1.0, 3.0], dtype=torch.float64)
 
@@ -112,16 +115,43 @@ def breasts(units: list[int]) -> dict[str, Tensor]:
     }
 
 
-def one_rank(rank: int, folder: str) -> None:
+def meet(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+
+
+def keep_step(own: AxillaryNetwork, rank: int, file: str) -> None:
+    """Learn as one of two ranks from every second patient; keep gradients and statistics."""
+    shared = torch.nn.parallel.DistributedDataParallel(own, broadcast_buffers=False, gradient_as_bucket_view=True)
+    learn(shared, list(range(rank, UNITS, 2)))
+    torch.save(([weight.grad for weight in own.parameters()], list(own.buffers())), f"{file}.{rank}")
+
+
+def assert_one_process_step(own: AxillaryNetwork, file: Path) -> None:
+    """What each rank kept is what one process has that learns from all patients."""
+    learn(own, list(range(UNITS)))
+    for rank in (0, 1):
+        gradients, buffers = torch.load(f"{file}.{rank}")
+        for (name, weight), gradient in zip(own.named_parameters(), gradients, strict=True):
+            torch.testing.assert_close(gradient, weight.grad, rtol=1e-7, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
+        for (name, mine), theirs in zip(own.named_buffers(), buffers, strict=True):
+            torch.testing.assert_close(theirs, mine, rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def one_compiled_rank(rank: int, folder: str) -> None:
+    meet(rank, folder)
+    for backbone in COMPILED:
+        own = network(backbone, 1)
+        compile_backbones(own)
+        keep_step(own, rank, f"{folder}/{backbone}")
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0, "nothing was translated"
+    torch.distributed.destroy_process_group()
+
+
+def one_rank(rank: int, folder: str) -> None:
+    meet(rank, folder)
     for backbone, parts in CASES:
-        own = network(backbone, parts)
-        shared = torch.nn.parallel.DistributedDataParallel(own, broadcast_buffers=False, gradient_as_bucket_view=True)
-        learn(shared, list(range(rank, UNITS, 2)))
-        torch.save(
-            ([weight.grad for weight in own.parameters()], list(own.buffers())), f"{folder}/{backbone}{parts}.{rank}"
-        )
+        keep_step(network(backbone, parts), rank, f"{folder}/{backbone}{parts}")
     torch.save(
         [kernels(network("swinv2", 1, **more), list(range(rank, UNITS, 2))) for more in DEPTHS],
         f"{folder}/kernels.{rank}",
@@ -147,14 +177,17 @@ def test_two_ranks_give_the_gradient_and_statistics_of_one_process(ranks: Path, 
 
     Where the backbone has batch normalisation, its ranks meet in each part, and a part is that of one process.
     """
-    own = network(backbone, parts if backbone == "resnet50" else 1)
-    learn(own, list(range(UNITS)))
-    for rank in (0, 1):
-        gradients, buffers = torch.load(ranks / f"{backbone}{parts}.{rank}")
-        for (name, weight), gradient in zip(own.named_parameters(), gradients, strict=True):
-            torch.testing.assert_close(gradient, weight.grad, rtol=1e-7, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
-        for (name, mine), theirs in zip(own.named_buffers(), buffers, strict=True):
-            torch.testing.assert_close(theirs, mine, rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+    assert_one_process_step(network(backbone, parts if backbone == "resnet50" else 1), ranks / f"{backbone}{parts}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(bool(compiler_lacks(on_gpu=False)), reason="no C++ compiler")
+def test_two_ranks_of_translated_backbones_give_the_step_of_one_process_without_translation(tmp_path: Path) -> None:
+    """By torch's inductor, with batch normalisation whose ranks meet within the translated graph."""
+    torch.multiprocessing.spawn(one_compiled_rank, (str(tmp_path),), nprocs=2)
+    for backbone in COMPILED:
+        assert_one_process_step(network(backbone, 1), tmp_path / backbone)
 
 
 def test_two_ranks_pretrain_as_one_process(ranks: Path) -> None:
