@@ -5,14 +5,33 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mammo_aln.machine.cores import loader_processes, usable_cores
 
-AFFINITY = len(os.sched_getaffinity(0))
+
+def every_core() -> set[int]:
+    """Cores that this process may be bound to, whatever it is bound to now."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    every = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, own)
+    return every
+
+
+AFFINITY = len(every_core())
 needs_two = pytest.mark.skipif(AFFINITY < 2, reason="a quota below the affinity needs two cores")
+
+
+@pytest.fixture(autouse=True)
+def _unbound() -> Iterator[None]:
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, every_core())
+    yield
+    os.sched_setaffinity(0, own)
 
 
 def written(folder: Path, **files: str) -> None:

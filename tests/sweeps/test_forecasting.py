@@ -24,7 +24,7 @@ from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, settings_of
 from mammo_aln.sweeps.run import run_sweep
 from mammo_aln.training.pretraining.data import PretrainData
-from tests.support.run_folders import linked_copy
+from tests.support.run_folders import linked_copy, without_images
 from tests.support.sweep_files import tiny_sweep
 
 CLINICAL = {"model": {"inputs": ["clinical"]}}
@@ -62,7 +62,7 @@ def test_a_dry_run_writes_nothing(phantom: Path, tmp_path: Path, inputs: list[st
 def test_what_it_tells_is_what_the_run_then_does(
     phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cohort = linked_copy(phantom, tmp_path / "cohort")
+    cohort = without_images(linked_copy(phantom, tmp_path / "cohort"))
     (cohort / LEDGER).unlink(missing_ok=True)
     words = [rates(tmp_path, [0.01]), "--cohort", cohort, "--out", tmp_path / "out"]
     text = told(capsys, *words)

@@ -22,7 +22,7 @@ from mammo_aln.sweeps.plan import freeze, read_plan
 from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import plan_sweep
 from mammo_aln.training.train import train_run
-from tests.support.run_folders import linked_copy
+from tests.support.run_folders import linked_copy, without_images
 from tests.support.sweep_files import tiny_sweep, words
 
 RATES = [0.05, 0.001, 1e-6]
@@ -33,7 +33,7 @@ CLINICAL = {"model": {"inputs": ["clinical"]}}
 def three(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a cohort of its own, and runs of three learning rates."""
     folder = tmp_path_factory.mktemp("three")
-    cohort = linked_copy(phantom, folder / "cohort")
+    cohort = without_images(linked_copy(phantom, folder / "cohort"))
     (cohort / LEDGER).unlink(missing_ok=True)
     definition = read_definition(rates(folder, RATES))
     plan = plan_sweep(definition, list(points(definition)), cohort, folder / "out", store=None, slots=1, check=False)

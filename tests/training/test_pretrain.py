@@ -18,8 +18,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from mammo_aln.cli import main
 from mammo_aln.cohort.tables import read_cohort
-from mammo_aln.errors import InputError
+from mammo_aln.errors import ExitCode, InputError
 from mammo_aln.inference.predict import predict_cohort
 from mammo_aln.model.origin import about_pretrained
 from mammo_aln.settings import (
@@ -222,29 +223,26 @@ def same_weights(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_stop_in_the_middle_loses_nothing(
-    sent: signal.Signals, pretrained: Path, screening: Path, store: Path, tmp_path: Path
+    sent: signal.Signals,
+    pretrained: Path,
+    screening: Path,
+    store: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = [
-        sys.executable,
-        "-m",
-        "mammo_aln",
-        "pretrain",
-        str(screening),
-        "--out",
-        str(tmp_path),
-        "--store",
-        str(store),
-    ]
+    words = ["pretrain", str(screening), "--out", str(tmp_path), "--store", str(store)]
     words += ["--config", str(pretrained.parent / "config.yaml")]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=default_signals)
+    command = [sys.executable, "-m", "mammo_aln", *words]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, preexec_fn=default_signals, **silent)
     last = tmp_path / pretrained.parent.name / "checkpoints" / "last.ckpt"
     while not last.exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(sent)
-    process.wait()
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{last.parents[1] / 'pretrained.safetensors'}\n"
-    resumed = Path(done.stdout.strip())
+    assert process.wait() == (-sent if sent == signal.SIGKILL else ExitCode.AGAIN), "it had ended before"
+    assert main(words) == 0
+    resumed = last.parents[1] / "pretrained.safetensors"
+    assert capsys.readouterr().out == f"{resumed}\n"
     pd.testing.assert_frame_equal(
         untimed(resumed.parent / "metrics.csv"), untimed(pretrained.parent / "metrics.csv"), check_exact=True
     )

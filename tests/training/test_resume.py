@@ -17,10 +17,12 @@ import pytest
 import torch
 
 from mammo_aln.errors import Requeue
+from mammo_aln.runs.record import read_state
 from mammo_aln.settings import Settings
 from mammo_aln.training import train as training
 from mammo_aln.training.callbacks import RunRecorder
 from mammo_aln.training.data.samplers import EpochSampler
+from mammo_aln.training.summary import Summary
 from mammo_aln.training.train import train_run
 from tests.support.run_folders import same_run
 from tests.support.tiny_settings import tiny_settings
@@ -42,17 +44,22 @@ def undisturbed(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFac
     return train_run(phantom, tmp_path_factory.mktemp("runs"), careful_settings(), store=store)
 
 
-def die_at(step: int, cohort: Path, out: Path, store: Path) -> None:
-    """Train, and die when `step` steps have been taken."""
-    told = RunRecorder.on_train_batch_end
+def die_at(steps: list[int], cohort: Path, out: Path, store: Path) -> None:
+    """Train in one child after another, each of which dies when its number of steps has been taken."""
+    follow = RunRecorder.on_train_batch_end
+    for step in steps:
 
-    def tell_or_die(self, trainer, *rest) -> None:
-        if trainer.global_step == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        told(self, trainer, *rest)
+        def follow_or_die(self, trainer, *rest, step=step) -> None:
+            if trainer.global_step == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            follow(self, trainer, *rest)
 
-    RunRecorder.on_train_batch_end = tell_or_die
-    train_run(cohort, out, careful_settings(), store=store)
+        child = os.fork()
+        if child == 0:
+            RunRecorder.on_train_batch_end = follow_or_die
+            train_run(cohort, out, careful_settings(), store=store)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
 def test_kill_9_at_random_steps_loses_nothing(undisturbed: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
@@ -63,11 +70,10 @@ def test_kill_9_at_random_steps_loses_nothing(undisturbed: Path, phantom: Path, 
     # One in the middle of the first epoch, one of the last: each resumed by the next.
     steps = [int(epoch * per_epoch + rng.integers(1, per_epoch)) for epoch in (0, len(metrics) - 1)]
     code = "import sys; from pathlib import Path; from tests.training.test_resume import die_at\n"
-    code += "die_at(int(sys.argv[1]), *map(Path, sys.argv[2:]))"
-    for step in steps:
-        words = [sys.executable, "-c", code, str(step), str(phantom), str(tmp_path), str(store)]
-        died = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
-        assert died.returncode == -signal.SIGKILL, died.stderr
+    code += "die_at([*map(int, sys.argv[1].split(','))], *map(Path, sys.argv[2:]))"
+    words = [sys.executable, "-c", code, ",".join(map(str, steps)), str(phantom), str(tmp_path), str(store)]
+    died = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert died.returncode == 0, died.stderr
     same_run(train_run(phantom, tmp_path, careful_settings(), store=store), undisturbed)
     assert json.loads((tmp_path / undisturbed.name / "state.json").read_text())["attempts"] == 3
 
@@ -140,6 +146,24 @@ def test_a_training_that_goes_on_otherwise_computed_says_so(
     (line,) = [each for each in capsys.readouterr().err.splitlines() if "roundings" in each]
     assert f"goes on with OMP_NUM_THREADS={threads + 1}, data.device_gb=1.0 (crops changed where it trains)" in line
     assert f"where it had OMP_NUM_THREADS={threads}, data.device_gb=auto (crops changed by loaders)" in line
+
+
+def test_the_seconds_of_a_training_are_those_of_all_its_attempts(phantom: Path, store: Path, tmp_path: Path) -> None:
+    tiny = tiny_settings(epochs=2, inputs=("clinical",))
+    settings = replace(tiny, data=replace(tiny.data, batch_size=4), trainer=replace(tiny.trainer, save_every_s=0.0))
+    begun = time.monotonic()
+    cut_off(1, settings, phantom, tmp_path, store)
+    (last,) = tmp_path.glob("*/checkpoints/last.ckpt")
+    state = torch.load(last, weights_only=True)
+    assert 0 < state["callbacks"]["RunRecorder"]["trained_s"] < time.monotonic() - begun
+    state["callbacks"]["RunRecorder"]["trained_s"] = 5000.0  # as if the first attempt had taken so long
+    torch.save(state, last)
+    cut_off(2, settings, phantom, tmp_path, store)
+    run = train_run(phantom, tmp_path, settings, store=store)
+    training_s = read_state(run).training_s
+    assert training_s is not None
+    assert 5000.0 < training_s < 5000.0 + time.monotonic() - begun
+    assert f"trained in {training_s:.0f} s" in Summary.of_run(run).in_words(run)
 
 
 def train_under_kills(kills: int, cohort: Path, out: Path, store: Path) -> int:

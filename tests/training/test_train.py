@@ -19,6 +19,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from mammo_aln.cli import main
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.statistics.discrimination import auc
 from mammo_aln.model.backbones import Backbone
@@ -235,18 +236,19 @@ def test_a_run_that_died_between_epochs_ends_as_if_it_had_not(
 
 
 def test_kill_9_in_the_middle_of_an_epoch_loses_nothing(
-    three_epochs: Path, phantom: Path, store: Path, tmp_path: Path
+    three_epochs: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [sys.executable, "-m", "mammo_aln", "train", str(phantom), "--out", str(tmp_path), "--store", str(store)]
+    words = ["train", str(phantom), "--out", str(tmp_path), "--store", str(store)]
     words += ["--config", str(three_epochs / "config.yaml")]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "mammo_aln", *words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     last = tmp_path / three_epochs.name / "checkpoints" / "last.ckpt"
     while not last.exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(last.parents[1])
+    assert process.wait() == -signal.SIGKILL, "it had ended before"
+    assert main(words) == 0
+    assert capsys.readouterr().out == f"{last.parents[1]}\n"
     same_run(last.parents[1], three_epochs)
 
 
