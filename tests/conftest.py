@@ -30,9 +30,12 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("WANDB_SILENT", "true")
 
 
-def pytest_configure() -> None:
-    """Keep each process of the suite to a core of its own, so that what it starts per core is one process too."""
-    if PROCESS and hasattr(os, "sched_setaffinity"):
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep each process of the suite to a core of its own, so that what it starts per core is one process too.
+
+    Slow tests have all cores: they start schedulers and whole pages of commands.
+    """
+    if PROCESS and config.getoption("markexpr") != "slow" and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(PROCESS.removeprefix("gw")) % len(cores)]})
 
