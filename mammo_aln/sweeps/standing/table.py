@@ -53,7 +53,7 @@ class Row:
 
     @property
     def training_s(self) -> float:
-        """Seconds of the try that completed the cell, NaN before."""
+        """Seconds of all tries that led to its weights, NaN before it is completed."""
         return self.standing.training_s
 
 
