@@ -132,7 +132,7 @@ def test_side_label_stands_in_air_away_from_the_breast(folder, images):
 
 
 def test_same_seed_same_bytes_whatever_the_workers(tmp_path):
-    settings = {"patients": 10, "centers": 2, "seed": 5}
+    settings = {"patients": PATIENTS, "centers": 2, "seed": 5}
     one, two = (write_phantom(tmp_path / str(count), workers=count, **settings) for count in (1, 2))
     digests = [
         {
@@ -143,7 +143,7 @@ def test_same_seed_same_bytes_whatever_the_workers(tmp_path):
         for root in (one, two)
     ]
     assert digests[0] == digests[1]
-    assert len(digests[0]) > 2 * settings["patients"]
+    assert len(digests[0]) > 2 * PATIENTS
 
 
 def test_refuses_a_folder_that_holds_something(tmp_path):
