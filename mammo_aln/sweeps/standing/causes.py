@@ -60,17 +60,17 @@ def less_memory(plan: Plan, cell: Cell) -> str:
     settings = cell.settings
     whole = step_shape(settings).at_once
     smaller = replace(settings, data=replace(settings.data, micro_batch=max(1, whole // SMALLER)))
-    part, another = smaller.data.micro_batch, "model.grad_checkpointing"
+    patients, another = smaller.data.micro_batch, "model.grad_checkpointing"
     if whole == 1:
         change = f"{another}: true, in the sweep's file, makes it another cell"
         return f"less memory: fewer --slots, with which it stays the same training; {change}"
     if shaping_step(smaller) != shaping_step(settings):
-        change = f"data.micro_batch: {part} or {another}: true, in the sweep's file, makes it another cell"
+        change = f"data.micro_batch: {patients} or {another}: true, in the sweep's file, makes it another cell"
         return f"less memory: fewer --slots, with which it stays the same training; {change}"
     where = (
-        f"--data.micro_batch={part} behind the command"
+        f"--data.micro_batch={patients} behind the command"
         if goes_on_alone(plan, cell)
-        else f"data.micro_batch: {part} in the sweep's file, for cells of its network"
+        else f"data.micro_batch: {patients} in the sweep's file, for cells of its network"
     )
     change = f"{another}: true, in the sweep's file, makes it another cell"
     return f"less memory: {where}, or fewer --slots, with which it stays the same training; {change}"
