@@ -1,4 +1,4 @@
-"""What a sweep deals to its cells itself: seeds and folds, each from one place alone."""
+"""Tell what a sweep deals to its cells itself: seeds and folds, each from one place alone."""
 
 from __future__ import annotations
 
