@@ -19,6 +19,10 @@ from mammo_aln.sweeps.withheld import BY_HAND, CANCELLED, exempt, pruned_at, rel
 
 SHORTEST_ID = 4
 """Digits of a run's id that may stand for it."""
+NEAREST = 3
+"""Names that are offered in place of one that no cell has."""
+ALIKE = 0.6
+"""Likeness (difflib's ratio) from which a name is offered."""
 
 
 def cells_named(plan: Plan, words: Sequence[str]) -> list[Cell]:
@@ -34,9 +38,7 @@ def cells_named(plan: Plan, words: Sequence[str]) -> list[Cell]:
             cell for cell in cells if word in cell.name or (len(word) >= SHORTEST_ID and cell.run_id.startswith(word))
         ]
         if not word or not matches:
-            near = get_close_matches(
-                word, [name for cell in cells for name in (cell.name, cell.run_id)], n=3, cutoff=0.3
-            )
+            near = _nearest(word, cells)
             raise InputError(
                 f"CELL {word!r}: no cell of {plan.out} has this id or a name with this part"
                 + (f"; near: {'; '.join(near)}" if near else "")
@@ -50,6 +52,16 @@ def cells_named(plan: Plan, words: Sequence[str]) -> list[Cell]:
             )
         chosen[matches[0].run_id] = matches[0]
     return list(chosen.values())
+
+
+def _nearest(word: str, cells: Sequence[Cell]) -> list[str]:
+    """Find the few names or ids of cells that are like a word, whole or in one of their labels."""
+    names: dict[str, str] = {}
+    for cell in cells:
+        labels = (label for part in cell.name.split(", ") for label in (part, part.partition("=")[2]))
+        names |= dict.fromkeys((*labels, cell.name), cell.name) | {cell.run_id: cell.run_id}
+    likest = get_close_matches(word, names, n=NEAREST, cutoff=ALIKE)
+    return list(dict.fromkeys(names[each] for each in likest))
 
 
 def drop_cells(out: Path, words: Sequence[str]) -> Path:
@@ -109,8 +121,9 @@ def retry_cells(out: Path, words: Sequence[str]) -> Path:
     if pruned := [cell.run_id for cell in cells if pruned_at(plan.out, cell.run_id) is not None]:
         exempt(plan.out, pruned)
     for cell in cells:
-        if cell.dropped is None and read_state(plan.runs / cell.run_id).state == "completed":
-            say(f"{cell.name}: completed; nothing is to be tried again")
+        if read_state(plan.runs / cell.run_id).state == "completed":
+            again = "nothing is to be tried again" if cell.dropped is None else "it counts again, without a training"
+            say(f"{cell.name}: completed; {again}")
         elif cell.dropped is None and cell.fault:
             say(f"{cell.name}: cannot be trained: {cell.fault}; mend that, then: {plan.command}")
         elif cell.dropped is None and cell.run_id not in kept_back and not failures(plan, cell):

@@ -87,6 +87,20 @@ def test_a_cell_dropped_by_hand_stays_so_until_it_is_retried(tmp_path: Path) -> 
         retry_cells(tmp_path, ["net_b"])
 
 
+def test_a_completed_cell_that_was_dropped_counts_again_without_a_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = planned(tmp_path, "ab")
+    (plan.runs / plan.cells[1].run_id).mkdir()
+    write_state(plan.runs / plan.cells[1].run_id, "completed")
+    drop_cells(tmp_path, ["net_b"])
+    retry_cells(tmp_path, ["net_b"])
+    assert "net_b, seed=0: completed; it counts again, without a training" in capsys.readouterr().err
+    plan = read_plan(tmp_path)
+    assert (set(names_of(plan.cells)), plan.dropped) == (set("ab"), ())
+    assert standing(plan, plan.cell("b" * 12)).state == "completed"
+
+
 def test_a_sweep_without_any_cell_left_is_refused(tmp_path: Path) -> None:
     planned(tmp_path, "a")
     drop_cells(tmp_path, ["a" * 12])
@@ -109,6 +123,9 @@ def test_a_cell_is_named_by_its_id_or_by_a_part_that_it_alone_has(tmp_path: Path
         cells_named(plan, ["net_"])
     with pytest.raises(InputError, match=r"CELL 'net_z': no cell .*near: .*config=net_a, seed=0"):
         cells_named(plan, ["net_z"])
+    long = (replace(plan.cells[0], axes={"crop.strategy": "lesion_box", "model.backbone": "convnextv2_small"}),)
+    with pytest.raises(InputError, match=r"near: crop.strategy=lesion_box, model.backbone=convnextv2_small, seed=0\."):
+        cells_named(replace(plan, cells=long), ["lesion_boxx"])
     seeds = (replace(plan.cells[0], seed=1), replace(plan.cells[0], run_id="f" * 12, seed=10))
     assert cells_named(replace(plan, cells=seeds), ["config=net_a, seed=1"])[0].seed == 1
 

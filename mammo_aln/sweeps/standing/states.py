@@ -34,7 +34,7 @@ STATE_WORDS: Mapping[State, str] = {
     "failed": "failed",
     "dropped": "dropped",
 }
-STOPPED = "stopped before its end; its last checkpoint goes on"
+STOPPED = "stopped before its end; its last checkpoint goes on, and epochs after it are trained again"
 BEHIND = "behind another cell of it"
 """Why a cell waits whose job trains several in turn."""
 UNFINISHED = ("not_started", "queued", "starting", "running", "stopped")
