@@ -8,8 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mammo_aln.machine.hardware import compiler_lacks
-from mammo_aln.model.backbones import compile_backbones
 from mammo_aln.model.batch_statistics import share_batch_statistics
 from mammo_aln.model.network import AxillaryNetwork, CropEncoder
 from mammo_aln.model.optim import binary_loss
@@ -21,7 +19,6 @@ from tests.model.conftest import NAN, SIZE_PX, TINY_ARGS
 
 UNITS = 8
 CASES = [("swinv2", 1), ("swinv2", 2), ("resnet50", 1), ("resnet50", 2), ("efficientnetv2", 1), ("densenet121", 1)]
-COMPILED = ("resnet50", "efficientnetv2")
 DEPTHS: list[dict[str, list[int]]] = [{}, {"depths": [4, 2]}]
 WEIGHTS = torch.tensor([1.0, 3.0], dtype=torch.float64)
 
@@ -138,16 +135,6 @@ def assert_one_process_step(own: AxillaryNetwork, file: Path) -> None:
             torch.testing.assert_close(theirs, mine, rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def one_compiled_rank(rank: int, folder: str) -> None:
-    meet(rank, folder)
-    for backbone in COMPILED:
-        own = network(backbone, 1)
-        compile_backbones(own)
-        keep_step(own, rank, f"{folder}/{backbone}")
-        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0, "nothing was translated"
-    torch.distributed.destroy_process_group()
-
-
 def one_rank(rank: int, folder: str) -> None:
     meet(rank, folder)
     for backbone, parts in CASES:
@@ -178,16 +165,6 @@ def test_two_ranks_give_the_gradient_and_statistics_of_one_process(ranks: Path, 
     Where the backbone has batch normalisation, its ranks meet in each part, and a part is that of one process.
     """
     assert_one_process_step(network(backbone, parts if backbone == "resnet50" else 1), ranks / f"{backbone}{parts}")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(bool(compiler_lacks(on_gpu=False)), reason="no C++ compiler")
-def test_two_ranks_of_translated_backbones_give_the_step_of_one_process_without_translation(tmp_path: Path) -> None:
-    """By torch's inductor, with batch normalisation whose ranks meet within the translated graph."""
-    torch.multiprocessing.spawn(one_compiled_rank, (str(tmp_path),), nprocs=2)
-    for backbone in COMPILED:
-        assert_one_process_step(network(backbone, 1), tmp_path / backbone)
 
 
 def test_two_ranks_pretrain_as_one_process(ranks: Path) -> None:
