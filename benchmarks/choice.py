@@ -37,6 +37,8 @@ class World:
         uneven: every other recipe has `luck` 0.4 times as large, the rest so much larger that the variance stays.
         of_recipe: share of a training's own noise that all trainings of its recipe have in common.
         shared: share of the noise that is common to all.
+        bad: how many of the last recipes learn next to nothing, AUC 0.52.
+        bad_luck: their `luck`.
     """
 
     seeds: int
@@ -48,6 +50,8 @@ class World:
     uneven: bool = False
     of_recipe: float = 0.0
     shared: float = 0.8
+    bad: int = 0
+    bad_luck: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,9 @@ class Sweep:
 
     Attributes:
         ranking: what the product says.
-        excess: AUC of the best less its recipe's true one.
-        models_excess: AUC of the best less the mean true AUC of its trained models.
+        excess: AUC of the best less its recipe's true one, less the mean of that over all recipes: the noise that all
+            share, nothing in the mean over sweeps.
+        models_excess: the same, of the mean true AUC of its trained models.
         false: a recipe as good as the best, or better, is called distinguishable from it.
         called: share of the others called distinguishable where the first is the best, else 0.
     """
@@ -78,6 +83,8 @@ def simulated(world: World, sweeps: int, seed: int = 0) -> Iterator[Sweep]:
     luck = np.full(world.recipes, world.luck)
     if world.uneven:
         luck = world.luck * np.where(np.arange(world.recipes) % 2, 0.4, np.sqrt(2 - 0.4**2))
+    if world.bad:
+        truth[-world.bad :], luck[-world.bad :] = 0.52, world.bad_luck
     shape = (world.recipes, world.seeds, world.n)
     for _ in range(sweeps):
         scores: list[list[NDArray[np.float64]]] = [[] for _ in range(world.recipes)]
@@ -95,11 +102,12 @@ def simulated(world: World, sweeps: int, seed: int = 0) -> Iterator[Sweep]:
             true_of_cells.append(true_aucs)
         ranking = rank(scores, [fold] * world.folds, resamples=DRAWS)
         best = ranking.best
+        beyond, beyond_models = ranking.auc - truth, ranking.auc - np.mean(true_of_cells, axis=(0, 2))
         called = {index for index, rival in ranking.rivals.items() if rival.distinguishable}
         yield Sweep(
             ranking,
-            excess=float(ranking.auc[best] - truth[best]),
-            models_excess=float(ranking.auc[best] - np.mean([cells[best] for cells in true_of_cells])),
+            excess=float(beyond[best] - beyond.mean()),
+            models_excess=float(beyond_models[best] - beyond_models.mean()),
             false=any(truth[index] >= truth[best] for index in called),
             called=len(called) / max(1, world.recipes - 1) if best == 0 else 0.0,
         )
@@ -156,6 +164,10 @@ def choice(sweeps: int = 400, coin_sweeps: int = 40) -> Section:
         "25 patients": World(3, 0.0, n=25, of_recipe=1.0),
         "luck uneven, 0.008 and 0.027": World(3, 0.02, uneven=True),
         "luck uneven, 0.008 and 0.027 ": World(5, 0.02, uneven=True),
+        "5 of 20 recipes at 0.52": World(3, 0.02, bad=5),
+        "half of 20 recipes at 0.52": World(3, 0.02, bad=10),
+        "5 of 20 recipes at 0.52, luck 0.1": World(3, 0.02, bad=5, bad_luck=0.1),
+        "10 of 20 recipes at 0.52 ": World(1, 0.02, bad=10),
     }
     better = [World(seeds, luck, better=0.05) for luck in (0.0, 0.02, 0.03) for seeds in (1, 3, 5)]
     worlds = [("", world) for world in [*equal, *better]] + list(others.items())
@@ -173,18 +185,21 @@ def choice(sweeps: int = 400, coin_sweeps: int = 40) -> Section:
         "80 % of a score's noise common to all",
         [
             "Equal recipes. `luck` is the standard deviation of a training's true AUC. With one seed no recipe is set "
-            "apart, and the choice says the optimism of the trained model and the most that the recipe's can be:",
+            "apart, and the choice says the optimism of the trained model and the most that the recipe's can be. True "
+            "excess: less the noise that all recipes share, which is nothing in the mean:",
             "",
             *equal_rows([("", world) for world in equal] + list(others.items()), drawn),
             "",
-            "One recipe better by 0.05. Its optimism is told too large: one outlier among twenty is not yet taken as "
-            "real.",
+            "One recipe better by 0.05. With luck its optimism is told too large: 0.05 is then 3 to 4 standard "
+            "deviations of a recipe's noise, the best of twenty equal ones exceeds by 1.9, and what is rightly told of "
+            "those is told in part of this one too.",
             "",
             *better_rows(better, drawn),
             "",
             f"Labels by a coin, 20 recipes of 3 seeds, the best of 40 epochs kept, {coin_sweeps} sweeps: AUC of the "
             f"best {auc:.3f}, less {of_choice:.3f} for the choice and {of_epoch:.3f} for the epoch: expected "
-            f"{expected.mean():.3f} (standard error {expected.std(ddof=1) / np.sqrt(coin_sweeps):.3f}).",
+            f"{expected.mean():.3f} (standard deviation from sweep to sweep {expected.std(ddof=1):.3f}, standard error "
+            f"{expected.std(ddof=1) / np.sqrt(coin_sweeps):.3f}).",
         ],
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -108,6 +108,31 @@ Entry = Line | CutOff
 KINDS: dict[str, type[Line]] = {"plan": Plan, "choice": Choice, "opening": Opening}
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_count, value.values()))
+
+
+CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "str": (_is_text, "text"),
+    "int": (_is_count, "a whole number"),
+    "list[str]": (_is_texts, "a list of texts"),
+    "Mapping[str, int]": (_is_counts, "whole numbers by name"),
+}
+"""Of each annotation of the ledger's lines: what holds it, and its words."""
+
+
 def ledger_of(cohort: Cohort, ledger: Path | None = None) -> Path:
     """File of the cohort's openings: `ledger`, or `openings.jsonl` in the cohort folder."""
     return cohort.root / LEDGER if ledger is None else Path(ledger)
@@ -130,8 +155,7 @@ def held(path: Path) -> Iterator[TextIO]:
 
 def append(stream: TextIO, entry: Line) -> None:
     """Write one whole line to the disk; a line that a crash cut off before it is ended first."""
-    stream.seek(0)
-    text = stream.read()
+    text = _text(stream)
     kind = next(kind for kind, form in KINDS.items() if isinstance(entry, form))
     stream.write(("\n" if text and not text.endswith("\n") else "") + json.dumps({"kind": kind, **vars(entry)}) + "\n")
     stream.flush()
@@ -142,31 +166,55 @@ def read_entries(stream: TextIO, path: Path) -> list[Entry]:
     """Read every line, of all cohorts, oldest first.
 
     Raises:
-        InputError: a line is none of the ledger's.
+        InputError: the file is no text, or a line none of the ledger's.
     """
-    stream.seek(0)
     entries: list[Entry] = []
-    for number, line in enumerate(stream.read().splitlines(), start=1):
+    for number, line in enumerate(_text(stream).split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            plain = json.loads(line)
+            entries.append(_entry(json.loads(line)))
         except json.JSONDecodeError:
             say(f"{path} line {number} was cut off by a crash: it counts as an opening of every split")
             entries.append(CutOff())
-            continue
-        entry = _entry(plain)
-        if entry is None:
-            raise InputError(f"{path} line {number}: expected an opening, a plan or a choice, got {line[:60]!r}")
-        entries.append(entry)
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"{path} line {number}: expected an opening, a plan or a choice, got {line[:60]!r}: {error}; "
+                "restore the line as it was written"
+            ) from error
     return entries
 
 
-def _entry(plain: Any) -> Line | None:
-    """Read a line as what it says it is; None where fields are missing."""
-    form = KINDS.get(plain.get("kind", "")) if isinstance(plain, dict) else None
-    if form is None or any(field.name not in plain for field in fields(form) if field.default is MISSING):
-        return None
+def _text(stream: TextIO) -> str:
+    stream.seek(0)
+    try:
+        return stream.read().removeprefix("\ufeff")  # an editor may have put a byte order mark there
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{stream.name}: expected lines of JSON in UTF-8, got the byte {error.object[error.start]:#04x} at"
+            f" {error.start}; restore the file as it was written"
+        ) from error
+
+
+def _entry(plain: Any) -> Line:
+    """Read a line as what it says it is.
+
+    Raises:
+        ValueError: what it holds is not that.
+    """
+    kind = plain.get("kind") if isinstance(plain, dict) else None
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}")
+    form = KINDS[kind]
+    for field in fields(form):
+        if field.name not in plain:
+            if field.default is MISSING:
+                raise ValueError(f"{field.name} is missing")
+            continue
+        annotation, optional = str(field.type).removesuffix(" | None"), str(field.type).endswith(" | None")
+        holds, words = CHECKS[annotation]
+        if not (holds(plain[field.name]) or (optional and plain[field.name] is None)):
+            raise ValueError(f"{field.name}: expected {words}")
     return form(**{field.name: plain[field.name] for field in fields(form) if field.name in plain})
 
 

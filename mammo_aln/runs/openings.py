@@ -44,7 +44,7 @@ class OpeningRecord:
         plan: that plan's id.
         plan_what: that plan in words.
         plan_time: when it was declared.
-        contents: different states of the cohort among the openings.
+        contents: different states of the cohort among the openings, as far as their lines are whole.
         opened_before_plan: openings of this split that stood before the plan; None without a plan.
         opened_before_plan_time: when the last of them was; None where there is none, or where a crash cut its line off.
         plan_models: models that the plan names; None without a plan, or where it could not name them beforehand.
@@ -224,7 +224,7 @@ def record_opening(
         plan=opening.plan,
         plan_what=declared.what if declared else None,
         plan_time=declared.time if declared else None,
-        contents=len({e.cohort for e in before} | {content}),
+        contents=len({e.cohort for e in before if isinstance(e, Opening)} | {content}),
         opened_before_plan=len(before_plan) if declared else None,
         opened_before_plan_time=before_plan[-1].time if before_plan else None,
         plan_models=len(declared.runs) or None if declared else None,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from mammo_aln import __version__
 from mammo_aln.errors import InputError
@@ -21,6 +22,16 @@ from mammo_aln.sweeps.planning.definition import Label, Nested, Point, label_of
 from mammo_aln.sweeps.withheld import BY_FILE, BY_HAND, reason_withheld, release, withheld, withhold
 
 PLAN = "plan.json"
+PLAN_FORM: Mapping[str, type] = {
+    "cohort": str,
+    "content": str,
+    "cells": list,
+    "touched": list,
+    "opens_test": bool,
+    "command": str,
+    "created": str,
+}
+CELL_FORM: Mapping[str, type] = {"run_id": str, "axes": dict, "shown": dict, "seed": int, "settings": dict}
 NAMES_SHOWN = 5
 """Cells that a message names; of more it tells the number."""
 
@@ -156,8 +167,15 @@ def read_plan(out: Path) -> Plan:
         raise InputError(
             f"{out}: no sweep was planned there ({PLAN} is missing); expected the folder given to `sweep run --out`"
         )
-    plain = json.loads(path.read_text(encoding="utf-8"))
     try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected the JSON that `sweep run` wrote, got {error}; run `mammo-aln sweep run` with the sweep's"
+            " file again after moving it away"
+        ) from error
+    try:
+        _require_form(plain, PLAN_FORM)
         return Plan(
             out,
             Path(plain["cohort"]),
@@ -175,13 +193,22 @@ def read_plan(out: Path) -> Plan:
             tuple(plain.get("superseded", [])),
             plain.get("pruner"),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: written by another version than {__version__} ({error}); use that version, or another --out"
+            f"{path}: changed by hand, or written by another version than {__version__} ({error}); use that version, or"
+            " another --out"
         ) from error
 
 
+def _require_form(plain: Any, form: Mapping[str, type]) -> None:
+    for name, kind in form.items():
+        if not isinstance(plain[name], kind):
+            raise TypeError(f"{name}: got {plain[name]!r:.60}")
+
+
 def _cells(plain: Sequence[Nested]) -> tuple[Cell, ...]:
+    for cell in plain:
+        _require_form(cell, CELL_FORM)
     return tuple(
         Cell(**{**cell, "settings": stored_settings(Settings, as_they_ran(cell["settings"]))}) for cell in plain
     )

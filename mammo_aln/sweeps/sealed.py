@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import pandas as pd
 
 from mammo_aln import __version__
 from mammo_aln.cohort.tables import Cohort, read_cohort, with_split
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.compare import Link, Source, compare_files
 from mammo_aln.evaluation.evaluate import evaluate_files
+from mammo_aln.evaluation.predictions import read_table
 from mammo_aln.files import make_folder, write_json, written_whole
 from mammo_aln.progress import say
 from mammo_aln.runs.openings import declare_plan, labelled_rows, opened_before, record_choice
@@ -28,6 +29,24 @@ from mammo_aln.training.baseline import cohort_table
 
 FOLDER = "test"
 OPENED = "opened.json"
+REPORT_FILES = [
+    "opened",
+    "comparisons",
+    "ladder",
+    "metrics",
+    "roc",
+    "precision_recall",
+    "calibration",
+    "decision_curve",
+    "baseline_by_split",
+    "baseline_by_outcome",
+    "centre_profile",
+    "subgroups",
+    "operations_spared",
+]
+"""Files that a report writes beside the predictions."""
+LONGEST_NAME, SHORTENED_NAME = 200, 60
+"""Of a file, without its ending and what it is called while it is written: bytes, and letters before a digest."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +156,7 @@ def open_tests(plan: Plan, tested: Sequence[Configuration], resamples: int, *, a
     """
     from mammo_aln.inference.predict import predict_cohort
 
-    models = {_file_name(configuration.name.removeprefix("step=")): configuration for configuration in tested}
+    models = dict(zip(file_names([one.name.removeprefix("step=") for one in tested]), tested, strict=True))
     ids = {name: configuration.model_id for name, configuration in models.items()}
     by_step = any("step" in configuration.rows[0].cell.axes for configuration in tested)
     page = "comparisons.html" if len(models) > 1 else "report.html"
@@ -203,8 +222,13 @@ def _same(folder: Path, about: OpenedTest) -> bool:
     path = folder / OPENED
     if not path.is_file():
         return False
-    plain = json.loads(path.read_text(encoding="utf-8"))
-    return {**plain, "time": ""} == {**asdict(about), "time": ""} and (folder / about.page).is_file()
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        say(f"{path} cannot be read ({error}): its report is taken as another one, and left alone")
+        return False
+    known = isinstance(plain, dict) and {**plain, "time": ""} == {**asdict(about), "time": ""}
+    return known and (folder / about.page).is_file()
 
 
 def _taken_over(out: Path, path: Path, model: str) -> bool:
@@ -222,8 +246,19 @@ def _taken_over(out: Path, path: Path, model: str) -> bool:
 
 def _is_of(path: Path, model: str) -> bool:
     """Tell whether a predictions file is already that model's: what was opened is not opened again."""
-    return path.is_file() and list(pd.read_csv(path, dtype=str, nrows=1)["run_id"]) == [model]
+    if not path.is_file():
+        return False
+    table = read_table(path)
+    return len(table) > 0 and bool((table["run_id"] == model).all())
 
 
-def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.+=-]+", "_", text).strip("_") or "all"
+def file_names(names: Sequence[str]) -> list[str]:
+    """Name the predictions file of each model, no two alike: by its name, and a digest of it where that will not do."""
+    plain = [re.sub(r"[^\w.+=-]+", "_", name).strip("_") or "all" for name in names]
+    alike = Counter(name.casefold() for name in plain)
+    return [
+        short
+        if alike[short.casefold()] == 1 and len(short.encode()) <= LONGEST_NAME and short.casefold() not in REPORT_FILES
+        else f"{short[:SHORTENED_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        for name, short in zip(names, plain, strict=True)
+    ]

@@ -185,9 +185,76 @@ def test_a_line_cut_off_by_a_crash_counts_and_harms_no_later_line(
     assert record_opening(cohort, "r2", "external_test", 6).opened == 3
     assert "line 2 was cut off" in capsys.readouterr().err
     assert json.loads(ledger.read_text().splitlines()[2])["run_id"] == "r2"
-    ledger.write_text('{"kind": "opening"}\n')
-    with pytest.raises(InputError, match="line 1: expected an opening, a plan or a choice"):
+
+
+PLAN_LINE = {
+    "kind": "plan", "time": "t", "plan": "p", "cohort": "c", "cohort_name": "cohort", "runs": ["r1", "r2"],
+    "splits": ["external_test"], "what": "sweep", "openings": 1,
+}  # fmt: skip
+OPENING_LINE = {"kind": "opening", "time": "t", "run_id": "r", "cohort": "c", "cohort_name": "cohort", "split": "s"}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"kind": "opening"}', "time is missing"),
+        ('{"kind": ["plan"]}', "kind: expected one of plan, choice, opening"),
+        ('{"kind": {}}', "kind: expected one of"),
+        ("[]", "kind: expected one of"),
+        ("null", "kind: expected one of"),
+        ("1", "kind: expected one of"),
+        (json.dumps(PLAN_LINE | {"openings": "1"}), "openings: expected a whole number"),
+        (json.dumps(PLAN_LINE | {"openings": True}), "openings: expected a whole number"),
+        (json.dumps(PLAN_LINE | {"openings": -1}), "openings: expected a whole number"),
+        (json.dumps(PLAN_LINE | {"runs": "r1r2"}), "runs: expected a list of texts"),
+        (json.dumps(PLAN_LINE | {"runs": [1]}), "runs: expected a list of texts"),
+        (json.dumps(PLAN_LINE | {"splits": None}), "splits: expected a list of texts"),
+        (json.dumps(PLAN_LINE | {"time": None}), "time: expected text"),
+        (json.dumps(OPENING_LINE | {"missing": {"primary": "2"}}), "missing: expected whole numbers by name"),
+        (json.dumps(OPENING_LINE | {"missing": []}), "missing: expected whole numbers by name"),
+        (json.dumps(OPENING_LINE | {"plan": 3}), "plan: expected text"),
+        ("[" * 100_000, "recursion"),
+        ("9" * 5000, "integer"),
+    ],
+)
+def test_a_line_that_was_changed_by_hand_is_refused_and_nothing_is_lost(cohort: Cohort, line: str, reason: str) -> None:
+    record_opening(cohort, "r1", "external_test", 6)
+    ledger = cohort.root / LEDGER
+    ledger.write_text(ledger.read_text() + line + "\n")
+    before = ledger.read_bytes()
+    with pytest.raises(InputError, match=f"line 2: expected an opening, a plan or a choice.*{reason}"):
         record_opening(cohort, "r2", "external_test", 6)
+    with pytest.raises(InputError, match="restore the line"):
+        declare_plan(cohort, ["r1"], ["external_test"], what="sweep")
+    assert ledger.read_bytes() == before
+
+
+def test_a_ledger_that_is_no_text_is_refused_and_one_of_an_editor_is_read(cohort: Cohort) -> None:
+    record_opening(cohort, "r1", "external_test", 6)
+    ledger = cohort.root / LEDGER
+    whole = ledger.read_bytes()
+    for line in (OPENING_LINE, OPENING_LINE | {"missing": None, "n_labelled": 3, "of_a_later_version": [1]}):
+        ledger.write_bytes(b"\xef\xbb\xbf" + whole.replace(b"\n", b"\r\n") + json.dumps(line).encode() + b"\r\n\r\n")
+        assert _opened(cohort, "r1").opened == 2
+    # U+2028 ends no line of JSON.
+    ledger.write_text(json.dumps(PLAN_LINE | {"what": "a\u2028b"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert _opened(cohort, "r1").opened == 1
+    ledger.write_bytes(whole + b'{"kind": "opening", "cohort_name": "Universit\xe9"}\n')
+    before = ledger.read_bytes()
+    for command in (lambda: _opened(cohort, "r1"), lambda: ledger_entries(cohort)):
+        with pytest.raises(
+            InputError, match=rf"expected lines of JSON in UTF-8, got the byte 0xe9 at {len(whole) + 45}"
+        ):
+            command()
+    assert ledger.read_bytes() == before
+
+
+def test_a_line_cut_off_is_no_other_state_of_the_tables(cohort: Cohort) -> None:
+    record_opening(cohort, "r1", "external_test", 6)
+    ledger = cohort.root / LEDGER
+    ledger.write_text(ledger.read_text() + ledger.read_text()[:25])
+    record = _opened(cohort, "r1")
+    assert (record.opened, record.by_this_run, record.runs_before, record.contents) == (3, 2, 1, 1)
 
 
 def _open_often(cohort: Cohort, run: str) -> list[int]:

@@ -43,6 +43,7 @@ def chosen(verdict: str = ALIKE, rival: Rival = RIVAL) -> Chosen:
         trainings_most=2,
         luck_sd=0.02,
         luck_df=2,
+        configurations_near=2,
         optimism=0.012,
         optimism_sd=0.01,
         optimism_of_trained_models=0.005,

@@ -21,6 +21,7 @@ from mammo_aln.runs.ledger import LEDGER
 from mammo_aln.sweeps.plan import freeze, read_plan
 from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import plan_sweep
+from mammo_aln.sweeps.sealed import file_names
 from mammo_aln.training.train import train_run
 from tests.support.run_folders import linked_copy, without_images
 from tests.support.sweep_files import tiny_sweep, words
@@ -214,6 +215,76 @@ def test_every_configuration_of_a_declared_test_is_told_on_the_page_of_all(folde
     page = (folder / "out" / "test" / "comparisons.html").read_text()
     assert page.count("before its first opening: sweep of 2 cells in 2 configurations; every configuration") == 4
     assert lines(folder, "choice") == []
+
+
+def test_no_two_models_share_a_file_of_predictions_nor_one_of_a_report() -> None:
+    """A file of the same name would be taken for the other's, or written over by the report."""
+    names = ["clinical", "+ primary", "a/b", "a b", "A_b", "opened", "Ladder", "x" * 300, "x" * 299 + "y", "!", "?"]
+    files = file_names(names)
+    assert files[:2] == ["clinical", "+_primary"]
+    assert len({name.casefold() for name in files}) == len(names)
+    assert not {"opened", "ladder"} & {name.casefold() for name in files}
+    assert max(len(name.encode()) for name in files) <= 200
+    assert file_names(names) == files
+    assert file_names(["optim.lr=1e-06, model.backbone=resnet50"]) == ["optim.lr=1e-06_model.backbone=resnet50"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("opened.json", "[1", "is taken as another one, and left alone"),
+        ("optim.lr=1e-06.csv", "", "optim.lr=1e-06.csv"),
+        ("optim.lr=1e-06.csv", "a,b\n1,2\n", "lacks the column(s)"),
+    ],
+)
+def test_a_report_that_was_changed_by_hand_opens_nothing_anew(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, content: str, message: str
+) -> None:
+    assert run(folder, RATES[2:]) == 0
+    assert collect(folder, "--test") == 0
+    opened = (folder / "cohort" / LEDGER).read_text()
+    (folder / "out" / "test" / name).write_text(content)
+    if name.endswith(".csv"):
+        (folder / "out" / "test" / "opened.json").unlink()
+        (folder / "out" / "test" / "report.html").unlink()
+    capsys.readouterr()
+    assert collect(folder, "--test") == (0 if name == "opened.json" else 2)
+    assert message in capsys.readouterr().err
+    assert (folder / "cohort" / LEDGER).read_text() == opened
+
+
+@pytest.mark.parametrize("verb", ["status", "collect"])
+def test_a_plan_or_a_prediction_that_was_changed_by_hand_is_one_message(
+    folder: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    assert run(folder, RATES[2:]) == 0
+    path = folder / "out" / "plan.json"
+    whole = path.read_text()
+    plain = json.loads(whole)
+    cell = plain["cells"][0]
+    changed = ["", "[", "[]", "3", "null", "[" * 100_000]
+    changed += [json.dumps({**plain, name: value}) for name in plain for value in (None, 1, "x", [1], {"a": 1})]
+    changed += [
+        json.dumps({**plain, "cells": [{**cell, name: value}]}) for name in cell for value in (None, 1, "x", [1], {})
+    ]
+    words = ["sweep", verb, "--out", str(folder / "out"), *(["--resamples=20"] if verb == "collect" else [])]
+    for text in changed:
+        path.write_text(text)
+        capsys.readouterr()
+        code = main(words)
+        assert code in (0, 2), text[:200]
+        assert "Traceback" not in capsys.readouterr().err
+        assert path.read_text() == text
+    path.write_text(whole)
+    scores = next((folder / "out" / "runs").glob("*/predictions.csv"))
+    for column in ("score", "split", "aln_status"):
+        pd.read_csv(scores, dtype=str).drop(columns=column).to_csv(scores.with_suffix(".new"), index=False)
+        kept = scores.read_bytes()
+        scores.write_bytes(scores.with_suffix(".new").read_bytes())
+        assert main(words) == 2
+        assert column in capsys.readouterr().err
+        scores.write_bytes(kept)
 
 
 def test_a_search_is_declared_before_its_first_trial_and_bound_by_its_choice(folder: Path) -> None:

@@ -78,6 +78,11 @@ class Cells:
         group = self.recipe * self.folds + self.fold
         return 1.0 / (np.bincount(group)[group] * self.folds)
 
+    @property
+    def shares(self) -> Floats:
+        """Variance of each configuration's mean luck, that of one training being 1, (recipes,)."""
+        return np.bincount(self.recipe, weights=self.weights**2).astype(float)
+
     def means(self, values: Floats) -> Floats:
         """Average over each configuration's cells, (cells, ...) to (recipes, ...)."""
         averaging = sparse.csr_array((self.weights, (self.recipe, np.arange(self.recipe.size))))
@@ -141,7 +146,7 @@ def aligned(tables: Mapping[int, Sequence[pd.DataFrame]]) -> tuple[Fold, dict[in
             `aln_status`, `score`).
 
     Raises:
-        InputError: no patient is scored by all cells.
+        InputError: no patient is scored by all cells, or cells state different outcomes of one.
     """
     first = next(iter(tables.values()))[0]
     keys = [name for name in ("center", "patient_id", "side") if name in first]
@@ -162,6 +167,12 @@ def aligned(tables: Mapping[int, Sequence[pd.DataFrame]]) -> tuple[Fold, dict[in
         index: np.stack([scored["score"].loc[common].to_numpy(float) for scored in seeds])
         for index, seeds in labelled.items()
     }
+    outcomes = np.stack([table["aln_status"].loc[common] for seeds in labelled.values() for table in seeds])
+    if (differs := (outcomes != outcomes[0]).any(axis=0)).any():
+        raise InputError(
+            f"the cells of this sweep state different outcomes of {int(differs.sum())} validation patients (the first:"
+            f" {' '.join(map(str, np.atleast_1d(common[differs][0])))}); they must be trained on the same labels"
+        )
     order = labelled[next(iter(labelled))][0].loc[common].reset_index()
     who = [name for name in keys if name != "side"]
     patients = order.groupby(who, sort=False).ngroup().to_numpy().astype(np.int64)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.errors import InputError
+from mammo_aln.evaluation.predictions import read_table
 from mammo_aln.progress import say
 from mammo_aln.runs.epoch_scores import EPOCH_SCORES, read_epoch_scores
 from mammo_aln.sweeps.choosing.cells import Floats, Fold, aligned
@@ -98,8 +99,27 @@ def rank_configurations(complete: Sequence[Configuration], resamples: int) -> Ra
 
 
 def _validation(predictions: Path) -> pd.DataFrame:
-    table = pd.read_csv(predictions, dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
-    return table[table["split"] == "val"]
+    """Read a cell's validation rows.
+
+    Raises:
+        InputError: the file is not what a training writes, cell by cell.
+    """
+    try:
+        table = pd.read_csv(predictions, dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
+        known = pd.to_numeric(table["aln_status"]).isin([0, 1]) | table["aln_status"].isna()
+        key = [name for name in ("center", "patient_id", "side", "split") if name in table]
+        is_whole = (
+            np.isfinite(pd.to_numeric(table["score"])).all() and known.all() and not table.duplicated(subset=key).any()
+        )
+        rows = table[table["split"] == "val"]
+    except (ValueError, TypeError, KeyError):
+        is_whole = False
+    if not is_whole:
+        table = read_table(predictions)
+        rows = table[table["split"] == "val"]
+    if rows["aln_status"].notna().sum() == 0:
+        raise InputError(f"{predictions}: expected validation patients (split val) with a known outcome, got none")
+    return rows
 
 
 def factors(complete: Sequence[Configuration], ranking: Ranking, draws: int) -> Factors:

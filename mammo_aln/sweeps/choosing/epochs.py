@@ -1,8 +1,8 @@
 """Optimism of the epoch: a run keeps the weights of its best epoch, chosen by the patients that then judge it.
 
 Patients are resampled; each resample chooses its epoch, whose AUC on the patients left out of it owes nothing to the
-choice. The mean of those is what the run's AUC would have been without the flattery (Efron & Tibshirani 1997, JASA
-92:548, leave-one-out bootstrap).
+choice. By how much those fall short of the kept epoch on the same patients is the flattery (Efron & Tibshirani 1997,
+JASA 92:548, leave-one-out bootstrap); that the kept epoch is judged there too spares the luck of who is left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RESAMPLES = 200
 
 
 def epoch_optimism(scores: EpochScores, patients: Numbers, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
-    """Tell how much choosing the best epoch flatters a run's AUC; 0 of one epoch, NaN of too few patients.
+    """Tell how much choosing the best epoch flatters a run's AUC, at least 0; NaN of too few patients.
 
     Args:
         scores: of its validation patients by epoch; an epoch with a NaN is none to choose.
@@ -38,10 +38,10 @@ def epoch_optimism(scores: EpochScores, patients: Numbers, *, resamples: int = R
     auc = np.array([weighted_auc(row, everyone, fold.labels)[0] for row in logits])
     inside = np.stack([weighted_auc(row, weight, fold.labels) for row in logits])
     outside = np.stack([weighted_auc(row, (weight == 0).astype(float), fold.labels) for row in logits])
-    left_out = outside[inside.argmax(axis=0), np.arange(resamples)]
-    judged = left_out[~np.isnan(left_out)]
+    lost = outside[auc.argmax()] - outside[inside.argmax(axis=0), np.arange(resamples)]
+    judged = lost[~np.isnan(lost)]
     # So few patients that most resamples leave nobody of one outcome out.
-    return float(auc.max() - judged.mean()) if judged.size >= resamples / 2 else math.nan
+    return max(0.0, float(judged.mean())) if judged.size >= resamples / 2 else math.nan
 
 
 def drawn_patients(fold: Fold, rows: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -223,7 +223,7 @@ def _luck_of_interaction(effect: Effect, means: Floats, patients_covariance: Flo
     coordinates = effect.basis.T @ means
     patients = float(np.einsum("cd,ce,ed->", effect.basis, patients_covariance, effect.basis))
     square = float(coordinates @ coordinates)
-    return Luck(np.full(recipes, square / effect.df), np.full(recipes, patients / effect.df), effect.df)
+    return Luck.alike(square / effect.df, patients / effect.df, effect.df, recipes)
 
 
 def true_sizes(observed: Floats, noise: Floats) -> Floats:

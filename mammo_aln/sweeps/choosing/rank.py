@@ -21,7 +21,8 @@ import numpy as np
 
 from mammo_aln.sweeps.choosing.cells import Cells, Floats, Fold, cells_of
 from mammo_aln.sweeps.choosing.luck import Luck, luck_of
-from mammo_aln.sweeps.choosing.optimism import Excess, beyond_noise, excess_of_best
+from mammo_aln.sweeps.choosing.optimism import Excess, excess_of_best
+from mammo_aln.sweeps.choosing.together import contrast_variance, likely_truth, lying_together, spread_beyond
 
 ALPHA = 0.05
 FEWEST = 10
@@ -74,7 +75,9 @@ class Ranking:
         optimism: how much the best one's AUC exceeds its recipe's for having been chosen; None where each configuration
             was trained once (and there are several), or there are too few patients.
         of_models: the same for the best's very trained models, as if seeds were no luck.
-        at_most: of several configurations trained once, the optimism if all recipes are equal and seeds alone differ.
+        at_most: of several configurations trained once, the optimism if those near the best are equal and seeds alone
+            differ.
+        near: configurations near the best whose luck is taken as alike; all, where nothing sets any apart.
         wins: share of draws in which each configuration is the best; level ones share a draw.
         level: others whose AUC is the best one's; the first in the file is taken.
     """
@@ -91,6 +94,7 @@ class Ranking:
     optimism: Excess | None
     of_models: Excess | None
     at_most: Excess | None
+    near: int
     wins: Floats
     level: tuple[int, ...]
 
@@ -121,8 +125,7 @@ class Noise:
         """Draw it."""
         components = cells.means(cells.components)
         patients = components @ rng.standard_normal((components.shape[1], draws))
-        shares = np.bincount(cells.recipe, weights=cells.weights**2).astype(float)
-        return cls(patients, components @ components.T, rng.standard_normal((cells.recipes, draws)), shares)
+        return cls(patients, components @ components.T, rng.standard_normal((cells.recipes, draws)), cells.shares)
 
     def with_luck(self, variance: Floats) -> Floats:
         """Draws of both levels, a training's luck having this variance, (recipes, 1) or (recipes, draws)."""
@@ -147,6 +150,7 @@ def rank(scores: Sequence[Sequence[Floats]], folds: Sequence[Fold], *, resamples
     """
     cells = cells_of(scores, folds)
     auc = cells.means(cells.auc)
+    auc = np.where(auc >= auc.max() - LEVEL, auc.max(), auc)
     best = int(np.argmax(auc))
     others = [index for index in range(auc.size) if index != best]
     counts = np.array([fold.outcomes for fold in folds])
@@ -154,29 +158,31 @@ def rank(scores: Sequence[Sequence[Floats]], folds: Sequence[Fold], *, resamples
     enough = bool(counts.sum(axis=0).min() >= FEWEST and counts.min() >= FEWEST_OF_FOLD)
     gaps = {index: float(auc[index] - auc[best]) for index in others}
     rivals = {index: Rival(gap, None, None, None, None) for index, gap in gaps.items()}
-    nothing = np.zeros(auc.size)
-    luck = luck_of(cells) if enough else Luck(nothing, nothing, cells.auc.size - cells.recipes - cells.folds + 1)
+    df = cells.auc.size - cells.recipes - cells.folds + 1
+    luck = luck_of(cells) if enough else Luck.alike(0.0, 0.0, df, cells.recipes)
     optimism, of_models, at_most = (Excess(0.0, 0.0),) * 3 if enough and not others else (None,) * 3
-    wins = np.full(auc.size, math.nan)
+    wins, near = np.full(auc.size, math.nan), auc.size
     if enough:
         rng = np.random.default_rng(seed)
         noise = Noise.of_cells(cells, resamples, rng)
-        both, covariance = noise.with_luck(luck.variance[:, None]), noise.covariance(luck.variance)
+        both = noise.with_luck(luck.likely(resamples, rng))
         wins = _wins(auc[:, None] + both)
         if others:
-            of_models = excess_of_best(auc, noise.patients_covariance, noise.patients)
+            of_models = excess_of_best(likely_truth(auc, noise.patients_covariance), noise.patients)
             of_patients = against_best(auc, noise.patients_covariance, noise.patients)
             of_recipes = None
             if luck.df:
-                optimism = excess_of_best(auc, covariance, both)
-                of_recipes = against_best(auc, covariance, noise.with_luck(luck.drawn(resamples, rng)))
+                near = int(luck.held.sum())
+                optimism = excess_of_best(likely_truth(auc, noise.covariance(luck.variance)), both)
+                # One yardstick for all: a luck that few seeds happen to show too small would make a rival far.
+                yardstick = noise.covariance(luck.pooled_variance)
+                of_recipes = against_best(auc, yardstick, noise.with_luck(luck.drawn(resamples, rng)))
             else:
-                # Shares are not all alike where folds are several, but then luck is known.
-                unexplained = np.full((auc.size, 1), beyond_noise(auc, noise.patients_covariance))
-                at_most = excess_of_best(auc, covariance, noise.with_luck(unexplained), equal=True)
+                at_most, near = _excess_of_equal(auc, noise)
             for index in others:
                 low, high, p = (None, None, None) if of_recipes is None else of_recipes[:, index].tolist()
-                rivals[index] = Rival(gaps[index], low, high, p, float(of_patients[2, index]))
+                alone = float(of_patients[2, index])
+                rivals[index] = Rival(gaps[index], low, high, None if p is None else max(p, alone), alone)
     level = tuple(index for index in others if auc[index] >= auc[best] - LEVEL)
     return Ranking(
         cells=cells,
@@ -191,9 +197,21 @@ def rank(scores: Sequence[Sequence[Floats]], folds: Sequence[Fold], *, resamples
         optimism=optimism,
         of_models=of_models,
         at_most=at_most,
+        near=near,
         wins=wins,
         level=level,
     )
+
+
+def _excess_of_equal(auc: Floats, noise: Noise) -> tuple[Excess, int]:
+    """Excess of the best where each was trained once, if those near it are equal but for luck; and their number."""
+    variance = contrast_variance(noise.patients_covariance)
+    members = lying_together(auc, variance)
+    truth = np.full(auc.size, -math.inf)
+    truth[members] = auc[members].mean()
+    # Shares are not all alike where folds are several, but then luck is known.
+    luck = spread_beyond(auc[members], variance[members])
+    return excess_of_best(truth, noise.with_luck(np.full((auc.size, 1), luck))), members.size
 
 
 def against_best(auc: Floats, covariance: Floats, noise: Floats) -> Floats:

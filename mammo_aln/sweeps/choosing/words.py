@@ -20,11 +20,11 @@ ONE_SEED = "one seed: recipe and luck cannot be told apart"
 TOO_FEW = "too few patients to tell"
 METHOD = (
     "mean AUC over seeds and folds on validation patients alone; noise drawn on two levels, patients (DeLong's "
-    "components) and trainings (residuals of configuration + fold, less the patients' share, drawn together over the "
-    "configurations, with their uncertainty); p and simultaneous 95 % limits against the best refer to the farthest "
-    "rival of the best of equal recipes; optimism of the choice: mean excess of the best over its truth in such draws, "
-    "true AUCs drawn together to the variance that noise leaves; optimism of the epoch: AUC less the AUC, on patients "
-    "left out of a resample, of the epoch that is the best inside it"
+    "components) and trainings (residuals of configuration + fold, less the patients' share, drawn from the law that "
+    "configurations have in common); p and simultaneous 95 % limits against the best refer to the farthest rival of "
+    "the best of equal recipes; optimism of the choice: mean excess of the best over its truth in such draws, AUCs of "
+    "those near it drawn together to the variance that noise leaves, outliers excepted; optimism of the epoch: AUC "
+    "less the AUC, on patients left out of a resample, of the epoch that is the best inside it"
 )
 
 
@@ -73,8 +73,10 @@ class Chosen:
         validation_patients: with the outcome and without it, over all folds.
         trainings_least: cells of the configuration that has the fewest.
         trainings_most: cells of the one that has the most.
-        luck_sd: standard deviation of a training's true AUC about its recipe's; None where none was trained twice.
-        luck_df: its degrees of freedom.
+        luck_sd: standard deviation of a training's true AUC about its recipe's, of configurations near the chosen one;
+            None where none was trained twice.
+        luck_df: its degrees of freedom; 0 where each configuration was trained once.
+        configurations_near: how many lie near the chosen one; all, where nothing sets any apart.
         optimism: by how much the choice among configurations flatters the recipe's AUC; None where each was trained
             once, or too few patients can tell.
         optimism_sd: standard deviation of that from sweep to sweep.
@@ -104,6 +106,7 @@ class Chosen:
     trainings_most: int
     luck_sd: float | None
     luck_df: int
+    configurations_near: int
     optimism: float | None
     optimism_sd: float | None
     optimism_of_trained_models: float | None
@@ -157,8 +160,13 @@ class Chosen:
             )
         return (
             f"{verdicts.count(ALIKE)} of {others} others are not distinguishable from it (luck of a training: SD "
-            f"{self.luck_sd:.3f}, {self.luck_df} degrees of freedom)"
+            f"{self.luck_sd:.3f}, {self.luck_df} degrees of freedom{self._near(', of the ')})"
         )
+
+    def _near(self, before: str) -> str:
+        """Say which configurations' luck a figure is of, where it is not that of all."""
+        near = self.configurations_near
+        return f"{before}{near} that lie near it" if near < self.configurations_ranked else ""
 
     def _pruned(self) -> str:
         count, first, last = len(self.pruned_at_epochs), self.pruned_at_epochs[0], self.pruned_at_epochs[-1]
@@ -179,7 +187,8 @@ class Chosen:
             return [f"by how much choosing the best of {count} flatters it, so few patients cannot tell"]
         return [
             f"choosing the best of {count} flatters this trained model by about {self.optimism_of_trained_models:.3f}",
-            f"its recipe by up to {self.optimism_if_recipes_are_equal:.3f}, if seeds alone make the difference",
+            f"its recipe by up to {self.optimism_if_recipes_are_equal:.3f}, if seeds alone make the difference"
+            f"{self._near(' among the ')}",
         ]
 
     def _of_epoch(self) -> list[str]:
@@ -226,7 +235,7 @@ def describe(
     ranked = []
     for index in np.argsort(-ranking.auc, kind="stable").tolist():
         configuration = complete[index]
-        aucs = [row.val.value for row in configuration.rows]
+        aucs = ranking.cells.auc[ranking.cells.recipe == index]
         ranked.append(
             Ranked(
                 configuration=configuration.name,
@@ -255,7 +264,8 @@ def describe(
         trainings_least=min(ranking.trainings),
         trainings_most=max(ranking.trainings),
         luck_sd=ranking.luck.typical_sd if ranking.luck.df and ranking.enough else None,
-        luck_df=ranking.luck.df,
+        luck_df=round(ranking.luck.df_held),
+        configurations_near=ranking.near,
         optimism=optimism,
         optimism_sd=ranking.optimism.sd if ranking.optimism else None,
         optimism_of_trained_models=of_models,
