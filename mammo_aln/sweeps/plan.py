@@ -22,16 +22,24 @@ from mammo_aln.sweeps.planning.definition import Label, Nested, Point, label_of
 from mammo_aln.sweeps.withheld import BY_FILE, BY_HAND, reason_withheld, release, withheld, withhold
 
 PLAN = "plan.json"
-PLAN_FORM: Mapping[str, type] = {
+Form = Mapping[str, type | tuple[type, ...]]
+NONE = type(None)
+PLAN_FORM: Form = {
     "cohort": str,
+    "store": (str, NONE),
     "content": str,
     "cells": list,
     "touched": list,
     "opens_test": bool,
+    "search": (dict, NONE),
     "command": str,
+    "declared": (str, NONE),
     "created": str,
 }
-CELL_FORM: Mapping[str, type] = {"run_id": str, "axes": dict, "shown": dict, "seed": int, "settings": dict}
+LATER_PLAN_FORM: Form = {"dropped": list, "superseded": list, "pruner": (dict, NONE), "learning": str}
+SEARCH_FORM: Form = {"trials": int, "space": dict}
+CELL_FORM: Form = {"run_id": str, "axes": dict, "shown": dict, "seed": int, "fold": (int, NONE), "settings": dict}
+LATER_CELL_FORM: Form = {"fault": (str, NONE), "cost": (int, float), "dropped": (str, NONE)}
 NAMES_SHOWN = 5
 """Cells that a message names; of more it tells the number."""
 
@@ -175,7 +183,9 @@ def read_plan(out: Path) -> Plan:
             " file again after moving it away"
         ) from error
     try:
-        _require_form(plain, PLAN_FORM)
+        _require_form(plain, PLAN_FORM, LATER_PLAN_FORM)
+        if plain["search"] is not None:
+            _require_form(plain["search"], SEARCH_FORM, {})
         return Plan(
             out,
             Path(plain["cohort"]),
@@ -200,15 +210,16 @@ def read_plan(out: Path) -> Plan:
         ) from error
 
 
-def _require_form(plain: Any, form: Mapping[str, type]) -> None:
-    for name, kind in form.items():
+def _require_form(plain: Any, form: Form, later: Form) -> None:
+    """Refuse a value of another kind; what only later versions wrote may be missing."""
+    for name, kind in (*form.items(), *(entry for entry in later.items() if entry[0] in plain)):
         if not isinstance(plain[name], kind):
             raise TypeError(f"{name}: got {plain[name]!r:.60}")
 
 
 def _cells(plain: Sequence[Nested]) -> tuple[Cell, ...]:
     for cell in plain:
-        _require_form(cell, CELL_FORM)
+        _require_form(cell, CELL_FORM, LATER_CELL_FORM)
     return tuple(
         Cell(**{**cell, "settings": stored_settings(Settings, as_they_ran(cell["settings"]))}) for cell in plain
     )

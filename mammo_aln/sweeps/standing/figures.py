@@ -85,8 +85,14 @@ def figures_so_far(run: Path) -> Figures:
 
 
 def _computed(run: Path) -> Figures:
-    table = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str, "run_id": str})
-    areas = {str(split): area_of(scored) for split, scored in table.groupby("split")}
+    path = run / "predictions.csv"
+    try:
+        table = pd.read_csv(path, dtype={"patient_id": str, "run_id": str})
+        areas = {str(split): area_of(scored) for split, scored in table.groupby("split")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected a training's predictions (split, aln_status, score), got {error}"
+        ) from error
     return Figures(areas.get("val", Area()), areas.get("train", Area()), **_epochs(run / "metrics.csv"))
 
 
