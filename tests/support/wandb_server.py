@@ -107,7 +107,14 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _content(self) -> bytes:
-        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            content = b""
+            while size := int(self.rfile.readline(), 16):
+                content += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         return gzip.decompress(content) if self.headers.get("Content-Encoding") == "gzip" else content
 
     def _answer(self, content: dict[str, Any]) -> None:
