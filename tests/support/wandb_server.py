@@ -94,6 +94,9 @@ class _Handler(BaseHTTPRequestHandler):
             if self.path == "/graphql":
                 asked = json.loads(content)
                 self._answer({"data": self._graphql(asked["query"], asked.get("variables") or {})})
+            elif not self.path.endswith("/file_stream"):
+                # The client's own telemetry.
+                self._answer({})
             else:
                 # /files/ENTITY/PROJECT/RUN/file_stream
                 self._stream(self.server.runs.setdefault(self.path.split("/")[4], SentRun()), json.loads(content))

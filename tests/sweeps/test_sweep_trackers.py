@@ -33,6 +33,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_cell_killed_at_epoch_25_of_60_and_resumed_is_whole_in_every_tracker(
     phantom: Path, store: Path, tmp_path: Path, server: Server
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_cell_killed_at_epoch_25_of_60_and_resumed_is_whole_in_every_tracker(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_wandb_agent_trains_the_very_runs_that_the_sweep_would(
     phantom: Path, store: Path, tmp_path: Path, server: Server
 ) -> None:

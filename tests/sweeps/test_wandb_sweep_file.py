@@ -81,7 +81,7 @@ def test_bundles_of_settings_are_those_of_the_cells_whatever_the_order_of_flags(
         ({"search": {"trials": 3}}, "random", None),
         ({"search": {"trials": 3, "space": LR}}, "bayes", None),
         ({"search": {"trials": 3, "space": LR}, "pruner": "hyperband", "epochs": 16}, "bayes", (2, 3)),
-        ({"pruner": {"name": "successive_halving", "min_resource": 3}}, "grid", (3, 4)),
+        ({"pruner": {"name": "successive_halving", "min_resource": 3}}, "grid", (3, 2)),
         (
             {"pruner": {"name": "successive_halving", "reduction_factor": 2, "min_early_stopping_rate": 2}},
             "grid",

@@ -25,8 +25,10 @@ LISTED = 32
 """Whole numbers of a logarithmic scale that are listed at most."""
 CONFIG = "config"
 """The flag by which a trial is given a bundle of settings."""
-HALVING = {"hyperband": 3, "successive_halving": 4}
-"""Pruners that W&B has an equivalent of, and Optuna's own factor of each."""
+HALVING = ("hyperband", "successive_halving")
+"""Pruners that W&B has an equivalent of."""
+OPTUNAS_FACTOR = 3
+"""Optuna's own `reduction_factor` of hyperband."""
 
 
 def write_wandb_sweep(
@@ -171,7 +173,7 @@ def _early_terminate(pruner: Pruner, max_epochs: int) -> Nested:
         raise InputError(
             f"--wandb-sweep: pruner: W&B's agents know no {pruner.name}; expected {' or '.join(HALVING)}, or none"
         )
-    eta = arguments.get("reduction_factor", HALVING[pruner.name])
+    eta = arguments.get("reduction_factor", OPTUNAS_FACTOR)
     first = arguments["min_resource"] * eta ** arguments.get("min_early_stopping_rate", 0)
     return {"type": "hyperband", "min_iter": first, "eta": eta}
 
