@@ -16,6 +16,7 @@ from benchmarks.page import Section, table
 from benchmarks.trainings import (
     PLAN,
     Plan,
+    auc_by_probability,
     auc_of,
     drawn_means,
     in_processes,
@@ -74,7 +75,15 @@ def ladder(plan: Plan = PLAN, seeds: int = 3, only: tuple[str, ...] = ()) -> Sec
         f"and crops {prepared_s:.0f} s",
         [
             *table(
-                ["inputs, crop", "external AUC", "each seed", "Bayes AUC (drawn labels)", "share of (Bayes - 0.5)"],
+                [
+                    "inputs, crop",
+                    "external AUC",
+                    "each seed",
+                    "Bayes AUC (drawn labels)",
+                    "share of (Bayes - 0.5)",
+                    "AUC by true probabilities, of Bayes'",
+                    "share of it",
+                ],
                 [row(cell, runs[cell.name], draws[cell.name], truth) for cell in cells],
             ),
             "",
@@ -133,9 +142,19 @@ def row(cell: Cell, runs: list[pd.DataFrame], draws: np.ndarray, truth: pd.DataF
     value = mean_auc(runs)
     shown = [interval(value, draws), ", ".join(f"{auc_of(scores):.3f}" for scores in runs)]
     if cell.shuffled:
-        return [cell.name, *shown, "0.5", ""]
+        return [cell.name, *shown, "0.5", "", "", ""]
     subset = "+".join(name for name in ("primary", "auxiliary", "clinical") if name in cell.inputs)
     bayes = float(truth[f"bayes_auc_{subset}"].iloc[0])
     drawn = auc(truth[f"probability_{subset}"], truth["aln_status"])
     name = cell.name if "," in cell.name else f"{cell.name} ({cell.strategy})"
-    return [name, *shown, f"{bayes:.3f} ({drawn:.3f})", f"{(value - 0.5) / (bayes - 0.5):.0%}"]
+    true = truth.set_index("patient_id")["probability"]
+    known = np.mean([auc_by_probability(scores["logit"], true.loc[scores["patient_id"]]) for scores in runs])
+    best = auc_by_probability(truth[f"probability_{subset}"], truth["probability"])
+    return [
+        name,
+        *shown,
+        f"{bayes:.3f} ({drawn:.3f})",
+        f"{(value - 0.5) / (bayes - 0.5):.0%}",
+        f"{known:.3f} of {best:.3f}",
+        f"{(known - 0.5) / (best - 0.5):.0%}",
+    ]

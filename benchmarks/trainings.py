@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 import yaml
+from numpy.typing import ArrayLike
 
 from benchmarks.page import OUT, ROOT
 from mammo_aln.machine.pool import results_of
@@ -114,6 +115,25 @@ def auc_of(scores: pd.DataFrame) -> float:
     from mammo_aln.evaluation.statistics.discrimination import auc
 
     return auc(scores["logit"], scores["aln_status"])
+
+
+def auc_by_probability(scores: ArrayLike, probability: ArrayLike) -> float:
+    """AUC of scores among patients whose probabilities of the outcome are known, without the luck of drawn labels.
+
+    The expected number of ordered pairs, a positive with the higher score, over that of all pairs; ties count half.
+
+    Args:
+        scores: (patients,).
+        probability: each patient's true probability of the outcome (patients,).
+    """
+    values, probabilities = np.asarray(scores, float), np.asarray(probability, float)
+    level = np.unique(values, return_inverse=True)[1]
+    positive, negative = np.bincount(level, probabilities), np.bincount(level, 1.0 - probabilities)
+    below = np.cumsum(negative) - negative
+    # a patient is no pair with themselves
+    alone = float((probabilities * (1.0 - probabilities)).sum())
+    ordered = float((positive * (below + negative / 2.0)).sum()) - alone / 2.0
+    return ordered / (float(positive.sum() * negative.sum()) - alone)
 
 
 def mean_auc(runs: Sequence[pd.DataFrame]) -> float:

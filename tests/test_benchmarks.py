@@ -5,12 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 from jsonargparse import ArgumentParser
 
 from benchmarks import known_crops
 from benchmarks.__main__ import BENCHMARKS, main, purpose
 from benchmarks.page import Section, replace_section, table
+from benchmarks.trainings import auc_by_probability
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -22,6 +24,22 @@ def test_each_name_is_a_function_with_defaults_that_gives_a_section(name: str) -
     parser.parse_args([])
     assert bench.__annotations__["return"] == Section.__name__
     assert purpose(name).endswith(".")
+
+
+def test_the_auc_by_true_probabilities_counts_pairs_as_a_loop_does() -> None:
+    rng = np.random.default_rng(0)
+    scores, probability = rng.integers(0, 8, 40).astype(float), rng.random(40)
+    ordered = pairs = 0.0
+    for one in range(40):
+        for other in set(range(40)) - {one}:
+            chance = probability[one] * (1.0 - probability[other])
+            pairs += chance
+            ordered += chance * (0.5 if scores[one] == scores[other] else float(scores[one] > scores[other]))
+    assert auc_by_probability(scores, probability) == pytest.approx(ordered / pairs, abs=1e-12)
+
+
+def test_the_auc_by_true_probabilities_is_what_labels_give_where_they_are_certain() -> None:
+    assert auc_by_probability([0.1, 0.4, 0.35, 0.8], [0.0, 0.0, 1.0, 1.0]) == pytest.approx(0.75)
 
 
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

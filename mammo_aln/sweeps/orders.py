@@ -58,7 +58,7 @@ def _nearest(word: str, cells: Sequence[Cell]) -> list[str]:
     """Find the few names or ids of cells that are like a word, whole or in one of their labels."""
     names: dict[str, str] = {}
     for cell in cells:
-        labels = (label for part in cell.name.split(", ") for label in (part, part.partition("=")[2]))
+        labels = (label for pair in cell.name.split(", ") for label in (pair, pair.partition("=")[2]))
         names |= dict.fromkeys((*labels, cell.name), cell.name) | {cell.run_id: cell.run_id}
     likest = get_close_matches(word, names, n=NEAREST, cutoff=ALIKE)
     return list(dict.fromkeys(names[each] for each in likest))
