@@ -86,7 +86,10 @@ def test_wandb_online_without_a_key_is_refused_and_a_key_is_known_where_wandb_lo
 ) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    refused("log.wandb=online: W&B has no API key here; expected one by `wandb login`", log={"wandb": "online"})
+    refused(
+        "log.wandb=online: W&B has no API key for https://api.wandb.ai here; expected one by `wandb login`",
+        log={"wandb": "online"},
+    )
     (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "0" * 40 + "\n")
     (tmp_path / "netrc").chmod(0o600)
     assert has_wandb_key()
