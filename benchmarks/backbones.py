@@ -150,6 +150,7 @@ def train_model(job: tuple[Model, int], plan: Plan) -> dict[str, pd.DataFrame]:
             splits=("external_test",),
             regions=module.hparams["regions"],
             encoder=ClinicalEncoder.from_state(encoder),
+            opened=True,  # a phantom drawn for this measurement has no seal to keep
         )
         data.prepare_data()
         scores[name] = predict_logits(module, data, settings.trainer)
