@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 
-from mammo_aln.errors import CheckFailed, ExitCode, InputError, Requeue, did_you_mean
+from mammo_aln.errors import CheckFailed, ExitCode, InputError, Requeue, did_you_mean, message_text
 from mammo_aln.machine.signals import requeued
 from mammo_aln.verbs.table import DEFAULT_ACTION, VERBS
 
@@ -88,7 +88,7 @@ def _main(words: list[str], *, debug: bool) -> int:
         if debug:
             raise
         if _leads() or not error.on_all_ranks:
-            print(f"mammo-aln {verb}: {error}", file=sys.stderr)
+            print(f"mammo-aln {verb}: {message_text(error)}", file=sys.stderr)
         return ExitCode.WRONG_INPUT
     except (MemoryError, RuntimeError) as error:
         # A GPU's by its name: torch takes seconds to import.
@@ -97,7 +97,7 @@ def _main(words: list[str], *, debug: bool) -> int:
         print(f"mammo-aln {verb}: not enough memory ({error}); use fewer processes, or more memory", file=sys.stderr)
         return ExitCode.PROBLEMS
     except CheckFailed as problems:
-        print(f"mammo-aln {verb}: {problems}", file=sys.stderr)
+        print(f"mammo-aln {verb}: {message_text(problems)}", file=sys.stderr)
         return ExitCode.PROBLEMS
     except KeyboardInterrupt:
         if _leads():

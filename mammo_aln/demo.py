@@ -8,11 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mammo_aln.progress import say
 from mammo_aln.settings import CropConfig, DataConfig, LogConfig, ModelConfig, Settings, TrainerConfig
-from mammo_aln.settings.shipped import find_config
+from mammo_aln.settings.shipped import find_config, read_yaml
 
 
 def run_demo(out: Path, *, patients: int, seed: int, max_epochs: int) -> Path:
@@ -69,7 +67,7 @@ def auc_in_words(figures: dict[str, Any]) -> str:
 
 def demo_settings(*, gpu: bool, seed: int, max_epochs: int) -> Settings:
     """Settings of the demo: small network and crops for a CPU, the backbone as released where there is a GPU."""
-    small = yaml.safe_load(find_config("backbones/swinv2_small.yaml").read_text(encoding="utf-8"))
+    small = read_yaml(find_config("backbones/swinv2_small.yaml"))
     settings = Settings(
         crop=CropConfig(strategy="fixed_5cm", size_px=128, auxiliary=("axilla",)),
         model=ModelConfig(**small["model"]),

@@ -25,6 +25,18 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     return f"; did you mean {likely[0]}?" if likely else ""
 
 
+LONGEST_SHOWN = 200
+"""So many characters of a value stand in a message."""
+
+
+def shortened(value: object, most: int = LONGEST_SHOWN, *, plain: bool = False) -> str:
+    """Show a value in a message, at most so many characters of it: as Python writes it, or `plain` without quotes."""
+    # of a long text the first characters alone: its whole representation may take as much memory again
+    text = value[: most + 1] if isinstance(value, str) else str(value) if plain else repr(value)
+    text = repr(text) if isinstance(value, str) and not (plain and text.isprintable()) else text
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 class InputError(Exception):
     """Wrong input or setting, told in plain words that say what to do.
 
@@ -59,7 +71,7 @@ class BadCell:
 
     def __str__(self) -> str:
         table = self.file if self.row is None else f"{self.file} row {self.row}"
-        return f"{table}, {self.column} = {self.value!r}: expected {self.expected}"
+        return f"{table}, {shortened(self.column, plain=True)} = {shortened(self.value)}: expected {self.expected}"
 
 
 EMPTY_CELL = "; the cell is empty"
@@ -69,17 +81,36 @@ LIKE_FAULTS = 4
 """From so many on, faults of one file, column and kind share a line."""
 
 VALUES_SHOWN = 20
+MOST_FAULTS = 500
+"""So many lines of faults stand in a message; further ones are counted."""
+LONGEST_MESSAGE = 50_000
+
+
+def message_text(error: object, most: int = LONGEST_MESSAGE) -> str:
+    """Give a message for a terminal: its middle left out where it is long, and no character that steers the terminal.
+
+    What is wrong and what to type stand at its ends.
+    """
+    text = str(error)
+    if len(text) > most:
+        left_out = f"\n... ({len(text) - most} characters left out) ...\n"
+        text = text[: most // 2] + left_out + text[len(text) - most // 2 :]
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
 
 
 def fault_lines(cells: Sequence[BadCell]) -> list[str]:
-    """Every fault in words, in order, one line each; many like ones share the line of the first."""
+    """Faults in words, in order, one line each; many like ones share the line of the first, and many lines are cut."""
     kinds: dict[tuple[str, str, str], list[BadCell]] = {}
     for cell in cells:
         kinds.setdefault((cell.file, cell.column, cell.expected), []).append(cell)
+    apart = {kind for kind, like in kinds.items() if len(like) < LIKE_FAULTS or any(cell.row is None for cell in like)}
     lines: list[str] = []
-    for cell in cells:
-        like = kinds[cell.file, cell.column, cell.expected]
-        if len(like) < LIKE_FAULTS or any(other.row is None for other in like):
+    for number, cell in enumerate(cells):
+        if len(lines) == MOST_FAULTS:
+            return [*lines, f"... and up to {len(cells) - number} further faults; mend these first"]
+        kind = (cell.file, cell.column, cell.expected)
+        like = kinds[kind]
+        if kind in apart:
             lines.append(str(cell))
         elif cell is like[0]:
             lines.append(_shared_line(like))
@@ -90,9 +121,9 @@ def _shared_line(like: Sequence[BadCell]) -> str:
     first = like[0]
     rows = f"{len(like)} rows ({_ranges([cell.row or 0 for cell in like])})"
     if all(cell.value == first.value for cell in like):
-        state = "is empty" if first.value == "" else f"= {first.value!r}"
+        state = "is empty" if first.value == "" else f"= {shortened(first.value)}"
         return f"{first.file}: {first.column} {state} in {rows}: expected {first.expected.removesuffix(EMPTY_CELL)}"
-    values = ", ".join(f"row {cell.row} = {cell.value!r}" for cell in like[:VALUES_SHOWN])
+    values = ", ".join(f"row {cell.row} = {shortened(cell.value)}" for cell in like[:VALUES_SHOWN])
     more = ", ..." if len(like) > VALUES_SHOWN else ""
     return f"{first.file}: {first.column} in {rows}: expected {first.expected}; {values}{more}"
 
@@ -105,7 +136,8 @@ def _ranges(rows: Sequence[int]) -> str:
             ends[-1][1] = row
         else:
             ends.append([row, row])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
+    shown = [str(first) if first == last else f"{first}-{last}" for first, last in ends[:VALUES_SHOWN]]
+    return ", ".join(shown) + (", ..." if len(ends) > VALUES_SHOWN else "")
 
 
 def raise_bad_cells(cells: Sequence[BadCell]) -> None:

@@ -8,12 +8,13 @@ import math
 import os
 import resource
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, shortened
 from mammo_aln.progress import byte_text
 
 if TYPE_CHECKING:
@@ -55,6 +56,35 @@ def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def regular_bytes(path: Path, most_bytes: int) -> bytes:
+    """Read a regular file of bounded size: to open a device, pipe or socket may wait for ever.
+
+    Raises:
+        InputError: no such file, no regular file, unreadable or too large.
+    """
+    try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise InputError(f"{path}: expected a file, not {kind_of_file(state.st_mode)}")
+        if state.st_size > most_bytes:
+            raise InputError(f"{path}: {state.st_size} bytes, expected at most {most_bytes}")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        raise InputError(f"{shortened(str(path))}: cannot be read ({getattr(error, 'strerror', error)})") from error
+
+
+def kind_of_file(mode: int) -> str:
+    """Name what stands at a path, by its mode."""
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
 
 
 def unfinished_beside(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mammo_aln.errors import BadCell, fault_lines
+from mammo_aln.errors import BadCell, fault_lines, message_text
 
 
 def empty(row: int) -> BadCell:
@@ -33,3 +33,21 @@ def test_like_faults_of_several_values_name_row_and_value() -> None:
     (line,) = fault_lines([BadCell("f", row, "c", str(row), "x") for row in range(2, 3002)])
     assert "(2-3001)" in line
     assert len(line) < 600
+
+
+def test_many_faults_make_a_short_message() -> None:
+    different = [BadCell("regions.csv", row, f"c{row % 30_000}", "x" * 100, "a number") for row in range(60_000)]
+    like = [BadCell("regions.csv", 2 * row, "x_min", f"{row}", "a number") for row in range(60_000)]
+    for cells in (different, like):
+        lines = fault_lines(cells)
+        assert sum(map(len, lines)) < 200_000
+        assert "60000" in lines[0] or "further faults" in lines[-1]
+
+
+def test_a_long_value_is_shortened_and_a_long_message_keeps_its_ends() -> None:
+    assert len(str(BadCell("cohort.yaml", None, "name", "y" * 10**6, "text"))) < 300
+    text = message_text("begin" + "x" * 10**6 + "end")
+    assert len(text) < 60_000
+    assert text.startswith("begin")
+    assert text.endswith("end")
+    assert message_text("a\x1b[2Jb\0c\nd\u202e") == "a\\x1b[2Jb\\x00c\nd\\u202e"

@@ -22,6 +22,7 @@ from mammo_aln.machine.slurm import SchedulerSilentError, answer, is_silence, re
 from mammo_aln.machine.slurm_request import AS_THE_CLUSTER, Request, time_limit_min
 from mammo_aln.progress import say
 from mammo_aln.settings import ClusterConfig
+from mammo_aln.settings.limits import CONTROL
 
 EARLY_S = 120.0
 """A warning may come so much earlier than asked for: SLURM looks once a minute, and a job's start takes a while."""
@@ -153,6 +154,8 @@ def submit(
         SchedulerSilentError: SLURM does not answer, and no job was submitted.
     """
     require_slurm()
+    if CONTROL.search(f"{folder.absolute()}{name}"):
+        raise InputError(f"{str(folder)!r}: a job's script names this folder; expected one without control characters")
     terms = Terms(make_folder(folder).absolute(), time_limit_min(cluster), cluster.signal_lead_s, cluster.requeues)
     for job in jobs:
         job.terms = terms

@@ -38,6 +38,7 @@ class Request:
 
 
 AS_THE_CLUSTER = Request(None, None)
+MOST_MIN = 1_000_000
 TIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]?\d)(?::([0-5]?\d))?")
 """Time as SLURM reads it: `HH:MM:SS`, `D-HH:MM`, `D-HH:MM:SS`; without days, two numbers are minutes and seconds."""
 
@@ -60,6 +61,8 @@ def time_limit_min(cluster: ClusterConfig) -> int:
     total_s = ((24 * int(days or 0) + hours) * 60 + minutes) * 60 + seconds
     if total_s == 0:
         raise InputError(f"cluster.time: expected more than {cluster.time}")
+    if total_s > 60 * MOST_MIN:
+        raise InputError(f"cluster.time: expected at most {MOST_MIN} minutes, got {cluster.time}")
     return -(-total_s // 60)
 
 

@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mammo_aln.errors import InputError
 from mammo_aln.progress import aligned
 from mammo_aln.runs.identity import WITHOUT_INFLUENCE
 from mammo_aln.runs.lock import is_held
+from mammo_aln.settings.shipped import read_yaml
 
 DEPTHS = ("config.yaml", "*/config.yaml", "*/*/config.yaml")
 """A run's own folder, a folder of runs, and a sweep's folder."""
@@ -79,9 +78,9 @@ def listed_runs(folder: Path) -> list[ListedRun]:
 def _settings(run: Path) -> Mapping[str, Any]:
     """Read a run's settings; none of signatures of `radiomics fit`, which are no run."""
     try:
-        settings: Mapping[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        settings = read_yaml(run / "config.yaml")
         return {} if "fit" in settings else settings
-    except (TypeError, ValueError, yaml.YAMLError) as error:
+    except InputError as error:
         raise InputError(f"{run}: its config.yaml cannot be read ({error})") from error
 
 
@@ -125,7 +124,7 @@ def _listed(run: Path, settings: Mapping[str, Any]) -> ListedRun:
             str(run),
             name=record.get("name", ""),
         )
-    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run}: its config.yaml, state.json or metrics.csv cannot be read ({error})") from error
 
 

@@ -26,6 +26,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_json, write_text
 from mammo_aln.settings import PretrainSettings, Settings
 from mammo_aln.settings.parse import settings_from
+from mammo_aln.settings.shipped import read_yaml
 from mammo_aln.settings.stored import as_they_ran
 
 RECORDED_PACKAGES = (
@@ -106,11 +107,14 @@ def read_any_settings(run: Path) -> Settings:
     return _settings_of(PretrainSettings if "pretrain" in plain else Settings, run / "config.yaml", plain)
 
 
-def _plain_settings(run: Path) -> dict[str, Any]:
+def _plain_settings(run: Path) -> Mapping[str, Any]:
     path = run / "config.yaml"
     if not path.is_file():
         raise InputError(f"{run}: not a run directory (config.yaml is missing)")
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        return read_yaml(path)
+    except InputError as error:
+        raise InputError(f"{run}: {error}; bring the file back from a copy, or train the run anew") from error
 
 
 def _settings_of(kind: type[Settings], path: Path, plain: Mapping[str, Any]) -> Settings:

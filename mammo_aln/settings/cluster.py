@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from mammo_aln.settings.limits import ABOVE_0, FROM_0, FROM_1
+from mammo_aln.settings.limits import JOBS, PROCESSES, RETRIES, within
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ class ClusterConfig:
 
     partition: str | None = None
     account: str | None = None
-    time_min: Annotated[int, FROM_1] = 1440
+    time_min: Annotated[int, within(1, 1_000_000)] = 1440
     time: str | None = None
-    mem_gb: Annotated[int | None, FROM_1] = None
-    cpus_per_task: Annotated[int | None, FROM_1] = None
-    gpus_per_node: Annotated[int | None, FROM_0] = None
+    mem_gb: Annotated[int | None, within(1, 100_000)] = None
+    cpus_per_task: Annotated[int | None, PROCESSES] = None
+    gpus_per_node: Annotated[int | None, within(0, 1024)] = None
     where: dict[str, dict[str, Any]] = field(default_factory=dict)
-    max_jobs: Annotated[int, FROM_1] = 64
-    cells_per_job: Annotated[int, FROM_1] = 1
-    requeues: Annotated[int, FROM_0] = 20
-    signal_lead_s: Annotated[int, FROM_1] = 90
-    poll_s: Annotated[float, ABOVE_0] = 5.0
+    max_jobs: Annotated[int, JOBS] = 64
+    cells_per_job: Annotated[int, JOBS] = 1
+    requeues: Annotated[int, RETRIES] = 20
+    signal_lead_s: Annotated[int, within(1, 86_400)] = 90
+    poll_s: Annotated[float, within(0.01, 86_400)] = 5.0
     job_name: str = "mammo-aln-sweep"
     setup: tuple[str, ...] = ()
     python: str | None = None

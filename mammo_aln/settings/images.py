@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from mammo_aln.settings.limits import EACH_ONCE, FROM_1, PERCENTILE, within
+from mammo_aln.settings.limits import EACH_ONCE, PERCENTILE, within
 
 SIDE_MM = within(1, 500, "millimetres")
 """A window's side: from a few pixels of a detector to more than the largest film."""
@@ -28,7 +28,7 @@ class PixelConfig:
     voi: Literal["file", "full_range", "percentile"] = "file"
     percentile_low: Annotated[float, PERCENTILE] = 1.0
     percentile_high: Annotated[float, PERCENTILE] = 99.0
-    max_pixels: Annotated[int, FROM_1] = 200_000_000
+    max_pixels: Annotated[int, within(1, 10_000_000_000)] = 200_000_000
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 
 from mammo_aln.settings.images import CropConfig, PixelConfig
 from mammo_aln.settings.limits import (
-    ABOVE_0,
-    ABOVE_0_TO_1,
     BELOW_1,
+    DEVICES,
     EACH_ONCE,
-    FROM_0,
-    FROM_1,
+    EPOCHS,
+    EPOCHS_FROM_0,
+    NO_FOLDS_OR_FOLDS,
+    PATIENTS,
     SEED,
     SHARE,
     Limit,
@@ -26,6 +27,7 @@ INPUTS: tuple[InputName, ...] = ("primary", "auxiliary", "clinical")
 Precision = Literal["bf16-mixed", "16-mixed", "32-true"]
 TrackerName = Literal["wandb", "tensorboard", "mlflow", "csv"]
 IMAGE_INPUTS = ("primary", "auxiliary")
+CLIP_NORM = Limit("0, or 1e-06 to 1000000", lambda x: x == 0 or 1e-6 <= x <= 1e6)
 
 
 def reads_images(inputs: Iterable[str]) -> bool:
@@ -67,7 +69,7 @@ class ModelConfig:
     drop_rate: Annotated[float, BELOW_1] = 0.1
     modality_dropout: Annotated[float, BELOW_1] = 0.1
     drop_path_rate: Annotated[float, BELOW_1] = 0.0
-    freeze_epochs: Annotated[int, FROM_0] = 0
+    freeze_epochs: Annotated[int, EPOCHS_FROM_0] = 0
     grad_checkpointing: bool = False
 
 
@@ -95,7 +97,7 @@ class OptimConfig:
             weights were loaded.
     """
 
-    lr: Annotated[float, ABOVE_0] = 1e-3
+    lr: Annotated[float, within(1e-10, 100)] = 1e-3
     weight_decay: Annotated[float, within(0, 100)] = 0.05
     warmup_fraction: Annotated[float, SHARE] = 0.1
     ema_decay: Annotated[float, BELOW_1] = 0.98
@@ -104,9 +106,9 @@ class OptimConfig:
     loss: Literal["bce", "focal"] = "bce"
     focal_gamma: Annotated[float, within(0, 20)] = 2.0
     unimodal_weight: Annotated[float, within(0, 100)] = 1.0
-    gradient_clip_norm: Annotated[float, FROM_0] = 1.0
-    accumulate: Annotated[int, FROM_1] = 1
-    layer_decay: Annotated[float, ABOVE_0_TO_1] = 0.8
+    gradient_clip_norm: Annotated[float, CLIP_NORM] = 1.0
+    accumulate: Annotated[int, within(1, 4096)] = 1
+    layer_decay: Annotated[float, within(0.01, 1)] = 0.8
 
 
 @dataclass(frozen=True)
@@ -147,22 +149,22 @@ class DataConfig:
         fold_seed: draws the folds; runs that shall be pooled share it, whatever their `seed`.
     """
 
-    batch_size: Annotated[int, FROM_1] = 16
-    micro_batch: Annotated[Literal["auto"] | int, FROM_1] = "auto"
-    num_workers: Annotated[int | Literal["auto"], FROM_0] = "auto"
-    device_gb: Annotated[float | Literal["auto"], FROM_0] = "auto"
+    batch_size: Annotated[int, PATIENTS] = 16
+    micro_batch: Annotated[Literal["auto"] | int, PATIENTS] = "auto"
+    num_workers: Annotated[int | Literal["auto"], within(0, 4096)] = "auto"
+    device_gb: Annotated[float | Literal["auto"], within(0, 10_000)] = "auto"
     stage: str = ""
     augment: bool = True
     augment_engine: Literal["warp", "albumentations", "torchvision"] = "warp"
     augment_strength: Annotated[float, Limit("a number from 0 to 3", lambda x: 0 <= x <= 3)] = 1.0
-    augment_ramp_epochs: Annotated[int, FROM_0] = 20
-    max_shift_mm: Annotated[float, FROM_0] = 4.0
+    augment_ramp_epochs: Annotated[int, EPOCHS_FROM_0] = 20
+    max_shift_mm: Annotated[float, within(0, 500)] = 4.0
     flip_horizontal: bool = True
     flip_vertical: bool = True
     test_time_copies: Annotated[int, Limit("0 to 8", lambda x: 0 <= x <= 8)] = 0
     allow_post_nat: bool = False
-    folds: Annotated[int, Limit("0 (the split column), or 2 or more", lambda x: x == 0 or x >= 2)] = 0
-    fold: Annotated[int, FROM_0] = 0
+    folds: Annotated[int, NO_FOLDS_OR_FOLDS] = 0
+    fold: Annotated[int, within(0, 999)] = 0
     fold_seed: Annotated[int, SEED] = 0
 
 
@@ -191,16 +193,16 @@ class TrainerConfig:
             this they go with the last epoch.
     """
 
-    max_epochs: Annotated[int, FROM_1] = 40
-    patience: Annotated[int, FROM_0] = 0
+    max_epochs: Annotated[int, EPOCHS] = 40
+    patience: Annotated[int, EPOCHS_FROM_0] = 0
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Annotated[int, FROM_1] = 1
-    num_nodes: Annotated[int, FROM_1] = 1
+    devices: Annotated[int, DEVICES] = 1
+    num_nodes: Annotated[int, DEVICES] = 1
     sync_batchnorm: bool = True
     precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
     deterministic: bool = False
     compile: bool = False
-    save_every_s: Annotated[float, FROM_0] = 120.0
+    save_every_s: Annotated[float, within(0, 1_000_000)] = 120.0
     prune: bool = False
     keep_optimiser: bool = False
 

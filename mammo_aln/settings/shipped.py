@@ -16,7 +16,7 @@ import yaml
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, write_text
 from mammo_aln.settings import Settings
-from mammo_aln.settings.once import Once
+from mammo_aln.settings.bounded_yaml import UnreadableYaml, yaml_values
 
 CONFIG_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 """Where they lie: inside an installed package, or beside a checkout."""
@@ -70,11 +70,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read the settings of a YAML file, as nested plain values.
 
     Raises:
-        InputError: no YAML, a key that stands there twice, or no mapping.
+        InputError: no YAML (see `bounded_yaml`), a key that stands there twice, or no mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Once) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml_values(path) or {}
+    except UnreadableYaml as error:
         raise InputError(f"{path.name} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path.name}: expected settings, got {type(content).__name__}")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from mammo_aln.settings.limits import ABOVE_0_TO_1, FROM_0, FROM_1, FROM_2, SEED, SHARE, Limit
+from mammo_aln.settings.limits import ABOVE_0_TO_1, FOLDS, RESAMPLES, SEED, SHARE, each, within
+
+MOST_LEVELS = 4096
+"""Grey levels of a texture matrix, whose memory grows with their square."""
 
 
 @dataclass(frozen=True)
@@ -50,25 +53,25 @@ class RadiomicsConfig:
         Literal["stat", "ih", "ivh", "morph", "loc", "spatial", "cm", "rlm", "szm", "dzm", "ngt", "ngl"], ...
     ] = ("stat", "morph", "cm", "rlm", "szm", "dzm", "ngt", "ngl")
     filters: tuple[Literal["original", "log", "wavelet"], ...] = ("original", "log", "wavelet")
-    log_sigma_mm: tuple[float, ...] = (2.0,)
+    log_sigma_mm: Annotated[tuple[float, ...], each(within(0.1, 50, "mm"))] = (2.0,)
     wavelet: str = "coif1"
-    bins: Annotated[int, FROM_2] = 32
-    bin_width: Annotated[float, FROM_0] = 0.0
+    bins: Annotated[int, within(2, MOST_LEVELS)] = 32
+    bin_width: Annotated[float, within(0, 1_000_000)] = 0.0
     aggregation: Literal["avg", "comb"] = "avg"
-    spacing_mm: tuple[float, ...] = ()
+    spacing_mm: Annotated[tuple[float, ...], each(within(0.05, 20, "mm"))] = ()
     resample_masks: bool = False
     bias_correction: bool = False
     normalise: Literal["none", "zscore", "percentile"] = "zscore"
     quantitative: tuple[str, ...] = ("adc",)
-    rings_mm: tuple[float, ...] = ()
-    jitter_mm: float = 0.0
-    jitter_seed: int = 0
+    rings_mm: Annotated[tuple[float, ...], each(within(0.1, 100, "mm"))] = ()
+    jitter_mm: Annotated[float, within(0, 50, "mm")] = 0.0
+    jitter_seed: Annotated[int, SEED] = 0
     delta: bool = True
     deep_backbone: str = ""
     deep_regions: tuple[str, ...] = ("lesion", "primary")
     deep_pretrained: bool | str = False
     deep_slices: Literal["2d", "2.5d"] = "2.5d"
-    deep_size_px: Annotated[int, Limit("64 or more", lambda x: x >= 64)] = 96
+    deep_size_px: Annotated[int, within(64, 2048)] = 96
     deep_runs: tuple[str, ...] = ()
     seed: Annotated[int, SEED] = 0
 
@@ -103,7 +106,7 @@ class FitConfig:
     fdr: bool = False
     rho_max: Annotated[float, ABOVE_0_TO_1] = 0.9
     lasso_rule: Literal["min", "1se"] = "min"
-    lasso_folds: Annotated[int, Limit("3 or more", lambda x: x >= 3)] = 10
+    lasso_folds: Annotated[int, within(3, 1000)] = 10
     icc_min: Annotated[float, SHARE] = 0.75
     combat: bool = False
     classifier: Literal[
@@ -120,9 +123,9 @@ class FitConfig:
     clinical: Literal["all", "backward_aic"] = "all"
     fusion: Literal["feature", "score"] = "feature"
     dlr_clinical: bool = False
-    folds: Annotated[int, FROM_2] = 5
-    inner_folds: Annotated[int, FROM_2] = 5
-    repeats: Annotated[int, FROM_1] = 3
-    stability_resamples: Annotated[int, FROM_0] = 200
+    folds: Annotated[int, FOLDS] = 5
+    inner_folds: Annotated[int, FOLDS] = 5
+    repeats: Annotated[int, within(1, 1000)] = 3
+    stability_resamples: Annotated[int, within(0, 1_000_000)] = 200
     allow_post_nat: bool = False
-    bootstrap_resamples: Annotated[int, FROM_2] = 2000
+    bootstrap_resamples: Annotated[int, RESAMPLES] = 2000

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from mammo_aln.errors import InputError
+from mammo_aln.settings.bounded_yaml import UnreadableYaml, refuse_unbounded
 from mammo_aln.settings.messages import refuse_unknown_keys, unknown_key
 from mammo_aln.settings.shipped import find_config, read_yaml
 
@@ -65,6 +66,10 @@ def tidy_words(
             raise InputError(f"--{name}={value}: expected --{name}.KEY=VALUE, or a file of that section's settings")
         if name == "config":
             value = str(_readable_config(value, flags))
+        elif is_section and not value.startswith("{"):
+            refuse_unknown_keys({name: read_yaml(Path(value))}, flags)
+        elif value[:1] in ("{", "["):
+            _refuse_unbounded(name, value)
         if get_origin(flags.get(name)) is tuple and not value.startswith("["):
             value = f"[{value}]"
         if name == positional and _is_list(flags[positional]) and not value.startswith("["):
@@ -115,6 +120,13 @@ def _readable_config(name: str, flags: Mapping[str, Any]) -> Path:
     except InputError as error:
         raise InputError(f"--config {name}: {error}") from error
     return path
+
+
+def _refuse_unbounded(name: str, value: str) -> None:
+    try:
+        refuse_unbounded(value)
+    except UnreadableYaml as error:
+        raise InputError(f"--{name}: {error}") from error
 
 
 def _is_list(hint: Any) -> bool:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
-from mammo_aln.settings.limits import ABOVE_0, FROM_0, FROM_1, SHARE
+from mammo_aln.settings.limits import JOBS, PROCESSES, SEED, SHARE, within
+
+SPACING_MM = within(0.001, 1000, "mm")
 
 
 def fetch(
@@ -17,7 +19,7 @@ def fetch(
     patient: list[str] | None = None,
     list: Path | None = None,
     modality: list[str] | None = None,
-    tries: Annotated[int, FROM_1] = 5,
+    tries: Annotated[int, within(1, 1000)] = 5,
 ) -> Path:
     """Fetch images of a PACS over DICOMweb into a folder that index reads; the same command goes on where it stopped.
 
@@ -45,7 +47,9 @@ def fetch(
     )
 
 
-def index(dicom_dir: Path, out: Path, key: Path | None = None, workers: Annotated[int | None, FROM_1] = None) -> Path:
+def index(
+    dicom_dir: Path, out: Path, key: Path | None = None, workers: Annotated[int | None, PROCESSES] = None
+) -> Path:
     """List a DICOM folder's mammograms in OUT/images.csv; other files go to OUT/exclusions.csv with the reason.
 
     Args:
@@ -72,7 +76,7 @@ def init(cohort: Path, clinical: Path | None = None, key: Path | None = None) ->
     return init_cohort(cohort, clinical=clinical, key=key)
 
 
-def import_dataset(name: str, source: Path, out: Path, spacing_mm: float | None = None) -> Path:
+def import_dataset(name: str, source: Path, out: Path, spacing_mm: Annotated[float | None, SPACING_MM] = None) -> Path:
     """Make a cohort folder of a public data set as its owner publishes it; licence, terms and citation go with it.
 
     Args:
@@ -96,7 +100,7 @@ def import_regions(
     picture_size: str = "",
     stretched: bool = False,
     flipped: Literal["none", "all", "left", "right"] = "none",
-    spacing_mm: Annotated[float | None, ABOVE_0] = None,
+    spacing_mm: Annotated[float | None, SPACING_MM] = None,
     replace: bool = False,
 ) -> Path:
     """Write the boxes of annotation files to OUT/regions.csv, all or none; rows that stand there are kept.
@@ -152,9 +156,9 @@ def check(cohort: Path, run: list[Path] | None = None) -> int:
 def split(
     cohort: Path,
     external_center: str | None = None,
-    val_share: float = 0.2,
-    internal_test_share: float = 0.0,
-    seed: Annotated[int, FROM_0] = 0,
+    val_share: Annotated[float, SHARE] = 0.2,
+    internal_test_share: Annotated[float, SHARE] = 0.0,
+    seed: Annotated[int, SEED] = 0,
     overwrite: bool = False,
 ) -> Path:
     """Write the column split of patients.csv: by patient, stratified by status and centre.
@@ -186,8 +190,8 @@ def crop_images(
     export: Path | None = None,
     audit: Annotated[float, SHARE] = 0.0,
     shard: str | None = None,
-    workers: Annotated[int | None, FROM_1] = None,
-    slurm: Annotated[int | None, FROM_1] = None,
+    workers: Annotated[int | None, PROCESSES] = None,
+    slurm: Annotated[int | None, JOBS] = None,
     cluster: ClusterConfig = ClusterConfig(),
     crop: CropConfig = CropConfig(),
     pixels: PixelConfig = PixelConfig(),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from mammo_aln.settings.limits import FROM_2, SEED_OF_ESTIMATES
+from mammo_aln.settings.limits import RESAMPLES, SEED_OF_ESTIMATES
 
 
 def evaluate(
@@ -14,7 +14,7 @@ def evaluate(
     out: Path,
     run: Path | None = None,
     cohort: list[Path] | None = None,
-    resamples: Annotated[int, FROM_2] = 2000,
+    resamples: Annotated[int, RESAMPLES] = 2000,
     seed: Annotated[int, SEED_OF_ESTIMATES] = 0,
 ) -> Path:
     """Judge predictions: metrics.json, roc.csv, calibration.csv, decision_curve.csv, figures and report.html in OUT.
@@ -49,7 +49,7 @@ def evaluate(
     return evaluate_files(_paths(files), Path(out), run=run, cohorts=cohorts, resamples=resamples, seed=seed)
 
 
-def compare(files: list[Path], out: Path, resamples: Annotated[int, FROM_2] = 2000) -> Path:
+def compare(files: list[Path], out: Path, resamples: Annotated[int, RESAMPLES] = 2000) -> Path:
     """Compare models on the same patients: comparisons.json, its table, figures and page in OUT.
 
     Args:

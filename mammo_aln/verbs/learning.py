@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mammo_aln.settings import PretrainSettings, Settings
-from mammo_aln.settings.limits import FROM_0, SEED_OF_ESTIMATES
+from mammo_aln.settings.limits import SEED_OF_ESTIMATES, within
 
 
 def pretrain_backbone(
@@ -136,7 +136,7 @@ def explain(
     out: Path,
     split: Literal["train", "val", "internal_test", "external_test"] | None = None,
     patients: list[str] | None = None,
-    drawn: Annotated[int, FROM_0] = 12,
+    drawn: Annotated[int, within(0, 1_000_000)] = 12,
     seed: Annotated[int, SEED_OF_ESTIMATES] = 0,
     store: Path | None = None,
 ) -> Path:

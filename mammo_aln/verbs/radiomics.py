@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 from mammo_aln.settings import CropConfig, FitConfig, PixelConfig, RadiomicsConfig
-from mammo_aln.settings.limits import FROM_1, SEED_OF_ESTIMATES
+from mammo_aln.settings.limits import PROCESSES, SEED_OF_ESTIMATES
 
 
 def radiomics_extract(
     cohort: Path,
     out: Path,
     store: Path | None = None,
-    workers: Annotated[int | None, FROM_1] = None,
+    workers: Annotated[int | None, PROCESSES] = None,
     radiomics: RadiomicsConfig = RadiomicsConfig(),
     pixels: PixelConfig = PixelConfig(),
     crop: CropConfig = CropConfig(),
@@ -42,7 +42,7 @@ def radiomics_fit(
     fit: FitConfig = FitConfig(),
     seed: Annotated[int, SEED_OF_ESTIMATES] = 0,
     ledger: Path | None = None,
-    workers: Annotated[int | None, FROM_1] = None,
+    workers: Annotated[int | None, PROCESSES] = None,
 ) -> Path:
     """Learn and judge the clinical, radiomics, deep and DLR signatures: predictions per signature, OUT/evaluation.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mammo_aln.settings.limits import FROM_1, SEED
+from mammo_aln.settings.limits import EPOCHS, PATIENTS, PROCESSES, SEED, within
 
 
 def demo(
     out: Path = Path("out/demo"),
-    patients: Annotated[int, FROM_1] = 300,
+    patients: Annotated[int, PATIENTS] = 300,
     seed: Annotated[int, SEED] = 0,
-    max_epochs: Annotated[int, FROM_1] = 24,
+    max_epochs: Annotated[int, EPOCHS] = 24,
 ) -> Path:
     """The whole road on a phantom cohort: crops, training, external-centre test, report.
 
@@ -41,14 +41,14 @@ def doctor(cohort: Path | None = None, out: Path | None = None) -> int:
 
 def phantom(
     out: Path,
-    patients: Annotated[int, FROM_1] = 300,
-    centers: Annotated[int, FROM_1] = 3,
+    patients: Annotated[int, PATIENTS] = 300,
+    centers: Annotated[int, within(2, 26)] = 3,
     seed: Annotated[int, SEED] = 0,
-    external_patients: int | None = None,
+    external_patients: Annotated[int | None, PATIENTS] = None,
     modality: Literal["mammography", "mri"] = "mammography",
     full_size: bool = False,
     shuffle_labels: bool = False,
-    workers: Annotated[int | None, FROM_1] = None,
+    workers: Annotated[int | None, PROCESSES] = None,
 ) -> Path:
     """Write a synthetic multi-centre cohort whose truth is known (truth.csv, bayes_auc.csv).
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from mammo_aln.settings import ClusterConfig, TrainingSettings
-from mammo_aln.settings.limits import FROM_0, FROM_1, FROM_2
+from mammo_aln.settings.limits import PROCESSES, RESAMPLES, RETRIES, within
 
 
 def sweep_run(
@@ -17,8 +17,8 @@ def sweep_run(
     given: dict[str, Any],
     store: Path | None = None,
     executor: Literal["local", "slurm"] = "local",
-    slots: Annotated[int | Literal["auto"] | None, FROM_1] = None,
-    retries: Annotated[int, FROM_0] = 2,
+    slots: Annotated[int | Literal["auto"] | None, PROCESSES] = None,
+    retries: Annotated[int, RETRIES] = 2,
     seeds: int | list[int] | None = None,
     pretrained: Path | None = None,
     wandb_sweep: Path | None = None,
@@ -119,7 +119,7 @@ def sweep_write(
     image: str | None = None,
     volumes: list[str] | None = None,
     store: Path | None = None,
-    retries: Annotated[int, FROM_0] = 2,
+    retries: Annotated[int, RETRIES] = 2,
     seeds: int | list[int] | None = None,
     pretrained: Path | None = None,
     cluster: ClusterConfig = ClusterConfig(),
@@ -165,7 +165,9 @@ def sweep_write(
     )
 
 
-def sweep_work(cells: Path, index: Annotated[int | None, FROM_0] = None, retries: Annotated[int, FROM_0] = 2) -> int:
+def sweep_work(
+    cells: Path, index: Annotated[int | None, within(0, 1_000_000)] = None, retries: Annotated[int, RETRIES] = 2
+) -> int:
     """Train one cell of a list, or whichever is free until none is left. Exit code 75: start the same command again.
 
     Args:
@@ -258,7 +260,7 @@ def sweep_prune(out: Path, cells: list[str] | None = None, remove: bool = False)
     return prune_sweep(out, cells or [], remove=remove)
 
 
-def sweep_log(cells: list[str], out: Path, lines: Annotated[int, FROM_1] = 20) -> str:
+def sweep_log(cells: list[str], out: Path, lines: Annotated[int, within(1, 1_000_000)] = 20) -> str:
     """Show the last lines of what cells said while they were trained, here or in a SLURM job, and where the rest is.
 
     Args:
@@ -272,7 +274,7 @@ def sweep_log(cells: list[str], out: Path, lines: Annotated[int, FROM_1] = 20) -
 
 
 def sweep_collect(
-    out: Path, test: bool = False, allow_missing: bool = False, resamples: Annotated[int, FROM_2] = 2000
+    out: Path, test: bool = False, allow_missing: bool = False, resamples: Annotated[int, RESAMPLES] = 2000
 ) -> Path:
     """Write OUT/cells.csv and the choice by validation alone (choice.html); with --test, then open the test splits.
 

@@ -63,7 +63,7 @@ FINE = {"low": 1.0e-4, "high": 1.0e-2}
         ({"space": {LR: {"low": 2, "high": 1}}}, "optim.lr: expected low below high, got low 2.0, high 1.0"),
         ({"space": {LR: {"low": 1, "high": 1}}}, "expected low below high"),
         ({"space": {LR: {"low": 0, "high": 1, "log": True}}}, "log: a logarithmic scale has no 0"),
-        ({"space": {LR: {"low": 0, "high": 1}}}, "optim.lr: expected a number above 0, got 0.0"),
+        ({"space": {LR: {"low": 0, "high": 1}}}, "optim.lr: expected 1e-10 to 100, got 0.0"),
         ({"space": {"optim.weight_decay": {"low": -1, "high": 1}}}, "optim.weight_decay: expected 0 "),
         ({"space": {"optim.ema_decay": {"low": 0, "high": 1}}}, "ema_decay: expected a number from 0 to below 1"),
         ({"space": {"data.test_time_copies": {"low": 0, "high": 9}}}, "test_time_copies: expected 0 to 8, got 9"),

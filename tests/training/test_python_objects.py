@@ -69,7 +69,7 @@ def test_a_test_split_is_not_opened_by_the_trainer(phantom: Path, store: Path) -
         ({"crop": "fixed5cm"}, "crop.strategy: .* did you mean fixed_5cm"),
         ({"crop": CropConfig(size_px=2)}, "crop.size_px: expected 8 to 4096 pixels, got 2"),
         ({"inputs": ("primry",)}, "model.inputs: .* did you mean primary"),
-        ({"data": DataConfig(batch_size=0)}, "data.batch_size: expected 1 or more, got 0"),
+        ({"data": DataConfig(batch_size=0)}, "data.batch_size: expected 1 to 1000000, got 0"),
         ({"splits": ("train", "vall")}, "splits: expected any of train, val, internal_test, external_test, got vall"),
     ],
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import codecs
 import json
 import math
-import stat
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, shortened
+from mammo_aln.files import regular_bytes
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -35,15 +35,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: no such file, no regular file, unreadable or too large.
     """
-    try:
-        state = path.stat()
-        if not stat.S_ISREG(state.st_mode):
-            raise InputError(f"{path}: expected a file")
-        if state.st_size > LARGEST_BYTES:
-            raise InputError(f"{path}: {state.st_size} bytes, expected at most {LARGEST_BYTES}")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return regular_bytes(path, LARGEST_BYTES)
 
 
 def read_text(path: Path) -> str:
@@ -139,14 +131,14 @@ def parse_xml(content: bytes, path: Path) -> ElementTree.Element:
 def mapping(value: Json, source: str) -> dict[str, Json]:
     """The value as a JSON object, or `InputError`."""
     if not isinstance(value, dict):
-        raise InputError(f"{source} = {shortened(value)}: expected an object {{...}}")
+        raise InputError(f"{source} = {shortened(value, 60)}: expected an object {{...}}")
     return value
 
 
 def sequence(value: Json, source: str) -> list[Json]:
     """The value as a JSON array, or `InputError`."""
     if not isinstance(value, list):
-        raise InputError(f"{source} = {shortened(value)}: expected a list [...]")
+        raise InputError(f"{source} = {shortened(value, 60)}: expected a list [...]")
     return value
 
 
@@ -163,7 +155,7 @@ def number(value: object, source: str, most: float = LARGEST_COORDINATE) -> floa
     except (ValueError, OverflowError):
         numeric = math.nan
     if not abs(numeric) <= most:
-        raise InputError(f"{source} = {shortened(value)}: expected a finite number of at most {most:g}")
+        raise InputError(f"{source} = {shortened(value, 60)}: expected a finite number of at most {most:g}")
     return numeric
 
 
@@ -173,11 +165,5 @@ def picture_side(value: object, source: str) -> int | None:
         return None
     pixels = number(value, source)
     if pixels < 0 or pixels != int(pixels):
-        raise InputError(f"{source} = {shortened(value)}: expected a whole number of at least 0")
+        raise InputError(f"{source} = {shortened(value, 60)}: expected a whole number of at least 0")
     return int(pixels) or None
-
-
-def shortened(value: object) -> str:
-    """A value as it is shown in messages: at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mammo_aln.errors import InputError
 from mammo_aln.radiomics.extraction import intensity, matrices, shape, textures
 from mammo_aln.radiomics.extraction.filters import filtered_images
 from mammo_aln.radiomics.extraction.roi import Floats, Ints, Mask, Roi, bounding_box, fixed_number, fixed_width
 from mammo_aln.settings import RadiomicsConfig
+from mammo_aln.settings.signatures import MOST_LEVELS
 
 Aggregation = str
 TEXTURES = ("cm", "rlm", "szm", "dzm", "ngt", "ngl")
@@ -98,6 +100,12 @@ def _once(array: Floats, mask: Mask, spacing_mm: tuple[float, ...], families: Co
 def discretise(values: Floats, settings: RadiomicsConfig) -> Ints:
     """Grey levels of a region's intensities by the settings' bins."""
     if settings.bin_width > 0:
+        count = (float(values.max()) - float(values.min())) / settings.bin_width + 1
+        if not count <= MOST_LEVELS:
+            raise InputError(
+                f"radiomics.bin_width = {settings.bin_width:g} makes {count:.3g} grey levels of this region's"
+                f" intensities, {values.min():g} to {values.max():g}; expected at most {MOST_LEVELS}: a wider bin"
+            )
         return fixed_width(values, settings.bin_width)
     return fixed_number(values, settings.bins)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, shortened
 from mammo_aln.settings import Settings
+from mammo_aln.settings.limits import MOST_FOLDS, NO_FOLDS_OR_FOLDS, SEED
 
 DEALT = {"seed": "seeds", "data.folds": "folds", "data.fold": "folds"}
 """Settings that a sweep's file names by words of its own."""
+MOST_SEEDS = 10_000
 
 
 def read_seeds(where: str, given: Any, base: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[int, ...]:
@@ -25,21 +28,25 @@ def read_seeds(where: str, given: Any, base: Mapping[str, Any], over: Mapping[st
         InputError: neither a count nor a list of different seeds, or one seed by a flag beside several by the file.
     """
     if given is None:
-        return (int(over.get("seed", base.get("seed", 0))),)
+        seed = over.get("seed", base.get("seed", 0))
+        if type(seed) is not int or not SEED.allows(seed):
+            raise InputError(f"{where}: seed: expected a whole number, {SEED.text}, got {shortened(seed)}")
+        return (seed,)
     if "seed" in over:
         raise InputError(
             f"--seed={over['seed']}: the seeds of the sweep's cells are asked for already ({given!r}); write"
             f" --seeds=[{over['seed']}] to train that seed alone"
         )
-    if isinstance(given, list | tuple) and given and all(type(seed) is int and seed >= 0 for seed in given):
-        if twice := [seed for number, seed in enumerate(given) if seed in given[:number]]:
+    few = isinstance(given, list | tuple) and 0 < len(given) <= MOST_SEEDS
+    if few and all(type(seed) is int and SEED.allows(seed) for seed in given):
+        if twice := [seed for seed, count in Counter(given).items() if count > 1]:
             raise InputError(f"{where}: seeds: {twice[0]} stands there twice; each seed is one cell")
         return tuple(given)
-    if type(given) is int and given >= 1:
+    if type(given) is int and 1 <= given <= MOST_SEEDS:
         return tuple(range(given))
     raise InputError(
         f"{where}: seeds: expected a count of 1 or more (3 is the seeds 0, 1 and 2) or a list of seeds such as [3, 7],"
-        f" got {given!r}"
+        f" at most {MOST_SEEDS} of them, got {shortened(given)}"
     )
 
 
@@ -55,8 +62,11 @@ def read_folds(where: str, given: Any, base: Mapping[str, Any], over: Mapping[st
     Raises:
         InputError: no count of 2 or more; one fold is asked for by name beside all of them; two different counts.
     """
-    if type(given) is not int or given < 0 or given == 1:
-        raise InputError(f"{where}: folds: expected a count of 2 or more, or 0 for the split column, got {given!r}")
+    if type(given) is not int or not NO_FOLDS_OR_FOLDS.allows(given):
+        raise InputError(
+            f"{where}: folds: expected a count of 2 or more, at most {MOST_FOLDS}, or 0 for the split column,"
+            f" got {shortened(given)}"
+        )
     if not given:
         return 0
     own, flags = (dict(settings.get("data") or {}) for settings in (base, over))

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, shortened
 from mammo_aln.settings import Settings
 from mammo_aln.settings.messages import unknown_key
 from mammo_aln.settings.shipped import find_config, read_yaml
@@ -38,6 +39,7 @@ Seeds: TypeAlias = int | Sequence[int]
 """Seeds of every cell: a count, or the list of them."""
 SECTIONS = tuple(section.name for section in fields(Settings))
 OWN_KEYS = ("base", "grid", "steps", "seeds", "folds", "pretrain", "search", "pruner", "test")
+MOST_CELLS = 10_000
 FROM_SWEEP = "sweep"
 """`model.pretrained: sweep` asks for the weights that `--pretrained` names or the `pretrain` step makes."""
 
@@ -115,6 +117,7 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Seeds | None 
     unknown = sorted(set(text) - set(OWN_KEYS) - set(SECTIONS))
     if unknown:
         raise InputError(f"{path.name}: {unknown_key(unknown[0], (*OWN_KEYS, *SECTIONS))}")
+    _refuse_shapes(path.name, text)
     base: Nested = {}
     named = text.get("base") or []
     for name in [named] if isinstance(named, str) else named:
@@ -132,16 +135,19 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Seeds | None 
             f"{path.name}: it says nothing, and would be one training of all defaults;"
             " expected settings, grid:, steps:, seeds: or folds:"
         )
+    _refuse_many(path.name, axes)
     _refuse_twice(path.name, axes)
     folds = read_folds(path.name, text.get("folds") or 0, base, over)
     for axis in axes:
         for choice in axis.choices:
             refuse_dealt(path.name, _key(axis), choice.settings, folds)
+    several = read_seeds(path.name, text.get("seeds") if seeds is None else seeds, base, over)
+    _refuse_many(path.name, axes, len(several) * max(folds, 1))
     return Definition(
         base,
         tuple(axis for axis in axes if axis.choices),
         over,
-        read_seeds(path.name, text.get("seeds") if seeds is None else seeds, base, over),
+        several,
         folds,
         text.get("pretrain"),
         _search(path.name, text["search"], axes, over) if "search" in text else None,
@@ -255,6 +261,33 @@ def _axes(file: Path, grid: Any) -> list[Axis]:
             raise InputError(f"{where}: grid: {key}: expected a setting such as crop.strategy, or config")
         axes.append(Axis(key, tuple(choices)))
     return axes
+
+
+def _refuse_shapes(where: str, text: Mapping[str, Any]) -> None:
+    """Refuse a key of the file that holds something else than its kind of content."""
+    named = text.get("base") or []
+    if not isinstance(named, str | list):
+        raise InputError(f"{where}: base: expected a file of settings or a list of files, got {shortened(named)}")
+    if not isinstance(text.get("test", False), bool):
+        raise InputError(f"{where}: test: expected true or false, got {shortened(text['test'])}")
+    steps = text.get("steps") or {}
+    if not isinstance(steps, Mapping):
+        raise InputError(f"{where}: steps: expected a name and settings for each, got {shortened(steps)}")
+    blocks = {"": {key: text[key] for key in text if key in SECTIONS}, "pretrain: ": text.get("pretrain") or {}}
+    for of, settings in {**blocks, **{f"steps: {name}: ": value or {} for name, value in steps.items()}}.items():
+        for key, values in settings.items() if isinstance(settings, Mapping) else [("", settings)]:
+            if key != "seed" and not isinstance(values, Mapping):
+                head = f"{of}{key}{': ' if key else ''}"
+                raise InputError(f"{where}: {head}expected settings (KEY: VALUE), got {shortened(values)}")
+
+
+def _refuse_many(where: str, axes: Sequence[Axis], repeats: int = 1) -> None:
+    """Refuse a grid that no cluster would finish, before it is multiplied out."""
+    count = math.prod([len(axis.choices) for axis in axes if axis.choices], start=repeats)
+    if count > MOST_CELLS:
+        raise InputError(
+            f"{where}: {count} cells: expected at most {MOST_CELLS}; leave out values, seeds or folds, or use search:"
+        )
 
 
 def _refuse_twice(where: str, axes: Sequence[Axis]) -> None:

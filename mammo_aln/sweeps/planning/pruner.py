@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, shortened
 
 HISTORY = {"n_startup_trials": 0, "n_warmup_steps": 0, "interval_steps": 1, "n_min_trials": 1}
 HALVING = {"min_resource": 1, "reduction_factor": 2}
@@ -29,6 +29,7 @@ HALF = 2
 """Halving keeps one in so many, at an eighth, a quarter and a half of the epochs. Optuna's own 4 stops three of four at
 the first look, which costs more where some begin slowly."""
 EPOCHS = "trainer.max_epochs"
+MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def read_pruner(block: object) -> Pruner:
         least = LEAST[name].get(key)
         if least is None:
             raise InputError(f"pruner: {key}: unknown option of {name}; allowed: {', '.join(LEAST[name])}")
-        if type(value) is not int or value < least or (key == "percentile" and value >= 100):
-            most = ", below 100" if key == "percentile" else ""
-            raise InputError(f"pruner: {key}: expected a whole number, {least} or more{most}, got {value!r}")
+        if type(value) is not int or not least <= value <= MOST or (key == "percentile" and value >= 100):
+            most = ", below 100" if key == "percentile" else f", at most {MOST}" * (type(value) is int and value > MOST)
+            raise InputError(f"pruner: {key}: expected a whole number, {least} or more{most}, got {shortened(value)}")
     return Pruner(name, options)

@@ -9,10 +9,11 @@ from decimal import Decimal
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, shortened
 from mammo_aln.runs.identity import WITHOUT_INFLUENCE
 from mammo_aln.settings import Settings
 from mammo_aln.settings.flags import flags_of
+from mammo_aln.settings.limits import Limit
 from mammo_aln.settings.messages import unknown_key
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps.planning.dealt import DEALT
@@ -20,6 +21,9 @@ from mammo_aln.sweeps.planning.dealt import DEALT
 Number = int | float
 KNOWN = ("trials", "space", "at_once", "storage", "seed", "pruner")
 RANGE = ("low", "high", "log", "step")
+MOST_TRIALS, MOST_STEPS = 100_000, 1_000_000_000
+SEED_OF_SAMPLER = Limit("0 to 2^32 - 1", lambda x: 0 <= x < 2**32)
+"""Seeds that numpy's older generator takes, by which Optuna draws."""
 FEW = 1000
 """Whole numbers of a range that are each held against the setting's limit; of more, both ends are."""
 
@@ -91,10 +95,11 @@ def read_block(block: object, *, over: Collection[str] = (), varied: Collection[
     trials, seed, storage = block.get("trials", 20), block.get("seed", 0), block.get("storage") or ""
     at_once = block.get("at_once")
     for key, count in (("trials", trials), ("at_once", 1 if at_once is None else at_once)):
-        if type(count) is not int or count < 1:
-            raise InputError(f"search: {key}: expected a count of 1 or more, got {count!r}")
-    if type(seed) is not int or seed < 0:
-        raise InputError(f"search: seed: expected a whole number, 0 or more, got {seed!r}")
+        if type(count) is not int or not 1 <= count <= MOST_TRIALS:
+            expected = f"a count of 1 or more, at most {MOST_TRIALS}"
+            raise InputError(f"search: {key}: expected {expected}, got {shortened(count)}")
+    if type(seed) is not int or not SEED_OF_SAMPLER.allows(seed):
+        raise InputError(f"search: seed: expected a whole number, {SEED_OF_SAMPLER.text}, got {shortened(seed)}")
     if not isinstance(storage, str):
         raise InputError(f"search: storage: expected the URL of a database, got {storage!r}")
     space = block.get("space") or {}
@@ -129,7 +134,8 @@ def _read_range(name: str, given: object) -> Range:
         step = _number(f"{where}: step", step, whole=whole)
         if log:
             raise InputError(f"{where}: step: a logarithmic scale has no steps; leave out step or log")
-        if step <= 0 or (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)):
+        few = step > 0 and (high - low) / step <= MOST_STEPS
+        if not few or (Decimal(str(high)) - Decimal(str(low))) % Decimal(str(step)):
             raise InputError(f"{where}: step: expected steps that lead from low {low} to high {high}, got {step}")
     steps = step or 1
     ends_alone = not whole or (high - low) / steps > FEW

@@ -12,10 +12,10 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-from mammo_aln.cohort.annotations.documents import read_bytes, shortened
+from mammo_aln.cohort.annotations.documents import read_bytes
 from mammo_aln.cohort.annotations.record import Element, Listed, Reading
 from mammo_aln.dicom.decode import MAX_PIXELS, refuse_deflate_bomb, refusing
-from mammo_aln.errors import UnreadableDicom
+from mammo_aln.errors import UnreadableDicom, shortened
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 SR_CLASSES = {
@@ -73,7 +73,7 @@ def read_object(path: Path, classes: Mapping[str, str], regions: Callable[[FileD
         _settle(dataset)
         uid = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
     if uid not in classes:
-        name = NOT_READ.get(uid) or f"an object of SOP class {shortened(uid)}"
+        name = NOT_READ.get(uid) or f"an object of SOP class {shortened(uid, 60)}"
         raise UnreadableDicom(f"{path}: holds {name}: expected {' or '.join(classes.values())}")
     with elements_of(path):
         return regions(dataset, path)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo_aln.cohort.annotations.documents import number, picture_side, shortened
+from mammo_aln.cohort.annotations.documents import number, picture_side
 from mammo_aln.cohort.annotations.geometry import NO_AREA, Edges, box_of_sides
 from mammo_aln.cohort.annotations.record import NO_REGION, Annotation, Element, Listed, Reading, Skipped
 from mammo_aln.cohort.annotations.text.columns import CENTRED, CORNERS, LISTS, SIZED, column_roles
 from mammo_aln.cohort.reading import read_text_table
-from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+from mammo_aln.errors import BadCell, InputError, raise_bad_cells, shortened
 from mammo_aln.spreadsheet.written_numbers import numbers
 
 FOUR_NUMBERS = re.compile(r"[\[(]\s*((?:[-+.\deE]+\s*[,;\s]\s*){3}[-+.\deE]+)\s*,?\s*[\])]")
@@ -112,7 +112,7 @@ def _listed_boxes(cell: str, order: str, source: str) -> Iterator[Edges | str]:
     groups = FOUR_NUMBERS.findall(cell)
     rest = re.sub(r"[\s\[\](),;]", "", FOUR_NUMBERS.sub("", cell))
     if rest or (not groups and re.search(r"\d", cell)):
-        raise InputError(f"{source} = {shortened(cell)}: expected lists of four numbers, [{', '.join(order)}]")
+        raise InputError(f"{source} = {shortened(cell, 60)}: expected lists of four numbers, [{', '.join(order)}]")
     if not groups:
         yield NO_BOX
     for group in groups:
