@@ -58,7 +58,7 @@ class _Bounded:
             if not isinstance(key, yaml.ScalarNode):
                 raise UnreadableYaml("a list or mapping stands as a key; expected a word", line)
             if (first := lines.get(key.value)) is not None:
-                name = shortened(key.value)
+                name = shortened(key.value, plain=True)
                 raise UnreadableYaml(f"{name} stands there twice (first in line {first}); write it once", line)
             lines[key.value], key.tag = line, TEXT
         content: dict[str, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +249,47 @@ def test_a_seg_without_places_is_refused_in_words(tmp_path: Path) -> None:
         read_segmentation(path)
 
 
+def spoil_frames(data: Dataset) -> None:
+    data.NumberOfFrames = 500
+
+
+def spoil_pixels(data: Dataset) -> None:
+    del data.PixelData
+
+
+def spoil_half(data: Dataset) -> None:
+    data.PixelData = data.PixelData[:2]
+
+
+def spoil_rows(data: Dataset) -> None:
+    data.Rows = data.Columns = 65535
+    data.NumberOfFrames = 8
+
+
+def spoil_place(data: Dataset) -> None:
+    data.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient = [0, 0, 1e15]
+
+
+def spoil_group(data: Dataset) -> None:
+    data.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence = []
+
+
+def spoil_direction(data: Dataset) -> None:
+    del data.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_frames, spoil_pixels, spoil_half, spoil_rows, spoil_place, spoil_group, spoil_direction]
+)
+def test_a_seg_that_is_not_whole_is_refused_in_words(tmp_path: Path, spoil: Callable[[Dataset], None]) -> None:
+    path = seg_file(tmp_path / "seg.dcm", slices=[1, 2, 3, 4])
+    data = pydicom.dcmread(path)
+    spoil(data)
+    data.save_as(path)
+    with pytest.raises(InputError, match=r"seg\.dcm"):
+        read_volume(written(tmp_path / "i.nrrd", ARRAY), path, label=1)
+
+
 def test_seg_off_the_grid_is_refused(tmp_path: Path) -> None:
     image = written(tmp_path / "i.nrrd", ARRAY, origin=(10.0, -5.0, 3.6))
     with pytest.raises(InputError, match="different grids"):
@@ -274,5 +316,5 @@ def test_real_fractional_seg(shared: Path) -> None:
 
 def test_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "i.nii.gz").write_bytes(b"nothing of the kind")
-    with pytest.raises(InputError, match=r"i\.nii\.gz: cannot be read as a volume"):
+    with pytest.raises(InputError, match=r"i\.nii\.gz: no header of a NIfTI file"):
         read_volume(tmp_path / "i.nii.gz", tmp_path / "i.nii.gz")

@@ -48,9 +48,9 @@ FINE = {"low": 1.0e-4, "high": 1.0e-2}
     ("block", "expected"),
     [
         ({"trails": 3}, "search: trails: unknown key"),
-        ({"trials": 0}, "search: trials: expected a count of 1 or more, got 0"),
+        ({"trials": 0}, "search: trials: expected a count of 1 or more, at most 100000, got 0"),
         ({"trials": True}, "search: trials: expected a count"),
-        ({"at_once": 0}, "search: at_once: expected a count of 1 or more, got 0"),
+        ({"at_once": 0}, "search: at_once: expected a count of 1 or more, at most 100000, got 0"),
         ({"seed": "x"}, "search: seed: expected a whole number"),
         ({"seed": 1.5}, "search: seed: expected a whole number"),
         ({"storage": 3}, "search: storage: expected the URL"),

@@ -7,17 +7,13 @@ columns or rows run the other way, and a mammogram has no patient axes to settle
 
 from __future__ import annotations
 
-import gzip
-import struct
-import zlib
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mammo_aln.cohort.annotations.documents import read_bytes
+from mammo_aln.cohort.annotations.nifti import refuse_damaged_nifti
 from mammo_aln.dicom.decode import MAX_PIXELS
 from mammo_aln.errors import InputError
 
@@ -25,10 +21,6 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 DIRECTION_TOLERANCE = 1e-3
-NIFTI_HEADERS = {348: ("h", 40, 70, "f", 108, 344, b"n+1"), 540: ("q", 16, 12, "q", 168, 4, b"n+2")}
-"""Header size of NIfTI-1 and -2 to the type and offset of `dim`, offset of `datatype`, type and offset of `vox_offset`,
-offset and text of the magic word of one file (nifti1.h, nifti2.h)."""
-FURTHER_AXES = 7
 
 
 @dataclass(frozen=True)
@@ -52,7 +44,7 @@ def read_slice(path: Path) -> tuple[np.ndarray, tuple[Segment, ...]]:
     import SimpleITK as sitk
 
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        _refuse_cut_nifti(path)
+        refuse_damaged_nifti(path, MAX_PIXELS)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -122,45 +114,3 @@ def _segments(image: sitk.Image, path: Path) -> tuple[Segment, ...]:
             "without `Crop to minimum extent`"
         )
     return tuple(segments)
-
-
-def _refuse_cut_nifti(path: Path) -> None:
-    """Refuse a NIfTI file with fewer bytes than its header says: ITK reads the missing pixels as 0.
-
-    Raises:
-        InputError: cut off, a broken gzip stream, or no NIfTI header.
-    """
-    content = read_bytes(path)
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = _inflated(content, path)
-        except (EOFError, OSError, zlib.error) as error:
-            raise InputError(f"{path}: its gzip stream is broken or cut off ({error})") from error
-    for order in "<>":
-        size = struct.unpack(f"{order}i", content[:4].ljust(4, b"\0"))[0]
-        if size in NIFTI_HEADERS and len(content) >= size:
-            *_, magic_at, magic = NIFTI_HEADERS[size]
-            if content[magic_at : magic_at + 3] == magic:
-                break
-    else:
-        raise InputError(f"{path}: no header of a NIfTI file (n+1 or n+2), or cut off within it")
-    count, dim_at, type_at, offset_type, offset_at, *_ = NIFTI_HEADERS[size]
-    dim = struct.unpack_from(f"{order}8{count}", content, dim_at)
-    bits = struct.unpack_from(f"{order}h", content, type_at + 2)[0]
-    start = struct.unpack_from(f"{order}{offset_type}", content, offset_at)[0]
-    if not 1 <= dim[0] <= FURTHER_AXES or min(dim[1 : dim[0] + 1]) < 1 or bits <= 0 or not size <= start < MAX_PIXELS:
-        raise InputError(f"{path}: broken NIfTI header (dim {dim}, {bits} bits, data from {start})")
-    needed = int(start) + int(np.prod(dim[1 : dim[0] + 1], dtype=float)) * bits // 8
-    if len(content) < needed:
-        raise InputError(
-            f"{path}: {len(content)} bytes after inflation, its header needs {needed}: the file is cut off"
-        )
-
-
-def _inflated(content: bytes, path: Path) -> bytes:
-    limit = 8 * MAX_PIXELS
-    with gzip.GzipFile(fileobj=BytesIO(content)) as stream:
-        inflated = stream.read(limit + 1)
-        if len(inflated) > limit:
-            raise InputError(f"{path}: inflates to more than {limit} bytes: expected one picture's mask")
-    return inflated

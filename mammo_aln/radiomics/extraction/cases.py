@@ -118,13 +118,20 @@ def volume_cases(cohort: Cohort) -> list[Case]:
             for row in rows.to_dict("records")
         )
         files = tuple(dict.fromkeys([path, *(Path(region.source) for region in regions)]))
-        missing |= {file: f"{file} (patient {patient})" for file in files if not file.exists()}
+        missing |= {file: f"{file} (patient {patient})" for file in files if not (file.is_file() or file.is_dir())}
         stated = rows["spacing_mm"].dropna()
         spacing_mm = tuple(split_numbers(stated.iloc[0])) if len(stated) else ()
         image = VolumeImage(str(path), spacing_mm, str(timepoint), str(sequence))
         cases.append(Case(str(patient), f"{timepoint}_{sequence}", files, regions, image))
     if missing:
-        raise InputError("\n".join([f"{len(missing)} files of volumes.csv are missing:", *listed(missing.values())]))
+        raise InputError(
+            "\n".join(
+                [
+                    f"{len(missing)} files of volumes.csv are missing, or neither file nor folder:",
+                    *listed(missing.values()),
+                ]
+            )
+        )
     return cases
 
 

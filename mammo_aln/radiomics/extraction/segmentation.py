@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pydicom
 import SimpleITK as sitk
+from pydicom.dataset import Dataset
 
-from mammo_aln.errors import InputError
+from mammo_aln.cohort.annotations.nifti import MOST_VOXELS
+from mammo_aln.errors import InputError, shortened
 
 SAME_LEVEL_MM = 0.05
 """Frames of one slice may differ by so much, by rounding."""
@@ -26,22 +28,36 @@ def read_segmentation(path: Path, segment: int = 0) -> tuple[sitk.Image, tuple[f
         The mask, empty where no frame is of the segment, and the numbers of the segments that have frames.
 
     Raises:
-        InputError: not a SEG, or frames that do not lie evenly on one stack.
+        InputError: not a SEG, damaged or not whole, or frames that do not lie evenly on one stack.
     """
     try:
-        data = pydicom.dcmread(path)
-    except (pydicom.errors.InvalidDicomError, OSError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as DICOM ({error}); expected a SEG") from error
+        return _mask_of(pydicom.dcmread(path), path, segment)
+    except InputError:
+        raise
+    except Exception as error:  # pydicom reads values when they are asked for, and raises whatever they make it
+        reason = shortened(str(error) or type(error).__name__, plain=True)
+        raise InputError(f"{path}: damaged, or no SEG: cannot be read as DICOM ({reason})") from error
+
+
+def _mask_of(data: Dataset, path: Path, segment: int) -> tuple[sitk.Image, tuple[float, ...]]:
     if data.get("Modality") != "SEG":
         raise InputError(
             f"{path}: Modality is {data.get('Modality')!r}; expected SEG (or a folder with an image series)"
         )
     if "PerFrameFunctionalGroupsSequence" not in data:
         raise InputError(f"{path}: PerFrameFunctionalGroupsSequence is missing; expected the position of every frame")
-    frames = np.atleast_3d(data.pixel_array) if int(data.get("NumberOfFrames", 1)) > 1 else data.pixel_array[None]
+    per_frame = list(data.PerFrameFunctionalGroupsSequence)
+    count = int(data.get("NumberOfFrames", 1))
+    if "PixelData" not in data or count != len(per_frame):
+        pixels = "" if "PixelData" in data else "; PixelData is missing"
+        raise InputError(f"{path}: {count} frames and the positions of {len(per_frame)}{pixels}; the file is not whole")
+    if not 0 < count * int(data.Rows) * int(data.Columns) <= MOST_VOXELS:
+        raise InputError(
+            f"{path}: {count} frames of {data.Rows} x {data.Columns}; expected at most {MOST_VOXELS} voxels"
+        )
+    frames = data.pixel_array.reshape(count, int(data.Rows), int(data.Columns))
     if data.get("SegmentationType") == "FRACTIONAL":
         frames = frames >= HALF * float(data.get("MaximumFractionalValue", 255))
-    per_frame = list(data.PerFrameFunctionalGroupsSequence)
     numbers = [_segment_number(groups, data) for groups in per_frame]
     orientation = np.asarray(_group(data, 0, "PlaneOrientationSequence", path).ImageOrientationPatient, dtype=float)
     measures = _group(data, 0, "PixelMeasuresSequence", path)
@@ -52,6 +68,8 @@ def read_segmentation(path: Path, segment: int = 0) -> tuple[sitk.Image, tuple[f
     )
     along = positions @ normal
     levels, step = frame_slices(along, measures, path)
+    if (voxels := (int(levels.max()) + 1) * frames[0].size) > MOST_VOXELS:
+        raise InputError(f"{path}: its frames span {voxels} voxels; expected at most {MOST_VOXELS}")
     volume = np.zeros((int(levels.max()) + 1, *frames.shape[1:]), dtype=np.uint8)
     for frame, level, number in zip(frames, levels, numbers, strict=True):
         if not segment or number == segment:
@@ -76,7 +94,7 @@ def frame_slices(along: np.ndarray, measures: Any, path: Path) -> tuple[np.ndarr
     if step <= 0:
         raise InputError(f"{path}: one slice and no distance between slices in the header")
     places = (along - along.min()) / step
-    if np.abs(places - np.rint(places)).max() > OFF_LATTICE:
+    if not np.abs(places - np.rint(places)).max() <= OFF_LATTICE:
         raise InputError(f"{path}: its frames are not evenly spaced (smallest distance {step:.4g} mm)")
     return np.rint(places).astype(int), step
 

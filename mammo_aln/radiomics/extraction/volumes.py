@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import gzip
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mammo_aln.errors import InputError
+from mammo_aln.cohort.annotations.nifti import MOST_VOXELS, read_to_end, reading, refuse_damaged_nifti
+from mammo_aln.cohort.annotations.slices import whole_numbers
+from mammo_aln.errors import InputError, shortened
 from mammo_aln.radiomics.extraction.segmentation import read_segmentation
 
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+DATA_FILE = {
+    **dict.fromkeys((".mhd", ".mha"), re.compile(rb"^\s*ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE)),
+    **dict.fromkeys((".nhdr", ".nrrd"), re.compile(rb"^\s*data ?file\s*:\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)),
+}
+"""Where a header says in which file the voxels stand."""
+HEADER_BYTES = 1 << 16
+GZIP_ENCODING = re.compile(rb"^encoding\s*:\s*(gzip|gz)\s*$", re.MULTILINE | re.IGNORECASE)
+"""What NRRD calls it; ITK does not compare the sum at its end."""
 VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 SPACING_TOLERANCE = 1e-3
 """Relative; headers store single precision."""
@@ -71,7 +86,7 @@ def read_volume(
     if is_dicom_file(mask_path):
         mask, labels = read_segmentation(mask_path, label)
     else:
-        mask, labels = _region(_read(mask_path), label)
+        mask, labels = _region(_read(mask_path), label, mask_path)
     if stated_spacing_mm:
         for grid in (image, mask):
             if not np.allclose(grid.GetSpacing(), stated_spacing_mm, rtol=SPACING_TOLERANCE):
@@ -126,12 +141,36 @@ def _read(path: Path) -> sitk.Image:
         return _read_series(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder; expected a volume")
+    if path.name.lower().endswith(NIFTI_ENDINGS):
+        refuse_damaged_nifti(path)
+    _refuse_odd_data(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
     try:
-        image = sitk.ReadImage(str(path))
+        reader.ReadImageInformation()
+        if (count := math.prod(reader.GetSize())) > MOST_VOXELS:
+            raise InputError(f"{path}: {reader.GetSize()} is {count} voxels; expected at most {MOST_VOXELS}")
+        image = reader.Execute()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise InputError(f"{path}: cannot be read as a volume ({', '.join(VOLUME_ENDINGS)}): {reason}") from error
     return _three_axes(image, path)
+
+
+def _refuse_odd_data(path: Path) -> None:
+    """Refuse voxels in anything but one regular file beside their header, or behind it in a gzip stream that is cut."""
+    pattern = DATA_FILE.get(path.suffix.lower())
+    if pattern is None:
+        return
+    with reading(path) as stream:
+        head = stream.read(HEADER_BYTES).partition(b"\n\n")[0]
+        match = pattern.search(head.replace(b"\r", b""))
+        name = match[1].decode("utf-8", "replace") if match else "LOCAL"
+        if GZIP_ENCODING.search(head) and name == "LOCAL":
+            stream.seek(len(head) + 2)
+            read_to_end(cast(BinaryIO, gzip.GzipFile(fileobj=stream)), path, 8 * MOST_VOXELS)
+    if name.upper() != "LOCAL" and (Path(name).name != name or not (path.parent / name).is_file()):
+        raise InputError(f"{path}: its voxels stand in {shortened(name)}; expected one file beside it, or in it")
 
 
 def _three_axes(image: sitk.Image, path: Path) -> sitk.Image:
@@ -147,6 +186,8 @@ def _three_axes(image: sitk.Image, path: Path) -> sitk.Image:
 
 def _read_series(folder: Path) -> sitk.Image:
     reader = sitk.ImageSeriesReader()
+    if odd := [entry for entry in folder.iterdir() if not entry.is_file() and not entry.is_dir()]:
+        raise InputError(f"{odd[0]}: is neither file nor folder; expected the files of one DICOM series")
     series = reader.GetGDCMSeriesIDs(str(folder))
     if len(series) != 1:
         raise InputError(f"{folder}: holds {len(series)} DICOM series; expected a folder with exactly one")
@@ -180,8 +221,8 @@ def _refuse_uneven_slices(folder: Path, files: tuple[str, ...]) -> None:
         )
 
 
-def _region(mask: sitk.Image, label: int) -> tuple[sitk.Image, tuple[float, ...]]:
-    values = np.unique(sitk.GetArrayViewFromImage(mask))
+def _region(mask: sitk.Image, label: int, path: Path) -> tuple[sitk.Image, tuple[float, ...]]:
+    values = np.unique(whole_numbers(sitk.GetArrayViewFromImage(mask), path))
     chosen = mask == label if label else mask != 0
     return sitk.Cast(chosen, sitk.sitkUInt8), tuple(values.tolist())
 
