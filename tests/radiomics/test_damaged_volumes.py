@@ -116,7 +116,7 @@ def test_voxels_that_are_no_numbers_and_labels_that_are_not_whole(
             read_volume(written(tmp_path / f"v.{ending}", odd), mask)
     labels = MASK.astype(np.float32)
     labels[3, 8, 8] = value
-    with pytest.raises(InputError, match="expected whole numbers|not finite"):
+    with pytest.raises(InputError, match=r"expected whole numbers|not finite"):
         read_volume(written(tmp_path / "v.nii", VOXELS), written(tmp_path / f"m.{ending}", labels))
 
 
