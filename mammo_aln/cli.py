@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 
@@ -90,12 +92,6 @@ def _main(words: list[str], *, debug: bool) -> int:
         if _leads() or not error.on_all_ranks:
             print(f"mammo-aln {verb}: {message_text(error)}", file=sys.stderr)
         return ExitCode.WRONG_INPUT
-    except (MemoryError, RuntimeError) as error:
-        # A GPU's by its name: torch takes seconds to import.
-        if debug or (isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError"):
-            raise
-        print(f"mammo-aln {verb}: not enough memory ({error}); use fewer processes, or more memory", file=sys.stderr)
-        return ExitCode.PROBLEMS
     except CheckFailed as problems:
         print(f"mammo-aln {verb}: {message_text(problems)}", file=sys.stderr)
         return ExitCode.PROBLEMS
@@ -107,6 +103,36 @@ def _main(words: list[str], *, debug: bool) -> int:
         if _leads():
             print(f"mammo-aln {verb}: {stopped}; the same command goes on from there", file=sys.stderr)
         return ExitCode.AGAIN
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        code, message = _in_words(error)
+        print(f"mammo-aln {verb}: {message_text(message)}", file=sys.stderr)
+        return code
+
+
+def _in_words(error: Exception) -> tuple[ExitCode, str]:
+    """Word what no room foresaw: lack of memory, a full disk, or a fault of this product, whose trace is kept."""
+    from pathlib import Path
+
+    from mammo_aln.files import FULL, unwritten
+
+    # A GPU's by its name: torch takes seconds to import.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return ExitCode.PROBLEMS, f"not enough memory ({error}); use fewer processes, or more memory"
+    if isinstance(error, OSError) and error.errno in FULL:
+        return ExitCode.WRONG_INPUT, str(unwritten(Path(error.filename or "a file"), error))
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {os.path.basename(frames[-1].filename)} line {frames[-1].lineno}" if frames else ""  # noqa: PTH119
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="mammo-aln-", suffix=".trace", delete=False) as file:
+            traceback.print_exception(error, file=file)
+        trace = f"its trace is in {file.name}, which may name your folders"
+    except OSError:
+        trace = "--debug shows its trace"
+    return ExitCode.PROBLEMS, f"a fault of mammo-aln itself: {type(error).__name__}: {error}{where}; {trace}"
 
 
 def _may_be_file(word: str) -> bool:
@@ -122,7 +148,7 @@ def _overview(verbs: Sequence[str]) -> str:
     lines += [f"  {verb:<{width}}{VERBS[verb][2]}" for verb in verbs]
     lines += [
         "",
-        "options: --version, --debug (traceback for wrong input).",
+        "options: --version, --debug (traceback for whatever goes wrong).",
         "settings: --config FILE.yaml (several; later wins), --SECTION.KEY=VALUE.",
     ]
     return "\n".join(lines)

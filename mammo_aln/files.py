@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import resource
 import secrets
 import stat
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mammo_aln.errors import InputError, shortened
-from mammo_aln.progress import byte_text
+from mammo_aln.progress import byte_text, say_once
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.,]*(?:[eE][+-]?\d+)?$)")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a user's share of it, or a file is as large as it may be; only writing fails so."""
 
@@ -148,8 +150,22 @@ def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
 
 def write_csv(path: str | Path, table: pd.DataFrame, *, durable: bool = True) -> None:
     """Write a table without its index, floats with all their digits; `durable` as in `written_whole`."""
+    for name, cell in _formulas(table):
+        say_once(
+            f"{Path(path).name}: {name} {shortened(cell)} begins like a formula, which a spreadsheet would compute; it"
+            " is written as it stands: open the file there with this column as text"
+        )
     with written_whole(path, durable=durable) as unfinished:
         table.to_csv(unfinished, index=False, lineterminator="\n")
+
+
+def _formulas(table: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Name each column with a text that a spreadsheet takes for a formula, and the first such text."""
+    for name in table.columns:
+        if table[name].dtype.kind not in "biufMm":
+            cells = (cell for cell in table[name].array if isinstance(cell, str) and FORMULA.match(cell))
+            if (cell := next(cells, None)) is not None:
+                yield str(name), cell
 
 
 def json_ready(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -164,3 +165,36 @@ def test_a_millimetre_crop_without_millimetres_is_refused_in_words(
     assert "spacing" in capsys.readouterr().err
     spoil(cohort, "images.csv", lambda table: table.assign(spacing_mm="0.05"))
     assert main(words) == 0
+
+
+def test_a_full_disk_that_a_library_meets_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/board.html")
+
+    monkeypatch.setattr("mammo_aln.cli._run", full)
+    assert main(["runs", "x"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("mammo-aln runs: runs/board.html: cannot be written (No space left on device); make room")
+    assert error.count("\n") == 1
+
+
+def test_a_fault_of_the_product_is_one_line_that_names_its_trace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def faulty(*_: object) -> None:
+        raise KeyError("nobody thought of it")
+
+    monkeypatch.setattr("mammo_aln.cli._run", faulty)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main(["runs", "x"]) == 1
+    error = capsys.readouterr().err
+    (trace,) = tmp_path.iterdir()
+    assert "a fault of mammo-aln itself: KeyError: 'nobody thought of it' in test_bad_input.py line" in error
+    assert str(trace) in error
+    assert error.count("\n") == 1
+    assert "nobody thought of it" in trace.read_text()
+    assert "Traceback" in trace.read_text()
+    with pytest.raises(KeyError):
+        main(["runs", "x", "--debug"])

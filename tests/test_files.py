@@ -173,3 +173,20 @@ def test_work_that_goes_on_counts_from_where_it_stood(
     assert lines[0].startswith("train: 9/10 step (")
     assert lines[0].endswith("; val_auc 0.7")
     assert lines[1].startswith("train: 9/10 step in")
+
+
+def test_a_text_that_a_spreadsheet_would_compute_is_kept_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress.say_once.cache_clear()
+    ids = ["P1", "=cmd|' /C calc'!A0", "@SUM(1)"]
+    table = pd.DataFrame(
+        {"patient_id": ids, "plus": ["-5", "+1.5e-3", "-"], "note": ["+1+2", "a", "b"], "x": [-1.0, 2, 3]}
+    )
+    write_csv(tmp_path / "p.csv", table)
+    assert list(pd.read_csv(tmp_path / "p.csv", dtype=str)["patient_id"]) == ids
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" begins like a formula")[0] for line in lines] == [
+        "p.csv: patient_id \"=cmd|' /C calc'!A0\"",
+        "p.csv: note '+1+2'",
+    ]

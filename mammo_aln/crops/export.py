@@ -16,6 +16,7 @@ from mammo_aln.crops.store.store import CropStore
 from mammo_aln.errors import CheckFailed, InputError
 from mammo_aln.files import write_csv, write_json, write_text, written_whole
 from mammo_aln.progress import track
+from mammo_aln.spreadsheet.characters import folded
 
 
 def export_name(image_id: str, region: str, ordinal: int, strategy: str) -> str:
@@ -43,8 +44,9 @@ def export_crops(crop_set: CropSet, out_dir: str | Path, sources: Sequence[Sourc
     key_of: dict[str, str] = {}
     for row in rows:
         name = _name(row)
-        if key_of.setdefault(name, row["key"]) != row["key"]:
-            raise InputError(f"two crops would be named {name}: rename the image or the region whose name has a dot")
+        # a disk of macOS or Windows takes names that differ in case, or in their Unicode form, for one
+        if key_of.setdefault(folded(name), row["key"]) != row["key"]:
+            raise InputError(f"two crops would be named {name}: rename the one with a dot, or that differs in case")
     for row in track(rows, total=len(rows), what="export", unit="crop"):
         name = _name(row)
         if not store.is_intact(row["key"]):

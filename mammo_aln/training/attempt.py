@@ -20,7 +20,7 @@ from mammo_aln.runs.names import record_name
 from mammo_aln.runs.predecessor import predecessors
 from mammo_aln.runs.record import environment, now, read_state, write_settings, write_state
 from mammo_aln.settings import Settings
-from mammo_aln.training.checkpoints import prune, refuse_other_ranks, seconds_before
+from mammo_aln.training.checkpoints import drop_damaged, prune, refuse_other_ranks, seconds_before
 from mammo_aln.training.last_digits import arithmetic_in_words, tell_other_arithmetic
 from mammo_aln.training.stopping import STOP
 
@@ -67,6 +67,8 @@ def carry_out(
     make_folder(run)
     # Every process of a training on several devices comes through here; the first one keeps the records.
     with STOP.watched(), held_alone(run) if leads() else nullcontext():
+        if leads():
+            drop_damaged(run, completed=read_state(run).state == "completed")
         refuse_other_ranks(run, settings.trainer)
         if not leads():
             fit()

@@ -30,6 +30,7 @@ from torch import Tensor
 from mammo_aln.errors import InputError
 from mammo_aln.files import sync_folder, unwritten, write_csv, written_whole
 from mammo_aln.model.origin import stored_checkpoint
+from mammo_aln.progress import say
 from mammo_aln.settings import TrainerConfig
 
 LAST, BEST, NEXT_BEST = "last.ckpt", "best.ckpt", "next_best.ckpt"
@@ -166,6 +167,20 @@ def without_optimiser(checkpoint: dict[str, object]) -> None:
     """Drop from a finished training's checkpoint what only its next step would read."""
     for name in ONLY_TO_GO_ON:
         checkpoint.pop(name, None)
+
+
+def drop_damaged(run: Path, *, completed: bool) -> None:
+    """Remove a `last.ckpt` that is damaged, and say so: the training begins anew, a completed run does without it.
+
+    No step can go on from `best.ckpt`, which holds neither the optimiser's state nor the order of patients.
+    """
+    try:
+        read_last(run)
+    except InputError as error:
+        ends = "a completed run does without it" if completed else "the training begins anew"
+        say(f"{str(error).partition(';')[0]}; it is removed: {ends}")
+        for name in (LAST,) if completed else (LAST, NEXT_BEST, BEST):
+            (run / "checkpoints" / name).unlink(missing_ok=True)
 
 
 def settle(run: Path) -> None:
