@@ -18,6 +18,7 @@ _.choice_ranked
 _.opened_before_choice
 _.opened_before_plan
 _.beside_plan
+_.under_other_names
 
 # Lightning and PyTorch
 _.training_step

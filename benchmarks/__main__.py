@@ -44,6 +44,7 @@ BENCHMARKS = {
     "ibsi": "radiomics.conformity",
     "lasso": "lasso.lasso",
     "leak": "leak.leak",
+    "likeness": "likeness.likeness",
     "dlr": "dlr.dlr",
     "ispy": "ispy.ispy",
 }

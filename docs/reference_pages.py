@@ -62,6 +62,7 @@ Further columns are kept: clinical features (declared in `cohort.yaml`) and labe
 | `clinical` | clinical features, by their column of `patients.csv` |
 | `outcomes` | further outcome columns of `patients.csv`, each `post_nat` or `post_surgery`; never a feature |
 | `dataset` | the public set behind it, or a list of such: `name`, `licence`, `terms`, `citation` |
+| `leaks_accepted` | why persons or exposures may stand in several splits, in words that every report repeats |
 
 | key of a feature | meaning |
 |---|---|

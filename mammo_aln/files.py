@@ -124,6 +124,22 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def require_room_for(path: Path) -> None:
+    """Try that a file can be written; nothing is left of the trial.
+
+    Raises:
+        InputError: its folder cannot be made or written.
+    """
+    make_folder(path.parent)
+    trial = unfinished_beside(path)
+    try:
+        trial.write_bytes(b"trial")
+    except OSError as error:
+        raise unwritten(path, error) from error
+    finally:
+        trial.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until a folder's names are on the disk: a file that was renamed is there after a power cut."""
     try:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from mammo_aln.cohort.checks.copies import copies, shared_findings
 from mammo_aln.cohort.checks.exams import exam_findings, header_findings, patients_without_image
 from mammo_aln.cohort.checks.finding import Finding
 from mammo_aln.cohort.checks.regions import boxes_on_breasts, region_name_findings
-from mammo_aln.cohort.likeness.twins import fingerprints, groups_of
+from mammo_aln.cohort.likeness.guard import once_each, shared_in_tables
+from mammo_aln.cohort.likeness.people import Labelled, shared_identities, shared_names
+from mammo_aln.cohort.listing.identity import identity_of
 from mammo_aln.cohort.selection import barred_by_user, select_images, timepoints
 from mammo_aln.cohort.tables import Cohort, image_path, read_cohort, table_faults, with_split
-from mammo_aln.cohort.twins import identical_files
 from mammo_aln.cohort.values.codes import suspicious_codes
 from mammo_aln.cohort.values.columns import spelling_facts
 from mammo_aln.cohort.values.table_files import patients_as_written
@@ -30,7 +32,6 @@ MISSING_NAMED = 3
 # an annotation may round to the next pixel; more than that is another image's box
 OVERHANG_PX = 1.0
 PLAUSIBLE_SPACING_MM = (0.02, 0.5)
-NEGATIVE = "polarity unlikely: as displayed, air is bright and tissue dark (pixels inverted, the tag left as it was?)"
 UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 
 
@@ -67,6 +68,9 @@ def check_cohort(
     cohort = read_cohort(root, need=("patients",), tell=False)
     selection = select_images(cohort)
     read = replace(cohort, images=pd.concat([selection.used, selection.undecided]).sort_index())
+    eligible = cohort.patients.loc[cohort.patients["eligible"], "patient_id"].unique().tolist()
+    splits = with_split(cohort).patients.dropna(subset=["split"])
+    stated = dict(zip(splits["patient_id"], splits["split"], strict=True))
     fingerprints_in = (kept_in or cohort.root / ".crops") if pixels else None
     findings = [
         *_codes_and_spellings(cohort),
@@ -76,6 +80,7 @@ def check_cohort(
         *(patients_without_image(cohort, selection) if len(cohort.images) else ()),
         *_completeness(read),
         *region_name_findings(cohort),
+        *shared_findings(cohort, once_each([*shared_names(eligible), *shared_in_tables(cohort, eligible, stated)])),
         *_file_findings(cohort, set(read.images["image_id"]), fingerprints_in, workers),
         *(boxes_on_breasts(read, workers) if pixels else ()),
     ]
@@ -218,9 +223,20 @@ def _file_findings(cohort: Cohort, read: set[str], kept_in: Path | None, workers
         if header.rows and image["image_id"] in boxes:
             yield from _box_findings(boxes[image["image_id"]], header, subject)
     yield from header_findings(images, headers, timepoints(cohort)[images.index])
+    patient, center = images["patient_id"].tolist(), cohort.patients.groupby("patient_id")["center"].first()
+    labelled = [
+        Labelled(image, name, str(center.get(name, "")), header.text("SOPInstanceUID"), identity_of(header))
+        for image, name, header in zip(images["image_id"].tolist(), patient, headers, strict=True)
+        if isinstance(header, FastHeader)
+    ]
     of_read = [number for number, image in enumerate(images["image_id"]) if image in read]
     kept = {images["image_id"].iloc[number]: paths[number] for number in of_read}
-    yield from _copies(cohort, kept, [headers[number] for number in of_read], kept_in, workers)
+    copied: list[set[str]] = []
+    for finding, people in copies(cohort, kept, [headers[number] for number in of_read], kept_in, workers):
+        yield finding
+        copied.append(people)
+    persons = [shared for shared in once_each(shared_identities(labelled)) if set(shared.patients) not in copied]
+    yield from shared_findings(cohort, persons)
 
 
 def _is_missing(header: FastHeader | Excluded) -> bool:
@@ -268,46 +284,6 @@ def _box_findings(boxes: pd.DataFrame, header: FastHeader, subject: str) -> Iter
             corners = ", ".join(f"{box[corner]:g}" for corner in ("x_min", "y_min", "x_max", "y_max"))
             size = f"{header.columns} columns x {header.rows} rows"
             yield Finding(f"region {box['region']} ({corners}) reaches outside the image of {size}", subject, True)
-
-
-def _copies(
-    cohort: Cohort,
-    paths: dict[str, Path],
-    headers: list[FastHeader | Excluded],
-    kept_in: Path | None,
-    workers: int | None,
-) -> Iterator[Finding]:
-    """The same bytes, SOPInstanceUID or exposure in several rows: a problem between patients or splits, else a flag.
-
-    Negatives, which the same look at the pixels finds, are flags; no pixel is looked at without a folder that keeps
-    fingerprints.
-    """
-    patient = dict(zip(cohort.images["image_id"], cohort.images["patient_id"], strict=True))
-    split = with_split(cohort).patients.groupby("patient_id")["split"].first()
-    instances: dict[str, list[str]] = {}
-    for image, header in zip(paths, headers, strict=True):
-        if isinstance(header, FastHeader):
-            instances.setdefault(header.text("SOPInstanceUID") or image, []).append(image)
-    readable = [image for images in instances.values() for image in images]
-    copies = {tuple(group): "identical files" for group in identical_files({image: paths[image] for image in readable})}
-    for images in instances.values():
-        if len(images) > 1:
-            copies.setdefault(tuple(sorted(images)), "the same SOPInstanceUID")
-    marks = fingerprints({image: paths[image] for image in readable}, kept_in, workers) if kept_in is not None else {}
-    for image in (image for image, mark in marks.items() if mark.negative):
-        yield Finding(NEGATIVE, f"image {image}", False)
-    for twins in groups_of(marks):
-        copies.setdefault(twins.images, twins.words)
-    for group, likeness in sorted(copies.items()):
-        patients = sorted({patient[image] for image in group})
-        splits = sorted({str(split[name]) for name in patients if pd.notna(split[name])})
-        subject = f"images {', '.join(group)}"
-        if len(splits) > 1:
-            yield Finding(f"{likeness} in the splits {', '.join(splits)}", subject, True)
-        elif len(patients) > 1:
-            yield Finding(f"{likeness} of the patients {', '.join(patients)}", subject, True)
-        else:
-            yield Finding(f"{likeness} of one patient", subject, False)
 
 
 def _split_table(cohort: Cohort) -> list[str]:

@@ -16,7 +16,9 @@ from mammo_aln.spreadsheet.characters import likely_name, tidy
 DECLARATION_FILE = "cohort.yaml"
 Kind = Literal["continuous", "ordinal", "categorical"]
 KnownAt = Literal["baseline", "post_nat", "post_surgery"]
-TOP_KEYS = ("name", "label", "dicom_root", "clinical", "columns", "outcomes", "dataset")
+TOP_KEYS = ("name", "label", "dicom_root", "clinical", "columns", "outcomes", "dataset", "leaks_accepted")
+FEWEST_LETTERS = 12
+"""Of a reason in words."""
 VALUES_SHOWN = 5
 LATE = ("post_nat", "post_surgery")
 MAPPED = ("patient_id", "center", "side", "split", "eligible", "exclusion_reason")
@@ -70,7 +72,8 @@ class Declaration:
     `aln_status` counts them as the table says, 0 or 1; `label_meaning` is the place to state which.
 
     `outcomes` names further columns that hold an outcome, with the time when each is known; none of them can be
-    declared as a clinical feature. `sources` are the data sets of `dataset`.
+    declared as a clinical feature. `sources` are the data sets of `dataset`. `leaks_accepted` is the reason why persons
+    or exposures that stand in several splits, or under several names, are trained and tested with; empty where none is.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Declaration:
     clinical: dict[str, ClinicalFeature] = field(default_factory=dict)
     outcomes: dict[str, str] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
+    leaks_accepted: str = ""
     readings: dict[str, ColumnReading] = field(default_factory=dict)
     """By the name that the product knows a column by: those that the file writes in another way."""
 
@@ -139,6 +143,7 @@ def read_declaration(root: Path, faults: list[BadCell]) -> Declaration:
         clinical={name: feature for name, feature in read.items() if feature is not None},
         outcomes=outcomes,
         sources=sources_of_yaml(content.get("dataset"), faults),
+        leaks_accepted=_reason(content, faults),
         readings={name: reading for name, reading in readings.items() if reading != ColumnReading(name)},
     )
 
@@ -201,6 +206,14 @@ def _mapping(content: Mapping[str, Yaml], key: str, content_words: str, faults: 
         return value
     faults.append(_fault(key, value, f"a mapping ({content_words})"))
     return {}
+
+
+def _reason(content: Mapping[str, Yaml], faults: list[BadCell]) -> str:
+    """Read the words of `leaks_accepted`: a yes is no reason."""
+    reason = " ".join((_text(content, "leaks_accepted", "", faults) or "").split())
+    if reason and (sum(map(str.isalpha, reason)) < FEWEST_LETTERS or " " not in reason):
+        faults.append(_fault("leaks_accepted", reason, f"the reason in words, of {FEWEST_LETTERS} letters at least"))
+    return reason
 
 
 def _text(content: Mapping[str, Yaml], key: str, prefix: str, faults: list[BadCell]) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
+from mammo_aln.cohort.likeness.guard import refuse_leaks
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.cohort.values.table_files import write_patients_column
 from mammo_aln.errors import InputError, did_you_mean
@@ -45,7 +45,7 @@ def split_cohort(
 
     Raises:
         InputError: a setting is out of range, a split stands already, a split would hold one class only, or two
-            patients share an exposure.
+            patients are one person or share an exposure.
     """
     shares = _shares(val_share, internal_test_share)
     cohort = read_cohort(root, need=("patients",))
@@ -53,8 +53,7 @@ def split_cohort(
         raise InputError(f"{cohort.root / 'patients.csv'} has a split column already; --overwrite replaces it")
     eligible = cohort.patients[cohort.patients["eligible"]]
     split = assign_splits(eligible, shares, seed=seed, external_center=external_center)
-    if not cohort.images.empty:
-        refuse_shared_exposures(cohort, "patient_id", None)
+    refuse_leaks(cohort, "patient_id", None)
     _say_counts(eligible, split)
     by_patient = dict(zip(eligible["patient_id"], split, strict=True))
     return write_patients_column(cohort.root, "split", by_patient)

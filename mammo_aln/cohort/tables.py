@@ -60,6 +60,7 @@ class Cohort:
         volumes: `patient_id`, `timepoint`, `sequence`, `image_path`, `mask_path`, `region`, `mask_label` (0 = every
             value), `spacing_mm` (text, NaN = take the file's).
         sources: data sets that `cohort.yaml` states, with their licences.
+        leaks_accepted: why persons or exposures on both sides of it are accepted; empty where they are not.
     """
 
     root: Path
@@ -73,6 +74,7 @@ class Cohort:
     label_meaning: str = Declaration.label_meaning
     volumes: pd.DataFrame = field(default_factory=lambda: typed_volumes(None))
     sources: tuple[Source, ...] = ()
+    leaks_accepted: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -122,6 +124,7 @@ def read_cohort(
         label_column=declared.label_column,
         label_meaning=declared.label_meaning,
         sources=declared.sources,
+        leaks_accepted=declared.leaks_accepted,
         **packed.tables,
     )
 

@@ -1,6 +1,7 @@
 """The verb `explain`: a frozen run and a cohort in; tables, heat maps and one self-contained page out.
 
-No outcome is read: explaining a labelled test split says nothing about how well the run does there.
+No outcome is read: explaining a labelled test split says nothing about how well the run does there. Its patients get
+scores all the same, which the ledger of openings tells.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from mammo_aln.explain.heatmaps import Drawn, draw_patients
 from mammo_aln.explain.page import write_page
 from mammo_aln.explain.robustness import SHIFT_MM, SIZE_SHARE, jitter_split
 from mammo_aln.explain.summaries import RESAMPLES, jitter_table, summarise_jitter, summarise_shares
-from mammo_aln.files import json_ready, make_folder, write_csv, write_json
+from mammo_aln.files import json_ready, make_folder, require_room_for, write_csv, write_json
 from mammo_aln.inference.frozen import FrozenRun, open_run
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
+from mammo_aln.runs.scored import record_scored
 from mammo_aln.training.data.datamodule import MammoDataModule
 
 ABSENT = (
@@ -103,6 +105,10 @@ def explain_run(
         if len(frozen.data.patients(name)):
             explained.append(_explain(frozen, name, first=1 + sum(len(done.numbers) for done in explained)))
     make_folder(out)
+    require_room_for(out / "explain.json")
+    data = frozen.data
+    tests = {done.split: done.patients["patient_id"].tolist() for done in explained if frozen.tests(done.split)}
+    record_scored(data.as_given, frozen.run_id, tests, by="explain", run=frozen.run)
     chosen = _to_draw(explained, None if patients is not None else drawn) if wants_maps else []
     _clear(out / "attribution")
     pictures = draw_patients(frozen, chosen, out / "attribution") if chosen else []

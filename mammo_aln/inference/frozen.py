@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.cohort.tables import with_split
 from mammo_aln.errors import InputError
@@ -24,7 +25,7 @@ from mammo_aln.machine.arithmetic import arithmetic
 from mammo_aln.machine.hardware import computes_on_gpu, resolved_precision
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.runs.record import read_settings
-from mammo_aln.runs.seal import require_unchanged
+from mammo_aln.runs.seal import NOT_A_TEST, require_unchanged
 from mammo_aln.settings import Settings
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
@@ -60,6 +61,8 @@ class FrozenRun:
         data: the cohort's patients as the run reads them.
         device: where the network computes.
         outcome: what the run learnt to tell; None where it does not say.
+        run: its directory.
+        own_cohort: it learnt from this cohort.
     """
 
     run_id: str
@@ -70,6 +73,12 @@ class FrozenRun:
     data: MammoDataModule
     device: torch.device
     outcome: Outcome | None = None
+    run: Path | None = None
+    own_cohort: bool = False
+
+    def tests(self, split: str) -> bool:
+        """Tell whether a split is a test of the run: in its own cohort `train` and `val` are none."""
+        return not (self.own_cohort and split in NOT_A_TEST)
 
     @property
     def threshold(self) -> float:
@@ -164,5 +173,14 @@ def open_run(
         raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)} has an input that the run reads")
     device = torch.device("cuda" if computes_on_gpu(settings.trainer) else "cpu")
     return FrozenRun(
-        member.run_id, digests["weights"], settings, member.facts, module.to(device), data, device, opened.outcome
+        member.run_id,
+        digests["weights"],
+        settings,
+        member.facts,
+        module.to(device),
+        data,
+        device,
+        opened.outcome,
+        member.run,
+        member.cohort == cohort_content(cohort),
     )

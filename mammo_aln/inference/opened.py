@@ -11,26 +11,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mammo_aln import __version__
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.keys import PIXEL_PATH_VERSION, SAME_CROPS
 from mammo_aln.errors import InputError
+from mammo_aln.files import json_ready
 from mammo_aln.inference.ensemble import Member
 from mammo_aln.inference.needs import Needs, needs_of, refuse_unmet, with_columns
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.origin import Seen
-from mammo_aln.progress import say
+from mammo_aln.progress import say, say_once
 from mammo_aln.runs.predecessor import trained_by
 from mammo_aln.runs.record import read_settings
+from mammo_aln.runs.seal import digest_of
 from mammo_aln.settings import Settings
 from mammo_aln.training.data.datamodule import LEARNT_FROM, MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
 from mammo_aln.training.data.presence import InputCount, InputProfile, inputs_seen
 from mammo_aln.training.data.seen import counts_of, presence_of, read_regions
 from mammo_aln.training.frozen_facts import FrozenFacts
-from mammo_aln.training.leak_guard import refuse_seen_files, refuse_seen_patients
+from mammo_aln.training.leak_guard import Tested, refuse_seen_files, refuse_seen_patients, salted_each
+from mammo_aln.training.prediction_facts import OperatingPoint
+
+CHOSEN_BY = "those that chose the run's checkpoint and threshold"
+CHANGED_SINCE = (
+    "the tables have changed since the run was trained on them (a label or a value was corrected?): they count as"
+    " another cohort, whose splits are all tests"
+)
+OTHERS = "Leave them out; or, if they are other people, give the two cohorts different names in cohort.yaml"
+CHANGED = (
+    "These tables are not those that the run learnt from (a label or a value was changed since?), so that each of their"
+    " splits counts as a test: score the tests alone, e.g. --split external_test"
+)
 
 
 @dataclass(frozen=True)
@@ -42,25 +57,27 @@ class OpenedMember:
         module: its frozen network.
         data: the cohort; no crop is built before `prepare`.
         pretraining: whom the weights that it began from had seen.
-        trained_on: whom it learnt from.
+        learnt_from: rows of the cohort that are a test, and whom it trained on; then by whom it was chosen.
         outcome: what it learnt to tell; None where the run does not say.
+        changed_since: the cohort holds those who trained the run, and its tables are others than they were then.
     """
 
     member: Member
     module: AxillaryClassifier
     data: MammoDataModule
     pretraining: tuple[Seen, ...]
-    trained_on: tuple[Seen, ...]
+    learnt_from: tuple[Tested, ...]
     outcome: Outcome | None
+    changed_since: bool = False
 
     def prepare(self) -> None:
-        """Build every missing crop; `InputError` where a file was pre-trained on, or trained on and has an outcome."""
+        """Build every missing crop; `InputError` where an image, or a copy of it, was pre-trained or trained on."""
         self.data.prepare_data()
         if self.data.reads_images:
-            cohort, crops, contents = self.data.cohort, self.data.crop_set.table, self.data.crop_set.contents
-            labelled = replace(cohort, patients=cohort.patients[cohort.patients["aln_status"].notna()])
-            refuse_seen_files(self.pretraining, cohort, crops, contents)
-            refuse_seen_files(self.trained_on, labelled, crops, contents)
+            crops, contents = self.data.crop_set.table, self.data.crop_set.contents
+            refuse_seen_files(self.pretraining, self.data.cohort, crops, contents)
+            for tested in self.learnt_from:
+                tested.refuse_images(crops, contents, self.data.store)
 
 
 def open_members(
@@ -69,13 +86,27 @@ def open_members(
     splits: Sequence[str],
     store: Path | None,
     patients: Sequence[str] | None = None,
+    *,
+    chosen_by: bool = True,
+    one_patient: bool = False,
 ) -> list[OpenedMember]:
     """Open each member on a cohort, or some patients of it; no crop is built yet.
 
+    Args:
+        members: the runs.
+        cohort: the cohort.
+        splits: splits that are read.
+        store: crop store.
+        patients: these patients only.
+        chosen_by: patients who chose a run's checkpoint and threshold are no test of it either.
+        one_patient: an exam that is scored for its own sake is no test, so that it is only told who trained the run.
+
     Raises:
-        InputError: a run's pixels were made by other code, a test patient was pre-trained on, or a patient is unknown.
+        InputError: a run's pixels were made by other code, a test patient was trained or pre-trained on, or a patient
+            is unknown.
     """
-    opened = [_opened(member, cohort, splits, store) for member in members]
+    asked = cohort if patients is None else only_patients(cohort, patients, splits)
+    opened = [_opened(member, cohort, asked, splits, store, chosen_by, one_patient) for member in members]
     profiles = [own.data.profile for own in opened]
     known = [profile for profile in profiles if profile is not None]
     for own in opened:
@@ -85,7 +116,15 @@ def open_members(
     return opened
 
 
-def _opened(member: Member, cohort: Cohort, splits: Sequence[str], store: Path | None) -> OpenedMember:
+def _opened(
+    member: Member,
+    cohort: Cohort,
+    asked: Cohort,
+    splits: Sequence[str],
+    store: Path | None,
+    chosen_by: bool,
+    one_patient: bool,
+) -> OpenedMember:
     best = member.run / "checkpoints" / "best.ckpt"
     frozen = FrozenFacts.of_checkpoint(best)
     _refuse_other_pixels(member.run, frozen.recipe, read_settings(member.run).data.test_time_copies)
@@ -102,7 +141,63 @@ def _opened(member: Member, cohort: Cohort, splits: Sequence[str], store: Path |
         opened=True,
     )
     refuse_seen_patients(frozen.pretraining, data.cohort)
-    return OpenedMember(member, module, data, frozen.pretraining, frozen.trained_on, frozen.outcome)
+    _refuse_other_than_kept(member, frozen)
+    tested = _tests_of(member, frozen, asked, splits, chosen_by)
+    for each in tested:
+        if not one_patient:
+            each.refuse_names()
+            continue
+        try:
+            each.refuse_names()
+        except InputError as error:
+            say(f"note: {error}")
+    changed = member.cohort != cohort_content(cohort) and any(
+        not each.patients.isdisjoint(salted_each(each.salt, cohort.name, last=cohort.patients["patient_id"]))
+        for each in frozen.trained_on
+    )
+    if changed:
+        say_once(f"{cohort.name}: {CHANGED_SINCE}")
+    seen = () if one_patient else tested
+    return OpenedMember(member, module, data, frozen.pretraining, seen, frozen.outcome, changed)
+
+
+def _refuse_other_than_kept(member: Member, frozen: FrozenFacts) -> None:
+    """Refuse facts that a second copy contradicts: the checkpoint holds the recipe, validation rows the threshold.
+
+    The digests in state.json could have been edited to fit.
+    """
+    stated, kept = member.facts.recipe, json_ready(dict(frozen.recipe))
+    wrong = [] if digest_of(stated) == digest_of(kept) else ["recipe (best.ckpt holds another)"]
+    environment = member.run / "environment.json"
+    version = json.loads(environment.read_text(encoding="utf-8")).get("package_version")
+    if version == __version__:
+        again = OperatingPoint.on_validation(member.val)
+        for name in ("threshold", "calibration"):
+            ours, theirs = (getattr(point, name) for point in (member.facts.operating, again))
+            numbers = [key for key, value in theirs.items() if isinstance(value, float)]
+            if any(not np.isclose(float(ours.get(key, np.nan)), theirs[key], 1e-4, 1e-6) for key in numbers):
+                wrong.append(f"{name} (the validation rows of predictions.csv give another)")
+    if wrong:
+        raise InputError(
+            f"{member.run}: {', '.join(wrong)}: changed after the training ended, whatever state.json says; a test"
+            " needs the frozen run"
+        )
+
+
+def _tests_of(
+    member: Member, frozen: FrozenFacts, cohort: Cohort, splits: Sequence[str], chosen_by: bool
+) -> tuple[Tested, ...]:
+    """Rows that are a test of a run: in its own cohort those that it did not learn from, in any other one all."""
+    own = member.cohort == cohort_content(cohort)
+    rows = cohort.patients[cohort.patients["split"].isin(splits) & cohort.patients["eligible"]]
+    rows = rows[~rows["split"].isin(LEARNT_FROM)] if own else rows
+    changed = member.facts.cohort in (None, cohort.name) and not own and {*splits} & {*LEARNT_FROM}
+    remedy = "their test would be no test. " + (CHANGED if changed else OTHERS)
+    if not all(each.whole for each in frozen.trained_on) or not frozen.trained_on:
+        say_once(f"run {member.run_id} is of an earlier version: copies of its training images are not recognised")
+    chosen = frozen.validated_on if chosen_by else ()
+    deeds = {"trained on": frozen.trained_on, CHOSEN_BY: chosen, "pre-trained on": frozen.pretraining}
+    return tuple(Tested(cohort, rows, seen, deed, remedy) for deed, seen in deeds.items() if seen and len(rows))
 
 
 def check_needs(

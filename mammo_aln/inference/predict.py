@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.likeness.guard import refuse_leaks
 from mammo_aln.cohort.lineage import Source, joined, stated_or_not
 from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.errors import InputError
-from mammo_aln.files import write_csv
+from mammo_aln.files import require_room_for, write_csv
 from mammo_aln.inference.ensemble import UNIT, Ensemble, Member, ensemble_of, mean_of_members, read_member
 from mammo_aln.inference.opened import (
+    CHANGED_SINCE,
     OpenedMember,
     check_needs,
     learnt_from,
@@ -28,6 +30,7 @@ from mammo_aln.runs.ledger import require_writable
 from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.openings import labelled_rows, record_opening
 from mammo_aln.runs.record import read_settings
+from mammo_aln.runs.scored import record_scored
 from mammo_aln.runs.seal import NOT_A_TEST, require_unchanged
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.training.data.base import read_for
@@ -88,6 +91,7 @@ def predict_cohort(
     """
     if out.is_dir() or out.suffix == ".json":
         raise InputError(f"--out {out}: expected the name of a CSV file; its JSON gets the same name with .json")
+    require_room_for(out)  # before a test is opened, not after
     scored = score_cohort(
         run, cohort_folder, split=split, store=store, ledger=ledger, plan=plan, allow_missing=allow_missing
     )
@@ -152,9 +156,12 @@ def score_cohort(
     learnt = NOT_A_TEST if members[0].cohort == cohort_content(cohort) else ()
     if labelled_rows(cohort.patients[cohort.patients["split"].isin(splits)], learnt):
         require_writable(cohort, ledger, own)
-    opened = open_members(members, cohort, splits, store, patients)
+    opened = open_members(members, cohort, splits, store, patients, one_patient=one_patient)
     data = opened[0].data
     said = check_needs(opened, cohort, splits, allow_missing=allow_missing, one_patient=one_patient)
+    leaks = None
+    if learnt and splits and not one_patient:
+        leaks = refuse_leaks(cohort, "split", store, pixels=data.reads_images)
     scored = _score(opened, cohort, splits)
     crops = data.readable_crops() if data.reads_images else None
     rows = cohort.patients
@@ -171,17 +178,30 @@ def score_cohort(
             say(line)
     refuse_lacking(inputs, cohort.name, learnt_from(opened, cohort), whole=one_patient)
     missing = inputs.missing_by_split()
+    names = {str(name): rows["patient_id"].tolist() for name, rows in scored.groupby("split", sort=True)}
     openings = {
         name: record_opening(
-            cohort, run_id, name, n, plan=plan, run=own, ledger=ledger, missing=dict(missing.get(name, {}))
+            cohort,
+            run_id,
+            name,
+            n,
+            plan=plan,
+            run=own,
+            ledger=ledger,
+            missing=dict(missing.get(name, {})),
+            patients=names[name],
+            frozen=digests,
         )
         for name, n in labelled_rows(scored, learnt).items()
     }
+    if not one_patient:
+        unlabelled = {name: people for name, people in names.items() if name not in (*openings, *learnt)}
+        record_scored(cohort, run_id, unlabelled, by="predict", run=own, ledger=ledger)
     read = [*splits, *(["val"] if pooled is not None else [])]
     facts = PredictionFacts(
         run_id=run_id,
         frozen=digests if ensemble is not None else digests[run_id],
-        splits={name: vars(opening) for name, opening in openings.items()},
+        splits={name: asdict(opening) for name, opening in openings.items()},
         cohort=cohort.name,
         operating=operating,
         recipe=data.recipe,
@@ -194,6 +214,8 @@ def score_cohort(
         lineage=tuple(source.to_state() for source in _sources(members, cohort)),
         inputs=inputs.to_json(),
         outcome=opened[0].outcome.to_json() if opened[0].outcome else None,
+        warnings=(f"In this cohort {CHANGED_SINCE}.",) if any(each.changed_since for each in opened) else None,
+        leaks=leaks.to_json() if leaks else next((m.facts.leaks for m in members if m.facts.leaks), None),
     )
     table = prediction_table(scored, run_id, operating, seen_of_all(opened, scored, crops))
     return ScoredCohort(table, facts, inputs, data)

@@ -22,29 +22,54 @@ PRETRAINED_FILE = "pretrained.safetensors"
 PRETRAINED_KEY = "mammo_aln"
 """File that `mammo-aln pretrain` leaves in a run, and the key of its metadata; our checkpoints have the same key."""
 
+HASHES = ("patients", "files", "pixels", "uids", "rows")
+"""Lists of hashes in `Seen`."""
+
 
 @dataclass(frozen=True)
 class Seen:
-    """Patients and image files that one pre-training or training learnt from, as hashes.
+    """Patients and images that one pre-training or training learnt from, as salted hashes.
 
     Args:
         salt: its run id.
-        patients: salted hashes of cohort name and patient_id.
-        files: salted hashes of the image files' content.
+        patients: of cohort name and patient_id.
+        files: of the image files' content.
+        pixels: of the decoded matrices, which a re-coded file shares.
+        uids: of StudyInstanceUID and SOPInstanceUID.
+        columns: clinical features of `rows`, in their order.
+        rows: of the patients' clinical values, one of each row that has enough of them.
+        sketches: int8, base64: sketches of the images' textures, one after another, which copies are near to.
+        whole: False in files of versions that kept patients and files alone.
     """
 
     salt: str
     patients: frozenset[str]
     files: frozenset[str]
+    pixels: frozenset[str] = frozenset()
+    uids: frozenset[str] = frozenset()
+    columns: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    sketches: str = ""
+    whole: bool = False
 
-    def to_state(self) -> dict[str, str | list[str]]:
+    def to_state(self) -> dict[str, str | bool | list[str]]:
         """Plain dict for metadata and checkpoints."""
-        return {"salt": self.salt, "patients": sorted(self.patients), "files": sorted(self.files)}
+        hashes = {name: sorted(getattr(self, name)) for name in HASHES}
+        return {
+            "salt": self.salt,
+            "columns": list(self.columns),
+            **hashes,
+            "sketches": self.sketches,
+            "whole": self.whole,
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Seen:
         """Read what `to_state` wrote."""
-        return cls(str(state["salt"]), frozenset(state["patients"]), frozenset(state["files"]))
+        kept = {name: frozenset(state.get(name, ())) for name in HASHES if name != "rows"}
+        columns, rows = (tuple(state.get(name, ())) for name in ("columns", "rows"))
+        whole, sketches = state.get("whole") is True, str(state.get("sketches", ""))
+        return cls(str(state["salt"]), **kept, columns=columns, rows=rows, sketches=sketches, whole=whole)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,17 @@
 A labelled test split is opened when a model's scores and its outcomes come together. Every opening is a line of
 `openings.jsonl` in the cohort folder, so that openings by all runs are seen together, and of the file of that name in
 the run directory. A plan (a sweep, search or ladder) is a line of the same file, written before the openings that it
-announces; so is the choice that says which of the plan's models is to open.
+announces; so is the choice that says which of the plan's models is to open, and what scored test patients without an
+outcome. Each line holds the digest of the line above it: one that was taken out, added or changed between others is
+seen. Lines lost from the end, and a file lost whole, are seen only where the run's own copy holds them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -23,6 +26,8 @@ from mammo_aln.machine.locks import await_lock
 from mammo_aln.progress import say
 
 LEDGER = "openings.jsonl"
+CHAIN = "after"
+"""Key of a line: digest of the line above it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ class Choice:
 class Opening:
     """A line of the ledger: a run's scores and a split's outcomes came together; `plan` had announced it, or None.
 
-    `missing` counts the patients that lacked each input; None in lines of an earlier version.
+    `missing` counts the patients that lacked each input, `patients` are digests of their names (see `named_digests`;
+    none in a run's copy), `frozen` is the digest of the model that scored; None in lines of an earlier version.
     """
 
     time: str
@@ -91,6 +97,31 @@ class Opening:
     n_labelled: int | None = None
     plan: str | None = None
     missing: Mapping[str, int] | None = None
+    patients: list[str] | None = None
+    frozen: str | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A line of the ledger: test patients got scores, and their outcomes were not set beside them.
+
+    Args:
+        time: of the scoring.
+        run_id: the model.
+        cohort: digest of the cohort's tables then.
+        cohort_name: the cohort's name.
+        split: their split.
+        by: the verb.
+        patients: digests of their names, see `named_digests`; none in a run's copy.
+    """
+
+    time: str
+    run_id: str
+    cohort: str
+    cohort_name: str
+    split: str
+    by: str
+    patients: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,9 +134,9 @@ class CutOff:
     cohort: str = ""
 
 
-Line = Plan | Choice | Opening
+Line = Plan | Choice | Opening | Scored
 Entry = Line | CutOff
-KINDS: dict[str, type[Line]] = {"plan": Plan, "choice": Choice, "opening": Opening}
+KINDS: dict[str, type[Line]] = {"plan": Plan, "choice": Choice, "opening": Opening, "scored": Scored}
 
 
 def _is_text(value: object) -> bool:
@@ -157,9 +188,39 @@ def append(stream: TextIO, entry: Line) -> None:
     """Write one whole line to the disk; a line that a crash cut off before it is ended first."""
     text = _text(stream)
     kind = next(kind for kind, form in KINDS.items() if isinstance(entry, form))
-    stream.write(("\n" if text and not text.endswith("\n") else "") + json.dumps({"kind": kind, **vars(entry)}) + "\n")
+    plain = {"kind": kind, **vars(entry), CHAIN: _link(_lines(text)[-1:])}
+    stream.write(("\n" if text and not text.endswith("\n") else "") + json.dumps(plain) + "\n")
     stream.flush()
     os.fsync(stream.fileno())
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+
+
+def _link(above: Sequence[tuple[int, str]]) -> str:
+    return hashlib.sha256("".join(line.strip() for _, line in above).encode()).hexdigest()[:32]
+
+
+def broken_links(stream: TextIO) -> list[int]:
+    """Numbers of lines that do not follow the line above them as they were written; those of earlier versions do."""
+    lines = _lines(_text(stream))
+    broken, linked = [], False
+    for nth, (number, line) in enumerate(lines):
+        try:
+            plain = json.loads(line)
+        except (ValueError, RecursionError):
+            continue  # cut off by a crash, which `read_entries` says
+        stated = plain.get(CHAIN) if isinstance(plain, dict) else None
+        if stated != _link(lines[nth - 1 : nth] if nth else []) and (linked or stated is not None):
+            broken.append(number)
+        linked |= stated is not None
+    return broken
+
+
+def named_digests(cohort: Cohort, patients: Iterable[str]) -> list[str]:
+    """Digests of patients' names, by which a ledger knows them again whatever their split is called."""
+    return sorted({hashlib.sha256(f"{cohort.name}\n{name}".encode()).hexdigest()[:12] for name in patients})
 
 
 def read_entries(stream: TextIO, path: Path) -> list[Entry]:

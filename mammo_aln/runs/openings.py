@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,23 @@ from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
 from mammo_aln.runs.ledger import (
+    LEDGER,
     Choice,
     CutOff,
     Entry,
     Opening,
     Plan,
     append,
+    broken_links,
     held,
     ledger_entries,
     ledger_of,
     ledgers_of,
+    named_digests,
     of_cohort,
     read_entries,
 )
+from mammo_aln.runs.past import Past, lines_elsewhere, past_of, refuse_changed, trained_until
 from mammo_aln.runs.record import now
 from mammo_aln.runs.seal import NOT_A_TEST, digest_of
 
@@ -52,6 +56,7 @@ class OpeningRecord:
         choice_ranked: models that it was chosen from.
         opened_before_choice: openings of this split that stood before the choice.
         beside_plan: why a plan that names this model does not announce this opening; None where one does, or none is.
+        past: what the ledgers say of these patients and of themselves; None in records of an earlier version.
     """
 
     opened: int
@@ -71,6 +76,7 @@ class OpeningRecord:
     choice_ranked: int | None = None
     opened_before_choice: int | None = None
     beside_plan: str | None = None
+    past: Past | None = None
 
 
 def labelled_rows(table: pd.DataFrame, learnt_from: Sequence[str] = NOT_A_TEST) -> dict[str, int]:
@@ -183,6 +189,8 @@ def record_opening(
     run: Path | None = None,
     ledger: Path | None = None,
     missing: Mapping[str, int] | None = None,
+    patients: Iterable[str] = (),
+    frozen: Mapping[str, Any] | None = None,
 ) -> OpeningRecord:
     """Append one opening of a labelled test split, and say how it stands among the others.
 
@@ -195,22 +203,35 @@ def record_opening(
         run: run directory that keeps a copy of the line.
         ledger: file to keep instead of both folders' files.
         missing: patients of the split that lacked each input that the run was trained with.
+        patients: names of the patients who are scored.
+        frozen: digests of the run's frozen files, or of each member's.
 
     Raises:
-        InputError: the ledger cannot be written, or `plan` is not one that stands there for this run and split.
+        InputError: the ledger cannot be written, `plan` is not one that stands there for this run and split, or the
+            run is another than when it opened a test before.
     """
     content = cohort_content(cohort)
     first, *copies = ledgers_of(cohort, ledger, run)
+    names, model = named_digests(cohort, patients), digest_of(frozen)[:16] if frozen else None
     with held(first) as stream:
-        entries = of_cohort(read_entries(stream, first), cohort, content)
+        own = read_entries(stream, first)
+        entries = of_cohort(own, cohort, content)
+        elsewhere = lines_elsewhere(own, [cohort.root / LEDGER, *([run / LEDGER] if run else [])], first)
+        refuse_changed([*own, *elsewhere], run_id, model, first)
+        lost = [e for e in of_cohort(elsewhere, cohort, content) if isinstance(e, Opening) and e.split == split]
         before = [e for e in entries if isinstance(e, CutOff) or (isinstance(e, Opening) and e.split == split)]
+        before = [*lost, *before]
         declared, beside_plan = _plan_for(entries, run_id, split, plan, first)
         announced = declared.plan if declared else None
-        opening = Opening(now(), run_id, content, cohort.name, split, n_labelled, announced, missing)
+        opening = Opening(
+            now(), run_id, content, cohort.name, split, n_labelled, announced, missing, names or None, model
+        )
+        links, trained = broken_links(stream), trained_until(run)
+        past = past_of(own, opening, links, len(lost), trained, own=first == ledger_of(cohort))
         append(stream, opening)
     for path in copies:
         with held(path) as stream:
-            append(stream, opening)
+            append(stream, replace(opening, patients=None))
     runs = [e.run_id for e in before]
     before_plan = _openings_before(entries, declared, split) if declared else []
     choice = _choices(entries, declared.plan)[-1] if declared and declared.awaits_choice else None
@@ -232,6 +253,7 @@ def record_opening(
         choice_ranked=choice.ranked if choice else None,
         opened_before_choice=len(_openings_before(entries, choice, split)) if choice else None,
         beside_plan=None if declared else beside_plan,
+        past=past,
     )
 
 

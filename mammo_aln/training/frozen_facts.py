@@ -23,6 +23,7 @@ class FrozenFacts:
         recipe: pixel and crop settings and the steps taken; empty where no image is read.
         pretraining: whom the starting weights had seen.
         trained_on: whom this run learns from.
+        validated_on: by whom its checkpoint, threshold and calibration are chosen.
         clinical_encoder: state of the fitted clinical encoder; None where the model reads no clinical features.
         heads: names of a pre-training's heads; None in a training.
         lineage: data sets and weights that this run descends from.
@@ -39,12 +40,14 @@ class FrozenFacts:
     lineage: tuple[Source, ...] = ()
     inputs: InputProfile | None = None
     outcome: Outcome | None = None
+    validated_on: tuple[Seen, ...] = ()
 
     def to_state(self) -> Mapping[str, Any]:
         """Plain dicts, lists, strings and numbers, for checkpoints that load with `weights_only=True`."""
         seen = {
             "pretraining": [each.to_state() for each in self.pretraining],
             "trained_on": [each.to_state() for each in self.trained_on],
+            "validated_on": [each.to_state() for each in self.validated_on],
             "lineage": [source.to_state() for source in self.lineage],
         }
         inputs = None if self.inputs is None else self.inputs.to_state()
@@ -67,4 +70,5 @@ class FrozenFacts:
             state["clinical_encoder"],
             inputs=InputProfile.from_state(state["inputs"]) if state.get("inputs") else None,
             outcome=Outcome(**state["outcome"]) if state.get("outcome") else None,
+            validated_on=tuple(Seen.from_state(each) for each in state.get("validated_on", [])),
         )

@@ -59,6 +59,8 @@ class PredictionFacts:
         lineage: data sets and weights behind the scores, with their licences.
         inputs: inputs that the scored patients had, see `InputsOfScored`.
         outcome: what the run learnt to tell: its column, its meaning, and what the score is the probability of.
+        leaks: what stands on both sides of the run's cohort by its owner's leave, see `AcceptedLeaks`.
+        warnings: what a reader must know of the patients' past, in sentences.
     """
 
     run_id: str
@@ -76,6 +78,8 @@ class PredictionFacts:
     lineage: tuple[Mapping[str, str | list[str]], ...] | None = None
     inputs: Mapping[str, object] | None = None
     outcome: Mapping[str, str] | None = None
+    leaks: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] | None = None
 
     def write(self, path: Path, table: pd.DataFrame) -> None:
         """Write a predictions file and, beside it, the same name with `.json`."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.declaration import Declaration
-from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
+from mammo_aln.cohort.likeness.guard import AcceptedLeaks, refuse_leaks
 from mammo_aln.cohort.lineage import joined, stated_or_not, warn_of
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.dicom.standing import looked_at_once
@@ -40,6 +40,7 @@ from mammo_aln.training.prediction_facts import OperatingPoint, PredictionFacts
 from mammo_aln.training.scoring import predict_logits, prediction_table
 from mammo_aln.training.stopping import STOP
 from mammo_aln.training.summary import Summary, draw_augmented, draw_training
+from mammo_aln.training.traces import traces_of
 from mammo_aln.training.trackers.mirrored import CellOfSweep, Mirrored
 from mammo_aln.training.trackers.registry import Mirrors, mirror_again, require_trackers
 
@@ -91,8 +92,7 @@ def train_run(
     # Before the first crop: a network that cannot be built, or a column that must not be read, ends here.
     module = build_model(settings, data)
     with looked_at_once():
-        if data.reads_images:
-            refuse_shared_exposures(data.whole_cohort, "split", data.store)
+        leaks = refuse_leaks(data.whole_cohort, "split", data.store, pixels=data.reads_images)
         data.prepare_data()
     keys = data.crop_set.table["key"].tolist() if data.reads_images else []
     identity = run_identity(settings, cohort_content(data.as_given, data.store_folder), keys)
@@ -119,7 +119,7 @@ def train_run(
             settings,
             identity,
             fit=lambda: _fit(run, data, module, settings, mirrors),
-            finish=lambda: _freeze(run, data, settings),
+            finish=lambda: _freeze(run, data, settings, leaks),
             mirror=mirrors.complete,
             name=name,
         )
@@ -146,11 +146,12 @@ def _fit(run: Path, data: MammoDataModule, module: AxillaryClassifier, settings:
         run.name,
         data.recipe,
         origin.seen if origin else (),
-        (_trained_on(run.name, data),),
+        (_learnt_from(run.name, data, "train"),),
         encoder,
         lineage=joined(stated_or_not(data.whole_cohort.sources), weight_sources(settings.model)),
         inputs=training_profile(data),
         outcome=data.whole_cohort.outcome,
+        validated_on=(_learnt_from(run.name, data, "val"),),
     )
     write_json(run / "recipe.json", data.recipe)
     write_lineage(run, frozen.lineage)
@@ -160,16 +161,19 @@ def _fit(run: Path, data: MammoDataModule, module: AxillaryClassifier, settings:
     fit_module(run, data, module, settings, frozen, mirrors)
 
 
-def _trained_on(run_id: str, data: MammoDataModule) -> Seen:
-    """The training patients, for the guard of a run that begins from this one's weights."""
-    units = data.patients("train")
+def _learnt_from(run_id: str, data: MammoDataModule, split: str) -> Seen:
+    """The patients of a split, whom this run, and one that begins from its weights, is not to be tested on."""
+    units = data.patients(split)
     if not data.reads_images:
-        return seen_by(run_id, data.whole_cohort, units.assign(image_id=""), {})
+        traces = traces_of(data.whole_cohort, units, (), data.store)
+        return seen_by(run_id, data.whole_cohort, units.assign(image_id=""), {}, traces)
     crops = data.crop_set.table
-    return seen_by(run_id, data.whole_cohort, crops[crops["unit_id"].isin(units["unit_id"])], data.crop_set.contents)
+    crops = crops[crops["unit_id"].isin(units["unit_id"])]
+    traces = traces_of(data.whole_cohort, units, crops["image_id"], data.store)
+    return seen_by(run_id, data.whole_cohort, crops, data.crop_set.contents, traces)
 
 
-def _freeze(run: Path, data: MammoDataModule, settings: Settings) -> Finished:
+def _freeze(run: Path, data: MammoDataModule, settings: Settings, leaks: AcceptedLeaks | None) -> Finished:
     """Fit calibration and threshold on validation, then write the predictions of `train` and `val`; their digests."""
     best = run / "checkpoints" / "best.ckpt"
     if not best.is_file():
@@ -193,6 +197,7 @@ def _freeze(run: Path, data: MammoDataModule, settings: Settings) -> Finished:
         lineage=tuple(source.to_state() for source in read_lineage(run)),
         inputs=InputsOfScored(data.profile, counts_of(data, scored)).to_json(),
         outcome=data.whole_cohort.outcome.to_json(),
+        leaks=leaks.to_json() if leaks else None,
     )
     facts.write(run / "predictions.csv", prediction_table(scored, run.name, operating, seen_in_words(data, scored)))
     store_baseline(run, data.whole_cohort, scored, settings)

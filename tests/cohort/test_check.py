@@ -142,9 +142,12 @@ def test_patients_whose_names_look_alike_are_told(tmp_path, capsys):
 
 
 def test_flags_of_headers(cohort, capsys):
-    save(mammogram((100, 80), ImagerPixelSpacing=None), cohort / "dicom/p0.dcm")
-    save(mammogram((100, 80), Modality="RG", SOPClassUID="1.2", ImageLaterality="R"), cohort / "dicom/p1.dcm")
-    save(mammogram((100, 80), ViewPosition="ML"), cohort / "dicom/p2.dcm")
+    tags = [{"PatientID": f"H{number}", "StudyInstanceUID": f"1.2.3.{number}"} for number in range(3)]
+    save(mammogram((100, 80), ImagerPixelSpacing=None, **tags[0]), cohort / "dicom/p0.dcm")
+    save(
+        mammogram((100, 80), Modality="RG", SOPClassUID="1.2", ImageLaterality="R", **tags[1]), cohort / "dicom/p1.dcm"
+    )
+    save(mammogram((100, 80), ViewPosition="ML", **tags[2]), cohort / "dicom/p2.dcm")
     assert check_cohort(cohort) == []
     said = capsys.readouterr().err
     assert "no spacing in the header: crops in millimetres are refused until spacing_mm is given (1: image i0)" in said

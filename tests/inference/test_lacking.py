@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import pytorch_lightning as pl
+from pydicom.uid import JPEG2000Lossless, generate_uid
 
 import mammo_aln
 from mammo_aln.cli import main
 from mammo_aln.errors import InputError
+from mammo_aln.explain.run import explain_run
 from mammo_aln.inference.predict import predict_cohort
 from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.runs.record import write_state
+from mammo_aln.runs.seal import frozen_digests
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.train import train_run
 from tests.support.other_centre import external, other_centre
+from tests.support.run_folders import linked_copy
 from tests.support.tiny_settings import tiny_settings
 
 
@@ -255,7 +264,102 @@ def test_a_training_patient_under_another_name_is_no_test_patient(
     learnt = whole[whole["split"] == "train"].head(3).drop(columns="split")
     cohort = other_centre(phantom, tmp_path / "c", learnt)
     (cohort / "cohort.yaml").write_text((cohort / "cohort.yaml").read_text().replace("name: phantom", "name: other"))
-    with pytest.raises(InputError, match=r"images .* of test patients were trained or pre-trained on"):
+    with pytest.raises(
+        InputError, match=r"1 patient \(.*\) of the test were trained on \(same StudyInstanceUID or SOPInstanceUID\)"
+    ):
         predict_cohort(run, cohort, tmp_path / "p.csv", store=store)
     assert not (tmp_path / "p.csv").exists()
     assert not (cohort / "openings.jsonl").exists()
+
+
+def resent(phantom: Path, folder: Path, change: Callable[[np.ndarray], np.ndarray] | None) -> Path:
+    """Two training patients as another hospital's: new names, identifiers and files; no outcome, or called `train`."""
+    whole = pd.read_csv(phantom / "patients.csv", dtype=str)
+    table = whole[whole["split"] == "train"].head(2).assign(age="44", er="", her2="", ct="")
+    table = table.assign(aln_status="", split="external_test") if change is None else table
+    cohort = other_centre(phantom, folder, table)
+    (cohort / "cohort.yaml").write_text((cohort / "cohort.yaml").read_text().replace("name: phantom", "name: other"))
+    images = pd.read_csv(cohort / "images.csv", dtype=str)
+    for number, path in enumerate(images["path"]):
+        dataset = pydicom.dcmread(phantom / path)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dataset.StudyInstanceUID, dataset.PatientID = generate_uid(), f"X{number}"
+        if change is None:
+            dataset.compress(JPEG2000Lossless)
+        else:
+            values = np.ascontiguousarray(change(dataset.pixel_array))
+            dataset.set_pixel_data(values, "MONOCHROME2", 8 * values.dtype.itemsize)
+        dataset.save_as(cohort / f"{number}.dcm")
+    images["path"] = [str(cohort / f"{number}.dcm") for number in range(len(images))]
+    for name in ("patients", "images"):
+        rows = images if name == "images" else table
+        rows.assign(patient_id="new " + rows["patient_id"]).to_csv(cohort / f"{name}.csv", index=False)
+    return cohort
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(None, "same decoded pixels"), (lambda values: (values.max() - values)[:, ::-1], "a copy by its texture")],
+)
+def test_an_image_written_anew_is_known_as_trained_on(
+    run: Path, phantom: Path, store: Path, tmp_path: Path, change: Callable[..., np.ndarray] | None, reason: str
+) -> None:
+    cohort = resent(phantom, tmp_path / "c", change)
+    for command in (
+        lambda: predict_cohort(run, cohort, tmp_path / "p.csv", store=tmp_path / "store", allow_missing=True),
+        lambda: explain_run(run, cohort, tmp_path / "e", store=tmp_path / "store", drawn=0),
+    ):
+        with pytest.raises(InputError, match=rf"images .* of test patients were trained on \({reason}\)"):
+            command()
+    assert not (tmp_path / "p.csv").exists()
+    assert not (cohort / "openings.jsonl").exists()
+
+
+def test_a_corrected_label_makes_another_cohort_whose_tests_alone_are_scored(
+    run: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = linked_copy(phantom, tmp_path / "c")
+    table = pd.read_csv(cohort / "patients.csv", dtype=str)
+    row = table.index[table["split"] == "external_test"][0]
+    table.loc[row, "aln_status"] = "1" if table.loc[row, "aln_status"] == "0" else "0"
+    table.to_csv(cohort / "patients.csv", index=False)
+    with pytest.raises(InputError, match=r"were trained on .* score the tests alone, e\.g\. --split external_test"):
+        predict_cohort(run, cohort, tmp_path / "p.csv", store=store)
+    out = predict_cohort(run, cohort, tmp_path / "p.csv", split="external_test", store=store)
+    assert "the tables have changed since the run was trained on them" in capsys.readouterr().err
+    assert main(["evaluate", str(out), "--out", str(tmp_path / "e"), "--resamples=20"]) == 0
+    assert "the tables have changed since the run was trained" in (tmp_path / "e" / "report.html").read_text()
+
+
+def test_those_who_chose_the_threshold_are_no_test(run: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(phantom / "patients.csv", dtype=str)
+    chosen = table[table["split"] == "val"].head(2).drop(columns="split")
+    cohort = other_centre(phantom, tmp_path / "c", chosen)
+    with pytest.raises(InputError, match=r"2 patients .* were those that chose the run's checkpoint and threshold"):
+        predict_cohort(run, cohort, tmp_path / "p.csv", store=store)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_a_test_is_opened(run: Path, phantom: Path, store: Path) -> None:
+    before = (phantom / "openings.jsonl").read_bytes() if (phantom / "openings.jsonl").exists() else b""
+    with pytest.raises(InputError, match="cannot be"):
+        predict_cohort(run, phantom, Path("/proc/nowhere/p.csv"), split="external_test", store=store)
+    after = (phantom / "openings.jsonl").read_bytes() if (phantom / "openings.jsonl").exists() else b""
+    assert after == before
+
+
+def test_a_threshold_that_was_edited_with_its_digest_is_found_by_the_validation_rows(
+    run: Path, phantom: Path, store: Path, tmp_path: Path
+) -> None:
+    edited = Path(shutil.copytree(run, tmp_path / run.name))
+    facts = json.loads((edited / "predictions.json").read_text())
+    facts["threshold"]["value"] = 0.9 if facts["threshold"]["value"] < 0.5 else 0.1
+    (edited / "predictions.json").write_text(json.dumps(facts))
+    write_state(edited, "completed", frozen=frozen_digests(edited))
+    with pytest.raises(InputError, match=r"threshold \(the validation rows of predictions\.csv give another\)"):
+        predict_cohort(edited, phantom, tmp_path / "p.csv", split="external_test", store=store)
+    facts["threshold"] = json.loads((run / "predictions.json").read_text())["threshold"]
+    facts["recipe"]["crop"] = {"size_px": 65}
+    (edited / "predictions.json").write_text(json.dumps(facts))
+    write_state(edited, "completed", frozen=frozen_digests(edited))
+    with pytest.raises(InputError, match=r"recipe \(best\.ckpt holds another\)"):
+        predict_cohort(edited, phantom, tmp_path / "p.csv", split="external_test", store=store)

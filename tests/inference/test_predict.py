@@ -23,6 +23,7 @@ from mammo_aln.runs.ledger import LEDGER
 from mammo_aln.runs.record import write_settings
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.training.train import train_run
+from tests.support.other_centre import external, other_centre
 from tests.support.run_folders import linked_copy
 from tests.support.tiny_settings import tiny_settings
 
@@ -59,8 +60,7 @@ def test_a_cohort_without_split_or_labels_reads_as_external_test(
     run: Path, phantom: Path, store: Path, tmp_path: Path
 ) -> None:
     cohort = linked_copy(phantom, tmp_path / "other")
-    table = pd.read_csv(cohort / "patients.csv", dtype=str).drop(columns="split").head(6)
-    table = table.drop(columns="side")
+    table = external(phantom).head(6).drop(columns="side")
     table["aln_status"] = ""
     table.to_csv(cohort / "patients.csv", index=False)
     keep = set(table["patient_id"])
@@ -103,6 +103,8 @@ def test_openings_of_the_labelled_test_are_counted_and_printed(
 ) -> None:
     cohort = linked_copy(phantom, tmp_path / "sealed")
     (cohort / LEDGER).unlink(missing_ok=True)
+    run = Path(shutil.copytree(run, tmp_path / "runs" / run.name))
+    (run / LEDGER).unlink(missing_ok=True)
     n = int((pd.read_csv(cohort / "patients.csv")["split"] == "external_test").sum())
     told = []
     for name in ("one", "two"):
@@ -186,10 +188,9 @@ def test_a_fold_validates_its_own_patients_and_scores_them_again_as_such(
     again = pd.read_csv(predict_cohort(runs[1], phantom, tmp_path / "v.csv", split="val", store=store), dtype=str)
     assert sorted(again["patient_id"]) == sorted(own[1]["patient_id"])
     # Another cohort's split column means what it says.
-    other = linked_copy(phantom, tmp_path / "other")
-    changed = patients.assign(split=patients["split"].replace({"val": "internal_test"}))
-    changed.loc[changed["split"] == "internal_test", "aln_status"] = ""  # some of them were trained on
-    changed.to_csv(other / "patients.csv", index=False)
+    changed = external(phantom)
+    changed["split"] = ["train", "val"] * (len(changed) // 2)
+    other = other_centre(phantom, tmp_path / "other", changed)
     scored = pd.read_csv(predict_cohort(runs[1], other, tmp_path / "o.csv", store=store), dtype=str)
     assert scored["split"].value_counts().to_dict() == changed["split"].value_counts().to_dict()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +13,7 @@ import pytest
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.errors import InputError
+from mammo_aln.evaluation.report.words import moment, openings
 from mammo_aln.runs.ledger import LEDGER, Choice, Plan, ledger_entries, require_writable
 from mammo_aln.runs.openings import (
     OpeningRecord,
@@ -22,7 +23,9 @@ from mammo_aln.runs.openings import (
     record_choice,
     record_opening,
 )
+from mammo_aln.runs.past import Past
 from mammo_aln.runs.record import write_state
+from mammo_aln.runs.scored import record_scored
 from mammo_aln.runs.seal import frozen_digests, require_unchanged
 
 
@@ -198,7 +201,7 @@ OPENING_LINE = {"kind": "opening", "time": "t", "run_id": "r", "cohort": "c", "c
     ("line", "reason"),
     [
         ('{"kind": "opening"}', "time is missing"),
-        ('{"kind": ["plan"]}', "kind: expected one of plan, choice, opening"),
+        ('{"kind": ["plan"]}', "kind: expected one of plan, choice, opening, scored"),
         ('{"kind": {}}', "kind: expected one of"),
         ("[]", "kind: expected one of"),
         ("null", "kind: expected one of"),
@@ -323,3 +326,111 @@ def test_changed_weights_and_unsealed_runs_are_refused(run: Path) -> None:
     write_state(run, "completed", frozen=None)
     with pytest.raises(InputError, match="names no frozen weights"):
         require_unchanged(run)
+
+
+def past(record: OpeningRecord) -> Past:
+    assert record.past is not None
+    return record.past
+
+
+def test_a_ledger_that_was_changed_between_its_lines_is_told(cohort: Cohort) -> None:
+    for run in ("r1", "r2", "r3"):
+        assert past(_opened(cohort, run)).broken == 0
+    ledger = cohort.root / LEDGER
+    whole = ledger.read_text().splitlines(keepends=True)
+    changes = {
+        "taken out": whole[:1] + whole[2:],
+        "the first taken out": whole[1:],
+        "changed": [whole[0], whole[1].replace('"r2"', '"r1"'), whole[2]],
+        "added": [whole[0], json.dumps(OPENING_LINE) + "\n", *whole[1:]],
+        "exchanged": [whole[1], whole[0], whole[2]],
+    }
+    for name, lines in changes.items():
+        ledger.write_text("".join(lines))
+        assert past(_opened(cohort, "r4")).broken > 0, name
+    # lines of an earlier version, above the first one that has a link, are as they were
+    ledger.write_text(json.dumps(OPENING_LINE) + "\n")
+    assert [past(_opened(cohort, "r1")).broken for _ in range(2)] == [0, 0]
+
+
+def test_what_the_cohorts_ledger_lost_counts_by_the_runs_own_copy(cohort: Cohort, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    records = [record_opening(cohort, "r1", "external_test", 6, run=run) for _ in range(3)]
+    assert [(one.opened, past(one).lost) for one in records] == [(1, 0), (2, 0), (3, 0)]
+    ledger = cohort.root / LEDGER
+    ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:-1]))
+    shortened = record_opening(cohort, "r1", "external_test", 6, run=run)
+    assert (shortened.opened, shortened.by_this_run, past(shortened).lost) == (4, 4, 1)
+    ledger.unlink()
+    bare = record_opening(cohort, "r1", "external_test", 6, run=run)
+    assert (bare.opened, bare.by_this_run, past(bare).lost) == (5, 5, 4)
+    # the same in a copy of the cohort, and with a ledger somewhere else
+    copy = replace(cohort, root=tmp_path / "copy")
+    copy.root.mkdir()
+    assert record_opening(copy, "r1", "external_test", 6, run=run).opened == 6
+    aside = record_opening(cohort, "r1", "external_test", 6, run=run, ledger=tmp_path / "aside.jsonl")
+    assert aside.opened == 7
+    stranger = replace(copy, name="other", patients=cohort.patients.assign(center="z"))
+    other = record_opening(stranger, "r1", "s", 6, run=run)
+    assert (other.opened, past(other).lost) == (1, 0)
+
+
+def test_a_ledger_that_is_younger_than_the_run_is_told(cohort: Cohort, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    write_state(run, "completed", ended="2020-01-01T00:00:00+00:00")
+    record = record_opening(cohort, "r1", "external_test", 6, run=run)
+    assert past(record).trained == "2020-01-01T00:00:00+00:00"
+    (sentence,) = openings({"splits": {"external_test": asdict(record)}})
+    assert f"The ledger is younger than the run: it begins on {moment(record.time)}" in sentence
+    write_state(run, "completed", ended="2999-01-01T00:00:00+00:00")
+    (sentence,) = openings(
+        {"splits": {"external_test": asdict(record_opening(cohort, "r1", "external_test", 6, run=run))}}
+    )
+    assert "younger" not in sentence
+
+
+def test_patients_who_were_scored_before_are_known_again(cohort: Cohort, tmp_path: Path) -> None:
+    """Blanked labels, `explain`, and a split of another name leave their mark; other people do not."""
+    names = [f"p{number}" for number in range(6, 12)]
+    record_scored(cohort, "r1", {"external_test": names}, by="explain")
+    record_scored(cohort, "r2", {"internal_test": names[:2]}, by="predict")
+    record_opening(cohort, "r3", "internal_test", 3, patients=names[:3])
+    record_opening(cohort, "r3", "internal_test", 3, patients=["p0", "p1"])
+    record = record_opening(cohort, "r4", "external_test", 6, patients=names)
+    assert record.opened == 1
+    assert [(one.patients, one.run_id, one.split, one.by) for one in past(record).before] == [
+        (6, "r1", "external_test", "explain"),
+        (2, "r2", "internal_test", "predict"),
+        (3, "r3", "internal_test", "opening"),
+    ]
+    (sentence,) = openings({"splits": {"external_test": asdict(record)}})
+    assert "6 of its 6 patients were scored before, without outcome by explain (run r1, " in sentence
+    assert "3 of its 6 patients were scored before, as internal test, with their outcomes (run r3, " in sentence
+    assert not any(name in (cohort.root / LEDGER).read_text() for name in ("p6", "p11"))
+    # a ledger that cannot be written is said, and keeps nobody from scoring without outcomes
+    record_scored(cohort, "r1", {"external_test": names}, by="predict", ledger=tmp_path / "nowhere" / "ledger.jsonl")
+
+
+def test_a_cohort_of_another_name_in_the_same_folder_is_told(cohort: Cohort) -> None:
+    _opened(cohort, "r1")
+    renamed = replace(cohort, name="other", patients=cohort.patients.assign(center="z"))
+    assert past(_opened(renamed, "r1")).under_other_names == 1
+
+
+def test_a_run_whose_files_were_edited_with_their_digests_is_found_by_its_last_opening(cohort: Cohort) -> None:
+    frozen = {"weights": "a", "threshold": "b"}
+    for _ in range(2):
+        record_opening(cohort, "r1", "external_test", 6, frozen=frozen)
+    record_opening(cohort, "r2", "external_test", 6, frozen=frozen | {"threshold": "c"})
+    before = (cohort.root / LEDGER).read_bytes()
+    with pytest.raises(InputError, match=r"run r1 opened external_test on .* with other weights, threshold"):
+        record_opening(cohort, "r1", "external_test", 6, frozen=frozen | {"threshold": "c"})
+    assert (cohort.root / LEDGER).read_bytes() == before
+
+
+def test_a_test_without_a_record_is_told() -> None:
+    assert openings({}, ["train", "val"]) == []
+    (sentence,) = openings({}, ["train", "external_test"])
+    assert sentence.startswith("No opening of external test is recorded beside these predictions")

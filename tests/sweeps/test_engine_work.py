@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mammo_aln.cli import main
-from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
+from mammo_aln.cohort.likeness.guard import refuse_leaks
 from mammo_aln.cohort.likeness.twins import COMPARED_FILE
 from mammo_aln.errors import ExitCode, InputError
 from mammo_aln.runs.record import read_state
@@ -162,7 +162,7 @@ def test_a_cell_finds_the_comparison_of_exposures_that_its_plan_made(
     assert (tmp_path / "store" / COMPARED_FILE).is_file()
     plan, cells = read_list(list_of(job))
     data = MammoDataModule.from_settings(cells[0].settings, plan.cohort, plan.store)
-    refuse_shared_exposures(data.whole_cohort, "split", data.store)
+    refuse_leaks(data.whole_cohort, "split", data.store)
     assert "fingerprints:" not in capsys.readouterr().err
 
 

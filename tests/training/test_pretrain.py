@@ -285,7 +285,7 @@ def test_the_weights_begin_a_training_and_change_it(
     loaded = module.network.state_dict()
     for name, value in weights.items():
         assert torch.equal(loaded[name.replace("shared", "region_0")], value)
-    with pytest.raises(InputError, match=r"images .* of test patients were trained or pre-trained on \(same content\)"):
+    with pytest.raises(InputError, match=r"of the test were pre-trained on \(same StudyInstanceUID"):
         predict_cohort(begun, phantom, tmp_path / "p.csv", split="external_test", store=store)
     assert not (tmp_path / "p.csv").exists()
     assert predict_cohort(scratch, phantom, tmp_path / "p.csv", split="external_test", store=store).is_file()

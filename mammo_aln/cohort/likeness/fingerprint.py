@@ -1,15 +1,17 @@
 """Fingerprint of a decoded matrix: its digest, and its texture in a form that copies share and other exposures do not.
 
-The texture is the image's fine structure (a difference of Gaussians over its local contrast), and of it the magnitudes
-of the Fourier transform: shifts and so borders do not change them; added up over both diagonals, flips do not either;
-nor does the sign of the values, so that an inverted copy is the same. Of each ring of frequencies the mean is taken
-away, which all breasts have in common; what is left is a pattern of its own in every exposure.
+The texture is the image's fine structure (a difference of Gaussians over its local contrast) at one size of what is
+left without an even frame, and of it the magnitudes of the Fourier transform: shifts and so borders do not change them;
+added up over both diagonals, flips do not either; nor does the sign of the values, so that an inverted copy is the
+same. Of each ring of frequencies the mean is taken away, which all breasts have in common, and of each place what its
+neighbours share; what is left is a pattern of its own in every exposure. A copy of a part of the image has the pattern
+at another scale, see `scales`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,26 +26,29 @@ from mammo_aln.dicom.polarity import is_negative
 from mammo_aln.errors import InputError
 from mammo_aln.settings import PixelConfig
 
-FINGERPRINT_VERSION = 2
+FINGERPRINT_VERSION = 3
 """Raise this when a fingerprint changes: those that are kept are then made anew."""
 
-ALIKE_FROM = 0.55
-"""Likeness of copies; exposures of different patients reach 0.35, two views of one breast 0.49, copies 0.6 to 1."""
+ALIKE_FROM = 0.45
+"""Likeness of copies, 0.5 to 1; other exposures reach 0.12 (real images) and 0.35 (5,000 of the phantom)."""
 
 SMALLEST_SIDE_PX = 128
 """Below it there is too little texture; only equal matrices are then copies."""
 
 LONG_SIDE_PX, CANVAS_PX, BAND = 512, 768, 96
+FRAME_SPAN = 0.02
+"""Rows and columns at the edges whose values span less of the image's range are a frame, or air."""
 FINE_PX, COARSE_PX, CONTRAST_PX = 1.5, 5.0, 8.0
 LEAST_CONTRAST, MOST_CONTRASTS = 0.01, 3.0
 PERCENTILES = (0.5, 99.5)
 BINS = BAND // 2
+SMOOTH_BINS = 2.5
 _DOWN, _ACROSS = np.mgrid[:BINS, :BINS]
 _RADIUS = np.hypot(_DOWN, _ACROSS)
 # The axes hold the edges of the film and of frames, not the breast.
-_KEPT = (_ACROSS >= 2) & (_DOWN >= 2) & (_RADIUS >= 5) & (_RADIUS < BINS)
-_RING = _RADIUS[_KEPT].astype(int)
-LENGTH = int(_KEPT.sum())
+KEPT = (_ACROSS >= 2) & (_DOWN >= 2) & (_RADIUS >= 5) & (_RADIUS < BINS)
+_RING = _RADIUS[KEPT].astype(int)
+LENGTH = int(KEPT.sum())
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,13 @@ class Fingerprint:
         matrix: SHA-256 of shape and values, whatever the transfer syntax; empty for a constant image.
         texture: int8 (`LENGTH`), a pattern of mean 0; empty for a constant or a very small image.
         negative: as displayed, air is bright and tissue dark.
+        uids: digests of its StudyInstanceUID and SOPInstanceUID, see `uid_digests`.
     """
 
     matrix: str
     texture: bytes
     negative: bool = False
+    uids: tuple[str, ...] = ()
 
 
 def read_fingerprint(path: Path) -> Fingerprint | None:
@@ -76,7 +83,13 @@ def read_fingerprint(path: Path) -> Fingerprint | None:
     if stored.ndim != 2 or stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
         return None
     mark = fingerprint(stored)
-    return replace(mark, negative=is_negative(to_display(stored, header, PixelConfig())[0]))
+    uids = uid_digests(str(dataset.get(name) or "") for name in ("StudyInstanceUID", "SOPInstanceUID"))
+    return replace(mark, negative=is_negative(to_display(stored, header, PixelConfig())[0]), uids=uids)
+
+
+def uid_digests(uids: Iterable[str]) -> tuple[str, ...]:
+    """Digest the UIDs of a header, those that are there, each: no identifier is kept as it stands."""
+    return tuple(hashlib.sha256(f"uid\n{uid}".encode()).hexdigest()[:16] for uid in uids if uid)
 
 
 def fingerprint(stored: NDArray[np.integer]) -> Fingerprint:
@@ -92,13 +105,11 @@ def fingerprint(stored: NDArray[np.integer]) -> Fingerprint:
 
 
 def _texture(stored: NDArray[np.integer]) -> bytes:
-    # A power of 2 and not the exact size: a frame must not change the scale.
-    factor = max(1, 2 ** round(math.log2(max(stored.shape) / LONG_SIDE_PX)))
-    rows, columns = (side // factor for side in stored.shape)
-    whole = stored[: rows * factor, : columns * factor].astype(np.float32)
-    small = np.asarray(whole)
-    if factor > 1:
-        small = np.asarray(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
+    whole = _unframed(stored)
+    factor = LONG_SIDE_PX / max(whole.shape)
+    rows, columns = (max(1, round(side * factor)) for side in whole.shape)
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    small = np.asarray(cv2.resize(whole.astype(np.float32), (columns, rows), interpolation=how), np.float32)
     low, high = np.percentile(small, PERCENTILES)
     if high <= low:
         return b""
@@ -107,14 +118,32 @@ def _texture(stored: NDArray[np.integer]) -> bytes:
     contrast = np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), CONTRAST_PX))
     local = np.clip(fine / (contrast + LEAST_CONTRAST), -MOST_CONTRASTS, MOST_CONTRASTS)
     canvas = np.zeros((CANVAS_PX, CANVAS_PX), np.float32)
-    local = local[:CANVAS_PX, :CANVAS_PX]
     canvas[: local.shape[0], : local.shape[1]] = local
     magnitudes = np.abs(np.fft.rfft2(canvas))[:, :BAND]
     mirrored = np.concatenate([magnitudes[:1], magnitudes[:-BAND:-1]])
     both = (magnitudes[:BAND] + mirrored).reshape(BINS, 2, BINS, 2).sum((1, 3))
-    pattern = np.log1p(both)[_KEPT]
+    pattern = np.log1p(both)[KEPT]
     pattern -= (np.bincount(_RING, pattern) / np.maximum(1, np.bincount(_RING)))[_RING]
+    pattern -= _smooth(pattern)
     spread = float(pattern.std())
     if spread == 0.0:
         return b""
     return np.clip(np.rint(pattern / spread * 32.0), -127, 127).astype(np.int8).tobytes()
+
+
+def _smooth(pattern: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Leave of a pattern what neighbours share: edges and directions, which other exposures have at any scale."""
+    whole = np.zeros((BINS, BINS), np.float32)
+    whole[KEPT] = pattern
+    shares = cv2.GaussianBlur(KEPT.astype(np.float32), (0, 0), SMOOTH_BINS)
+    return np.asarray(cv2.GaussianBlur(whole, (0, 0), SMOOTH_BINS)[KEPT] / shares[KEPT])
+
+
+def _unframed(stored: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Leave out rows and columns at the edges that hold next to one value: a frame, or air; a copy may have others."""
+    low, high = np.percentile(stored[::4, ::4], PERCENTILES)
+    for _ in range(2):  # rows, then columns; turned over twice
+        spans = np.subtract(stored.max(axis=1), stored.min(axis=1), dtype=np.int64)
+        textured = np.flatnonzero(spans > FRAME_SPAN * (high - low))
+        stored = (stored[textured[0] : textured[-1] + 1] if len(textured) else stored).T
+    return stored

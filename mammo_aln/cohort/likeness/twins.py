@@ -5,21 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mammo_aln.cohort.likeness.fingerprint import (
-    ALIKE_FROM,
     FINGERPRINT_VERSION,
     LENGTH,
     Fingerprint,
     read_fingerprint,
 )
+from mammo_aln.cohort.likeness.scales import alike_pairs, patterns_of
 from mammo_aln.dicom.archive import file_key
 from mammo_aln.dicom.standing import standing_digest
 from mammo_aln.errors import InputError
@@ -32,7 +30,6 @@ KEPT_FILE = "fingerprints.jsonl"
 COMPARED_FILE = "fingerprints.compared.json"
 MOST_COMPARED = 32
 """Comparisons that are kept, the youngest."""
-BLOCK_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,11 @@ class Twins:
     words: str
 
 
-def twins_among(files: Mapping[str, str | Path], kept_in: Path, workers: int | None = None) -> list[Twins]:
+def twins_among(
+    files: Mapping[str, str | Path],
+    kept_in: Path,
+    workers: int | None = None,
+) -> list[Twins]:
     """Groups of images that show one exposure.
 
     What was compared once is not compared again as long as no file's state, and no code, has changed.
@@ -53,17 +54,39 @@ def twins_among(files: Mapping[str, str | Path], kept_in: Path, workers: int | N
         kept_in: folder of fingerprints from earlier calls, by the state of each file; it gets the new ones.
         workers: processes; by default one per core.
     """
-    state = _state(files)
-    if (compared := _compared(kept_in / COMPARED_FILE).get(state)) is not None:
-        _tell_unread(compared["unread"])
-        return [Twins(tuple(images), words) for images, words in compared["twins"]]
-    paths = {image: Path(file) for image, file in files.items()}
-    marks = _marks(paths, kept_in, workers)
-    twins = groups_of({image: mark for image, mark in marks.items() if mark is not None})
-    if all(image in marks or not path.exists() for image, path in paths.items()) and state == _state(files, anew=True):
+
+    def compare() -> tuple[Any, bool]:
+        paths = {image: Path(file) for image, file in files.items()}
+        marks = _marks(paths, kept_in, workers)
+        groups = groups_of({image: mark for image, mark in marks.items() if mark is not None})
+        whole = all(image in marks or not path.exists() for image, path in paths.items())
         unread = sum(mark is None for mark in marks.values())
-        _keep_compared(kept_in / COMPARED_FILE, state, twins, unread)
-    return twins
+        return {"unread": unread, "twins": [[list(group.images), group.words] for group in groups]}, whole
+
+    compared, anew = kept_outcome(files, ("twins",), kept_in, compare)
+    if not anew:
+        _tell_unread(compared["unread"])
+    return [Twins(tuple(images), words) for images, words in compared["twins"]]
+
+
+def kept_outcome(
+    files: Mapping[str, str | Path], about: Sequence[str], kept_in: Path, compare: Callable[[], tuple[Any, bool]]
+) -> tuple[Any, bool]:
+    """Outcome of a comparison, as JSON, and whether it was made now: it is kept for as long as no file changes.
+
+    Args:
+        files: the file of each image.
+        about: further texts on which the outcome depends.
+        kept_in: folder that keeps outcomes.
+        compare: makes the outcome, and tells whether it is of all files.
+    """
+    state = _state(files, about)
+    if (kept := _compared(kept_in / COMPARED_FILE).get(state)) is not None:
+        return kept, False
+    outcome, whole = compare()
+    if whole and state == _state(files, about, anew=True):
+        _keep_compared(kept_in / COMPARED_FILE, state, outcome)
+    return outcome, True
 
 
 def fingerprints(files: Mapping[str, Path], kept_in: Path, workers: int | None = None) -> dict[str, Fingerprint]:
@@ -87,8 +110,9 @@ def _marks(files: Mapping[str, Path], kept_in: Path, workers: int | None) -> dic
     return {image: kept[key] for image, key in keys.items() if key in kept}
 
 
-def _state(files: Mapping[str, str | Path], *, anew: bool = False) -> str:
-    names = hashlib.sha256("\0".join([code_digest(("cohort", "dicom")), *files]).encode()).hexdigest()
+def _state(files: Mapping[str, str | Path], about: Sequence[str], *, anew: bool = False) -> str:
+    texts = [code_digest(("cohort", "dicom")), *files, "", *about]
+    names = hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
     return names + standing_digest(map(str, files.values()), anew=anew)
 
 
@@ -101,11 +125,10 @@ def _compared(path: Path) -> Any:
     return kept if isinstance(kept, dict) else {}
 
 
-def _keep_compared(path: Path, state: str, twins: Sequence[Twins], unread: int) -> None:
-    entry = {"unread": unread, "twins": [[list(group.images), group.words] for group in twins]}
+def _keep_compared(path: Path, state: str, outcome: Any) -> None:
     kept = dict(list(_compared(path).items())[1 - MOST_COMPARED :])
     try:
-        write_json(path, {**kept, state: entry})
+        write_json(path, {**kept, state: outcome})
     except (OSError, InputError) as error:
         say(f"the comparison of exposures is not kept, it will be made again ({error})")
 
@@ -124,10 +147,11 @@ def groups_of(marks: Mapping[str, Fingerprint]) -> list[Twins]:
     for image, mark in marks.items():
         if mark.matrix:
             leader[root(image)] = root(first.setdefault(mark.matrix, image))
-    for one, other, alike in _alike(marks):
-        if marks[one].matrix != marks[other].matrix:
-            for image in (one, other):
-                likeness[image] = min(alike, likeness.get(image, 1.0))
+    textured = [image for image in dict.fromkeys(first.values()) if marks[image].texture]  # one of equal matrices
+    for nth, other_nth, alike in alike_pairs(patterns_of([marks[image].texture for image in textured])):
+        one, other = textured[nth], textured[other_nth]
+        for image in (one, other):
+            likeness[image] = max(alike, likeness.get(image, 0.0))
         leader[root(one)] = root(other)
     groups: dict[str, list[str]] = {}
     for image in marks:
@@ -139,26 +163,6 @@ def groups_of(marks: Mapping[str, Fingerprint]) -> list[Twins]:
             words = "the same pixels" if lowest is None else f"copies of one exposure (likeness {lowest:.2f})"
             twins.append(Twins(tuple(sorted(images)), words))
     return sorted(twins, key=lambda group: group.images)
-
-
-def _alike(marks: Mapping[str, Fingerprint]) -> Iterator[tuple[str, str, float]]:
-    """Pairs whose textures correlate, in blocks, so that memory does not grow with the number of pairs."""
-    images = [image for image, mark in marks.items() if mark.texture]
-    if len(images) < 2:
-        return
-    patterns = np.frombuffer(b"".join(marks[image].texture for image in images), np.int8).reshape(len(images), LENGTH)
-    for start in range(0, len(images), BLOCK_ROWS):
-        block = _unit(patterns[start : start + BLOCK_ROWS])
-        for other in range(start, len(images), BLOCK_ROWS):
-            products = block @ _unit(patterns[other : other + BLOCK_ROWS]).T
-            for row, column in np.argwhere(products >= ALIKE_FROM):
-                if start + row < other + column:
-                    yield images[start + row], images[other + column], float(products[row, column])
-
-
-def _unit(patterns: np.ndarray) -> np.ndarray:
-    values = patterns.astype(np.float32)
-    return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
 def _measured(files: Mapping[str, Path], journal: Path, workers: int | None) -> dict[str, Fingerprint | None]:
@@ -192,6 +196,7 @@ def _keep(marks: Mapping[str, Fingerprint | None], journal: Path) -> None:
                 "key": key,
                 "matrix": mark.matrix,
                 "negative": mark.negative,
+                "uids": mark.uids,
                 "texture": base64.b64encode(mark.texture).decode("ascii"),
             }
         )
@@ -217,9 +222,10 @@ def _kept(journal: Path) -> dict[str, Fingerprint | None]:
             try:
                 entry = json.loads(line)
                 texture = base64.b64decode(entry["texture"], validate=True)
+                uids = tuple(map(str, entry["uids"]))
                 sound = entry["version"] == FINGERPRINT_VERSION and len(texture) in (0, LENGTH)
             except (ValueError, KeyError, TypeError):
                 continue
             if sound:
-                kept[entry["key"]] = Fingerprint(entry["matrix"], texture, entry["negative"] is True)
+                kept[entry["key"]] = Fingerprint(entry["matrix"], texture, entry["negative"] is True, uids)
     return kept

@@ -64,7 +64,7 @@ class Report:
             outcome=words.outcome_words(facts),
             about=words.about(facts, self.trained),
             headline=words.headline(judgement),
-            openings=words.openings(facts),
+            openings=words.openings(facts, judgement.splits),
             notes=[*judgement.notes, *(inputs.warnings if inputs else ())],
             inputs=inputs,
             figures=self.figures,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mammo_aln import __version__
@@ -13,6 +13,7 @@ from mammo_aln.evaluation.people import People
 from mammo_aln.evaluation.report.plots import figure_text, safer_auc, spoken
 from mammo_aln.evaluation.samples import LEARNT_FROM
 
+CROSS_VALIDATED = "cv"
 INPUTS = {"primary": "the main crop", "auxiliary": "further crops", "clinical": "clinical features"}
 
 
@@ -89,8 +90,13 @@ def outcome_words(facts: Mapping[str, Any]) -> str:
     return str((facts.get("outcome") or {}).get("words", "the outcome (aln_status = 1)"))
 
 
-def openings(facts: Mapping[str, Any]) -> list[str]:
-    """Tell the openings of each labelled test split: how many, by which runs, and what had been declared before."""
+def openings(facts: Mapping[str, Any], tested: Iterable[str] = ()) -> list[str]:
+    """Tell the openings of each labelled test split: how many, by which runs, and what had been declared before.
+
+    Args:
+        facts: of the predictions.
+        tested: splits that are judged.
+    """
     sentences = []
     for name, opening in (facts.get("splits") or {}).items():
         count = opening.get("opened")
@@ -107,8 +113,62 @@ def openings(facts: Mapping[str, Any]) -> list[str]:
             text += f". {_plan_words(opening)}"
             if opening["contents"] > 1:
                 text += f". The cohort's tables were in {opening['contents']} different states at these openings"
+            text += "".join(f". {sentence}" for sentence in _past_words(opening, spoken(name)))
         sentences.append(text + ".")
+    recorded = {name for name, opening in (facts.get("splits") or {}).items() if opening.get("opened") is not None}
+    for name in (name for name in tested if name not in (*recorded, *LEARNT_FROM, CROSS_VALIDATED)):
+        sentences.append(
+            f"No opening of {spoken(name)} is recorded beside these predictions: nothing says how often its outcomes"
+            " were looked at before."
+        )
+    sentences += [str(warning) for warning in facts.get("warnings") or []]
+    leaks = facts.get("leaks") or {}
+    if leaks:
+        cases = "; ".join(f"{count} x {words}" for words, count in leaks["counts"].items())
+        sentences.append(
+            f"Persons or exposures stand on both sides of the run's cohort ({cases}), by its owner's leave, with this"
+            f" reason: {leaks['reason']}"
+        )
     return sentences
+
+
+def _past_words(opening: Mapping[str, Any], split: str) -> list[str]:
+    """Tell what the ledgers say of the patients' past, and where they are not whole."""
+    past = opening.get("past")
+    if not past:
+        return []
+    sentences = []
+    began, trained = past["begins"], past.get("trained")
+    if trained and began > trained:
+        sentences.append(
+            f"The ledger is younger than the run: it begins on {moment(began)}, the run was trained by"
+            f" {moment(trained)}; what was opened in between is not known"
+        )
+    if past["lost"]:
+        sentences.append(
+            f"{past['lost']} of these openings are missing from the cohort's ledger and stand in another copy of it:"
+            " the ledger was lost, shortened or left behind by a copy of the cohort"
+        )
+    if past["broken"]:
+        sentences.append(
+            f"The ledger was changed by hand: {past['broken']} of its lines do not follow the line above them"
+        )
+    if past["under_other_names"]:
+        sentences.append(
+            f"The cohort's ledger also holds {_plural(past['under_other_names'], 'opening')} of another cohort's name"
+        )
+    for before in past["before"]:
+        as_what = f"as {spoken(before['split'])}, " if spoken(before["split"]) != split else ""
+        how = "with their outcomes" if before["by"] == "opening" else f"without outcome by {before['by']}"
+        sentences.append(
+            f"{before['patients']} of its {past['patients']} patients were scored before, {as_what}{how} (run"
+            f" {before['run_id']}, {moment(before['time'])})"
+        )
+    return sentences
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def _plan_words(opening: Mapping[str, Any]) -> str:

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.errors import InputError
 from mammo_aln.inference.ensemble import Member, ensemble_of, read_member
 from mammo_aln.inference.opened import check_needs, open_members
+from mammo_aln.runs.scored import record_scored
+from mammo_aln.runs.seal import NOT_A_TEST
 
 WHO = ["patient_id", "center"]
 SHOWN = 5
@@ -33,8 +36,9 @@ def run_features(runs: Sequence[Path], cohort: Cohort, store: Path | None = None
         raise InputError("radiomics.deep_runs: several runs must be folds of one dealing (data.folds, data.fold)")
     stated = with_split(cohort)
     identities = cohort.patients[WHO].astype(str).itertuples(index=False, name=None)
-    untouched = {who: [member for member in members if who not in _trained(member)] for who in set(identities)}
-    seen = sorted(who[0] for who, allowed in untouched.items() if not allowed)
+    people = set(identities)
+    trained_on = {member.run_id: _trained(member) for member in members}
+    seen = sorted(who[0] for who in people if all(who in trained for trained in trained_on.values()))
     if seen:
         names = ", ".join(member.run_id for member in members)
         raise InputError(
@@ -42,15 +46,13 @@ def run_features(runs: Sequence[Path], cohort: Cohort, store: Path | None = None
             f" {', '.join(seen[:SHOWN])}{', ...' if len(seen) > SHOWN else ''}. Their features would know their labels;"
             " give the runs of all folds (data.folds=K, data.fold=0 to K-1), which leave each patient out once"
         )
-    tables = [_scored(member, stated, store) for member in members]
+    tables = []
+    for member in members:
+        trained = {patient for patient, _ in trained_on[member.run_id]}
+        tables.append(_scored(member, stated, store, sorted({patient for patient, _ in people} - trained)))
     if len(members) == 1:
         return tables[0]
-    patient_of = cohort.patients.set_index("unit_id")["patient_id"]
-    logits = []
-    for member, table in zip(members, tables, strict=True):
-        trained = {patient for patient, _ in _trained(member)}
-        logits.append(table.loc[~patient_of[table.index].isin(trained).to_numpy(), ["deep_run_logit"]])
-    return pd.concat(logits).groupby("unit_id").mean()
+    return pd.concat([table[["deep_run_logit"]] for table in tables]).groupby("unit_id").mean()
 
 
 def _trained(member: Member) -> set[tuple[str, str]]:
@@ -58,10 +60,12 @@ def _trained(member: Member) -> set[tuple[str, str]]:
     return set(rows.loc[rows["split"] == "train", WHO].itertuples(index=False, name=None))
 
 
-def _scored(member: Member, cohort: Cohort, store: Path | None) -> pd.DataFrame:
-    """Logit and fused inputs of every treated axilla of the cohort, by unit_id."""
+def _scored(member: Member, cohort: Cohort, store: Path | None, patients: Sequence[str]) -> pd.DataFrame:
+    """Logit and fused inputs of every treated axilla of some patients, by unit_id; none may have trained the run."""
     splits = sorted(cohort.patients["split"].dropna().unique())
-    (opened,) = open_members([member], cohort, splits, store)
+    if not patients:
+        return pd.DataFrame({"deep_run_logit": []}, index=pd.Index([], name="unit_id"), dtype=np.float64)
+    (opened,) = open_members([member], cohort, splits, store, patients, chosen_by=False)
     module, data = opened.module, opened.data
     check_needs([opened], cohort, splits, allow_missing=True)
     opened.prepare()
@@ -69,15 +73,21 @@ def _scored(member: Member, cohort: Cohort, store: Path | None) -> pd.DataFrame:
     network = module.eval().cpu().scoring_network
     rows = []
     for split in data.splits:
-        patients = data.patients(split)
-        if patients.empty:
+        units = data.patients(split)
+        if units.empty:
             continue
         with torch.inference_mode():
             for batch in data.loader(split, alone=True):
                 tokens, present = network.tokens(batch)
                 fused = torch.where(present.unsqueeze(2), tokens, network.missing).flatten(1)
                 values = torch.cat([network.fuse(tokens, present)[:, None], fused], dim=1).float().numpy()
-                rows.append(pd.DataFrame(values, index=patients["unit_id"].iloc[batch["index"].numpy()]))
+                rows.append(pd.DataFrame(values, index=units["unit_id"].iloc[batch["index"].numpy()]))
+    own = member.cohort == cohort_content(cohort)
+    tests = {
+        split: data.patients(split)["patient_id"].tolist() for split in splits if not (own and split in NOT_A_TEST)
+    }
+    tests = {split: names for split, names in tests.items() if names}
+    record_scored(cohort, member.run_id, tests, by="radiomics extract", run=member.run)
     table = pd.concat(rows).astype(np.float64)
     table.columns = pd.Index(["deep_run_logit", *(f"deep_run_{number:04d}" for number in range(table.shape[1] - 1))])
     return table.rename_axis("unit_id")

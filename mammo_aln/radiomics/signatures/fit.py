@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ import yaml
 from mammo_aln import __version__
 from mammo_aln.cohort.clinical import refuse_late
 from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.likeness.guard import OPT_OUT, refuse_leaks
+from mammo_aln.cohort.likeness.rows import equal_rows
 from mammo_aln.cohort.lineage import Source, joined, stated_or_not
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.errors import InputError
@@ -192,6 +195,9 @@ def fit_signatures(
     refuse_few(rows, settings)
     refuse_unfilled(rows, inputs.names)
     refuse_few_repeats(rows, inputs.names, inputs.repeats, settings)
+    between: Literal["split", "patient_id"] = "split" if split else "patient_id"
+    leaks = refuse_leaks(inputs.cohort, between, None, pixels=features is not None)
+    refuse_equal_features(inputs, split=split)
     run_id = identity(inputs, settings, seed)
     tested = labelled_rows(inputs.patients) if split else {}
     if tested:
@@ -212,14 +218,17 @@ def fit_signatures(
         learnt, nested = learn_and_judge(
             recipes, rows, settings, repeats=1 if split else settings.repeats, seed=seed, workers=workers
         )
+        people = inputs.patients
+        named = {name: people.loc[people["split"] == name, "patient_id"].tolist() for name in tested}
         opened = {
-            name: vars(record_opening(inputs.cohort, run_id, name, n, run=out, ledger=ledger))
+            name: asdict(record_opening(inputs.cohort, run_id, name, n, run=out, ledger=ledger, patients=named[name]))
             for name, n in tested.items()
         }
         written = []
         for name in recipes:
             signature = Signature(name, inputs.names[name], rows[name], learnt[name], nested[name])
             facts = replace(_facts(inputs, name, settings, run_id, split), splits=opened)
+            facts = replace(facts, leaks=leaks.to_json() if leaks else None)
             predicted = _to_predict(inputs, name, split)
             written.append(write_signature(out / name, signature, predicted, facts, seed=seed, workers=workers))
         write_analysis(
@@ -232,6 +241,25 @@ def fit_signatures(
         )
         write_state(out, "completed")
     return out
+
+
+def refuse_equal_features(inputs: Inputs, *, split: bool) -> None:
+    """Refuse patients whose image features are all equal, in several splits (or folds): they are of one image.
+
+    Raises:
+        InputError: there are such, and cohort.yaml does not accept them.
+    """
+    images = [str(name) for name in inputs.table if name not in inputs.cohort.clinical]
+    if not images or inputs.cohort.leaks_accepted:
+        return
+    patients = inputs.patients
+    side = dict(zip(patients["patient_id"], patients["split" if split else "patient_id"], strict=True))
+    for shared in equal_rows(inputs.table, patients["patient_id"], images, "image features"):
+        if shared.certain and len({side[name] for name in shared.patients}) > 1:
+            raise InputError(
+                f"{inputs.cohort.name}: the patients {', '.join(shared.patients)}: {shared.words}: their images are"
+                f" one. Give all rows of a person one patient_id, or leave a patient out (eligible = 0). {OPT_OUT}"
+            )
 
 
 def _refuse_other_fit(out: Path, run_id: str) -> None:

@@ -52,6 +52,7 @@ class FitFacts:
     fit: FitConfig
     notes: tuple[str, ...]
     outcome: Outcome
+    leaks: Mapping[str, object] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object that is stored."""
@@ -66,6 +67,7 @@ class FitFacts:
             "settings": {"model": model, "fit": asdict(self.fit)},
             "notes": list(self.notes),
             "outcome": self.outcome.to_json(),
+            **({"leaks": self.leaks} if self.leaks else {}),
         }
 
 

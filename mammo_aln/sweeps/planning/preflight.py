@@ -11,7 +11,7 @@ from typing import Any
 
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.content import cohort_content
-from mammo_aln.cohort.likeness.guard import refuse_shared_exposures
+from mammo_aln.cohort.likeness.guard import refuse_leaks
 from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.crops.build import build_crops
 from mammo_aln.dicom.standing import looked_at_once
@@ -94,9 +94,9 @@ class Planner:
         sound = [data for data, network in zip(modules, networks, strict=True) if not network.fault]
         with looked_at_once():
             # Here once for all: cells that begin together on several nodes would each decode every image.
-            by_split = {tuple(data.whole_cohort.patients["split"]): data for data in sound if data.reads_images}
+            by_split = {(data.reads_images, *data.whole_cohort.patients["split"]): data for data in sound}
             for data in by_split.values():
-                refuse_shared_exposures(data.whole_cohort, "split", data.store)
+                refuse_leaks(data.whole_cohort, "split", data.store, pixels=data.reads_images)
             self._build_crops(sound)
         cells = [self._cell(*one, runs) for one in zip(points, several, modules, networks, strict=True)]
         by_id: dict[str, Cell] = {}

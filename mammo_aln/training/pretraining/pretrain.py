@@ -35,6 +35,7 @@ from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.leak_guard import seen_by
 from mammo_aln.training.pretraining.data import PretrainData
 from mammo_aln.training.pretraining.module import PretrainModule
+from mammo_aln.training.traces import traces_of
 from mammo_aln.training.trackers.mirrored import Mirrored
 from mammo_aln.training.trackers.registry import Mirrors, require_trackers
 
@@ -175,7 +176,10 @@ def _inherited(settings: PretrainSettings) -> tuple[Seen, ...]:
 
 
 def _seen(run: Path, data: PretrainData) -> Seen:
-    return seen_by(run.name, data.whole_cohort, data.learnt_from(), data.crop_set.contents)
+    crops, cohort = data.learnt_from(), data.whole_cohort
+    units = cohort.patients[cohort.patients["patient_id"].isin(crops["patient_id"])]
+    traces = traces_of(cohort, units, crops["image_id"], data.store)
+    return seen_by(run.name, cohort, crops, data.crop_set.contents, traces)
 
 
 def _export(run: Path, data: PretrainData, module: PretrainModule, settings: PretrainSettings) -> Finished:
