@@ -21,6 +21,7 @@ from mammo_aln.progress import byte_text, say_once
 if TYPE_CHECKING:
     import pandas as pd
 
+LARGEST_JSON_BYTES = 1 << 28
 FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.,]*(?:[eE][+-]?\d+)?$)")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a user's share of it, or a file is as large as it may be; only writing fails so."""
@@ -75,6 +76,22 @@ def regular_bytes(path: Path, most_bytes: int) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise InputError(f"{shortened(str(path))}: cannot be read ({getattr(error, 'strerror', error)})") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object that this product wrote.
+
+    Raises:
+        InputError: no regular file, cut off, too deep, or something else than an object.
+    """
+    remedy = "damaged or cut off; bring it back from a copy, or make it anew"
+    try:
+        content = json.loads(regular_bytes(path, LARGEST_JSON_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); {remedy}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}; {remedy}")
+    return content
 
 
 def kind_of_file(mode: int) -> str:

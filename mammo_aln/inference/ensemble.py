@@ -9,7 +9,6 @@ temperature was fitted on, so that probabilities come out a little too cautious,
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.errors import InputError
+from mammo_aln.files import read_object
 from mammo_aln.model.origin import PRETRAINED_FILE
 from mammo_aln.runs.names import called, run_path
 from mammo_aln.runs.record import read_state
@@ -86,7 +86,9 @@ def read_member(run: Path) -> Member:
     state = read_state(run).state
     if state != "completed":
         raise InputError(f"{run}: its state is {state!r}; predictions need a completed run")
-    identity = json.loads((run / "environment.json").read_text(encoding="utf-8"))["identity"]
+    identity = read_object(run / "environment.json").get("identity")
+    if not isinstance(identity, dict):
+        raise InputError(f"{run / 'environment.json'}: names no identity; expected the file that the training wrote")
     rows = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
     rows = rows[rows["split"] == "val"]
     val = rows.assign(side=rows["side"].fillna("") if "side" in rows else "")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mammo_aln.errors import InputError
+from mammo_aln.files import read_object
 from mammo_aln.machine.locks import Lock, await_lock
 from mammo_aln.runs.identity import shaping_settings
 from mammo_aln.runs.lock import held_alone
@@ -101,7 +102,8 @@ def refuse_taken(runs: Path, name: str | None, settings: Settings, run_id: str |
 def _settings_of(run: Path) -> object:
     """Read what a run's id was made from of its settings; None before its first attempt."""
     path = run / "environment.json"
-    return json.loads(path.read_text(encoding="utf-8"))["identity"]["settings"] if path.is_file() else None
+    identity = read_object(path).get("identity") if path.is_file() else None
+    return identity.get("settings") if isinstance(identity, dict) else None
 
 
 def record_name(run: Path, name: str | None) -> None:

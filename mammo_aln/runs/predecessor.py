@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mammo_aln.files import json_ready
+from mammo_aln.files import json_ready, read_object
 from mammo_aln.runs.identity import RunIdentity
 from mammo_aln.settings import PretrainSettings
 from mammo_aln.settings.stored import BEFORE_THEIR_SETTING
@@ -25,7 +24,7 @@ def predecessors(out: Path, identity: RunIdentity) -> list[str]:
     """
     named = []
     for path in sorted(out.glob("*/environment.json")):
-        environment = json.loads(path.read_text(encoding="utf-8"))
+        environment = read_object(path)
         other = environment.get("identity", {})
         same = other.get("cohort") == identity.cohort and _alike(
             other.get("settings", {}), identity.settings, PretrainSettings(), BEFORE_THEIR_SETTING

@@ -7,7 +7,6 @@ predictions.csv, predictions.json, exclusions.csv, state.json.
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import socket
 import subprocess
@@ -23,7 +22,7 @@ import yaml
 
 from mammo_aln import __version__
 from mammo_aln.errors import InputError
-from mammo_aln.files import json_ready, write_json, write_text
+from mammo_aln.files import json_ready, read_object, write_json, write_text
 from mammo_aln.settings import PretrainSettings, Settings
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.settings.shipped import read_yaml
@@ -176,9 +175,13 @@ def now() -> str:
 
 
 def read_state(run: Path) -> State:
-    """state.json; `not_started` where there is none."""
+    """state.json; `not_started` where there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
     path = run / "state.json"
-    return State.from_json(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else State()
+    return State.from_json(read_object(path)) if path.is_file() else State()
 
 
 def write_state(run: Path, state: StateName, **changes: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import json_ready
+from mammo_aln.files import json_ready, read_object
 from mammo_aln.runs.identity import file_digest
 from mammo_aln.runs.record import read_state
 
@@ -24,7 +24,7 @@ def digest_of(value: Any) -> str:
 
 def frozen_digests(run: Path) -> dict[str, str]:
     """SHA-256 of a run's weights, threshold, calibration and pixel recipe, as they stand on disk now."""
-    about = json.loads((run / "predictions.json").read_text(encoding="utf-8"))
+    about = read_object(run / "predictions.json")
     return {"weights": file_digest(run / WEIGHTS)} | {name: digest_of(about.get(name)) for name in FROZEN}
 
 

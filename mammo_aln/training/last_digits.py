@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 
+from mammo_aln.files import read_object
 from mammo_aln.machine.hardware import computes_on_gpu
 from mammo_aln.progress import say
 from mammo_aln.settings import PretrainSettings, Settings
@@ -43,7 +43,7 @@ def tell_other_arithmetic(run: Path, words: list[str]) -> None:
     record = run / "environment.json"
     if not (run / "checkpoints" / LAST).is_file() or not record.is_file():
         return
-    before = json.loads(record.read_text(encoding="utf-8")).get("arithmetic", words)
+    before = read_object(record).get("arithmetic", words)
     if not isinstance(before, list) or not all(isinstance(old, str) for old in before):
         say(f"run {run.name}: another version recorded its arithmetic in another form; its last digits may differ")
         return

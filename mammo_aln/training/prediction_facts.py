@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from mammo_aln.errors import InputError
 from mammo_aln.evaluation.statistics.calibration import apply_calibration, fit_temperature
 from mammo_aln.evaluation.statistics.discrimination import choose_threshold
-from mammo_aln.files import write_csv, write_json
+from mammo_aln.files import read_object, write_csv, write_json
 from mammo_aln.training.data.units import FlowStep
 
 SCHEMA_VERSION = 1
@@ -94,7 +94,11 @@ class PredictionFacts:
     @classmethod
     def read(cls, path: Path) -> PredictionFacts:
         """Read the JSON beside a predictions file; keys of other versions are left aside."""
-        plain = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        file = path.with_suffix(".json")
+        plain = read_object(file)
         facts = {name: value for name, value in plain.items() if name in cls.__dataclass_fields__}
-        facts["cohort_flow"] = tuple(FlowStep(**step) for step in plain["cohort_flow"])
-        return cls(**facts, operating=OperatingPoint(plain["threshold"], plain["calibration"]))
+        try:
+            facts["cohort_flow"] = tuple(FlowStep(**step) for step in plain["cohort_flow"])
+            return cls(**facts, operating=OperatingPoint(plain["threshold"], plain["calibration"]))
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{file}: {error}: expected the facts that a run or `predict` wrote") from error
