@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mammo_aln.cli import main
+from tests.support.caged import in_the_kept_process, short_of_memory
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 TINY = ["--crop.size_px=64", "--model.backbone=resnet50", "--log.wandb=disabled", "--trainer.max_epochs=1"]
@@ -139,14 +140,11 @@ def test_lack_of_memory_on_a_gpu_is_told_in_a_line(
 
 
 def test_lack_of_memory_stops_the_crops_and_leaves_no_image_out(
-    cohort: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cohort: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no_memory(*_: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr("mammo_aln.dicom.decode._single_frame", no_memory)
     store = cohort.parent / "s"
-    assert main(["crop", str(cohort), "--crop.size_px=32", "--store", str(store), "--workers=1"]) == 1
+    with in_the_kept_process(short_of_memory):
+        assert main(["crop", str(cohort), "--crop.size_px=32", "--store", str(store), "--workers=1"]) == 1
     assert "crop: not enough memory (" in capsys.readouterr().err
     assert not (store / "exclusions.csv").exists()
 

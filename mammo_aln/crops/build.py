@@ -13,9 +13,9 @@ import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.frozen import Freezer, FrozenCrops
-from mammo_aln.crops.keys import PIXEL_PATH_VERSION, CropJob, CropKeys, is_complete, stored_keys
+from mammo_aln.crops.keys import PIXEL_PATH_VERSION, CropJob, CropKeys, is_complete, refusals, stored_keys
 from mammo_aln.crops.outside import with_outside
-from mammo_aln.crops.parallel import CRASHED, make_crops
+from mammo_aln.crops.parallel import make_crops
 from mammo_aln.crops.provenance import RecipeCard, grouped_cards
 from mammo_aln.crops.regions import plan_crops
 from mammo_aln.crops.requests import CropPlan, CropRequest, Exclusion, ImagePlan, linked_groups
@@ -24,12 +24,14 @@ from mammo_aln.crops.store.store import CropStore
 from mammo_aln.dicom.provenance import PixelRecipe
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, write_csv
+from mammo_aln.machine.deaths import ENDED, REASONS
 from mammo_aln.machine.locks import await_lock
 from mammo_aln.progress import say
 from mammo_aln.settings import CropConfig, PixelConfig
 
 LOCK_FILE = ".building"
 """In the store's folder; held by the one of several processes of a training that builds its crops."""
+MOST_TOLD = 5
 UNCROPPED_COLUMNS = ("image_id", "center", "fallbacks")
 
 
@@ -86,7 +88,7 @@ class CropSet:
         """Version of the pixel path, pixel and crop settings, and the steps taken, as plain JSON."""
         return {
             "pixel_path_version": PIXEL_PATH_VERSION,
-            "pixels": asdict(self.job.pixels),
+            "pixels": {name: value for name, value in asdict(self.job.pixels).items() if name != "decode_timeout_s"},
             "crop": asdict(self.job.crop),
             "cards": self.cards,
         }
@@ -148,11 +150,21 @@ def build_crops(
         raise InputError(f"{cohort.root}: no crop can be made ({common or 'no eligible patient has an image'})")
     name = "exclusions.csv" if shard is None else f"exclusions.{shard[0]}-of-{shard[1]}.csv"
     if list_exclusions:
+        _tell_deaths(built.exclusions, job.store / name)
         try:
             write_csv(job.store / name, built.exclusions)
         except (OSError, InputError) as error:  # a finished store may be shared read-only: no reason to stop
             say(f"{len(built.exclusions)} exclusions, their list was not written: {error}")
     return built
+
+
+def _tell_deaths(exclusions: pd.DataFrame, path: Path) -> None:
+    """Say which images are left out since their decoders died of them: their files are worth a look."""
+    died = exclusions[exclusions["reason"].str.startswith(REASONS)].drop_duplicates("image_id")
+    if len(died):
+        say(f"{len(died)} images are left out, their decoders died of them: {path}")
+        for image_id, reason in died[["image_id", "reason"]].head(MOST_TOLD).itertuples(index=False):
+            say(f"  {image_id}: {reason}")
 
 
 def _alone(store: Path) -> AbstractContextManager[object]:
@@ -175,20 +187,21 @@ def _described(
     plan = _of_shard(plan_crops(cohort, job.crop), shard)
     reader = CropStore(job.store)
     keys = stored_keys(plan.images, job, reader)
-    waiting = [group for group in linked_groups(plan.images) if not is_complete(group, keys, reader)]
+    refused = refusals(plan.images, keys, job, reader)
+    waiting = [group for group in linked_groups(plan.images) if not is_complete(group, keys, reader, refused)]
     if reader.remembered:
         say(
             f"{reader.remembered} files have another status change time (chmod, a link, another name); inode, size, "
             "modification time and samples of their bytes are as they were: taken as unchanged; "
             "`mammo-aln crop --audit 1` compares them whole"
         )
-    failures = make_crops(waiting, job, reader, workers)
+    failures = refused | make_crops(waiting, job, reader, workers)
     reader.refresh()
     if waiting:
         keys = stored_keys(plan.images, job, reader)
     built = _describe(plan, job, reader, keys, failures)
-    # A file that could not be read, or crashed its decoder, is tried again by the next start.
-    lasting = all(image_id in built.contents and reason != CRASHED for image_id, reason in failures.items())
+    # A file that could not be read is tried again by the next start.
+    lasting = all(image_id in built.contents and not reason.startswith(ENDED) for image_id, reason in failures.items())
     if freezer is not None and lasting and len(built.table):
         index = reader.index_of(built.table["key"])
         freezer.keep(FrozenCrops(built.table, built.exclusions, built.uncropped, built.cards, built.contents, index))

@@ -19,19 +19,24 @@ from mammo_aln.crops.requests import CropRequest, ImagePlan
 from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, RefusedCrop, SampledRecord
 from mammo_aln.crops.store.store import SegmentWriter, StoreUnwritable
 from mammo_aln.crops.window import CropRefused, Window, cut, surround_px
-from mammo_aln.dicom.archive import content_digest, file_key, inode_key, samples_digest
+from mammo_aln.dicom.archive import content_digest, file_key, file_state, inode_key, samples_digest
 from mammo_aln.dicom.orientation import Box
 from mammo_aln.dicom.polarity import POLARITY_UNLIKELY
 from mammo_aln.dicom.read import DisplayImage
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, UnreadableDicom
+from mammo_aln.machine.cage import doing
 
 
 @dataclass(frozen=True)
 class Contents:
-    """SHA-256 of files, by the key of each file and by `image_id`, and why other files cannot be read."""
+    """SHA-256 of files, by the key of each file and by `image_id`, and why other files cannot be read.
+
+    `states` are the files' own as they were before, by `image_id`: pixels of a file in another state are not of these.
+    """
 
     of_files: Mapping[str, str]
     of_images: Mapping[str, str]
+    states: Mapping[str, tuple[int, ...]]
     unreadable: Mapping[str, str]
 
 
@@ -39,20 +44,32 @@ def take_contents(group: Sequence[ImagePlan], held: Held, writer: SegmentWriter)
     """Digest those files of a group whose content the store does not know yet, and append them to it."""
     of_files = dict(held.contents)
     of_images: dict[str, str] = {}
+    states: dict[str, tuple[int, ...]] = {}
     unreadable: dict[str, str] = {}
     for image in group:
         try:
+            states[image.image_id] = file_state(image.path)
             key = file_key(image.path)
             if key not in of_files:
                 inode = inode_key(image.path)
-                of_files[key] = content_digest(image.path)
+                digest = content_digest(image.path)
+                _refuse_changed(image.path, states[image.image_id])
+                of_files[key] = digest
                 sampled = [SampledRecord(inode, of_files[key], samples_digest(image.path))] if inode else []
                 with suppress(StoreUnwritable):  # a finished store may be read-only; a crop that it lacks will say so
                     writer.append([ContentRecord(key, of_files[key]), *sampled])
             of_images[image.image_id] = of_files[key]
+        except UnreadableDicom as error:
+            unreadable[image.image_id] = without_path(error, image.path)
         except OSError as error:
             unreadable[image.image_id] = f"cannot be read: {error.strerror or error}"
-    return Contents(of_files, of_images, unreadable)
+    return Contents(of_files, of_images, states, unreadable)
+
+
+def _refuse_changed(path: Path, state: tuple[int, ...]) -> None:
+    """`UnreadableDicom` where a file is no longer the one that it was."""
+    if file_state(path) != state:
+        raise UnreadableDicom(f"{path}: the file changed while it was read; run the command again")
 
 
 def derive_group(group: Sequence[ImagePlan], job: CropJob, held: Held, writer: SegmentWriter) -> dict[str, str]:
@@ -63,7 +80,7 @@ def derive_group(group: Sequence[ImagePlan], job: CropJob, held: Held, writer: S
     """
     contents = take_contents(group, held, writer)
     keys = CropKeys.of(group, contents.of_images, job)
-    failures = dict(contents.unreadable)
+    failures = {**contents.unreadable, **held.refused}
     images, crops = dict(held.images), set(held.crops)
     mirrored = {request.mirror_of[0] for image in group for request in image.requests if request.mirror_of}
     # Mirrored images come first. Two that mirror each other take turns: the first one comes again after the second.
@@ -80,12 +97,18 @@ def derive_group(group: Sequence[ImagePlan], job: CropJob, held: Held, writer: S
             if request.mirror_of is None or keys.images[request.mirror_of[0]] in images
         }
         if ready or (key not in images and (missing or image.image_id in mirrored)):
+            doing(image.image_id)
             try:
-                images[key] = derive(image, keys, ready, images, job, writer)
-            except StoreUnwritable:
+                state = contents.states[image.image_id]
+                images[key] = derive(image, keys, ready, images, job, writer, state)
+            except (StoreUnwritable, MemoryError):
                 raise
             except (InputError, OSError) as error:
                 failures[image.image_id] = without_path(error, image.path)
+            except Exception as error:  # noqa: BLE001 - of one image, told as the reason why it is left out
+                failures[image.image_id] = without_path(
+                    f"cannot be cropped: {type(error).__name__}: {error}", image.path
+                )
             crops |= ready.keys()
         later = {request.mirror_of[0] for crop, request in missing.items() if request.mirror_of and crop not in ready}
         if any(waiting.image_id in later for waiting in queue):
@@ -93,7 +116,7 @@ def derive_group(group: Sequence[ImagePlan], job: CropJob, held: Held, writer: S
     return failures
 
 
-def without_path(error: Exception, path: Path) -> str:
+def without_path(error: Exception | str, path: Path) -> str:
     """Word an error without the file's name: exports are often named after the patient. `images.csv` knows it."""
     return str(error).replace(f"{path}: ", "cannot be read: ").replace(str(path), "the file")
 
@@ -105,16 +128,19 @@ def derive(
     images: Mapping[str, ImageRecord],
     job: CropJob,
     writer: SegmentWriter,
+    state: tuple[int, ...],
 ) -> ImageRecord:
     """Decode one image, cut its crops and append all to the store; a crop that cannot be cut is recorded as refused.
 
-    `requests` are the crops, each under its key; `images` holds, by key, those that the image mirrors.
+    `requests` are the crops, each under its key; `images` holds, by key, those that the image mirrors; `state` is the
+    file's when its content was digested.
 
     Raises:
         InputError: the file cannot be read as an image.
-        OSError: the file is not there.
+        OSError: the file is not there, or another one.
     """
     display = image.read(job.pixels)
+    _refuse_changed(image.path, state)
     own = describe(keys.images[image.image_id], display)
     refused: list[RefusedCrop] = []
     crops: list[tuple[CropRecord, NDArray[np.uint16]]] = []

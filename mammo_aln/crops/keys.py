@@ -7,15 +7,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mammo_aln.cohort.tables import Cohort
-from mammo_aln.crops.regions import plan_crops
 from mammo_aln.crops.requests import CropRequest, ImagePlan, linked_groups
 from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord
 from mammo_aln.crops.store.store import CropStore
 from mammo_aln.dicom.archive import file_key, inode_key, samples_digest
+from mammo_aln.machine.code import code_digest
 from mammo_aln.settings import CropConfig, PixelConfig
+
+if TYPE_CHECKING:
+    from mammo_aln.cohort.tables import Cohort
 
 PIXEL_PATH_VERSION = 4
 """Raise this when any step from file to crop changes its result: every stored crop is then made anew."""
@@ -42,8 +44,17 @@ def _digest(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+BOUNDS = ("max_pixels", "decode_timeout_s")
+"""Settings that decide which images are read, not what their pixels are."""
+
+
 def _shaping(pixels: PixelConfig) -> Mapping[str, Any]:
-    return {name: value for name, value in asdict(pixels).items() if name != "max_pixels"}
+    return {name: value for name, value in asdict(pixels).items() if name not in BOUNDS}
+
+
+def refusal_key(content: str, pixels: PixelConfig) -> str:
+    """Identity of a content that is not decoded: other decoders or wider bounds may read it."""
+    return _digest("refused content", content, pixels.max_pixels, pixels.decode_timeout_s, code_digest(("dicom",)))
 
 
 def _image_key(content: str, image: ImagePlan, settings: Mapping[str, Any]) -> str:
@@ -114,11 +125,13 @@ class Held:
         contents: SHA-256 of their files, by the key of each file.
         images: records of their pixels, by image key.
         crops: keys of their crops, cut or refused.
+        refused: why images are not decoded, by `image_id`.
     """
 
     contents: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, ImageRecord] = field(default_factory=dict)
     crops: frozenset[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def look_up(images: Sequence[ImagePlan], job: CropJob, store: CropStore) -> Held:
@@ -127,7 +140,19 @@ def look_up(images: Sequence[ImagePlan], job: CropJob, store: CropStore) -> Held
     contents = {key: store.content(key).sha256 for key in files.values()}
     keys = CropKeys.of(images, {image_id: contents[key] for image_id, key in files.items()}, job)
     crops = frozenset(key for key, _ in keys.requests(*images) if key in store)
-    return Held(contents, {key: store.image(key) for key in keys.images.values() if key in store}, crops)
+    images_held = {key: store.image(key) for key in keys.images.values() if key in store}
+    return Held(contents, images_held, crops, refusals(images, keys, job, store))
+
+
+def refusals(images: Iterable[ImagePlan], keys: CropKeys, job: CropJob, store: CropStore) -> dict[str, str]:
+    """Why images are not decoded, by `image_id`: their content ended the process that tried to."""
+    reasons = {}
+    for image in images:
+        if (own := keys.images.get(image.image_id)) is not None and own not in store:
+            key = refusal_key(keys.contents[image.image_id], job.pixels)
+            if key in store:
+                reasons[image.image_id] = store.refused_content(key).reason
+    return reasons
 
 
 def stored_keys(images: Sequence[ImagePlan], job: CropJob, store: CropStore) -> CropKeys:
@@ -136,10 +161,21 @@ def stored_keys(images: Sequence[ImagePlan], job: CropJob, store: CropStore) -> 
     return CropKeys.of(images, contents, job)
 
 
-def is_complete(images: Sequence[ImagePlan], keys: CropKeys, store: CropStore) -> bool:
-    """True where the store holds, or has refused, every crop that these images are asked for."""
-    crops = [keys.of_request(request) for image in images for request in image.requests]
-    return all(key is not None and key in store for key in crops)
+def is_complete(images: Sequence[ImagePlan], keys: CropKeys, store: CropStore, refused: Mapping[str, str]) -> bool:
+    """True where the store holds, or has refused, every crop that these images are asked for.
+
+    Args:
+        images: asked for crops.
+        keys: of the images and their crops.
+        store: of the crops.
+        refused: images that are not decoded, see `refusals`.
+    """
+    for request in (request for image in images for request in image.requests):
+        needed = {request.image_id, *([request.mirror_of[0]] if request.mirror_of else [])}
+        key = keys.of_request(request)
+        if needed.isdisjoint(refused) and (key is None or key not in store):
+            return False
+    return True
 
 
 def _file_keys(images: Iterable[ImagePlan], store: CropStore) -> dict[str, str]:
@@ -206,13 +242,16 @@ def known_crops(cohort: Cohort, pixels: PixelConfig, crop: CropConfig, store: Pa
     Raises:
         InputError: an unknown auxiliary region.
     """
+    from mammo_aln.crops.regions import plan_crops  # needs the tables' libraries, which no process of a pool does
+
     job = CropJob(pixels, crop, store or cohort.root / ".crops")
     images = plan_crops(cohort, crop).images
     reader = CropStore(job.store)
     keys = stored_keys(images, job, reader)
     requests = [request for image in images for request in image.requests]
     standing = [key for request in requests if (key := keys.of_request(request)) is not None and key in reader]
-    groups = [group for group in linked_groups(images) if not is_complete(group, keys, reader)]
+    refused = refusals(images, keys, job, reader)
+    groups = [group for group in linked_groups(images) if not is_complete(group, keys, reader, refused)]
     return KnownCrops(
         images=sum(bool(image.requests) for image in images),
         waiting=len({image.path for group in groups for image in group}),

@@ -1,26 +1,26 @@
-"""Making crops in many processes: bounded memory, no main guard needed, a crashing decoder costs one image."""
+"""Crops from processes that may die: bounded memory and time, no main guard, a crashing decoder costs one image."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from mammo_aln.crops.derive import derive_group, take_contents
-from mammo_aln.crops.keys import CropJob, Held, look_up
+from mammo_aln.crops.keys import CropJob, Held, look_up, refusal_key
 from mammo_aln.crops.requests import ImagePlan
-from mammo_aln.crops.store.records import ContentRecord
-from mammo_aln.crops.store.store import CropStore, SegmentWriter
+from mammo_aln.crops.store.records import ContentRecord, RefusedContent
+from mammo_aln.crops.store.store import CropStore, SegmentWriter, StoreUnwritable
+from mammo_aln.dicom.archive import file_key
+from mammo_aln.machine.cage import Cage, kept_cage
 from mammo_aln.machine.cores import usable_cores
-from mammo_aln.machine.pool import QUEUED_PER_WORKER, SpawnPool
+from mammo_aln.machine.deaths import Death, reason_of
 from mammo_aln.progress import track
-
-CRASHED = "the decoder crashed on this file"
 
 FEW_GROUPS = 4
 """Up to so many, starting processes takes longer than the work."""
@@ -33,7 +33,7 @@ def make_crops(groups: list[Group], job: CropJob, store: CropStore, workers: int
 
     A group takes one step, or two where the store was not empty and does not know one of its files: the file may stand
     under a new path, so its content is digested first, and this process, the only one that reads the store, sees what
-    is missing then. Few groups are worked on in this process.
+    is missing then. No file is decoded in this process; few groups share the one process that is kept for such.
     """
     failures: dict[str, str] = {}
     workers = workers or usable_cores()
@@ -41,10 +41,13 @@ def make_crops(groups: list[Group], job: CropJob, store: CropStore, workers: int
         return failures
     steps = _Steps(groups, job, store)
     few = len(groups) <= FEW_GROUPS or workers <= 1
-    ended = _here(steps) if few else _pooled(steps, min(workers, len(groups)))
     unit = "image" if len(groups) == sum(len(group) for group in groups) else "group"
-    for group_failures in track(ended, total=len(groups), what="crops", unit=unit):
-        failures |= group_failures
+    with kept_cage() if few else Cage(min(workers, len(groups)), _tuned()) as cage:
+        for group_failures in track(_caged(steps, cage, uuid.uuid4().hex), total=len(groups), what="crops", unit=unit):
+            failures |= group_failures
+        if few:
+            cage.give(None, end)
+            cage.ended()
     return failures
 
 
@@ -77,6 +80,8 @@ class _Steps:
         self._waiting = deque(groups)
         self._digests_first = len(store) > 0
         self._digested: set[str] = set()
+        self._died: set[str] = set()
+        self._refused: dict[str, str] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -84,70 +89,71 @@ class _Steps:
     def next(self) -> Step:
         """Plan the next step."""
         group = self._waiting.popleft()
-        step = self.making_crops(group)
+        self.store.refresh()
+        held = look_up(group, self.job, self.store)
+        of_group = {image.image_id: reason for image in group if (reason := self._refused.get(image.image_id))}
+        step = Step(group, replace(held, refused={**held.refused, **of_group}))
         known = len(step.held.contents) == len({image.path for image in group})
         if not self._digests_first or known or group[0].image_id in self._digested:
             return step
         return Step(group, step.held, contents_only=True)
 
-    def making_crops(self, group: Group) -> Step:
-        """A group's last step, with all that the store holds of it now."""
-        self.store.refresh()
-        return Step(group, look_up(group, self.job, self.store))
-
-    def end(self, step: Step, result: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
-        """Take in a step's result: yields the group's failures, or puts a digested group first in the queue."""
-        if not step.contents_only:
+    def end(self, step: Step, result: Mapping[str, str] | Death) -> Iterator[Mapping[str, str]]:
+        """Take in a step's end: yields the group's failures, or puts a group that has more to do first in the queue."""
+        if isinstance(result, Death):
+            self._refuse(step.group, result)
+            if all(image.image_id in self._refused for image in step.group):
+                yield {image.image_id: self._refused[image.image_id] for image in step.group}
+                return
+        elif step.contents_only:
+            for key, sha256 in result.items():
+                self.store.remember(ContentRecord(key, sha256))
+            self._digested.add(step.group[0].image_id)
+        else:
             yield result
             return
-        for key, sha256 in result.items():
-            self.store.remember(ContentRecord(key, sha256))
-        self._digested.add(step.group[0].image_id)
         self._waiting.appendleft(step.group)
 
+    def _refuse(self, group: Group, death: Death) -> None:
+        """Leave out what a process died of twice, or of time once; the store remembers what the file itself did."""
+        named = [image for image in group if image.image_id == death.doing and death.doing not in self._refused]
+        images = named or list(group)
+        for image in images:
+            if image.image_id not in self._died and not death.overtime:
+                self._died.add(image.image_id)
+                continue
+            reason = self._refused[image.image_id] = reason_of(death, self.job.pixels)
+            if not death.from_outside:
+                self._remember(image, reason)
 
-def _here(steps: _Steps) -> Iterator[Mapping[str, str]]:
-    writer = SegmentWriter(steps.job.store)
-    while steps:
-        step = steps.next()
-        yield from steps.end(step, take_step(step, steps.job, writer))
-    writer.close()
-
-
-def _pooled(steps: _Steps, workers: int) -> Iterator[Mapping[str, str]]:
-    """Failures of each group, as they end. A group whose process dies is tried once more, alone."""
-    suspects: list[Group] = []
-    while steps:
-        with _pool(steps.job, workers) as pool:
-            running: dict[Future[Mapping[str, str]], Step] = {}
-            try:
-                while steps or running:
-                    while steps and len(running) < workers * QUEUED_PER_WORKER:
-                        planned = steps.next()
-                        suspects.append(planned.group)  # until it is submitted: the pool may be broken by now
-                        running[pool.submit(work, planned)] = planned
-                        suspects.pop()
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        result = future.result()
-                        yield from steps.end(running.pop(future), result)
-            except BrokenProcessPool:
-                suspects += [step.group for step in running.values()]
-    for group in suspects:
-        with _pool(steps.job, 1) as pool:
-            try:
-                failures = pool.submit(work, steps.making_crops(group)).result()
-            except BrokenProcessPool:
-                failures = {image.image_id: CRASHED for image in group}
-        yield failures
+    def _remember(self, image: ImagePlan, reason: str) -> None:
+        self.store.refresh()
+        with suppress(OSError, StoreUnwritable):  # what cannot be remembered is tried again by the next start
+            key = file_key(image.path)
+            if key in self.store:
+                content = self.store.content(key).sha256
+                writer = SegmentWriter(self.store.path)
+                writer.append([RefusedContent(refusal_key(content, self.job.pixels), reason)])
+                writer.close()
 
 
-def _pool(job: CropJob, workers: int) -> SpawnPool:
-    """Start processes that ask the system for huge pages (glibc 2.35 on).
+def _caged(steps: _Steps, cage: Cage[Step], build: str) -> Iterator[Mapping[str, str]]:
+    """Failures of each group, as they end."""
+    while steps or cage.busy:
+        while steps and cage.has_room:
+            step = steps.next()
+            cage.give(step, work, step, steps.job, build)
+        for step, result in cage.ended():
+            yield from steps.end(step, result)
+
+
+def _tuned() -> Mapping[str, str]:
+    """Environment of processes that ask the system for huge pages (glibc 2.35 on).
 
     A JPEG 2000 decoder touches 100 MB an image, and fetching that in pages of 4 kB takes a tenth of its time.
     """
     tunables = ":".join([*filter(None, [os.environ.get("GLIBC_TUNABLES")]), "glibc.malloc.hugetlb=1"])
-    return SpawnPool(workers, begin, (job,), {"GLIBC_TUNABLES": tunables})
+    return {"GLIBC_TUNABLES": tunables}
 
 
 _M_MMAP_THRESHOLD = -3
@@ -164,15 +170,20 @@ def _return_large_blocks() -> None:
         libc.mallopt(_M_MMAP_THRESHOLD, _RETURNED_FROM_BYTES)
 
 
-_OF_THIS_PROCESS: dict[str, tuple[CropJob, SegmentWriter]] = {}
+_OF_THIS_PROCESS: dict[str, SegmentWriter] = {}
 
 
-def begin(job: CropJob) -> None:
-    """Prepare a worker process: one segment of the store."""
-    _return_large_blocks()
-    _OF_THIS_PROCESS["job"] = (job, SegmentWriter(job.store))
+def work(step: Step, job: CropJob, build: str) -> Mapping[str, str]:
+    """Carry out a step in a caged process, which writes one segment of the store in each build."""
+    if build not in _OF_THIS_PROCESS:
+        end()
+        _return_large_blocks()
+        _OF_THIS_PROCESS[build] = SegmentWriter(job.store)
+    return take_step(step, job, _OF_THIS_PROCESS[build])
 
 
-def work(step: Step) -> Mapping[str, str]:
-    """Carry out a step in a worker process."""
-    return take_step(step, *_OF_THIS_PROCESS["job"])
+def end() -> None:
+    """Close the segment of the build that this process worked on."""
+    for writer in _OF_THIS_PROCESS.values():
+        writer.close()
+    _OF_THIS_PROCESS.clear()

@@ -187,6 +187,16 @@ def file_key(path: Path, folders: dict[str, str] | None = None) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def file_state(path: Path) -> tuple[int, ...]:
+    """What a file, or the ZIP file that it stands in, is known by while it is read: another one has another state.
+
+    Raises:
+        OSError: it is not there.
+    """
+    status = file_on_disk(path).stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def _resolved(file: Path, folders: dict[str, str] | None) -> str:
     if folders is None or file.name in ("", "..") or file.is_symlink():
         return str(file.resolve())

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from mammo_aln.dicom import codecs
-from mammo_aln.dicom.archive import open_image
+from mammo_aln.dicom.archive import image_bytes, open_image
+from mammo_aln.dicom.deflate import MOST_INFLATED_BYTES, at_pixels, deflated_from, inflated
+from mammo_aln.dicom.fast_header import TOO_DEEP
 from mammo_aln.errors import UnreadableDicom
+from mammo_aln.machine.deaths import PANICS, bounded_memory
 
 MAX_PIXELS = 200_000_000
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 MAX_CAUSE_LENGTH = 300
-INFLATE_STEP_BYTES = 1 << 20
-HEADER_ALLOWANCE_BYTES = 1 << 26
+BYTES_PER_PIXEL = 4
+SIZES = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")
+DECODING_BYTES, DECODING_BYTES_PER_PIXEL = 1 << 30, 64
+"""Address space that decoding may take: beside what libraries reserve, codecs need up to a sixth of it a pixel."""
 
 HIGH_BIT_ODD = "high_bit_odd"
 BITS_STORED_EXCEEDED = "bits_stored_exceeded"
@@ -50,13 +55,32 @@ def refusing(path: Path, doing: str) -> Iterator[None]:
         raise
     except MemoryError as error:  # no fault of the file's: an image must not be left out for it
         raise MemoryError(f"{path}: {doing} needs more memory than is free") from error
-    except Exception as error:
+    except RecursionError:
+        raise UnreadableDicom(f"{path}: {TOO_DEEP}") from None
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__module__ != PANICS:
+            raise
         cause = " ".join(str(error).split()) or "no further reason given"
         if len(cause) > MAX_CAUSE_LENGTH:
             cause = cause[:MAX_CAUSE_LENGTH] + " ..."
         raise UnreadableDicom(f"{path}: {doing} failed ({type(error).__name__}: {cause})") from error
     finally:
         log.setLevel(level)
+
+
+@contextmanager
+def _bounded(path: Path, most_bytes: int) -> Iterator[None]:
+    """Bound the memory of a block where this process may die of more; what runs into the bound is the file's fault."""
+    bounded = False
+    try:
+        with bounded_memory(most_bytes) as bounded:
+            yield
+    except MemoryError:
+        if not bounded:
+            raise
+        raise UnreadableDicom(
+            f"{path}: reading takes more than {most_bytes / 1e9:.1f} GB of memory, which no image of its size needs"
+        ) from None
 
 
 def whole_number(dataset: Dataset, keyword: str, path: Path, default: int | None = None) -> int:
@@ -88,22 +112,26 @@ def _refuse_absurd_size(dataset: Dataset, path: Path, max_pixels: int) -> None:
         )
 
 
-def refuse_deflate_bomb(file: BinaryIO, path: Path, max_pixels: int) -> None:
-    """Inflate in small steps without keeping anything, and refuse a stream that grows beyond any allowed image."""
-    limit = 4 * max_pixels + HEADER_ALLOWANCE_BYTES
+def _deflated(file: BinaryIO, start: int, path: Path, max_pixels: int, with_pixels: bool) -> FileDataset:
+    """Parse a deflated data set: as much is inflated as a header, and then an image of the declared size, need."""
     file.seek(132)
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return
-    file.seek(132 + 12 + int(meta.get("FileMetaInformationGroupLength", 0)))
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    size, waiting = 0, b""
-    while not inflater.eof and (waiting := inflater.unconsumed_tail or file.read(INFLATE_STEP_BYTES)):
-        size += len(inflater.decompress(waiting, INFLATE_STEP_BYTES))
-        if size > limit:
+
+    def parsed(most_bytes: int, stop_when: Callable[..., bool] | None) -> FileDataset:
+        data = BytesIO(inflated(file, start, most_bytes))
+        dataset = read_dataset(data, False, True, stop_when=stop_when)
+        if data.tell() >= most_bytes:
             raise UnreadableDicom(
-                f"{path}: the deflated data set grows beyond {limit} bytes, more than any allowed image"
+                f"{path}: the deflated data set grows beyond {most_bytes} bytes, more than any allowed image"
             )
+        dataset = FileDataset(str(path), dataset, bytes(128), FileMetaDataset(meta), False, True)
+        dataset.set_original_encoding(False, True, dataset.original_character_set)
+        _refuse_absurd_size(dataset, path, max_pixels)
+        return dataset
+
+    header = parsed(MOST_INFLATED_BYTES, at_pixels)
+    pixels = math.prod(whole_number(header, name, path, 1) or 1 for name in SIZES)
+    return parsed(MOST_INFLATED_BYTES + BYTES_PER_PIXEL * pixels, None) if with_pixels else header
 
 
 def _open(file: BinaryIO, path: Path) -> FileDataset:
@@ -130,17 +158,13 @@ def read_file(path: str | Path, *, max_pixels: int = MAX_PIXELS, with_pixels: bo
         file = open_image(path)
     except OSError as error:
         raise UnreadableDicom(f"{path}: cannot be opened ({error.strerror})") from error
-    with file, refusing(path, "reading the header"):
-        if file.read(132)[128:] == b"DICM":
-            refuse_deflate_bomb(file, path, max_pixels)
-        file.seek(0)
+    with file, refusing(path, "reading the header"), _bounded(path, DECODING_BYTES + 4 * image_bytes(path)):
+        if (start := deflated_from(file)) is not None:
+            return _deflated(file, start, path, max_pixels, with_pixels)
         dataset = _open(file, path)
         _refuse_absurd_size(dataset, path, max_pixels)
         if not with_pixels:
             return dataset
-        if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            file.seek(0)
-            return dcmread(file)
         implicit, little = dataset.original_encoding
         dataset.update(read_dataset(file, bool(implicit), bool(little)))
         return dataset
@@ -294,7 +318,9 @@ def decode(dataset: FileDataset, path: str | Path) -> tuple[np.ndarray, list[str
         if "PixelData" in dataset and dataset.get("PixelRepresentation") is None:
             dataset.PixelRepresentation = 0  # as the typed header takes it
         _encoded_frames_are_whole(dataset, syntax, path)
-        stored = _decoded(dataset, syntax, path)
+        pixels = math.prod(whole_number(dataset, name, path, 1) or 1 for name in SIZES)
+        with _bounded(path, DECODING_BYTES + DECODING_BYTES_PER_PIXEL * pixels):
+            stored = _decoded(dataset, syntax, path)
         if stored.size == 0:
             raise UnreadableDicom(f"{path}: the decoder returned no pixels")
         bits = whole_number(dataset, "BitsStored", path, 8 * stored.dtype.itemsize)

@@ -8,14 +8,16 @@ once. Identifying fields tell patients apart and are written to no file of a coh
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
 from mammo_aln.dicom.archive import START, ArchiveError, open_image
+from mammo_aln.dicom.deflate import MOST_INFLATED_BYTES, at_pixels, deflated_from, inflated
 from mammo_aln.dicom.image_tags import ImageTags, read_image_tags
 from mammo_aln.dicom.tags import TagReader
 from mammo_aln.machine.cores import usable_cores
@@ -105,6 +107,9 @@ SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI
 BINARY_VRS = frozenset(b"AT FD FL OB OD OF OL OV OW SL SQ SS SV UL US UV".split())
 IMPLICIT, BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 FILE_META_START = b"\x02\x00"
+DEEPEST = 64
+"""Levels of sequences in sequences; a mammogram has up to six."""
+TOO_DEEP = f"its sequences are nested deeper than {DEEPEST} levels, as no image's are"
 NO_MARKER = "not DICOM (no DICM marker after 128 bytes)"
 _EXPLICIT_HEAD = struct.Struct("<HH2sH").unpack_from
 _IMPLICIT_HEAD = struct.Struct("<HHI").unpack_from
@@ -147,7 +152,11 @@ class _NotPlainError(Exception):
     """The walk met an encoding that it leaves to pydicom."""
 
 
-NOT_PLAIN = (_NotPlainError, struct.error, RecursionError)
+class _TooDeepError(Exception):
+    """Sequences stand in sequences, deeper than in any image."""
+
+
+NOT_PLAIN = (_NotPlainError, struct.error)
 
 Result = TypeVar("Result")
 
@@ -199,6 +208,8 @@ def read_header(path: Path) -> FastHeader | Excluded:
                 return _header(_plain_fields(data + file.read(SECOND_READ_BYTES)))
             except NOT_PLAIN:
                 pass
+    except _TooDeepError:
+        return Excluded(TOO_DEEP)
     except ArchiveError as error:
         return Excluded(str(error.strerror))
     except OSError as error:
@@ -214,15 +225,33 @@ def _with_pydicom(path: Path, *, force: bool = False) -> FastHeader | Excluded:
         # pydicom's warnings, and their copies in its log, quote values of the header
         with warnings.catch_warnings(), pydicom.config.disable_value_validation(), open_image(path) as file:
             warnings.simplefilter("ignore")
+            start = deflated_from(file)
+            if start is not None:
+                return _deflated(file, start, tags)
             dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=force)
             if force and "Rows" not in dataset and "SOPClassUID" not in dataset:
                 return Excluded(NO_MARKER)
             fields = _dataset_fields(dataset)
             fields["TransferSyntaxUID"] = str(dataset.file_meta.get("TransferSyntaxUID", ""))
             return _header(fields)
+    except (_TooDeepError, RecursionError):
+        return Excluded(TOO_DEEP)
     except Exception as error:  # noqa: BLE001 - broken files raise any type in pydicom; the type becomes the reason
         # the type alone: messages may quote values of the header
         return Excluded(f"unreadable DICOM header ({type(error).__name__})")
+
+
+def _deflated(file: BinaryIO, start: int, tags: list[Any]) -> FastHeader | Excluded:
+    from pydicom.filereader import read_dataset
+
+    for most_bytes in (SECOND_READ_BYTES, MOST_INFLATED_BYTES):
+        data = io.BytesIO(inflated(file, start, most_bytes))
+        dataset = read_dataset(data, False, True, stop_when=at_pixels, specific_tags=tags)
+        if data.tell() < most_bytes:
+            fields = _dataset_fields(dataset)
+            fields["TransferSyntaxUID"] = DEFLATED
+            return _header(fields)
+    return Excluded(f"its deflated header grows beyond {MOST_INFLATED_BYTES} bytes, as no image's does")
 
 
 def _plain_fields(data: bytes) -> Fields:
@@ -236,7 +265,7 @@ def _plain_fields(data: bytes) -> Fields:
     return fields
 
 
-def _walk(data: bytes, at: int, end: int, implicit: bool, last: int, fields: Fields) -> int:
+def _walk(data: bytes, at: int, end: int, implicit: bool, last: int, fields: Fields, depth: int = 0) -> int:
     """Collect the elements of `data[at:end]` that have a keyword, up to tag `last`; returns where the walk stopped."""
     while at < end:
         if implicit:
@@ -261,7 +290,7 @@ def _walk(data: bytes, at: int, end: int, implicit: bool, last: int, fields: Fie
         if is_sequence and (length == UNDEFINED or tag in SEQUENCES):
             if tag == EACH_FRAME and fields.get("NumberOfFrames", "") not in ("", "1"):
                 return at  # no image that is read has several frames, and their groups are long
-            items, at = _items(data, at, length, implicit)
+            items, at = _items(data, at, length, implicit, depth + 1)
             if tag in SEQUENCES:
                 fields[SEQUENCES[tag]] = items
             continue
@@ -287,7 +316,9 @@ def _walk(data: bytes, at: int, end: int, implicit: bool, last: int, fields: Fie
     return at
 
 
-def _items(data: bytes, at: int, length: int, implicit: bool) -> tuple[list[Fields], int]:
+def _items(data: bytes, at: int, length: int, implicit: bool, depth: int) -> tuple[list[Fields], int]:
+    if depth > DEEPEST:
+        raise _TooDeepError
     end = len(data) if length == UNDEFINED else at + length
     if end > len(data):
         raise _NotPlainError
@@ -302,13 +333,15 @@ def _items(data: bytes, at: int, length: int, implicit: bool) -> tuple[list[Fiel
             raise _NotPlainError
         item: Fields = {}
         item_end = end if item_length == UNDEFINED else at + item_length
-        stopped = _walk(data, at, item_end, implicit, 0xFFFDFFFF, item)
+        stopped = _walk(data, at, item_end, implicit, 0xFFFDFFFF, item, depth)
         at = stopped if item_length == UNDEFINED else item_end
         items.append(item)
     return items, at
 
 
-def _dataset_fields(dataset: Dataset) -> Fields:
+def _dataset_fields(dataset: Dataset, depth: int = 0) -> Fields:
+    if depth > DEEPEST:
+        raise _TooDeepError
     fields: Fields = {}
     for element in dataset:
         keyword = KEYWORDS.get(element.tag)
@@ -316,7 +349,7 @@ def _dataset_fields(dataset: Dataset) -> Fields:
             continue
         if element.VR == "SQ":
             fields[keyword] = [
-                _dataset_fields(item) for item in element.value[: 1 if element.tag == EACH_FRAME else None]
+                _dataset_fields(item, depth + 1) for item in element.value[: 1 if element.tag == EACH_FRAME else None]
             ]
         else:
             values = element.value if element.VM > 1 else [element.value]

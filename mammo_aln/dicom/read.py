@@ -19,6 +19,7 @@ from mammo_aln.dicom.provenance import PixelRecipe
 from mammo_aln.dicom.spacing import Spacing, breast_spacing
 from mammo_aln.dicom.views import MAGNIFICATION_VIEW_FROM
 from mammo_aln.errors import InputError, UnreadableDicom
+from mammo_aln.machine.deaths import bounded_time
 from mammo_aln.settings import PixelConfig
 
 
@@ -126,7 +127,14 @@ def read_image(
         UnreadableDicom: unreadable, or not one single-frame monochrome projection (see `REFUSALS`).
         InputError: a given value is out of range.
     """
-    path, config = Path(path), pixels or PixelConfig()
+    config = pixels or PixelConfig()
+    with bounded_time(config.decode_timeout_s):
+        return _read(Path(path), config, spacing_mm, laterality, view)
+
+
+def _read(
+    path: Path, config: PixelConfig, spacing_mm: float | None, laterality: str | None, view: str | None
+) -> DisplayImage:
     if laterality and laterality not in SIDES:
         raise InputError(f"{path}: laterality = {laterality!r}: expected L or R")
     with dicom.refusing(path, "reading the header"):

@@ -1,8 +1,9 @@
-"""Memory that new processes can have, of the machine and of every control group of this process; what it took."""
+"""Memory that new processes can have, of the machine, its CUDA devices and every control group of this process."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import sys
@@ -70,3 +71,27 @@ def free_of_groups(groups: Sequence[str], root: Path = GROUPS) -> Iterator[int]:
             entries = [line.split() for line in stat.read_text().splitlines()] if stat.is_file() else []
             given_up = sum(int(size) for name, size in entries if name == cache)
             yield int(most) - int((folder / used).read_text()) + given_up
+
+
+def free_gpu_memory_gb(device: str) -> float:
+    """Gigabytes (1e9 bytes) that are free on a device.
+
+    Args:
+        device: its entry in CUDA_VISIBLE_DEVICES, as `hardware.visible_gpus` names it.
+    """
+    import torch
+
+    from mammo_aln.machine.hardware import visible_gpus
+
+    free, _ = torch.cuda.mem_get_info(visible_gpus().index(device))
+    return free / 1e9
+
+
+def release_gpu_memory() -> None:
+    """Give back what torch keeps of ended trainings: the cache of one process is what another one lacks."""
+    import torch
+
+    gc.collect()  # a trainer, its module and its loops refer to one another
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

@@ -56,7 +56,7 @@ class SpawnPool(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         """Queue a call; this is where processes start, one at a time, up to the number of workers."""
-        with _script_hidden(), _environment(self._environment), interrupts_wait():
+        with starting(self._environment):
             return super().submit(fn, *args, **kwargs)
 
     def __exit__(self, exc_type: object, *_: object) -> None:
@@ -104,6 +104,13 @@ def _begin(begin: Callable[..., None] | None, *settings: Any) -> None:
     end_with_parent()
     if begin is not None:
         begin(*settings)
+
+
+@contextmanager
+def starting(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have processes that start in this block see these variables, not the user's script, and no Ctrl-C at first."""
+    with _script_hidden(), _environment(variables), interrupts_wait():
+        yield
 
 
 @contextmanager

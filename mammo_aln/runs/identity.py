@@ -25,7 +25,7 @@ LEARNING_VERSION = 4
 
 WITHOUT_INFLUENCE: dict[str, tuple[str, ...]] = {
     # settings that change where or how fast a run is computed, not what it computes beyond `shaping_step`
-    "pixels": ("max_pixels",),
+    "pixels": ("max_pixels", "decode_timeout_s"),
     "data": ("num_workers", "micro_batch", "device_gb", "stage"),
     "optim": ("accumulate",),
     "trainer": (

@@ -23,12 +23,14 @@ class PixelConfig:
         percentile_low: lower percentile for `voi: percentile`.
         percentile_high: upper percentile for `voi: percentile`.
         max_pixels: an image that declares more pixels than this is refused before memory is taken.
+        decode_timeout_s: an image whose decoding takes more seconds of processor time than this is left out.
     """
 
     voi: Literal["file", "full_range", "percentile"] = "file"
     percentile_low: Annotated[float, PERCENTILE] = 1.0
     percentile_high: Annotated[float, PERCENTILE] = 99.0
     max_pixels: Annotated[int, within(1, 10_000_000_000)] = 200_000_000
+    decode_timeout_s: Annotated[float, within(0.1, 86_400, "seconds")] = 20.0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from mammo_aln.settings.bounded_yaml import UnreadableYaml, refuse_unbounded
 from mammo_aln.settings.messages import refuse_unknown_keys, unknown_key
 from mammo_aln.settings.shipped import find_config, read_yaml
 
-SHORT = {"max_pixels": "pixels.max_pixels"}
+SHORT = {"max_pixels": "pixels.max_pixels", "decode_timeout_s": "pixels.decode_timeout_s"}
 """Settings that may be given without their section."""
 
 INSTEAD = {"cohort": "dicom"}

@@ -22,9 +22,8 @@ from pathlib import Path
 import mammo_aln
 from mammo_aln.errors import ExitCode, InputError
 from mammo_aln.files import make_folder
-from mammo_aln.machine.gpu_memory import free_gpu_memory_gb
 from mammo_aln.machine.locks import Lock, take_lock
-from mammo_aln.machine.memory import free_memory_gb
+from mammo_aln.machine.memory import free_gpu_memory_gb, free_memory_gb
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import TrainerConfig

@@ -28,7 +28,7 @@ def main(out: Path) -> None:
 
     from mammo_aln.cohort.tables import Cohort
     from mammo_aln.errors import Requeue
-    from mammo_aln.machine.gpu_memory import release_gpu_memory
+    from mammo_aln.machine.memory import release_gpu_memory
     from mammo_aln.runs.record import now
     from mammo_aln.sweeps.cell import log_of, train_cell
     from mammo_aln.sweeps.plan import read_plan

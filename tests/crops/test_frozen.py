@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from mammo_aln.cohort import packed
 from mammo_aln.cohort.tables import Cohort, read_cohort
-from mammo_aln.crops import build, derive, frozen, keys
+from mammo_aln.crops import build, frozen, keys
 from mammo_aln.crops.build import CropSet, build_crops
 from mammo_aln.crops.provenance import fallback_ledger
 from mammo_aln.crops.store.store import CropStore
@@ -244,13 +245,11 @@ def large_cohort(root: Path) -> Cohort:
     return write_tables(root, [patient(f"p{number}") for number in range(2)], rows, boxes)
 
 
-@pytest.fixture
-def digested(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are read whole for their SHA-256."""
-    names: list[str] = []
-    whole = derive.content_digest
-    monkeypatch.setattr(derive, "content_digest", lambda path: names.append(path.name) or whole(path))
-    return names
+def digested(root: Path) -> list[str]:
+    """SHA-256 of the files that were read whole for it, as the journals have them."""
+    journals = sorted((root / ".crops" / "segments").glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    records = [json.loads(line)["record"] for journal in journals for line in journal.read_text().splitlines()]
+    return [record["sha256"] for record in records if record["kind"] == "content"]
 
 
 def linked(root: Path) -> None:
@@ -263,16 +262,16 @@ def chmodded(root: Path) -> None:
 
 @pytest.mark.parametrize("change", [linked, chmodded])
 def test_a_change_of_status_alone_hashes_no_file_anew_and_is_told(
-    tmp_path: Path, digested: list[str], capsys: pytest.CaptureFixture[str], change
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change
 ) -> None:
     root = tmp_path / "c"
     root.mkdir()
     first = crops_of(large_cohort(root))
-    assert sorted(digested) == ["i0.dcm", "i1.dcm"]
+    assert sorted(digested(root)) == sorted(first.contents.values())
     time.sleep(0.02)
     change(root)
     second = crops_of(read_cohort(root))
-    assert len(digested) == 2
+    assert len(digested(root)) == 2
     assert "1 files have another status change time" in capsys.readouterr().err
     equal(first, second)
     crops_of(read_cohort(root))
@@ -288,7 +287,7 @@ def edited_in_place(root: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [edited_in_place, replaced])
-def test_another_content_under_the_same_size_and_time_is_hashed(tmp_path: Path, digested: list[str], change) -> None:
+def test_another_content_under_the_same_size_and_time_is_hashed(tmp_path: Path, change) -> None:
     root = tmp_path / "c"
     root.mkdir()
     first = crops_of(large_cohort(root))
@@ -296,5 +295,5 @@ def test_another_content_under_the_same_size_and_time_is_hashed(tmp_path: Path, 
     change(root)
     os.utime(root / "i0.dcm", ns=(0, 0)) if change is replaced else None
     second = crops_of(read_cohort(root))
-    assert digested[2:] == ["i0.dcm"]
+    assert digested(root)[2:] == [second.contents["i0"]]
     assert first.contents["i0"] != second.contents["i0"]

@@ -31,6 +31,7 @@ from mammo_aln.crops.store.records import ContentRecord
 from mammo_aln.crops.store.store import CropStore, SegmentWriter
 from mammo_aln.errors import CheckFailed, InputError
 from mammo_aln.settings import CropConfig, PixelConfig
+from tests.support.caged import in_the_kept_process, unable_to_write
 from tests.support.crop_cohort import image, mammogram, patient, small_cohort, write_image, write_tables
 from tests.support.crop_records import crop_record, in_surround
 
@@ -368,31 +369,31 @@ def test_files_that_moved_are_known_by_their_content(tmp_path, count):
     assert sorted(keys_in_journals(tmp_path / "store")) == sorted(records)
 
 
-def test_a_copied_cohort_reads_a_store_that_cannot_be_written(tmp_path, monkeypatch):
-    cohort = small_cohort(tmp_path / "c", 3)
-    before = build_crops(cohort, PixelConfig(), SMALL, store=tmp_path / "store")
+def test_a_copied_cohort_reads_a_store_that_cannot_be_written(tmp_path):
+    cohort, store = small_cohort(tmp_path / "c", 3), tmp_path / "store"
+    before = build_crops(cohort, PixelConfig(), SMALL, store=store)
     shutil.copytree(tmp_path / "c", tmp_path / "moved")
-
-    def refuse(self, records, crops=()):
-        raise OSError(30, "Read-only file system")
-
-    monkeypatch.setattr(SegmentWriter, "_append", refuse)
-    moved = build_crops(read_cohort(tmp_path / "moved"), PixelConfig(), SMALL, store=tmp_path / "store")
-    assert moved.table.equals(before.table)
-    with pytest.raises(InputError, match="cannot be written"):
-        build_crops(cohort, PixelConfig(), CropConfig(size_px=48, auxiliary=()), store=tmp_path / "store")
+    with in_the_kept_process(unable_to_write):
+        moved = build_crops(read_cohort(tmp_path / "moved"), PixelConfig(), SMALL, store=store)
+        assert moved.table.equals(before.table)
+        with pytest.raises(InputError, match="cannot be written"):
+            build_crops(cohort, PixelConfig(), CropConfig(size_px=48, auxiliary=()), store=store)
 
 
 def test_no_worker_outlives_a_killed_build(tmp_path):
-    """Workers hold the build's standard output: read to its end, it tells that the last of them has gone."""
     cohort = small_cohort(tmp_path / "c", 60)
     command = [sys.executable, "-m", "mammo_aln", "crop", str(cohort.root), "--workers=2", "--crop.size_px=32"]
     building = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     end = time.monotonic() + 60
     while not list((cohort.root / ".crops").glob("segments/*.jsonl")) and time.monotonic() < end:
         time.sleep(0.05)
+    children = Path(f"/proc/{building.pid}/task/{building.pid}/children").read_text().split()
+    assert len(children) >= 2
     building.kill()
     building.communicate(timeout=20)
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
 
 
 def test_proof_leaves_the_list_of_exclusions_alone(tmp_path):

@@ -73,6 +73,14 @@ class SampledRecord(Record):
 
 
 @dataclass(frozen=True)
+class RefusedContent(Record):
+    """A file's content that its decoder died of, by the decoders and under the bounds that the key stands for."""
+
+    kind: ClassVar[str] = "refused_content"
+    reason: str
+
+
+@dataclass(frozen=True)
 class ImageRecord(Record):
     """One image as its pixels were read.
 

@@ -22,7 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammo_aln.crops.store.index import StoreIndex, segment_sizes
-from mammo_aln.crops.store.records import ContentRecord, CropRecord, ImageRecord, Record, RefusedCrop, SampledRecord
+from mammo_aln.crops.store.records import (
+    ContentRecord,
+    CropRecord,
+    ImageRecord,
+    Record,
+    RefusedContent,
+    RefusedCrop,
+    SampledRecord,
+)
 from mammo_aln.crops.window import surround_px
 from mammo_aln.errors import InputError
 
@@ -198,6 +206,10 @@ class CropStore:
     def sampled(self, key: str) -> SampledRecord:
         """The record of a file's content and samples; `KeyError` where there is none."""
         return SampledRecord.from_json(self._entry(key))
+
+    def refused_content(self, key: str) -> RefusedContent:
+        """The record of a content that is not decoded again; `KeyError` where there is none."""
+        return RefusedContent.from_json(self._entry(key))
 
     def image(self, key: str) -> ImageRecord:
         """The record of an image; `KeyError` where there is none."""

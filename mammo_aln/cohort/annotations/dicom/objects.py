@@ -12,9 +12,10 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-from mammo_aln.cohort.annotations.documents import read_bytes
+from mammo_aln.cohort.annotations.documents import LARGEST_BYTES, read_bytes
 from mammo_aln.cohort.annotations.record import Element, Listed, Reading
-from mammo_aln.dicom.decode import MAX_PIXELS, refuse_deflate_bomb, refusing
+from mammo_aln.dicom.decode import refusing
+from mammo_aln.dicom.deflate import deflated_from, inflated
 from mammo_aln.errors import UnreadableDicom, shortened
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -67,7 +68,9 @@ def read_object(path: Path, classes: Mapping[str, str], regions: Callable[[FileD
     """
     content = BytesIO(read_bytes(path))
     with refusing(path, "reading"):
-        refuse_deflate_bomb(content, path, MAX_PIXELS)
+        start = deflated_from(content)
+        if start is not None and len(inflated(content, start, LARGEST_BYTES + 1)) > LARGEST_BYTES:
+            raise UnreadableDicom(f"{path}: the deflated data set grows beyond {LARGEST_BYTES} bytes")
         content.seek(0)
         dataset = dcmread(content)
         _settle(dataset)

@@ -1,0 +1,52 @@
+"""Faults that are brought about inside the process that decodes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from mammo_aln.crops.store.store import SegmentWriter
+from mammo_aln.dicom import decode
+from mammo_aln.machine.cage import kept_cage
+
+
+@contextmanager
+def in_the_kept_process(call: Callable[[], None]) -> Iterator[None]:
+    """Call a function in the process that few images are decoded in; it ends behind the block."""
+    with kept_cage() as kept:
+        kept.give(None, call)
+        kept.ended()
+    try:
+        yield
+    finally:
+        with kept_cage() as kept:
+            kept.close(at_once=True)
+
+
+def short_of_memory() -> None:
+    """Let every decoder find no memory."""
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    decode._single_frame = no_memory  # type: ignore[assignment]
+
+
+def unable_to_write() -> None:
+    """Let no segment of a crop store be written."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    SegmentWriter._append = refuse  # type: ignore[method-assign]
+
+
+def killed_from_outside() -> None:
+    """Have this process killed in the middle of the next decoding, as by a machine that is short of memory."""
+
+    def killed(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    decode._single_frame = killed  # type: ignore[assignment]
