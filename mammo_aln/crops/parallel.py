@@ -17,10 +17,13 @@ from mammo_aln.crops.requests import ImagePlan
 from mammo_aln.crops.store.records import ContentRecord, RefusedContent
 from mammo_aln.crops.store.store import CropStore, SegmentWriter, StoreUnwritable
 from mammo_aln.dicom.archive import file_key
-from mammo_aln.machine.cage import Cage, kept_cage
+from mammo_aln.dicom.read import DisplayImage
+from mammo_aln.errors import UnreadableDicom
+from mammo_aln.machine.cage import Cage, caged, kept_cage
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.deaths import Death, reason_of
 from mammo_aln.progress import track
+from mammo_aln.settings import PixelConfig
 
 FEW_GROUPS = 4
 """Up to so many, starting processes takes longer than the work."""
@@ -145,6 +148,23 @@ def _caged(steps: _Steps, cage: Cage[Step], build: str) -> Iterator[Mapping[str,
             cage.give(step, work, step, steps.job, build)
         for step, result in cage.ended():
             yield from steps.end(step, result)
+
+
+def read_apart(image: ImagePlan, pixels: PixelConfig) -> DisplayImage:
+    """Read an image's pixels in a process that may die of them.
+
+    Raises:
+        InputError: the file cannot be read as an image, or its decoder died of it.
+    """
+    ((_, display),) = caged(_read, [(image, pixels)])
+    if isinstance(display, Death):
+        raise UnreadableDicom(f"{image.path}: {reason_of(display, pixels)}")
+    return display
+
+
+def _read(task: tuple[ImagePlan, PixelConfig]) -> DisplayImage:
+    image, pixels = task
+    return image.read(pixels)
 
 
 def _tuned() -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
+from mammo_aln.crops.parallel import read_apart
 from mammo_aln.crops.proof.sheet import Thumbnail, draw_bar, outlined, typeface
 from mammo_aln.crops.regions import plan_crops
 from mammo_aln.crops.requests import ImagePlan
@@ -144,7 +145,7 @@ def _draw_patient(
     for crop in _crops(frozen, batch, maps, patient):
         by_image.setdefault(crop.image_id, []).append(crop)
     for nth, (image_id, crops) in enumerate(by_image.items(), start=1):
-        view = Thumbnail.of(plans[image_id].read(frozen.settings.pixels), VIEW_HEIGHT_PX)
+        view = Thumbnail.of(read_apart(plans[image_id], frozen.settings.pixels), VIEW_HEIGHT_PX)
         named = f"patient {patient.number}, view {view.mark}"
         stem = f"patient_{patient.number:03d}_view_{nth}"
         titles = ", ".join(crop.title for crop in crops)

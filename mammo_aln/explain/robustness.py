@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mammo_aln.crops.derive import cut_levels
 from mammo_aln.crops.keys import CropJob, stored_keys
+from mammo_aln.crops.parallel import read_apart
 from mammo_aln.crops.placement import place_crop
 from mammo_aln.crops.regions import plan_crops
 from mammo_aln.crops.requests import PRIMARY, CropRequest, ImagePlan
@@ -142,7 +143,7 @@ def _cut_anew(
         on_image[request.image_id].append(position)
     crops: Moved = defaultdict(dict)
     for image_id, positions in on_image.items():
-        display = plans[image_id].read(cutter.job.pixels)
+        display = read_apart(plans[image_id], cutter.job.pixels)
         for position in positions:
             request = requests[position]
             box = drawn_box(request) or ""

@@ -1,4 +1,4 @@
-"""Files that end the process that decodes them: one process or many, one image or many, the first start and the next."""
+"""Files that end the process that decodes them: one process or many, one image or many, first start and next."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterable
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,10 @@ from mammo_aln.cohort.schemas import BOX
 from mammo_aln.cohort.tables import Cohort, image_path
 from mammo_aln.dicom.read import read_image
 from mammo_aln.errors import InputError
-from mammo_aln.machine.pool import results_of
+from mammo_aln.machine.cage import caged
+from mammo_aln.machine.deaths import Death, reason_of
 from mammo_aln.progress import say, track
+from mammo_aln.settings import PixelConfig
 
 SAMPLE_IMAGES = 40
 """Images that are decoded: enough to tell a share of 20 % from one of 5 %."""
@@ -79,11 +80,8 @@ def _sample(cohort: Cohort, with_box: set[str]) -> list[_Task]:
 
 
 def _views(tasks: list[_Task], workers: int | None) -> Iterable[CoarseView | str]:
-    try:
-        for _, view in results_of(_view, tasks, workers, few=FEW_IMAGES):
-            yield view
-    except BrokenProcessPool:
-        yield "a decoder ended its process"
+    for _, view in caged(_view, tasks, workers, few=FEW_IMAGES):
+        yield reason_of(view, PixelConfig()) if isinstance(view, Death) else view
 
 
 def _view(task: _Task) -> CoarseView | str:

@@ -15,9 +15,12 @@ import pandas as pd
 
 from mammo_aln.cohort.datasets.folder import REGION_COLUMNS, fitting_boxes
 from mammo_aln.dicom.decode import decode, read_file
-from mammo_aln.dicom.fast_header import Excluded, map_files, read_header
+from mammo_aln.dicom.fast_header import Excluded, read_header
 from mammo_aln.errors import UnreadableDicom
+from mammo_aln.machine.cage import caged
+from mammo_aln.machine.deaths import Death, bounded_time
 from mammo_aln.progress import track
+from mammo_aln.settings import PixelConfig
 
 SAME_SCALE = 0.005
 """Rows and columns of a mask are scaled where their factors differ by no more than this share."""
@@ -58,8 +61,8 @@ def boxes_of_masks(source: Path, rows: pd.DataFrame, skipped: Counter[str]) -> M
         return MaskBoxes(None, (note,), stated)
     boxes, counts = [], Counter[str]()
     paths = sorted({path for _, files in work for path in files})
-    readings = track(map_files(mask_of_file, paths), total=len(paths), what="masks", unit="file")
-    masks_of = dict(zip(paths, readings, strict=True))
+    readings = track(caged(mask_of_file, paths), total=len(paths), what="masks", unit="file")
+    masks_of = {paths[number]: None if isinstance(mask, Death) else mask for number, mask in readings}
     for row, files in work:
         film = films[row["image_id"]]
         if not files or film is None:
@@ -112,7 +115,8 @@ def _files(folders: dict[str, Path], path: object) -> list[Path]:
 def mask_of_file(path: Path) -> Mask | None:
     """Read the mask in a file, or None where it holds more than two values, one alone, or cannot be read."""
     try:
-        pixels, _ = decode(read_file(path), path)
+        with bounded_time(PixelConfig().decode_timeout_s):
+            pixels, _ = decode(read_file(path), path)
     except UnreadableDicom:
         return None
     low, high = pixels.min(), pixels.max()

@@ -24,6 +24,7 @@ from mammo_aln.dicom.grayscale import to_display
 from mammo_aln.dicom.header import header_of
 from mammo_aln.dicom.polarity import is_negative
 from mammo_aln.errors import InputError
+from mammo_aln.machine.deaths import bounded_time
 from mammo_aln.settings import PixelConfig
 
 FINGERPRINT_VERSION = 3
@@ -74,10 +75,10 @@ def read_fingerprint(path: Path) -> Fingerprint | None:
     For the processes of a pool.
     """
     try:
-        with dicom.refusing(path, "reading the header"):
+        with bounded_time(PixelConfig().decode_timeout_s), dicom.refusing(path, "reading the header"):
             dataset = dicom.read_file(path)
             header = header_of(dataset, path)
-        stored, _ = dicom.decode(dataset, path)
+            stored, _ = dicom.decode(dataset, path)
     except (InputError, OSError):
         return None
     if stored.ndim != 2 or stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,9 @@ from mammo_aln.dicom.archive import file_key
 from mammo_aln.dicom.standing import standing_digest
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, write_json
+from mammo_aln.machine.cage import caged
 from mammo_aln.machine.code import code_digest
-from mammo_aln.machine.pool import results_of
+from mammo_aln.machine.deaths import Death
 from mammo_aln.progress import Progress, say
 
 KEPT_FILE = "fingerprints.jsonl"
@@ -170,13 +170,9 @@ def _measured(files: Mapping[str, Path], journal: Path, workers: int | None) -> 
     waiting = list(files)
     marks: dict[str, Fingerprint | None] = {}
     progress = Progress(total=len(waiting), what="fingerprints", unit="image")
-    try:
-        for number, mark in results_of(read_fingerprint, [files[key] for key in waiting], workers):
-            marks[waiting[number]] = mark
-            progress.advance()
-    except BrokenProcessPool:
-        # A decoder crashed; those that were not done yet are left out and told, `crop` says of which file.
-        say(f"a decoder crashed: {len(waiting) - len(marks)} images are not compared by their pixels")
+    for number, mark in caged(read_fingerprint, [files[key] for key in waiting], workers):
+        marks[waiting[number]] = None if isinstance(mark, Death) else mark
+        progress.advance()
     progress.end()
     _tell_unread(sum(mark is None for mark in marks.values()))
     _keep(marks, journal)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.build import CropSet, build_crops
+from mammo_aln.crops.parallel import read_apart
 from mammo_aln.crops.proof.sheet import Row, Thumbnail, Tile, draw_sheet
 from mammo_aln.crops.provenance import CROP_CODES, in_words
 from mammo_aln.crops.regions import plan_crops
@@ -155,7 +156,7 @@ def _row(lesion: _Lesion, plan: ImagePlan, crops: CropSet, store: CropStore, stu
     about = who.format(f"{image.laterality or '?'} {image.view or '?'}")
     lines = _lines(lesion, about, pd.concat([primary, auxiliary]), image, tiles)
     anatomy = image.anatomy if crops.job.crop.outside_breast == "mask" else None
-    return Row(Thumbnail.of(plan.read(crops.job.pixels), VIEW_HEIGHT_PX, anatomy), tiles, lines)
+    return Row(Thumbnail.of(read_apart(plan, crops.job.pixels), VIEW_HEIGHT_PX, anatomy), tiles, lines)
 
 
 def _without_crop(lesion: _Lesion) -> tuple[tuple[str, str], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ from mammo_aln.cohort.lineage import Source, joined, stated_or_not
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_csv, write_json, write_text
-from mammo_aln.machine.pool import results_of
+from mammo_aln.machine.cage import caged
+from mammo_aln.machine.deaths import Death, bounded_time, reason_of
+from mammo_aln.machine.pool import FEW
 from mammo_aln.progress import Progress, say
 from mammo_aln.radiomics.extraction.cases import CALCULATION_VERSION, Case, crop_cases, listed, volume_cases
 from mammo_aln.radiomics.extraction.features import radiomic_features
@@ -26,6 +28,9 @@ from mammo_aln.runs.identity import file_digest
 from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.record import environment
 from mammo_aln.settings import CropConfig, ModelConfig, PixelConfig, RadiomicsConfig
+
+CASE_FACTOR = 10.0
+"""A case, its volume and masks, may take so many times as long to read as an image (`pixels.decode_timeout_s`)."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def extract_features(
         cases = crop_cases(cohort, pixels, crop, store, workers)
     if not cases:
         raise InputError(f"{root}: neither volumes.csv nor images.csv names an image of an eligible patient")
-    results = _all_results(cases, settings, make_folder(out.parent / f".{out.stem}.parts"), workers)
+    results = _all_results(cases, settings, pixels, make_folder(out.parent / f".{out.stem}.parts"), workers)
     table, provenance = feature_table(cohort, cases, results, delta=settings.delta), provenance_table(results)
     if deep is not None:
         table = table.join(deep)
@@ -143,15 +148,22 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
         raise InputError("; ".join(faults))
 
 
-def _all_results(cases: list[Case], settings: RadiomicsConfig, folder: Path, workers: int | None) -> list[Path]:
+def _all_results(
+    cases: list[Case], settings: RadiomicsConfig, pixels: PixelConfig, folder: Path, workers: int | None
+) -> list[Path]:
     """Each case's result file in `folder`, in the order of the cases; only those that are not there are computed."""
     keys = [case.key(settings) for case in cases]
     files = [folder / f"{key}.json" for key in keys]
     missing = [index for index, file in enumerate(files) if not file.is_file()]
     progress = Progress(total=len(cases), what="features", unit="image", done=len(cases) - len(missing))
     failures: list[str] = []
-    for task, result in results_of(measure, [(cases[index], settings, keys[index]) for index in missing], workers):
-        if result.failure:
+    tasks = [(cases[index], settings, keys[index], CASE_FACTOR * pixels.decode_timeout_s) for index in missing]
+    for task, result in caged(measure, tasks, workers, few=FEW):
+        if isinstance(result, Death):
+            case, bounds = tasks[task][0], replace(pixels, decode_timeout_s=tasks[task][3])
+            files = ", ".join(dict.fromkeys(path.name for path in case.files))
+            failures.append(f"patient {case.patient_id}, {case.acquisition} ({files}): {reason_of(result, bounds)}")
+        elif result.failure:
             failures.append(result.failure)
         else:
             content = {"features": result.features, "provenance": result.provenance}
@@ -164,15 +176,17 @@ def _all_results(cases: list[Case], settings: RadiomicsConfig, folder: Path, wor
     return files
 
 
-def measure(task: tuple[Case, RadiomicsConfig, str]) -> Measurement:
-    """Measure one image: a task of the pool (the case, the settings, the case's key)."""
-    case, settings, key = task
+def measure(task: tuple[Case, RadiomicsConfig, str, float]) -> Measurement:
+    """Measure one image: a task (the case, the settings, the case's key, seconds in which its files are to be read)."""
+    case, settings, key, timeout_s = task
     features: dict[str, float] = {}
     provenance = []
     try:
         digests = {str(path): _digest(path) for path in case.files}
         masks = {region.name: digests.get(region.source, "") for region in case.regions}
-        for region in load_regions(case, settings):
+        with bounded_time(timeout_s):
+            regions = list(load_regions(case, settings))
+        for region in regions:
             features |= _features(region, f"{case.acquisition}_{region.name}", settings)
             voxels = int(region.mask.sum())
             row: list[Cell] = [
