@@ -15,6 +15,7 @@ from mammo_aln.settings import CropConfig
 
 PADDING_FLAG = 0.10
 OFF_BREAST_SHARE = 0.5
+SMALLEST_BOX_PX, SMALLEST_WINDOW_PX, LARGEST_PX = 0.01, 1.0, 1_000_000.0
 
 
 def place_crop(
@@ -23,14 +24,16 @@ def place_crop(
     """Find a crop's box and window, and judge them.
 
     Raises:
-        CropRefused: the box cannot be estimated or lies outside the image, or millimetres are asked of an image without
-            spacing.
+        CropRefused: the box cannot be estimated, lies outside the image or has an odd size, or an image without spacing
+            is asked for millimetres.
     """
     box, confidence = _find_box(request, own, lesion_image)
     rows, columns = own.shape
     if box is not None and (box[0] >= columns or box[1] >= rows or box[2] <= 0 or box[3] <= 0):
         edges = ", ".join(f"{edge:.1f}" for edge in box)
         raise CropRefused(f"the box {edges} lies outside the image of {columns} x {rows} pixels")
+    if box is not None:
+        _refuse_odd_size("the box", box[2] - box[0], box[3] - box[1], SMALLEST_BOX_PX)
     sized = CropConfig(size_mm=request.size_mm, margin=crop.margin)
     anatomy, turned = own.anatomy, own.orientation
     wall = None if turned.source == "unknown" else "right" if turned.flip_horizontal else "left"
@@ -39,9 +42,18 @@ def place_crop(
     window = crop_window(
         request.strategy, box, own.spacing, breast_box, sized, scale=request.scale, chest_wall=None if unsure else wall
     )
+    _refuse_odd_size("the crop's window", window.width, window.height, SMALLEST_WINDOW_PX)
     outside = _outside(request, box, own, crop)
     padding, flags = window.padding_share(own.shape), _flags(request, box, window, confidence, own, outside)
     return CropRecord(key, own.key, request.strategy, window, box, confidence, padding, flags, crop.size_px, outside)
+
+
+def _refuse_odd_size(name: str, width: float, height: float, smallest_px: float) -> None:
+    """Refuse what is no part of an image; resampling it would take any amount of memory, or divide by nothing."""
+    if not (smallest_px <= width <= LARGEST_PX and smallest_px <= height <= LARGEST_PX):
+        raise CropRefused(
+            f"{name} is {width:g} x {height:g} pixels: expected {smallest_px:g} to {LARGEST_PX:g} on each side"
+        )
 
 
 def _outside(request: CropRequest, box: Box | None, own: ImageRecord, crop: CropConfig) -> str:

@@ -161,8 +161,8 @@ def _all_results(
     for task, result in caged(measure, tasks, workers, few=FEW):
         if isinstance(result, Death):
             case, bounds = tasks[task][0], replace(pixels, decode_timeout_s=tasks[task][3])
-            files = ", ".join(dict.fromkeys(path.name for path in case.files))
-            failures.append(f"patient {case.patient_id}, {case.acquisition} ({files}): {reason_of(result, bounds)}")
+            names = ", ".join(dict.fromkeys(path.name for path in case.files))
+            failures.append(f"patient {case.patient_id}, {case.acquisition} ({names}): {reason_of(result, bounds)}")
         elif result.failure:
             failures.append(result.failure)
         else:
