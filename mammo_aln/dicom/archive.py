@@ -188,7 +188,7 @@ def file_key(path: Path, folders: dict[str, str] | None = None) -> str:
 
 
 def file_state(path: Path) -> tuple[int, ...]:
-    """What a file, or the ZIP file that it stands in, is known by while it is read: another one has another state.
+    """Look at what a file, or the ZIP file that it stands in, is known by: another one has another state.
 
     Raises:
         OSError: it is not there.

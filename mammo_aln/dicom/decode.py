@@ -12,15 +12,20 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_partial
 
 from mammo_aln.dicom import codecs
 from mammo_aln.dicom.archive import image_bytes, open_image
-from mammo_aln.dicom.deflate import MOST_INFLATED_BYTES, at_pixels, deflated_from, inflated
+from mammo_aln.dicom.deflate import (
+    MOST_INFLATED_BYTES,
+    HeaderEnd,
+    TooManyElementsError,
+    deflated_from,
+    inflated,
+)
 from mammo_aln.dicom.fast_header import TOO_DEEP
 from mammo_aln.errors import UnreadableDicom
 from mammo_aln.machine.deaths import PANICS, bounded_memory
@@ -118,8 +123,14 @@ def _deflated(file: BinaryIO, start: int, path: Path, max_pixels: int, with_pixe
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
 
     def parsed(most_bytes: int, stop_when: Callable[..., bool] | None) -> FileDataset:
-        data = BytesIO(inflated(file, start, most_bytes))
-        dataset = read_dataset(data, False, True, stop_when=stop_when)
+        whole = inflated(file, start, most_bytes)
+        data, dataset = BytesIO(whole), Dataset()
+        try:
+            dataset = read_dataset(data, False, True, stop_when=stop_when)
+        except TooManyElementsError:
+            if len(whole) < most_bytes:
+                raise
+            data.seek(most_bytes)
         if data.tell() >= most_bytes:
             raise UnreadableDicom(
                 f"{path}: the deflated data set grows beyond {most_bytes} bytes, more than any allowed image"
@@ -129,7 +140,7 @@ def _deflated(file: BinaryIO, start: int, path: Path, max_pixels: int, with_pixe
         _refuse_absurd_size(dataset, path, max_pixels)
         return dataset
 
-    header = parsed(MOST_INFLATED_BYTES, at_pixels)
+    header = parsed(MOST_INFLATED_BYTES, HeaderEnd())
     pixels = math.prod(whole_number(header, name, path, 1) or 1 for name in SIZES)
     return parsed(MOST_INFLATED_BYTES + BYTES_PER_PIXEL * pixels, None) if with_pixels else header
 
@@ -137,11 +148,11 @@ def _deflated(file: BinaryIO, start: int, path: Path, max_pixels: int, with_pixe
 def _open(file: BinaryIO, path: Path) -> FileDataset:
     """Header up to the pixel data; the file stands at the pixel data element."""
     try:
-        return dcmread(file, stop_before_pixels=True)
+        return read_partial(file, HeaderEnd())
     except InvalidDicomError:
         # Files without the 128-byte preamble exist; what is not DICOM at all has no image tags either.
         file.seek(0)
-        dataset = dcmread(file, stop_before_pixels=True, force=True)
+        dataset = read_partial(file, HeaderEnd(), force=True)
         if "Rows" not in dataset and "SOPClassUID" not in dataset:
             raise UnreadableDicom(f"{path}: not a DICOM file (no 'DICM' marker, no image tags)") from None
         return dataset

@@ -12,6 +12,8 @@ SYNTAX = b"1.2.840.10008.1.2.1.99"
 MOST_INFLATED_BYTES = 1 << 24
 """What a deflated header may grow to; its pixels come behind it."""
 STEP_BYTES = 1 << 16
+MOST_ELEMENTS = 100_000
+"""On the top level; a mammogram has some hundreds, a minute's work for a parser are millions."""
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 META_BYTES = 1 << 12
 """A file meta group is shorter by far."""
@@ -51,6 +53,19 @@ def inflated(file: BinaryIO, start: int, most_bytes: int) -> bytes:
     return bytes(data)
 
 
-def at_pixels(tag: int, *_: object) -> bool:
-    """Test that the next element is pixel data, in whichever of its three kinds."""
-    return tag in PIXEL_TAGS
+class TooManyElementsError(Exception):
+    """A header has more elements than any image's."""
+
+
+class HeaderEnd:
+    """Stops a parser at pixel data, in whichever of its three kinds; an endless row of tiny elements is an error."""
+
+    def __init__(self) -> None:
+        self._elements = 0
+
+    def __call__(self, tag: int, *_: object) -> bool:
+        """Test that the next element is pixel data."""
+        self._elements += 1
+        if self._elements > MOST_ELEMENTS:
+            raise TooManyElementsError(f"more than {MOST_ELEMENTS} elements")
+        return tag in PIXEL_TAGS

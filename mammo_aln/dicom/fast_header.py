@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
 from mammo_aln.dicom.archive import START, ArchiveError, open_image
-from mammo_aln.dicom.deflate import MOST_INFLATED_BYTES, at_pixels, deflated_from, inflated
+from mammo_aln.dicom.deflate import MOST_INFLATED_BYTES, HeaderEnd, deflated_from, inflated
 from mammo_aln.dicom.image_tags import ImageTags, read_image_tags
 from mammo_aln.dicom.tags import TagReader
 from mammo_aln.machine.cores import usable_cores
@@ -219,6 +219,7 @@ def read_header(path: Path) -> FastHeader | Excluded:
 
 def _with_pydicom(path: Path, *, force: bool = False) -> FastHeader | Excluded:
     import pydicom
+    from pydicom.filereader import read_partial
 
     tags: list[Any] = [*sorted(KEYWORDS)]
     try:
@@ -228,7 +229,7 @@ def _with_pydicom(path: Path, *, force: bool = False) -> FastHeader | Excluded:
             start = deflated_from(file)
             if start is not None:
                 return _deflated(file, start, tags)
-            dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags, force=force)
+            dataset = read_partial(file, HeaderEnd(), specific_tags=tags, force=force)
             if force and "Rows" not in dataset and "SOPClassUID" not in dataset:
                 return Excluded(NO_MARKER)
             fields = _dataset_fields(dataset)
@@ -246,7 +247,7 @@ def _deflated(file: BinaryIO, start: int, tags: list[Any]) -> FastHeader | Exclu
 
     for most_bytes in (SECOND_READ_BYTES, MOST_INFLATED_BYTES):
         data = io.BytesIO(inflated(file, start, most_bytes))
-        dataset = read_dataset(data, False, True, stop_when=at_pixels, specific_tags=tags)
+        dataset = read_dataset(data, False, True, stop_when=HeaderEnd(), specific_tags=tags)
         if data.tell() < most_bytes:
             fields = _dataset_fields(dataset)
             fields["TransferSyntaxUID"] = DEFLATED

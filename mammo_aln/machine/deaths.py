@@ -1,4 +1,4 @@
-"""What a process may die of: its own faults and bounds of time and memory; and its death in words.
+"""Deaths of processes by their own faults or by bounds of time and memory, in words.
 
 In a process that nothing has let die (`may_die`) the bounds bound nothing.
 """

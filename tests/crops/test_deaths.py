@@ -14,7 +14,7 @@ from mammo_aln.crops.build import CropSet, build_crops
 from mammo_aln.crops.keys import known_crops
 from mammo_aln.machine.deaths import CRASHED, ENDED, OVERLONG
 from mammo_aln.settings import CropConfig, PixelConfig
-from tests.support.caged import in_the_kept_process, killed_from_outside
+from tests.support.caged import in_the_kept_process, killed_from_outside, replaced_after_the_digest
 from tests.support.crop_cohort import image, patient, small_cohort, write_tables
 
 SMALL = CropConfig(size_px=32, auxiliary=())
@@ -107,3 +107,32 @@ def test_a_process_ended_from_outside_blames_no_file_for_good(tmp_path: Path) ->
     assert sorted(crops.table["image_id"]) == ["i0", "i1"]  # another process decoded what the killed one had
     assert "refused_content" not in kinds_in_journals(tmp_path / "c" / ".crops")
     assert not crops.exclusions["reason"].str.startswith(ENDED).any()
+
+
+def test_a_box_of_no_sensible_size_costs_one_image(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    cohort = small_cohort(root, 6)
+    corners = [(0, 1e15), (0, 5e-324), (-1e308, 1e308), (0, 1e7), (30, 30.001)]
+    boxes = [(f"i{number}", "primary", low, 10, high, 60) for number, (low, high) in enumerate(corners)]
+    people = [patient(f"p{number}") for number in range(6)]
+    rows = [image(f"i{number}", f"p{number}") for number in range(6)]
+    cohort = write_tables(root, people, rows, [*boxes, ("i5", "primary", 60, 130, 95, 165)])
+    for strategy in ("fixed_5cm", "lesion_box", "lesion_margin"):
+        crop = CropConfig(strategy=strategy, size_px=32, auxiliary=("peritumoral",))
+        crops = build_crops(cohort, PixelConfig(), crop)
+        assert set(crops.table["image_id"]) == {"i5"}
+        assert crops.exclusions["reason"].str.contains("pixels: expected 0.01 to 1e+06 on each side", regex=False).all()
+
+
+def test_a_file_that_is_replaced_between_digest_and_decoding_gives_no_crop(tmp_path: Path) -> None:
+    """The other patient's pixels would stand for good under the digest of the first one's."""
+    root = tmp_path / "c"
+    cohort = small_cohort(root, 2)
+    (root / "other.dcm").write_bytes((root / "i1.dcm").read_bytes())
+    with in_the_kept_process(replaced_after_the_digest):
+        crops = build_crops(cohort, PixelConfig(), SMALL, workers=1)
+    assert crops.table["image_id"].tolist() == ["i1"]
+    assert "changed while it was read" in crops.exclusions["reason"].item()
+    again = build_crops(read_cohort(root), PixelConfig(), SMALL, workers=1)
+    assert again.table["image_id"].tolist() == ["i0", "i1"]
+    assert again.contents["i0"] == again.contents["i1"]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pickle
 import sys
+import tracemalloc
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +20,11 @@ from pydicom.uid import (
 )
 
 from mammo_aln.dicom import fast_header as headers
+from mammo_aln.dicom.decode import read_file
+from mammo_aln.dicom.deflate import MOST_INFLATED_BYTES
 from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_header, read_headers
 from mammo_aln.dicom.mammogram import judge
+from mammo_aln.errors import UnreadableDicom
 from tests.support.dicom_writer import code, mammogram, save
 
 TEXTS = ("SOPInstanceUID", "BodyPartExamined", "Laterality", "ViewPosition")
@@ -159,8 +165,63 @@ def test_sequences_nested_without_end_are_a_value(tmp_path):
         save(dataset, tmp_path / "nested.dcm")
     finally:
         sys.setrecursionlimit(limit)
-    header = read_header(tmp_path / "nested.dcm")
-    assert isinstance(header, Excluded) or judge(header)
+    assert read_header(tmp_path / "nested.dcm") == Excluded(headers.TOO_DEEP)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize("depth", [headers.DEEPEST, headers.DEEPEST + 1, 300])
+def test_sequences_have_a_depth_by_every_road(tmp_path, syntax, depth):
+    """At 300 levels neither the walk nor pydicom runs out of stack; what carries the header elsewhere may."""
+    dataset = mammogram()
+    innermost = dataset
+    for _ in range(depth):
+        innermost.ViewCodeSequence = Sequence([Dataset()])
+        innermost = innermost.ViewCodeSequence[0]
+    path = tmp_path / "nested.dcm"
+    limit = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(20_000)
+        save(dataset, path, syntax)
+    finally:
+        sys.setrecursionlimit(limit)
+    header = read_header(path)
+    assert (header == Excluded(headers.TOO_DEEP)) is (depth > headers.DEEPEST)
+    if depth <= headers.DEEPEST:
+        assert pickle.loads(pickle.dumps(header)) == header
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_an_endless_row_of_tiny_elements_is_refused_soon(tmp_path, syntax):
+    path = save(mammogram(), tmp_path / "row.dcm", syntax)
+    whole = path.read_bytes()
+    start = 132 + 12 + int.from_bytes(whole[140:144], "little")
+    row = b"\x01\x00\x01\x00OQ\x00\x00" + b"\x09\x00\x10\x00SH\x00\x00" * 1_500_000  # `OQ` is none
+    packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflated = syntax == DeflatedExplicitVRLittleEndian
+    path.write_bytes(whole[:start] + (packer.compress(row) + packer.flush() if deflated else row))
+    assert read_header(path) == Excluded("unreadable DICOM header (TooManyElementsError)")
+    with pytest.raises(UnreadableDicom, match="more than 100000 elements"):
+        read_file(path)
+
+
+def test_a_deflated_header_that_grows_without_end_takes_little_memory(tmp_path):
+    path = save(mammogram(), tmp_path / "bomb.dcm", DeflatedExplicitVRLittleEndian)
+    whole = path.read_bytes()
+    start = 132 + 12 + int.from_bytes(whole[140:144], "little")
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    element = b"\x09\x00\x10\x00UN\x00\x00" + (400 << 20).to_bytes(4, "little")
+    zeros = bytes(1 << 20)
+    bomb = packer.compress(element) + b"".join(packer.compress(zeros) for _ in range(400)) + packer.flush()
+    path.write_bytes(whole[:start] + bomb)
+    tracemalloc.start()
+    header = read_header(path)
+    with pytest.raises(UnreadableDicom, match="deflated data set grows beyond"):
+        read_file(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(header, Excluded)
+    assert "deflated header grows" in header.reason
+    assert peak < 6 * MOST_INFLATED_BYTES
 
 
 def test_files_that_are_none(tmp_path):

@@ -76,20 +76,20 @@ def test_delta_is_post_minus_pre(table: Path) -> None:
 def test_workers_and_resumption_change_nothing(small: Path, table: Path, tmp_path: Path, monkeypatch) -> None:
     out = tmp_path / "features.csv"
     done = 0
-    whole = extract.measure
+    whole = extract.write_text
 
-    def killed(task):
+    def killed(path, text):
         nonlocal done
         done += 1
         if done > 9:
             raise KeyboardInterrupt
-        return whole(task)
+        whole(path, text)
 
-    monkeypatch.setattr(extract, "measure", killed)
+    monkeypatch.setattr(extract, "write_text", killed)
     with pytest.raises(KeyboardInterrupt):
         extract_features(small, out, QUICK, workers=1)
     assert not out.exists()
-    monkeypatch.setattr(extract, "measure", whole)
+    monkeypatch.setattr(extract, "write_text", whole)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / ".features.parts").iterdir()}
     assert len(kept) == 9
     extract_features(small, out, QUICK, workers=2)

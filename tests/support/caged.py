@@ -6,7 +6,11 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+from mammo_aln.crops import derive
 from mammo_aln.crops.store.store import SegmentWriter
 from mammo_aln.dicom import decode
 from mammo_aln.machine.cage import kept_cage
@@ -50,3 +54,22 @@ def killed_from_outside() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     decode._single_frame = killed  # type: ignore[assignment]
+
+
+def replaced_after_the_digest() -> None:
+    """Put `other.dcm` in the place of `i0.dcm` once that was digested, by a rename as programs of transfer do."""
+    whole = derive.content_digest
+
+    def digest(path: Path) -> str:
+        sha256 = whole(path)
+        if path.name == "i0.dcm" and (other := path.with_name("other.dcm")).is_file():
+            derive.derive = partial(_replaced, derive.derive, other, path)
+        return sha256
+
+    derive.content_digest = digest
+
+
+def _replaced(whole: Callable[..., Any], other: Path, path: Path, *arguments: Any) -> Any:
+    if other.is_file():
+        other.replace(path)
+    return whole(*arguments)
