@@ -254,3 +254,15 @@ def test_two_processes_at_once_read_and_keep_the_same(sound: Path, store: Path) 
     assert set(digests) == {tables_digest(read_cohort(sound))}
     assert all(packed.read_packed(file) is not None for file in kept(store))
     assert {path.suffix for path in (store / "frozen").iterdir()} <= {".tables"}
+
+
+def test_what_a_clinic_remarks_stays_in_its_own_table(sound: Path, store: Path, judged: list[str]) -> None:
+    table = pd.read_csv(sound / "patients.csv", dtype=str)
+    remarks = ["asked Mrs Miller", *[""] * (len(table) - 1)]
+    table.insert(1, "remark", remarks)
+    table.to_csv(sound / "patients.csv", index=False)
+    first, second = read_cohort(sound, kept_in=store), read_cohort(sound, kept_in=store)
+    assert judged == ["judged"]
+    assert second.patients["remark"].dropna().tolist() == remarks[:1]
+    equal(first, second)
+    assert not [path for path in store.rglob("*") if path.is_file() and b"Miller" in path.read_bytes()]
