@@ -106,6 +106,11 @@ def kind_of_file(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "something else")
 
 
+def shown(path: Path) -> str:
+    """Write a path for people: from the working folder on where it lies below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def unfinished_beside(path: Path) -> Path:
     """Name a file or folder beside a path that nothing else is called, for content that is to be renamed onto it."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

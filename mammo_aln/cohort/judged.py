@@ -67,10 +67,7 @@ def read_judged(
     tables = {name: read_table(root, name, name in need, known, faults) for name, known in names.items()}
     patients, images, regions = tables["patients"], tables["images"], tables["regions"]
     if patients is not None:
-        patients = _with_units(as_declared(patients, declared, faults))
-        if not outcome and declared.label_column not in patients:
-            patients = patients.assign(**{declared.label_column: pd.Series(np.nan, patients.index, dtype=object)})
-        tables["patients"] = patients
+        tables["patients"] = patients = _declared_patients(patients, declared, outcome, faults)
         faults += _patient_faults(patients, declared)
     if images is not None:
         faults += schema_faults("images.csv", images, images_schema(*_known(patients, images)), {})
@@ -87,6 +84,24 @@ def read_judged(
     files = {f"{name}.csv": path.name for name in tables if (path := table_file(root, name, []))}
     faults = [replace(fault, file=files.get(fault.file, fault.file)) for fault in faults]
     return tables, declared, _in_reading_order(faults)
+
+
+def reread_patients(root: Path, declared: Declaration, outcome: bool) -> pd.DataFrame | None:
+    """Read the patients of a cohort that was judged before, with their types; None where they cannot be read now."""
+    faults: list[BadCell] = []
+    table = read_table(root, "patients", False, known_columns(declared), faults)
+    if table is None or faults:
+        return None
+    return _typed_patients(_declared_patients(table, declared, outcome, faults), declared)
+
+
+def _declared_patients(
+    patients: pd.DataFrame, declared: Declaration, outcome: bool, faults: list[BadCell]
+) -> pd.DataFrame:
+    patients = _with_units(as_declared(patients, declared, faults))
+    if outcome or declared.label_column in patients:
+        return patients
+    return patients.assign(**{declared.label_column: pd.Series(np.nan, patients.index, dtype=object)})
 
 
 def typed_tables(tables: Mapping[str, pd.DataFrame | None], declared: Declaration) -> dict[str, pd.DataFrame]:

@@ -2,8 +2,8 @@
 
 What was kept holds for the very bytes of `cohort.yaml` and all tables, for the code that read them and the versions of
 the packages below it: its name is a digest of these. Only what had no fault is kept, and only what said nothing while
-it was read but the codes for missing values, which are kept with it and said again. Columns that cohort.yaml does not
-declare (remarks, names) are not copied into the store: a start that finds some reads them from patients.csv.
+it was read but the codes for missing values, which are kept with it and said again. Remarks about patients
+(columns that cohort.yaml does not declare, reasons of exclusion) are not copied into the store, see `remarks`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from mammo_aln.cohort.judged import read_judged, typed_tables
 from mammo_aln.cohort.kept_tables import KeptTables
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.cohort.packed import Packed
-from mammo_aln.cohort.undeclared import with_undeclared, without_undeclared
+from mammo_aln.cohort.remarks import with_remarks, without_remarks
 from mammo_aln.cohort.values.codes import suspicious_codes
 from mammo_aln.cohort.volumes import typed_volumes
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
@@ -111,11 +111,11 @@ def read_cohort(
     packed = kept.read() if kept is not None else None
     declared = read_declaration(root, []) if packed is not None else None
     if packed is not None and declared is not None:
-        packed = with_undeclared(root, packed, declared)
+        packed = with_remarks(root, packed, declared, outcome)
     if kept is None or packed is None or declared is None or not kept.holds:
         declared, packed = _judged(root, need, outcome)
         if kept is not None:
-            kept.keep(without_undeclared(packed, declared))
+            kept.keep(without_remarks(packed, declared))
     if tell:
         for line in packed.facts["codes"]:
             _say_once(root, line)

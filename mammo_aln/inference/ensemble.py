@@ -125,10 +125,16 @@ def ensemble_of(members: Sequence[Member]) -> Ensemble:
     """Combine two or more members.
 
     Raises:
-        InputError: one run twice; other pixels, crops or inputs; another cohort; validation patients that overlap in
-            part, so that a patient who validates one member trained another of the same fold; folds of unequal numbers
-            of members.
+        InputError: a scrubbed copy, whose validation rows are not there; one run twice; other pixels, crops or inputs;
+            another cohort; validation patients that overlap in part, so that a patient who validates one member trained
+            another of the same fold; folds of unequal numbers of members.
     """
+    scrubbed = [str(member.run) for member in members if member.val.empty]
+    if scrubbed:
+        raise InputError(
+            f"{', '.join(scrubbed)}: scrubbed; several runs as one model are calibrated on their validation"
+            " patients, which were taken out; expected the run itself"
+        )
     _refuse_unlike(members)
     groups: dict[frozenset[tuple[str, str]], list[Member]] = {}
     for member in members:

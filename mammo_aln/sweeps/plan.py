@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -188,8 +189,8 @@ def read_plan(out: Path) -> Plan:
             _require_form(plain["search"], SEARCH_FORM, {})
         return Plan(
             out,
-            Path(plain["cohort"]),
-            Path(plain["store"]) if plain["store"] else None,
+            _absolute(plain["cohort"], out),
+            _absolute(plain["store"], out) if plain["store"] else None,
             plain["content"],
             _cells(plain["cells"]),
             tuple(plain["touched"]),
@@ -347,8 +348,24 @@ def add_cells(plan: Plan, cells: Sequence[Cell]) -> Plan:
 def _write(plan: Plan) -> None:
     plain = asdict(plan)
     del plain["out"]
+    plain |= {
+        "cohort": _beside_sweep(plan.cohort, plan.out),
+        "store": plan.store and _beside_sweep(plan.store, plan.out),
+    }
     about = {"package_version": __version__, "code_revision": code_revision()}
     write_json(plan.out / PLAN, {**about, **plain})
+
+
+def _beside_sweep(folder: Path, out: Path) -> str:
+    """Write a folder as seen from the sweep's, where they have a folder in common: both may move, no path is told."""
+    folder, out = folder.absolute(), out.absolute()
+    has_common = len(Path(os.path.commonpath([folder, out])).parts) > 1
+    return os.path.relpath(folder, out) if has_common else str(folder)
+
+
+def _absolute(written: str, out: Path) -> Path:
+    """Read what `_beside_sweep` wrote; former plans hold absolute paths."""
+    return Path(os.path.normpath(out.absolute() / written))
 
 
 def _locked(out: Path) -> Lock:

@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from mammo_aln.evaluation.area import area_of
-from mammo_aln.files import written_whole
+from mammo_aln.files import shown, written_whole
 from mammo_aln.runs.record import read_state
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.prediction_facts import PredictionFacts
@@ -90,7 +90,7 @@ class Summary:
                 f"  val AUC {self.val_auc:.3f} ({interval}), train AUC {self.train_auc:.3f}",
                 f"  threshold {self.threshold:.3f} ({self.rule}, on val), temperature {self.temperature:.2f}",
                 *self._one_call(),
-                f"  {run}: predictions.csv, metrics.csv (counts epochs from 0: the best is {self.best_epoch - 1}), "
+                f"  {shown(run)}: predictions.csv, metrics.csv (counts epochs from 0: the best is {self.best_epoch - 1}), "
                 "training.png, checkpoints/best.ckpt",
             ]
         )

@@ -75,6 +75,24 @@ def lineage(paths: list[Path]) -> str:
     return lineage_report(paths)
 
 
+def scrub(run: Path, out: Path | None = None) -> str | Path:
+    """List what a run's folder would tell a stranger; with --out, write a copy that predicts alike and tells nothing.
+
+    Args:
+        run: run directory.
+        out: folder of the copy, to be made. It cannot go on training, be averaged with other runs, or know its own
+            patients in another cohort.
+    """
+    from mammo_aln.inference.scrub import report, scrubbed_copy, tellings
+    from mammo_aln.progress import say
+
+    lines = report(tellings(run))
+    if out is None:
+        return lines
+    say(lines)
+    return scrubbed_copy(run, out)
+
+
 def predict(
     run: list[Path],
     out: Path,

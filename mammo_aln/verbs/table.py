@@ -47,6 +47,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "runs": ("list_runs", "folder", "list the runs of a folder: settings, state, best validation AUC"),
     "sync": ("sync", "folder", "upload a sweep's cells, or one run, to W&B: what was kept offline or cut off"),
     "lineage": ("lineage", "paths", "print the data and weight licences that a run, weights or a cohort descend from"),
+    "scrub": ("scrub", "run", "what a run's folder would tell a stranger; a copy that tells nothing (--out)"),
     "explain": ("explain", "cohort", "why a run says so: heat maps, share of each input, box jitter"),
     "compare": ("compare", "files", "compare models on the same patients: the first file is the reference"),
     "radiomics extract": ("radiomics_extract", "cohort", "radiomic and deep features of volumes or mammograms"),

@@ -260,6 +260,8 @@ def test_what_a_clinic_remarks_stays_in_its_own_table(sound: Path, store: Path, 
     table = pd.read_csv(sound / "patients.csv", dtype=str)
     remarks = ["asked Mrs Miller", *[""] * (len(table) - 1)]
     table.insert(1, "remark", remarks)
+    table["eligible"] = ["no", *["yes"] * (len(table) - 1)]
+    table["exclusion_reason"] = ["Mrs Miller moved", *[""] * (len(table) - 1)]
     table.to_csv(sound / "patients.csv", index=False)
     first, second = read_cohort(sound, kept_in=store), read_cohort(sound, kept_in=store)
     assert judged == ["judged"]

@@ -126,6 +126,10 @@ class WandbRun:
     def close(self, exit_code: int = 0) -> None:
         """End it, once it is uploaded; TimeoutError where that takes too long."""
         self.run.finish(exit_code=exit_code)
+        # W&B's own logs name folders of this machine.
+        folder = self.mirrored.run / "wandb"
+        for path in (*folder.glob("debug*.log"), *folder.glob("*run-*/logs")):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _pictures(outcome: Outcome, *, crops: bool) -> dict[str, wandb.Image]:
