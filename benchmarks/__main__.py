@@ -47,6 +47,7 @@ BENCHMARKS = {
     "likeness": "likeness.likeness",
     "dlr": "dlr.dlr",
     "ispy": "ispy.ispy",
+    "fuzz": "hostile.fuzz.fuzz",
 }
 """Name: the module and the function behind it."""
 
@@ -67,7 +68,7 @@ def main(words: Sequence[str]) -> int:
 
     from benchmarks.page import PAGE, machine, replace_section
 
-    module, function = BENCHMARKS[name].split(".")
+    module, _, function = BENCHMARKS[name].rpartition(".")
     bench = getattr(import_module(f"benchmarks.{module}"), function)
     parser = ArgumentParser(prog=f"python -m benchmarks {name}", description=purpose(name))
     parser.add_argument("--dry", type=bool, default=False, help="print the section, do not write it to the page")
@@ -87,8 +88,8 @@ def main(words: Sequence[str]) -> int:
 
 def purpose(name: str) -> str:
     """Read the first line of a benchmark's docstring, its module left unimported."""
-    module, function = BENCHMARKS[name].split(".")
-    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+    module, _, function = BENCHMARKS[name].rpartition(".")
+    tree = ast.parse((Path(__file__).parent / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     node = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
     return (ast.get_docstring(node) or "").split("\n")[0]
 

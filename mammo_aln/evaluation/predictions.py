@@ -249,6 +249,13 @@ def _flow(table: pd.DataFrame, beside: Sequence[Mapping[str, Any]]) -> tuple[Bra
 
 def _refuse_mixed_runs(table: pd.DataFrame, beside: Mapping[Path, Mapping[str, Any]]) -> None:
     runs = sorted(set(table["run_id"]) - {""})
+    joint = next((facts for facts in beside.values() if facts.get("members")), None)
+    if len(runs) > 1 and joint is not None and set(runs) <= {*joint["members"], joint.get("run_id")}:
+        raise InputError(
+            f"these are predictions of {len(joint['members'])} runs as one model ({', '.join(joint['members'])}), and "
+            "--run takes one run: leave it out; `mammo-aln predict` with all of them, the cohort that they learnt from "
+            "and --split val gives the model's validation rows, one more file for evaluate"
+        )
     if len(runs) > 1:
         raise InputError(
             f"the files come from different runs ({', '.join(runs)}); judge each run by itself, or use compare"

@@ -90,8 +90,8 @@ class Summary:
                 f"  val AUC {self.val_auc:.3f} ({interval}), train AUC {self.train_auc:.3f}",
                 f"  threshold {self.threshold:.3f} ({self.rule}, on val), temperature {self.temperature:.2f}",
                 *self._one_call(),
-                f"  {shown(run)}: predictions.csv, metrics.csv (counts epochs from 0: the best is {self.best_epoch - 1}), "
-                "training.png, checkpoints/best.ckpt",
+                f"  {shown(run)}: predictions.csv, training.png, checkpoints/best.ckpt, metrics.csv "
+                f"(counts epochs from 0: the best is {self.best_epoch - 1})",
             ]
         )
 

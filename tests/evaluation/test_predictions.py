@@ -150,3 +150,13 @@ def test_a_file_given_twice_is_refused(tmp_path):
     for again in (path, tmp_path / "again.csv"):
         with pytest.raises(InputError, match=f"{again.name}: given twice"):
             read_predictions([path, again])
+
+
+def test_a_run_beside_predictions_of_several_is_told_what_to_do(tmp_path):
+    rows = "run_id,patient_id,split,aln_status,score\n{},{},{},1,0.5\n"
+    ensemble = write(tmp_path / "both.csv", rows.format("e" * 12, "a", "external_test"))
+    write(tmp_path / "both.json", json.dumps({"run_id": "e" * 12, "members": ["a" * 12, "b" * 12]}))
+    (tmp_path / "run").mkdir()
+    write(tmp_path / "run" / "predictions.csv", rows.format("a" * 12, "b", "val"))
+    with pytest.raises(InputError, match=r"2 runs as one model .* leave it out; `mammo-aln predict`"):
+        read_predictions([ensemble], tmp_path / "run")
