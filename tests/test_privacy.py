@@ -131,6 +131,7 @@ def streams(name: str, content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_no_verb_writes_what_names_somebody(phantom: Path, tmp_path: Path) -> None:
     folder = tmp_path / "zqplace"
     folder.mkdir()

@@ -135,7 +135,7 @@ def content_of(target: Target, number: int, seed: int) -> tuple[Path, bytes]:
 
 
 def _work(target: Target, numbers: range, seed: int, folder: Path, current: Synchronized[int], answers: object) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
