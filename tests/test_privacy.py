@@ -89,7 +89,10 @@ def fill(phantom: Path, cohort: Path, key: Path) -> None:
     patients.to_csv(cohort / "patients.csv", index=False)
     images = pd.read_csv(cohort / "images.csv", dtype=str)
     by_name = {Path(row.path).stem: row.image_id for row in images.itertuples()}
-    images.assign(seen_by="ZqSentReader").to_csv(cohort / "images.csv", index=False)
+    images["seen_by"] = "ZqSentReader"
+    second = images.duplicated("patient_id").idxmax()
+    images.loc[second, ["eligible", "exclusion_reason"]] = ["no", "ZqReason: coil of Mrs Miller"]
+    images.to_csv(cohort / "images.csv", index=False)
     regions = pd.read_csv(phantom / "regions.csv", dtype=str)
     regions = regions.assign(image_id=regions["image_id"].map(by_name), comment="ZqSentRegion")
     regions.to_csv(cohort / "regions.csv", index=False)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.declaration import Declaration, read_declaration
+from mammo_aln.cohort.listing.image_rows import COLUMNS as INDEXED_COLUMNS
 from mammo_aln.cohort.region_keys import with_image_ids
 from mammo_aln.cohort.schemas import (
     BOX,
@@ -113,8 +114,10 @@ def typed_tables(tables: Mapping[str, pd.DataFrame | None], declared: Declaratio
     """
     return {
         "patients": _typed_patients(tables["patients"], declared),
-        "images": _typed(tables["images"], IMAGE_COLUMNS, ("spacing_mm",)),
-        "regions": _typed(tables["regions"], REGION_COLUMNS, BOX),
+        "images": _typed(
+            _own(tables["images"], (*IMAGE_COLUMNS, *EXAM_COLUMNS, *INDEXED_COLUMNS)), IMAGE_COLUMNS, ("spacing_mm",)
+        ),
+        "regions": _typed(_own(tables["regions"], REGION_COLUMNS), REGION_COLUMNS, BOX),
         "volumes": typed_volumes(tables["volumes"]).reset_index(drop=True),
     }
 
@@ -191,6 +194,11 @@ def _typed(table: pd.DataFrame | None, columns: tuple[str, ...], numeric: tuple[
     typed = table.reindex(columns=[*columns, *others]).reset_index(drop=True)
     types = {name: object for name in typed.columns if name not in numeric}
     return typed.astype(types).assign(**{name: numbers(typed[name]) for name in numeric})
+
+
+def _own(table: pd.DataFrame | None, columns: Collection[str]) -> pd.DataFrame | None:
+    """Leave a table's further columns out: nothing reads them, and they may be remarks."""
+    return None if table is None else table[[name for name in table if name in columns]]
 
 
 def _typed_patients(patients: pd.DataFrame | None, declared: Declaration) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mammo_aln.cohort.remarks import shared_reasons
 from mammo_aln.cohort.schemas import NAT_START_DAY, YES_NO, numbers
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.dicom.mammogram import KIND_FLAGS, MODIFIER_FLAGS
@@ -79,7 +80,8 @@ def select_images(cohort: Cohort) -> Selection:
         return Selection(images, images.assign(reason=""), images.assign(reason=""))
     reason = pd.Series("", images.index, dtype=object)
     barred = barred_by_user(images)
-    reason = reason.mask(barred, _column(images, "exclusion_reason").fillna(NO_REASON))
+    stated = shared_reasons(_column(images, "exclusion_reason"), images["patient_id"], "images.csv")
+    reason = reason.mask(barred, stated.fillna(NO_REASON))
     open_question = _undecided(cohort, images[~barred]).reindex(images.index, fill_value="")
     timepoint = timepoints(cohort)
     reason = _where_empty(reason, timepoint == "post_nat", "after NAT")

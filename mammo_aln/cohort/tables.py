@@ -53,7 +53,7 @@ class Cohort:
             (bool), `side`, `exclusion_reason` (`""` for the eligible). Continuous features are float, all else
             strings or NaN. `split` stands only where the file gives one.
         images: `image_id`, `patient_id`, `path` as given, `laterality` and `view` (NaN = unknown), `spacing_mm` (float,
-            NaN = take the file's), and the file's further columns, `study`, `days`, `timepoint`, `eligible`,
+            NaN = take the file's), and those further columns that `index` writes, `study`, `days`, `timepoint`, `eligible`,
             `exclusion_reason` and `kind` among them (text; see `selection.py`).
         regions: `image_id`, `region`, `x_min`, `y_min`, `x_max`, `y_max` (float, pixels of the stored matrix).
         label_column: column of the outcome.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mammo_aln.cohort.remarks import shared_reasons
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.regions import FOUND_BY_RULE, auxiliary_names
 from mammo_aln.crops.requests import WHOLE_IMAGE
@@ -73,7 +74,7 @@ def cohort_flow(
     barred = asked[~asked["eligible"]]
     if len(barred):
         reasons = (
-            barred["exclusion_reason"]
+            shared_reasons(barred["exclusion_reason"], barred["patient_id"], "patients.csv")
             if "exclusion_reason" in barred
             else pd.Series("not eligible", index=barred.index)
         )
