@@ -53,8 +53,8 @@ class Cohort:
             (bool), `side`, `exclusion_reason` (`""` for the eligible). Continuous features are float, all else
             strings or NaN. `split` stands only where the file gives one.
         images: `image_id`, `patient_id`, `path` as given, `laterality` and `view` (NaN = unknown), `spacing_mm` (float,
-            NaN = take the file's), and those further columns that `index` writes, `study`, `days`, `timepoint`, `eligible`,
-            `exclusion_reason` and `kind` among them (text; see `selection.py`).
+            NaN = take the file's), and those further columns that `index` writes, `study`, `days`, `timepoint`,
+            `eligible`, `exclusion_reason` and `kind` among them (text; see `selection.py`).
         regions: `image_id`, `region`, `x_min`, `y_min`, `x_max`, `y_max` (float, pixels of the stored matrix).
         label_column: column of the outcome.
         label_meaning: what the outcome means.
