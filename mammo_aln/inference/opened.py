@@ -41,6 +41,7 @@ CHANGED_SINCE = (
     "the tables have changed since the run was trained on them (a label or a value was corrected?): they count as"
     " another cohort, whose splits are all tests"
 )
+SCRUBBED = "the run is a scrubbed copy: whether some of these patients trained it cannot be known"
 OTHERS = "Leave them out; or, if they are other people, give the two cohorts different names in cohort.yaml"
 CHANGED = (
     "These tables are not those that the run learnt from (a label or a value was changed since?), so that each of their"
@@ -60,6 +61,7 @@ class OpenedMember:
         learnt_from: rows of the cohort that are a test, and whom it trained on; then by whom it was chosen.
         outcome: what it learnt to tell; None where the run does not say.
         changed_since: the cohort holds those who trained the run, and its tables are others than they were then.
+        scrubbed: it is a copy that does not know any more whom it learnt from.
     """
 
     member: Member
@@ -69,6 +71,13 @@ class OpenedMember:
     learnt_from: tuple[Tested, ...]
     outcome: Outcome | None
     changed_since: bool = False
+    scrubbed: bool = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Say what a reader must know of the patients' past, in sentences."""
+        changed = (f"In this cohort {CHANGED_SINCE}.",) if self.changed_since else ()
+        return (*changed, f"{SCRUBBED.capitalize()}.") if self.scrubbed else changed
 
     def prepare(self) -> None:
         """Build every missing crop; `InputError` where an image, or a copy of it, was pre-trained or trained on."""
@@ -141,7 +150,8 @@ def _opened(
         opened=True,
     )
     refuse_seen_patients(frozen.pretraining, data.cohort)
-    _refuse_other_than_kept(member, frozen)
+    if not frozen.scrubbed:
+        _refuse_other_than_kept(member, frozen)
     tested = _tests_of(member, frozen, asked, splits, chosen_by)
     for each in tested:
         if not one_patient:
@@ -158,7 +168,7 @@ def _opened(
     if changed:
         say_once(f"{cohort.name}: {CHANGED_SINCE}")
     seen = () if one_patient else tested
-    return OpenedMember(member, module, data, frozen.pretraining, seen, frozen.outcome, changed)
+    return OpenedMember(member, module, data, frozen.pretraining, seen, frozen.outcome, changed, frozen.scrubbed)
 
 
 def _refuse_other_than_kept(member: Member, frozen: FrozenFacts) -> None:
@@ -193,7 +203,9 @@ def _tests_of(
     rows = rows[~rows["split"].isin(LEARNT_FROM)] if own else rows
     changed = member.facts.cohort in (None, cohort.name) and not own and {*splits} & {*LEARNT_FROM}
     remedy = "their test would be no test. " + (CHANGED if changed else OTHERS)
-    if not all(each.whole for each in frozen.trained_on) or not frozen.trained_on:
+    if frozen.scrubbed:
+        say_once(f"{member.run_id}: {SCRUBBED}")
+    elif not all(each.whole for each in frozen.trained_on) or not frozen.trained_on:
         say_once(f"run {member.run_id} is of an earlier version: copies of its training images are not recognised")
     chosen = frozen.validated_on if chosen_by else ()
     deeds = {"trained on": frozen.trained_on, CHOSEN_BY: chosen, "pre-trained on": frozen.pretraining}

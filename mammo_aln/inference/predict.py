@@ -16,7 +16,6 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import require_room_for, write_csv
 from mammo_aln.inference.ensemble import UNIT, Ensemble, Member, ensemble_of, mean_of_members, read_member
 from mammo_aln.inference.opened import (
-    CHANGED_SINCE,
     OpenedMember,
     check_needs,
     learnt_from,
@@ -214,7 +213,7 @@ def score_cohort(
         lineage=tuple(source.to_state() for source in _sources(members, cohort)),
         inputs=inputs.to_json(),
         outcome=opened[0].outcome.to_json() if opened[0].outcome else None,
-        warnings=(f"In this cohort {CHANGED_SINCE}.",) if any(each.changed_since for each in opened) else None,
+        warnings=tuple(dict.fromkeys(words for each in opened for words in each.warnings)) or None,
         leaks=leaks.to_json() if leaks else next((m.facts.leaks for m in members if m.facts.leaks), None),
     )
     table = prediction_table(scored, run_id, operating, seen_of_all(opened, scored, crops))

@@ -104,7 +104,7 @@ def _facts(path: Path, copy: Path) -> None:
 
 def _weights(path: Path, copy: Path) -> None:
     state = stored_checkpoint(path, RESTORE)
-    facts = {**state[PRETRAINED_KEY], "pretraining": [], "trained_on": [], "scrubbed": True}
+    facts = {**state[PRETRAINED_KEY], "pretraining": [], "trained_on": [], "validated_on": [], "scrubbed": True}
     facts["inputs"] = _without_ranges(facts.get("inputs"))
     kept = {name: value for name, value in state.items() if name not in (*ONLY_TO_GO_ON, "callbacks", "loops")}
     with written_whole(copy) as unfinished:

@@ -24,6 +24,7 @@ class FrozenFacts:
         pretraining: whom the starting weights had seen.
         trained_on: whom this run learns from.
         validated_on: by whom its checkpoint, threshold and calibration are chosen.
+        scrubbed: whom it learnt from was taken out of this copy.
         clinical_encoder: state of the fitted clinical encoder; None where the model reads no clinical features.
         heads: names of a pre-training's heads; None in a training.
         lineage: data sets and weights that this run descends from.
@@ -41,6 +42,7 @@ class FrozenFacts:
     inputs: InputProfile | None = None
     outcome: Outcome | None = None
     validated_on: tuple[Seen, ...] = ()
+    scrubbed: bool = False
 
     def to_state(self) -> Mapping[str, Any]:
         """Plain dicts, lists, strings and numbers, for checkpoints that load with `weights_only=True`."""
@@ -71,4 +73,5 @@ class FrozenFacts:
             inputs=InputProfile.from_state(state["inputs"]) if state.get("inputs") else None,
             outcome=Outcome(**state["outcome"]) if state.get("outcome") else None,
             validated_on=tuple(Seen.from_state(each) for each in state.get("validated_on", [])),
+            scrubbed=bool(state.get("scrubbed", False)),
         )

@@ -42,9 +42,12 @@ def test_the_copy_scores_as_the_run_and_tells_nobody(
     tables = []
     for model in (run, tmp_path / "copy"):
         out = tmp_path / f"{len(tables)}.csv"
-        predict_cohort(model, phantom, out, split="external_test", store=store, ledger=tmp_path / "ledger")
+        predict_cohort(
+            model, phantom, out, split="external_test", store=store, ledger=tmp_path / f"ledger_{len(tables)}"
+        )
         tables.append(pd.read_csv(out, dtype=str))
     pd.testing.assert_frame_equal(*tables)
+    assert "cannot be known" in json.loads((tmp_path / "1.json").read_text())["warnings"][0]
     learnt = pd.read_csv(run / "predictions.csv", dtype=str)
     hashes = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["mammo_aln"]["trained_on"][0]
     names = {*learnt["patient_id"], *learnt["center"], *hashes["patients"], *hashes["files"], str(phantom.parent)}
