@@ -102,8 +102,8 @@ def refuse_changed(entries: Sequence[Entry], run_id: str, frozen: str | None, pa
     if frozen and former and former[-1].frozen != frozen:
         raise InputError(
             f"{path}: run {run_id} opened {former[-1].split} on {former[-1].time} with other weights, threshold,"
-            " calibration or recipe than it has now; bring its files back from a copy (a scrubbed copy cannot stand in for"
-            " the run where that was tested)"
+            " calibration or recipe than it has now; bring its files back from a copy (a scrubbed copy cannot stand in"
+            " for the run where that was tested)"
         )
 
 
