@@ -162,6 +162,13 @@ def require_room_for(path: Path) -> None:
         trial.unlink(missing_ok=True)
 
 
+def require_folder(flag: str, path: Path) -> None:
+    """`InputError` where a file stands at a folder that is to be made, or at one above it."""
+    there = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), path)
+    if there.exists() and not there.is_dir():
+        raise InputError(f"{flag} {path}: expected a folder, but {'it' if there == path else there} is a file")
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until a folder's names are on the disk: a file that was renamed is there after a power cut."""
     try:

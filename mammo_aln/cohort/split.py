@@ -108,7 +108,9 @@ def fold_assignments(patients: pd.DataFrame, folds: int, seed: int) -> pd.Series
     people = _people(patients, seed)
     names = [f"fold {number}" for number in range(folds)]
     fold = pd.Series(_deal(len(people), dict.fromkeys(names, 1 / folds)), index=people.index, dtype=object)
-    _refuse_one_class(people["status"], fold, names, f"choose fewer than {folds} folds, or gather more patients")
+    rarer = min(int((people["status"] == status).sum()) for status in (0, 1))
+    fewer = f"choose fewer than {folds} folds (the rarer outcome has {rarer} patients), or gather more patients"
+    _refuse_one_class(people["status"], fold, names, fewer)
     return patients["patient_id"].map(fold.map({name: number for number, name in enumerate(names)}))
 
 

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 
 from mammo_aln import __version__
 from mammo_aln.cohort.content import cohort_content
-from mammo_aln.errors import InputError
 from mammo_aln.explain.attribution import FEWEST_CELLS, layers_of
 from mammo_aln.explain.contributions import Contributions, explain_split
 from mammo_aln.explain.heatmaps import Drawn, draw_patients
 from mammo_aln.explain.page import write_page
 from mammo_aln.explain.robustness import SHIFT_MM, SIZE_SHARE, jitter_split
 from mammo_aln.explain.summaries import RESAMPLES, jitter_table, summarise_jitter, summarise_shares
-from mammo_aln.files import json_ready, make_folder, require_room_for, write_csv, write_json
+from mammo_aln.files import json_ready, make_folder, require_folder, require_room_for, write_csv, write_json
 from mammo_aln.inference.frozen import FrozenRun, open_run
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.progress import say
@@ -88,8 +87,7 @@ def explain_run(
     Raises:
         InputError: what `open_run` refuses, a network without a spatial map, or files that are not the store's.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: expected a folder, a file stands there")
+    require_folder("--out", out)
     maps = patients is not None or drawn > 0
 
     def fits(module: AxillaryClassifier, data: MammoDataModule) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from mammo_aln.errors import ExitCode, InputError, Requeue
+from mammo_aln.errors import ExitCode, InputError, Requeue, shortened
 from mammo_aln.files import make_folder, write_text
 from mammo_aln.machine.signals import WARNINGS, requeued
 from mammo_aln.machine.slurm import SchedulerSilentError, answer, is_silence, require_slurm
@@ -36,6 +36,8 @@ OWN_OPTIONS = {"time": "cluster.time", "signal": "cluster.signal_lead_s", "array
 """Options of sbatch that are settings here; jobs rely on them."""
 MAX_ARRAY_SIZE = 1001
 """SLURM's own default."""
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""Names that a shell can export."""
 JOB_VARIABLES = re.compile(r"(SLURM(?!_CONF$)|SRUN|PMI|PMIX|SUBMITIT)_?")
 
 
@@ -206,7 +208,7 @@ def _executor(
     """Make submitit's executor, whose scripts hold these settings."""
     import submitit
 
-    require_own_options(cluster)
+    require_sound(cluster)
     executor = submitit.SlurmExecutor(folder=terms.folder, python=cluster.python)
     gpus = request.gpus_per_node if cluster.gpus_per_node is None else cluster.gpus_per_node
     asked = {
@@ -232,11 +234,28 @@ def _executor(
     return executor
 
 
-def require_own_options(cluster: ClusterConfig) -> None:
-    """`InputError` where `cluster.extra` has an option of sbatch that jobs rely on."""
+def require_sound(cluster: ClusterConfig) -> None:
+    """Look at what jobs ask for before the first one is submitted.
+
+    Raises:
+        InputError: a time that is none or too short for its warning, an option of sbatch that jobs rely on, or a
+            variable that no shell can set.
+    """
+    limit_s = 60 * time_limit_min(cluster)
+    if limit_s <= cluster.signal_lead_s:
+        raise InputError(
+            f"cluster.signal_lead_s: {cluster.signal_lead_s} s before its limit of {limit_s} s, a job would be warned"
+            " before it begins; expected less, or a greater cluster.time_min"
+        )
     for key, setting in OWN_OPTIONS.items():
         if key in cluster.extra:
             raise InputError(f"cluster.extra: {key}: the jobs rely on it; expected {setting} instead")
+    for name in cluster.environment:
+        if not VARIABLE.fullmatch(name):
+            raise InputError(
+                f"cluster.environment: {shortened(name)}: expected the name of a variable (letters, digits and _, no"
+                " digit first), such as NCCL_DEBUG"
+            )
 
 
 def _lines_before(cluster: ClusterConfig) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -88,6 +89,9 @@ def _outside(owner: Callable[..., object], values: Mapping[str, object], prefix:
     for name, value in values.items():
         for text in control_texts(value):
             yield f"{prefix}{name}: expected text without control characters, got {shortened(text)}"
+        if isinstance(value, Mapping):
+            for number in odd_numbers(value):
+                yield f"{prefix}{name}: expected finite numbers, got {number}"
         if is_dataclass(value) and not isinstance(value, type):
             inner = {field.name: getattr(value, field.name) for field in fields(value)}
             # the sections of a verb's settings are flags without the parameter's name
@@ -95,6 +99,17 @@ def _outside(owner: Callable[..., object], values: Mapping[str, object], prefix:
         elif name in limits and isinstance(value, int | float | tuple) and not limits[name].allows(value):
             got = ", ".join(map(str, value)) if isinstance(value, tuple) else value
             yield f"{prefix}{name}: expected {limits[name].text}, got {shortened(got, plain=True)}"
+
+
+def odd_numbers(value: object) -> Iterator[float]:
+    """List the numbers of a setting, at any depth, that are infinite or none: JSON has no word for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from odd_numbers(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from odd_numbers(item)
 
 
 def control_texts(value: object) -> Iterator[str]:

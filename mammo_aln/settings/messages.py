@@ -12,6 +12,36 @@ SHOWN = 12
 """So many names are listed in a message; more are left to --help."""
 NONE = {"log.tracker": "[]", "log.wandb": "disabled"}
 """Settings that ask for nothing by another word than `none`."""
+ALIKE, ALIKE_ELSEWHERE = 0.6, 0.8
+"""Likeness (difflib's ratio) from which a name is offered: of the same section, and of another one beside it."""
+SYNONYMS = {
+    **dict.fromkeys(("learning_rate", "base_lr", "lrate"), "optim.lr"),
+    **dict.fromkeys(("wd", "l2", "l2_reg"), "optim.weight_decay"),
+    **dict.fromkeys(("warmup", "warmup_steps", "warmup_epochs"), "optim.warmup_fraction"),
+    **dict.fromkeys(("ema", "ema_momentum"), "optim.ema_decay"),
+    **dict.fromkeys(("grad_clip", "clip_grad", "clip_norm", "gradient_clip_val"), "optim.gradient_clip_norm"),
+    **dict.fromkeys(("accumulate_grad_batches", "grad_accumulation"), "optim.accumulate"),
+    **dict.fromkeys(("epochs", "num_epochs", "n_epochs"), "trainer.max_epochs"),
+    **dict.fromkeys(("early_stopping", "early_stop"), "trainer.patience"),
+    **dict.fromkeys(("gpus", "num_gpus", "n_gpus", "num_devices"), "trainer.devices"),
+    **dict.fromkeys(("nodes", "n_nodes"), "trainer.num_nodes"),
+    **dict.fromkeys(("amp", "fp16", "bf16"), "trainer.precision"),
+    **dict.fromkeys(("bs", "batch", "batchsize"), "data.batch_size"),
+    **dict.fromkeys(("workers", "n_workers"), "data.num_workers"),
+    **dict.fromkeys(("tta",), "data.test_time_copies"),
+    **dict.fromkeys(("num_folds", "n_folds", "k_folds"), "data.folds"),
+    **dict.fromkeys(("arch", "architecture", "encoder", "net"), "model.backbone"),
+    **dict.fromkeys(("dropout", "drop", "p_drop"), "model.drop_rate"),
+    **dict.fromkeys(("img_size", "image_size", "input_size", "resolution"), "crop.size_px"),
+    **dict.fromkeys(("random_seed", "random_state", "rng_seed"), "seed"),
+    **dict.fromkeys(("logger", "loggers"), "log.tracker"),
+    **dict.fromkeys(("queue",), "cluster.partition"),
+    **dict.fromkeys(("walltime", "time_limit"), "cluster.time"),
+    **dict.fromkeys(("memory", "mem"), "cluster.mem_gb"),
+    **dict.fromkeys(("cpus", "cores"), "cluster.cpus_per_task"),
+    **dict.fromkeys(("env",), "cluster.environment"),
+}
+"""What other packages call a setting: its last part there, and its name here."""
 KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -27,14 +57,26 @@ def unknown_key(key: str, flags: Collection[str]) -> str:
     """Word the message on a key that is none of the flags: the one that was probably meant, or those there are."""
     section, _, name = key.rpartition(".")
     siblings = [flag for flag in flags if flag.rpartition(".")[0] == section]
-    named = {flag.rpartition(".")[2]: flag for flag in (flags if not section else siblings)}
-    likely = get_close_matches(name, named, n=1)
-    meant = f"; did you mean {named[likely[0]]}?" if likely else did_you_mean(key, flags)
-    if meant:
+    if meant := _meant(section, name, flags, siblings) or did_you_mean(key, flags):
         return f"{key}: unknown key{meant}"
     allowed = sorted(siblings or {flag.partition(".")[0] for flag in flags})
     more = f", and {len(allowed) - SHOWN} more (see --help)" if len(allowed) > SHOWN else ""
     return f"{key}: unknown key; allowed: {', '.join(allowed[:SHOWN])}{more}"
+
+
+def _meant(section: str, name: str, flags: Collection[str], siblings: Collection[str]) -> str:
+    """Find the flag that a key's last part stands for: by its name elsewhere, or by a name that is like it."""
+    if SYNONYMS.get(name) in flags:
+        return f"; did you mean {SYNONYMS[name]}?"
+    exact = [flag for flag in flags if flag.rpartition(".")[2] == name]
+    if section and exact:
+        return f"; did you mean {exact[0]}?"
+    elsewhere = (flags, ALIKE_ELSEWHERE if siblings else ALIKE)
+    for candidates, likeness in ((siblings, ALIKE), elsewhere) if section else ((flags, ALIKE),):
+        named = {flag.rpartition(".")[2]: flag for flag in candidates}
+        if likely := get_close_matches(name, named, n=1, cutoff=likeness):
+            return f"; did you mean {named[likely[0]]}?"
+    return ""
 
 
 def refuse_unknown_keys(plain: Mapping[str, object], flags: Collection[str]) -> None:

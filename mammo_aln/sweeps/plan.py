@@ -94,9 +94,9 @@ class Cell:
         return label_of(getattr(getattr(self.settings, section), key)) if dot else ""
 
 
-def name_of(axes: Mapping[str, Label], seed: int, fold: int | None = None) -> str:
-    """Name a cell in messages: its place in the grid, its seed and its fold."""
-    labels = {**axes, "seed": seed, **({} if fold is None else {"fold": fold})}
+def name_of(axes: Mapping[str, Label], seed: int | None, fold: int | None = None) -> str:
+    """Name a cell in messages: its place in the grid, its seed and its fold; without them, its configuration."""
+    labels = {**axes, **({} if seed is None else {"seed": seed}), **({} if fold is None else {"fold": fold})}
     return ", ".join(f"{key}={value}" for key, value in labels.items())
 
 

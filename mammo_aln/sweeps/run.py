@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from mammo_aln.errors import InputError, Requeue
+from mammo_aln.errors import Requeue
+from mammo_aln.files import require_folder
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.memory import free_memory_gb
 from mammo_aln.machine.signals import requeued
@@ -25,7 +26,7 @@ from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_com
 from mammo_aln.sweeps.planning.definition import Nested, Seeds, points, read_definition
 from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, require_sound_cohort
 from mammo_aln.sweeps.planning.room import PROCESS_GB
-from mammo_aln.sweeps.planning.weights import with_weights
+from mammo_aln.sweeps.planning.weights import asking_points, with_weights
 from mammo_aln.sweeps.sealed import declare
 from mammo_aln.sweeps.searching.begin import plan_search, refuse_varied_pretraining
 from mammo_aln.sweeps.searching.pruning import Pruning, begin_pruning, lane_by_lane
@@ -107,8 +108,7 @@ def run_sweep(
     Raises:
         InputError: whatever keeps every cell from its training; nothing is written then but crops.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: expected a folder, but it is a file")
+    require_folder("--out", out)
     definition = read_definition(file, over, seeds)
     if executor == "slurm":
         require_asks(cluster, definition.axes)
@@ -118,6 +118,8 @@ def run_sweep(
     readable = readable_settings(asked)
     if executor == "slurm" and definition.search is None:
         require_fits(cluster, [(point.axes, settings) for point, settings in zip(asked, readable, strict=True)])
+    asking_points(asked, definition, pretrained)
+    planner.require_folds(readable)
     require_sound_cohort(cohort, readable, store)
     refuse_combinations(asked, planner)
     if pretrained is None:

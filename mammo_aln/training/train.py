@@ -11,7 +11,7 @@ from mammo_aln.cohort.lineage import joined, stated_or_not, warn_of
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.dicom.standing import looked_at_once
 from mammo_aln.errors import InputError
-from mammo_aln.files import write_csv, write_json
+from mammo_aln.files import require_folder, write_csv, write_json
 from mammo_aln.machine.hardware import require_hardware, resolved
 from mammo_aln.machine.launch import require_launch
 from mammo_aln.model.classifier import AxillaryClassifier
@@ -72,8 +72,7 @@ def train_run(
         InputError: whatever of the cohort, the settings or the machine does not allow the training (nothing is written
             then), or the cohort is no longer the one that `planned` was made of.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: expected a folder, a file stands there")
+    require_folder("--out", out)
     require_launch(settings.trainer)
     require_hardware(settings.trainer)
     settings = with_weights_of_named(resolved(settings))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import write_text
+from mammo_aln.files import require_folder, write_text
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
@@ -21,7 +21,7 @@ from mammo_aln.sweeps.plan import Plan, announce, freeze
 from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations
 from mammo_aln.sweeps.planning.definition import Nested, Seeds, points, read_definition
 from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, require_sound_cohort
-from mammo_aln.sweeps.planning.weights import with_weights
+from mammo_aln.sweeps.planning.weights import asking_points, with_weights
 from mammo_aln.sweeps.sealed import declare
 
 OF_SLURM = ("where", "cells_per_job", "setup", "python", "environment", "srun_args", "wckey", "time", "job_name")
@@ -66,8 +66,7 @@ def write_jobs(
         InputError: whatever keeps every cell from its training, a search, a missing image, or a folder that the
             engine's processes would not see.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: expected a folder, but it is a file")
+    require_folder("--out", out)
     if engine == "ray" and (image or volumes):
         raise InputError("--image, --volumes: Ray's nodes run what is installed on them; leave both out")
     if engine != "ray" and not image:
@@ -89,7 +88,10 @@ def write_jobs(
         )
     planner = Planner(cohort, store, here=False)
     asked = list(points(definition))
-    require_sound_cohort(cohort, readable_settings(asked), store)
+    readable = readable_settings(asked)
+    asking_points(asked, definition, pretrained)
+    planner.require_folds(readable)
+    require_sound_cohort(cohort, readable, store)
     refuse_combinations(asked, planner)
     begins = with_weights(asked, definition, cohort, out, pretrained=pretrained, store=store, cluster=None)
     plan = plan_sweep(definition, begins, cohort, out, store=store, slots=0, check=False, planner=planner)

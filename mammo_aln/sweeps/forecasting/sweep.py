@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from mammo_aln.errors import InputError
+from mammo_aln.files import require_folder
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.hardware import resolved
 from mammo_aln.machine.memory import free_memory_gb
@@ -32,7 +34,7 @@ from mammo_aln.sweeps.planning.preflight import Planner, refuse_same_training, r
 from mammo_aln.sweeps.planning.room import PROCESS_GB, require_room
 from mammo_aln.sweeps.planning.space import Space
 from mammo_aln.sweeps.planning.weights import asking_points, weighted
-from mammo_aln.sweeps.searching.begin import refuse_varied_pretraining, trials_at_once
+from mammo_aln.sweeps.searching.begin import refuse_unlike_slots, refuse_varied_pretraining, trials_at_once
 from mammo_aln.sweeps.searching.study import study_name
 from mammo_aln.sweeps.slurm.asks import require_asks, require_fits
 
@@ -70,6 +72,7 @@ def forecast_sweep(
     Raises:
         InputError: settings or a cohort that no cell can be trained with, or too little room on the disk.
     """
+    require_folder("--out", out)
     definition = read_definition(file, over, seeds)
     here = executor == "local"
     planner = Planner(cohort, store, here=here, keep=False)
@@ -79,6 +82,8 @@ def forecast_sweep(
         require_asks(cluster, definition.axes)
         if definition.search is None:
             require_fits(cluster, [(point.axes, settings) for point, settings in zip(asked, several, strict=True)])
+    asking = asking_points(asked, definition, pretrained)
+    planner.require_folds(several)
     require_sound_cohort(cohort, several, store, pixels=False)
     refuse_combinations(asked, planner)
     refuse_same_training(asked, [resolved(settings_of(point), here=here) for point in asked])
@@ -86,7 +91,6 @@ def forecast_sweep(
         refuse_varied_pretraining(definition, asked)
     places = slots_here(several[0].trainer, slots, len(asked), PROCESS_GB, free_memory_gb(), usable_cores())
     threads = int(places[0].environment.get("OMP_NUM_THREADS", 1))
-    asking = asking_points(asked, definition, pretrained)
     if pretrained is None:
         pretrainings = forecast_pretrainings(asking, definition, cohort, out, store, threads, here=here)
         weights = {id(point): job.weights for job in pretrainings if job.weights for point in job.begins}
@@ -95,8 +99,13 @@ def forecast_sweep(
     begins = [weighted(point, weights[id(point)]) if id(point) in weights else point for point in asked]
     forecaster = Forecaster(planner, out, threads)
     if definition.search is not None:
+        if here:
+            refuse_unlike_slots(definition.search, several)
         begins = list(_ends(definition, definition.search, begins))
     cells = [forecaster.cell(point) for point in begins]
+    faulty = [cell for cell in cells if cell.fault]
+    if faulty and (definition.search is not None or len(faulty) == len(cells)):
+        raise InputError(f"no cell can be trained: {faulty[0].name}: {faulty[0].fault}")
     at_once = len(places) if here else cluster.max_jobs
     forecast = Forecast(
         definition,

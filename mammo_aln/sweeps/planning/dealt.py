@@ -44,9 +44,12 @@ def read_seeds(where: str, given: Any, base: Mapping[str, Any], over: Mapping[st
         return tuple(given)
     if type(given) is int and 1 <= given <= MOST_SEEDS:
         return tuple(range(given))
+    if few and (odd := [seed for seed in given if type(seed) is not int or not SEED.allows(seed)]):
+        raise InputError(f"{where}: seeds: expected whole numbers, each {SEED.text}, got {shortened(odd[0])}")
+    alone = type(given) is int and given > MOST_SEEDS and SEED.allows(given)
     raise InputError(
         f"{where}: seeds: expected a count of 1 or more (3 is the seeds 0, 1 and 2) or a list of seeds such as [3, 7],"
-        f" at most {MOST_SEEDS} of them, got {shortened(given)}"
+        f" at most {MOST_SEEDS} of them, got {shortened(given)}" + f"; that seed alone is [{given}]" * alone
     )
 
 

@@ -39,6 +39,8 @@ Seeds: TypeAlias = int | Sequence[int]
 """Seeds of every cell: a count, or the list of them."""
 SECTIONS = tuple(section.name for section in fields(Settings))
 OWN_KEYS = ("base", "grid", "steps", "seeds", "folds", "pretrain", "search", "pruner", "test")
+OF_COMMAND = ("cluster", "cohort", "executor", "out", "pretrained", "retries", "slots", "store")
+"""Flags of `sweep run` that a sweep's file has no key for: they say where cells are trained."""
 MOST_CELLS = 10_000
 FROM_SWEEP = "sweep"
 """`model.pretrained: sweep` asks for the weights that `--pretrained` names or the `pretrain` step makes."""
@@ -115,8 +117,15 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Seeds | None 
     path = find_config(str(file), "")
     text = read_yaml(path)
     unknown = sorted(set(text) - set(OWN_KEYS) - set(SECTIONS))
+    if of_command := [key for key in unknown if key in OF_COMMAND]:
+        raise InputError(
+            f"{path.name}: {of_command[0]}: a sweep's file says what is trained, not where; give it by --config FILE,"
+            f" a file that holds {of_command[0]}:, or as a flag (`mammo-aln sweep run --help`)"
+        )
     if unknown:
         raise InputError(f"{path.name}: {unknown_key(unknown[0], (*OWN_KEYS, *SECTIONS))}")
+    if nothing := [key for key in text if text[key] is None]:
+        raise InputError(f"{path.name}: {nothing[0]}: nothing stands under it; fill it in, or leave it out")
     _refuse_shapes(path.name, text)
     base: Nested = {}
     named = text.get("base") or []

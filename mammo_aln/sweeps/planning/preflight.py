@@ -12,6 +12,7 @@ from typing import Any
 from mammo_aln.cohort.check import check_cohort
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.likeness.guard import refuse_leaks
+from mammo_aln.cohort.split import with_fold
 from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.crops.build import build_crops
 from mammo_aln.dicom.standing import looked_at_once
@@ -67,6 +68,12 @@ class Planner:
             for split in ("train", "val"):
                 require_both_classes(data.cohort.patients, split)
         return self._modules[read]
+
+    def require_folds(self, several: Sequence[Settings]) -> None:
+        """`InputError` where the patients cannot be dealt to so many folds; each number is dealt out once."""
+        dealt = {(one.data.folds, one.data.fold_seed): one for one in several if one.data.folds}
+        for (folds, seed), settings in dealt.items():
+            with_fold(with_split(self.cohort_for(settings)), folds, 0, seed)
 
     def network_for(self, settings: Settings) -> Network:
         """The network of the settings, built once for all cells that share it."""

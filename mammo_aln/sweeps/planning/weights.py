@@ -22,6 +22,7 @@ from mammo_aln.settings import ClusterConfig, PretrainSettings
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.settings.steps import step_shape
 from mammo_aln.sweeps.cell import last_lines
+from mammo_aln.sweeps.plan import name_of, names_in_words
 from mammo_aln.sweeps.planning.definition import FROM_SWEEP, Definition, Nested, Point, merged
 from mammo_aln.sweeps.planning.pretraining import weights_apart
 from mammo_aln.sweeps.slurm.records import FOLDER, read_job, record_job, settle_jobs
@@ -73,8 +74,11 @@ def asking_points(points: Sequence[Point], definition: Definition, pretrained: P
             "write `model: {pretrained: sweep}` for the cells that shall begin from it"
         )
     if asking and pretrained is None and definition.pretrain is None:
-        steps = ", ".join(dict.fromkeys(str(point.axes.get("step", point.axes)) for point in asking))
-        raise InputError(f"these cells begin from pre-trained weights: {steps}; name the file by --pretrained FILE")
+        names = list(dict.fromkeys(name_of(point.axes, seed=None) or "all cells" for point in asking))
+        raise InputError(
+            f"these cells begin from pre-trained weights (model.pretrained: sweep): {names_in_words(names)}; name the"
+            " file by --pretrained FILE, or write a pretrain: block that makes them"
+        )
     return asking
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
+from mammo_aln.settings import Settings
 from mammo_aln.sweeps.local import alike_devices
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
 from mammo_aln.sweeps.planning.definition import FROM_SWEEP, Definition, Point, merged, nested
@@ -53,12 +54,8 @@ def plan_search(
         InputError: a place in the grid that cannot be trained, or trials that no slot serves alike.
     """
     several = [settings_of(point) for point in begins]
-    places = {alike_devices(settings.trainer) for settings in several}
-    if executor == "local" and (len(places) > 1 or DEVICES in space.ranges):
-        raise InputError(
-            f"search: its trials are trained in slots that are alike; expected one {DEVICES} and trainer.accelerator"
-            " for all; take them out of grid: and space:, or use --executor slurm"
-        )
+    if executor == "local":
+        refuse_unlike_slots(space, several)
     if not any(name.startswith(IMAGES) for name in space.ranges):
         # Crops of all places from one decode, and each network, before the first trial.
         for cell in planner.plan(begins, several, out / "runs"):
@@ -78,6 +75,15 @@ def plan_search(
     most = trials_at_once(space, executor)
     pruning = begin_pruning(plan, definition.pruner)
     return Search(definition, space, open_study(name, space, out), planner, plan, retries, most, begins, pruning)
+
+
+def refuse_unlike_slots(space: Space, several: Sequence[Settings]) -> None:
+    """`InputError` where a search's trials would need slots of several kinds on this machine."""
+    if len({alike_devices(settings.trainer) for settings in several}) > 1 or DEVICES in space.ranges:
+        raise InputError(
+            f"search: its trials are trained in slots that are alike; expected one {DEVICES} and trainer.accelerator"
+            " for all; take them out of grid: and space:, or use --executor slurm"
+        )
 
 
 def trials_at_once(space: Space, executor: Literal["local", "slurm"]) -> int:

@@ -7,8 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from mammo_aln.errors import InputError, did_you_mean
-from mammo_aln.machine.slurm_jobs import require_own_options
-from mammo_aln.machine.slurm_request import time_limit_min
+from mammo_aln.machine.slurm_jobs import require_sound
 from mammo_aln.settings import ClusterConfig, Settings
 from mammo_aln.settings.flags import flags_of
 from mammo_aln.settings.parse import settings_from
@@ -43,8 +42,7 @@ def require_asks(cluster: ClusterConfig, axes: Sequence[Axis]) -> None:
     Raises:
         InputError: names the setting, and what is expected.
     """
-    time_limit_min(cluster)
-    require_own_options(cluster)
+    require_sound(cluster)
     names = [*flags_of(Settings), *(axis.name for axis in axes), "fold"]
     for key in cluster.where:
         if key not in (PLAN, PRETRAIN):
@@ -54,8 +52,7 @@ def require_asks(cluster: ClusterConfig, axes: Sequence[Axis]) -> None:
                                      f"{did_you_mean(name, names)}")  # fmt: skip
         changed = _changed(cluster, key)
         try:
-            time_limit_min(changed)
-            require_own_options(changed)
+            require_sound(changed)
         except InputError as error:
             raise InputError(f"cluster.where: {key}: {error}") from error
 

@@ -14,7 +14,7 @@ from mammo_aln import __version__
 from mammo_aln.cohort.lineage import joined, stated_or_not, warn_of
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
-from mammo_aln.files import json_ready, write_csv, write_json, written_whole
+from mammo_aln.files import json_ready, require_folder, write_csv, write_json, written_whole
 from mammo_aln.machine.hardware import require_hardware, resolved
 from mammo_aln.machine.launch import require_launch
 from mammo_aln.model.backbones import rule_of
@@ -62,8 +62,7 @@ def pretrain_run(
         InputError: whatever of the cohort, the settings or the machine does not allow it (nothing is written then), or
             another process that trains this very run.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: expected a folder, a file stands there")
+    require_folder("--out", out)
     settings = of_images(settings)
     require_launch(settings.trainer)
     require_hardware(settings.trainer)

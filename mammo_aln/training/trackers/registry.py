@@ -39,6 +39,10 @@ TRACKERS: dict[TrackerName, tuple[str, Callable[[Mirrored], OpenRun]]] = {
 }
 
 
+WANDB_MODES = ("online", "offline", "disabled", "shared", "dryrun", "run")
+"""Words that W&B takes in WANDB_MODE."""
+
+
 def active_trackers(settings: Settings) -> tuple[TrackerName, ...]:
     """Name the trackers that mirror a run of these settings, each once; W&B's own switch WANDB_MODE=disabled counts."""
     names = dict.fromkeys(settings.log.tracker)
@@ -47,7 +51,13 @@ def active_trackers(settings: Settings) -> tuple[TrackerName, ...]:
 
 
 def require_trackers(settings: Settings) -> None:
-    """`InputError` where a tracker that `log.tracker` names is not installed."""
+    """`InputError` where a tracker that `log.tracker` names is not installed, or WANDB_MODE is no word of W&B's."""
+    mode = os.environ.get("WANDB_MODE") or "online"
+    if "wandb" in active_trackers(settings) and mode not in WANDB_MODES:
+        raise InputError(
+            f"WANDB_MODE={mode}: W&B knows {', '.join(WANDB_MODES)} (environment variable); unset it, or"
+            " --log.wandb=disabled"
+        )
     for name in active_trackers(settings):
         module = TRACKERS[name][0]
         if module and find_spec(module) is None:
