@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,7 +18,10 @@ from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.disk import try_disk
 from mammo_aln.machine.lease import EXPIRY_S
 from mammo_aln.machine.locks import VARIABLE
-from mammo_aln.progress import say
+from mammo_aln.progress import byte_text, say
+
+ENOUGH = 5e9
+"""Bytes that crops and checkpoints of a small sweep take."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ def examine(cohort: Path | None = None, out: Path | None = None) -> int:
         findings += _cohort(cohort)
     if out is not None:
         findings += _disk(out)
+    findings.append(_room(Path.cwd() if out is None else out))
     for finding in findings:
         say(f"{finding.verdict}  {finding.text}" + (f"\n      fix: {finding.fix}" if finding.fix else ""))
     worst = [finding for finding in findings if finding.verdict == "FAIL"]
@@ -111,12 +116,7 @@ def _codecs() -> list[Finding]:
 
 
 def _machine() -> list[Finding]:
-    free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
     findings = [Finding("PASS", f"{usable_cores()} CPU cores")]
-    if free_gb < 5:
-        findings.append(Finding("WARN", f"{free_gb:.1f} GB free here", "choose another disk with --out and --store"))
-    else:
-        findings.append(Finding("PASS", f"{free_gb:.0f} GB free here"))
     shm = Path("/dev/shm")
     if shm.is_dir() and shutil.disk_usage(shm).total < 1e9:
         findings.append(
@@ -129,13 +129,34 @@ def _machine() -> list[Finding]:
     return findings
 
 
+def _locks() -> list[Finding]:
+    asked = os.environ.get(VARIABLE, "")
+    if asked in ("", "posix", "lease"):
+        return []
+    fix = f"unset {VARIABLE}, or export {VARIABLE}=posix or {VARIABLE}=lease"
+    return [Finding("FAIL", f"{VARIABLE}={asked}: expected posix or lease (environment variable)", fix)]
+
+
+def _room(folder: Path) -> Finding:
+    """Tell how much is free on the disk of a folder, or of the nearest one above it that exists."""
+    there = next(above for above in (folder, *folder.absolute().parents) if above.is_dir())
+    free = shutil.disk_usage(there).free
+    text = f"{byte_text(free)} free on the disk of {folder}"
+    if free >= ENOUGH:
+        return Finding("PASS", text)
+    return Finding("WARN", text, "choose another disk with --out and --store")
+
+
 def _cohort(folder: Path) -> list[Finding]:
     from mammo_aln.cohort.tables import read_cohort
 
     try:
         cohort = read_cohort(folder, need=("patients",))
     except InputError as error:
-        return [Finding("FAIL", str(error), f"mammo-aln check {folder}")]
+        fix = f"mammo-aln check {shlex.quote(str(folder))}"
+        return [
+            Finding("FAIL", str(error), fix if folder.is_dir() else "give --cohort the folder that holds patients.csv")
+        ]
     findings = [Finding("PASS", f"cohort {cohort.name}: {len(cohort.patients)} rows, {len(cohort.images)} images")]
     if not os.access(folder, os.W_OK):
         findings.append(
@@ -149,6 +170,8 @@ def _cohort(folder: Path) -> list[Finding]:
 
 
 def _disk(folder: Path) -> list[Finding]:
+    if _locks():
+        return []  # told already: no lock can be tried
     try:
         trial = try_disk(make_folder(folder))
     except (InputError, OSError) as error:
@@ -167,4 +190,4 @@ def _disk(folder: Path) -> list[Finding]:
     return [Finding("PASS", f"{folder} ({trial.type}): locks bind a second process")]
 
 
-LOOKS: tuple[Callable[[], list[Finding]], ...] = (_python, _packages, _accelerator, _codecs, _machine)
+LOOKS: tuple[Callable[[], list[Finding]], ...] = (_python, _packages, _accelerator, _codecs, _machine, _locks)

@@ -70,6 +70,11 @@ def say_once(text: str) -> None:
     say(text)
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """Write a number of things: `1 cell`, `2 cells`; words that follow the noun stand in both forms."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
+
+
 def byte_text(count: int) -> str:
     """Write a number of bytes in MB, from 1 GB on in GB (1e9 bytes)."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -85,7 +86,8 @@ def index_folder(
     dicom_dir, out = Path(dicom_dir), Path(out)
     if dicom_dir.is_file():
         raise InputError(
-            f"{dicom_dir}: is a file; expected a folder, e.g. mammo-aln index {dicom_dir.parent} --out {out}"
+            f"{dicom_dir}: is a file; expected a folder, e.g. "
+            f"mammo-aln index {shlex.quote(str(dicom_dir.parent))} --out {shlex.quote(str(out))}"
         )
     if not dicom_dir.is_dir():
         raise InputError(f"{dicom_dir}: no such folder (expected one that holds DICOM files)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,7 +63,8 @@ class Development:
             raise InputError(
                 f"{path}: not the baseline that this version writes ({type(error).__name__}: {error}); the run is of "
                 "another version, which its environment.json names: evaluate with that one, or train the run again. "
-                f"Without --run, `mammo-aln evaluate FILES {path.parent / 'predictions.csv'}` judges it without one"
+                f"Without --run, `mammo-aln evaluate FILES"
+                f" {shlex.quote(str(path.parent / 'predictions.csv'))}` judges it without one"
             ) from error
 
 

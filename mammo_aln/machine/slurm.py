@@ -27,6 +27,20 @@ SILENCE = re.compile(
 """SLURM's words where its controller does not answer, or not now."""
 COMMANDS = ("sbatch", "squeue", "srun", "scontrol")
 STUCK: Mapping[str, str] = {
+    "PartitionConfig": "the partition has no room for what they ask: fewer cores (cluster.cpus_per_task), GPUs, memory"
+    " (cluster.mem_gb) or nodes, or another partition (cluster.partition)",
+    "PartitionDown|PartitionInactive": "the partition starts no job: another one (cluster.partition), or ask its"
+    " administrator",
+    "AccountNotAllowed|InvalidAccount": "the partition does not take this account: another cluster.account or"
+    " cluster.partition",
+    "QOSNotAllowed|InvalidQOS": "the partition or account does not take this quality of service: another qos in"
+    " cluster.extra",
+    r"(QOS|Assoc)Max\w+Per(Job|Node)\w*|QOSTimeLimit|MaxMemPerLimit": "they ask for more than a job may have: less time"
+    " (cluster.time_min), or fewer cores, GPUs or memory",
+    r"QOSMin\w+": "they ask for less than the quality of service takes: more cores, GPUs or memory",
+    "DependencyNeverSatisfied": "what they wait for has failed: scancel them, then the same command",
+    "ReservationDeleted": "the reservation is not there any more: another one in cluster.extra, or none",
+    "JobHoldMaxRequeue": "they were requeued too often: scontrol release JOB",
     "PartitionTimeLimit": "ask for less time (cluster.time_min), or another partition",
     "PartitionNodeLimit": "ask for fewer nodes, or another partition",
     "BadConstraints": "no node of the partition has all that cluster.extra asks for",
@@ -35,7 +49,7 @@ STUCK: Mapping[str, str] = {
     "launch failed requeued held": "a node did not start them: scontrol release JOB",
     "job requeued in held state": "somebody holds them: scontrol release JOB",
 }
-"""SLURM's reasons for which a job waits for ever, each with what helps."""
+"""SLURM's reasons for which a job waits for ever, as regular expressions, each with what helps."""
 WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "SUSPENDED")
 """SLURM's words for a job that is in the queue and does not run."""
 
@@ -194,6 +208,7 @@ class StuckJobs:
         """Say of some jobs in the queue which of them wait for ever, and what helps."""
         for job in sorted(jobs):
             reason = queue[job].reason.strip("()") if job in queue else ""
-            if reason in STUCK and reason not in self.reasons:
+            fix = next((STUCK[pattern] for pattern in STUCK if re.fullmatch(pattern, reason)), None)
+            if fix is not None and reason not in self.reasons:
                 self.reasons.add(reason)
-                say(f"SLURM does not start job {job} ({reason}), nor others like it: {STUCK[reason]}")
+                say(f"SLURM does not start job {job} ({reason}), nor others like it: {fix}")

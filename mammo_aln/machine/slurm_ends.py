@@ -22,7 +22,7 @@ from mammo_aln.machine.slurm import (
     jobs_in_queue,
 )
 from mammo_aln.machine.slurm_request import time_limit_min
-from mammo_aln.progress import Progress, say
+from mammo_aln.progress import Progress, counted, say
 from mammo_aln.settings import ClusterConfig
 
 Left = TypeVar("Left")
@@ -132,7 +132,10 @@ def await_jobs(ids: Sequence[str], what: str, poll_s: float = POLL_S) -> dict[st
                 progress.advance(len(ends) - before)
             outage.end()
     except (KeyboardInterrupt, Requeue):
-        say(f"{len(left)} jobs stay in SLURM's queue and go on; to stop them: scancel {' '.join(left)}")
+        say(
+            f"{counted(len(left), 'job stays', 'jobs stay')} in SLURM's queue and go on;"
+            f" to stop them: scancel {' '.join(left)}"
+        )
         raise
     progress.end()
     return ends

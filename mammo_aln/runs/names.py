@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -159,5 +160,5 @@ def _refuse_file(runs: Path, name: str) -> None:
 def _taken(run: Path, name: str) -> InputError:
     return InputError(
         f"--name {name}: run {run.name} of {run.parent} has this name; expected another one, or first"
-        f" `mammo-aln runs {run} --name OTHER`"
+        f" `mammo-aln runs {shlex.quote(str(run))} --name OTHER`"
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from mammo_aln.errors import InputError
 from mammo_aln.machine.locks import Lock, await_lock, take_lock
-from mammo_aln.progress import say
+from mammo_aln.progress import counted, say
 from mammo_aln.sweeps.choosing.configurations import (
     Configuration,
     configurations,
@@ -20,9 +21,10 @@ from mammo_aln.sweeps.choosing.words import describe
 from mammo_aln.sweeps.plan import Plan, announce, read_plan
 from mammo_aln.sweeps.reports import reports_of
 from mammo_aln.sweeps.sealed import bind_choice, declare, open_tests, tests_all
+from mammo_aln.sweeps.standing.arithmetic import differences
 from mammo_aln.sweeps.standing.board import write_board
 from mammo_aln.sweeps.standing.cohort_now import changed_cohort
-from mammo_aln.sweeps.standing.table import counts, read_rows, write_cells
+from mammo_aln.sweeps.standing.table import completed_cells, counts, read_rows, write_cells
 
 RESAMPLES = 2000
 
@@ -66,6 +68,8 @@ def _collect(out: Path, *, test: bool, allow_missing: bool, resamples: int) -> P
     if changed:
         say(changed)
     rows = read_rows(plan)
+    if otherwise := differences(plan, completed_cells(rows)):
+        say(otherwise)
     cells = write_cells(plan, rows)
     write_board(plan, rows, live=counts(rows)["running"] > 0)
     every = configurations(rows)
@@ -75,7 +79,9 @@ def _collect(out: Path, *, test: bool, allow_missing: bool, resamples: int) -> P
     if lacking:
         say(f"{len(lacking)} of {len(every)} configurations are not completed and not ranked: {', '.join(lacking)}")
     if not complete:
-        raise InputError(f"{out}: no configuration is completed; `mammo-aln sweep status --out {out}` says why")
+        raise InputError(
+            f"{out}: no configuration is completed; `mammo-aln sweep status --out {shlex.quote(str(out))}` says why"
+        )
     ranking = rank_configurations(complete, resamples)
     epochs = epoch_choice(complete[ranking.best])
     choice = describe(complete, ranking, epochs, factors(complete, ranking, resamples), len(every), resamples, pruned)
@@ -86,7 +92,7 @@ def _collect(out: Path, *, test: bool, allow_missing: bool, resamples: int) -> P
     if test or plan.opens_test:
         if unfinished:
             raise InputError(
-                f"the test splits stay sealed while {unfinished} cells are still to be trained; "
+                f"the test splits stay sealed while {counted(unfinished, 'cell is', 'cells are')} still to be trained; "
                 f"go on with: {plan.command}"
             )
         if changed:

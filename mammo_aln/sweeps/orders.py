@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -42,7 +43,7 @@ def cells_named(plan: Plan, words: Sequence[str]) -> list[Cell]:
             raise InputError(
                 f"CELL {word!r}: no cell of {plan.out} has this id or a name with this part"
                 + (f"; near: {'; '.join(near)}" if near else "")
-                + f". `mammo-aln sweep status --out {plan.out}` lists them"
+                + f". `mammo-aln sweep status --out {shlex.quote(str(plan.out))}` lists them"
             )
         if len(matches) > 1:
             raise InputError(

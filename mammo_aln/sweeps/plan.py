@@ -14,7 +14,7 @@ from mammo_aln import __version__
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, write_json
 from mammo_aln.machine.locks import Lock, await_lock
-from mammo_aln.progress import say
+from mammo_aln.progress import counted, say
 from mammo_aln.runs.identity import WITHOUT_INFLUENCE, learning_code
 from mammo_aln.runs.record import code_revision, now
 from mammo_aln.settings import Settings
@@ -37,7 +37,13 @@ PLAN_FORM: Form = {
     "declared": (str, NONE),
     "created": str,
 }
-LATER_PLAN_FORM: Form = {"dropped": list, "superseded": list, "pruner": (dict, NONE), "learning": str}
+LATER_PLAN_FORM: Form = {
+    "dropped": list,
+    "superseded": list,
+    "pruner": (dict, NONE),
+    "learning": str,
+    "cohort_name": str,
+}
 SEARCH_FORM: Form = {"trials": int, "space": dict}
 CELL_FORM: Form = {"run_id": str, "axes": dict, "shown": dict, "seed": int, "fold": (int, NONE), "settings": dict}
 LATER_CELL_FORM: Form = {"fault": (str, NONE), "cost": (int, float), "dropped": (str, NONE)}
@@ -127,6 +133,7 @@ class Plan:
         dropped: cells that were taken out, by the file or by hand: neither trained nor ranked.
         superseded: ids of former cells that are other trainings now; their runs may stand in the folder.
         pruner: which of Optuna's stops cells before their last epoch, with its options; None where none does.
+        cohort_name: what the cohort calls itself (`name:` of cohort.yaml); empty in plans of earlier versions.
     """
 
     out: Path
@@ -144,6 +151,7 @@ class Plan:
     dropped: tuple[Cell, ...] = ()
     superseded: tuple[str, ...] = ()
     pruner: Nested | None = None
+    cohort_name: str = ""
 
     @property
     def of_this_code(self) -> bool:
@@ -203,6 +211,7 @@ def read_plan(out: Path) -> Plan:
             _cells(plain.get("dropped", [])),
             tuple(plain.get("superseded", [])),
             plain.get("pruner"),
+            plain.get("cohort_name", ""),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -283,13 +292,17 @@ def _beside(former: Plan, plan: Plan) -> Plan:
     dropped = [replace(cell, dropped=cell.dropped or BY_FILE) for cell in left]
     if deleted := [cell.name for cell in left if cell.dropped is None]:
         say(
-            f"{len(deleted)} cells are no longer in the sweep's file: dropped, neither trained nor ranked (their runs"
+            f"{counted(len(deleted), 'cell is', 'cells are')} no longer in the sweep's file:"
+            f" dropped, neither trained nor ranked (their runs"
             f" stay, and count again once the file names them): {names_in_words(deleted)}"
         )
     stays = [cell for cell in plan.cells if cell.seat in by_hand]
     if stays:
         names = names_in_words([cell.name for cell in stays])
-        say(f"{len(stays)} cells stay dropped, by hand (`mammo-aln sweep retry CELL` takes them up again): {names}")
+        say(
+            f"{counted(len(stays), 'cell stays', 'cells stay')} dropped, by hand"
+            f" (`mammo-aln sweep retry CELL` takes them up again): {names}"
+        )
     return replace(
         plan,
         cells=tuple(cell for cell in plan.cells if cell.seat not in by_hand),

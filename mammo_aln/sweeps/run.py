@@ -15,7 +15,7 @@ from mammo_aln.machine.cores import usable_cores
 from mammo_aln.machine.memory import free_memory_gb
 from mammo_aln.machine.signals import requeued
 from mammo_aln.machine.slurm import QueuedJob, require_controller
-from mammo_aln.progress import say
+from mammo_aln.progress import counted, say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
 from mammo_aln.sweeps.collect import collect_sweep
@@ -32,9 +32,10 @@ from mammo_aln.sweeps.searching.begin import plan_search, refuse_varied_pretrain
 from mammo_aln.sweeps.searching.pruning import Pruning, begin_pruning, lane_by_lane
 from mammo_aln.sweeps.searching.search import Search
 from mammo_aln.sweeps.slurm.asks import PRETRAIN, cluster_of, require_asks, require_fits
+from mammo_aln.sweeps.standing.arithmetic import differences
 from mammo_aln.sweeps.standing.board import area_text, duration, fix_of, resume_command, summary, write_board
 from mammo_aln.sweeps.standing.states import STATE_WORDS
-from mammo_aln.sweeps.standing.table import read_rows, write_cells
+from mammo_aln.sweeps.standing.table import completed_cells, read_rows, write_cells
 from mammo_aln.training.attempt import tidied
 
 BOARD_EVERY_S = 5.0
@@ -162,7 +163,7 @@ def run_sweep(
             train_cells, plan, plan.cells, pruning, executor=executor, slots=slots, retries=retries, cluster=cluster
         )
     done = sum(read_state(plan.runs / cell.run_id).state == "completed" for cell in plan.cells)
-    say(f"{len(plan.cells)} cells, {done} of them completed already; board: {plan.out / 'board.html'}")
+    say(f"{counted(len(plan.cells), 'cell')}, {done} of them completed already; board: {plan.out / 'board.html'}")
     with requeued():
         try:
             work()
@@ -218,7 +219,7 @@ def train_cells(
     for pool, group in zip(pools, alike(waiting), strict=True):
         trainer = group[0].settings.trainer
         on = f", each on {trainer.devices} devices" if trainer.devices > 1 else ""
-        say(f"{len(group)} cells to train in {len(pool.slots)} slot(s){on}")
+        say(f"{counted(len(group), 'cell')} to train in {counted(len(pool.slots), 'slot')}{on}")
         watch.at_once = len(pool.slots)
         pool.further, pool.longest_first = prune, pruning is None
         pool.run(group)
@@ -251,7 +252,7 @@ def train_search(
         return
     pool = _pool(search.plan, first, slots, retries, watch, most=search.space.trials * len(first))
     pool.further = further
-    say(f"trials are trained in {len(pool.slots)} slot(s)")
+    say(f"trials are trained in {counted(len(pool.slots), 'slot')}")
     watch.at_once = len(pool.slots)
     pool.run(first)
 
@@ -297,5 +298,7 @@ def conclude(plan: Plan) -> int | Path:
         for line in failure.lines:
             say(f"    | {line}")
         say(f"  fix: {fix_of(plan, row)}; then: {resume_command(plan, row)}")
+    if otherwise := differences(plan, completed_cells(rows)):
+        say(otherwise)
     say(summary(rows))
     return 1 if left else plan.out

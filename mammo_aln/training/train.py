@@ -32,7 +32,7 @@ from mammo_aln.training.checkpoints import refuse_kept_and_pruned
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored
 from mammo_aln.training.data.seen import counts_of, seen_in_words, training_profile
-from mammo_aln.training.data.units import cohort_flow, require_both_classes, require_one_each
+from mammo_aln.training.data.units import cohort_flow, require_both_classes, require_one_each, say_whole_batch
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
 from mammo_aln.training.leak_guard import refuse_seen_patients, seen_by
@@ -84,6 +84,7 @@ def train_run(
     for split in ("train", "val"):
         require_both_classes(data.cohort.patients, split)
         require_one_each(data.cohort.patients, split, step.ranks)
+    say_whole_batch(data.cohort.patients, settings.data.batch_size)
     _refuse_leak(settings, data)
     outcome = data.whole_cohort.outcome
     if outcome.meaning != Declaration.label_meaning:

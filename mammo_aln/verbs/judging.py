@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -41,7 +42,10 @@ def evaluate(
     run = run_path(run) if run else None
     if run is not None and not (run / "predictions.csv").is_file():
         refuse_no_run(run)
-        raise InputError(f"--run {run}: it has no predictions.csv yet; `mammo-aln runs {run.parent}` tells its state")
+        raise InputError(
+            f"--run {run}: it has no predictions.csv yet;"
+            f" `mammo-aln runs {shlex.quote(str(run.parent))}` tells its state"
+        )
     settings = read_settings(run) if run and (run / "config.yaml").is_file() else Settings()
     given = [read_cohort(folder, need=("patients",)) for folder in _paths(cohort)]
     refuse_differing_declarations(given)

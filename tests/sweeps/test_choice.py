@@ -370,7 +370,7 @@ def test_tests_stay_sealed_while_cells_wait_or_were_stopped(trained: Plan, tmp_p
         run.mkdir()
         write_state(run, state)
     shutil.rmtree(out / "test", ignore_errors=True)
-    with pytest.raises(InputError, match="stay sealed while 1 cells"):
+    with pytest.raises(InputError, match="stay sealed while 1 cell is"):
         collect_sweep(out, test=True, resamples=200)
     assert not (out / "test").exists()
 

@@ -57,7 +57,7 @@ def test_a_cell_that_the_file_no_longer_names_is_dropped_and_comes_back_with_it(
     planned(tmp_path, "abc")
     plan = planned(tmp_path, "ac")
     assert (names_of(plan.cells), names_of(plan.dropped)) == ("ac", "b")
-    assert "1 cells are no longer in the sweep's file: dropped, neither trained nor ranked" in capsys.readouterr().err
+    assert "1 cell is no longer in the sweep's file: dropped, neither trained nor ranked" in capsys.readouterr().err
     assert read_plan(tmp_path) == plan
     assert standing(plan, plan.dropped[0]).state == "dropped"
     assert withheld(tmp_path) == {"b" * 12}

@@ -66,7 +66,7 @@ def test_what_it_tells_is_what_the_run_then_does(
     (cohort / LEDGER).unlink(missing_ok=True)
     words = [rates(tmp_path, [0.01]), "--cohort", cohort, "--out", tmp_path / "out"]
     text = told(capsys, *words)
-    assert "1 cells: 0 completed already, 1 to train" in text
+    assert "1 cell: 0 completed already, 1 to train" in text
     assert "test: external_test, 12 labelled, sealed so far; the one configuration that validation chooses" in text
     epochs, steps = map(int, re.search(r"to train +(\d+) x (\d+)", text).groups())
     assert main(["sweep", "run", *map(str, words)]) == 0
@@ -156,7 +156,7 @@ WIDTHS = {"trials": 6, "space": SPACE}
 def test_a_search_is_told_at_both_ends_of_its_ranges(phantom: Path, tmp_path: Path) -> None:
     grid = {"optim.loss": ["bce", "focal"]}
     text = forecast_sweep(rates(tmp_path, [], grid=grid, search=WIDTHS, seeds=3), phantom, tmp_path / "out")
-    assert "search: 6 trials of 3 cell(s) each, 0 cells completed already" in text
+    assert "search: 6 trials of 3 cells each, 0 cells completed already" in text
     lines = [line for line in text.splitlines() if line.startswith("ranges=")]
     names = [line.split("  ")[0] for line in lines]
     ends = [f"ranges={end}, optim.loss={loss}, seed=0" for loss in grid["optim.loss"] for end in ("lowest", "highest")]
@@ -219,7 +219,7 @@ def test_cells_that_begin_from_the_sweeps_weights_are_known_once_these_are_made(
     file, out = tiny_sweep(tmp_path, epochs=1, pretrain=block, **LADDER), tmp_path / "out"
     before = forecast_sweep(file, phantom, out, store=store)
     assert "2 cells: 0 completed already, 2 to train" in before
-    assert re.search(r"pre-training of resnet50: 1 epochs, about .*; 1 cells begin from its weights", before)
+    assert re.search(r"pre-training of resnet50: 1 epoch, about .*; 1 cell begins from its weights", before)
     assert "of pre-training among it" in before
     assert run_sweep(file, phantom, out, store=store, slots=1) == out
     after = forecast_sweep(file, phantom, out, store=store)
@@ -233,7 +233,7 @@ def test_a_search_that_was_begun_is_told_what_is_left(phantom: Path, tmp_path: P
     search = {"trials": 2, "space": {"optim.lr": {"low": 0.001, "high": 0.01}}}
     file, out = rates(tmp_path, [], grid={}, search=search), tmp_path / "out"
     assert run_sweep(file, phantom, out, slots=1) == out
-    assert "search: 2 trials of 1 cell(s) each, 2 cells completed already" in forecast_sweep(file, phantom, out)
+    assert "search: 2 trials of 1 cell each, 2 cells completed already" in forecast_sweep(file, phantom, out)
     other = rates(tmp_path, [], grid={}, search={**search, "space": {"optim.lr": {"low": 0.002, "high": 0.01}}})
     assert "0 cells completed already" in forecast_sweep(other, phantom, out)
 

@@ -184,7 +184,7 @@ def test_another_pruner_lets_go_on_what_the_former_one_stopped(sweep, capsys: py
     assert standing(plan, bad).state == "pruned"
     assert capsys.readouterr().err.count("go on") == 0
     begin_pruning(plan, None)
-    assert "1 cells that were pruned by the former one go on" in capsys.readouterr().err
+    assert "1 cell that was pruned by the former one goes on" in capsys.readouterr().err
     assert standing(plan, bad).state == "stopped"
 
 

@@ -33,7 +33,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 @pytest.mark.parametrize("seed", [-1, 2**63, 10**22, 1e22, float("inf")])
 def test_a_seed_that_no_training_takes_is_refused_by_name_on_every_road(seed: float, tmp_path: Path) -> None:
     for more in ({"seeds": [0, seed]}, {"seed": seed, "grid": {}}):
-        with pytest.raises(InputError, match=r"seeds?: expected (a )?whole number(s, each|,) 0 to 2\^63 - 1, got"):
+        with pytest.raises(InputError, match=r"seeds?: expected .* 0 to 2\^63 - 1, got"):
             read_definition(tiny_sweep(tmp_path, **more))
     with pytest.raises(InputError, match=r"0 to 2\^63 - 1"):
         read_definition(tiny_sweep(tmp_path), seeds=[0, seed])
@@ -151,7 +151,7 @@ def test_what_belongs_to_the_command_is_sent_there(key: str, tmp_path: Path) -> 
         read_definition(tiny_sweep(tmp_path, **{key: {"partition": "gpu"}}))
 
 
-@pytest.mark.parametrize("key", ["grid", "steps", "seeds", "folds", "search", "optim"])
+@pytest.mark.parametrize("key", ["base", "grid", "steps", "seeds", "folds", "pretrain", "pruner"])
 def test_a_key_with_nothing_under_it_is_refused(key: str, tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text(f"trainer: {{max_epochs: 2}}\n{key}:\n")

@@ -326,7 +326,7 @@ def test_disk_and_memory_are_looked_at_before(tmp_path: Path, capsys: pytest.Cap
         require_room([(Network(None, 1000), False)] * 2, tmp_path / "not" / "there", 9999)
     capsys.readouterr()
     require_room([(Network(None, 10**6), False)], tmp_path, 1)
-    assert "checkpoints of 1 cells: about 0.012 GB when all are completed" in capsys.readouterr().err
+    assert "checkpoints of 1 cell: about 0.012 GB when all are completed" in capsys.readouterr().err
     # On a cluster as many train at once as `cluster.max_jobs` says: 8 of 80 MB beside 92 that have left 24 MB.
     require_room([(Network(None, 2 * 10**6), False)] * 100, tmp_path, 0, elsewhere=8)
     assert "at most 2.8 GB meanwhile" in capsys.readouterr().err

@@ -89,7 +89,7 @@ def test_a_later_command_waits_for_the_job_of_a_former_one_or_tells_how_that_end
     assert (programs / "number").read_text() == "8\n"
     said = capsys.readouterr().err
     assert "SLURM job 8 of a former command is at it; this one waits for it" in said
-    assert said.count("1 jobs stay in SLURM's queue and go on; to stop them: scancel 8") == 2
+    assert said.count("1 job stays in SLURM's queue and go on; to stop them: scancel 8") == 2
     (programs / "queue").write_text("")
     (programs / "ends").write_text(
         "JobId=8 JobState=CANCELLED Reason=None ExitCode=0:15\nJobId=9 JobState=COMPLETED Reason=None ExitCode=0:0\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,7 @@ def init_cohort(root: str | Path, *, clinical: str | Path | None = None, key: st
     declared = read_declaration(root, faults)
     raise_bad_cells(faults)
     if images is None or not {"image_id", "patient_id"} <= set(images.columns):
-        raise InputError(f"{root}: no images.csv; `mammo-aln index DICOM_DIR --out {root}` writes it")
+        raise InputError(f"{root}: no images.csv; `mammo-aln index DICOM_DIR --out {shlex.quote(str(root))}` writes it")
     patients = sorted(images["patient_id"].dropna().unique())
     guesses: list[Guess] = []
     table = pd.DataFrame({"patient_id": patients, "center": "", "aln_status": ""})

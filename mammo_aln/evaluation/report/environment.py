@@ -12,6 +12,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 ROOM = "mammo_aln.evaluation.report"
 SORT = resources.files(ROOM).joinpath("templates", "sort.js").read_text(encoding="utf-8")
+BREAKS = re.compile(r"(?:(?<![\w.])-)?\d+(?:\.\d+)*(?:e[+-]?\d+)?|[_.:/+=-]")
+"""Numbers, and what a name may be broken behind."""
 SORT_DIGEST = "sha256-" + base64.b64encode(hashlib.sha256(SORT.encode()).digest()).decode()
 """Names the one script that a page's policy lets run."""
 
@@ -32,5 +34,5 @@ def page_environment(*rooms: str, **words: Callable[..., str]) -> Environment:
 
 
 def breakable(name: object) -> str:
-    """Let a browser break a name behind its dots, colons, dashes and the like, and nowhere else."""
-    return re.sub(r"([_.:/+=-])", "\\1\u200b", str(name))
+    """Let a browser break a name behind its dots, colons, dashes and the like, nowhere else, and never in a number."""
+    return BREAKS.sub(lambda hit: hit.group() if hit.group()[-1].isdigit() else f"{hit.group()}\u200b", str(name))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -113,7 +114,10 @@ def train_by_ray(file: Path) -> int:
                 failed.append(task)
     progress.end()
     for task in failed:
-        say(f"FAILED {task.file} --index {task.index}; `mammo-aln sweep status --out {task.file.parents[1]}` says why")
+        say(
+            f"FAILED {task.file} --index {task.index};"
+            f" `mammo-aln sweep status --out {shlex.quote(str(task.file.parents[1]))}` says why"
+        )
     return ExitCode.PROBLEMS if failed else ExitCode.DONE
 
 

@@ -19,7 +19,7 @@ from mammo_aln.errors import ExitCode, InputError, Requeue
 from mammo_aln.files import make_folder
 from mammo_aln.machine.lease import EXPIRY_S
 from mammo_aln.machine.locks import take_lock
-from mammo_aln.progress import say
+from mammo_aln.progress import counted, say
 from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.cell import claim_of, exhausted, failures, log_of, train_cell
 from mammo_aln.sweeps.engines.jobs import read_list
@@ -57,7 +57,7 @@ def work(file: Path, index: int | None, retries: int) -> int:
 
     plan, cells = read_list(file)
     if index is not None and not 0 <= index < len(cells):
-        raise InputError(f"--index {index}: {file} lists {len(cells)} cells, 0 to {len(cells) - 1}")
+        raise InputError(f"--index {index}: {file} lists {counted(len(cells), 'cell')}, 0 to {len(cells) - 1}")
     make_folder(plan.out / "claims")
     with STOP.watched():
         if index is not None:

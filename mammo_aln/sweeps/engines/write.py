@@ -10,7 +10,7 @@ from typing import Literal
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import require_folder, write_text
-from mammo_aln.progress import say
+from mammo_aln.progress import counted, say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
 from mammo_aln.sweeps.engines.jobs import FOLDER, JobList, job_lists, write_list
@@ -101,7 +101,10 @@ def write_jobs(
         cell for cell in plan.cells if not cell.fault and read_state(plan.runs / cell.run_id).state != "completed"
     ]
     if not waiting:
-        say(f"{len(plan.cells)} cells, none of them to be trained; `mammo-aln sweep status --out {out}` tells more")
+        say(
+            f"{counted(len(plan.cells), 'cell')}, none of them to be trained;"
+            f" `mammo-aln sweep status --out {shlex.quote(str(out))}` tells more"
+        )
         return plan.out
     lists = list(job_lists(plan, waiting, cluster))
     files = _texts(engine, plan, lists, image or "", mounted, retries, cluster)
@@ -109,7 +112,7 @@ def write_jobs(
         write_list(jobs)
     for path, text in files.items():
         write_text(path, text)
-    say(f"{len(waiting)} cells in {len(lists)} list(s); start them by:")
+    say(f"{counted(len(waiting), 'cell')} in {counted(len(lists), 'list')}; start them by:")
     for line in _commands(engine, list(files), lists, cluster):
         say(f"  {line}")
     say(f"then: mammo-aln sweep status --out {shlex.quote(str(out))}")

@@ -80,6 +80,18 @@ class Forecaster:
         self.dropped = _dropped_by_hand(out)
         self._patient_s: dict[object, float] = {}
 
+    def fault_of(self, point: Point) -> str | None:
+        """Say why a point cannot be trained, by its network or the weights that it begins from; None where it can."""
+        settings = resolved(settings_of(unweighted(point)), here=self.planner.here)
+        awaits = point.settings.get("model", {}).get("pretrained") == FROM_SWEEP
+        try:
+            data, network = self.planner.module_for(settings), self.planner.network_for(settings)
+            if network.fault is None and not awaits:
+                self._run_id(point, settings, self._known(data))
+        except InputError as error:
+            return str(error)
+        return network.fault
+
     def cell(self, point: Point) -> CellForecast:
         """Forecast one cell; the id of one that awaits weights is not known, so that it is to be trained."""
         settings = resolved(settings_of(unweighted(point)), here=self.planner.here)

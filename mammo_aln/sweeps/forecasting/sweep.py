@@ -18,7 +18,7 @@ from mammo_aln.sweeps.forecasting.cells import CellForecast, Forecaster
 from mammo_aln.sweeps.forecasting.pretrainings import forecast_pretrainings
 from mammo_aln.sweeps.forecasting.words import Forecast, in_words
 from mammo_aln.sweeps.local import slots_here
-from mammo_aln.sweeps.plan import PLAN, read_plan
+from mammo_aln.sweeps.plan import PLAN, name_of_point, read_plan
 from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations
 from mammo_aln.sweeps.planning.definition import (
     Definition,
@@ -101,10 +101,13 @@ def forecast_sweep(
     if definition.search is not None:
         if here:
             refuse_unlike_slots(definition.search, several)
+        for point in begins:
+            if fault := forecaster.fault_of(point):
+                raise InputError(f"search: {name_of_point(point)}: cannot be trained: {fault}")
         begins = list(_ends(definition, definition.search, begins))
     cells = [forecaster.cell(point) for point in begins]
     faulty = [cell for cell in cells if cell.fault]
-    if faulty and (definition.search is not None or len(faulty) == len(cells)):
+    if len(faulty) == len(cells):
         raise InputError(f"no cell can be trained: {faulty[0].name}: {faulty[0].fault}")
     at_once = len(places) if here else cluster.max_jobs
     forecast = Forecast(

@@ -12,7 +12,7 @@ import torch
 from mammo_aln.cohort.tables import read_cohort, with_split
 from mammo_aln.crops.keys import KnownCrops
 from mammo_aln.machine.memory import free_memory_gb
-from mammo_aln.progress import aligned
+from mammo_aln.progress import aligned, counted
 from mammo_aln.runs.ledger import CutOff, Opening, ledger_entries
 from mammo_aln.runs.openings import labelled_rows
 from mammo_aln.sweeps.forecasting.cells import CellForecast
@@ -84,14 +84,15 @@ def _size(forecast: Forecast) -> Iterator[str]:
         each = len(definition.seeds) * max(1, definition.folds)
         at = ", at the lowest and the highest values of all ranges" if definition.search.ranges else ""
         yield (
-            f"search: {definition.search.trials} trials of {each} cell(s) each, {forecast.searched} cells completed"
+            f"search: {counted(definition.search.trials, 'trial')} of {counted(each, 'cell')} each,"
+            f" {counted(forecast.searched, 'cell')} completed"
             f" already; the table shows each place of its grid once{at}"
         )
     else:
         completed = sum(cell.is_completed and not cell.withheld for cell in cells)
         aside = sum(cell.withheld is not None for cell in cells)
         yield (
-            f"{len(cells)} cells: {completed} completed already, {forecast.left} to train"
+            f"{counted(len(cells), 'cell')}: {completed} completed already, {forecast.left} to train"
             + f", {len(faulty)} cannot be trained" * bool(faulty)
             + f", {aside} left as they are (cancelled, dropped or pruned: `mammo-aln sweep retry`)" * bool(aside)
         )
@@ -113,11 +114,12 @@ def _crops(forecast: Forecast) -> Iterator[str]:
 
 def _pretrainings(forecast: Forecast) -> Iterator[str]:
     for job in forecast.pretrainings:
-        begins = f"{len(job.begins)} cells begin from its weights"
+        begins = f"{counted(len(job.begins), 'cell begins', 'cells begin')} from its weights"
         if job.weights is not None:
             yield f"pre-training of {job.backbone}: made already; {begins}"
         else:
-            yield f"pre-training of {job.backbone}: {job.epochs} epochs, about {duration(job.seconds)}; {begins}"
+            epochs = counted(job.epochs, "epoch")
+            yield f"pre-training of {job.backbone}: {epochs}, about {duration(job.seconds)}; {begins}"
 
 
 def _time(forecast: Forecast) -> Iterator[str]:

@@ -44,12 +44,13 @@ def read_seeds(where: str, given: Any, base: Mapping[str, Any], over: Mapping[st
         return tuple(given)
     if type(given) is int and 1 <= given <= MOST_SEEDS:
         return tuple(range(given))
-    if few and (odd := [seed for seed in given if type(seed) is not int or not SEED.allows(seed)]):
-        raise InputError(f"{where}: seeds: expected whole numbers, each {SEED.text}, got {shortened(odd[0])}")
+    odd = [seed for seed in given if type(seed) is not int or not SEED.allows(seed)] if few else [given]
     alone = type(given) is int and given > MOST_SEEDS and SEED.allows(given)
     raise InputError(
         f"{where}: seeds: expected a count of 1 or more (3 is the seeds 0, 1 and 2) or a list of seeds such as [3, 7],"
-        f" at most {MOST_SEEDS} of them, got {shortened(given)}" + f"; that seed alone is [{given}]" * alone
+        f" at most {MOST_SEEDS} of them, each {SEED.text}, got {shortened(odd[0])}"
+        + f"; that seed alone is [{given}]"
+        * alone
     )
 
 

@@ -124,8 +124,6 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Seeds | None 
         )
     if unknown:
         raise InputError(f"{path.name}: {unknown_key(unknown[0], (*OWN_KEYS, *SECTIONS))}")
-    if nothing := [key for key in text if text[key] is None]:
-        raise InputError(f"{path.name}: {nothing[0]}: nothing stands under it; fill it in, or leave it out")
     _refuse_shapes(path.name, text)
     base: Nested = {}
     named = text.get("base") or []
@@ -144,6 +142,8 @@ def read_definition(file: Path, over: Nested | None = None, seeds: Seeds | None 
             f"{path.name}: it says nothing, and would be one training of all defaults;"
             " expected settings, grid:, steps:, seeds: or folds:"
         )
+    if nothing := [key for key in OWN_KEYS if key in text and text[key] is None and key != "search"]:
+        raise InputError(f"{path.name}: {nothing[0]}: nothing stands under it; fill it in, or leave it out")
     _refuse_many(path.name, axes)
     _refuse_twice(path.name, axes)
     folds = read_folds(path.name, text.get("folds") or 0, base, over)

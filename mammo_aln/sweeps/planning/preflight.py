@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ from mammo_aln.sweeps.planning.room import Network, disk_of, forward_s, require_
 from mammo_aln.training.build import build_model
 from mammo_aln.training.data.base import read_for
 from mammo_aln.training.data.datamodule import MammoDataModule
-from mammo_aln.training.data.units import require_both_classes, require_one_each
+from mammo_aln.training.data.units import require_both_classes, require_one_each, say_whole_batch
 
 
 class Planner:
@@ -80,6 +81,7 @@ class Planner:
         data = self.module_for(settings)
         for split in ("train", "val"):
             require_one_each(data.cohort.patients, split, step_shape(settings).ranks)
+        say_whole_batch(data.cohort.patients, settings.data.batch_size)
         return self._network(settings, data)
 
     def plan(self, points: Sequence[Point], several: Sequence[Settings], runs: Path) -> list[Cell]:
@@ -270,6 +272,7 @@ def plan_sweep(
         tuple(cells),
         tuple(touched),
         definition.opens_test,
+        cohort_name=planner.cohort_for(several[0]).name,
     )
 
 
@@ -281,4 +284,6 @@ def require_sound_cohort(cohort: Path, several: Sequence[Settings], store: Path 
     clinical = any("clinical" in settings.model.inputs for settings in several)
     problems = check_cohort(cohort, clinical_inputs=clinical, kept_in=store, pixels=pixels)
     if problems:
-        raise InputError(f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {cohort}` lists them")
+        raise InputError(
+            f"{cohort}: {len(problems)} problem(s), see above; `mammo-aln check {shlex.quote(str(cohort))}` lists them"
+        )

@@ -14,7 +14,7 @@ from torch import Tensor
 from mammo_aln.errors import InputError
 from mammo_aln.machine.memory import free_memory_gb
 from mammo_aln.model.classifier import AxillaryClassifier
-from mammo_aln.progress import say
+from mammo_aln.progress import counted, say
 from mammo_aln.settings import TrainerConfig
 
 WEIGHT_GB = 4e-9
@@ -86,14 +86,14 @@ def require_room(waiting: Sequence[tuple[Network, bool]], out: Path, slots: int,
     if needed_gb > free_gb:
         pruned_gb = disk_gb([(network, True) for network in networks], at_once)
         raise InputError(
-            f"--out {out}: the checkpoints of {len(waiting)} cells need about {needed_gb:.3g} GB, "
+            f"--out {out}: the checkpoints of {counted(len(waiting), 'cell')} need about {needed_gb:.3g} GB, "
             f"{free_gb:.3g} GB are free; choose another disk"
             + (f", or --trainer.prune=true: {pruned_gb:.3g} GB" if pruned_gb < free_gb else "")
         )
     if waiting:
         left_gb = sum(network.finished_gb(pruned=pruned) for network, pruned in waiting)
         say(
-            f"checkpoints of {len(waiting)} cells: about {left_gb:.2g} GB when all are completed, at most"
+            f"checkpoints of {counted(len(waiting), 'cell')}: about {left_gb:.2g} GB when all are completed, at most"
             f" {needed_gb:.2g} GB meanwhile; {free_gb:.3g} GB are free"
         )
     memory_gb = max((network.memory_gb for network in networks), default=0.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mammo_aln.errors import InputError
-from mammo_aln.progress import say
+from mammo_aln.progress import counted, say
 from mammo_aln.settings import Settings
 from mammo_aln.sweeps.local import alike_devices
 from mammo_aln.sweeps.plan import Plan, freeze, read_plan
@@ -70,6 +70,7 @@ def plan_search(
     empty = Plan(
         out.absolute(), cohort, store, content, (), opens_test=opens, search=about, command=command, pruner=pruner
     )
+    empty = replace(empty, cohort_name=planner.cohort_for(several[0]).name)
     begun = begun_plan(empty)
     plan = freeze(empty) if begun is empty else replace(begun, search=about, opens_test=opens, pruner=pruner)
     most = trials_at_once(space, executor)
@@ -129,7 +130,8 @@ def begun_plan(plan: Plan) -> Plan:
         return there
     if there.cells:
         say(
-            f"the folder's {len(there.cells)} cells are of another search or of a grid (other ranges, grid, settings or"
+            f"the folder's {counted(len(there.cells), 'cell is', 'cells are')} of another search or of a grid"
+            f" (other ranges, grid, settings or"
             f" seeds): they leave the table; their runs stay in {plan.runs}"
         )
     return plan

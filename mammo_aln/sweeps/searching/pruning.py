@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder
 from mammo_aln.machine.locks import await_lock
-from mammo_aln.progress import say
+from mammo_aln.progress import counted, say
 from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.planning.pruner import EPOCHS, Pruner
@@ -152,5 +152,9 @@ def begin_pruning(plan: Plan, pruner: Pruner | None) -> Pruning | None:
         if others:
             release(plan.out, others)
             now = "no pruner" if pruner is None else "another pruner, or other options of it"
-            say(f"the file names {now} now: {len(others)} cells that were pruned by the former one go on")
+            say(
+                f"the file names {now} now:"
+                f" {counted(len(others), 'cell that was', 'cells that were')}"
+                f" pruned by the former one {'goes' if len(others) == 1 else 'go'} on"
+            )
     return None if pruner is None else Pruning(pruner)

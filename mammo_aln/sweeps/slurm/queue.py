@@ -16,7 +16,7 @@ from mammo_aln.machine.slurm import Outage, QueuedJob, SchedulerSilentError, Stu
 from mammo_aln.machine.slurm_ends import SETTLE_S, JobEnd, job_end
 from mammo_aln.machine.slurm_jobs import submit
 from mammo_aln.machine.slurm_request import request_of
-from mammo_aln.progress import say
+from mammo_aln.progress import counted, say
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
@@ -90,7 +90,8 @@ class Queue:
         except (KeyboardInterrupt, Requeue, InputError):
             if left := self._alive():
                 say(
-                    f"{len(left)} jobs stay in SLURM's queue and go on; to stop them: scancel {' '.join(sorted(left))}"
+                    f"{counted(len(left), 'job stays', 'jobs stay')} in SLURM's queue and go on;"
+                    f" to stop them: scancel {' '.join(sorted(left))}"
                     " (their cells are left then until `mammo-aln sweep retry`)"
                 )
             raise
@@ -271,7 +272,7 @@ class Queue:
                     self.jobs[cell.run_id] = job
                     record_job(self.plan.out, cell.run_id, job, len(failures(self.plan, cell)), cell.name)
             names = names_in_words([cell.name for bundle in bundles[: len(ids)] for cell in bundle])
-            say(f"{len(ids)} jobs submitted: {ids[0]} to {ids[-1]} ({names})")
+            say(f"{counted(len(ids), 'job')} submitted: {ids[0]}{f' to {ids[-1]}' * (len(ids) > 1)} ({names})")
 
     def _bundles(self, cells: Sequence[Cell]) -> Iterator[tuple[ClusterConfig, list[list[Cell]]]]:
         """Group cells whose jobs ask for the same, and share each group out to jobs."""
@@ -290,4 +291,7 @@ class Queue:
         """Tell once a minute that SLURM takes no more jobs while some of this sweep's are in its queue."""
         if time.monotonic() - self.crowded_s > 60:
             self.crowded_s = time.monotonic()
-            say(f"{error}; {len(self._alive())} jobs are in the queue: the others are submitted as these end")
+            say(
+                f"{error}; {counted(len(self._alive()), 'job is', 'jobs are')} in the queue:"
+                f" the others are submitted as these end"
+            )

@@ -19,13 +19,16 @@ from mammo_aln.runs.record import now
 from mammo_aln.sweeps.cell import log_of
 from mammo_aln.sweeps.plan import Plan, names_in_words
 from mammo_aln.sweeps.planning.definition import Label
+from mammo_aln.sweeps.standing.arithmetic import differences
 from mammo_aln.sweeps.standing.causes import fix_in_words, goes_on_alone
 from mammo_aln.sweeps.standing.curves import curves_of
 from mammo_aln.sweeps.standing.pages import PAGES, head_of
 from mammo_aln.sweeps.standing.states import STATE_WORDS, STOPPED
-from mammo_aln.sweeps.standing.table import Row, counts, dropped_rows, seconds_left
+from mammo_aln.sweeps.standing.table import Row, completed_cells, counts, dropped_rows, seconds_left
 
 REFRESH_S = 10
+SHORT_NOTES = ("queued", "starting")
+"""States whose notes, a job and why it waits, stand in the table; longer ones stand below it."""
 ACROSS = ("crop.strategy", "step")
 DOWN = ("model.backbone", "config")
 
@@ -75,11 +78,15 @@ def status_table(plan: Plan, rows: Sequence[Row]) -> str:
     for row in [*rows, *dropped_rows(plan)]:
         left = row.epoch_s * (row.max_epochs - row.epochs) if row.standing.state == "running" else math.nan
         done = f"{row.epochs}/{row.max_epochs}"
-        state = STATE_WORDS[row.standing.state] + f" ({row.standing.note})" * bool(row.standing.note)
+        short = row.standing.note if row.standing.state in SHORT_NOTES else ""
+        state = STATE_WORDS[row.standing.state] + f" ({short})" * bool(short)
         lines.append(
             [row.cell.name, state, area_text(row), done, duration(row.training_s), duration(left), row.cell.run_id]
         )
     text = [*aligned(lines), summary(rows) + f"; {len(plan.dropped)} dropped" * bool(plan.dropped)]
+    if otherwise := differences(plan, completed_cells(rows)):
+        text.append(otherwise)
+    text += _notes([*rows, *dropped_rows(plan)])
     for row in rows:
         if row.standing.state == "failed" and row.standing.failure is not None:
             text += [f"{row.cell.name}: {row.standing.failure.error}", f"  fix: {fix_of(plan, row)}"]
@@ -92,6 +99,17 @@ def status_table(plan: Plan, rows: Sequence[Row]) -> str:
             f" all of them anew: {plan.command}"
         )
     return "\n".join(text)
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """Explain states below the table, each explanation once, with the cells that it is of."""
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        if row.standing.note and row.standing.state not in SHORT_NOTES:
+            word = STATE_WORDS[row.standing.state]
+            note = row.standing.note if row.standing.note.startswith(word) else f"{word}: {row.standing.note}"
+            notes.setdefault(note, []).append(row.cell.name)
+    return [f"{note} ({names_in_words(names)})" for note, names in notes.items()]
 
 
 def summary(rows: Sequence[Row], at_once: int = 0) -> str:
@@ -137,6 +155,11 @@ def area_text(row: Row) -> str:
     return f"{row.val.value:.3f} ({row.val.low:.3f} to {row.val.high:.3f})"
 
 
+def shown(label: Label) -> Label:
+    """Shorten a number that a search drew to what a page has room for; cells.csv has all its digits."""
+    return f"{label:.4g}" if isinstance(label, float) else label
+
+
 def duration(seconds: float) -> str:
     """Put seconds into words that fit: `41 s`, `12 min`, `3.4 h`; a dash for NaN."""
     if math.isnan(seconds):
@@ -164,6 +187,7 @@ def write_board(plan: Plan, rows: Sequence[Row], *, live: bool, at_once: int = 0
         dropped=names_in_words([cell.name for cell in plan.dropped]),
         area_text=area_text,
         duration=duration,
+        shown=shown,
         curve_points=curve_points,
         states=STATE_WORDS,
         fix_of=partial(fix_of, plan),

@@ -25,5 +25,6 @@ def changed_cohort(plan: Plan) -> str | None:
         return None
     return (
         f"the tables of {plan.cohort} have changed since these cells were planned ({plan.created}): what is told of"
-        f" them is of the former tables; `{plan.command}` trains what the change concerns"
+        f" them is of the former tables; `{plan.command}` plans all cells on the present"
+        " ones and trains every one of them anew"
     )

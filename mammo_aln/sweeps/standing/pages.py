@@ -14,7 +14,7 @@ class Head:
 
     Attributes:
         name: of the sweep's folder.
-        cohort: name of the cohort's folder.
+        cohort: its name, and its folder's where that is another one.
         content: first digits of the digest of the cohort's tables.
         planned: when, UTC.
     """
@@ -32,7 +32,10 @@ class Head:
 
 def head_of(plan: Plan) -> Head:
     """Name a sweep, its cohort and the time of its plan."""
-    return Head(plan.out.resolve().name, plan.cohort.resolve().name, plan.content[:12], plan.created)
+    folder = plan.cohort.resolve().name
+    own = plan.cohort_name in ("", folder)
+    cohort = folder if own else f"{plan.cohort_name} (folder {folder})"
+    return Head(plan.out.resolve().name, cohort, plan.content[:12], plan.created)
 
 
 def number(value: float | None, form: str = ".3f") -> str:

@@ -50,6 +50,7 @@ class Standing:
         failure: its last failure, also where it is tried again now.
         note: of a queued cell its job and why it waits; of a stopped, pruned or dropped one, why.
         pruned_epoch: epoch at which a pruner stopped the cell, or its configuration.
+        pruned_auc: validation AUC that it was judged by there.
     """
 
     state: State
@@ -57,6 +58,7 @@ class Standing:
     failure: Failure | None = None
     note: str = ""
     pruned_epoch: int | None = None
+    pruned_auc: float = math.nan
 
     @property
     def is_unfinished(self) -> bool:
@@ -98,7 +100,8 @@ def standing(plan: Plan, cell: Cell, *, own: bool = False, queue: Mapping[str, Q
     reason = reason_withheld(plan.out, cell.run_id)
     if reason is not None:
         if (pruned := pruned_at(plan.out, cell.run_id)) is not None:
-            return Standing("pruned", failure=last, note=reason, pruned_epoch=int(pruned["epoch"]))
+            epoch, auc = int(pruned["epoch"]), float(pruned["auc"])
+            return Standing("pruned", failure=last, note=reason, pruned_epoch=epoch, pruned_auc=auc)
         return Standing("stopped", failure=last, note=reason)
     untold = record_of_job is not None and not record_of_job.settled
     gone = f"its SLURM job {job} has left the queue; the sweep's command tells how" * untold

@@ -15,6 +15,7 @@ from mammo_aln.files import write_csv
 from mammo_aln.machine.slurm import QueuedJob
 from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.planning.definition import Label
+from mammo_aln.sweeps.standing.arithmetic import arithmetics, column_of
 from mammo_aln.sweeps.standing.figures import Figures, completed_figures, figures_so_far
 from mammo_aln.sweeps.standing.states import STATE_WORDS, Standing, standing
 
@@ -91,8 +92,10 @@ def _row(run: Path, cell: Cell, state: Standing, completed: Figures | None) -> R
 def cells_table(plan: Plan, rows: list[Row]) -> pd.DataFrame:
     """Make the table of cells.csv: nothing in it but `training_s` depends on when or where a cell was trained.
 
-    Cells that were dropped follow behind the others, without an AUC.
+    Cells that were dropped follow behind the others, without an AUC. Of a sweep with a pruner it tells at which epoch,
+    and by which AUC, a cell was pruned; where cells were computed otherwise, a column tells how each was.
     """
+    computed = column_of(arithmetics(plan, completed_cells(rows)))
     records: list[dict[str, Label]] = []
     for row in [*rows, *dropped_rows(plan)]:
         cell = row.cell
@@ -110,10 +113,21 @@ def cells_table(plan: Plan, rows: list[Row]) -> pd.DataFrame:
                 "train_auc": row.train.value,
                 "epochs": row.epochs,
                 "training_s": row.training_s,
+                **(_pruned(row.standing) if plan.pruner is not None else {}),
+                **({"arithmetic": computed.get(cell.run_id, "")} if computed else {}),
                 "error": row.standing.failure.error if row.standing.state == "failed" and row.standing.failure else "",
             }
         )
     return pd.DataFrame(records)
+
+
+def completed_cells(rows: Sequence[Row]) -> list[Cell]:
+    """List the cells that are completed."""
+    return [row.cell for row in rows if row.standing.state == "completed"]
+
+
+def _pruned(standing: Standing) -> dict[str, Label]:
+    return {"pruned_epoch": standing.pruned_epoch or "", "pruned_auc": standing.pruned_auc}
 
 
 def write_cells(plan: Plan, rows: list[Row]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -207,7 +208,7 @@ class MammoDataModule(CropDataModule):
             raise InputError(
                 f"{self.cohort.name}: {labelled} patients of {split} have an outcome: scoring them opens a sealed test,"
                 " which is to be counted."
-                f" `mammo-aln predict {self.cohort.root} --run RUN --split {split} --out FILE.csv`"
+                f" `mammo-aln predict {shlex.quote(str(self.cohort.root))} --run RUN --split {split} --out FILE.csv`"
                 f" or `mammo_aln.load(RUN).predict({str(self.cohort.root)!r}, split={split!r})` score and"
                 " count them; a model without a run directory is scored on a copy of the cohort whose outcome is empty"
             )

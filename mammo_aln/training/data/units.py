@@ -13,6 +13,7 @@ from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.regions import FOUND_BY_RULE, auxiliary_names
 from mammo_aln.crops.requests import WHOLE_IMAGE
 from mammo_aln.errors import InputError
+from mammo_aln.progress import say_once
 from mammo_aln.settings import CropConfig
 
 if TYPE_CHECKING:
@@ -109,6 +110,15 @@ def require_both_classes(patients: pd.DataFrame, split: str) -> None:
     if labels.nunique() < 2:
         outcomes = "no patient" if labels.empty else f"only aln_status = {int(labels.iloc[0])} ({len(labels)} rows)"
         raise InputError(f"patients.csv, split = {split!r}: {outcomes}; both 0 and 1 are needed")
+
+
+def say_whole_batch(patients: pd.DataFrame, batch_size: int) -> None:
+    """Say where a step would hold more than there are to train on, so that an epoch is one step of all of them."""
+    count = int((patients["split"] == "train").sum())
+    if batch_size > count:
+        say_once(
+            f"note: data.batch_size = {batch_size}, and there are {count} to train on: each epoch is one step, of all"
+        )
 
 
 def require_one_each(patients: pd.DataFrame, split: str, ranks: int) -> None:

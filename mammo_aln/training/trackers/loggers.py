@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
@@ -20,10 +20,11 @@ class LoggedRun:
         logger: the logger.
         settings: what it is told of the run, by name.
         sent: epochs that it holds already.
+        final: names of the frozen numbers that it holds already.
     """
 
-    def __init__(self, logger: Logger, settings: Mapping[str, Any], sent: int = 0) -> None:
-        self.logger, self.sent = logger, sent
+    def __init__(self, logger: Logger, settings: Mapping[str, Any], sent: int = 0, final: Collection[str] = ()) -> None:
+        self.logger, self.sent, self.final = logger, sent, final
         logger.log_hyperparams(_flat(settings))
 
     def log_rows(self, rows: Sequence[Mapping[str, float]], *, last: bool) -> None:
@@ -36,8 +37,8 @@ class LoggedRun:
     def complete(self, outcome: Outcome) -> None:
         """Send the epochs that are missing, and the frozen numbers as `final/NAME`."""
         self.log_rows(outcome.rows, last=True)
-        if outcome.numbers:
-            numbers = {f"final/{name}": value for name, value in outcome.numbers.items()}
+        numbers = {f"final/{name}": value for name, value in outcome.numbers.items() if name not in self.final}
+        if numbers:
             self.logger.log_metrics(numbers, step=max(0, self.sent - 1))
             self.logger.save()
 
@@ -64,7 +65,7 @@ def mlflow_run(mirrored: Mirrored) -> LoggedRun:
     """Open the run on MLflow, or the one of this id that is there already, and see how far it came."""
     project = mirrored.settings.log.project
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(mirrored.run / 'mlflow.db').absolute()}"
-    run_id, sent = _begun_on_mlflow(uri, project, mirrored.run.name)
+    run_id, sent, final = _begun_on_mlflow(uri, project, mirrored.run.name)
     logger = MLFlowLogger(
         experiment_name=project,
         run_name=mirrored.title,
@@ -81,22 +82,23 @@ def mlflow_run(mirrored: Mirrored) -> LoggedRun:
         },
     )
     # What a begun run was told of its settings cannot be told it again.
-    return LoggedRun(logger, {} if run_id else mirrored.config, sent)
+    return LoggedRun(logger, {} if run_id else mirrored.config, sent, final)
 
 
-def _begun_on_mlflow(uri: str, project: str, run_id: str) -> tuple[str | None, int]:
-    """Look for a run on MLflow by our id; its id there and the number of its epochs."""
+def _begun_on_mlflow(uri: str, project: str, run_id: str) -> tuple[str | None, int, frozenset[str]]:
+    """Look for a run on MLflow by our id; its id there, the number of its epochs, the frozen numbers that it has."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(project)
     if experiment is None:
-        return None, 0
+        return None, 0, frozenset()
     begun = client.search_runs([experiment.experiment_id], filter_string=f"tags.run_id = '{run_id}'")
     if not begun:
-        return None, 0
+        return None, 0, frozenset()
     epochs = client.get_metric_history(begun[0].info.run_id, "epoch")
-    return begun[0].info.run_id, max((metric.step for metric in epochs), default=-1) + 1
+    final = frozenset(name.removeprefix("final/") for name in begun[0].data.metrics if name.startswith("final/"))
+    return begun[0].info.run_id, max((metric.step for metric in epochs), default=-1) + 1, final
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
