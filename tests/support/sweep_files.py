@@ -17,6 +17,13 @@ import yaml
 from tests.support.tiny_settings import TINY
 
 
+class WithoutAliases(yaml.SafeDumper):
+    """Writes what stands there twice twice: files of settings have no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
 def tiny_sweep(folder: Path, name: str = "sweep.yaml", epochs: int = 2, **more: Any) -> Path:
     """Two crops x one tiny network, unless `more` says otherwise."""
     content: dict[str, Any] = {
@@ -28,7 +35,7 @@ def tiny_sweep(folder: Path, name: str = "sweep.yaml", epochs: int = 2, **more: 
         "grid": {"crop.strategy": ["lesion_box", "fixed_5cm"]},
     }
     path = folder / name
-    path.write_text(yaml.safe_dump({**content, **more}))
+    path.write_text(yaml.dump({**content, **more}, Dumper=WithoutAliases))
     return path
 
 

@@ -345,7 +345,7 @@ def test_collect_chooses_by_validation_and_a_ladder_opens_its_tests_once(trained
     ladder = pd.read_csv(plan.out / "test" / "ladder.csv")
     assert set(ladder["split"]) == {"train", "val", "internal_test", "external_test"}
     page = (plan.out / "test" / "comparisons.html").read_text()
-    assert "Sweep out of cohort cohort" in page
+    assert f"Sweep out of cohort {plan.cohort_name} (folder cohort)" in page
     links = [link for link in re.findall(r'href="([^"]*)"', page) if not link.startswith(("data:", "#"))]
     assert {Path(link).name for link in links} == {"choice.html", "board.html", *table["run_id"]}
     assert all((plan.out / "test" / link).exists() for link in links)

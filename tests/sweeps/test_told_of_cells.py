@@ -58,6 +58,9 @@ def test_explanations_stand_below_the_table_once(plan: Plan) -> None:
     assert "pruned (pruned" not in text
     assert "pruned: pruned" not in text
     assert plan.cells[-1].name in below
+    page = write_board(plan, read_rows(plan), live=False).read_text()
+    assert page.count(reason.replace("pruned", "Pruned")) == 1
+    assert f"<small>{reason}" not in page
 
 
 def test_a_pruned_cell_has_its_epoch_and_auc_in_the_table_and_no_other_figure(plan: Plan) -> None:
@@ -152,9 +155,9 @@ def test_a_number_is_never_broken_and_a_name_is(number: str) -> None:
 
 
 def test_a_page_shows_a_number_that_was_drawn_in_few_digits() -> None:
-    assert [shown(label) for label in (0.0011781448719376517, 16, "lesion_box", None, True, 0.5)] == [
-        "0.001178", 16, "lesion_box", None, True, "0.5",
-    ]  # fmt: skip
+    labels = (0.0011781448719376517, 16, "lesion_box", None, True, 0.5)
+    assert [shown("optim.lr", label) for label in labels] == ["0.001178", 16, "lesion_box", None, True, "0.5"]
+    assert shown("trial", "#12 optim.lr=0.001178 model.embed_dim=16") == "#12"
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 cells"), (1, "1 cell"), (2, "2 cells")])

@@ -29,6 +29,8 @@ from mammo_aln.sweeps.standing.table import Row, completed_cells, counts, droppe
 REFRESH_S = 10
 SHORT_NOTES = ("queued", "starting")
 """States whose notes, a job and why it waits, stand in the table; longer ones stand below it."""
+TRIAL = "trial"
+"""Column of a search's trials."""
 ACROSS = ("crop.strategy", "step")
 DOWN = ("model.backbone", "config")
 
@@ -155,8 +157,13 @@ def area_text(row: Row) -> str:
     return f"{row.val.value:.3f} ({row.val.low:.3f} to {row.val.high:.3f})"
 
 
-def shown(label: Label) -> Label:
-    """Shorten a number that a search drew to what a page has room for; cells.csv has all its digits."""
+def shown(column: str, label: Label) -> Label:
+    """Shorten a label to what a page has room for: few digits of a number, a trial's number without its settings.
+
+    Those have columns of their own; cells.csv has all digits.
+    """
+    if column == TRIAL:
+        return str(label).partition(" ")[0]
     return f"{label:.4g}" if isinstance(label, float) else label
 
 
@@ -188,6 +195,8 @@ def write_board(plan: Plan, rows: Sequence[Row], *, live: bool, at_once: int = 0
         area_text=area_text,
         duration=duration,
         shown=shown,
+        short_notes=SHORT_NOTES,
+        notes=_notes(rows),
         curve_points=curve_points,
         states=STATE_WORDS,
         fix_of=partial(fix_of, plan),
