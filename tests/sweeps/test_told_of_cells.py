@@ -201,6 +201,7 @@ def usage_of(small: Path) -> Any:
     return usage
 
 
+@pytest.mark.slow  # MLflow makes its database, 10 s
 def test_numbers_of_a_run_that_was_killed_behind_its_mirror_stand_there_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

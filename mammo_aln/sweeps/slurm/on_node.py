@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import make_folder, write_json
-from mammo_aln.machine.slurm import Outage, SchedulerSilentError, jobs_in_queue, require_controller
+from mammo_aln.machine.slurm import Outage, SchedulerSilentError, StuckJobs, jobs_in_queue, require_controller
 from mammo_aln.machine.slurm_ends import await_left, end_in_words, job_end
 from mammo_aln.machine.slurm_jobs import RequeuedJob, submit
 from mammo_aln.progress import say
@@ -97,11 +97,13 @@ def sweep_on_node(
 
 def _follow(job: str, log: Path, poll_s: float) -> None:
     """Show what a job says until it has left the queue."""
-    outage, shown, there = Outage(), 0, True
+    outage, stuck, shown, there = Outage(), StuckJobs(), 0, True
     while there:
         time.sleep(poll_s)
         try:
-            there = job in jobs_in_queue()
+            queue = jobs_in_queue()
+            there = job in queue
+            stuck.tell(queue, [job])
         except SchedulerSilentError as error:
             outage.bear(error)
         else:
