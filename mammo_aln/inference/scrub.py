@@ -25,7 +25,15 @@ import torch
 import yaml
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import make_folder, unfinished_beside, write_csv, write_json, write_text, written_whole
+from mammo_aln.files import (
+    make_folder,
+    read_object,
+    unfinished_beside,
+    write_csv,
+    write_json,
+    write_text,
+    written_whole,
+)
 from mammo_aln.inference.ensemble import read_member
 from mammo_aln.model.origin import PRETRAINED_KEY, RESTORE, stored_checkpoint
 from mammo_aln.runs.names import run_path
@@ -82,7 +90,7 @@ def _settings(path: Path, copy: Path) -> None:
 
 
 def _environment(path: Path, copy: Path) -> None:
-    plain = _read(path)
+    plain = read_object(path)
     plain["identity"].pop("crops", None)
     pretrained = plain["identity"]["settings"].get("model", {}).get("pretrained")
     if isinstance(pretrained, str):
@@ -92,7 +100,7 @@ def _environment(path: Path, copy: Path) -> None:
 
 
 def _facts(path: Path, copy: Path) -> None:
-    plain = _read(path)
+    plain = read_object(path)
     inputs = plain.get("inputs") or {}
     training = inputs.get("training")
     kept = {"most_lacking": inputs.get("most_lacking"), "allow_missing": inputs.get("allow_missing")}
@@ -111,7 +119,7 @@ def _weights(path: Path, copy: Path) -> None:
         torch.save({**kept, PRETRAINED_KEY: facts}, unfinished)
 
 
-def _without_ranges(training: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _without_ranges(training: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Leave smallest and largest values out: each is one patient's."""
     return None if training is None else {**training, "ranges": {}}
 
@@ -122,11 +130,6 @@ def _rows(path: Path, copy: Path) -> None:
 
 def _as_it_is(path: Path, copy: Path) -> None:
     shutil.copyfile(path, copy)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return plain
 
 
 FILES: Mapping[str, FileKind] = {
