@@ -3,7 +3,8 @@
 What was kept holds for the very bytes of `cohort.yaml` and all tables, for the code that read them and the versions of
 the packages below it: its name is a digest of these. Only what had no fault is kept, and only what said nothing while
 it was read but the codes for missing values, which are kept with it and said again. Remarks about patients
-(columns that cohort.yaml does not declare, reasons of exclusion) are not copied into the store, see `remarks`.
+(columns that cohort.yaml does not declare, reasons of exclusion) stay in the cohort's own table: where it holds any,
+patients are left out of what is kept and read again.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mammo_aln.cohort.declaration import DECLARATION_FILE
+from mammo_aln.cohort.declaration import DECLARATION_FILE, Declaration
+from mammo_aln.cohort.judged import NO_REASON, reread_patients
 from mammo_aln.cohort.packed import Packed, mark_used, read_packed, write_packed
+from mammo_aln.cohort.values.columns import known_columns
 from mammo_aln.errors import InputError
 from mammo_aln.machine.code import code_digest
 from mammo_aln.progress import say
@@ -29,6 +32,8 @@ SUFFIX = ".tables"
 MOST_KEPT = 8
 TABLES = ("patients", "images", "regions", "volumes")
 ROOMS = ("cohort", "dicom", "settings", "spreadsheet")
+MADE = ("unit_id", "aln_status", "eligible", "exclusion_reason", "side", "center", "patient_id")
+"""Columns that reading makes or fills, whether or not the file has them."""
 
 
 @dataclass(frozen=True)
@@ -105,3 +110,20 @@ def _sources(root: Path) -> dict[str, str] | None:
         return None if any(workbook.exists() for workbook in workbooks) else digests
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def without_remarks(packed: Packed, declared: Declaration) -> Packed:
+    """Leave the patients out where their table holds remarks."""
+    patients = packed.tables["patients"]
+    known = {*known_columns(declared), *MADE}
+    if known.issuperset(patients.columns) and patients["exclusion_reason"].isin(["", NO_REASON]).all():
+        return packed
+    return replace(packed, tables={name: table for name, table in packed.tables.items() if name != "patients"})
+
+
+def with_remarks(root: Path, packed: Packed, declared: Declaration, outcome: bool) -> Packed | None:
+    """Put patients back that were left out, as patients.csv holds them; None where it can no longer be read."""
+    if "patients" in packed.tables:
+        return packed
+    patients = reread_patients(root, declared, outcome)
+    return None if patients is None else replace(packed, tables={"patients": patients, **packed.tables})

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mammo_aln.cohort.remarks import shared_reasons
 from mammo_aln.cohort.schemas import NAT_START_DAY, YES_NO, numbers
 from mammo_aln.cohort.tables import Cohort
+from mammo_aln.cohort.values.reasons import shared_reasons
 from mammo_aln.dicom.mammogram import KIND_FLAGS, MODIFIER_FLAGS
 from mammo_aln.dicom.views import MAGNIFICATION_VIEW_FROM
 from mammo_aln.errors import InputError

@@ -18,10 +18,9 @@ from mammo_aln.cohort.declaration import (
     read_declaration,
 )
 from mammo_aln.cohort.judged import read_judged, typed_tables
-from mammo_aln.cohort.kept_tables import KeptTables
+from mammo_aln.cohort.kept_tables import KeptTables, with_remarks, without_remarks
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.cohort.packed import Packed
-from mammo_aln.cohort.remarks import with_remarks, without_remarks
 from mammo_aln.cohort.values.codes import suspicious_codes
 from mammo_aln.cohort.volumes import typed_volumes
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells

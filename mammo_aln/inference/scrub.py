@@ -67,7 +67,7 @@ class FileKind:
 
 @dataclass(frozen=True)
 class Telling:
-    """What one file of a run tells a stranger.
+    """One file of a run, and what it tells a stranger.
 
     Attributes:
         file: its path in the run; a tracker's folder stands for its files.

@@ -56,7 +56,7 @@ def seen_by(
     )
 
 
-def _hashed(salt: str, traces: Traces) -> dict[str, Any]:
+def _hashed(salt: str, traces: Traces) -> Mapping[str, Any]:
     images_of = Counter(uid for mark in traces.marks.values() for uid in mark.uids)
     uids = [uid for uid, count in images_of.items() if count <= MOST_IMAGES]  # more have what fills an empty tag
     matrices = {mark.matrix for mark in traces.marks.values() if mark.matrix}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mammo_aln.cohort.remarks import shared_reasons
 from mammo_aln.cohort.tables import Cohort
+from mammo_aln.cohort.values.reasons import shared_reasons
 from mammo_aln.crops.regions import FOUND_BY_RULE, auxiliary_names
 from mammo_aln.crops.requests import WHOLE_IMAGE
 from mammo_aln.errors import InputError
