@@ -17,7 +17,7 @@ from benchmarks.trainings import auc_by_probability
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_each_name_is_a_function_with_defaults_that_gives_a_section(name: str) -> None:
-    module, function = BENCHMARKS[name].split(".")
+    module, _, function = BENCHMARKS[name].rpartition(".")
     bench = getattr(import_module(f"benchmarks.{module}"), function)
     parser = ArgumentParser()
     parser.add_function_arguments(bench)

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.declaration import Declaration, read_declaration
-from mammo_aln.cohort.listing.image_rows import COLUMNS as INDEXED_COLUMNS
 from mammo_aln.cohort.region_keys import with_image_ids
 from mammo_aln.cohort.schemas import (
     BOX,
@@ -87,13 +86,28 @@ def read_judged(
     return tables, declared, _in_reading_order(faults)
 
 
-def reread_patients(root: Path, declared: Declaration, outcome: bool) -> pd.DataFrame | None:
-    """Read the patients of a cohort that was judged before, with their types; None where they cannot be read now."""
+def reread(root: Path, name: str, declared: Declaration, outcome: bool) -> pd.DataFrame | None:
+    """Read patients or images of a cohort that was judged before, with their types; None where they cannot be read.
+
+    Args:
+        root: the cohort folder.
+        name: of the table.
+        declared: what cohort.yaml says.
+        outcome: as `read_judged`.
+    """
     faults: list[BadCell] = []
-    table = read_table(root, "patients", False, known_columns(declared), faults)
+    known = known_columns(declared) if name == "patients" else KNOWN_COLUMNS[name]
+    table = read_table(root, name, False, known, faults)
     if table is None or faults:
         return None
-    return _typed_patients(_declared_patients(table, declared, outcome, faults), declared)
+    if name == "patients":
+        return _typed_patients(_declared_patients(table, declared, outcome, faults), declared)
+    return typed_images(table)
+
+
+def typed_images(table: pd.DataFrame | None) -> pd.DataFrame:
+    """Give images their types."""
+    return _typed(table, IMAGE_COLUMNS, ("spacing_mm",))
 
 
 def _declared_patients(
@@ -114,9 +128,7 @@ def typed_tables(tables: Mapping[str, pd.DataFrame | None], declared: Declaratio
     """
     return {
         "patients": _typed_patients(tables["patients"], declared),
-        "images": _typed(
-            _own(tables["images"], (*IMAGE_COLUMNS, *EXAM_COLUMNS, *INDEXED_COLUMNS)), IMAGE_COLUMNS, ("spacing_mm",)
-        ),
+        "images": typed_images(tables["images"]),
         "regions": _typed(_own(tables["regions"], REGION_COLUMNS), REGION_COLUMNS, BOX),
         "volumes": typed_volumes(tables["volumes"]).reset_index(drop=True),
     }

@@ -3,8 +3,8 @@
 What was kept holds for the very bytes of `cohort.yaml` and all tables, for the code that read them and the versions of
 the packages below it: its name is a digest of these. Only what had no fault is kept, and only what said nothing while
 it was read but the codes for missing values, which are kept with it and said again. Remarks about patients
-(columns that cohort.yaml does not declare, reasons of exclusion) stay in the cohort's own table: where it holds any,
-patients are left out of what is kept and read again.
+(columns that cohort.yaml does not declare, reasons of exclusion) stay in the cohort's own tables: one that holds any is
+left out of what is kept, and read again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from mammo_aln.cohort.declaration import DECLARATION_FILE, Declaration
-from mammo_aln.cohort.judged import NO_REASON, reread_patients
+from mammo_aln.cohort.judged import EXAM_COLUMNS, IMAGE_COLUMNS, NO_REASON, reread
+from mammo_aln.cohort.listing.image_rows import COLUMNS
 from mammo_aln.cohort.packed import Packed, mark_used, read_packed, write_packed
 from mammo_aln.cohort.values.columns import known_columns
 from mammo_aln.errors import InputError
@@ -113,17 +116,23 @@ def _sources(root: Path) -> dict[str, str] | None:
 
 
 def without_remarks(packed: Packed, declared: Declaration) -> Packed:
-    """Leave the patients out where their table holds remarks."""
-    patients = packed.tables["patients"]
-    known = {*known_columns(declared), *MADE}
-    if known.issuperset(patients.columns) and patients["exclusion_reason"].isin(["", NO_REASON]).all():
-        return packed
-    return replace(packed, tables={name: table for name, table in packed.tables.items() if name != "patients"})
+    """Leave out patients and images whose tables hold remarks: undeclared columns, or why somebody is excluded."""
+    known = {"patients": {*known_columns(declared), *MADE}, "images": {*IMAGE_COLUMNS, *EXAM_COLUMNS, *COLUMNS}}
+    left_out = {name for name, columns in known.items() if _has_remarks(packed.tables[name], columns)}
+    return replace(packed, tables={name: table for name, table in packed.tables.items() if name not in left_out})
+
+
+def _has_remarks(table: pd.DataFrame, known: Collection[str]) -> bool:
+    stated = table["exclusion_reason"].dropna() if "exclusion_reason" in table else pd.Series(dtype=object)
+    return not set(known).issuperset(table.columns) or not stated.isin(["", NO_REASON]).all()
 
 
 def with_remarks(root: Path, packed: Packed, declared: Declaration, outcome: bool) -> Packed | None:
-    """Put patients back that were left out, as patients.csv holds them; None where it can no longer be read."""
-    if "patients" in packed.tables:
-        return packed
-    patients = reread_patients(root, declared, outcome)
-    return None if patients is None else replace(packed, tables={"patients": patients, **packed.tables})
+    """Put tables back that were left out, as their files hold them; None where one can no longer be read."""
+    tables = dict(packed.tables)
+    for name in ("patients", "images"):
+        table = tables[name] if name in tables else reread(root, name, declared, outcome)
+        if table is None:
+            return None
+        tables[name] = table
+    return replace(packed, tables=tables)

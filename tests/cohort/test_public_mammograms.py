@@ -356,7 +356,7 @@ def test_embed_merges_on_exam_and_side_and_turns_its_boxes(tmp_path: Path, capsy
     assert units(cohort, 0) == {"2/L", "2/R"}  # B counts for both; 1/R was judged at the exam that is not used
     used, set_aside = used_images(cohort)
     assert list(used["image_id"]) == ["a", "b", "h", "i"]
-    assert list(set_aside["reason"]) == ["another exam of the woman is used"]
+    assert list(set_aside["reason"]) == ["a reason stated in images.csv"]  # of one woman alone
     (box,) = cohort.regions.to_dict("records")
     assert [box[key] for key in ("x_min", "y_min", "x_max", "y_max")] == [20, 100, 60, 180]
     assert cohort.images["path"].iloc[0] == "images/cohort_1/1/s/a.dcm"

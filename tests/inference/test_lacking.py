@@ -21,6 +21,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.explain.run import explain_run
 from mammo_aln.inference.predict import predict_cohort
 from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.progress import say_once
 from mammo_aln.runs.record import write_state
 from mammo_aln.runs.seal import frozen_digests
 from mammo_aln.training.data.datamodule import MammoDataModule
@@ -318,6 +319,7 @@ def test_an_image_written_anew_is_known_as_trained_on(
 def test_a_corrected_label_makes_another_cohort_whose_tests_alone_are_scored(
     run: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    say_once.cache_clear()  # an earlier test may have had the line said
     cohort = linked_copy(phantom, tmp_path / "c")
     table = pd.read_csv(cohort / "patients.csv", dtype=str)
     row = table.index[table["split"] == "external_test"][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,12 +31,15 @@ def in_the_kept_process(call: Callable[[], None]) -> Iterator[None]:
 
 
 def short_of_memory() -> None:
-    """Let every decoder find no memory."""
+    """Let every decoder find no memory, under a bound of its user's own (`ulimit -v`), which no image is blamed for."""
 
     def no_memory(*_: object) -> None:
         raise MemoryError
 
     decode._single_frame = no_memory  # type: ignore[assignment]
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 100_000_000, hard))
 
 
 def unable_to_write() -> None:
