@@ -179,7 +179,7 @@ def test_the_command_ends_in_one_line(phantom: Path, store: Path, tmp_path: Path
     words = ["train", str(phantom), "--out", str(tmp_path / "runs"), "--store", str(store), "--config", str(config)]
     assert main([*words, "--optim.lr=100"]) == 2
     err = capsys.readouterr().err
-    assert err.splitlines()[-1].startswith("mammo-aln train: the training diverged in epoch 1"), err
+    assert err.splitlines()[-1].startswith("mammo-aln train: the training diverged in "), err
 
 
 @pytest.mark.slow
@@ -187,7 +187,17 @@ def test_two_ranks_end_together(phantom: Path, store: Path, tmp_path: Path) -> N
     wild = runaway()
     config = tmp_path / "run.json"
     config.write_text(json.dumps(plain_settings(replace(wild, trainer=replace(wild.trainer, devices=2)))))
-    words = ["train", str(phantom), "--out", str(tmp_path / "runs"), "--store", str(store), "--config", str(config)]
+    words = [
+        "train",
+        str(phantom),
+        "--out",
+        str(tmp_path / "runs"),
+        "--store",
+        str(store),
+        "--config",
+        str(config),
+        "--optim.lr=100",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "mammo_aln", *words], capture_output=True, text=True, check=False, timeout=300
     )
@@ -229,4 +239,4 @@ def test_a_sweep_does_not_try_a_diverged_cell_again_and_says_why(phantom: Path, 
     (record,) = out.glob("failures/*/*.json")
     assert json.loads(record.read_text())["again"] is False
     status = sweep("status", "--out", out)
-    assert "the training diverged in epoch 1" in status.stdout + status.stderr
+    assert "the training diverged in " in status.stdout + status.stderr
