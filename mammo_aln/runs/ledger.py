@@ -292,8 +292,9 @@ def require_writable(cohort: Cohort, ledger: Path | None = None, run: Path | Non
 
 def _cannot(path: Path, why: str | None) -> str:
     return (
-        f"{path}: the opening of a test split cannot be recorded there ({why}); --ledger FILE names another place, "
-        "the same one for all runs"
+        f"{path}: the opening of a test split cannot be recorded there ({why}); `predict --ledger FILE` names "
+        "another place, the same one for all runs; for a sweep, copy the cohort's tables (not its images) to a folder "
+        "of your own and give that by --cohort: no cell is trained anew"
     )
 
 

@@ -55,7 +55,7 @@ class OpeningRecord:
         choice_time: when validation chose this model under the plan; None where the plan leaves nothing to choose.
         choice_ranked: models that it was chosen from.
         opened_before_choice: openings of this split that stood before the choice.
-        beside_plan: why a plan that names this model does not announce this opening; None where one does, or none is.
+        beside_plan: why no plan of this split announces this opening; None where one does, or there is none.
         past: what the ledgers say of these patients and of themselves; None in records of an earlier version.
     """
 
@@ -282,12 +282,24 @@ def _plan_for(
         plans = [e for e in plans if e.plan == plan]
         if not plans:
             raise InputError(f"{path}: no plan {plan} was declared there for run {run_id} and split {split}")
-    reason = None
+    reason = None if plans else _names_others(entries, split)
     for declared in plans:
         reason = _not_announced(entries, declared, run_id, split)
         if reason is None:
             return declared, None
     return None, reason
+
+
+def _names_others(entries: Sequence[Entry], split: str) -> str | None:
+    """Say that the plans of a split name other models; None where none names any."""
+    plans = [entry for entry in entries if isinstance(entry, Plan) and split in entry.splits and entry.runs]
+    if not plans:
+        return None
+    last = plans[-1]
+    return (
+        f"plan {last.plan} of {last.time} ({last.what}) names other models; runs of a configuration that differ in seed"
+        " or fold are one model together, and another one each"
+    )
 
 
 def _not_announced(entries: Sequence[Entry], plan: Plan, run_id: str, split: str) -> str | None:

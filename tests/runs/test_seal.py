@@ -111,6 +111,14 @@ def test_a_plan_tells_the_openings_that_stood_before_it(cohort: Cohort) -> None:
     assert (again.opened, again.opened_before_plan) == (4, 2)
 
 
+def test_a_model_that_no_plan_of_the_split_names_is_told_why(cohort: Cohort) -> None:
+    assert _opened(cohort, "one").beside_plan is None
+    declare_plan(cohort, ["both seeds"], ["external_test"], what="sweep of 2 cells in 1 configurations")
+    record = _opened(cohort, "one")
+    assert not record.declared
+    assert "(sweep of 2 cells in 1 configurations) names other models" in (record.beside_plan or "")
+
+
 def _opened(cohort: Cohort, run_id: str) -> OpeningRecord:
     return record_opening(cohort, run_id, "external_test", 6)
 
