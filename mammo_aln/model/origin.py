@@ -16,6 +16,8 @@ from mammo_aln.cohort.lineage import Source
 from mammo_aln.errors import InputError
 from mammo_aln.progress import say
 
+DAMAGED = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What torch raises where the bytes of a checkpoint are not those that it wrote."""
 RESTORE = "bring the file back from a copy, or train the run anew"
 """What helps where a finished run's checkpoint is damaged."""
 PRETRAINED_FILE = "pretrained.safetensors"
@@ -195,7 +197,7 @@ def stored_checkpoint(path: Path, remedy: str, map_location: str = "cpu") -> Map
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; {remedy}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path}: damaged or cut short, it can't be read as a checkpoint; {remedy}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a checkpoint, it holds something else; {remedy}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -20,6 +21,8 @@ from mammo_aln.settings.bounded_yaml import UnreadableYaml, yaml_values
 
 CONFIG_FOLDERS = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 """Where they lie: inside an installed package, or beside a checkout."""
+LONGEST_NAME = 255
+"""Bytes of a file's name, on any disk."""
 GONE = {
     "gpu.yaml": "is gone: the defaults trainer.precision=auto and data.num_workers=auto fit the machine; leave it out "
     "(it also set data.batch_size=32)",
@@ -42,6 +45,8 @@ def find_config(name: str, option: str = "--config ", beside: Path | None = None
     Raises:
         InputError: no such file, or two that differ, in the working folder and beside the one that names it.
     """
+    if any(len(os.fsencode(folder)) > LONGEST_NAME for folder in Path(name).parts):
+        raise InputError(f"{option}{name[:60]}...: expected the name of a file, of at most {LONGEST_NAME} bytes")
     near = [Path(name)] if beside is None else [Path(name), beside.parent / name]
     there = [path for path in near if path.is_file()]
     if len(there) == 2 and there[0].read_bytes() != there[1].read_bytes():

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,7 +93,7 @@ def _opened(path: Path, *, data_only: bool) -> Workbook:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # extensions of Excel that hold no cell
             return openpyxl.load_workbook(path, data_only=data_only)
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError) as error:
         old = path.is_file() and path.open("rb").read(4) == b"\xd0\xcf\x11\xe0"
         state = "an old .xls, or locked with a password" if old else str(error)
         raise UnreadableText(None, "format", state, "an .xlsx workbook, unlocked") from error
