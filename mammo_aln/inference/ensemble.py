@@ -19,7 +19,7 @@ import pandas as pd
 
 from mammo_aln.errors import InputError
 from mammo_aln.files import read_object
-from mammo_aln.model.origin import PRETRAINED_FILE
+from mammo_aln.model.origin import PRETRAINED_FILE, RESTORE
 from mammo_aln.runs.names import called, run_path
 from mammo_aln.runs.record import read_state
 from mammo_aln.training.prediction_facts import OperatingPoint, PredictionFacts
@@ -89,16 +89,25 @@ def read_member(run: Path) -> Member:
     identity = read_object(run / "environment.json").get("identity")
     if not isinstance(identity, dict):
         raise InputError(f"{run / 'environment.json'}: names no identity; expected the file that the training wrote")
-    rows = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
-    rows = rows[rows["split"] == "val"]
-    val = rows.assign(side=rows["side"].fillna("") if "side" in rows else "")
+    val = _validation_rows(run / "predictions.csv")
     return Member(
         run,
         PredictionFacts.read(run / "predictions.csv"),
         identity["cohort"],
         identity["settings"],
-        val[[*UNIT, "center", "aln_status", "logit"]].reset_index(drop=True),
+        val,
     )
+
+
+def _validation_rows(path: Path) -> pd.DataFrame:
+    try:
+        rows = pd.read_csv(path, dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
+        rows = rows[rows["split"] == "val"]
+        rows = rows.assign(side=rows["side"].fillna("") if "side" in rows else "")
+        return rows[[*UNIT, "center", "aln_status", "logit"]].reset_index(drop=True)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        cause = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: cannot be read as predictions of a run ({cause}); {RESTORE}") from error
 
 
 def refuse_no_run(run: Path) -> None:

@@ -93,7 +93,7 @@ def _opened(path: Path, *, data_only: bool) -> Workbook:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # extensions of Excel that hold no cell
             return openpyxl.load_workbook(path, data_only=data_only)
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, SyntaxError, KeyError, ValueError, OSError, EOFError) as error:  # XML's too
         old = path.is_file() and path.open("rb").read(4) == b"\xd0\xcf\x11\xe0"
         state = "an old .xls, or locked with a password" if old else str(error)
         raise UnreadableText(None, "format", state, "an .xlsx workbook, unlocked") from error
