@@ -67,7 +67,10 @@ def plant(source: Path, out: Path) -> None:
         dataset.PatientBirthDate = BORN
         dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = DAY
         dataset.StudyTime, dataset.AcquisitionDateTime = TIME, DAY + TIME
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"2.25.7770001{patient[1:]}", f"2.25.7770002{number}"
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = (
+            f"2.25.7770001{ord(patient[0])}{patient[1:]}",
+            f"2.25.7770002{number}",
+        )
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"2.25.7770003{number}"
         dataset.add_new(0x00090010, "LO", "ZqSentCreator")
         dataset.add_new(0x00091010, "LO", "ZqSentPrivate")

@@ -152,7 +152,8 @@ def _opened(
     refuse_seen_patients(frozen.pretraining, data.cohort)
     if not frozen.scrubbed:
         _refuse_other_than_kept(member, frozen)
-    tested = _tests_of(member, frozen, asked, splits, chosen_by)
+    own = member.cohort == cohort_content(cohort)
+    tested = _tests_of(member, frozen, asked, splits, chosen_by, own=own)
     for each in tested:
         if not one_patient:
             each.refuse_names()
@@ -161,7 +162,7 @@ def _opened(
             each.refuse_names()
         except InputError as error:
             say(f"note: {error}")
-    changed = member.cohort != cohort_content(cohort) and any(
+    changed = not own and any(
         not each.patients.isdisjoint(salted_each(each.salt, cohort.name, last=cohort.patients["patient_id"]))
         for each in frozen.trained_on
     )
@@ -195,10 +196,9 @@ def _refuse_other_than_kept(member: Member, frozen: FrozenFacts) -> None:
 
 
 def _tests_of(
-    member: Member, frozen: FrozenFacts, cohort: Cohort, splits: Sequence[str], chosen_by: bool
+    member: Member, frozen: FrozenFacts, cohort: Cohort, splits: Sequence[str], chosen_by: bool, *, own: bool
 ) -> tuple[Tested, ...]:
     """Rows that are a test of a run: in its own cohort those that it did not learn from, in any other one all."""
-    own = member.cohort == cohort_content(cohort)
     rows = cohort.patients[cohort.patients["split"].isin(splits) & cohort.patients["eligible"]]
     rows = rows[~rows["split"].isin(LEARNT_FROM)] if own else rows
     changed = member.facts.cohort in (None, cohort.name) and not own and {*splits} & {*LEARNT_FROM}
