@@ -29,7 +29,7 @@ from mammo_aln.runs.ledger import (
     of_cohort,
     read_entries,
 )
-from mammo_aln.runs.past import Past, lines_elsewhere, past_of, refuse_changed, trained_until
+from mammo_aln.runs.past import Past, lines_elsewhere, past_of, refuse_changed, tell_other_training, trained_until
 from mammo_aln.runs.record import now
 from mammo_aln.runs.seal import NOT_A_TEST, digest_of
 
@@ -217,7 +217,9 @@ def record_opening(
         own = read_entries(stream, first)
         entries = of_cohort(own, cohort, content)
         elsewhere = lines_elsewhere(own, [cohort.root / LEDGER, *([run / LEDGER] if run else [])], first)
-        refuse_changed([*own, *elsewhere], run_id, model, first)
+        if run:
+            refuse_changed(lines_elsewhere([], [run / LEDGER], first), run_id, model, run / LEDGER)
+        tell_other_training([*own, *elsewhere], run_id, model)
         lost = [e for e in of_cohort(elsewhere, cohort, content) if isinstance(e, Opening) and e.split == split]
         before = [e for e in entries if isinstance(e, CutOff) or (isinstance(e, Opening) and e.split == split)]
         before = [*lost, *before]

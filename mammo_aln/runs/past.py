@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mammo_aln.errors import InputError
+from mammo_aln.progress import say
 from mammo_aln.runs.ledger import Entry, Opening, Scored, read_entries
 from mammo_aln.runs.record import read_state
 
@@ -97,13 +98,23 @@ def past_of(
 
 
 def refuse_changed(entries: Sequence[Entry], run_id: str, frozen: str | None, path: Path) -> None:
-    """Refuse a run whose frozen files are others than at its last opening: their digests were edited to fit."""
+    """Refuse a run whose frozen files are others than at its own last opening: their digests were edited to fit."""
     former = [e for e in entries if isinstance(e, Opening) and e.run_id == run_id and e.frozen]
     if frozen and former and former[-1].frozen != frozen:
         raise InputError(
             f"{path}: run {run_id} opened {former[-1].split} on {former[-1].time} with other weights, threshold,"
             " calibration or recipe than it has now; bring its files back from a copy (a scrubbed copy cannot stand in"
             " for the run where that was tested)"
+        )
+
+
+def tell_other_training(entries: Sequence[Entry], run_id: str, frozen: str | None) -> None:
+    """Say that a model of this id, and of other bytes, opened a test: another training, or files that were edited."""
+    former = [e for e in entries if isinstance(e, Opening) and e.run_id == run_id and e.frozen]
+    if frozen and former and former[-1].frozen != frozen:
+        say(
+            f"{run_id}: a model of this id opened {former[-1].split} on {former[-1].time} with other weights,"
+            " threshold, calibration or recipe: another training of these settings, or a copy that was changed since"
         )
 
 

@@ -427,15 +427,22 @@ def test_a_cohort_of_another_name_in_the_same_folder_is_told(cohort: Cohort) -> 
     assert past(_opened(renamed, "r1")).under_other_names == 1
 
 
-def test_a_run_whose_files_were_edited_with_their_digests_is_found_by_its_last_opening(cohort: Cohort) -> None:
-    frozen = {"weights": "a", "threshold": "b"}
+def test_a_run_whose_files_were_edited_with_their_digests_is_found_by_its_last_opening(
+    cohort: Cohort, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frozen, run, other = {"weights": "a", "threshold": "b"}, tmp_path / "run", tmp_path / "other"
+    run.mkdir()
+    other.mkdir()
     for _ in range(2):
-        record_opening(cohort, "r1", "external_test", 6, frozen=frozen)
+        record_opening(cohort, "r1", "external_test", 6, run=run, frozen=frozen)
     record_opening(cohort, "r2", "external_test", 6, frozen=frozen | {"threshold": "c"})
     before = (cohort.root / LEDGER).read_bytes()
     with pytest.raises(InputError, match=r"run r1 opened external_test on .* with other weights, threshold"):
-        record_opening(cohort, "r1", "external_test", 6, frozen=frozen | {"threshold": "c"})
+        record_opening(cohort, "r1", "external_test", 6, run=run, frozen=frozen | {"threshold": "c"})
     assert (cohort.root / LEDGER).read_bytes() == before
+    # The same settings trained in another folder are another training, which is told and opens.
+    assert record_opening(cohort, "r1", "external_test", 6, run=other, frozen=frozen | {"weights": "c"}).opened == 4
+    assert "another training of these settings" in capsys.readouterr().err
 
 
 def test_a_test_without_a_record_is_told() -> None:
