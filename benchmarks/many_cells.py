@@ -20,7 +20,7 @@ from benchmarks.page import OUT, ROOT, Section, table
 from benchmarks.rounds import Times, clocked
 from benchmarks.sweep import BACKBONES, CROPS, sweep, write
 from benchmarks.trainings import write_cohort
-from mammo_aln.sweeps.plan import read_plan
+from mammo_aln.sweeps.plan_file import read_plan
 
 SETTLED_S = 2.5
 """Files are not kept before this age."""
@@ -29,7 +29,7 @@ PLANNED = """
 import json, resource, sys, time
 from pathlib import Path
 begun, worked = time.perf_counter(), time.process_time()
-from mammo_aln.sweeps.plan import freeze
+from mammo_aln.sweeps.freezing import freeze
 from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations
 from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, require_sound_cohort

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.page import OUT, ROOT, Section, table
 from benchmarks.sweep import sweep, write
 from benchmarks.trainings import write_cohort
-from mammo_aln.sweeps.plan import read_plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.sweeps.planning.definition import Definition, read_definition
 from mammo_aln.sweeps.searching.study import draw, optuna, sampler_of
 from mammo_aln.sweeps.standing.table import Row, read_rows

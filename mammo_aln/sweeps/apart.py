@@ -16,7 +16,7 @@ def main(out: Path, run_id: str) -> int:
     """Train the cell; returns the exit code."""
     from mammo_aln.runs.lock import RunIsHeld
     from mammo_aln.sweeps.cell import mirrored_cell
-    from mammo_aln.sweeps.plan import read_plan
+    from mammo_aln.sweeps.plan_file import read_plan
     from mammo_aln.training.train import train_run
 
     plan = read_plan(out)

@@ -18,7 +18,8 @@ from mammo_aln.sweeps.choosing.configurations import (
 )
 from mammo_aln.sweeps.choosing.page import write_choice, write_choice_page
 from mammo_aln.sweeps.choosing.words import describe
-from mammo_aln.sweeps.plan import Plan, announce, read_plan
+from mammo_aln.sweeps.plan import Plan
+from mammo_aln.sweeps.plan_file import announce, read_plan
 from mammo_aln.sweeps.reports import reports_of
 from mammo_aln.sweeps.sealed import bind_choice, declare, open_tests, tests_all
 from mammo_aln.sweeps.standing.arithmetic import differences

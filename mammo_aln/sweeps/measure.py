@@ -173,7 +173,7 @@ class _Clock:
 
 def main(out: Path, run_id: str) -> None:
     """Print a cell's footprint as JSON on the last line of standard output."""
-    from mammo_aln.sweeps.plan import read_plan
+    from mammo_aln.sweeps.plan_file import read_plan
 
     plan = read_plan(out)
     print(json.dumps(asdict(first_steps(plan, plan.cell(run_id)))))

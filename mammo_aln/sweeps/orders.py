@@ -14,7 +14,8 @@ from mammo_aln.progress import say
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.cell import failures, last_lines, log_of, set_failures_aside
-from mammo_aln.sweeps.plan import Cell, Plan, change_cells, names_in_words, read_plan
+from mammo_aln.sweeps.plan import Cell, Plan, names_in_words
+from mammo_aln.sweeps.plan_file import change_cells, read_plan
 from mammo_aln.sweeps.standing.states import job_of, queue_of
 from mammo_aln.sweeps.withheld import BY_HAND, CANCELLED, exempt, pruned_at, release, withheld, withhold
 

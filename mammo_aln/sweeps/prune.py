@@ -15,7 +15,8 @@ from mammo_aln.runs.ledger import LEDGER
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.orders import cells_named
-from mammo_aln.sweeps.plan import Plan, read_plan
+from mammo_aln.sweeps.plan import Plan
+from mammo_aln.sweeps.plan_file import read_plan
 
 LAST = "checkpoints/last.ckpt"
 

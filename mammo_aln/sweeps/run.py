@@ -19,9 +19,11 @@ from mammo_aln.progress import counted, say
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig
 from mammo_aln.sweeps.collect import collect_sweep
+from mammo_aln.sweeps.freezing import freeze
 from mammo_aln.sweeps.local import Pool, alike, slots_by_memory, slots_here
 from mammo_aln.sweeps.measure import footprints
-from mammo_aln.sweeps.plan import Cell, Plan, announce, freeze, read_plan
+from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.plan_file import announce, read_plan
 from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations
 from mammo_aln.sweeps.planning.definition import Nested, Seeds, points, read_definition
 from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, require_sound_cohort

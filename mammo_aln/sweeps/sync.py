@@ -13,7 +13,7 @@ from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.names import run_path
 from mammo_aln.runs.record import read_any_settings, read_state
 from mammo_aln.sweeps.cell import mirrored_cell
-from mammo_aln.sweeps.plan import PLAN, read_plan
+from mammo_aln.sweeps.plan_file import PLAN, read_plan
 from mammo_aln.sweeps.planning.weights import PRETRAININGS
 from mammo_aln.training.trackers.mirrored import CellOfSweep, Mirrored
 from mammo_aln.training.trackers.outcome import Outcome

@@ -31,7 +31,7 @@ def main(out: Path) -> None:
     from mammo_aln.machine.memory import release_gpu_memory
     from mammo_aln.runs.record import now
     from mammo_aln.sweeps.cell import log_of, train_cell
-    from mammo_aln.sweeps.plan import read_plan
+    from mammo_aln.sweeps.plan_file import read_plan
     from mammo_aln.training import train  # noqa: F401  # loaded before the first cell's clock runs
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

@@ -187,7 +187,7 @@ def sweep_status(out: Path) -> Path:
         out: folder of the sweep.
     """
     from mammo_aln.progress import say
-    from mammo_aln.sweeps.plan import read_plan
+    from mammo_aln.sweeps.plan_file import read_plan
     from mammo_aln.sweeps.standing.board import status_table, write_board
     from mammo_aln.sweeps.standing.states import queue_of, tables_touched
     from mammo_aln.sweeps.standing.table import read_rows

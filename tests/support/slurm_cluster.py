@@ -8,7 +8,8 @@ from typing import Any
 
 from mammo_aln.runs.record import write_state
 from mammo_aln.settings import ClusterConfig, Settings, TrainerConfig
-from mammo_aln.sweeps.plan import Cell, Plan, freeze
+from mammo_aln.sweeps.freezing import freeze
+from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.slurm.queue import Queue
 
 ON_CPU = replace(Settings(), trainer=TrainerConfig(accelerator="cpu"))

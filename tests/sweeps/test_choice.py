@@ -23,7 +23,8 @@ from mammo_aln.sweeps.choosing.common_law import common_law
 from mammo_aln.sweeps.choosing.luck import Luck, luck_of, residuals_of
 from mammo_aln.sweeps.choosing.rank import Noise, Rival, against_best, rank
 from mammo_aln.sweeps.collect import collect_sweep
-from mammo_aln.sweeps.plan import Plan, freeze
+from mammo_aln.sweeps.freezing import freeze
+from mammo_aln.sweeps.plan import Plan
 from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import plan_sweep
 from mammo_aln.training.train import train_run
@@ -328,7 +329,7 @@ def trained(phantom: Path, store: Path, tmp_path_factory: pytest.TempPathFactory
 def test_collect_chooses_by_validation_and_a_ladder_opens_its_tests_once(trained: Plan) -> None:
     from mammo_aln.sweeps.choosing.configurations import model_id
     from mammo_aln.sweeps.collect import declare
-    from mammo_aln.sweeps.plan import announce
+    from mammo_aln.sweeps.plan_file import announce
 
     plan = announce(trained, declare(trained))
     cells = collect_sweep(plan.out, resamples=200)

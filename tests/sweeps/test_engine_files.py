@@ -16,7 +16,8 @@ from mammo_aln.sweeps.engines.jobs import JobList, Resources, job_lists, read_li
 from mammo_aln.sweeps.engines.kubernetes import kubernetes_file, read_volumes
 from mammo_aln.sweeps.engines.ray_tasks import ray_file
 from mammo_aln.sweeps.engines.skypilot import launch_command, skypilot_file
-from mammo_aln.sweeps.plan import Cell, Plan, freeze
+from mammo_aln.sweeps.freezing import freeze
+from mammo_aln.sweeps.plan import Cell, Plan
 
 SCHEMAS = json.loads((Path(__file__).parents[1] / "data" / "skypilot_schemas.json").read_text())
 BASE = Settings()

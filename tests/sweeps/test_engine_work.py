@@ -21,7 +21,7 @@ from mammo_aln.sweeps.engines import work as room
 from mammo_aln.sweeps.engines.jobs import Resources, read_list
 from mammo_aln.sweeps.engines.ray_tasks import RayTask, require_gpus
 from mammo_aln.sweeps.engines.write import write_jobs
-from mammo_aln.sweeps.plan import read_plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.train import train_run
 from tests.support.processes import started
@@ -71,7 +71,8 @@ def test_each_index_trains_its_cell_which_is_the_run_that_train_makes(
 def test_wrong_input_ends_an_index_and_nothing_is_tried_again(
     phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mammo_aln.sweeps.plan import Plan, freeze
+    from mammo_aln.sweeps.freezing import freeze
+    from mammo_aln.sweeps.plan import Plan
 
     job = write_jobs(tiny_sweep(tmp_path), phantom, tmp_path / "out", "ray", image=None, volumes=[], store=store)
     plan, cells = read_list(list_of(job))

@@ -25,9 +25,11 @@ from mammo_aln.settings import DataConfig, ModelConfig, Settings
 from mammo_aln.sweeps import cell as cells_of
 from mammo_aln.sweeps.cell import Failure, claim_of, failures, record_failure, train_cell
 from mammo_aln.sweeps.collect import collect_sweep
+from mammo_aln.sweeps.freezing import freeze
 from mammo_aln.sweeps.local import Pool, Slot
 from mammo_aln.sweeps.orders import cancel_cells, cells_named, drop_cells, log_lines, retry_cells
-from mammo_aln.sweeps.plan import Cell, Plan, freeze, read_plan
+from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.sweeps.run import run_sweep
 from mammo_aln.sweeps.standing.board import resume_command, status_table
 from mammo_aln.sweeps.standing.causes import fix_in_words

@@ -18,8 +18,8 @@ from mammo_aln.sweeps.forecasting import cells, pretrainings
 from mammo_aln.sweeps.forecasting.cells import Forecaster
 from mammo_aln.sweeps.forecasting.steps import pretraining_step_seconds, step_seconds
 from mammo_aln.sweeps.forecasting.sweep import forecast_sweep
+from mammo_aln.sweeps.freezing import freeze
 from mammo_aln.sweeps.orders import cancel_cells, drop_cells
-from mammo_aln.sweeps.plan import freeze
 from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, settings_of
 from mammo_aln.sweeps.run import run_sweep

@@ -21,7 +21,7 @@ from mammo_aln.machine.locks import take_lock
 from mammo_aln.settings import TrainerConfig
 from mammo_aln.sweeps.cell import claim_of
 from mammo_aln.sweeps.local import Pool, Slot, slots_here
-from mammo_aln.sweeps.plan import read_plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.sweeps.run import Watch, run_sweep
 from mammo_aln.sweeps.standing.board import resume_command
 from mammo_aln.sweeps.standing.table import read_rows

@@ -13,8 +13,9 @@ from mammo_aln.errors import InputError
 from mammo_aln.runs.lock import held_alone
 from mammo_aln.runs.record import write_state
 from mammo_aln.settings import Settings
+from mammo_aln.sweeps.freezing import freeze
 from mammo_aln.sweeps.orders import drop_cells
-from mammo_aln.sweeps.plan import Cell, Plan, freeze
+from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.prune import prune_sweep
 from mammo_aln.sweeps.run import run_sweep
 from tests.support.sweep_files import sweep, tiny_sweep

@@ -16,8 +16,10 @@ from mammo_aln.settings import Settings
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps.collect import collect_sweep
 from mammo_aln.sweeps.engines.write import write_jobs
+from mammo_aln.sweeps.freezing import freeze
 from mammo_aln.sweeps.orders import retry_cells
-from mammo_aln.sweeps.plan import Cell, Plan, freeze, read_plan
+from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.sweeps.planning.definition import read_definition
 from mammo_aln.sweeps.planning.pruner import LEAST, Pruner, read_pruner
 from mammo_aln.sweeps.planning.wandb_file import write_wandb_sweep

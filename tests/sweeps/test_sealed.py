@@ -21,7 +21,8 @@ from mammo_aln.machine.locks import take_lock
 from mammo_aln.runs.ledger import LEDGER
 from mammo_aln.settings import Settings
 from mammo_aln.settings.stored import plain_settings
-from mammo_aln.sweeps.plan import freeze, read_plan
+from mammo_aln.sweeps.freezing import freeze
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import plan_sweep
 from mammo_aln.sweeps.sealed import file_names

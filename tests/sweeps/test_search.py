@@ -12,8 +12,9 @@ import yaml
 from mammo_aln.errors import InputError
 from mammo_aln.runs import identity
 from mammo_aln.sweeps.cell import Failure, record_failure
+from mammo_aln.sweeps.freezing import freeze
 from mammo_aln.sweeps.orders import retry_cells
-from mammo_aln.sweeps.plan import Cell, Plan, freeze
+from mammo_aln.sweeps.plan import Cell, Plan
 from mammo_aln.sweeps.planning.definition import Point, points, read_definition
 from mammo_aln.sweeps.planning.preflight import Planner
 from mammo_aln.sweeps.planning.wandb_file import write_wandb_sweep

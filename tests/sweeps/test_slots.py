@@ -26,7 +26,8 @@ from mammo_aln.settings.parse import settings_from
 from mammo_aln.sweeps import local, measure
 from mammo_aln.sweeps.local import Pool, Slot, alike, slots_by_memory, slots_here
 from mammo_aln.sweeps.measure import KEPT_FILE, Footprint, _shape, footprints
-from mammo_aln.sweeps.plan import Cell, Plan, read_plan
+from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.sweeps.planning.pretraining import weights_apart
 from mammo_aln.sweeps.planning.weights import PretrainJob, weights_here
 from mammo_aln.sweeps.run import run_sweep

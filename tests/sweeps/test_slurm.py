@@ -16,7 +16,7 @@ from mammo_aln.crops.store.store import CropStore
 from mammo_aln.machine.slurm import jobs_in_queue
 from mammo_aln.runs.record import read_state
 from mammo_aln.settings import ClusterConfig, CropConfig, PixelConfig
-from mammo_aln.sweeps.plan import read_plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.training.train import train_run
 from tests.support.slurm_here import running_slurm, wait_for
 from tests.support.sweep_files import on_threads, tiny_sweep, words

@@ -18,7 +18,8 @@ import pytest
 from mammo_aln.machine.slurm import jobs_in_queue
 from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.cell import failures
-from mammo_aln.sweeps.plan import Cell, Plan, read_plan
+from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.sweeps.slurm.ends import JOB_CANCELLED, NEVER_BEGAN
 from mammo_aln.sweeps.withheld import reason_withheld
 from tests.support.slurm_here import running_slurm, wait_for

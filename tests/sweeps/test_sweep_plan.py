@@ -23,7 +23,9 @@ from mammo_aln.model.backbones import Backbone
 from mammo_aln.runs.lock import is_held
 from mammo_aln.runs.record import write_state
 from mammo_aln.sweeps.cell import Failure, failures, log_of, record_failure, train_cell
-from mammo_aln.sweeps.plan import Plan, freeze, read_plan
+from mammo_aln.sweeps.freezing import freeze
+from mammo_aln.sweeps.plan import Plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.sweeps.planning.definition import points, read_definition
 from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, settings_of
 from mammo_aln.sweeps.planning.room import Network, disk_gb, require_room

@@ -20,8 +20,10 @@ from mammo_aln.progress import counted
 from mammo_aln.runs.identity import RunIdentity
 from mammo_aln.settings import LogConfig
 from mammo_aln.sweeps.collect import collect_sweep
+from mammo_aln.sweeps.freezing import freeze
 from mammo_aln.sweeps.orders import cells_named
-from mammo_aln.sweeps.plan import Plan, freeze, read_plan
+from mammo_aln.sweeps.plan import Plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.sweeps.standing.arithmetic import differences
 from mammo_aln.sweeps.standing.board import shown, status_table, write_board
 from mammo_aln.sweeps.standing.pages import head_of

@@ -13,7 +13,8 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import write_text
 from mammo_aln.machine.cores import MOST_LOADERS
 from mammo_aln.settings import ClusterConfig, Settings
-from mammo_aln.sweeps.plan import Cell, Plan, read_plan
+from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.plan_file import read_plan
 
 FOLDER = "jobs"
 

@@ -17,7 +17,9 @@ from mammo_aln.sweeps.engines.jobs import FOLDER, JobList, job_lists, write_list
 from mammo_aln.sweeps.engines.kubernetes import kubernetes_file, read_volumes
 from mammo_aln.sweeps.engines.ray_tasks import ray_file
 from mammo_aln.sweeps.engines.skypilot import launch_command, skypilot_file
-from mammo_aln.sweeps.plan import Plan, announce, freeze
+from mammo_aln.sweeps.freezing import freeze
+from mammo_aln.sweeps.plan import Plan
+from mammo_aln.sweeps.plan_file import announce
 from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations
 from mammo_aln.sweeps.planning.definition import Nested, Seeds, points, read_definition
 from mammo_aln.sweeps.planning.preflight import Planner, plan_sweep, require_sound_cohort

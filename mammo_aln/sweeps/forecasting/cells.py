@@ -14,7 +14,8 @@ from mammo_aln.runs.record import read_state
 from mammo_aln.settings import CropConfig, PixelConfig, Settings
 from mammo_aln.settings.steps import step_shape
 from mammo_aln.sweeps.forecasting.steps import step_seconds
-from mammo_aln.sweeps.plan import PLAN, Cell, name_of_point, read_plan
+from mammo_aln.sweeps.plan import Cell, name_of_point
+from mammo_aln.sweeps.plan_file import PLAN, read_plan
 from mammo_aln.sweeps.planning.combinations import unweighted
 from mammo_aln.sweeps.planning.definition import FROM_SWEEP, Point
 from mammo_aln.sweeps.planning.preflight import Planner, settings_of

@@ -18,7 +18,8 @@ from mammo_aln.sweeps.forecasting.cells import CellForecast, Forecaster
 from mammo_aln.sweeps.forecasting.pretrainings import forecast_pretrainings
 from mammo_aln.sweeps.forecasting.words import Forecast, in_words
 from mammo_aln.sweeps.local import slots_here
-from mammo_aln.sweeps.plan import PLAN, name_of_point, read_plan
+from mammo_aln.sweeps.plan import name_of_point
+from mammo_aln.sweeps.plan_file import PLAN, read_plan
 from mammo_aln.sweeps.planning.combinations import readable_settings, refuse_combinations
 from mammo_aln.sweeps.planning.definition import (
     Definition,

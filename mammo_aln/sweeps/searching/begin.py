@@ -11,8 +11,10 @@ from typing import Literal
 from mammo_aln.errors import InputError
 from mammo_aln.progress import counted, say
 from mammo_aln.settings import Settings
+from mammo_aln.sweeps.freezing import freeze
 from mammo_aln.sweeps.local import alike_devices
-from mammo_aln.sweeps.plan import Plan, freeze, read_plan
+from mammo_aln.sweeps.plan import Plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.sweeps.planning.definition import FROM_SWEEP, Definition, Point, merged, nested
 from mammo_aln.sweeps.planning.preflight import Planner, settings_of
 from mammo_aln.sweeps.planning.space import Space

@@ -30,7 +30,8 @@ from mammo_aln.machine.locks import Lock, await_lock, is_locked, take_lock
 from mammo_aln.progress import say
 from mammo_aln.runs.record import read_state
 from mammo_aln.sweeps.cell import exhausted, failures
-from mammo_aln.sweeps.plan import Cell, Plan, add_cells, names_in_words, read_plan
+from mammo_aln.sweeps.plan import Cell, Plan, names_in_words
+from mammo_aln.sweeps.plan_file import add_cells, read_plan
 from mammo_aln.sweeps.planning.definition import (
     FROM_SWEEP,
     Axis,

@@ -14,7 +14,8 @@ from mammo_aln.files import make_folder
 from mammo_aln.machine.slurm_jobs import RequeuedJob, job_id
 from mammo_aln.runs.record import now, read_state
 from mammo_aln.sweeps.cell import Failure, Result, log_of, record_failure, train_cell
-from mammo_aln.sweeps.plan import Cell, Plan, read_plan
+from mammo_aln.sweeps.plan import Cell, Plan
+from mammo_aln.sweeps.plan_file import read_plan
 from mammo_aln.sweeps.slurm.records import FOLDER, unsettle_job
 
 if TYPE_CHECKING:
