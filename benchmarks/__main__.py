@@ -42,6 +42,7 @@ BENCHMARKS = {
     "evaluation": "evaluation.evaluation",
     "radiomics": "radiomics.speed",
     "ibsi": "radiomics.conformity",
+    "filters": "filters.filters",
     "lasso": "lasso.lasso",
     "leak": "leak.leak",
     "likeness": "likeness.likeness",

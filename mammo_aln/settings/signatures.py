@@ -21,8 +21,14 @@ class RadiomicsConfig:
             `ngt` (NGTDM), `ngl` (NGLDM).
         filters: images they are computed on: `original`, `log` (Laplacian of Gaussian), `wavelet`. Shape and local
             peaks come from the original alone.
+        filter_boundary: what filters see beyond the image, in scipy.ndimage's words: `reflect` (d c b a | a b c d),
+            `mirror` (d c b | a b c d), `nearest` (a a a | a b c d), `wrap` (the other end), `constant` (0).
         log_sigma_mm: scales of `log`.
-        wavelet: PyWavelets' name of the wavelet; one undecimated level.
+        log_normalise: `scale` multiplies by the scale squared (derivatives per mm), so that scales can be compared;
+            `ibsi` counts per squared voxel, as IBSI-2 does, and needs voxels with equal sides.
+        wavelet: PyWavelets' name of the wavelet.
+        wavelet_levels: undecimated levels; bands of the second are named `wavelet2_LLH`.
+        wavelet_rotation: `none`, or `average` over the filter's right-angle rotations (IBSI-2's rotation invariance).
         bins: grey levels of a fixed number of bins; the choice for intensities without a unit.
         bin_width: width of a bin in intensity units in place of `bins`; 0 means `bins`.
         aggregation: how texture matrices of several directions are joined: `avg` averages the features, `comb` merges
@@ -53,8 +59,12 @@ class RadiomicsConfig:
         Literal["stat", "ih", "ivh", "morph", "loc", "spatial", "cm", "rlm", "szm", "dzm", "ngt", "ngl"], ...
     ] = ("stat", "morph", "cm", "rlm", "szm", "dzm", "ngt", "ngl")
     filters: tuple[Literal["original", "log", "wavelet"], ...] = ("original", "log", "wavelet")
+    filter_boundary: Literal["reflect", "mirror", "nearest", "wrap", "constant"] = "reflect"
     log_sigma_mm: Annotated[tuple[float, ...], each(within(0.1, 50, "mm"))] = (2.0,)
+    log_normalise: Literal["scale", "ibsi"] = "scale"
     wavelet: str = "coif1"
+    wavelet_levels: Annotated[int, within(1, 4)] = 1
+    wavelet_rotation: Literal["none", "average"] = "none"
     bins: Annotated[int, within(2, MOST_LEVELS)] = 32
     bin_width: Annotated[float, within(0, 1_000_000)] = 0.0
     aggregation: Literal["avg", "comb"] = "avg"

@@ -21,7 +21,7 @@ from mammo_aln.progress import say
 from mammo_aln.settings import CropConfig, PixelConfig, RadiomicsConfig
 
 MOST_LISTED = 20
-CALCULATION_VERSION = 2
+CALCULATION_VERSION = 3
 """Raised whenever the same settings give other values, so that kept results are not taken for new ones."""
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mammo_aln.errors import InputError
 from mammo_aln.radiomics.extraction import intensity, matrices, shape, textures
-from mammo_aln.radiomics.extraction.filters import filtered_images
 from mammo_aln.radiomics.extraction.roi import Floats, Ints, Mask, Roi, bounding_box, fixed_number, fixed_width
+from mammo_aln.radiomics.filtering.images import filter_reach, filtered_images
 from mammo_aln.settings import RadiomicsConfig
 from mammo_aln.settings.signatures import MOST_LEVELS
 
@@ -68,14 +68,11 @@ def _near(
     sides: tuple[int, ...], mask: Mask, spacing_mm: tuple[float, ...], settings: RadiomicsConfig
 ) -> tuple[slice, ...]:
     """Box of the region and of all that its features look at: filters' support, the spheres of the local peaks."""
-    reach_mm = max([0.0, *(4.0 * sigma for sigma in settings.log_sigma_mm if "log" in settings.filters)])
-    if "loc" in settings.families:
-        reach_mm = max(reach_mm, intensity.PEAK_RADIUS_MM)
-    taps = 40 if "wavelet" in settings.filters else 1
+    peak_mm = intensity.PEAK_RADIUS_MM if "loc" in settings.families else 0.0
     return bounding_box(
         mask,
         tuple(
-            max(int(np.ceil(reach_mm / step)) + 1, taps) if side > 1 else 0
+            max(int(np.ceil(peak_mm / step)) + 1, filter_reach(settings, step)) if side > 1 else 0
             for side, step in zip(sides, spacing_mm, strict=True)
         ),
     )

@@ -1,0 +1,1 @@
+"""Filtered images, beside the original, that features are computed on."""

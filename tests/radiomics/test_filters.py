@@ -1,0 +1,170 @@
+"""Filters against closed forms, PyWavelets, mirp's rotations and what a constant image must give."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import pywt
+from scipy.ndimage import gaussian_laplace
+
+from mammo_aln.errors import InputError
+from mammo_aln.radiomics.extraction.features import radiomic_features
+from mammo_aln.radiomics.filtering.gaussian import laplacian_of_gaussian
+from mammo_aln.radiomics.filtering.images import filter_reach, filtered_images
+from mammo_aln.radiomics.filtering.wavelets import wavelet_bands
+from mammo_aln.settings import RadiomicsConfig
+
+RNG = np.random.default_rng(3)
+SPACE = [0, 1, 2]
+
+
+def log(image: np.ndarray, spacing: tuple[float, ...], sigma_mm: float, boundary: str = "reflect") -> np.ndarray:
+    return laplacian_of_gaussian(image, spacing, sigma_mm, SPACE, boundary, "scale")
+
+
+@pytest.mark.parametrize("slices_mm", [0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+@pytest.mark.parametrize("sigma_mm", [1.0, 2.0, 3.0])
+def test_log_of_a_gaussian_is_known_at_every_spacing(slices_mm: float, sigma_mm: float) -> None:
+    """A Gaussian of width w smoothed by s is one of variance w2 + s2: its Laplacian is written down."""
+    spacing, width, middle = (slices_mm, 0.9, 1.1), 7.0, (0.3 * slices_mm, 0.2, -0.4)
+    sides = [2 * int(38 / step) + 1 for step in spacing]
+    z, y, x = (
+        (np.arange(side) - side // 2) * step - shift for side, step, shift in zip(sides, spacing, middle, strict=True)
+    )
+    r2 = z[:, None, None] ** 2 + y[:, None] ** 2 + x**2
+    total = width**2 + sigma_mm**2
+    expected = sigma_mm**2 * (width**2 / total) ** 1.5 * (r2 / total**2 - 3 / total) * np.exp(-r2 / (2 * total))
+    answer = log(np.exp(-r2 / (2 * width**2)), spacing, sigma_mm)
+    assert np.abs(answer - expected).max() < 0.01 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("slices_mm", [0.5, 2.0, 4.0, 5.0, 6.0, 7.0, 20.0])
+@pytest.mark.parametrize("boundary", ["reflect", "mirror", "nearest", "wrap"])
+def test_log_of_a_constant_image_is_0(slices_mm: float, boundary: str) -> None:
+    for value in (1000.0, 0.1):
+        assert not log(np.full((7, 20, 20), value), (slices_mm, 0.7, 0.7), 2.0, boundary).any()
+
+
+def test_log_of_an_image_that_lies_higher_is_the_same() -> None:
+    image = RNG.normal(size=(8, 20, 20))
+    np.testing.assert_allclose(log(image + 1e4, (6.5, 1, 1), 2.0), log(image, (6.5, 1, 1), 2.0), atol=1e-8)
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "mirror", "nearest", "wrap", "constant"])
+def test_a_wide_log_is_the_sampled_kernel_of_scipy(boundary: str) -> None:
+    """From two voxels on sampling does no harm: IBSI-2's own definition, per squared voxel, cut off at 8 sigma."""
+    image = RNG.normal(size=(30, 36, 33)) + 5.0
+    spaced = (1.5, 1.5, 1.5)
+    ours = laplacian_of_gaussian(image, spaced, 3.0, SPACE, boundary, "ibsi")
+    theirs = gaussian_laplace(image, 2.0, mode=boundary, truncate=8.0)
+    np.testing.assert_allclose(ours, theirs, atol=2e-3 * np.abs(theirs).max())
+    np.testing.assert_allclose(
+        laplacian_of_gaussian(image, spaced, 3.0, SPACE, boundary, "scale"), 4.0 * ours, rtol=1e-12
+    )
+
+
+def test_per_squared_voxel_needs_voxels_with_equal_sides() -> None:
+    settings = RadiomicsConfig(filters=("log",), log_normalise="ibsi")
+    image = RNG.normal(size=(9, 12, 12))
+    assert len(list(filtered_images(image, (2.0, 2.0, 2.0), settings))) == 1
+    with pytest.raises(InputError, match=r"log_normalise=ibsi.*3 x 1 x 1 mm.*radiomics\.spacing_mm"):
+        list(filtered_images(image, (3.0, 1.0, 1.0), settings))
+
+
+@pytest.mark.parametrize("wavelet", ["coif1", "db3", "haar", "bior3.3", "sym4"])
+@pytest.mark.parametrize("level", [1, 2])
+def test_wavelet_bands_are_those_of_pywavelets(wavelet: str, level: int) -> None:
+    image = RNG.normal(size=(32, 32, 32))
+    ours = dict(wavelet_bands(image, wavelet, level, False, SPACE, "wrap"))
+    theirs = pywt.swtn(image, wavelet, level=level, axes=SPACE)[0]
+    assert len(ours) == 8 * level
+    prefix = "wavelet_" if level == 1 else "wavelet2_"
+    for name, band in theirs.items():
+        np.testing.assert_allclose(ours[prefix + name.replace("a", "L").replace("d", "H")], band, atol=1e-12)
+
+
+@pytest.mark.parametrize(("wavelet", "flat"), [("coif1", False), ("haar", True)])
+def test_a_rotated_image_has_the_rotated_bands(wavelet: str, flat: bool) -> None:
+    image = RNG.normal(size=(1, 14, 14) if flat else (12, 12, 12))
+    axes = [1, 2] if flat else SPACE
+    upright = dict(wavelet_bands(image, wavelet, 2, True, axes, "reflect"))
+    assert [name for name in upright if name.startswith("wavelet_")] == (
+        ["wavelet_LL", "wavelet_LH", "wavelet_HL", "wavelet_HH"]
+        if flat
+        else ["wavelet_LLL", "wavelet_LLH", "wavelet_LHH", "wavelet_HHH"]
+    )
+    for order, flips in product(permutations(axes), product((1, -1), repeat=len(axes))):
+        turn = np.zeros((len(axes), len(axes)))
+        turn[range(len(axes)), [axes.index(axis) for axis in order]] = flips
+        if round(np.linalg.det(turn)) != 1:
+            continue
+        steps = [slice(None)] * flat + [slice(None, None, flip) for flip in flips]
+
+        def rotate(array: np.ndarray, order=order, steps=steps) -> np.ndarray:
+            return array.transpose(*([0] * flat), *order)[tuple(steps)]
+
+        for name, band in wavelet_bands(rotate(image), wavelet, 2, True, axes, "reflect"):
+            np.testing.assert_allclose(band, rotate(upright[name]), atol=1e-12)
+
+
+@pytest.mark.parametrize("wavelet", ["coif1", "db3", "haar", "bior3.3"])
+@pytest.mark.parametrize("level", [1, 2])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_wavelet_bands_are_those_of_mirp(wavelet: str, level: int, rotated: bool) -> None:
+    utilities = pytest.importorskip("mirp._imagefilters.utilities", reason="mirp is not installed")
+    image = RNG.normal(size=(15, 18, 16))
+    low, high = (np.array(taps) for taps in (pywt.Wavelet(wavelet).dec_lo, pywt.Wavelet(wavelet).dec_hi))
+    ours = dict(wavelet_bands(image, wavelet, level, rotated, SPACE, "reflect"))
+    for band in ("LLL", "LLH", "LHH", "HHH"):
+        slices, rows, columns = (low if letter == "L" else high for letter in band)
+        filters = utilities.SeparableFilterSet(columns, rows, slices, low, low, low)
+        filters = filters.permute_filters(rotational_invariance=rotated, require_pre_filter=True)
+        total = np.zeros(image.shape)
+        for each in filters:
+            response = image
+            for step in range(1, level + 1):
+                response = each.convolve(voxel_grid=response, mode="reflect", use_pre_filter=step < level)
+                if step < level:
+                    each.decompose_filter()
+            total += response
+        prefix = "wavelet_" if level == 1 else "wavelet2_"
+        np.testing.assert_allclose(ours[prefix + band], total / len(filters), atol=1e-12)
+
+
+def test_a_plane_stays_in_the_plane() -> None:
+    image, mask = RNG.normal(size=(40, 40)), np.zeros((40, 40), dtype=bool)
+    mask[8:30, 10:33] = True
+    names = radiomic_features(image, mask, (0.2, 0.2), RadiomicsConfig())
+    bands = {name.split("_")[1] for name in names if name.startswith("wavelet")}
+    assert bands == {"LL", "LH", "HL", "HH"}
+    assert not any("pca_least" in name for name in names)
+
+
+def test_what_lies_far_from_the_region_changes_nothing() -> None:
+    """Filters look beyond the region, but no further than the part of the image that is kept for them."""
+    image, mask = RNG.normal(size=(10, 120, 120)), np.zeros((10, 120, 120), dtype=bool)
+    mask[3:8, 5:25, 6:20] = True
+    settings = RadiomicsConfig(families=("stat", "cm"), log_sigma_mm=(1.0,))
+    near = radiomic_features(image, mask, (2.0, 1.0, 1.0), settings)
+    changed = image.copy()
+    changed[:, 80:, 80:] += 5.0
+    assert radiomic_features(changed, mask, (2.0, 1.0, 1.0), settings) == near
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        RadiomicsConfig(filters=("log",), log_sigma_mm=(0.3, 1.0, 2.5)),
+        RadiomicsConfig(filters=("wavelet",), wavelet="db12", wavelet_levels=2),
+    ],
+)
+def test_filters_look_no_further_than_they_say(settings: RadiomicsConfig) -> None:
+    image, spacing = RNG.normal(size=(1, 190, 190)), (1.0, 1.0, 0.6)
+    reach = max(filter_reach(settings, step) for step in spacing)
+    box = slice(90 - reach, 100 + reach)
+    whole = dict(filtered_images(image, spacing, settings))
+    for name, part in filtered_images(image[:, box, box], spacing, settings):
+        inside = part[:, reach:-reach, reach:-reach]
+        np.testing.assert_allclose(inside, whole[name][:, 90:100, 90:100], atol=1e-10)
