@@ -56,6 +56,7 @@ def write_page(
     shares, jitter = about["contributions"]["splits"], about["jitter"]["splits"]
     features = about["clinical_features"]["splits"]
     threshold = float(about["threshold"]["value"])
+    rows = tables["jitter"]
     boxes = list(dict.fromkeys(entry["box"] for entries in jitter.values() for entry in entries))
     feature_pictures = [share_figure(features, "clinical feature")] if features else []
     feature_pictures += [
@@ -72,7 +73,7 @@ def write_page(
         + [_titled(swarm_figure(split.inputs), name) for name, split in contributions.items()],
         feature_pictures=feature_pictures,
         jitter_pictures=[
-            _titled(jitter_figure(tables["jitter"].query("split == @split"), entry["box"], threshold), split)
+            _titled(jitter_figure(rows.loc[rows["split"] == split], entry["box"], threshold), split)
             for split, entries in jitter.items()
             for entry in entries
         ],
