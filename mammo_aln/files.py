@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LARGEST_JSON_BYTES = 1 << 28
+LARGEST_TABLE_BYTES = 1 << 30
 FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.,]*(?:[eE][+-]?\d+)?$)")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a user's share of it, or a file is as large as it may be; only writing fails so."""
@@ -78,20 +80,52 @@ def regular_bytes(path: Path, most_bytes: int) -> bytes:
         raise InputError(f"{shortened(str(path))}: cannot be read ({getattr(error, 'strerror', error)})") from error
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object that this product wrote.
+REMEDY = "damaged or cut off; bring it back from a copy, or make it anew"
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON that this product wrote.
 
     Raises:
-        InputError: no regular file, cut off, too deep, or something else than an object.
+        InputError: no regular file, cut off, or too deep.
     """
-    remedy = "damaged or cut off; bring it back from a copy, or make it anew"
     try:
-        content = json.loads(regular_bytes(path, LARGEST_JSON_BYTES))
+        return json.loads(regular_bytes(path, LARGEST_JSON_BYTES))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); {remedy}") from error
+        raise InputError(f"{path}: cannot be read as JSON ({error}); {REMEDY}") from error
+
+
+def read_object(path: Path, *names: str) -> dict[str, Any]:
+    """Read a JSON object that this product wrote; refusals as in `read_json`, and where it lacks one of these names."""
+    content = read_json(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}; {remedy}")
+        raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}; {REMEDY}")
+    if lacking := [name for name in names if name not in content]:
+        raise InputError(f"{path}: holds no {' and no '.join(lacking)}; {REMEDY}")
     return content
+
+
+def read_own_table(path: Path, *numbers: str, **options: Any) -> pd.DataFrame:
+    """Read a CSV table that this product wrote, by `pandas.read_csv` with these options.
+
+    Args:
+        path: the file.
+        numbers: columns that must stand and hold numbers; with `*` all columns that stand do.
+        options: of `pandas.read_csv`.
+
+    Raises:
+        InputError: no regular file, cut off, or with other columns or cells.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(io.BytesIO(regular_bytes(path, LARGEST_TABLE_BYTES)), **options)
+        for name in table.columns if "*" in numbers else numbers:
+            table[name] = pd.to_numeric(table[name])
+        return table
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        cause = shortened(f"{type(error).__name__}: {error}", plain=True)
+        raise InputError(f"{path}: not the table that was written there ({cause}); {REMEDY}") from error
 
 
 def kind_of_file(mode: int) -> str:

@@ -1,50 +1,23 @@
-"""Fuzzing: mutations of real files, read in a process of its own under a limit of time and memory."""
+"""Fuzzing: mutations of real files, each read by every road that a user's file may take, and what became of them."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import resource
-import shutil
 import tempfile
-import time
-import traceback
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from multiprocessing.sharedctypes import Synchronized
+from dataclasses import replace
 from pathlib import Path
-from random import Random
 
-from benchmarks.hostile.mutations import mutated
+from benchmarks.hostile.outcomes import Outcome, Verdict, kept_outcome
 from benchmarks.hostile.seeds import targets_of
-from benchmarks.hostile.targets import Target
+from benchmarks.hostile.worker import LIMIT_S, MEMORY_BYTES, content_of, read_numbers
 from benchmarks.page import OUT, Section, table
-from mammo_aln.errors import InputError
-from mammo_aln.progress import Progress, say
+from mammo_aln.progress import say
 
-LIMIT_S = 20.0
-MEMORY_BYTES = 6 << 30
-READ, REFUSED = "read", "refused"
-
-
-@dataclass
-class Outcome:
-    """What became of one target's inputs.
-
-    Attributes:
-        counts: inputs that were read or refused, or ended in a crash, a hang or another exception.
-        offenders: number, and in words what happened, of those that should not be.
-        seconds: in all.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    offenders: dict[int, str] = field(default_factory=dict)
-    seconds: float = 0.0
+SHOWN = 20
 
 
 def fuzz(
-    inputs: int = 1000,
+    inputs: int = 10_000,
     seed: int = 0,
     only: Sequence[str] = (),
     shared: Path = Path("../shared"),
@@ -53,110 +26,56 @@ def fuzz(
     """Read mutated files of every kind that a user may bring: DICOM, tables, YAML, volumes, regions, checkpoints, runs.
 
     Args:
-        inputs: of each target.
-        seed: draws the mutations; input n of a target is the same whatever was read before it.
-        only: names of targets; all where empty.
+        inputs: in all; each reader gets its share of them, by what it reads in a second.
+        seed: draws the mutations; input n of a reader is the same whatever was read before it.
+        only: names of readers; all where empty.
         shared: folder of real files, whose `data` and `cases` are used beside a small phantom.
-        keep: folder for offending inputs.
+        keep: folder of outcomes and offending inputs. A reader whose outcome stands there is not run anew: its
+            offending inputs alone are read once more, by the code as it is now.
     """
-    keep = keep or OUT / "fuzz"
+    keep = keep or OUT / "fuzz" / f"seed_{seed}"
     with tempfile.TemporaryDirectory(prefix="mammo_aln_fuzz_") as name:
-        targets = [target for target in targets_of(Path(name), shared) if not only or target.name in only]
-        outcomes = {target.name: fuzz_target(target, range(inputs), seed, Path(name), keep) for target in targets}
-    rows = []
-    for target, outcome in outcomes.items():
-        counts = outcome.counts
-        kinds = [counts[kind] for kind in (READ, REFUSED, "crash", "hang", "other")]
-        rows.append((target, counts.total(), *kinds, f"{counts.total() / max(outcome.seconds, 1e-9):.0f}"))
-        for number, what in list(outcome.offenders.items())[:20]:
-            say(f"{target} {number}: {what}")
-    total = sum((outcome.counts for outcome in outcomes.values()), Counter())
-    header = ("reader", "inputs", "read", "refused in words", "crashes", "hangs", "other exceptions", "inputs/s")
+        every = targets_of(Path(name), shared)
+        shares = sum(target.share for target in every)
+        rows = []
+        for target in every:
+            if only and target.name not in only:
+                continue
+            count = -(-inputs * target.share // shares)
+            first = kept_outcome(
+                keep, target, count, seed, lambda numbers, of=target: read_numbers(of, numbers, seed, Path(name))
+            )
+            again = read_numbers(target, sorted(first.offenders), seed, Path(name))
+            for number, words in list(again.offenders.items())[:SHOWN]:
+                say(f"{target.name} {number}: {words}")
+            rows.append((target.name, first, again))
     return Section(
         "Hostile inputs",
-        f"{total.total():,} mutated inputs (seed {seed}), each with {LIMIT_S:g} s and {MEMORY_BYTES >> 30} GB",
-        table(header, rows),
+        f"{sum(first.counts.total() for _, first, _ in rows):,} mutated inputs (seed {seed}), each with {LIMIT_S:g} s "
+        f"and {MEMORY_BYTES >> 30} GB; offending inputs are read once more by the code that this page describes",
+        table(
+            ("reader", "inputs", *(verdict.value for verdict in Verdict), "offending still", "inputs/s"),
+            [_row(name, first, again) for name, first, again in [*rows, ("all", *_sums(rows))]],
+        ),
     )
 
 
-def fuzz_target(target: Target, numbers: range, seed: int, folder: Path, keep: Path) -> Outcome:
-    """Read a target's inputs, a process after another where one ends by an input."""
-    outcome, begun = Outcome(), time.monotonic()
-    progress = Progress(total=len(numbers), what=target.name, unit="input")
-    context = multiprocessing.get_context("fork")
-    at = numbers.start
-    while at < numbers.stop:
-        current: Synchronized[int] = context.Value("q", at)
-        answers, ours = context.SimpleQueue(), folder / f"{target.name}_{os.getpid()}"
-        worker = context.Process(target=_work, args=(target, range(at, numbers.stop), seed, ours, current, answers))
-        worker.start()
-        seen, since = at, time.monotonic()
-        verdict = "crash"
-        while worker.is_alive():
-            worker.join(0.05)
-            _collect(answers, outcome, progress)
-            if current.value != seen:
-                seen, since = current.value, time.monotonic()
-            elif time.monotonic() - since > LIMIT_S:
-                verdict = "hang"
-                worker.kill()
-                worker.join()
-        _collect(answers, outcome, progress)
-        at = current.value
-        if at < numbers.stop:
-            outcome.counts[verdict] += 1
-            progress.advance()
-            outcome.offenders[at] = f"{verdict} (exit {worker.exitcode})"
-            at += 1
-    for number, words in outcome.offenders.items():
-        path, content = content_of(target, number, seed)
-        keep.mkdir(parents=True, exist_ok=True)
-        (keep / f"{target.name}_{number}{path.suffix}").write_bytes(content)
-        (keep / f"{target.name}_{number}.txt").write_text(words)
-    outcome.seconds = time.monotonic() - begun
-    return outcome
+def _row(name: str, first: Outcome, again: Outcome) -> tuple[object, ...]:
+    counts = [f"{first.counts[verdict.value]:,}" for verdict in Verdict]
+    rate = first.counts.total() / max(first.seconds, 1e-9)
+    return name, f"{first.counts.total():,}", *counts, len(again.offenders), f"{rate:.0f}"
 
 
-def _collect(answers: object, outcome: Outcome, progress: Progress) -> None:
-    while not answers.empty():  # type: ignore[attr-defined]
-        number, verdict, words = answers.get()  # type: ignore[attr-defined]
-        outcome.counts[verdict] += 1
-        if words:
-            outcome.offenders[number] = words
-        progress.advance()
+def _sums(rows: Sequence[tuple[str, Outcome, Outcome]]) -> tuple[Outcome, Outcome]:
+    sums = [Outcome(), Outcome()]
+    for number, (_, *outcomes) in enumerate(rows):
+        for index, outcome in enumerate(outcomes):
+            before = sums[index]
+            own = {number * 10**9 + key: words for key, words in outcome.offenders.items()}
+            offenders = {**before.offenders, **own}
+            counts, seconds = before.counts + outcome.counts, before.seconds + outcome.seconds
+            sums[index] = replace(before, counts=counts, offenders=offenders, seconds=seconds)
+    return sums[0], sums[1]
 
 
-def content_of(target: Target, number: int, seed: int) -> tuple[Path, bytes]:
-    """Make one input: the file it comes from, and its mutated bytes."""
-    draw = Random(f"{target.name}/{seed}/{number}")
-    path = draw.choice(target.files)
-    others = [draw.choice(target.files).read_bytes() for _ in range(2)]
-    return path, mutated(draw, [path.read_bytes(), *others])
-
-
-def _work(target: Target, numbers: range, seed: int, folder: Path, current: Synchronized[int], answers: object) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
-    folder.mkdir(exist_ok=True)
-    for beside in ("cohort", "run"):
-        if (folder.parent / beside).is_dir() and not (folder / beside).exists():
-            shutil.copytree(folder.parent / beside, folder / beside)
-    for number in numbers:
-        current.value = number
-        seed_file, content = content_of(target, number, seed)
-        path = folder / f"input_{seed_file.name}"
-        path.write_bytes(content)
-        verdict, words = READ, ""
-        try:
-            target.read(path)
-        except InputError:
-            verdict = REFUSED
-        except BaseException as error:  # noqa: BLE001 - what else a reader raises is what is sought
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            verdict, words = "other", f"{type(error).__name__}: {error!s:.200} ({last.filename}:{last.lineno})"
-        path.unlink(missing_ok=True)
-        answers.put((number, verdict, words))  # type: ignore[attr-defined]
-    current.value = numbers.stop
+__all__ = ["content_of", "fuzz"]

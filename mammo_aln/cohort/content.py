@@ -65,7 +65,7 @@ def _kept(folder: Path | None) -> dict[str, str]:
     """Hashes of earlier calls; none where the file cannot be read whole."""
     try:
         kept = json.loads((folder / KEPT_FILE).read_text(encoding="utf-8")) if folder is not None else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return kept if isinstance(kept, dict) else {}
 

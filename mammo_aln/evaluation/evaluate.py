@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mammo_aln.errors import InputError
 from mammo_aln.evaluation.across import between_centres
 from mammo_aln.evaluation.cohorts import CohortTable
 from mammo_aln.evaluation.inputs import seen_inputs
@@ -18,7 +16,7 @@ from mammo_aln.evaluation.report.gallery import pictures
 from mammo_aln.evaluation.report.page import Report
 from mammo_aln.evaluation.report.plots import spoken
 from mammo_aln.evaluation.report.tables import spared_table
-from mammo_aln.files import write_csv, write_json, write_text
+from mammo_aln.files import read_object, write_csv, write_json, write_text
 from mammo_aln.progress import say
 
 
@@ -84,7 +82,4 @@ def _day_of(run: Path | None) -> str:
     path = Path(run) / "state.json" if run else None
     if path is None or not path.is_file():
         return ""
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8")).get("ended") or "")[:10]
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not the JSON object that a training writes ({error})") from error
+    return str(read_object(path).get("ended") or "")[:10]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from mammo_aln.evaluation.cohorts import VENDOR, CohortTable, Described, describ
 from mammo_aln.evaluation.predictions import Predictions
 from mammo_aln.evaluation.samples import LEARNT_FROM
 from mammo_aln.evaluation.shift import CentreShift, centre_shift
-from mammo_aln.files import write_json
+from mammo_aln.files import read_object, write_json
 
 DEVELOPMENT_FILE = "baseline.json"
 SUBGROUP_FIGURES = ("n", "n_positive", "auc", "sensitivity", "specificity")
@@ -57,7 +56,7 @@ class Development:
         if run is None or not (path := Path(run) / DEVELOPMENT_FILE).is_file():
             return None
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = read_object(path)
             return cls(*(Baseline.from_json(stored[name]) for name in ("by_split", "by_center")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+from mammo_aln.errors import BadCell, InputError, raise_bad_cells, shortened
+from mammo_aln.evaluation.facts_form import misfit
 from mammo_aln.evaluation.inputs import merged_inputs
 from mammo_aln.evaluation.samples import LEARNT_FROM
+from mammo_aln.files import read_object
 from mammo_aln.spreadsheet.characters import one_spelling
 from mammo_aln.spreadsheet.missing import without_missing_words
 from mammo_aln.spreadsheet.text_table import read_text_table
@@ -143,17 +144,17 @@ def read_facts(path: Path) -> dict[str, Any]:
     """The JSON beside a predictions file (same stem), or nothing where there is none.
 
     Raises:
-        InputError: the file is not a JSON object, or its threshold is not a number.
+        InputError: the file is no JSON object of the form of predictions, or its threshold is not a number.
     """
     beside = path.with_suffix(".json")
     if not beside.is_file():
         return {}
-    try:
-        facts = json.loads(beside.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{beside.name} is not readable JSON: {error}") from error
-    if not isinstance(facts, dict):
-        raise InputError(f"{beside.name} should hold a JSON object, got {type(facts).__name__}")
+    facts = read_object(beside)
+    if wrong := misfit(facts):
+        raise InputError(
+            f"{beside.name}, {shortened(wrong, plain=True)}: not of the form that `predict` and `train` write; bring the"
+            " file back, or score again"
+        )
     threshold = facts.get("threshold")
     if threshold is not None:
         value = threshold.get("value") if isinstance(threshold, dict) else threshold

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from mammo_aln.cohort.lineage import (
     stated_or_not,
 )
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
+from mammo_aln.files import read_object
 from mammo_aln.model.lineage import recorded_lineage
 from mammo_aln.model.origin import recorded_sources
 from mammo_aln.runs.lineage import read_lineage
@@ -64,8 +64,8 @@ def _of_file(path: Path) -> tuple[Source, ...]:
     if path.suffix not in PREDICTIONS or not facts.is_file():
         raise InputError(f"{path}: {EXPECTED}")
     try:
-        recorded = recorded_sources(json.loads(facts.read_text(encoding="utf-8")).get("lineage"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        recorded = recorded_sources(read_object(facts).get("lineage"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{facts}: cannot be read as the facts beside predictions ({error})") from error
     return (UNRECORDED_RUN,) if recorded is None else recorded
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.keys import PIXEL_PATH_VERSION, SAME_CROPS
 from mammo_aln.errors import InputError
-from mammo_aln.files import json_ready
+from mammo_aln.files import json_ready, read_object
 from mammo_aln.inference.ensemble import Member
 from mammo_aln.inference.needs import Needs, needs_of, refuse_unmet, with_columns
 from mammo_aln.model.classifier import AxillaryClassifier
@@ -180,7 +179,7 @@ def _refuse_other_than_kept(member: Member, frozen: FrozenFacts) -> None:
     stated, kept = member.facts.recipe, json_ready(dict(frozen.recipe))
     wrong = [] if digest_of(stated) == digest_of(kept) else ["recipe (best.ckpt holds another)"]
     environment = member.run / "environment.json"
-    version = json.loads(environment.read_text(encoding="utf-8")).get("package_version")
+    version = read_object(environment).get("package_version")
     if version == __version__:
         again = OperatingPoint.on_validation(member.val)
         for name in ("threshold", "calibration"):
@@ -305,7 +304,7 @@ def _refuse_other_pixels(run: Path, recipe: Mapping[str, Any], test_time_copies:
     if made_by not in same:
         subject = "its pixels were" if made_by not in SAME_CROPS else "its test-time copies of crops were"
         environment = run / "environment.json"
-        code = trained_by(json.loads(environment.read_text(encoding="utf-8"))) if environment.is_file() else "unknown"
+        code = trained_by(read_object(environment)) if environment.is_file() else "unknown"
         raise InputError(
             f"{run}: {subject} made by pixel path {made_by}, this version's is {PIXEL_PATH_VERSION}; "
             f"score with the code that trained it ({code}), or train again"

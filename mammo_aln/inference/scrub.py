@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 import yaml
 
@@ -28,6 +27,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.files import (
     make_folder,
     read_object,
+    read_own_table,
     unfinished_beside,
     write_csv,
     write_json,
@@ -39,6 +39,7 @@ from mammo_aln.model.origin import PRETRAINED_KEY, RESTORE, stored_checkpoint
 from mammo_aln.runs.names import run_path
 from mammo_aln.runs.record import State, read_state
 from mammo_aln.runs.seal import WEIGHTS, frozen_digests, require_unchanged
+from mammo_aln.settings.shipped import read_yaml
 from mammo_aln.training.checkpoints import ONLY_TO_GO_ON
 
 PATH = re.compile(r"(?<![\w.:/<])/(?:[\w.+@ -]+/)+[\w.+@-]+")
@@ -81,7 +82,7 @@ class Telling:
 
 
 def _settings(path: Path, copy: Path) -> None:
-    plain = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    plain = dict(read_yaml(path))
     if isinstance(plain.get("model", {}).get("pretrained"), str):
         plain["model"]["pretrained"] = Path(plain["model"]["pretrained"]).name
     plain.get("data", {}).pop("stage", None)
@@ -125,7 +126,7 @@ def _without_ranges(training: Mapping[str, Any] | None) -> Mapping[str, Any] | N
 
 
 def _rows(path: Path, copy: Path) -> None:
-    write_csv(copy, pd.read_csv(path, dtype=str).head(0))
+    write_csv(copy, read_own_table(path, dtype=str).head(0))
 
 
 def _as_it_is(path: Path, copy: Path) -> None:
@@ -245,7 +246,7 @@ def scrubbed_copy(run: Path, out: Path) -> Path:
 def _names(run: Path) -> dict[str, set[str]]:
     """Names that nobody else need know, by what they are."""
     tables = [
-        pd.read_csv(run / name, dtype=str)
+        read_own_table(run / name, dtype=str)
         for name in ("predictions.csv", "exclusions.csv")
         if (run / name).is_file() and (run / name).stat().st_size
     ]

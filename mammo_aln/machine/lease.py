@@ -218,7 +218,7 @@ def _age_s(file: Path) -> float:
 def _read(file: Path) -> Holder | None:
     try:
         return Holder(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, json.JSONDecodeError, TypeError):
+    except (OSError, ValueError, RecursionError, TypeError):
         return None  # released, removed, or being written
 
 

@@ -18,7 +18,7 @@ from mammo_aln.errors import InputError
 from mammo_aln.model.learner import Learner, averaged, plain_settings
 from mammo_aln.model.network import AxillaryNetwork, refuse_batch
 from mammo_aln.model.optim import binary_loss
-from mammo_aln.model.origin import RESTORE, stored_checkpoint
+from mammo_aln.model.origin import RESTORE, stated_facts, stored_checkpoint
 from mammo_aln.model.own_backbone import OWN_BACKBONE, Factory
 from mammo_aln.model.ranks import sum_over_ranks, world_size
 from mammo_aln.settings import ModelConfig, OptimConfig
@@ -198,11 +198,12 @@ class AxillaryClassifier(Learner):
             own_backbone: the backbone of the user's own that the network was built with, if it was.
         """
         checkpoint = stored_checkpoint(Path(path), RESTORE, map_location)
-        settings = dict(checkpoint["hyper_parameters"])
-        settings["model"] = {**settings["model"], "pretrained": False}
-        module = cls(**settings, own_backbone=own_backbone)
-        module.average = None
-        module.network.load_state_dict(scoring_weights(checkpoint["state_dict"]))
+        with stated_facts(Path(path)):
+            settings = dict(checkpoint["hyper_parameters"])
+            settings["model"] = {**settings["model"], "pretrained": False}
+            module = cls(**settings, own_backbone=own_backbone)
+            module.average = None
+            module.network.load_state_dict(scoring_weights(checkpoint["state_dict"]))
         return module.eval()
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:

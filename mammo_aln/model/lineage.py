@@ -10,7 +10,7 @@ import timm
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import rule_of
-from mammo_aln.model.origin import PRETRAINED_KEY, about_pretrained, read_checkpoint, recorded_sources
+from mammo_aln.model.origin import PRETRAINED_KEY, about_pretrained, read_checkpoint, recorded_sources, stated_facts
 from mammo_aln.settings import ModelConfig
 
 OF_IMAGENET = re.compile(r"in(1k|12k|21k|22k)")
@@ -53,4 +53,5 @@ def recorded_lineage(path: Path) -> tuple[Source, ...] | None:
         about = about_pretrained(str(path))
         return about.lineage if about else None
     frozen = read_checkpoint(path).get(PRETRAINED_KEY)
-    return recorded_sources(frozen.get("lineage")) if isinstance(frozen, dict) else None
+    with stated_facts(path):
+        return recorded_sources(frozen.get("lineage")) if isinstance(frozen, dict) else None

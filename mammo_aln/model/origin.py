@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from mammo_aln.cohort.lineage import Source
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, shortened
 from mammo_aln.progress import say
 
-DAMAGED = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
+DAMAGED = (
+    pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError,
+    AssertionError, struct.error,
+)  # fmt: skip
 """What torch raises where the bytes of a checkpoint are not those that it wrote."""
 RESTORE = "bring the file back from a copy, or train the run anew"
 """What helps where a finished run's checkpoint is damaged."""
@@ -143,7 +148,8 @@ def about_pretrained(pretrained: bool | str) -> PretrainedFacts | None:
             text = (file.metadata() or {}).get(PRETRAINED_KEY)
     except (SafetensorError, OSError) as error:
         raise InputError(f"model.pretrained = {pretrained!r} can't be read as weights: {error}") from error
-    return PretrainedFacts.from_json(text) if text else None
+    with stated_facts(path):
+        return PretrainedFacts.from_json(text) if text else None
 
 
 def origin_of(pretrained: bool | str) -> Origin | None:
@@ -164,9 +170,22 @@ def origin_of(pretrained: bool | str) -> Origin | None:
         return None
     if "trained_on" not in frozen:
         say(f"note: {Path(pretrained).name} does not say whom it was trained on: make sure that no test patient was")
-    states = [*frozen.get("pretraining", []), *frozen.get("trained_on", [])]
-    crop = frozen.get("recipe", {}).get("crop") or {}
-    return Origin(tuple(Seen.from_state(state) for state in states), crop.get("strategy"))
+    with stated_facts(Path(pretrained)):
+        states = [*frozen.get("pretraining", []), *frozen.get("trained_on", [])]
+        crop = frozen.get("recipe", {}).get("crop") or {}
+        return Origin(tuple(Seen.from_state(state) for state in states), crop.get("strategy"))
+
+
+@contextmanager
+def stated_facts(path: Path) -> Iterator[None]:
+    """Refuse a file of weights where what it says of itself, which this block reads, is not what a training wrote."""
+    try:
+        yield
+    except torch.OutOfMemoryError:  # a RuntimeError that is no fault of the file's
+        raise
+    except DAMAGED as error:
+        cause = shortened(f"{type(error).__name__}: {error}", plain=True)
+        raise InputError(f"{path}: what it says of its training is damaged ({cause}); {RESTORE}") from error
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
@@ -177,7 +196,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise unreadable_weights(path, error) from error
     return content if isinstance(content, dict) else {}
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mammo_aln.errors import InputError
-from mammo_aln.model.origin import about_pretrained, read_checkpoint, unreadable_weights
+from mammo_aln.model.origin import about_pretrained, read_checkpoint, stated_facts, unreadable_weights
 from mammo_aln.model.timm_network import TimmNetwork
 
 WEIGHTS_FOLDER = "MAMMO_ALN_WEIGHTS"
@@ -99,7 +99,8 @@ def source_of(pretrained: bool | str) -> Source | None:
     settings = read_checkpoint(Path(pretrained)).get("hyper_parameters")
     if not isinstance(settings, Mapping) or not {"model", "size_px"} <= settings.keys():
         return None
-    return Source(settings["model"]["backbone"], settings["model"]["backbone_args"], settings["size_px"])
+    with stated_facts(Path(pretrained)):
+        return Source(settings["model"]["backbone"], settings["model"]["backbone_args"], settings["size_px"])
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -115,7 +116,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise unreadable_weights(path, error) from error
     outer = read_checkpoint(path)
     nested = outer.get("state_dict", outer)
-    weights = {str(key): value for key, value in nested.items() if isinstance(value, Tensor)}
+    named = nested.items() if isinstance(nested, Mapping) else ()
+    weights = {str(key): value for key, value in named if isinstance(value, Tensor)}
     if not weights:
         raise InputError(f"model.pretrained = {str(path)!r} holds no weights")
     return weights

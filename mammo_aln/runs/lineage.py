@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from mammo_aln.cohort.lineage import UNRECORDED_RUN, Source
 from mammo_aln.errors import InputError
-from mammo_aln.files import write_json
+from mammo_aln.files import read_json, write_json
 
 LINEAGE_FILE = "lineage.json"
 
@@ -28,6 +27,6 @@ def read_lineage(run: Path) -> tuple[Source, ...]:
     if not path.is_file():
         return (UNRECORDED_RUN,)
     try:
-        return tuple(map(Source.from_state, json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return tuple(map(Source.from_state, read_json(path)))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); expected the file that the run wrote") from error

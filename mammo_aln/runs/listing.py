@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mammo_aln.errors import InputError
+from mammo_aln.files import read_object
 from mammo_aln.progress import aligned
 from mammo_aln.runs.identity import WITHOUT_INFLUENCE
 from mammo_aln.runs.lock import is_held
@@ -107,7 +108,7 @@ def _in_words(settings: Mapping[str, Any], names: Sequence[str]) -> str:
 
 def _listed(run: Path, settings: Mapping[str, Any]) -> ListedRun:
     try:
-        record = json.loads((run / "state.json").read_text(encoding="utf-8"))
+        record = read_object(run / "state.json")
         model, inputs = settings["model"], settings["model"]["inputs"]
         values = _val_aucs(run / "metrics.csv")
         return ListedRun(
@@ -124,7 +125,7 @@ def _listed(run: Path, settings: Mapping[str, Any]) -> ListedRun:
             str(run),
             name=record.get("name", ""),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
         raise InputError(f"{run}: its config.yaml, state.json or metrics.csv cannot be read ({error})") from error
 
 

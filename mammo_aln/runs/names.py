@@ -6,7 +6,6 @@ the files in it, wherever a command asks for one.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from dataclasses import replace
@@ -44,8 +43,8 @@ def run_named(runs: Path, name: str) -> Path | None:
     """Find the run of a folder that has a name; None where none has."""
     for path in sorted(runs.glob("*/state.json")):
         try:
-            state = State.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, AttributeError):
+            state = State.from_json(read_object(path))
+        except (InputError, TypeError):
             continue  # no run, or one that is being removed: nothing there has the name
         if state.name == name:
             return path.parent

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mammo_aln.errors import BadCell
+from mammo_aln.errors import BadCell, InputError
+from mammo_aln.files import regular_bytes
 from mammo_aln.spreadsheet.characters import folded_name, hidden_character, tidy
 from mammo_aln.spreadsheet.delimited import Records, UnreadableText, records_of, text_of
 from mammo_aln.spreadsheet.workbook import ERRORS, NOT_AVAILABLE, WORKBOOKS, workbook_records
 from mammo_aln.spreadsheet.written_numbers import point_doubts
+
+LARGEST_BYTES, MOST_CELLS = 1 << 30, 200_000_000
+"""A larger text is no table that fits into memory as cells."""
 
 
 def read_text_table(
@@ -42,12 +47,12 @@ def read_text_table(
         if path.suffix.lower() in WORKBOOKS:
             records, cell_faults = workbook_records(path)
         else:
-            records, cell_faults = records_of(text_of(path.read_bytes(), path.name)), []
+            records, cell_faults = records_of(text_of(regular_bytes(path, LARGEST_BYTES), path.name)), []
     except UnreadableText as error:
         fault(error.row, error.column, error.value, error.expected)
         return None
-    except OSError as error:
-        fault(None, "file", error.strerror, "a readable file")
+    except InputError as error:
+        fault(None, "file", str(error), "a readable file")
         return None
     for unreadable in cell_faults:
         fault(unreadable.row, unreadable.column, unreadable.value, unreadable.expected)
@@ -69,11 +74,16 @@ def _table(records: Records, name: str, may_be_empty: bool, faults: list[BadCell
         for cell in header
         if (hidden := hidden_character(cell))
     ]
+    header = header[: max(map(_filled, [header, *filled.values()]))]
+    if len(header) * len(filled) > MOST_CELLS:
+        state = f"{len(filled)} rows of {len(header)} columns"
+        faults.append(BadCell(name, None, "table", state, f"at most {MOST_CELLS} cells"))
+        return None
     hint = "; quote a cell that holds a comma, as in a decimal comma" if records.mark == "," else ""
     rows = [_fitted(filled[number], header, number, hint, name, faults) for number in numbers]
     kept = [index for index, cell in enumerate(header) if cell or any(row[index] for row in rows)]
     header = [header[index] for index in kept]
-    repeated = sorted({column for column in header if header.count(column) > 1 or not column})
+    repeated = sorted(column for column, count in Counter(header).items() if count > 1 or not column)
     header_faults += [
         BadCell(name, first, "header", column, "each column name once and not empty") for column in repeated
     ]
@@ -101,13 +111,17 @@ def _table(records: Records, name: str, may_be_empty: bool, faults: list[BadCell
 
 def _fitted(row: list[str], header: list[str], number: int, ragged: str, name: str, faults: list[BadCell]) -> list[str]:
     """A row with as many cells as the header has; empty ones beyond it are dropped."""
-    while len(row) > len(header) and not row[-1].strip():
-        row = row[:-1]
+    row = row[: max(_filled(row), len(header))]
     if len(row) != len(header):
         width = len([column for column in header if column])
         expected = f"{width} cells, as in the header{ragged if len(row) > len(header) else ''}"
         faults.append(BadCell(name, number, "columns", len(row), expected))
     return (row + [""] * len(header))[: len(header)]
+
+
+def _filled(row: list[str]) -> int:
+    """Number of cells up to the last one that is not empty."""
+    return next((index for index in range(len(row), 0, -1) if row[index - 1].strip()), 0)
 
 
 def _tidy_cells(

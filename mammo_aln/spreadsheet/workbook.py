@@ -6,11 +6,12 @@ import datetime as dt
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mammo_aln.errors import shortened
 from mammo_aln.progress import say
 from mammo_aln.spreadsheet.characters import folded_name
 from mammo_aln.spreadsheet.delimited import Records, UnreadableText
@@ -24,6 +25,8 @@ WORKBOOKS = (".xlsx", ".xlsm")
 NOT_AVAILABLE = "#N/A"
 """A spreadsheet's own word for a missing value."""
 ERRORS = (NOT_AVAILABLE, "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!")
+LARGEST_UNPACKED = 1 << 29
+MOST_CELLS = 5_000_000
 MOST_DIGITS = 15
 """Excel keeps so many digits of a number; the others become 0."""
 
@@ -89,13 +92,35 @@ def write_workbook_column(path: Path, name: str, values: dict[int, str], unfinis
 def _opened(path: Path, *, data_only: bool) -> Workbook:
     import openpyxl
 
+    with refusing_workbook(path):
+        book = openpyxl.load_workbook(path, data_only=data_only)
+    for sheet in book.worksheets:
+        if (cells := sheet.max_row * sheet.max_column) > MOST_CELLS:
+            state = f"{sheet.max_row} rows of {sheet.max_column} columns in sheet {sheet.title}: {cells} cells"
+            fix = "delete what stands far from the table, or save it as CSV"
+            raise UnreadableText(None, "sheet", state, f"at most {MOST_CELLS}; {fix}")
+    return book
+
+
+@contextmanager
+def refusing_workbook(path: Path) -> Iterator[None]:
+    """Turn whatever the library of workbooks raises on bad bytes in this block into one `UnreadableText`.
+
+    A workbook that unpacks to more than any table needs is refused before it is read.
+    """
     try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > LARGEST_UNPACKED:
+            raise UnreadableText(None, "format", f"{unpacked} bytes unpacked", f"at most {LARGEST_UNPACKED}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # extensions of Excel that hold no cell
-            return openpyxl.load_workbook(path, data_only=data_only)
-    except (zipfile.BadZipFile, zlib.error, SyntaxError, KeyError, ValueError, OSError, EOFError) as error:  # XML's too
+            yield
+    except (UnreadableText, MemoryError, ImportError):
+        raise
+    except Exception as error:  # openpyxl reads attributes of any kind, and raises what Python does
         old = path.is_file() and path.open("rb").read(4) == b"\xd0\xcf\x11\xe0"
-        state = "an old .xls, or locked with a password" if old else str(error)
+        state = "an old .xls, or locked with a password" if old else shortened(error, plain=True)
         raise UnreadableText(None, "format", state, "an .xlsx workbook, unlocked") from error
 
 

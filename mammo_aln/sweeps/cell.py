@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mammo_aln.errors import ExitCode, InputError, Requeue
-from mammo_aln.files import make_folder, write_json
+from mammo_aln.files import make_folder, read_object, write_json
 from mammo_aln.machine.signals import die_with_parent, leave_in_time
 from mammo_aln.runs.lock import RunIsHeld
 from mammo_aln.runs.record import now
@@ -70,7 +69,7 @@ def claim_of(plan: Plan, cell: Cell) -> Path:
 def failures(plan: Plan, cell: Cell) -> list[Failure]:
     """Read the failed tries of a cell, oldest first; each is a file, so that machines never write the same one."""
     records = sorted((plan.out / "failures" / cell.run_id).glob("*.json"))
-    plain = [json.loads(path.read_text(encoding="utf-8")) for path in records]
+    plain = [read_object(path, "error", "lines", "again", "time") for path in records]
     return [Failure(each["error"], tuple(each["lines"]), each["again"], each["time"]) for each in plain]
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from mammo_aln.files import write_json
+from mammo_aln.files import read_object, write_json
 from mammo_aln.machine.memory import peak_memory_gb
 from mammo_aln.machine.signals import die_with_parent
 from mammo_aln.progress import say
@@ -61,7 +61,7 @@ def footprints(plan: Plan, cells: Sequence[Cell], environment: Mapping[str, str]
         environment: variables of the measuring process, such as the device that it sees.
     """
     file = plan.out / KEPT_FILE
-    kept: dict[str, dict[str, float]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    kept: dict[str, dict[str, float]] = read_object(file) if file.is_file() else {}
     shapes = {cell.run_id: _shape(cell.settings) for cell in cells}
     unmeasured = {shape: cell for cell in reversed(cells) if (shape := shapes[cell.run_id]) not in kept}
     needs: dict[str, float] = {}

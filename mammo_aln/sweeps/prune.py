@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mammo_aln.errors import InputError
+from mammo_aln.files import read_json
 from mammo_aln.progress import byte_text, say
 from mammo_aln.runs.ledger import LEDGER
 from mammo_aln.runs.lock import is_held
@@ -122,7 +122,7 @@ def _tested(plan: Plan) -> frozenset[str]:
     """Ids of runs that the sweep's own tests scored, alone or as members of an ensemble."""
     ids: set[str] = set()
     for path in plan.out.glob("test*/**/*.json"):
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = read_json(path)
         if isinstance(plain, dict):
             ids.update(plain.get("members") or [])
             ids.add(str(plain.get("run_id")))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from mammo_aln.errors import InputError
+from mammo_aln.files import read_object
 from mammo_aln.sweeps.sealed import OPENED, report_folders
 
 
@@ -39,7 +39,7 @@ def reports_of(out: Path) -> list[OpenedReport]:
         if not path.is_file():
             continue  # a command was killed before its report, or an earlier version wrote it
         try:
-            about = json.loads(path.read_text(encoding="utf-8"))
+            about = read_object(path)
             models, page, time = about["models"], str(about["page"]), str(about["time"])
             reports.append(OpenedReport(f"{folder.name}/{page}", time, tuple(models), tuple(map(str, models.values()))))
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mammo_aln.errors import CheckFailed, InputError
+from mammo_aln.files import read_object
 from mammo_aln.progress import Progress, say
 from mammo_aln.runs.identity import RunIdentity
 from mammo_aln.runs.lock import is_held
@@ -78,7 +78,7 @@ def _read(run: Path, cell: CellOfSweep | None) -> tuple[Mirrored, Outcome]:
     settings = read_any_settings(run)
     record = run / "environment.json"
     try:
-        identity = RunIdentity(**json.loads(record.read_text(encoding="utf-8"))["identity"])
+        identity = RunIdentity(**read_object(record)["identity"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{record}: cannot be read ({type(error).__name__}: {error}); expected a run's own") from error
     return Mirrored(run, settings, identity, cell), Outcome.of_run(run)

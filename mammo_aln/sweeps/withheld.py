@@ -5,12 +5,11 @@ A cell is withheld because it was cancelled or pruned, or because it is no longe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mammo_aln.files import make_folder, write_json
+from mammo_aln.files import make_folder, read_object, write_json
 from mammo_aln.runs.record import now
 from mammo_aln.sweeps.slurm.records import settle_jobs
 
@@ -74,8 +73,5 @@ def reason_withheld(out: Path, run_id: str) -> str | None:
 
 
 def _record(out: Path, run_id: str) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads((out / FOLDER / f"{run_id}.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return record
+    path = out / FOLDER / f"{run_id}.json"
+    return read_object(path, "reason") if path.is_file() else {}

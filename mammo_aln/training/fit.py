@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
 
-from mammo_aln.files import write_json
+from mammo_aln.files import read_object, write_json
 from mammo_aln.machine.arithmetic import arithmetic
 from mammo_aln.machine.hardware import computes_on_gpu, resolved_precision
 from mammo_aln.machine.memory import keep_freed_memory
@@ -39,7 +38,7 @@ def remembered(run: Path, step: StepShape) -> int:
     file = run / MICRO_BATCH_FILE
     if not step.may_halve or not file.is_file():
         return step.at_once
-    return int(json.loads(file.read_text(encoding="utf-8"))["patients"])
+    return int(read_object(file, "patients")["patients"])
 
 
 def remember(run: Path, drops: bool, patients: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.files import json_ready
-from mammo_aln.model.origin import PRETRAINED_KEY, RESTORE, Seen, stored_checkpoint
+from mammo_aln.model.origin import PRETRAINED_KEY, RESTORE, Seen, stated_facts, stored_checkpoint
 from mammo_aln.training.data.presence import InputProfile
 
 
@@ -63,15 +63,17 @@ class FrozenFacts:
     @classmethod
     def of_checkpoint(cls, path: Path) -> FrozenFacts:
         """Read them from a checkpoint of a training; its weights are not read."""
-        state = stored_checkpoint(path, RESTORE)[PRETRAINED_KEY]
-        return cls(
-            state["run_id"],
-            state["recipe"],
-            tuple(Seen.from_state(each) for each in state.get("pretraining", [])),
-            tuple(Seen.from_state(each) for each in state.get("trained_on", [])),
-            state["clinical_encoder"],
-            inputs=InputProfile.from_state(state["inputs"]) if state.get("inputs") else None,
-            outcome=Outcome(**state["outcome"]) if state.get("outcome") else None,
-            validated_on=tuple(Seen.from_state(each) for each in state.get("validated_on", [])),
-            scrubbed=bool(state.get("scrubbed", False)),
-        )
+        checkpoint = stored_checkpoint(path, RESTORE)
+        with stated_facts(path):
+            state = checkpoint[PRETRAINED_KEY]
+            return cls(
+                state["run_id"],
+                state["recipe"],
+                tuple(Seen.from_state(each) for each in state.get("pretraining", [])),
+                tuple(Seen.from_state(each) for each in state.get("trained_on", [])),
+                state["clinical_encoder"],
+                inputs=InputProfile.from_state(state["inputs"]) if state.get("inputs") else None,
+                outcome=Outcome(**state["outcome"]) if state.get("outcome") else None,
+                validated_on=tuple(Seen.from_state(each) for each in state.get("validated_on", [])),
+                scrubbed=bool(state.get("scrubbed", False)),
+            )

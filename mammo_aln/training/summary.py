@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from mammo_aln.evaluation.area import area_of
-from mammo_aln.files import shown, written_whole
+from mammo_aln.files import read_own_table, shown, written_whole
 from mammo_aln.runs.record import read_state
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.prediction_facts import PredictionFacts
@@ -56,8 +56,8 @@ class Summary:
     @classmethod
     def of_run(cls, run: Path) -> Summary:
         """Read it from the files of a run that has its predictions."""
-        metrics = pd.read_csv(run / "metrics.csv")
-        table = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str})
+        metrics = read_own_table(run / "metrics.csv", "val_auc")
+        table = read_own_table(run / "predictions.csv", "aln_status", "score", dtype={"patient_id": str})
         operating = PredictionFacts.read(run / "predictions.csv").operating
         val, train = (area_of(table[table["split"] == split]) for split in ("val", "train"))
         return cls(
@@ -113,7 +113,7 @@ def draw_training(run: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    metrics = pd.read_csv(run / "metrics.csv")
+    metrics = read_own_table(run / "metrics.csv", "epoch", "train_loss", "val_auc")
     epochs, best = metrics["epoch"] + 1, best_row(metrics)
     figure = Figure(figsize=(8.0, 3.2), layout="constrained")
     FigureCanvasAgg(figure)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
-import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -13,6 +11,8 @@ import pandas as pd
 
 from mammo_aln.errors import EMPTY_CELL, BadCell, InputError, raise_bad_cells
 from mammo_aln.progress import say
+from mammo_aln.spreadsheet.delimited import UnreadableText
+from mammo_aln.spreadsheet.workbook import refusing_workbook
 
 SIDES = {"L": "L", "R": "R", "LEFT": "L", "RIGHT": "R"}
 VIEWS = {"CC": "CC", "MLO": "MLO"}
@@ -108,7 +108,7 @@ def column_names(path: Path, sheet: str | int = 0) -> list[str]:
         InputError: unreadable.
     """
     if path.suffix.lower() in (".xls", ".xlsx"):
-        return [name.strip() for name in read_sheet(path, sheet).iloc[0]]
+        return [name.strip() for _, first in read_sheet(path, sheet).head(1).iterrows() for name in first]
     try:
         return [str(name).strip() for name in pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns]
     except (OSError, ValueError) as error:
@@ -122,13 +122,10 @@ def read_sheet(path: Path, sheet: str | int) -> pd.DataFrame:
         InputError: unreadable, or no such sheet.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # openpyxl speaks of extensions of the file that hold no cell
+        with refusing_workbook(path):
             cells = pd.read_excel(path, sheet_name=sheet, dtype=object, header=None, na_filter=False)
-    except ImportError as error:
-        raise InputError(f"{path}: workbooks of this old kind are not read; save it as .xlsx or .csv") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not the data set's table ({_one_line(error)})") from error
+    except UnreadableText as error:
+        raise InputError(f"{path}: not the data set's table ({error.value}); expected {error.expected}") from error
     return cells.map(_cell_text)
 
 

@@ -124,7 +124,7 @@ class Ledger:
         for number, line in enumerate(text.splitlines(), start=1):
             try:
                 yield FetchedFile(**json.loads(line))
-            except (ValueError, TypeError) as error:
+            except (ValueError, RecursionError, TypeError) as error:
                 raise InputError(
                     f"{self._journal} line {number}: no entry of a fetch; remove {self.folder} to fetch all anew"
                 ) from error

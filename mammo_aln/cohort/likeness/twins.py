@@ -120,7 +120,7 @@ def _compared(path: Path) -> Any:
     """Outcomes of earlier comparisons by state; none where the file cannot be read whole."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return kept if isinstance(kept, dict) else {}
 
@@ -220,7 +220,7 @@ def _kept(journal: Path) -> dict[str, Fingerprint | None]:
                 texture = base64.b64decode(entry["texture"], validate=True)
                 uids = tuple(map(str, entry["uids"]))
                 sound = entry["version"] == FINGERPRINT_VERSION and len(texture) in (0, LENGTH)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, RecursionError, KeyError, TypeError):
                 continue
             if sound:
                 kept[entry["key"]] = Fingerprint(entry["matrix"], texture, entry["negative"] is True, uids)

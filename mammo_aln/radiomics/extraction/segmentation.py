@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset
 
+from mammo_aln.cohort.annotations.dicom.objects import whole_dataset
 from mammo_aln.cohort.annotations.nifti import MOST_VOXELS
 from mammo_aln.errors import InputError, shortened
 
@@ -31,7 +31,7 @@ def read_segmentation(path: Path, segment: int = 0) -> tuple[sitk.Image, tuple[f
         InputError: not a SEG, damaged or not whole, or frames that do not lie evenly on one stack.
     """
     try:
-        return _mask_of(pydicom.dcmread(path), path, segment)
+        return _mask_of(whole_dataset(path), path, segment)
     except InputError:
         raise
     except Exception as error:  # pydicom reads values when they are asked for, and raises whatever they make it

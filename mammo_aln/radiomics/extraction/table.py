@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
+from mammo_aln.files import read_object
 from mammo_aln.radiomics.extraction.cases import Case
 
 Cell = str | int | float
@@ -59,12 +59,12 @@ def feature_table(cohort: Cohort, cases: Sequence[Case], results: Sequence[Path]
 
 def _features_of(results: Sequence[Path]) -> Iterator[dict[str, float]]:
     for file in results:
-        yield json.loads(file.read_text(encoding="utf-8"))["features"]
+        yield read_object(file, "features")["features"]
 
 
 def provenance_table(results: Sequence[Path]) -> pd.DataFrame:
     """Join the provenance of all results, one row per region."""
-    rows = [row for file in results for row in json.loads(file.read_text(encoding="utf-8"))["provenance"]]
+    rows = [row for file in results for row in read_object(file, "provenance")["provenance"]]
     return pd.DataFrame(rows, columns=list(PROVENANCE_COLUMNS))
 
 

@@ -12,6 +12,7 @@ import torch
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.errors import InputError
+from mammo_aln.files import read_own_table
 from mammo_aln.inference.ensemble import Member, ensemble_of, read_member
 from mammo_aln.inference.opened import check_needs, open_members
 from mammo_aln.runs.scored import record_scored
@@ -56,7 +57,7 @@ def run_features(runs: Sequence[Path], cohort: Cohort, store: Path | None = None
 
 
 def _trained(member: Member) -> set[tuple[str, str]]:
-    rows = pd.read_csv(member.run / "predictions.csv", dtype=str)
+    rows = read_own_table(member.run / "predictions.csv", dtype=str)
     return set(rows.loc[rows["split"] == "train", WHO].itertuples(index=False, name=None))
 
 

@@ -21,7 +21,7 @@ from mammo_aln.cohort.likeness.rows import equal_rows
 from mammo_aln.cohort.lineage import Source, joined, stated_or_not
 from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.errors import InputError
-from mammo_aln.files import json_ready, make_folder, write_json, write_text
+from mammo_aln.files import json_ready, make_folder, read_object, write_json, write_text
 from mammo_aln.progress import say
 from mammo_aln.radiomics.signatures.enough import refuse_few, refuse_few_repeats, refuse_unfilled
 from mammo_aln.radiomics.signatures.feature_table import features_content, read_features, without_late
@@ -124,7 +124,7 @@ def _sources(cohort: Cohort, features: Path | None) -> tuple[Source, ...]:
     if features is None:
         return stated_or_not(cohort.sources)
     facts = features.with_suffix(".json")
-    states = json.loads(facts.read_text(encoding="utf-8")).get("lineage") if facts.is_file() else None
+    states = read_object(facts).get("lineage") if facts.is_file() else None
     unknown = (Source(f"features {features.name}"),)
     return joined(stated_or_not(cohort.sources), unknown if states is None else map(Source.from_state, states))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mammo_aln.errors import ExitCode, InputError
+from mammo_aln.files import read_object
 from mammo_aln.machine.locks import VARIABLE
 from mammo_aln.progress import Progress, say
 from mammo_aln.settings import ClusterConfig
@@ -53,7 +54,7 @@ def read_tasks(file: Path) -> tuple[list[RayTask], Mapping[str, int]]:
         InputError: no such file, or another form.
     """
     try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
+        plain = read_object(file)
         tasks = [
             RayTask(Path(jobs["file"]), index, Resources(**jobs["resources"]))
             for jobs in plain["lists"]

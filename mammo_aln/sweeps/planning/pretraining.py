@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mammo_aln.errors import ExitCode, InputError, Requeue
-from mammo_aln.files import json_ready, write_json
+from mammo_aln.files import json_ready, read_object, write_json
 from mammo_aln.machine.signals import die_with_parent, leave_in_time
 from mammo_aln.settings import PretrainSettings
 from mammo_aln.settings.parse import settings_from
@@ -65,7 +65,7 @@ def main(file: Path) -> int:
     """Make the weights; returns the exit code."""
     from mammo_aln.sweeps.planning.weights import PretrainJob
 
-    about = json.loads(file.read_text(encoding="utf-8"))
+    about = read_object(file, "settings", "store", "cohort", "out")
     settings = settings_from(PretrainSettings, about["settings"], "pre-training")
     store = None if about["store"] is None else Path(about["store"])
     try:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import make_folder, write_json
+from mammo_aln.files import make_folder, read_object, write_json
 from mammo_aln.machine.slurm import Outage, SchedulerSilentError, StuckJobs, jobs_in_queue, require_controller
 from mammo_aln.machine.slurm_ends import await_left, end_in_words, job_end
 from mammo_aln.machine.slurm_jobs import RequeuedJob, submit
@@ -88,7 +87,7 @@ def sweep_on_node(
     if await_left(lambda: result if result.is_file() else None, end, cluster.poll_s) is None:
         last = (*last_lines(log, 1), "")[0]
         raise InputError(f"its SLURM job {job} {end_in_words(end, own)}, without a result: {last} (see {log})")
-    outcome = json.loads(result.read_text(encoding="utf-8"))
+    outcome = read_object(result)
     if "error" in outcome:
         raise InputError(str(outcome["error"]))
     returned = outcome["returned"]

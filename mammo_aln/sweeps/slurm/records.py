@@ -5,12 +5,11 @@ They outlive the command that submitted the job: a job may end while no command 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mammo_aln.files import make_folder, write_json, write_text
+from mammo_aln.files import make_folder, read_object, write_json, write_text
 
 FOLDER = "slurm"
 
@@ -49,10 +48,10 @@ def read_job(out: Path, name: str) -> JobRecord | None:
 
     A record of a version that did not keep `tries` is settled: its end was looked at, or nobody knows it any more.
     """
-    try:
-        plain = json.loads((out / FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    path = out / FOLDER / f"{name}.json"
+    if not path.is_file():
         return None
+    plain = read_object(path, "job")
     job = str(plain["job"])
     return JobRecord(job, int(plain.get("tries", 0)), "tries" not in plain or _settled(out, name) == job)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mammo_aln.files import read_object
 from mammo_aln.progress import counted
 from mammo_aln.sweeps.plan import Cell, Plan, names_in_words
 
@@ -46,7 +46,7 @@ def column_of(computed: Mapping[str, tuple[str, ...]]) -> Mapping[str, str]:
 def _recorded(run: Path) -> tuple[str, ...]:
     """Read a run's own record, without the size of its memory budget, which changes no digit."""
     record = run / "environment.json"
-    words = json.loads(record.read_text(encoding="utf-8")).get("arithmetic") if record.is_file() else None
+    words = read_object(record).get("arithmetic") if record.is_file() else None
     if not isinstance(words, list):
         return ()  # another version recorded none, or in another form
     return tuple(

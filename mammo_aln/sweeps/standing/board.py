@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mammo_aln import __version__
-from mammo_aln.files import write_text
+from mammo_aln.files import read_object, write_text
 from mammo_aln.progress import aligned
 from mammo_aln.runs.record import now
 from mammo_aln.sweeps.cell import log_of
@@ -146,7 +145,7 @@ def fix_of(plan: Plan, row: Row) -> str:
 
 def _same_threads(environment: Path) -> str:
     """Set, before a command, as many threads as the run began with."""
-    record = json.loads(environment.read_text(encoding="utf-8")) if environment.is_file() else {}
+    record = read_object(environment) if environment.is_file() else {}
     return f"OMP_NUM_THREADS={record['threads']} " if "threads" in record else ""
 
 

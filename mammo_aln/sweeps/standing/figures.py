@@ -14,11 +14,9 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.area import Area, area_of
-from mammo_aln.files import write_text
+from mammo_aln.files import read_own_table, write_text
 from mammo_aln.machine.code import code_digest
 from mammo_aln.progress import say, say_once
 
@@ -86,8 +84,8 @@ def figures_so_far(run: Path) -> Figures:
 
 def _computed(run: Path) -> Figures:
     path = run / "predictions.csv"
+    table = read_own_table(path, "aln_status", "score", dtype={"patient_id": str, "run_id": str})
     try:
-        table = pd.read_csv(path, dtype={"patient_id": str, "run_id": str})
         areas = {str(split): area_of(scored) for split, scored in table.groupby("split")}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -99,7 +97,7 @@ def _computed(run: Path) -> Figures:
 def _epochs(metrics: Path) -> dict[str, Any]:
     if not metrics.is_file():
         return {}
-    table = pd.read_csv(metrics)
+    table = read_own_table(metrics, "*", "val_auc")
     seconds = table["train_s"].median() if "train_s" in table else math.nan
     return {"val_aucs": tuple(table["val_auc"].astype(float)), "epoch_s": float(seconds)}
 
@@ -130,7 +128,7 @@ def _read_kept(path: Path, code: str) -> dict[str, Any]:
         return dict(kept["runs"]) if (kept["form"], kept["code"]) == (FORM, code) else {}
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         say(f"{path}: not what was kept there ({type(error).__name__}); the cells' figures are computed anew")
         return {}
 

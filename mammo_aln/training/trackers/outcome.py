@@ -12,6 +12,7 @@ import pandas as pd
 from mammo_aln.evaluation.report.curves import calibration_rows, precision_recall_rows, roc_rows
 from mammo_aln.evaluation.samples import sample_of
 from mammo_aln.evaluation.statistics.operating import PROPORTIONS, Counts, count, ratio
+from mammo_aln.files import read_own_table
 from mammo_aln.training.summary import Summary
 
 Row = Mapping[str, float]
@@ -47,7 +48,7 @@ class Outcome:
         if not (run / "predictions.csv").is_file():
             return cls(rows, sheet=pictured)
         summary = Summary.of_run(run)
-        table = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str})
+        table = read_own_table(run / "predictions.csv", "aln_status", "score", dtype={"patient_id": str})
         sample = sample_of(table[table["split"] == "val"], "val", seen=True)
         numbers = dict(summary.numbers())
         if sample.one_class is not None:
@@ -66,7 +67,7 @@ def read_rows(run: Path) -> tuple[Row, ...]:
     path = run / "metrics.csv"
     if not path.is_file():
         return ()
-    table = pd.read_csv(path)
+    table = read_own_table(path, "*")
     return tuple(finite(dict(zip(table.columns, row, strict=True))) for row in table.itertuples(index=False))
 
 

@@ -7,17 +7,27 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.filereader import read_dataset, read_partial
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-from mammo_aln.cohort.annotations.documents import LARGEST_BYTES, read_bytes
+from mammo_aln.cohort.annotations.documents import read_bytes
 from mammo_aln.cohort.annotations.record import Element, Listed, Reading
 from mammo_aln.dicom.decode import refusing
-from mammo_aln.dicom.deflate import deflated_from, inflated
+from mammo_aln.dicom.deflate import (
+    MOST_INFLATED_BYTES,
+    PIXEL_TAGS,
+    STEP_BYTES,
+    HeaderEnd,
+    deflated_from,
+    inflated,
+)
 from mammo_aln.errors import UnreadableDicom, shortened
 
+MOST_DEFLATED_BYTES = 1 << 29
+"""What a deflated object may grow to; masks of hundreds of slices stay below."""
+SOP_CLASS_TAG = 0x00080016
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 SR_CLASSES = {
     f"{_STORAGE}88.22": "Enhanced SR",
@@ -50,9 +60,44 @@ def sop_class(path: Path) -> str:
     Raises:
         UnreadableDicom: no DICOM file.
     """
-    with refusing(path, "reading the header"):
-        header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-        return str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+    with refusing(path, "reading the header"), path.open("rb") as file:
+        if (start := deflated_from(file)) is None:
+            header = read_partial(file, _behind(SOP_CLASS_TAG))
+            stated = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
+        else:
+            head = BytesIO(inflated(file, start, STEP_BYTES))
+            stated = read_dataset(head, False, True, stop_when=_behind(SOP_CLASS_TAG)).get("SOPClassUID")
+        return str(stated or "")
+
+
+def _behind(last: int) -> Callable[..., bool]:
+    """Make what stops a parser behind a tag, and an endless row of tiny elements by an error."""
+    end = HeaderEnd()
+
+    def stop(tag: int, *_: object) -> bool:
+        end(tag)  # counts
+        return tag > last
+
+    return stop
+
+
+def whole_dataset(path: Path) -> FileDataset:
+    """Parse an object up to its pixels; a deflated one is refused where it grows beyond what a mask can need.
+
+    Raises:
+        InputError: no regular file, or larger than any object of annotations.
+        UnreadableDicom: no DICOM file, a broken one, or a deflated one that grows beyond all bounds.
+    """
+    content = BytesIO(read_bytes(path))
+    with refusing(path, "reading"):
+        if (start := deflated_from(content)) is not None:
+            whole = inflated(content, start, MOST_DEFLATED_BYTES + 1)
+            header = BytesIO(whole[:MOST_INFLATED_BYTES])
+            read_dataset(header, False, True, stop_when=HeaderEnd())
+            if len(whole) > MOST_DEFLATED_BYTES or header.tell() >= MOST_INFLATED_BYTES:
+                raise UnreadableDicom(f"{path}: the deflated data set grows beyond what a header and a mask can need")
+        content.seek(0)
+        return read_partial(content, _behind(PIXEL_TAGS[-1]))
 
 
 class BrokenElementError(Exception):
@@ -66,13 +111,8 @@ def read_object(path: Path, classes: Mapping[str, str], regions: Callable[[FileD
         InputError: no regular file, or larger than any object of annotations.
         UnreadableDicom: no DICOM file, a broken one or one with a broken element, or an object of another class.
     """
-    content = BytesIO(read_bytes(path))
+    dataset = whole_dataset(path)
     with refusing(path, "reading"):
-        start = deflated_from(content)
-        if start is not None and len(inflated(content, start, LARGEST_BYTES + 1)) > LARGEST_BYTES:
-            raise UnreadableDicom(f"{path}: the deflated data set grows beyond {LARGEST_BYTES} bytes")
-        content.seek(0)
-        dataset = dcmread(content)
         _settle(dataset)
         uid = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
     if uid not in classes:
