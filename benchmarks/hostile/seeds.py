@@ -28,7 +28,11 @@ def targets_of(folder: Path, shared: Path) -> list[Target]:
     dicom = sizable([*(cohort / "dicom").rglob("*.dcm"), *(data / "decode").glob("*"), *(data / "mg_dicom").glob("*")])
     dicom += sizable((shared / "cases" / "hostile").glob("*.dcm"))
     objects = sizable(
-        [*_region_files(folder / "region_files"), *(data / "mri_masks").glob("*.dcm"), *(data / "decode").glob("*.dcm")]
+        [
+            *_region_files(folder / "region_files"),
+            *(data / "mri_masks").glob("*.dcm"),
+            *(data / "decode").glob("liver*"),
+        ]
     )
     segs = sizable([*(shared / "cases" / "case01").glob("*.dcm"), *(data / "mri_masks").glob("*.dcm")])
     volumes = sizable([*(data / "ibsi").glob("*.nii.gz"), *_small_volumes(folder)])
@@ -54,9 +58,7 @@ def targets_of(folder: Path, shared: Path) -> list[Target]:
         Target("clinical table", clinical, verbs.clinical_table, 6),
         Target("published table", published, verbs.published_table, 6),
         Target("features", [_features(folder)], read.features, 20),
-        Target(
-            "predictions", [run / "predictions.csv", run / "predictions.json", *published[:1]], read.predictions, 60
-        ),
+        Target("predictions", [*sizable(run.glob("predictions.*")), *published[:1]], read.predictions, 60),
         Target("sweep's file", sizable((configs / "sweeps").glob("*.yaml")), read.sweep_file, 6),
         Target("--config", sizable([*configs.rglob("*.yaml"), run / "config.yaml"]), read.config, 6),
         Target("checkpoint", checkpoints, read.checkpoint, 50),

@@ -17,7 +17,7 @@ def _opening(value: object) -> bool:
     """Tell whether a split's opening is told as ledgers of some version told it."""
     if misfit(value, _OPENING) or not isinstance(value, dict):
         return False
-    needs = {"runs_before": ("time", "by_this_run", "contents"), "plan": ("plan_time", "plan_what")}
+    needs = {"runs_before": ("time", "by_this_run", "contents", "declared"), "declared": ("plan_time", "plan_what")}
     return all(value.get(name) is not None for first, names in needs.items() if value.get(first) for name in names)
 
 
@@ -66,9 +66,8 @@ def misfit(value: Any, form: Form = FORM, name: str = "") -> str:
         for key, inner in form.items():
             own = key.removesuffix("?")
             if key == "*":
-                inside = next(
-                    (wrong for each, one in value.items() if (wrong := misfit(one, inner, f"{name}.{each}"))), ""
-                )
+                wrongs = (misfit(one, inner, f"{name}.{each}") for each, one in value.items())
+                inside = next(filter(None, wrongs), "")
             elif value.get(own) is None:
                 inside = "" if key.endswith("?") else f"{name}.{own}"
             else:

@@ -152,8 +152,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     facts = read_object(beside)
     if wrong := misfit(facts):
         raise InputError(
-            f"{beside.name}, {shortened(wrong, plain=True)}: not of the form that `predict` and `train` write; bring the"
-            " file back, or score again"
+            f"{beside.name}, {shortened(wrong, plain=True)}: not of the form that `predict` and `train` write; bring"
+            " the file back, or score again"
         )
     threshold = facts.get("threshold")
     if threshold is not None:
