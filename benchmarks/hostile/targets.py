@@ -36,5 +36,6 @@ class Target:
 
 
 def sizable(paths: Iterable[Path]) -> list[Path]:
-    """Sort out folders, empty and large files."""
-    return sorted(path for path in paths if path.is_file() and 0 < path.stat().st_size <= SMALL)
+    """Sort out folders, empty and large files; the order is that of names, wherever they lie."""
+    small = (path for path in paths if path.is_file() and 0 < path.stat().st_size <= SMALL)
+    return sorted(small, key=lambda path: (path.name, path.stat().st_size, str(path)))
