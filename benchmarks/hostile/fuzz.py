@@ -9,11 +9,14 @@ from pathlib import Path
 
 from benchmarks.hostile.outcomes import Outcome, Verdict, kept_outcome
 from benchmarks.hostile.seeds import targets_of
+from benchmarks.hostile.whole_road import cropped_beside
 from benchmarks.hostile.worker import LIMIT_S, MEMORY_BYTES, content_of, read_numbers
 from benchmarks.page import OUT, Section, table
 from mammo_aln.progress import say
 
 SHOWN = 20
+MOST_DEADLY = 12
+"""So many of the files whose decoder died go the whole road of the command line."""
 
 
 def fuzz(
@@ -49,15 +52,24 @@ def fuzz(
             for number, words in list(again.offenders.items())[:SHOWN]:
                 say(f"{target.name} {number}: {words}")
             rows.append((target.name, first, again))
+        deadly = sorted((keep / "pixels").glob("*"))
+        deadly = [path for path in deadly if int(path.name.split("_")[0]) in _died(rows)]
+        sample = deadly[:: max(1, len(deadly) // MOST_DEADLY)][:MOST_DEADLY]
+        whole_road = [cropped_beside(sample, Path(name) / "drawn", Path(name) / "whole_road")] if sample else []
     return Section(
         "Hostile inputs",
         f"{sum(first.counts.total() for _, first, _ in rows):,} mutated inputs (seed {seed}), each with {LIMIT_S:g} s "
         f"and {MEMORY_BYTES >> 30} GB; offending inputs are read once more by the code that this page describes",
-        table(
+        [*whole_road, ""] * bool(whole_road)
+        + table(
             ("reader", "inputs", *(verdict.value for verdict in Verdict), "offending still", "inputs/s"),
             [_row(name, first, again) for name, first, again in [*rows, ("all", *_sums(rows))]],
         ),
     )
+
+
+def _died(rows: Sequence[tuple[str, Outcome, Outcome]]) -> set[int]:
+    return {number for name, first, _ in rows if name == "pixels" for number in first.died}
 
 
 def _row(name: str, first: Outcome, again: Outcome) -> tuple[object, ...]:

@@ -18,7 +18,8 @@ def _opening(value: object) -> bool:
     if misfit(value, _OPENING) or not isinstance(value, dict):
         return False
     needs = {"runs_before": ("time", "by_this_run", "contents", "declared"), "declared": ("plan_time", "plan_what")}
-    return all(value.get(name) is not None for first, names in needs.items() if value.get(first) for name in names)
+    stated = [name for name in needs if value.get(name) is not None and value[name] is not False]
+    return all(value.get(name) is not None for first in stated for name in needs[first])
 
 
 _BEFORE: Form = {"patients": int, "split": str, "by": str, "run_id": str, "time": str}

@@ -39,7 +39,10 @@ class _Bounded:
         event = self.peek_event()
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise UnreadableYaml(f"*{event.anchor}: aliases are not read; write out what &{event.anchor} is", line)
+            why = "PyYAML writes aliases for what stands twice: dump with ignore_aliases, or copy it"
+            raise UnreadableYaml(
+                f"*{event.anchor}: aliases are not read; write out what &{event.anchor} is ({why})", line
+            )
         if self._depth >= DEEPEST:
             raise UnreadableYaml(f"brackets or lists nest more than {DEEPEST} deep", line)
         self._depth += 1
@@ -51,7 +54,18 @@ class _Bounded:
             raise UnreadableYaml(f"{shortened(node.value, 40)}: a number of {len(node.value)} digits", line)
         return node
 
+    def construct_object(self: Any, node: yaml.Node, deep: bool = False) -> object:
+        try:
+            return super().construct_object(node, deep)  # type: ignore[misc]
+        except (UnreadableYaml, yaml.MarkedYAMLError):
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:  # as of `!!int word`
+            kind = node.tag.replace("tag:yaml.org,2002:", "!!")
+            raise UnreadableYaml(f"{shortened(node.value, 40)} is no {kind}", node.start_mark.line + 1) from error
+
     def construct_mapping(self: Any, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+        if not isinstance(node, yaml.MappingNode):  # `!!map [1]`
+            raise UnreadableYaml("expected words with values behind colons", node.start_mark.line + 1)
         lines: dict[str, int] = {}
         for key, _ in node.value:
             line = key.start_mark.line + 1

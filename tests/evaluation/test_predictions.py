@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -93,7 +94,25 @@ def test_the_same_file_given_twice_is_read_once(files):
     assert len(found.sources) == 2
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"threshold": {"value": "high"}}', '{"threshold": {}}'])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("inputs.counts[].split", {"inputs": {"counts": [{"center": "a", "input": "clinical", "kind": "missing"}]}}),
+        ("inputs.training.ranges.age.low", {"inputs": {"training": {"ranges": {"age": {"low": "x", "high": 2}}}}}),
+        ("cohort_flow", {"cohort_flow": {"step": 1}}),
+        ("splits.test", {"splits": {"test": {"opened": 1, "runs_before": 0}}}),
+        ("leaks.reason", {"leaks": {"counts": {"x": 1}}}),
+        ("fallbacks.a.images", {"fallbacks": {"a": {"images": "many"}}}),
+        ("settings.model.inputs[]", {"settings": {"model": {"inputs": [[1]]}}}),
+    ],
+)
+def test_facts_of_another_form_are_named(tmp_path, name, value):
+    write(tmp_path / "p.json", json.dumps(value))
+    with pytest.raises(InputError, match=rf"p\.json, {re.escape(name)}: not of the form"):
+        read_facts(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "[" * 100_000, '{"threshold": {"value": "high"}}', '{"threshold": {}}'])
 def test_bad_facts(tmp_path, text):
     write(tmp_path / "p.json", text)
     with pytest.raises(InputError, match=r"p\.json"):

@@ -10,6 +10,11 @@ import torch
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import RULES, Backbone
+from mammo_aln.model.classifier import AxillaryClassifier
+from mammo_aln.model.lineage import recorded_lineage
+from mammo_aln.model.origin import origin_of
+from mammo_aln.model.weights import read_weights, source_of
+from mammo_aln.training.frozen_facts import FrozenFacts
 
 
 def colour_network(name: str, args: dict, size_px: int = 64):
@@ -77,3 +82,34 @@ def test_first_mismatches_are_named(tiny_args, tmp_path):
     assert "other.safetensors" in str(error.value)
     assert "layer4.0" in str(error.value)
     assert len(str(error.value)) < 900
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"mammo_aln": {}},
+        {"mammo_aln": 3},
+        {"mammo_aln": {"run_id": "a", "recipe": {}, "trained_on": [1], "clinical_encoder": None}},
+        {"hyper_parameters": {"model": 1, "size_px": 2}, "state_dict": 5},
+        {"hyper_parameters": {"model": {}, "size_px": 2}, "state_dict": {"a": torch.ones(1)}},
+    ],
+)
+def test_a_checkpoint_of_another_form_is_named(content, tmp_path):
+    path = tmp_path / "best.ckpt"
+    torch.save(content, path)
+    for read in (FrozenFacts.of_checkpoint, AxillaryClassifier.load):
+        with pytest.raises(InputError, match=r"best\.ckpt: what it says of its training is damaged"):
+            read(path)
+    for read in (lambda file: source_of(str(file)), read_weights, lambda file: origin_of(str(file)), recorded_lineage):
+        try:
+            read(path)
+        except InputError as error:
+            assert "best.ckpt" in str(error)  # noqa: PT017 - some read nothing of these
+
+
+def test_safetensors_whose_facts_are_no_facts_are_named(tmp_path):
+    path = tmp_path / "w.safetensors"
+    for text in ("{", "[]", '{"run_id": 1}', "[" * 100_000):
+        safetensors.torch.save_file({"a": torch.ones(1)}, path, metadata={"mammo_aln": text})
+        with pytest.raises(InputError, match=r"w\.safetensors: what it says of its training is damaged"):
+            source_of(str(path))

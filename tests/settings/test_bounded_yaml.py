@@ -123,3 +123,20 @@ def test_a_sweep_of_no_sense_is_refused_in_one_line(
     assert words in error
     assert len(error) < 600
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    {
+        "a: 1\nb: !!int 3#\n": "line 2: '3#' is no !!int",
+        "a: !!float x\n": "'x' is no !!float",
+        "a: !!bool q\n": "'q' is no !!bool",
+        "a: !!int ''\n": "'' is no !!int",
+        "- !!map [1]\n": "line 1: expected words with values",
+        "a: &id001 [1]\nb: *id001\n": "PyYAML writes aliases for what stands twice",
+    }.items(),
+)
+def test_a_value_that_its_own_tag_denies_is_refused_by_line(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UnreadableYaml, match=words):
+        yaml_values(tmp_path / "c.yaml")

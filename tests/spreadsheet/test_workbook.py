@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 import datetime
+import zipfile
 
 import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
 
+from mammo_aln.cohort.datasets.published import read_sheet
+from mammo_aln.errors import InputError
 from mammo_aln.spreadsheet.text_table import read_text_table
 
 
@@ -103,3 +107,45 @@ def test_real_workbook(shared, tmp_path):
     np.testing.assert_array_equal(table["age"].astype(float), other["age"])
     np.testing.assert_array_equal(table["MRI LD PreSurg"].astype(float), other["MRI LD PreSurg"])
     assert table.loc[2].fillna("").tolist()[:4] == ["1001", "2009-09-03", "38.73", "1"]
+
+
+def members_changed(path, old, new):
+    """A copy of a workbook, one text in all its members replaced."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name).replace(old, new) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'r="A2"', b'r="A0"'),
+        (b"<row ", b"<row spans='x' ht='y' "),
+        (b"<sheetData>", b"<sheetData><<"),
+        (b"styleSheet", b"styleShee"),
+        (b"sheetId=", b"sheetid="),
+    ],
+)
+def test_a_workbook_whose_inside_is_odd_is_read_or_one_fault(old, new, tmp_path):
+    path = saved(tmp_path / "t.xlsx")
+    members_changed(path, old, new)
+    table, faults = read(path)
+    assert (table is None) == bool(faults)
+    with contextlib.suppress(InputError):  # the owners' tables have a reader of their own
+        read_sheet(path, 0)
+
+
+def test_a_cell_far_from_the_table_and_a_bomb_are_refused_at_once(tmp_path):
+    def far(book):
+        book.active["XFD1048576"] = "note"
+
+    table, faults = read(saved(tmp_path / "far.xlsx", change=far))
+    assert table is None
+    assert "delete what stands far from the table" in faults[0]
+    path = saved(tmp_path / "bomb.xlsx")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("xl/more.xml", "w") as member:
+        for _ in range(600):
+            member.write(bytes(1 << 20))
+    assert "bytes unpacked" in read(path)[1][0]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
+import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -11,8 +15,10 @@ from pydicom.dataset import Dataset
 from mammo_aln.cohort.annotations.dicom import structured_report
 from mammo_aln.cohort.annotations.dicom.structure_set import read_structure_set
 from mammo_aln.cohort.annotations.dicom.structured_report import read_structured_report
+from mammo_aln.cohort.annotations.formats import format_of
 from mammo_aln.cohort.annotations.record import Annotation
 from mammo_aln.errors import InputError
+from mammo_aln.radiomics.extraction.segmentation import read_segmentation
 from tests.cohort.annotations.dicom_images import COLUMNS, ROWS, boxes, plane, reasons, stored_mammogram
 from tests.support.dicom_writer import item, save
 
@@ -312,3 +318,22 @@ def test_a_fault_of_the_reader_is_no_broken_file(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(structured_report, "shape_box", None)
     with pytest.raises(TypeError, match="not callable"):
         read_structured_report(path)
+
+
+@pytest.mark.parametrize("tiny", [b"\x08\0\x05\0CS\0\0", b"\x08\0\x16\0UI\xfe\xff" + b"1" * 0xFFFE])
+def test_a_deflated_object_that_fills_memory_is_refused_at_once(tiny: bytes, tmp_path: Path) -> None:
+    path = cad_report(tmp_path / "report.dcm")
+    whole = dcmread(path)
+    whole.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+    whole.save_as(path, enforce_file_format=True)
+    assert format_of(path) == "sr"
+    head = path.read_bytes()[: 132 + 12 + whole.file_meta.FileMetaInformationGroupLength]
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = deflate.compress(tiny * ((1 << 26) // len(tiny))) + deflate.flush()
+    path.write_bytes(head + bomb)
+    begun = time.monotonic()
+    for read in (format_of, read_structured_report, read_segmentation):
+        with contextlib.suppress(InputError):
+            assert read(path) is None
+    assert time.monotonic() - begun < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3_000_000
