@@ -12,7 +12,7 @@ class ExitCode(IntEnum):
     """Exit codes of `mammo-aln` and of the processes that a sweep starts."""
 
     DONE = 0
-    PROBLEMS = 1  # a check found some, or a cell of a sweep failed
+    PROBLEMS = 1  # a check found some, a cell of a sweep failed, memory did not suffice, or a fault of our own
     WRONG_INPUT = 2
     HELD = 3  # of a sweep's process: another one trains the run
     AGAIN = 75  # EX_TEMPFAIL: a scheduler's signal stopped a training, which goes on when it is started again
