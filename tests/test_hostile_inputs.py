@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -11,7 +12,7 @@ import pytest
 
 from benchmarks.hostile import readers, verbs
 from benchmarks.hostile.mutations import MUTATIONS, mutated
-from benchmarks.hostile.outcomes import SOUND, Verdict, kept_outcome
+from benchmarks.hostile.outcomes import SOUND, Outcome, Verdict, kept_input, kept_outcome
 from benchmarks.hostile.seeds import targets_of
 from benchmarks.hostile.targets import Died, Fault, Target
 from benchmarks.hostile.worker import content_of, judged, read_numbers
@@ -42,7 +43,7 @@ def test_readers_of_text_read_or_refuse_whatever_the_bytes(tmp_path: Path) -> No
         target = Target(name, [tmp_path / name], read)
         for number in range(12):
             path = tmp_path / f"input_{name}"
-            path.write_bytes(content_of(target, number, 1)[1])
+            path.write_bytes(content_of(target, 1, number)[1])
             verdict, words = judged(target, path)
             assert verdict in SOUND, f"{name} {number}: {words}"
 
@@ -51,7 +52,9 @@ def test_readers_of_text_read_or_refuse_whatever_the_bytes(tmp_path: Path) -> No
 @pytest.mark.timeout(1200)
 def test_readers_read_or_refuse_whatever_the_bytes(tmp_path: Path) -> None:
     targets = targets_of(tmp_path, Path(__file__).resolve().parents[1].parent / "shared")
-    outcomes = {target.name: read_numbers(target, range(25), 1, tmp_path) for target in targets}
+    outcomes = {
+        target.name: read_numbers(target, range(25), partial(content_of, target, 1), tmp_path) for target in targets
+    }
     assert not {name: one.offenders for name, one in outcomes.items() if one.offenders}
     assert all(one.counts.total() == 25 for one in outcomes.values())
 
@@ -74,8 +77,8 @@ def test_what_a_reader_does_is_told_apart(tmp_path: Path) -> None:
             raise ends[kind]
 
     target = Target("odd", [sound], reader)
-    outcome = read_numbers(target, range(60), 0, tmp_path)
-    kinds = [sum(content_of(target, number, 0)[1]) % 7 for number in range(60)]
+    outcome = read_numbers(target, range(60), partial(content_of, target, 0), tmp_path)
+    kinds = [sum(content_of(target, 0, number)[1]) % 7 for number in range(60)]
     verdicts = (
         *(Verdict.REFUSED, Verdict.DIED, Verdict.FAULT, Verdict.FAULT, Verdict.OTHER, Verdict.MEMORY),
         Verdict.READ,
@@ -90,8 +93,8 @@ def test_a_reader_that_ends_its_process_costs_one_input(tmp_path: Path) -> None:
     sound = tmp_path / "sound.bin"
     sound.write_bytes(bytes(range(256)))
     target = Target("dies", [sound], lambda path: os._exit(9) if sum(path.read_bytes()) % 4 == 0 else None)
-    outcome = read_numbers(target, range(12), 0, tmp_path)
-    dead = [number for number in range(12) if sum(content_of(target, number, 0)[1]) % 4 == 0]
+    outcome = read_numbers(target, range(12), partial(content_of, target, 0), tmp_path)
+    dead = [number for number in range(12) if sum(content_of(target, 0, number)[1]) % 4 == 0]
     assert sorted(outcome.offenders) == dead != []
     assert outcome.counts == {Verdict.CRASH.value: len(dead), Verdict.READ.value: 12 - len(dead)}
 
@@ -104,13 +107,18 @@ def test_an_outcome_is_kept_with_its_offenders(tmp_path: Path) -> None:
         raise ValueError("odd")
 
     target = Target("odd one", [sound], refuse)
-    first = kept_outcome(tmp_path / "kept", target, 3, 0, lambda numbers: read_numbers(target, numbers, 0, tmp_path))
-    assert len(list((tmp_path / "kept" / "odd_one").iterdir())) == 3
+    inputs = partial(content_of, target, 0)
+    run = partial(read_numbers, target, inputs=inputs, folder=tmp_path)
+    first = kept_outcome(tmp_path / "kept", target, range(3), 0, inputs, run)
+    assert first.counts == {Verdict.FAULT.value: 3}
+    assert [kept_input(tmp_path / "kept", target, n) for n in range(3)] == [
+        (Path("sound.bin"), inputs(n)[1]) for n in range(3)
+    ]
 
-    def never(numbers: object) -> None:
+    def never(numbers: object) -> Outcome:
         raise AssertionError
 
-    assert kept_outcome(tmp_path / "kept", target, 3, 0, never) == first  # type: ignore[arg-type]
+    assert kept_outcome(tmp_path / "kept", target, range(3), 0, inputs, never) == first
 
 
 def test_mutations_are_those_of_their_seed_and_change_something() -> None:

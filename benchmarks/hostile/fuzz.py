@@ -5,9 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from benchmarks.hostile.outcomes import Outcome, Verdict, kept_outcome
+from benchmarks.hostile.outcomes import Outcome, Verdict, kept_input, kept_outcome
 from benchmarks.hostile.seeds import targets_of
 from benchmarks.hostile.whole_road import cropped_beside
 from benchmarks.hostile.worker import LIMIT_S, MEMORY_BYTES, content_of, read_numbers
@@ -44,16 +45,17 @@ def fuzz(
         for target in every:
             if only and target.name not in only:
                 continue
-            count = -(-inputs * target.share // shares)
+            numbers, made = range(-(-inputs * target.share // shares)), partial(content_of, target, seed)
             first = kept_outcome(
-                keep, target, count, seed, lambda numbers, of=target: read_numbers(of, numbers, seed, Path(name))
+                keep, target, numbers, seed, made, partial(read_numbers, target, inputs=made, folder=Path(name))
             )
-            again = read_numbers(target, sorted(first.offenders), seed, Path(name))
+            kept = partial(kept_input, keep, target)
+            again = read_numbers(target, sorted(first.offenders), kept, Path(name))
             for number, words in list(again.offenders.items())[:SHOWN]:
                 say(f"{target.name} {number}: {words}")
             rows.append((target.name, first, again))
-        deadly = sorted((keep / "pixels").glob("*"))
-        deadly = [path for path in deadly if int(path.name.split("_")[0]) in _died(rows)]
+        died = {str(number) for target, first, _ in rows if target == "pixels" for number in first.died}
+        deadly = [path for path in sorted((keep / "pixels").glob("*")) if path.name.split("_")[0] in died]
         sample = deadly[:: max(1, len(deadly) // MOST_DEADLY)][:MOST_DEADLY]
         whole_road = [cropped_beside(sample, Path(name) / "drawn", Path(name) / "whole_road")] if sample else []
     return Section(
@@ -66,10 +68,6 @@ def fuzz(
             [_row(name, first, again) for name, first, again in [*rows, ("all", *_sums(rows))]],
         ),
     )
-
-
-def _died(rows: Sequence[tuple[str, Outcome, Outcome]]) -> set[int]:
-    return {number for name, first, _ in rows if name == "pixels" for number in first.died}
 
 
 def _row(name: str, first: Outcome, again: Outcome) -> tuple[object, ...]:
@@ -88,6 +86,3 @@ def _sums(rows: Sequence[tuple[str, Outcome, Outcome]]) -> tuple[Outcome, Outcom
             counts, seconds = before.counts + outcome.counts, before.seconds + outcome.seconds
             sums[index] = replace(before, counts=counts, offenders=offenders, seconds=seconds)
     return sums[0], sums[1]
-
-
-__all__ = ["content_of", "fuzz"]

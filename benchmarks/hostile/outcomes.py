@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from benchmarks.hostile.targets import Target
+from benchmarks.hostile.targets import Inputs, Target
 from mammo_aln.files import write_json
 
 
@@ -56,30 +56,41 @@ class Outcome:
 
 
 def kept_outcome(
-    keep: Path, target: Target, inputs: int, seed: int, run: Callable[[Sequence[int]], Outcome]
+    keep: Path, target: Target, numbers: range, seed: int, inputs: Inputs, run: Callable[[Sequence[int]], Outcome]
 ) -> Outcome:
     """Bring an outcome back from a folder, or run and keep it there, with its offending inputs.
 
     Args:
         keep: the folder.
         target: the reader.
-        inputs: how many.
-        seed: draws them.
-        run: reads the inputs of these numbers.
+        numbers: its inputs.
+        seed: what draws them, by which an outcome is known again.
+        inputs: makes them.
+        run: reads them.
     """
-    name = re.sub(r"\W+", "_", target.name).strip("_")
-    path = keep / f"{name}.json"
+    path = keep / f"{file_name(target)}.json"
     if path.is_file():
         plain = json.loads(path.read_text(encoding="utf-8"))
-        if (plain.pop("inputs"), plain.pop("seed")) == (inputs, seed):
+        if (plain.pop("inputs"), plain.pop("seed")) == (len(numbers), seed):
             offenders = {int(number): words for number, words in plain.pop("offenders").items()}
             return Outcome(Counter(plain.pop("counts")), offenders, **plain)
-    outcome = run(range(inputs))
-    from benchmarks.hostile.worker import content_of
-
+    outcome = run(numbers)
     for number in [*outcome.offenders, *outcome.died]:
-        seed_file, content = content_of(target, number, seed)
-        (keep / name).mkdir(parents=True, exist_ok=True)
-        (keep / name / f"{number}_{seed_file.name}").write_bytes(content)
-    write_json(path, {"inputs": inputs, "seed": seed, **vars(outcome), "counts": dict(outcome.counts)})
+        seed_file, content = inputs(number)
+        own = keep / file_name(target) / f"{number}_{seed_file.name}"
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.write_bytes(content)
+    counted = {"inputs": len(numbers), "seed": seed, **vars(outcome), "counts": dict(outcome.counts)}
+    write_json(path, counted)
     return outcome
+
+
+def kept_input(keep: Path, target: Target, number: int) -> tuple[Path, bytes]:
+    """Bring one offending input back."""
+    (path,) = (keep / file_name(target)).glob(f"{number}_*")
+    return Path(path.name.partition("_")[2]), path.read_bytes()
+
+
+def file_name(target: Target) -> str:
+    """Name of a reader's folder and file among what is kept."""
+    return re.sub(r"\W+", "_", target.name).strip("_")

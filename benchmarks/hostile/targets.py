@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+Inputs: TypeAlias = "Callable[[int], tuple[Path, bytes]]"
+"""Makes, or brings back, an input by its number: the file that it comes from, and its bytes."""
 SMALL = 600_000
 """Bytes of the largest file that is mutated: larger ones are decoded too slowly to be many."""
 

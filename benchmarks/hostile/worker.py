@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.hostile.mutations import mutated
 from benchmarks.hostile.outcomes import Outcome, Verdict
 from benchmarks.hostile.seeds import CHANGED
-from benchmarks.hostile.targets import Died, Fault, Target
+from benchmarks.hostile.targets import Died, Fault, Inputs, Target
 from mammo_aln.errors import InputError
 from mammo_aln.progress import Progress
 
@@ -27,7 +27,7 @@ LIMIT_S = 60.0
 MEMORY_BYTES = 4 << 30
 
 
-def read_numbers(target: Target, numbers: Sequence[int], seed: int, folder: Path) -> Outcome:
+def read_numbers(target: Target, numbers: Sequence[int], inputs: Inputs, folder: Path) -> Outcome:
     """Read a target's inputs of these numbers, a process after another where one ends by an input."""
     outcome, begun = Outcome(), time.monotonic()
     progress = Progress(total=len(numbers), what=target.name, unit="input")
@@ -36,7 +36,7 @@ def read_numbers(target: Target, numbers: Sequence[int], seed: int, folder: Path
     while at < len(numbers):
         current: Synchronized[int] = context.Value("q", at)
         answers, ours = context.SimpleQueue(), folder / f"at_work_{os.getpid()}"
-        worker = context.Process(target=_work, args=(target, numbers, at, seed, ours, current, answers))
+        worker = context.Process(target=_work, args=(target, numbers, at, inputs, ours, current, answers))
         worker.start()
         seen, since = at, time.monotonic()
         verdict = Verdict.CRASH
@@ -65,7 +65,7 @@ def _collect(answers: Any, outcome: Outcome, progress: Progress) -> None:
         progress.advance()
 
 
-def content_of(target: Target, number: int, seed: int) -> tuple[Path, bytes]:
+def content_of(target: Target, seed: int, number: int) -> tuple[Path, bytes]:
     """Make one input: the file it comes from, and its mutated bytes."""
     draw = Random(f"{target.name}/{seed}/{number}")
     path = draw.choice(target.files)
@@ -79,7 +79,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _work(
-    target: Target, numbers: Sequence[int], first: int, seed: int, folder: Path, current: Any, answers: Any
+    target: Target, numbers: Sequence[int], first: int, inputs: Inputs, folder: Path, current: Any, answers: Any
 ) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -93,7 +93,7 @@ def _work(
             shutil.copytree(folder.parent / beside, folder / beside)
     for index in range(first, len(numbers)):
         current.value = index
-        seed_file, content = content_of(target, numbers[index], seed)
+        seed_file, content = inputs(numbers[index])
         path = folder / f"input_{seed_file.name}"
         path.write_bytes(content)
         answers.put((numbers[index], *judged(target, path)))
