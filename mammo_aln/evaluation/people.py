@@ -17,7 +17,7 @@ from mammo_aln.evaluation.cohorts import VENDOR, CohortTable, Described, describ
 from mammo_aln.evaluation.predictions import Predictions
 from mammo_aln.evaluation.samples import LEARNT_FROM
 from mammo_aln.evaluation.shift import CentreShift, centre_shift
-from mammo_aln.files import read_object, write_json
+from mammo_aln.files import read_json, write_json
 
 DEVELOPMENT_FILE = "baseline.json"
 SUBGROUP_FIGURES = ("n", "n_positive", "auc", "sensitivity", "specificity")
@@ -56,9 +56,9 @@ class Development:
         if run is None or not (path := Path(run) / DEVELOPMENT_FILE).is_file():
             return None
         try:
-            stored = read_object(path)
+            stored = read_json(path)
             return cls(*(Baseline.from_json(stored[name]) for name in ("by_split", "by_center")))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: not the baseline that this version writes ({type(error).__name__}: {error}); the run is of "
                 "another version, which its environment.json names: evaluate with that one, or train the run again. "
