@@ -17,7 +17,7 @@ RUN_FILES = ("config.yaml", "state.json", "environment.json", "predictions.json"
 
 
 def targets_of(folder: Path, shared: Path) -> list[Target]:
-    """Make the sound files and lay out the targets; shares grow with what each reads in a second.
+    """Make the sound files and lay out the targets; shares, of 10,000, grow with what each reads in a second.
 
     Args:
         folder: for what is made; it gets the folders of `CHANGED`.
@@ -47,28 +47,28 @@ def targets_of(folder: Path, shared: Path) -> list[Target]:
     checkpoints = sizable([run / "checkpoints" / "best.ckpt"])
     segments = sizable((cohort / ".crops" / "segments").glob("*.jsonl"))
     rows = [
-        Target("header", dicom, read.header, 300),
-        Target("header in a ZIP", _zipped(cohort, folder), read.archive, 60),
-        Target("DICOMweb answer", _answers(cohort, folder), read.answer, 80),
-        Target("pixels", dicom, read.pixels, 20),
-        Target("regions", objects, read.region_file, 80),
-        Target("volume or mask", volumes, read.volume, 3),
-        Target("cohort's tables", own, read.table_of_cohort, 6),
-        Target("cohort.yaml", sizable([cohort / "cohort.yaml"]), read.declaration, 6),
-        Target("clinical table", clinical, verbs.clinical_table, 6),
-        Target("published table", published, verbs.published_table, 6),
-        Target("features", [_features(folder)], read.features, 20),
-        Target("predictions", [*sizable(run.glob("predictions.*")), *published[:1]], read.predictions, 60),
-        Target("sweep's file", sizable((configs / "sweeps").glob("*.yaml")), read.sweep_file, 6),
-        Target("--config", sizable([*configs.rglob("*.yaml"), run / "config.yaml"]), read.config, 6),
-        Target("checkpoint", checkpoints, read.checkpoint, 50),
-        Target("weights", [*checkpoints, _safetensors(folder)], read.weights, 60),
-        Target("run", of_run, verbs.run_folder, 15),
-        Target("run, by verbs", of_run, verbs.run_verbs, 6),
-        Target("sweep, by verbs", swept, verbs.sweep_folder, 6),
-        Target("ledger", [_ledger(folder)], verbs.ledger, 100),
-        Target("kept tables", sizable((cohort / ".crops" / "frozen").glob("*")), read.kept_tables, 60),
-        Target("kept crops", segments, read.kept_crops, 50),
+        Target("header", dicom, read.header, 5800),
+        Target("header in a ZIP", _zipped(cohort, folder), read.archive, 600),
+        Target("DICOMweb answer", _answers(cohort, folder), read.answer, 800),
+        Target("pixels", dicom, read.pixels, 200),
+        Target("regions", objects, read.region_file, 400),
+        Target("volume or mask", volumes, read.volume, 6),
+        Target("cohort's tables", own, read.table_of_cohort, 15),
+        Target("cohort.yaml", sizable([cohort / "cohort.yaml"]), read.declaration, 15),
+        Target("clinical table", clinical, verbs.clinical_table, 15),
+        Target("published table", published, verbs.published_table, 15),
+        Target("features", [_features(folder)], read.features, 40),
+        Target("predictions", [*sizable(run.glob("predictions.*")), *published[:1]], read.predictions, 150),
+        Target("sweep's file", sizable((configs / "sweeps").glob("*.yaml")), read.sweep_file, 15),
+        Target("--config", sizable([*configs.rglob("*.yaml"), run / "config.yaml"]), read.config, 15),
+        Target("checkpoint", checkpoints, read.checkpoint, 100),
+        Target("weights", [*checkpoints, _safetensors(folder)], read.weights, 200),
+        Target("run", of_run, verbs.run_folder, 30),
+        Target("run, by verbs", of_run, verbs.run_verbs, 12),
+        Target("sweep, by verbs", swept, verbs.sweep_folder, 12),
+        Target("ledger", [_ledger(folder)], verbs.ledger, 800),
+        Target("kept tables", sizable((cohort / ".crops" / "frozen").glob("*")), read.kept_tables, 400),
+        Target("kept crops", segments, read.kept_crops, 360),
     ]
     return [row for row in rows if row.files]
 
