@@ -27,7 +27,7 @@ from mammo_aln.errors import UnreadableDicom, shortened
 
 MOST_DEFLATED_BYTES = 1 << 29
 """What a deflated object may grow to; masks of hundreds of slices stay below."""
-SOP_CLASS_TAG = 0x00080016
+SOP_CLASS_TAG, HEAD_BYTES = 0x00080016, 1 << 20
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 SR_CLASSES = {
     f"{_STORAGE}88.22": "Enhanced SR",
@@ -62,7 +62,8 @@ def sop_class(path: Path) -> str:
     """
     with refusing(path, "reading the header"), path.open("rb") as file:
         if (start := deflated_from(file)) is None:
-            header = read_partial(file, _behind(SOP_CLASS_TAG))
+            # in memory: of a file, as many bytes are asked for at once as a broken element says that it has
+            header = read_partial(BytesIO(file.read(HEAD_BYTES)), _behind(SOP_CLASS_TAG))
             stated = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
         else:
             head = BytesIO(inflated(file, start, STEP_BYTES))
