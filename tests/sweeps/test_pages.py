@@ -159,7 +159,7 @@ def test_the_choice_leads_to_test_reports_and_says_whose_they_are(sweep: tuple[P
     assert [Path(word).name for word in words[3 : 3 + len(choice.chosen_runs)]] == choice.chosen_runs
     assert "This sweep has opened no test split." in choice_page(choice, head_of(plan), curves_of([]))
     (tmp_path / "test" / "opened.json").write_text("[]")
-    with pytest.raises(InputError, match="opened.json: expected a JSON object"):
+    with pytest.raises(InputError, match=r"opened\.json: expected a JSON object"):
         reports_of(tmp_path)
 
 
