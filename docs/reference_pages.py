@@ -33,7 +33,7 @@ made, alone; everything else goes to standard error.
 | exit code | |
 |---|---|
 | 0 | done |
-| 1 | a check found problems, a cell is not completed, memory is too small, or a fault of mammo-aln itself (it says so) |
+| 1 | a check found problems, a cell is not completed, memory is too small, or a fault of mammo-aln itself, as it says |
 | 2 | wrong input or setting: one plain message; `--debug` shows the traceback |
 | 75 | a scheduler's signal stopped a training; the same command goes on |
 | 130 | Ctrl-C; the same command goes on |
