@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from mammo_aln.settings.limits import ABOVE_0_TO_1, FOLDS, RESAMPLES, SEED, SHARE, each, within
@@ -31,10 +31,24 @@ class RadiomicsConfig:
         wavelet_rotation: `none`, or `average` over the filter's right-angle rotations (IBSI-2's rotation invariance).
         bins: grey levels of a fixed number of bins; the choice for intensities without a unit.
         bin_width: width of a bin in intensity units in place of `bins`; 0 means `bins`.
+        bin_origin: where bins of `bin_width` begin on the original image; by default at the lower end of
+            `resegment_range`, else at each region's own minimum, which is noted: other regions then have other levels.
+        bin_width_of: width of a bin by sequence, in place of `bins` and `bin_width`: `{adc: 25}`.
+        ivh_bins: levels of the intensity-volume histogram between a region's smallest and largest intensity; 0 takes
+            whole numbers (CT) as levels as they are.
+        ivh_bin_width: width of such a level in intensity units in place of `ivh_bins`; 0 means `ivh_bins`.
+        resegment_range: two numbers: voxels of the region with another intensity are left out of everything but form.
+        resegment_sigma: leave out voxels further from the region's mean than so many standard deviations; 0 none.
         aggregation: how texture matrices of several directions are joined: `avg` averages the features, `comb` merges
-            the matrices.
-        spacing_mm: resample volumes to this spacing (slices, rows, columns; one number for all three); empty keeps
-            the grid.
+            the matrices; in space, or in the plane of an image that is one. `2D_`, `2_5D_` (matrices of all slices
+            merged) and `3D_` before it say where.
+        glcm_distance: voxels between the two of a pair of the GLCM.
+        ngldm_alpha: levels by which a neighbour may differ and count as dependent in the NGLDM.
+        spacing_mm: resample volumes to this spacing (slices, rows, columns; one number for all three; 0 keeps that
+            axis); empty keeps the grid.
+        interpolation: of intensities: `cubic` splines, `linear` or `nearest`.
+        mask_interpolation: of masks: `linear`, of which at least one half is the region, or `nearest`.
+        round_intensities: round intensities to whole numbers after resampling (CT).
         resample_masks: bring a mask whose geometry differs from its image's onto the image's grid; else it is refused.
         bias_correction: N4, on sequences that are not `quantitative`.
         normalise: `zscore` over the volume, `percentile` maps its 1st and 99th percentile to 0 and 1, or `none`; never
@@ -67,8 +81,19 @@ class RadiomicsConfig:
     wavelet_rotation: Literal["none", "average"] = "none"
     bins: Annotated[int, within(2, MOST_LEVELS)] = 32
     bin_width: Annotated[float, within(0, 1_000_000)] = 0.0
-    aggregation: Literal["avg", "comb"] = "avg"
-    spacing_mm: Annotated[tuple[float, ...], each(within(0.05, 20, "mm"))] = ()
+    bin_origin: Annotated[float | None, within(-1e9, 1e9)] = None
+    bin_width_of: dict[str, float] = field(default_factory=dict)
+    ivh_bins: Annotated[int, within(0, 1_000_000)] = 1000
+    ivh_bin_width: Annotated[float, within(0, 1_000_000)] = 0.0
+    resegment_range: Annotated[tuple[float, ...], each(within(-1e9, 1e9))] = ()
+    resegment_sigma: Annotated[float, within(0, 100)] = 0.0
+    aggregation: Literal["avg", "comb", "2D_avg", "2D_comb", "2_5D_avg", "2_5D_comb", "3D_avg", "3D_comb"] = "avg"
+    glcm_distance: Annotated[int, within(1, 100)] = 1
+    ngldm_alpha: Annotated[int, within(0, MOST_LEVELS)] = 0
+    spacing_mm: Annotated[tuple[float, ...], each(within(0, 20, "mm"))] = ()
+    interpolation: Literal["cubic", "linear", "nearest"] = "cubic"
+    mask_interpolation: Literal["linear", "nearest"] = "linear"
+    round_intensities: bool = False
     resample_masks: bool = False
     bias_correction: bool = False
     normalise: Literal["none", "zscore", "percentile"] = "zscore"

@@ -52,7 +52,7 @@ def test_shape_of_a_ball_and_a_disc() -> None:
     assert found["diam"] == pytest.approx(2 * radius, rel=0.07)  # half a slice at either end
     assert found["pca_maj_axis"] == pytest.approx(4 * radius / np.sqrt(5), rel=0.02)
     disc = np.sqrt(sum(axis**2 for axis in centred((80, 60), (0.3, 0.4)))) <= 11.0
-    flat = planar_morphology(np.ones(int(disc.sum())), disc, (0.3, 0.4))
+    flat = planar_morphology(np.ones(int(disc.sum())), disc, disc, (0.3, 0.4))
     assert flat["2d_area"] == pytest.approx(np.pi * 11.0**2, rel=0.01)
     assert flat["2d_diam"] == pytest.approx(22.0, rel=0.02)
     assert flat["2d_pca_maj_axis"] == pytest.approx(22.0, rel=0.02)
@@ -64,7 +64,7 @@ def test_a_hole_is_no_area() -> None:
     square[5:25, 5:25] = True
     holed = square.copy()
     holed[10:20, 10:20] = False
-    full, less = (planar_morphology(np.ones(int(one.sum())), one, (1.0, 1.0)) for one in (square, holed))
+    full, less = (planar_morphology(np.ones(int(one.sum())), one, one, (1.0, 1.0)) for one in (square, holed))
     assert full["2d_area"] - less["2d_area"] == pytest.approx(100.0, abs=1.5)
     assert less["2d_perimeter"] > full["2d_perimeter"]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from mammo_aln.radiomics.extraction import intensity, shape
 from mammo_aln.radiomics.extraction.features import region_features
+from mammo_aln.settings import RadiomicsConfig
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 TABLE = SHARED / "data/ibsi/ibsi_1_reference_values_digital_phantom.csv"
@@ -40,7 +41,12 @@ def computed() -> dict[str, float]:
     values: dict[str, float] = {}
     for aggregation in AGGREGATIONS:
         features = region_features(
-            array, inside, levels, ("stat", "ih", "ivh", *PER_AGGREGATION), aggregation=aggregation, definite=True
+            array,
+            inside,
+            inside,
+            levels,
+            ("stat", "ih", "ivh", *PER_AGGREGATION),
+            RadiomicsConfig(aggregation=aggregation, ivh_bins=0),
         )
         for tag, value in features.items():
             family = tag.split("_")[0]

@@ -20,8 +20,16 @@ from mammo_aln.machine.cage import caged
 from mammo_aln.machine.deaths import Death, bounded_time, reason_of
 from mammo_aln.machine.pool import FEW
 from mammo_aln.progress import Progress, say
-from mammo_aln.radiomics.extraction.cases import CALCULATION_VERSION, Case, crop_cases, listed, volume_cases
+from mammo_aln.radiomics.extraction.cases import (
+    CALCULATION_VERSION,
+    Case,
+    VolumeImage,
+    crop_cases,
+    listed,
+    volume_cases,
+)
 from mammo_aln.radiomics.extraction.features import radiomic_features
+from mammo_aln.radiomics.extraction.grey_levels import noted, of_sequence
 from mammo_aln.radiomics.extraction.regions import Region, load_regions
 from mammo_aln.radiomics.extraction.table import PROVENANCE_COLUMNS, Cell, feature_table, provenance_table
 from mammo_aln.runs.identity import file_digest
@@ -132,9 +140,18 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
         faults.append(
             f"radiomics.wavelet = {settings.wavelet!r}: expected a discrete wavelet of PyWavelets, e.g. coif1"
         )
+    if settings.resegment_range and (
+        len(settings.resegment_range) != 2 or settings.resegment_range[0] >= settings.resegment_range[1]
+    ):
+        faults.append(
+            f"radiomics.resegment_range = {list(settings.resegment_range)}: expected two intensities, the lower first"
+        )
+    for sequence, width in settings.bin_width_of.items():
+        if not width > 0:
+            faults.append(f"radiomics.bin_width_of: {sequence}: {width:g}: expected a width above 0")
     if len(settings.spacing_mm) not in (0, 1, 3):
         faults.append(f"radiomics.spacing_mm = {list(settings.spacing_mm)}: expected one or three lengths, or none")
-    for name in ("spacing_mm", "log_sigma_mm", "rings_mm"):
+    for name in ("log_sigma_mm", "rings_mm"):
         if any(value <= 0 for value in getattr(settings, name)):
             faults.append(f"radiomics.{name} = {list(getattr(settings, name))}: expected lengths above 0 mm")
     if settings.jitter_mm < 0:
@@ -179,6 +196,8 @@ def _all_results(
 def measure(task: tuple[Case, RadiomicsConfig, str, float]) -> Measurement:
     """Measure one image: a task (the case, the settings, the case's key, seconds in which its files are to be read)."""
     case, settings, key, timeout_s = task
+    if isinstance(case.image, VolumeImage):
+        settings = of_sequence(settings, case.image.sequence)
     features: dict[str, float] = {}
     provenance = []
     try:
@@ -198,7 +217,7 @@ def measure(task: tuple[Case, RadiomicsConfig, str, float]) -> Measurement:
                 region.mask.sum() * float(np.prod(region.spacing_mm)),
                 " ".join(f"{step:.6g}" for step in region.spacing_mm),
                 " ".join(map(str, region.array.shape)),
-                ";".join(region.notes),
+                ";".join((*region.notes, *noted(region.array.astype(np.float64), region.mask, settings))),
                 digests.get(case.image.image, ""),
                 masks.get(region.name.split("-ring")[0], ""),
                 key,

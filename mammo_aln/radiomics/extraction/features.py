@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mammo_aln.errors import InputError
 from mammo_aln.radiomics.extraction import intensity, matrices, shape, textures
-from mammo_aln.radiomics.extraction.roi import Floats, Ints, Mask, Roi, bounding_box, fixed_number, fixed_width
+from mammo_aln.radiomics.extraction.grey_levels import discretise, resegmented
+from mammo_aln.radiomics.extraction.roi import Floats, Ints, Mask, Roi, bounding_box
 from mammo_aln.radiomics.filtering.images import filter_reach, filtered_images
 from mammo_aln.settings import RadiomicsConfig
-from mammo_aln.settings.signatures import MOST_LEVELS
 
 Aggregation = str
 TEXTURES = ("cm", "rlm", "szm", "dzm", "ngt", "ngl")
@@ -47,19 +46,18 @@ def radiomic_features(
     """
     if array.ndim == 2:
         array, mask, spacing_mm = array[None], mask[None], (1.0, *spacing_mm)
-    flat = array.shape[0] == 1
-    aggregation = ("2D_" if flat else "3D_") + settings.aggregation
     small = int(mask.sum()) < LEAST_VOXELS
     wide = _near(array.shape, mask, spacing_mm, settings)
     array, mask = array[wide].astype(np.float64), mask[wide]
+    inside = resegmented(array, mask, settings)
     box = bounding_box(mask)
     features: dict[str, float] = {}
-    for number, (name, image) in enumerate(filtered_images(array, spacing_mm, settings)):
-        if number == 0 and (once := [family for family in settings.families if family in ONCE]):
-            features |= {f"shape_{tag}": value for tag, value in _once(array, mask, spacing_mm, once).items()}
-        levels = discretise(image[box][mask[box]], settings)
-        families = [family for family in settings.families if family not in ONCE]
-        values = region_features(image[box], mask[box], levels, families, aggregation=aggregation)
+    if once := [family for family in settings.families if family in ONCE]:
+        features |= {f"shape_{tag}": value for tag, value in _once(array, mask, inside, spacing_mm, once).items()}
+    families = [family for family in settings.families if family not in ONCE]
+    for name, image in filtered_images(array, spacing_mm, settings):
+        levels = discretise(image[box][inside[box]], settings, is_original=name == "original")
+        values = region_features(image[box], mask[box], inside[box], levels, families, settings, name == "original")
         features |= {f"{name}_{tag}": value for tag, value in values.items()}
     return {name: value if name in SIZES else float("nan") for name, value in features.items()} if small else features
 
@@ -78,70 +76,63 @@ def _near(
     )
 
 
-def _once(array: Floats, mask: Mask, spacing_mm: tuple[float, ...], families: Collection[str]) -> dict[str, float]:
+def _once(
+    array: Floats, mask: Mask, intensity_mask: Mask, spacing_mm: tuple[float, ...], families: Collection[str]
+) -> dict[str, float]:
     box = bounding_box(mask)
-    inside, region = array[box], mask[box]
-    values = inside[region]
+    image, region, inside = array[box], mask[box], intensity_mask[box]
     features: dict[str, float] = {}
     if "morph" in families and array.shape[0] == 1:
-        features |= {f"morph_{tag}": v for tag, v in shape.planar_morphology(values, region[0], spacing_mm[1:]).items()}
+        of_plane = shape.planar_morphology(image[inside], region[0], inside[0], spacing_mm[1:])
+        features |= {f"morph_{tag}": value for tag, value in of_plane.items()}
     elif "morph" in families:
-        features |= {f"morph_{tag}": v for tag, v in shape.morphology(values, region, region, spacing_mm).items()}
+        in_space = shape.morphology(image[inside], region, inside, spacing_mm)
+        features |= {f"morph_{tag}": value for tag, value in in_space.items()}
     if "spatial" in families:
-        features |= {f"morph_{tag}": v for tag, v in shape.autocorrelation(inside, region, spacing_mm).items()}
+        features |= {f"morph_{tag}": v for tag, v in shape.autocorrelation(image, inside, spacing_mm).items()}
     if "loc" in families:
-        features |= {f"loc_{tag}": value for tag, value in intensity.local_peaks(array, mask, spacing_mm).items()}
+        peaks = intensity.local_peaks(array, intensity_mask, spacing_mm)
+        features |= {f"loc_{tag}": value for tag, value in peaks.items()}
     return features
-
-
-def discretise(values: Floats, settings: RadiomicsConfig) -> Ints:
-    """Grey levels of a region's intensities by the settings' bins."""
-    if settings.bin_width > 0:
-        count = (float(values.max()) - float(values.min())) / settings.bin_width + 1
-        if not count <= MOST_LEVELS:
-            raise InputError(
-                f"radiomics.bin_width = {settings.bin_width:g} makes {count:.3g} grey levels of this region's"
-                f" intensities, {values.min():g} to {values.max():g}; expected at most {MOST_LEVELS}: a wider bin"
-            )
-        return fixed_width(values, settings.bin_width)
-    return fixed_number(values, settings.bins)
 
 
 def region_features(
     array: Floats,
     mask: Mask,
+    intensity_mask: Mask,
     levels: Ints,
     families: Collection[str],
-    *,
-    aggregation: Aggregation,
-    intensity_mask: Mask | None = None,
-    definite: bool = False,
+    settings: RadiomicsConfig,
+    is_original: bool = True,
 ) -> dict[str, float]:
     """Intensity and texture features of one image, by IBSI's tag without its aggregation.
 
     Args:
         array: intensities (slices, rows, columns).
         mask: the region; distances of the distance zone matrix are measured to its edge.
-        levels: grey level 1.. of each voxel of the region (of `intensity_mask` where it is given), in reading order.
-        families: `stat`, `ih`, `ivh`, `cm`, `rlm`, `szm`, `dzm`, `ngt`, `ngl`.
-        aggregation: `2D`, `2_5D` or `3D`, with `_avg` or `_comb`: how directions are averaged or merged.
         intensity_mask: the region without voxels whose intensity was excluded (IBSI's re-segmentation).
-        definite: intensities are whole numbers with a meaning (for `ivh`).
+        levels: grey level 1.. of each voxel of `intensity_mask`, in reading order.
+        families: `stat`, `ih`, `ivh`, `cm`, `rlm`, `szm`, `dzm`, `ngt`, `ngl`.
+        settings: aggregation, levels of the intensity-volume histogram, distances.
+        is_original: intensities have the image's own unit; else the intensity-volume histogram has 1,000 levels.
     """
-    inside = mask if intensity_mask is None else intensity_mask
-    values = array[inside]
+    values = array[intensity_mask]
     features: dict[str, float] = {}
     if "stat" in families:
         features |= {f"stat_{tag}": value for tag, value in intensity.statistics(values).items()}
     if "ih" in families:
         features |= {f"ih_{tag}": value for tag, value in intensity.histogram(levels, int(levels.max())).items()}
-    if "ivh" in families:
-        features |= {f"ivh_{tag}": v for tag, v in intensity.volume_histogram(values, definite=definite).items()}
+    if "ivh" in families and is_original:
+        bins, width, limits = settings.ivh_bins, settings.ivh_bin_width, settings.resegment_range
+        of_volume = intensity.volume_histogram(values, bins=bins, width=width, limits=limits)
+        features |= {f"ivh_{tag}": value for tag, value in of_volume.items()}
+    elif "ivh" in families:
+        features |= {f"ivh_{tag}": value for tag, value in intensity.volume_histogram(values).items()}
     texture_families = [family for family in TEXTURES if family in families]
     if texture_families:
         grid = np.zeros(mask.shape, dtype=np.int64)
-        grid[inside] = levels
-        for family, of_matrices in _texture_features(Roi.of(grid, inside), mask, texture_families, aggregation):
+        grid[intensity_mask] = levels
+        for family, of_matrices in _texture_features(Roi.of(grid, intensity_mask), mask, texture_families, settings):
             features |= {f"{family}_{tag}": _mean(values) for tag, values in of_matrices.items()}
     return features
 
@@ -152,13 +143,16 @@ def _mean(values: Floats) -> float:
 
 
 def _texture_features(
-    roi: Roi, mask: Mask, families: Collection[str], aggregation: Aggregation
+    roi: Roi, mask: Mask, families: Collection[str], settings: RadiomicsConfig
 ) -> Iterator[tuple[str, dict[str, Floats]]]:
+    aggregation: str = settings.aggregation
+    if aggregation in ("avg", "comb"):
+        aggregation = ("2D_" if mask.shape[0] == 1 else "3D_") + aggregation
     plane: matrices.Plane = "3D" if aggregation.startswith("3D") else "2D"
     of_slices = np.bincount(roi.slices, minlength=roi.padded.shape[0] - 2).astype(float)
     slices = of_slices.sum(keepdims=True) if plane == "3D" else of_slices
     if "cm" in families:
-        merged, _ = _join(matrices.co_occurrence(roi, plane), slices, aggregation)
+        merged, _ = _join(matrices.co_occurrence(roi, plane, settings.glcm_distance), slices, aggregation)
         yield "cm", textures.co_occurrence_features(merged)
     if "rlm" in families:
         yield "rlm", textures.emphasis_features("rlm", *_join(matrices.run_length(roi, plane), slices, aggregation))
@@ -168,7 +162,7 @@ def _texture_features(
             if family in families:
                 yield family, textures.emphasis_features(family, *_over_slices(counts, slices, aggregation))
     if "ngt" in families or "ngl" in families:
-        tones, dependence = matrices.neighbourhood(roi, plane)
+        tones, dependence = matrices.neighbourhood(roi, plane, settings.ngldm_alpha)
         if "ngt" in families:
             yield "ngt", textures.grey_tone_features(_over_slices(tones, slices, aggregation)[0])
         if "ngl" in families:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import oaconvolve
 
+from mammo_aln.errors import InputError
 from mammo_aln.radiomics.extraction.roi import Floats, Ints, Mask, fixed_number
 
 PEAK_RADIUS_MM = (3.0 / (4.0 * np.pi)) ** (1.0 / 3.0) * 10.0
 """Radius of a sphere of 1 cm3, over which the local intensity peaks average."""
 IVH_BINS = 1000
 """Levels of the intensity-volume histogram of images without a definite unit (IBSI-1, configuration E)."""
+WHOLE = 1e-3
+"""Distance from a whole number that single precision makes."""
 
 
 def statistics(values: Floats) -> dict[str, float]:
@@ -68,24 +71,53 @@ def histogram(levels: Ints, count: int) -> dict[str, float]:
     }
 
 
-def volume_histogram(values: Floats, *, definite: bool) -> dict[str, float]:
+def volume_histogram(
+    values: Floats,
+    *,
+    bins: int = IVH_BINS,
+    width: float = 0.0,
+    limits: tuple[float, ...] = (),
+) -> dict[str, float]:
     """6 features of the intensity-volume histogram.
 
     Args:
         values: intensities (voxels,).
-        definite: whole numbers that are taken as levels as they are; else 1000 levels span the intensities.
+        bins: levels between the smallest and the largest of them, which intensities are then told in; 0 takes whole
+            numbers as levels as they are.
+        width: width of a level, told by the intensity at its middle, in place of `bins`.
+        limits: smallest and largest intensity that were let in (re-segmentation), between which levels of `width`, or
+            whole numbers, are counted; by default those of the values.
+
+    Raises:
+        InputError: whole numbers were asked for, and the values are none.
     """
-    levels = values.astype(np.int64) if definite else fixed_number(values, IVH_BINS)
-    low, high = int(levels.min()), int(levels.max())
-    counts = np.bincount(levels - low)
+    low, high = limits or (float(values.min()), float(values.max()))
+    if width > 0:
+        levels = np.floor((values - low) / width).astype(np.int64)
+        intensities = low + (np.arange(int(np.ceil((high - low) / width)) + 1) + 0.5) * width
+    elif bins:
+        levels = fixed_number(values, bins) - 1
+        # A region of one intensity has one level.
+        intensities = np.arange(1.0, (bins if values.max() > values.min() else 1) + 1)
+    else:
+        levels = np.rint(values - low).astype(np.int64)
+        if np.abs(values - low - levels).max() > WHOLE:
+            raise InputError(
+                "radiomics.ivh_bins=0 takes intensities as levels as they are: expected whole numbers, got"
+                f" {float(values[np.abs(values - low - levels).argmax()]):g}; set radiomics.round_intensities,"
+                " ivh_bins or ivh_bin_width"
+            )
+        intensities = low + np.arange(int(np.floor(high - low)) + 1)
+    counts = np.bincount(levels, minlength=intensities.size)
     volume = 1.0 - (np.cumsum(counts) - counts) / levels.size  # share of voxels at or above each level
-    level = np.arange(low, high + 1)
-    height = (level - low) / max(high - low, 1)
+    span = intensities[-1] - intensities[0]
+    height = (intensities - intensities[0]) / span if span else np.zeros(1)
+    step = width or 1.0
     at = {
-        "v10": float(volume[height >= 0.1].max()) if high > low else 1.0,
-        "v90": float(volume[height >= 0.9].max()) if high > low else 1.0,
-        "i10": float(np.append(level[volume <= 0.1], high + 1)[0]),
-        "i90": float(np.append(level[volume <= 0.9], high + 1)[0]),
+        "v10": float(volume[height >= 0.1].max()) if span else 1.0,
+        "v90": float(volume[height >= 0.9].max()) if span else 1.0,
+        "i10": float(np.append(intensities[volume <= 0.1], intensities[-1] + step)[0]),
+        "i90": float(np.append(intensities[volume <= 0.9], intensities[-1] + step)[0]),
     }
     return at | {"diff_v10_v90": at["v10"] - at["v90"], "diff_i10_i90": at["i10"] - at["i90"]}
 

@@ -33,13 +33,15 @@ def _counted(keys: tuple[Ints, ...], shape: tuple[int, ...]) -> Floats:
     return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(float)
 
 
-def co_occurrence(roi: Roi, plane: Plane) -> Floats:
-    """Symmetric counts of neighbouring level pairs at distance 1: (slices, directions, levels, levels)."""
+def co_occurrence(roi: Roi, plane: Plane, distance: int = 1) -> Floats:
+    """Symmetric counts of level pairs `distance` voxels apart in a direction: (slices, directions, levels, levels)."""
     group, groups = _groups(roi, plane)
-    flat = roi.padded.ravel()
+    wide = np.pad(roi.padded, distance - 1)
+    flat, at = wide.ravel(), np.flatnonzero(wide)
     counts = []
-    for offset in directions(plane):
-        other = flat[roi.at + roi.step(offset)]
+    for slices, rows, columns in directions(plane):
+        step = (slices * wide.shape[1] + rows) * wide.shape[2] + columns
+        other = flat[at + distance * step]
         pair = other > 0
         pairs = _counted((group[pair], roi.levels[pair] - 1, other[pair] - 1), (groups, roi.count, roi.count))
         counts.append(pairs + pairs.swapaxes(1, 2))
@@ -116,9 +118,9 @@ def _edge_distance(mask: Mask, plane: Plane) -> NDArray[np.int32]:
     return np.stack([distance_transform_cdt(plane_mask, metric="taxicab") for plane_mask in padded])
 
 
-def neighbourhood(roi: Roi, plane: Plane) -> tuple[Floats, Floats]:
+def neighbourhood(roi: Roi, plane: Plane, alpha: int = 0) -> tuple[Floats, Floats]:
     """Grey tone differences (slices, levels, 2: voxels counted, summed difference) and dependences
-    (slices, levels, neighbours of the same level + 1)."""
+    (slices, levels, neighbours that differ by at most `alpha` levels + 1)."""
     group, groups = _groups(roi, plane)
     flat = roi.padded.ravel()
     around, total, same = (np.zeros(roi.at.size, dtype=np.int64) for _ in range(3))
@@ -127,7 +129,7 @@ def neighbourhood(roi: Roi, plane: Plane) -> tuple[Floats, Floats]:
             other = flat[roi.at + step]
             around += other > 0
             total += other
-            same += other == roi.levels
+            same += (other > 0) & (np.abs(other - roi.levels) <= alpha)
     has = around > 0
     difference = np.abs(roi.levels[has] - total[has] / around[has])
     key = np.ravel_multi_index((group[has], roi.levels[has] - 1), (groups, roi.count))

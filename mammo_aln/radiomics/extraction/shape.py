@@ -92,8 +92,15 @@ def morphology(values: Floats, mask: Mask, intensity_mask: Mask, spacing_mm: Spa
         }
 
 
-def planar_morphology(values: Floats, mask: Mask, spacing_mm: Spacing) -> dict[str, float]:
-    """Features of a region in a plane (rows, columns): area and perimeter of its contour, axes, diameter."""
+def planar_morphology(values: Floats, mask: Mask, intensity_mask: Mask, spacing_mm: Spacing) -> dict[str, float]:
+    """Features of a region in a plane (rows, columns): area and perimeter of its contour, axes, diameter.
+
+    Args:
+        values: intensities of `intensity_mask`, in reading order.
+        mask: the region.
+        intensity_mask: the region without the pixels whose intensity was excluded.
+        spacing_mm: distance between rows, and between columns.
+    """
     spacing = np.asarray(spacing_mm)
     contours = [contour * spacing for contour in find_contours(np.pad(mask, 1).astype(float), 0.5)]
     # holes run the other way round, so their signed area is taken off
@@ -101,7 +108,8 @@ def planar_morphology(values: Floats, mask: Mask, spacing_mm: Spacing) -> dict[s
     perimeter = sum(float(np.linalg.norm(np.diff(c, axis=0), axis=1).sum()) for c in contours)
     outline = np.concatenate(contours)
     centres = np.argwhere(mask) * spacing
-    weighted = (centres * values[:, None]).sum(axis=0) / values.sum() if values.sum() else np.full(2, np.nan)
+    weights = np.argwhere(intensity_mask) * spacing * values[:, None]
+    weighted = weights.sum(axis=0) / values.sum() if values.sum() else np.full(2, np.nan)
     axes = _axes_mm(centres)
     box = outline.max(axis=0) - outline.min(axis=0)
     hull = ConvexHull(outline)
