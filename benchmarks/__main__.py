@@ -49,6 +49,7 @@ BENCHMARKS = {
     "dlr": "dlr.dlr",
     "ispy": "ispy.ispy",
     "fuzz": "hostile.fuzz.fuzz",
+    "torture": "hostile.torture.torture",
 }
 """Name: the module and the function behind it."""
 
@@ -67,7 +68,7 @@ def main(words: Sequence[str]) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch are imported
     from jsonargparse import ArgumentParser
 
-    from benchmarks.page import PAGE, machine, replace_section
+    from benchmarks.page import machine, replace_section
 
     module, _, function = BENCHMARKS[name].rpartition(".")
     bench = getattr(import_module(f"benchmarks.{module}"), function)
@@ -83,7 +84,7 @@ def main(words: Sequence[str]) -> int:
     text = f"`{command}`: {section.about}. {machine()}; {minutes:.0f} min.\n\n" + "\n".join(section.lines)
     print(f"## {section.title}\n\n{text}")
     if not dry:
-        replace_section(PAGE, section.title, text)
+        replace_section(section.page, section.title, text)
     return 0
 
 

@@ -18,11 +18,12 @@ OUT = ROOT / "out" / "benchmarks"
 
 @dataclass(frozen=True)
 class Section:
-    """A benchmark's result: the heading, one sentence on its conditions, and the lines below it."""
+    """A benchmark's result: the heading, a sentence on its conditions, the lines below it, and their page."""
 
     title: str
     about: str
     lines: Sequence[str]
+    page: Path = PAGE
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from mammo_aln.errors import InputError
@@ -32,7 +31,6 @@ from mammo_aln.files import (
     write_csv,
     write_json,
     write_text,
-    written_whole,
 )
 from mammo_aln.inference.ensemble import read_member
 from mammo_aln.model.origin import PRETRAINED_KEY, RESTORE, stored_checkpoint
@@ -40,7 +38,7 @@ from mammo_aln.runs.names import run_path
 from mammo_aln.runs.record import State, read_state
 from mammo_aln.runs.seal import WEIGHTS, frozen_digests, require_unchanged
 from mammo_aln.settings.shipped import read_yaml
-from mammo_aln.training.checkpoints import ONLY_TO_GO_ON
+from mammo_aln.training.checkpoints import ONLY_TO_GO_ON, write_checkpoint
 
 PATH = re.compile(r"(?<![\w.:/<])/(?:[\w.+@ -]+/)+[\w.+@-]+")
 DATE = re.compile(r"\b(?:19|20)\d\d-[01]\d-[0-3]\d")
@@ -116,8 +114,7 @@ def _weights(path: Path, copy: Path) -> None:
     facts = {**state[PRETRAINED_KEY], "pretraining": [], "trained_on": [], "validated_on": [], "scrubbed": True}
     facts["inputs"] = _without_ranges(facts.get("inputs"))
     kept = {name: value for name, value in state.items() if name not in (*ONLY_TO_GO_ON, "callbacks", "loops")}
-    with written_whole(copy) as unfinished:
-        torch.save({**kept, PRETRAINED_KEY: facts}, unfinished)
+    write_checkpoint(copy, {**kept, PRETRAINED_KEY: facts})
 
 
 def _without_ranges(training: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -189,9 +189,15 @@ def append(stream: TextIO, entry: Line) -> None:
     text = _text(stream)
     kind = next(kind for kind, form in KINDS.items() if isinstance(entry, form))
     plain = {"kind": kind, **vars(entry), CHAIN: _link(_lines(text)[-1:])}
-    stream.write(("\n" if text and not text.endswith("\n") else "") + json.dumps(plain) + "\n")
-    stream.flush()
-    os.fsync(stream.fileno())
+    line = (("\n" if text and not text.endswith("\n") else "") + json.dumps(plain) + "\n").encode()
+    size = os.fstat(stream.fileno()).st_size
+    try:
+        while line:  # not by the stream, which would write on when it is closed
+            line = line[os.write(stream.fileno(), line) :]
+        os.fsync(stream.fileno())
+    except OSError:
+        os.ftruncate(stream.fileno(), size)  # half a line would count as an opening
+        raise
 
 
 def _lines(text: str) -> list[tuple[int, str]]:

@@ -141,8 +141,8 @@ class RunCheckpoints(TorchCheckpointIO):
             if copied is not None:
                 copied.synchronize()
             if best is not None:
-                _save(self.folder / NEXT_BEST, best)
-            _save(path, last)
+                write_checkpoint(self.folder / NEXT_BEST, best)
+            write_checkpoint(path, last)
             if best is not None:
                 _promote(self.folder)
         except BaseException as fault:  # noqa: BLE001  # kept for the training's own thread, which raises it
@@ -253,7 +253,12 @@ def prune(run: Path) -> None:
     (run / "checkpoints" / LAST).unlink(missing_ok=True)
 
 
-def _save(path: Path, content: Any) -> None:
+def write_checkpoint(path: Path, content: Any) -> None:
+    """Write weights and what goes with them, whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written, or its disk is full.
+    """
     try:
         with written_whole(path) as unfinished:
             try:

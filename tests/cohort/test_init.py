@@ -131,6 +131,33 @@ def test_a_nurses_spreadsheet(indexed, tmp_path, capsys):
     assert len(pd.read_csv(indexed / "regions.csv")) == 2 * COUNT
 
 
+@pytest.mark.parametrize("missing", [("cohort.yaml", "regions.csv"), ("regions.csv",), ("patients.csv",)])
+def test_an_interrupted_call_goes_on_and_writes_the_same(indexed, tmp_path, missing):
+    table = clinic(tmp_path / "clinic.xlsx", list(range(COUNT)))
+    command = ["init", str(indexed), "--clinical", str(table), "--key", str(tmp_path / "key.csv")]
+    templates = {path.name: path.read_bytes() for path in indexed.iterdir()}
+    assert main(command) == 0
+    whole = {path.name: path.read_bytes() for path in indexed.iterdir()}
+    for name in missing:  # as they stood before the command
+        (indexed / name).unlink()
+        if name in templates:
+            (indexed / name).write_bytes(templates[name])
+    assert main(command) == 0
+    assert {path.name: path.read_bytes() for path in indexed.iterdir()} == whole
+
+
+def test_what_was_filled_in_by_hand_stops_an_interrupted_call(indexed, tmp_path, capsys):
+    table = clinic(tmp_path / "clinic.xlsx", list(range(COUNT)))
+    command = ["init", str(indexed), "--clinical", str(table), "--key", str(tmp_path / "key.csv")]
+    assert main(command) == 0
+    (indexed / "regions.csv").unlink()
+    by_hand = (indexed / "patients.csv").read_text().replace("Lyon", "Nice")
+    (indexed / "patients.csv").write_text(by_hand)
+    assert main(command) == 2
+    assert "patients.csv filled in already" in capsys.readouterr().err
+    assert (indexed / "patients.csv").read_text() == by_hand
+
+
 def test_what_is_filled_in_is_never_overwritten(indexed, tmp_path, capsys):
     table = clinic(tmp_path / "clinic.xlsx", list(range(COUNT)))
     command = ["init", str(indexed), "--clinical", str(table), "--key", str(tmp_path / "key.csv")]

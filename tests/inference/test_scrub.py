@@ -16,6 +16,7 @@ import torch
 from mammo_aln.cli import main
 from mammo_aln.inference.predict import predict_cohort
 from mammo_aln.training.train import train_run
+from tests.support.full_disk import room_for
 from tests.support.tiny_settings import tiny_settings
 
 
@@ -86,6 +87,13 @@ def test_what_would_name_somebody_is_not_copied(run: Path, tmp_path: Path, capsy
     finally:
         (run / "recipe.json").write_text(recipe)
     assert "recipe.json: 1 paths (/home/erika/study)" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_in_words(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with room_for(20_000):
+        assert main(["scrub", str(run), "--out", str(tmp_path / "copy")]) == 2
+    assert "raise that limit (ulimit -f), then the same command goes on" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

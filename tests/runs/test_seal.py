@@ -27,6 +27,7 @@ from mammo_aln.runs.past import Past
 from mammo_aln.runs.record import write_state
 from mammo_aln.runs.scored import record_scored
 from mammo_aln.runs.seal import frozen_digests, require_unchanged
+from tests.support.full_disk import room_for
 
 
 @pytest.fixture
@@ -276,6 +277,15 @@ def test_openings_of_several_processes_each_get_a_number_of_their_own(cohort: Co
     with multiprocessing.get_context("fork").Pool(4) as pool:
         told = pool.starmap(_open_often, [(cohort, f"r{i}") for i in range(4)], chunksize=1)
     assert sorted(number for numbers in told for number in numbers) == list(range(1, 81))
+
+
+def test_a_full_disk_leaves_no_half_line_that_would_count_as_an_opening(cohort: Cohort) -> None:
+    record_opening(cohort, "r1", "external_test", 6)
+    before = (cohort.root / LEDGER).read_bytes()
+    with room_for(len(before) + 40), pytest.raises(OSError):
+        record_opening(cohort, "r1", "external_test", 6)
+    assert (cohort.root / LEDGER).read_bytes() == before
+    assert record_opening(cohort, "r1", "external_test", 6).opened == 2
 
 
 def test_a_ledger_that_cannot_be_written_is_an_error(cohort: Cohort, tmp_path: Path) -> None:

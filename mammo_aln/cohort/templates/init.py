@@ -65,13 +65,18 @@ def init_cohort(root: str | Path, *, clinical: str | Path | None = None, key: st
     guesses: list[Guess] = []
     table = pd.DataFrame({"patient_id": patients, "center": "", "aln_status": ""})
     if clinical is not None:
-        standing = [name for name in ("patients", "cohort") if _stands(root, name, declared)]
+        table, guesses = _from_clinical(Path(clinical), None if key is None else Path(key), images, patients)
+        # What this very command wrote before it was interrupted is nobody's work: it goes on from there.
+        own = {"patients": _patients_text(table), "cohort": _declaration(root, declared, guesses)}
+        files = {"patients": root / "patients.csv", "cohort": root / DECLARATION_FILE}
+        standing = [name for name in own if _stands(root, name, declared)]
+        if len(standing) < len(own) or table_file(root, "regions", []) is None:
+            standing = [name for name in standing if not _holds(files[name], own[name])]
         if standing:
             words = " and ".join({"patients": "patients.csv", "cohort": DECLARATION_FILE}[name] for name in standing)
             raise InputError(
                 f"{root}: {words} filled in already, and never overwritten; move away what is to be made anew"
             )
-        table, guesses = _from_clinical(Path(clinical), None if key is None else Path(key), images, patients)
     _write_patients(root, table, guesses)
     _write_declaration(root, declared, guesses)
     _write_regions(root, images)
@@ -215,9 +220,23 @@ def _stands(root: Path, name: str, declared: Declaration) -> bool:
     return bool(filled)
 
 
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_bytes() == text.encode()
+
+
+def _patients_text(table: pd.DataFrame) -> str:
+    return table.replace("", np.nan).to_csv(index=False, lineterminator="\n")
+
+
+def _declaration(root: Path, declared: Declaration, guesses: list[Guess]) -> str:
+    path = root / DECLARATION_FILE
+    stated_root = (read_text_yaml(path, []) if path.is_file() else {}).get("dicom_root") or "."
+    return declaration_text(declared.name, str(stated_root), guesses)
+
+
 def _write_patients(root: Path, table: pd.DataFrame, guesses: list[Guess]) -> None:
     if guesses or table_file(root, "patients", []) is None:
-        write_csv(root / "patients.csv", table.replace("", np.nan))
+        write_csv(root / "patients.csv", table.replace("", np.nan))  # the text of `_patients_text`
         say(f"patients.csv: {len(table)} rows")
     else:
         say("patients.csv stands and is kept as it is; center and aln_status are yours to fill in")
@@ -228,8 +247,7 @@ def _write_declaration(root: Path, declared: Declaration, guesses: list[Guess]) 
     if _stands(root, "cohort", declared):
         say(f"{DECLARATION_FILE} stands and is kept as it is")
         return
-    stated_root = (read_text_yaml(path, []) if path.is_file() else {}).get("dicom_root") or "."
-    write_text(path, declaration_text(declared.name, str(stated_root), guesses))
+    write_text(path, _declaration(root, declared, guesses))
     say(f"{DECLARATION_FILE}: read it through, each guess is a line of it")
 
 
