@@ -6,17 +6,17 @@ extra=${1:?install.sh: say run or dev}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 stop() { echo "install.sh: $*" >&2; exit 2; }
-recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; }
 
 stamp=.venv/installed-$extra
 if [ ! -f "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
   if [ ! -x .venv/bin/pip ]; then
     python=${PYTHON:-python3}
-    command -v "$python" >/dev/null || stop "no $python here. Install Python 3.11 or later, or name one: PYTHON=/path/to/python3.12"
-    recent "$python" || stop "Python 3.11 or later is needed, $python is $("$python" -V 2>&1). Name another: PYTHON=/path/to/python3.12"
+    command -v "$python" >/dev/null || stop "no $python here. Install Python 3.11, 3.12 or 3.13, or name one: PYTHON=/path/to/python3.12"
+    suits "$python" || stop "Python 3.11, 3.12 or 3.13 is needed, $python is $("$python" -V 2>&1). Name another: PYTHON=/path/to/python3.12"
     "$python" -m venv .venv || stop "$python cannot make a virtual environment (Debian, Ubuntu: apt-get install python3-venv)"
   fi
-  recent .venv/bin/python || stop "Python 3.11 or later is needed, .venv holds $(.venv/bin/python -V 2>&1). Type: rm -r .venv"
+  suits .venv/bin/python || stop "Python 3.11, 3.12 or 3.13 is needed, .venv holds $(.venv/bin/python -V 2>&1). Type: rm -r .venv"
   echo "installing mammo_aln ($extra) into .venv ..." >&2
   target=.
   if [ "$extra" = dev ]; then target=".[dev]"; fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes requirements.lock: every package that use needs (with SLURM and search), pinned, with the digests of its files,
-# for Linux and macOS and Python 3.11 or later. `lock.sh --check` writes nothing and fails where the lock no longer is
+# for Linux and macOS and Python 3.11 to 3.13. `lock.sh --check` writes nothing and fails where the lock no longer is
 # what pyproject.toml asks for. Needs uv (part of the dev packages).
 #   pip install --require-hashes -r requirements.lock && pip install --no-deps .
 set -euo pipefail

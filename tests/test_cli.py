@@ -313,11 +313,13 @@ def test_a_misspelt_flag_is_called_a_flag(capsys):
 @pytest.mark.parametrize("own", [{}, {"PYTORCH_ALLOC_CONF": "backend:native"}, {"PYTORCH_CUDA_ALLOC_CONF": ""}])
 def test_gpu_memory_grows_in_segments_unless_the_user_has_said_how(own: dict[str, str]) -> None:
     code = "import torch; from mammo_aln.cli import main; main(['--version'])\n"
-    code += "print(torch._C._accelerator_getAllocatorSettings())"
+    code += "print(getattr(torch._C, '_accelerator_getAllocatorSettings', lambda: 'not to be read')())"
     clean = {name: value for name, value in os.environ.items() if "ALLOC_CONF" not in name}
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, env={**clean, **own}, capture_output=True, text=True, check=True)
     told = done.stdout.split("\n")[1]
+    if told == "not to be read":
+        pytest.skip("this torch does not tell its allocator's settings: 2.10 and older")
     assert told == next(iter(own.values()), "expandable_segments:True")
 
 
