@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dependencies_page import dependencies_page
 from reference_pages import files_page, settings_page, verbs_page
 from rooms_picture import rooms_picture
 
@@ -19,6 +20,7 @@ def pages() -> dict[str, str]:
         "reference/settings.md": settings_page(),
         "reference/verbs.md": verbs_page(),
         "reference/files.md": files_page(),
+        "dependencies.md": dependencies_page(),
         "images/rooms.svg": rooms_picture(),
     }
 
