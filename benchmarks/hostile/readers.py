@@ -160,17 +160,22 @@ def volume(path: Path) -> object:
     ((_, result),) = caged(in_bounds, [path])
     if isinstance(result, Death):
         raise Died(reason_of(result, PixelConfig()))
+    if isinstance(result, str):
+        raise InputError(result)
     return result
 
 
 def in_bounds(path: Path) -> object:
-    """Read a volume under the bound of time that `radiomics extract` sets."""
+    """Read a volume under the bound of time that `radiomics extract` sets; a refusal comes back as text, as it does."""
     from mammo_aln.machine.deaths import bounded_time
     from mammo_aln.radiomics.extraction.segmentation import read_segmentation
     from mammo_aln.radiomics.extraction.volumes import read_volume
 
-    with bounded_time(LIMIT_OF_A_VOLUME_S):
-        return read_segmentation(path)[1] if path.suffix == ".dcm" else read_volume(path, path).spacing_mm
+    try:
+        with bounded_time(LIMIT_OF_A_VOLUME_S):
+            return read_segmentation(path)[1] if path.suffix == ".dcm" else read_volume(path, path).spacing_mm
+    except InputError as error:
+        return str(error)
 
 
 LIMIT_OF_A_VOLUME_S = 5.0
