@@ -61,7 +61,9 @@ def fuzz(
     return Section(
         "Hostile inputs",
         f"{sum(first.counts.total() for _, first, _ in rows):,} mutated inputs (seed {seed}), each with {LIMIT_S:g} s "
-        f"and {MEMORY_BYTES >> 30} GB; offending inputs are read once more by the code that this page describes",
+        f"and {MEMORY_BYTES >> 30} GB, read in {sum(first.seconds for _, first, _ in rows) / 60:.0f} min of one process's "
+        "time, as far as the machine's other work left it; where a reader's outcome was kept (`--keep`), its offending "
+        "inputs alone were read again here, by the code as it is (`offending still`)",
         [*whole_road, ""] * bool(whole_road)
         + table(
             ("reader", "inputs", *(verdict.value for verdict in Verdict), "offending still", "inputs/s"),
