@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LARGEST_JSON_BYTES = 1 << 28
 LARGEST_TABLE_BYTES = 1 << 30
+LONGEST_NAME_BYTES, LONGEST_PATH_BYTES = 255, 4000
 FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.,]*(?:[eE][+-]?\d+)?$)")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a user's share of it, or a file is as large as it may be; only writing fails so."""
@@ -120,12 +121,20 @@ def read_own_table(path: Path, *numbers: str, **options: Any) -> pd.DataFrame:
 
     try:
         table = pd.read_csv(io.BytesIO(regular_bytes(path, LARGEST_TABLE_BYTES)), **options)
-        for name in table.columns if "*" in numbers else numbers:
+        for name in {*numbers, *(table.columns if "*" in numbers else ())} - {"*"}:
             table[name] = pd.to_numeric(table[name])
         return table
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         cause = shortened(f"{type(error).__name__}: {error}", plain=True)
         raise InputError(f"{path}: not the table that was written there ({cause}); {REMEDY}") from error
+
+
+def nameable(path: str) -> bool:
+    """Tell whether a disk can have a file of this path: of a longer one it raises errors of its own."""
+    whole = os.fsencode(path)
+    return len(whole) <= LONGEST_NAME_BYTES or (
+        len(whole) <= LONGEST_PATH_BYTES and all(len(name) <= LONGEST_NAME_BYTES for name in whole.split(b"/"))
+    )
 
 
 def kind_of_file(mode: int) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from mammo_aln import progress
 from mammo_aln.errors import InputError
-from mammo_aln.files import make_folder, write_csv, write_json, write_text, written_whole
+from mammo_aln.files import make_folder, nameable, write_csv, write_json, write_text, written_whole
 from mammo_aln.phantom.mammography import folder_whole
 from mammo_aln.progress import Progress, track
 from tests.support.full_disk import room_for
@@ -190,3 +190,17 @@ def test_a_text_that_a_spreadsheet_would_compute_is_kept_and_told(
         "p.csv: patient_id \"=cmd|' /C calc'!A0\"",
         "p.csv: note '+1+2'",
     ]
+
+
+def test_a_path_that_no_disk_can_have_is_known_before_the_disk_is_asked(tmp_path: Path) -> None:
+    for path, may_be in {
+        "a" * 255: True,
+        "a" * 256: False,
+        "ä" * 128: False,
+        "a/" * 2100: False,
+        "b/" * 1900: True,
+    }.items():
+        assert nameable(path) is may_be
+        if not may_be:
+            with pytest.raises(OSError, match="too long"):
+                (tmp_path / path).stat()

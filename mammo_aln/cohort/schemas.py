@@ -15,6 +15,7 @@ from mammo_aln.dicom.image_tags import SIDES
 from mammo_aln.dicom.spacing import LARGEST_MM, SMALLEST_MM
 from mammo_aln.dicom.views import SCREENING_VIEWS
 from mammo_aln.errors import EMPTY_CELL, BadCell
+from mammo_aln.files import nameable
 from mammo_aln.spreadsheet.missing import is_missing_word
 from mammo_aln.spreadsheet.written_numbers import numbers, two_readings
 
@@ -46,6 +47,11 @@ def word_check(holds: str | Callable[[pd.Series], pd.Series], expected: str) -> 
     if callable(holds):
         return _check(holds, expected)
     return _check(lambda cells: cells.str.fullmatch(holds), expected)
+
+
+def path_check() -> Check:
+    """A disk can have a file of that path."""
+    return _check(lambda cells: cells.map(nameable), "a path whose names have at most 255 bytes each, 4000 in all")
 
 
 def _finite(expected: str = "a finite number") -> Check:
@@ -134,7 +140,7 @@ def images_schema(known_patients: Collection[str] | None, near: str = "") -> Dat
         {
             "image_id": Column(checks=[_unique("image_id"), _file_name_safe()], nullable=False),
             "patient_id": Column(checks=of_patients, nullable=False),
-            "path": Column(nullable=False),
+            "path": Column(checks=path_check(), nullable=False),
             "laterality": Column(checks=one_of(SIDES), nullable=True),
             "view": Column(checks=one_of(SCREENING_VIEWS), nullable=True),
             "spacing_mm": Column(checks=possible, nullable=True, required=False),

@@ -8,7 +8,7 @@ import pandas as pd
 from pandera.pandas import Column, DataFrameSchema
 
 from mammo_aln.cohort.reading import split_numbers
-from mammo_aln.cohort.schemas import known, numbers, one_of, row_faults, word_check
+from mammo_aln.cohort.schemas import known, numbers, one_of, path_check, row_faults, word_check
 from mammo_aln.errors import BadCell
 
 VOLUME_COLUMNS = ("patient_id", "timepoint", "sequence", "image_path", "mask_path")
@@ -39,8 +39,8 @@ def volumes_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
             "patient_id": Column(checks=of_patients, nullable=False),
             "timepoint": Column(checks=one_of(TIMEPOINTS), nullable=False),
             "sequence": Column(checks=name, nullable=False),
-            "image_path": Column(nullable=False),
-            "mask_path": Column(nullable=False),
+            "image_path": Column(checks=path_check(), nullable=False),
+            "mask_path": Column(checks=path_check(), nullable=False),
             "region": Column(checks=name, nullable=True, required=False),
             "mask_label": Column(checks=label, nullable=True, required=False),
             "spacing_mm": Column(

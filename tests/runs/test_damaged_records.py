@@ -83,3 +83,6 @@ def test_an_object_that_lacks_a_name_says_so(tmp_path: Path) -> None:
     write_json(tmp_path / "job.json", {"cell": "a"})
     with pytest.raises(InputError, match="holds no job; damaged"):
         read_object(tmp_path / "job.json", "job", "cell")
+    (tmp_path / "metrics.csv").write_text("epoch\n0\n")
+    with pytest.raises(InputError, match="not the table"):
+        read_own_table(tmp_path / "metrics.csv", "*", "val_auc")

@@ -17,6 +17,7 @@ from mammo_aln.cohort.datasets.folder import REGION_COLUMNS, fitting_boxes
 from mammo_aln.dicom.decode import decode, read_file
 from mammo_aln.dicom.fast_header import Excluded, read_header
 from mammo_aln.errors import UnreadableDicom
+from mammo_aln.files import nameable
 from mammo_aln.machine.cage import caged
 from mammo_aln.machine.deaths import Death, bounded_time
 from mammo_aln.progress import track
@@ -100,7 +101,7 @@ class Mask:
 
 def _film(source: Path, folders: dict[str, Path], path: str) -> Path | None:
     """The film's file: where the table says, or the only one in the folder that bears its name."""
-    if (source / path).is_file():
+    if nameable(path) and (source / path).is_file():
         return source / path
     files = _files(folders, path)
     return files[0] if len(files) == 1 else None

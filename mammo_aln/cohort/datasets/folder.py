@@ -15,7 +15,7 @@ import yaml
 from mammo_aln.cohort.lineage import Source, joined
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
-from mammo_aln.files import make_folder, unfinished_beside, write_csv, write_text
+from mammo_aln.files import make_folder, nameable, unfinished_beside, write_csv, write_text
 
 IMAGE_COLUMNS = ["image_id", "patient_id", "path", "laterality", "view"]
 REGION_COLUMNS = ["image_id", "region", "x_min", "y_min", "x_max", "y_max"]
@@ -208,4 +208,4 @@ def fitting_boxes(
 
 def absent_files(images: pd.DataFrame, root: Path) -> int:
     """Count images whose file does not lie below the root."""
-    return sum(not (root / str(path)).is_file() for path in images["path"])
+    return sum(not (nameable(str(path)) and (root / str(path)).is_file()) for path in images["path"])

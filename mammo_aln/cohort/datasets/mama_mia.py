@@ -12,6 +12,7 @@ from mammo_aln.cohort.datasets.folder import CohortTables, PublicSet
 from mammo_aln.cohort.datasets.published import coded, identifiers, needed_file, numbers, published_file, read_published
 from mammo_aln.cohort.lineage import Source
 from mammo_aln.errors import InputError
+from mammo_aln.files import nameable
 
 TABLE, SHEET = "clinical_and_imaging_info.xlsx", "dataset_info"
 FACTS = PublicSet(
@@ -139,7 +140,9 @@ def _volumes(source: Path, patients: list[str], skipped: Counter[str]) -> pd.Dat
         names = (patient, patient.lower())
         images = [source / "images" / patient / f"{name}_{FIRST_PHASE}.nii.gz" for name in names]
         masks = [source / "segmentations" / "expert" / f"{name}.nii.gz" for name in names]
-        image, mask = (next((path for path in paths if path.is_file()), None) for paths in (images, masks))
+        image, mask = (
+            next((path for path in paths if nameable(patient) and path.is_file()), None) for paths in (images, masks)
+        )
         if image is None or mask is None:
             skipped["patients without the file of " + ("their mask" if image else "their image")] += 1
             continue
