@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from mammo_aln.errors import InputError
 from mammo_aln.evaluation.area import area_of
 from mammo_aln.files import read_own_table, shown, written_whole
 from mammo_aln.runs.record import read_state
@@ -105,6 +106,8 @@ class Summary:
 
 def best_row(metrics: pd.DataFrame) -> int:
     """Number of the row of metrics.csv whose weights are `best.ckpt`: the first with the highest validation AUC."""
+    if metrics.empty:
+        raise InputError("metrics.csv holds no epoch; bring it back from a copy, or train the run anew")
     return int(metrics["val_auc"].fillna(-1.0).to_numpy().argmax())
 
 
