@@ -61,9 +61,9 @@ def fuzz(
     return Section(
         "Hostile inputs",
         f"{sum(first.counts.total() for _, first, _ in rows):,} mutated inputs (seed {seed}), each with {LIMIT_S:g} s "
-        f"and {MEMORY_BYTES >> 30} GB; the readers took {sum(first.seconds for _, first, _ in rows) / 60:.0f} min, on a "
-        "machine that did other work too. Where a reader's outcome was kept (`--keep`), its offending inputs alone were "
-        "read again here, by the code as it is (`offending still`)",
+        f"and {MEMORY_BYTES >> 30} GB; the readers took {sum(first.seconds for _, first, _ in rows) / 60:.0f} min "
+        "on a machine that did other work too. Where a reader's outcome was kept (`--keep`), its offending "
+        "inputs alone were read again here, by the code as it is (`offending still`)",
         [*whole_road, ""] * bool(whole_road)
         + table(
             ("reader", "inputs", *(verdict.value for verdict in Verdict), "offending still", "inputs/s"),

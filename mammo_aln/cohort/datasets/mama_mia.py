@@ -141,7 +141,7 @@ def _volumes(source: Path, patients: list[str], skipped: Counter[str]) -> pd.Dat
         images = [source / "images" / patient / f"{name}_{FIRST_PHASE}.nii.gz" for name in names]
         masks = [source / "segmentations" / "expert" / f"{name}.nii.gz" for name in names]
         image, mask = (
-            next((path for path in paths if nameable(patient) and path.is_file()), None) for paths in (images, masks)
+            next((path for path in paths if nameable(str(path)) and path.is_file()), None) for paths in (images, masks)
         )
         if image is None or mask is None:
             skipped["patients without the file of " + ("their mask" if image else "their image")] += 1
