@@ -12,7 +12,12 @@ from benchmarks.page import Section, table
 from mammo_aln.cli import main as mammo_aln
 
 INPUTS = {"clinical": "clinical", "radiomics": "radiomics", "deep": "deep", "dlr": "radiomics+deep"}
-EXTRACT = ("--radiomics.filters=[original]", "--radiomics.deep_backbone=timm:resnet10t", "--radiomics.deep_size_px=64")
+EXTRACT = (
+    "--radiomics.filters=[original]",
+    "--radiomics.deep_backbone=timm:resnet10t",
+    "--radiomics.deep_pretrained=random",
+    "--radiomics.deep_size_px=64",
+)
 
 
 def timed(*words: str) -> float:

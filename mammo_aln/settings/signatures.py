@@ -61,7 +61,8 @@ class RadiomicsConfig:
         delta: add post minus pre, and that over pre, of every feature that both time points have.
         deep_backbone: timm model whose pooled features become `deep_*` columns; empty for none.
         deep_regions: regions that get deep features.
-        deep_pretrained: `true` (timm's weights), a path of safetensors or a checkpoint, or `false` (drawn weights).
+        deep_pretrained: weights of `deep_backbone`, which must be named: `true` (timm's), a path of safetensors or a
+            checkpoint, or `random` (drawn from `seed`: filters that learnt nothing).
         deep_slices: `2d` takes the slice where the region is largest, `2.5d` also those beside it (mean).
         deep_size_px: side of the square that the region's box with a margin is resized to.
         deep_runs: directories of trained runs that read the mammograms: `deep_run_*` are the fused inputs of one run's
@@ -104,7 +105,7 @@ class RadiomicsConfig:
     delta: bool = True
     deep_backbone: str = ""
     deep_regions: tuple[str, ...] = ("lesion", "primary")
-    deep_pretrained: bool | str = False
+    deep_pretrained: bool | str = ""
     deep_slices: Literal["2d", "2.5d"] = "2.5d"
     deep_size_px: Annotated[int, within(64, 2048)] = 96
     deep_runs: tuple[str, ...] = ()

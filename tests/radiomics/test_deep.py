@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from mammo_aln.errors import InputError
+from mammo_aln.radiomics.extraction import deep
 from mammo_aln.radiomics.extraction.deep import backbone, deep_features, region_crops
+from mammo_aln.radiomics.extraction.extract import extract_features
 from mammo_aln.settings import RadiomicsConfig
 
-SETTINGS = RadiomicsConfig(deep_backbone="timm:resnet10t", deep_size_px=64)
+SETTINGS = RadiomicsConfig(deep_backbone="timm:resnet10t", deep_pretrained="random", deep_size_px=64)
 RNG = np.random.default_rng(7)
 
 
@@ -43,9 +47,9 @@ def test_the_seed_decides_and_an_empty_region_has_none() -> None:
     array, mask = RNG.normal(size=(5, 30, 30)).astype(np.float32), np.zeros((5, 30, 30), dtype=bool)
     mask[1:4, 8:22, 8:22] = True
     first = deep_features(array, mask, (2.0, 1.0, 1.0), SETTINGS)
-    backbone.cache_clear()
+    deep._backbone.cache_clear()
     np.testing.assert_array_equal(deep_features(array, mask, (2.0, 1.0, 1.0), SETTINGS), first)
-    other = RadiomicsConfig(deep_backbone="timm:resnet10t", deep_size_px=64, seed=1)
+    other = RadiomicsConfig(deep_backbone="timm:resnet10t", deep_pretrained="random", deep_size_px=64, seed=1)
     assert not np.allclose(deep_features(array, mask, (2.0, 1.0, 1.0), other), first)
     assert first.shape == (512,)
     assert np.isnan(deep_features(array, np.zeros_like(mask), (2.0, 1.0, 1.0), SETTINGS)).all()
@@ -60,4 +64,11 @@ def test_scale_of_intensities_does_not_matter() -> None:
 
 def test_an_unknown_backbone_is_refused() -> None:
     with pytest.raises(InputError, match="resnet51"):
-        backbone("timm:resnet51", False, 64, 0)
+        backbone(RadiomicsConfig(deep_backbone="timm:resnet51", deep_pretrained="random", deep_size_px=64))
+
+
+@pytest.mark.parametrize("pretrained", ["", False])
+def test_weights_are_drawn_only_where_that_is_asked_for(pretrained: bool | str, tmp_path: Path) -> None:
+    settings = RadiomicsConfig(deep_backbone="timm:resnet10t", deep_pretrained=pretrained)
+    with pytest.raises(InputError, match=r"deep_pretrained=true .*or random"):
+        extract_features(tmp_path, tmp_path / "features.csv", settings)

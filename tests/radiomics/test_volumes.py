@@ -49,6 +49,13 @@ def test_label_zero_takes_every_region(tmp_path: Path) -> None:
     assert volume.mask.sum() == (MASK > 0).sum()
 
 
+def test_a_background_below_0_is_no_region(tmp_path: Path) -> None:
+    image, mask = written(tmp_path / "i.nrrd", ARRAY), written(tmp_path / "m.nrrd", MASK.astype(np.int16) - 1)
+    with pytest.raises(InputError, match=r"m\.nrrd: holds -1: expected 0 outside the region.*mask_label"):
+        read_volume(image, mask)
+    assert read_volume(image, mask, label=1).mask.sum() == (MASK == 2).sum()
+
+
 def test_a_label_that_vanished_is_an_empty_region_after_nat_and_refused_before(tmp_path: Path) -> None:
     image, mask = written(tmp_path / "i.nrrd", ARRAY), written(tmp_path / "m.nrrd", (MASK == 1).astype(np.uint8))
     seg = seg_file(tmp_path / "seg.dcm", slices=[1, 2, 3, 4])

@@ -17,6 +17,8 @@ Mask = NDArray[np.bool_]
 MARGIN = 0.25
 """Of the region's larger side, on each side of it: a crop shows form and texture at the region's own scale."""
 RANGE_PERCENTILES = (1.0, 99.0)
+RANDOM = "random"
+"""What asks for drawn weights."""
 
 
 def deep_features(
@@ -30,7 +32,7 @@ def deep_features(
         spacing_mm: distance between voxels along each axis.
         settings: `deep_backbone`, `deep_pretrained`, `deep_slices`, `deep_size_px`, `seed`.
     """
-    network = backbone(settings.deep_backbone, settings.deep_pretrained, settings.deep_size_px, settings.seed)
+    network = backbone(settings)
     if not mask.any():
         return np.full(network.features, np.nan, dtype=np.float32)
     crops = region_crops(array, mask, spacing_mm, settings.deep_slices, settings.deep_size_px)
@@ -38,13 +40,22 @@ def deep_features(
         return network(torch.from_numpy(crops)[:, None]).mean(dim=0).numpy()
 
 
-@cache
-def backbone(name: str, pretrained: bool | str, size_px: int, seed: int) -> Backbone:
-    """The network, once per process; weights that are not loaded are drawn from `seed`.
+def weights(settings: RadiomicsConfig) -> bool | str:
+    """Weights of the settings' network as `model.pretrained` names them: False where they are drawn."""
+    return False if settings.deep_pretrained in (RANDOM, "") else settings.deep_pretrained
+
+
+def backbone(settings: RadiomicsConfig) -> Backbone:
+    """The settings' network, once per process; weights that are not loaded are drawn from `seed`.
 
     Raises:
         InputError: unknown name, unfitting size, missing weights.
     """
+    return _backbone(settings.deep_backbone, weights(settings), settings.deep_size_px, settings.seed)
+
+
+@cache
+def _backbone(name: str, pretrained: bool | str, size_px: int, seed: int) -> Backbone:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Backbone(name, {}, size_px, pretrained=pretrained).eval()

@@ -83,7 +83,7 @@ def extract_features(
         from mammo_aln.radiomics.extraction.deep import backbone
 
         # A network that cannot be built ends here, not after the crops.
-        backbone(settings.deep_backbone, settings.deep_pretrained, settings.deep_size_px, settings.seed)
+        backbone(settings)
     out = Path(out)
     cohort = read_cohort(root, need=("patients",))
     deep = None
@@ -127,10 +127,9 @@ def _sources(cohort: Cohort, settings: RadiomicsConfig) -> tuple[Source, ...]:
     sources = [stated_or_not(cohort.sources), *(read_lineage(Path(run)) for run in settings.deep_runs)]
     if settings.deep_backbone:
         from mammo_aln.model.lineage import weight_sources
+        from mammo_aln.radiomics.extraction.deep import weights
 
-        sources.append(
-            weight_sources(ModelConfig(backbone=settings.deep_backbone, pretrained=settings.deep_pretrained))
-        )
+        sources.append(weight_sources(ModelConfig(backbone=settings.deep_backbone, pretrained=weights(settings))))
     return joined(*sources)
 
 
@@ -159,6 +158,11 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
     for name in ("families", "filters"):
         if len(set(getattr(settings, name))) < len(getattr(settings, name)):
             faults.append(f"radiomics.{name} = {list(getattr(settings, name))}: expected each name once")
+    if settings.deep_backbone and settings.deep_pretrained in ("", False):
+        faults.append(
+            "radiomics.deep_backbone: expected radiomics.deep_pretrained=true (timm's weights), a file of weights, or"
+            " random (drawn: features of filters that learnt nothing)"
+        )
     if not settings.filters or not settings.families:
         faults.append("radiomics.filters and radiomics.families: expected at least one of each")
     if faults:

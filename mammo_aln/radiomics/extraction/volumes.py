@@ -223,6 +223,11 @@ def _refuse_uneven_slices(folder: Path, files: tuple[str, ...]) -> None:
 
 def _region(mask: sitk.Image, label: int, path: Path) -> tuple[sitk.Image, tuple[float, ...]]:
     values = np.unique(whole_numbers(sitk.GetArrayViewFromImage(mask), path))
+    if not label and values.size and values[0] < 0:
+        raise InputError(
+            f"{path}: holds {values[0]:g}: expected 0 outside the region and a number above 0 inside, or mask_label in"
+            " volumes.csv, which says what is the region"
+        )
     chosen = mask == label if label else mask != 0
     return sitk.Cast(chosen, sitk.sitkUInt8), tuple(values.tolist())
 
