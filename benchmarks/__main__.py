@@ -80,7 +80,8 @@ def main(words: Sequence[str]) -> int:
     begun = time.perf_counter()
     section = bench(**settings)
     minutes = (time.perf_counter() - begun) / 60
-    command = re.sub(r" --(dry|folder|(plan\.)?out)[= ]\S+", "", " ".join(["python -m benchmarks", *words]))
+    of_here = r" --(dry|folder|beginning|record|(plan\.)?out)[= ]\S+"
+    command = re.sub(of_here, "", " ".join(["python -m benchmarks", *words]))
     text = f"`{command}`: {section.about}. {machine()}; {minutes:.0f} min.\n\n" + "\n".join(section.lines)
     print(f"## {section.title}\n\n{text}")
     if not dry:

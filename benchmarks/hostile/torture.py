@@ -285,7 +285,7 @@ def torture(
         only: names of commands; all where empty.
         of: names of faults; all where empty.
         beginning: folder that keeps where commands begin; made where it is missing.
-        record: file that gets a line for each fault.
+        record: file that gets a line for each fault; of those that stand there none is tried again.
     """
     commands = [command for command in COMMANDS if not only or command.name in only]
     name = tempfile.mkdtemp(prefix="mammo_aln_torture_")  # no TemporaryDirectory: a fork's exit would remove it
@@ -299,15 +299,19 @@ def section(
     faults: int, seed: int, commands: Sequence[Command], of: Sequence[str], folder: Path, beginning: Path, record: Path
 ) -> Section:
     """Inject so many faults, each on record as soon as it is judged."""
-    verdicts: list[Verdict] = []
+    record.parent.mkdir(parents=True, exist_ok=True)
+    verdicts = recorded(record, seed)
+    known = {verdict.number for verdict in verdicts}
     ground = Ground(folder / "ground", beginning)
     try:
         chosen = [each for each in FAULTS if (not of or each.name in of) and (ground.mounted or not each.root)]
         sound: dict[str, Undisturbed] = {}
-        record.parent.mkdir(parents=True, exist_ok=True)
         progress = Progress(total=faults, what="faults", unit="fault")
         with record.open("a", encoding="utf-8") as lines:
             for number in range(faults):
+                progress.advance()
+                if number in known:
+                    continue
                 draw = Random(f"{seed}/{number}/what")
                 command = draw.choices(commands, [each.share for each in commands])[0]
                 fault = draw.choices(chosen, [each.share for each in chosen])[0]
@@ -317,12 +321,18 @@ def section(
                 lines.write(json.dumps({"seed": seed, **asdict(verdict)}) + "\n")
                 lines.flush()
                 verdicts.append(verdict)
-                progress.advance()
                 if verdict.verdict != EQUAL:
                     say(f"{number} {verdict.command}, {verdict.what}: {verdict.verdict}: {verdict.detail}")
     finally:
         ground.close()
     return Section("Torture", f"{len(verdicts):,} faults (seed {seed})", tables(verdicts), RELIABILITY)
+
+
+def recorded(record: Path, seed: int) -> list[Verdict]:
+    """Read the verdicts of a seed that are on record: the same command goes on behind them."""
+    lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+    plain = [json.loads(line) for line in lines]
+    return [Verdict(**{k: v for k, v in each.items() if k != "seed"}) for each in plain if each["seed"] == seed]
 
 
 def tables(verdicts: Sequence[Verdict]) -> list[str]:

@@ -164,6 +164,7 @@ def _run(
     except BaseException:  # noqa: BLE001 - the interpreter would print it, too
         traceback.print_exc()
     try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it tears down what the verb did not load
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -18,9 +18,9 @@ MOVING = {
     "time", "times", "started", "finished", "created", "updated", "begun", "ended", "seconds", "epoch_seconds",
     "host", "process", "pid", "created_at", "modified", "mtime", "mtime_ns", "written", "plan_time", "choice_time",
     "train_s", "train_patients_per_s", "data_wait_s", "training_s", "trained_s",
-    "opened_before_plan_time", "images_per_s", "step_s", "wait_s", "duration_s", "chain", "before",
+    "opened_before_plan_time", "images_per_s", "step_s", "wait_s", "duration_s", "after", "attempts",
 }  # fmt: skip
-"""Fields of JSON, of checkpoints and columns of tables that hold a time, a duration, a process or a link to such."""
+"""Fields and columns that hold a time, a duration, a process, a count of attempts or a link to such."""
 UNSEEN = re.compile(
     r"(^|/)(\.[^/]*\.lease/.*|[^/]*\.lock|frozen/.*|contents\.json|fingerprints\.(compared\.)?jsonl?|\.figures\.json|\.indexed)$"
 )
