@@ -134,6 +134,9 @@ def test_a_row_of_a_million_empty_cells_is_one_fault_at_once(tmp_path: Path) -> 
     path.write_text("patient_id,radiomics_a\np0,1" + "," * 1_000_000 + "\np1,2\n")
     begun = time.monotonic()
     assert len(readers.features(path)) == 2  # type: ignore[arg-type]
+    path.write_text("patient_id" + "," * 1_000_000 + "radiomics_a\n" + "p0,1\n" * 200)
+    with pytest.raises(InputError, match="expected 2 cells"):
+        readers.features(path)
     path.write_text("patient_id" + ",a" * 100_000 + "\np0,1\n")
     with pytest.raises(InputError, match="each column name once"):
         readers.features(path)

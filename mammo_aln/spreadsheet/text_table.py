@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -74,14 +75,15 @@ def _table(records: Records, name: str, may_be_empty: bool, faults: list[BadCell
         for cell in header
         if (hidden := hidden_character(cell))
     ]
-    header = header[: max(map(_filled, [header, *filled.values()]))]
-    if len(header) * len(filled) > MOST_CELLS:
-        state = f"{len(filled)} rows of {len(header)} columns"
-        faults.append(BadCell(name, None, "table", state, f"at most {MOST_CELLS} cells"))
+    unnamed = [index for index, cell in enumerate(header) if not cell]
+    expected = f"{len(header) - len(unnamed)} cells, as in the header"
+    hint = expected + "; quote a cell that holds a comma, as in a decimal comma" * (records.mark == ",")
+    rows = [_fitted(filled[number], len(header), number, (expected, hint), name, faults) for number in numbers]
+    filled_ones = {index for row in rows for index in takewhile(len(row).__gt__, unnamed) if row[index]}
+    kept = [index for index, cell in enumerate(header) if cell or index in filled_ones]
+    if len(kept) * len(rows) > MOST_CELLS:
+        faults.append(BadCell(name, None, "table", len(kept) * len(rows), f"at most {MOST_CELLS} cells"))
         return None
-    hint = "; quote a cell that holds a comma, as in a decimal comma" if records.mark == "," else ""
-    rows = [_fitted(filled[number], header, number, hint, name, faults) for number in numbers]
-    kept = [index for index, cell in enumerate(header) if cell or any(row[index] for row in rows)]
     header = [header[index] for index in kept]
     repeated = sorted(column for column, count in Counter(header).items() if count > 1 or not column)
     header_faults += [
@@ -94,7 +96,7 @@ def _table(records: Records, name: str, may_be_empty: bool, faults: list[BadCell
         faults.append(BadCell(name, None, "rows", 0, "at least one row below the header; the table is empty"))
         return None
     columns = [
-        _tidy_cells(column, [row[index] for row in rows], numbers, name, faults)
+        _tidy_cells(column, [row[index] if index < len(row) else "" for row in rows], numbers, name, faults)
         for column, index in zip(header, kept, strict=True)
     ]
     labels = pd.Index(header, dtype=object)
@@ -109,14 +111,17 @@ def _table(records: Records, name: str, may_be_empty: bool, faults: list[BadCell
     return table
 
 
-def _fitted(row: list[str], header: list[str], number: int, ragged: str, name: str, faults: list[BadCell]) -> list[str]:
-    """A row with as many cells as the header has; empty ones beyond it are dropped."""
-    row = row[: max(_filled(row), len(header))]
-    if len(row) != len(header):
-        width = len([column for column in header if column])
-        expected = f"{width} cells, as in the header{ragged if len(row) > len(header) else ''}"
-        faults.append(BadCell(name, number, "columns", len(row), expected))
-    return (row + [""] * len(header))[: len(header)]
+def _fitted(
+    row: list[str], most: int, number: int, expected: tuple[str, str], name: str, faults: list[BadCell]
+) -> list[str]:
+    """A row with at most as many cells as the header has; empty ones beyond it are dropped.
+
+    `expected` are the words where it has fewer, and where it has more.
+    """
+    row = row[: max(_filled(row), most)]
+    if len(row) != most:
+        faults.append(BadCell(name, number, "columns", len(row), expected[len(row) > most]))
+    return row[:most]
 
 
 def _filled(row: list[str]) -> int:
