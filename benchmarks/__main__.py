@@ -19,6 +19,7 @@ BENCHMARKS = {
     "start": "start.command_line",
     "start-known": "known_crops.start",
     "imaging-build": "imaging.build",
+    "imaging-cage": "cage.cage",
     "imaging-memory": "imaging.memory",
     "imaging-index": "imaging.index",
     "imaging-read": "imaging.read",

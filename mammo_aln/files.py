@@ -13,6 +13,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,8 @@ def regular_bytes(path: Path, most_bytes: int) -> bytes:
     """
     try:
         state = path.stat()
-        if not stat.S_ISREG(state.st_mode):
-            raise InputError(f"{path}: expected a file, not {kind_of_file(state.st_mode)}")
+        if kind := irregular(state):
+            raise InputError(f"{path}: expected a file, not {kind}")
         if state.st_size > most_bytes:
             raise InputError(f"{path}: {state.st_size} bytes, expected at most {most_bytes}")
         return path.read_bytes()
@@ -137,16 +138,28 @@ def nameable(path: str) -> bool:
     )
 
 
-def kind_of_file(mode: int) -> str:
-    """Name what stands at a path, by its mode."""
+def irregular(state: os.stat_result) -> str:
+    """Name what stands at a path where it is no file of a disk, which must not be opened; empty where it is one."""
     kinds = {
+        stat.S_IFREG: "a file of the kernel's own" if state.st_dev in _devices_of_the_kernel() else "",
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a pipe",
         stat.S_IFSOCK: "a socket",
         stat.S_IFCHR: "a device",
         stat.S_IFBLK: "a device",
     }
-    return kinds.get(stat.S_IFMT(mode), "something else")
+    return kinds.get(stat.S_IFMT(state.st_mode), "something else")
+
+
+def stands(path: Path) -> bool:
+    """Test that a path is taken: a link to nowhere, as into a disk that is not mounted, is no missing file."""
+    return os.path.lexists(path)
+
+
+@cache
+def _devices_of_the_kernel() -> frozenset[int]:
+    """Devices of `/proc` and `/sys`, whose files, regular by their mode, may have no end or nothing to read yet."""
+    return frozenset(folder.stat().st_dev for folder in map(Path, ("/proc", "/sys")) if folder.is_dir())
 
 
 def shown(path: Path) -> str:

@@ -82,7 +82,7 @@ def check_cohort(
         *region_name_findings(cohort),
         *shared_findings(cohort, once_each([*shared_names(eligible), *shared_in_tables(cohort, eligible, stated)])),
         *_file_findings(cohort, set(read.images["image_id"]), fingerprints_in, workers),
-        *(boxes_on_breasts(read, workers) if pixels else ()),
+        *(boxes_on_breasts(read, workers, fingerprints_in) if pixels else ()),
     ]
     problems = [f"{finding.subject}: {finding.fact}" for finding in findings if finding.problem]
     flags: dict[str, list[str]] = {}

@@ -11,6 +11,7 @@ from typing import Literal, cast, get_args
 from mammo_aln.cohort.lineage import Source, sources_of_yaml
 from mammo_aln.cohort.reading import Yaml, read_text_yaml
 from mammo_aln.errors import BadCell, did_you_mean
+from mammo_aln.files import stands
 from mammo_aln.spreadsheet.characters import likely_name, tidy
 
 DECLARATION_FILE = "cohort.yaml"
@@ -109,7 +110,7 @@ class Outcome:
 def read_declaration(root: Path, faults: list[BadCell]) -> Declaration:
     """Read `cohort.yaml` of a cohort folder; without the file the folder's name and no clinical features."""
     path = root / DECLARATION_FILE
-    content = read_text_yaml(path, faults) if path.is_file() else {}
+    content = read_text_yaml(path, faults) if stands(path) else {}
     _refuse_unknown(content, TOP_KEYS, "", faults)
     default = Declaration(name=root.resolve().name, dicom_root=root)
     label = _mapping(content, "label", "column and meaning", faults)

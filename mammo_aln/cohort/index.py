@@ -29,7 +29,7 @@ from mammo_aln.cohort.schemas import NAT_START_DAY
 from mammo_aln.dicom.archive import image_bytes, is_archive, members
 from mammo_aln.dicom.fast_header import Excluded, map_files
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
-from mammo_aln.files import write_csv, write_text
+from mammo_aln.files import stands, write_csv, write_text
 from mammo_aln.progress import say, track
 
 OWN_FILES = (
@@ -93,8 +93,8 @@ def index_folder(
         raise InputError(f"{dicom_dir}: no such folder (expected one that holds DICOM files)")
     target = key_target(Path(key), out) if key else None
     faults: list[BadCell] = []
-    kept = read_text_table(out / "images.csv", faults) if (out / "images.csv").is_file() else None
-    base = read_declaration(out, faults).dicom_root if (out / DECLARATION_FILE).is_file() else dicom_dir
+    kept = read_text_table(out / "images.csv", faults) if stands(out / "images.csv") else None
+    base = read_declaration(out, faults).dicom_root if stands(out / DECLARATION_FILE) else dicom_dir
     if kept is not None and not {"image_id", "patient_id", "path"} <= set(kept.columns):
         faults.append(BadCell("images.csv", 1, "header", ", ".join(kept.columns), "image_id, patient_id and path"))
     anchored = _anchored(out, faults)
@@ -140,7 +140,7 @@ def _listed_once(out: Path) -> set[str]:
 
 def _anchored(out: Path, faults: list[BadCell]) -> set[str]:
     """Patients whose `nat_start_day` counts on the days that images.csv states."""
-    patients = read_text_table(out / "patients.csv", faults) if (out / "patients.csv").is_file() else None
+    patients = read_text_table(out / "patients.csv", faults) if stands(out / "patients.csv") else None
     if patients is None or not {"patient_id", NAT_START_DAY} <= set(patients.columns):
         return set()
     return set(patients.loc[patients[NAT_START_DAY].notna(), "patient_id"].dropna())

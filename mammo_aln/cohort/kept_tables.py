@@ -23,6 +23,7 @@ from mammo_aln.cohort.listing.image_rows import COLUMNS
 from mammo_aln.cohort.packed import Packed, mark_used, read_packed, write_packed
 from mammo_aln.cohort.values.columns import known_columns
 from mammo_aln.errors import InputError
+from mammo_aln.files import irregular, stands
 from mammo_aln.machine.code import code_digest
 from mammo_aln.progress import say
 from mammo_aln.spreadsheet.workbook import WORKBOOKS
@@ -105,7 +106,9 @@ def _sources(root: Path) -> dict[str, str] | None:
     digests = {}
     try:
         for name in (DECLARATION_FILE, *(f"{table}.csv" for table in TABLES)):
-            if (root / name).is_file():
+            if stands(root / name):
+                if irregular((root / name).stat()):
+                    return None
                 content = (root / name).read_bytes()
                 content.decode("utf-8")
                 digests[name] = hashlib.sha256(content).hexdigest()

@@ -23,6 +23,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from mammo_aln.files import irregular
+
 ENDING = ".zip"
 START = b"PK\x03\x04"
 INSIDE = re.compile(r"\.zip(?=!/)", re.IGNORECASE)
@@ -114,7 +116,7 @@ def open_image(path: Path) -> io.BufferedReader:
     """
     inside = archive_of(path)
     if inside is None:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if irregular(path.stat()):
             raise ArchiveError("not a regular file", path)
         return path.open("rb")
     archive, entry = _entry(path, *inside)
@@ -254,7 +256,7 @@ def _opened(archive: Path) -> zipfile.ZipFile:
 @lru_cache(OPEN_ARCHIVES)
 def _kept_open(archive: Path, state: tuple[int, ...]) -> zipfile.ZipFile:
     """Open a ZIP file as it is now; its list of files is read once for all members."""
-    if not stat.S_ISREG(archive.stat().st_mode):
+    if irregular(archive.stat()):
         raise ArchiveError("not a regular file", archive)
     try:
         opened = zipfile.ZipFile(archive)

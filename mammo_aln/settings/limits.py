@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from mammo_aln.errors import InputError, shortened
 
@@ -74,19 +74,28 @@ def limits_of(owner: Callable[..., object]) -> Mapping[str, Limit]:
     }
 
 
+@cache
+def never_null(owner: Callable[..., object]) -> frozenset[str]:
+    """Collect the fields or parameters whose type has no None: a line of YAML without a value is none for them."""
+    hints = get_type_hints(owner)
+    return frozenset(name for name, hint in hints.items() if hint is not Any and type(None) not in get_args(hint))
+
+
 def refuse_outside_limits(owner: Callable[..., object], values: Mapping[str, object]) -> None:
     """Check a function's arguments or a dataclass's values, and those of the dataclasses among them.
 
     Raises:
-        InputError: names every number that is outside its limit, and what is allowed.
+        InputError: names every value that is missing, every number that is outside its limit, and what is allowed.
     """
     if wrong := list(_outside(owner, values)):
         raise InputError("; ".join(wrong))
 
 
 def _outside(owner: Callable[..., object], values: Mapping[str, object], prefix: str = "") -> Iterator[str]:
-    limits = limits_of(owner)
+    limits, filled = limits_of(owner), never_null(owner)
     for name, value in values.items():
+        if value is None and name in filled:
+            yield f"{prefix}{name}: expected a value, got null; leave the line out for the default"
         for text in control_texts(value):
             yield f"{prefix}{name}: expected text without control characters, got {shortened(text)}"
         if isinstance(value, Mapping):

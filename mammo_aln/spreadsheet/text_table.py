@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.errors import BadCell, InputError
-from mammo_aln.files import regular_bytes
+from mammo_aln.files import irregular, regular_bytes
 from mammo_aln.spreadsheet.characters import folded_name, hidden_character, tidy
 from mammo_aln.spreadsheet.delimited import Records, UnreadableText, records_of, text_of
 from mammo_aln.spreadsheet.workbook import ERRORS, NOT_AVAILABLE, WORKBOOKS, workbook_records
@@ -45,6 +45,9 @@ def read_text_table(
         faults.append(BadCell(path.name, row, column, value, expected))
 
     try:
+        if kind := irregular(path.stat()):
+            fault(None, "file", kind, "a file")
+            return None
         if path.suffix.lower() in WORKBOOKS:
             records, cell_faults = workbook_records(path)
         else:
@@ -54,6 +57,9 @@ def read_text_table(
         return None
     except InputError as error:
         fault(None, "file", str(error), "a readable file")
+        return None
+    except OSError as error:  # a link to nowhere
+        fault(None, "file", error.strerror, "a readable file")
         return None
     for unreadable in cell_faults:
         fault(unreadable.row, unreadable.column, unreadable.value, unreadable.expected)

@@ -15,6 +15,7 @@ from mammo_aln.cli import VERBS, main
 from mammo_aln.errors import InputError
 from mammo_aln.settings import ClusterConfig, FitConfig, PretrainSettings, RadiomicsConfig, Settings
 from mammo_aln.settings.limits import limits_of, refuse_outside_limits
+from mammo_aln.settings.parse import settings_from
 
 ABSURD = (math.nan, math.inf, -math.inf, 1e300, -1e300, 10**30, -1)
 OWN_CHECK = {"seeds"}
@@ -53,6 +54,21 @@ def test_every_number_has_limits(owner: Any, name: str) -> None:
 def test_defaults_are_within_their_limits() -> None:
     for kind in (Settings, PretrainSettings, ClusterConfig, FitConfig, RadiomicsConfig):
         refuse_outside_limits(kind, vars(kind()))
+
+
+def test_a_line_without_a_value_is_refused_for_every_setting() -> None:
+    """YAML reads `size_mm:` as null, which no setting with a default means."""
+    count = 0
+    for field in fields(Settings):
+        section = getattr(Settings(), field.name)
+        for name in get_type_hints(type(section)) if is_dataclass(section) else ():
+            with pytest.raises(InputError, match=rf"^x: {field.name}\.{name}: expected a value, got null"):
+                settings_from(Settings, {field.name: {name: None}}, "x")
+            count += 1
+    assert count > 60
+    refuse_outside_limits(ClusterConfig, {**vars(ClusterConfig()), "partition": None})
+    with pytest.raises(InputError, match="job_name: expected a value, got null"):
+        refuse_outside_limits(ClusterConfig, {"job_name": None})
 
 
 @pytest.mark.parametrize("text", ["a\nrm -rf /", "a\r", "a\0", "a\x1b[2J", "a\u2028b", "a\x7f", "a\udc80"])

@@ -60,6 +60,15 @@ def killed_from_outside() -> None:
     decode._single_frame = killed  # type: ignore[assignment]
 
 
+def off_the_disk() -> None:
+    """Let the disk give no image."""
+
+    def fail(_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    decode.open_image = fail  # type: ignore[assignment]
+
+
 def replaced_after_the_digest() -> None:
     """Put `other.dcm` in the place of `i0.dcm` once that was digested, by a rename as programs of transfer do."""
     whole = derive.content_digest

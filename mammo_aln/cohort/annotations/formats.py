@@ -21,6 +21,7 @@ from mammo_aln.cohort.annotations.dicom.structure_set import read_structure_set
 from mammo_aln.cohort.annotations.dicom.structured_report import read_structured_report
 from mammo_aln.cohort.annotations.documents import Json, parse_json, read_text, read_xml
 from mammo_aln.cohort.annotations.masks import MASK_ENDINGS, read_mask
+from mammo_aln.cohort.annotations.nifti import reading
 from mammo_aln.cohort.annotations.record import Reading
 from mammo_aln.cohort.annotations.text.box_table import read_box_table
 from mammo_aln.cohort.annotations.text.coco import read_coco
@@ -51,11 +52,8 @@ class Candidate:
     @cached_property
     def head(self) -> bytes:
         """First bytes of the file."""
-        try:
-            with self.path.open("rb") as stream:
-                return stream.read(HEAD_BYTES)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from error
+        with reading(self.path) as stream:
+            return stream.read(HEAD_BYTES)
 
     @cached_property
     def is_dicom(self) -> bool:

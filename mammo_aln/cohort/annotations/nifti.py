@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import kind_of_file
+from mammo_aln.files import irregular
 
 MOST_VOXELS = 1 << 30
 BLOCK_BYTES = 1 << 20
@@ -82,9 +81,8 @@ def refuse_damaged_nifti(path: Path, most_voxels: int = MOST_VOXELS) -> None:
 def reading(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file in this block; a gzip stream that breaks, or what the system says, is one line."""
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise InputError(f"{path}: expected a file, not {kind_of_file(mode)}")
+        if kind := irregular(path.stat()):
+            raise InputError(f"{path}: expected a file, not {kind}")
         with path.open("rb") as stream:
             yield stream
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

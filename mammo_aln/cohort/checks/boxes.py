@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from mammo_aln.cohort.checks.box_pattern import CoarseView, DrawnBox, Misplacement, coarse_view, find_misplacement
+from mammo_aln.cohort.likeness.twins import died_before
 from mammo_aln.cohort.schemas import BOX
 from mammo_aln.cohort.tables import Cohort, image_path
 from mammo_aln.dicom.read import read_image
@@ -35,7 +36,10 @@ class _Task:
 
 
 def misplaced_boxes(
-    cohort: Cohort, regions: pd.DataFrame | None = None, workers: int | None = None
+    cohort: Cohort,
+    regions: pd.DataFrame | None = None,
+    workers: int | None = None,
+    kept_in: Path | None = None,
 ) -> Misplacement | None:
     """Compare a sample of boxes with the breasts they lie on.
 
@@ -43,6 +47,7 @@ def misplaced_boxes(
         cohort: the tables.
         regions: rows of boxes in pixels of the stored matrix; by default the cohort's own.
         workers: processes that decode; by default one per core.
+        kept_in: folder of fingerprints: images whose decoders died when they were taken are not tried again.
 
     Returns:
         The boxes off the breast and their likely cause; None where all of the sample lie on it.
@@ -52,16 +57,18 @@ def misplaced_boxes(
         DrawnBox(str(row["image_id"]), str(row["region"]), tuple(float(row[corner]) for corner in BOX))  # type: ignore[arg-type]
         for row in regions.to_dict("records")
     ]
-    tasks = _sample(cohort, {box.image_id for box in boxes})
+    sample = _sample(cohort, {box.image_id for box in boxes})
+    died = died_before({task.image_id: task.path for task in sample}, kept_in) if kept_in is not None else set()
+    tasks = [task for task in sample if task.image_id not in died]
     views: list[CoarseView] = []
-    refusals = 0
+    refusals = len(died)
     for view in track(_views(tasks, workers), total=len(tasks), what="boxes on breasts", unit="image"):
         if isinstance(view, CoarseView):
             views.append(view)
         else:
             refusals += 1
     if refusals:
-        say(f"boxes on breasts: {refusals} of {len(tasks)} images cannot be decoded, so their boxes are not looked at")
+        say(f"boxes on breasts: {refusals} of {len(sample)} images cannot be decoded, so their boxes are not looked at")
     return find_misplacement(views, boxes)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mammo_aln.cohort.checks.finding import Finding
 from mammo_aln.cohort.likeness.people import Shared
-from mammo_aln.cohort.likeness.twins import fingerprints, groups_of
+from mammo_aln.cohort.likeness.twins import fingerprints, groups_of, tell_unread
 from mammo_aln.cohort.tables import Cohort, with_split
 from mammo_aln.cohort.twins import identical_files
 from mammo_aln.dicom.fast_header import Excluded, FastHeader
@@ -42,6 +42,7 @@ def copies(
         if len(images) > 1:
             copies.setdefault(tuple(sorted(images)), "the same SOPInstanceUID")
     marks = fingerprints({image: paths[image] for image in readable}, kept_in, workers) if kept_in is not None else {}
+    tell_unread(len(readable) - len(marks) if kept_in is not None else 0)
     for image in (image for image, mark in marks.items() if mark.negative):
         yield Finding(NEGATIVE, f"image {image}", False), set()
     for twins in groups_of(marks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from mammo_aln.cohort.checks.boxes import misplaced_boxes
 from mammo_aln.cohort.checks.finding import Finding
@@ -18,11 +19,11 @@ def region_name_findings(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(fact, f"region {name}", False)
 
 
-def boxes_on_breasts(cohort: Cohort, workers: int | None) -> Iterator[Finding]:
+def boxes_on_breasts(cohort: Cohort, workers: int | None, kept_in: Path | None) -> Iterator[Finding]:
     """Boxes of a sample of decoded images that lie off the breast; many of them are a problem."""
     if cohort.images.empty or cohort.regions.empty:
         return
-    misplacement = misplaced_boxes(cohort, workers=workers)
+    misplacement = misplaced_boxes(cohort, workers=workers, kept_in=kept_in)
     if misplacement is not None:
         subject = "regions.csv" if misplacement.is_pattern else f"images {', '.join(misplacement.images)}"
         yield Finding(misplacement.words, subject, misplacement.is_pattern)

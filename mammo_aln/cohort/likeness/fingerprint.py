@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mammo_aln.dicom import decode as dicom
+from mammo_aln.dicom.archive import ArchiveError
 from mammo_aln.dicom.grayscale import to_display
 from mammo_aln.dicom.header import header_of
 from mammo_aln.dicom.polarity import is_negative
@@ -69,20 +71,27 @@ class Fingerprint:
     uids: tuple[str, ...] = ()
 
 
-def read_fingerprint(path: Path) -> Fingerprint | None:
-    """Decode a file and take its fingerprint; None where it cannot be decoded (`crop` and `index` say why).
+class NoFingerprint(Enum):
+    """Why a file has no fingerprint: `crop` and `index` say it in words."""
 
-    For the processes of a pool.
-    """
+    REFUSED = auto()
+    DIED = auto()
+    NOT_TRIED = auto()
+    """The disk did not give it, or its process was ended from outside: the next call tries again."""
+
+
+def read_fingerprint(path: Path) -> Fingerprint | NoFingerprint:
+    """Decode a file and take its fingerprint, in a process that may die of it."""
     try:
         with bounded_time(PixelConfig().decode_timeout_s), dicom.refusing(path, "reading the header"):
             dataset = dicom.read_file(path)
             header = header_of(dataset, path)
             stored, _ = dicom.decode(dataset, path)
-    except (InputError, OSError):
-        return None
+    except InputError as error:
+        of_disk = isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, ArchiveError)
+        return NoFingerprint.NOT_TRIED if of_disk else NoFingerprint.REFUSED
     if stored.ndim != 2 or stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
-        return None
+        return NoFingerprint.REFUSED
     mark = fingerprint(stored)
     uids = uid_digests(str(dataset.get(name) or "") for name in ("StudyInstanceUID", "SOPInstanceUID"))
     return replace(mark, negative=is_negative(to_display(stored, header, PixelConfig())[0]), uids=uids)

@@ -7,13 +7,15 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from mammo_aln.cohort.likeness.fingerprint import (
     FINGERPRINT_VERSION,
     LENGTH,
     Fingerprint,
+    NoFingerprint,
     read_fingerprint,
 )
 from mammo_aln.cohort.likeness.scales import alike_pairs, patterns_of
@@ -30,6 +32,10 @@ KEPT_FILE = "fingerprints.jsonl"
 COMPARED_FILE = "fingerprints.compared.json"
 MOST_COMPARED = 32
 """Comparisons that are kept, the youngest."""
+KEPT_AT_ONCE = 500
+"""Fingerprints that a stop may cost: half a minute's."""
+DIED, NOT_TRIED = NoFingerprint.DIED, NoFingerprint.NOT_TRIED
+Marks: TypeAlias = dict[str, Fingerprint | NoFingerprint]
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,13 @@ def twins_among(
     def compare() -> tuple[Any, bool]:
         paths = {image: Path(file) for image, file in files.items()}
         marks = _marks(paths, kept_in, workers)
-        groups = groups_of({image: mark for image, mark in marks.items() if mark is not None})
-        whole = all(image in marks or not path.exists() for image, path in paths.items())
-        unread = sum(mark is None for mark in marks.values())
-        return {"unread": unread, "twins": [[list(group.images), group.words] for group in groups]}, whole
+        sound = _sound(marks)
+        whole = all(marks.get(image, NOT_TRIED) != NOT_TRIED or not path.exists() for image, path in paths.items())
+        twins = [[list(group.images), group.words] for group in groups_of(sound)]
+        return {"unread": len(marks) - len(sound), "twins": twins}, whole
 
-    compared, anew = kept_outcome(files, ("twins",), kept_in, compare)
-    if not anew:
-        _tell_unread(compared["unread"])
+    compared, _ = kept_outcome(files, ("twins",), kept_in, compare)
+    tell_unread(compared["unread"])
     return [Twins(tuple(images), words) for images, words in compared["twins"]]
 
 
@@ -91,11 +96,30 @@ def kept_outcome(
 
 def fingerprints(files: Mapping[str, Path], kept_in: Path, workers: int | None = None) -> dict[str, Fingerprint]:
     """Fingerprint of each image that can be decoded; see `twins_among`."""
-    return {image: mark for image, mark in _marks(files, kept_in, workers).items() if mark is not None}
+    return _sound(_marks(files, kept_in, workers))
 
 
-def _marks(files: Mapping[str, Path], kept_in: Path, workers: int | None) -> dict[str, Fingerprint | None]:
-    """Fingerprint of each image, None for one that cannot be decoded, nothing for one that could not be tried."""
+def died_before(files: Mapping[str, Path], kept_in: Path) -> set[str]:
+    """Images whose decoding ended its process in an earlier call."""
+    kept = _kept(kept_in / KEPT_FILE)
+    return {image for image, key in _keys(files).items() if kept.get(key) == DIED}
+
+
+def _sound(marks: Marks) -> dict[str, Fingerprint]:
+    return {image: mark for image, mark in marks.items() if isinstance(mark, Fingerprint)}
+
+
+def _marks(files: Mapping[str, Path], kept_in: Path, workers: int | None) -> Marks:
+    """Fingerprint of each image whose file is there, or why it has none."""
+    keys = _keys(files)
+    kept = _kept(kept_in / KEPT_FILE)
+    new = {keys[image]: files[image] for image in keys if keys[image] not in kept}
+    if new:
+        kept |= _measured(new, kept_in / KEPT_FILE, workers)
+    return {image: kept[key] for image, key in keys.items()}
+
+
+def _keys(files: Mapping[str, Path]) -> dict[str, str]:
     keys: dict[str, str] = {}
     folders: dict[str, str] = {}
     for image, path in files.items():
@@ -103,11 +127,7 @@ def _marks(files: Mapping[str, Path], kept_in: Path, workers: int | None) -> dic
             keys[image] = file_key(path, folders)
         except OSError:
             continue  # `check` and `crop` say so of the file
-    kept = _kept(kept_in / KEPT_FILE)
-    new = {keys[image]: files[image] for image in keys if keys[image] not in kept}
-    if new:
-        kept |= _measured(new, kept_in / KEPT_FILE, workers)
-    return {image: kept[key] for image, key in keys.items() if key in kept}
+    return keys
 
 
 def _state(files: Mapping[str, str | Path], about: Sequence[str], *, anew: bool = False) -> str:
@@ -165,40 +185,38 @@ def groups_of(marks: Mapping[str, Fingerprint]) -> list[Twins]:
     return sorted(twins, key=lambda group: group.images)
 
 
-def _measured(files: Mapping[str, Path], journal: Path, workers: int | None) -> dict[str, Fingerprint | None]:
-    """Decode files and keep their fingerprints, by key; None for one that cannot be decoded."""
+def _measured(files: Mapping[str, Path], journal: Path, workers: int | None) -> Marks:
+    """Decode files and keep their fingerprints, by key."""
     waiting = list(files)
-    marks: dict[str, Fingerprint | None] = {}
+    marks: Marks = {}
+    kept = 0
     progress = Progress(total=len(waiting), what="fingerprints", unit="image")
-    for number, mark in caged(read_fingerprint, [files[key] for key in waiting], workers):
-        marks[waiting[number]] = None if isinstance(mark, Death) else mark
-        progress.advance()
+    try:
+        for number, mark in caged(read_fingerprint, [files[key] for key in waiting], workers):
+            died = isinstance(mark, Death)
+            marks[waiting[number]] = (NOT_TRIED if mark.from_outside else DIED) if died else mark
+            progress.advance()
+            if len(marks) - kept >= KEPT_AT_ONCE:
+                _keep(dict(islice(marks.items(), kept, None)), journal)
+                kept = len(marks)
+    finally:
+        _keep(dict(islice(marks.items(), kept, None)), journal)
     progress.end()
-    _tell_unread(sum(mark is None for mark in marks.values()))
-    _keep(marks, journal)
     return marks
 
 
-def _tell_unread(count: int) -> None:
+def tell_unread(count: int) -> None:
+    """Say how many images are not compared."""
     if count:
         say(f"{count} images cannot be decoded and are not compared by their pixels; `crop` says why")
 
 
-def _keep(marks: Mapping[str, Fingerprint | None], journal: Path) -> None:
+def _keep(marks: Marks, journal: Path) -> None:
+    """Append fingerprints, and deaths, which would cost their time again; what is refused in words is tried again."""
     lines = [
-        json.dumps(
-            {
-                "version": FINGERPRINT_VERSION,
-                "key": key,
-                "matrix": mark.matrix,
-                "negative": mark.negative,
-                "uids": mark.uids,
-                "texture": base64.b64encode(mark.texture).decode("ascii"),
-            }
-        )
-        + "\n"
+        json.dumps({"version": FINGERPRINT_VERSION, "key": key, **_entry(mark)}) + "\n"
         for key, mark in marks.items()
-        if mark is not None
+        if mark == DIED or isinstance(mark, Fingerprint)
     ]
     try:
         make_folder(journal.parent)
@@ -208,20 +226,31 @@ def _keep(marks: Mapping[str, Fingerprint | None], journal: Path) -> None:
         say(f"fingerprints are not kept, they will be made again ({error})")
 
 
-def _kept(journal: Path) -> dict[str, Fingerprint | None]:
+def _entry(mark: Fingerprint | NoFingerprint) -> Mapping[str, object]:
+    if not isinstance(mark, Fingerprint):
+        return {"died": True}
+    texture = base64.b64encode(mark.texture).decode("ascii")
+    return {"matrix": mark.matrix, "negative": mark.negative, "uids": mark.uids, "texture": texture}
+
+
+def _kept(journal: Path) -> Marks:
     """Fingerprints of earlier calls; a line that a stop cut off, or of another version, counts for nothing."""
-    kept: dict[str, Fingerprint | None] = {}
+    kept: Marks = {}
     if not journal.is_file():
         return kept
     with journal.open(encoding="ascii", errors="replace") as lines:
         for line in lines:
             try:
                 entry = json.loads(line)
+                if entry["version"] != FINGERPRINT_VERSION:
+                    continue
+                if entry.get("died") is True:
+                    kept[entry["key"]] = DIED
+                    continue
                 texture = base64.b64decode(entry["texture"], validate=True)
                 uids = tuple(map(str, entry["uids"]))
-                sound = entry["version"] == FINGERPRINT_VERSION and len(texture) in (0, LENGTH)
-            except (ValueError, RecursionError, KeyError, TypeError):
+            except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
                 continue
-            if sound:
+            if len(texture) in (0, LENGTH):
                 kept[entry["key"]] = Fingerprint(entry["matrix"], texture, entry["negative"] is True, uids)
     return kept

@@ -13,7 +13,7 @@ from mammo_aln.cohort.values.columns import as_declared, known_columns
 from mammo_aln.dicom.image_tags import SIDES
 from mammo_aln.dicom.views import SCREENING_VIEWS
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
-from mammo_aln.files import write_csv, written_whole
+from mammo_aln.files import stands, write_csv, written_whole
 from mammo_aln.spreadsheet.characters import as_listed
 from mammo_aln.spreadsheet.delimited import UnreadableText
 from mammo_aln.spreadsheet.missing import without_missing_words
@@ -22,7 +22,7 @@ from mammo_aln.spreadsheet.workbook import WORKBOOKS, write_workbook_column
 
 def table_file(root: Path, name: str, faults: list[BadCell]) -> Path | None:
     """File of one of a cohort's tables: CSV or workbook; None where there is none, a fault where there are both."""
-    files = [path for path in (root / f"{name}{ending}" for ending in (".csv", *WORKBOOKS)) if path.is_file()]
+    files = [path for path in (root / f"{name}{ending}" for ending in (".csv", *WORKBOOKS)) if stands(path)]
     if len(files) > 1:
         words = " and ".join(path.name for path in files)
         faults.append(BadCell(files[0].name, None, "files", words, "one of them; take the other away"))
