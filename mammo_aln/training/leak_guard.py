@@ -17,7 +17,6 @@ from mammo_aln.cohort.likeness.twins import fingerprints
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
 from mammo_aln.model.origin import Seen
-from mammo_aln.progress import say
 from mammo_aln.training.traces import Traces, alike_to, files_of, uids_of, written_sketches
 
 TESTS = ("internal_test", "external_test")
@@ -143,7 +142,15 @@ class Tested:
             self._refuse(
                 [i for i, digest in zip(images, digests, strict=True) if digest in each.files], "image", "same content"
             )
-        if not images or not any(each.pixels for each in self.seen):
+        self.refuse_pixels(images, kept_in)
+
+    def refuse_pixels(self, images: Sequence[str], kept_in: Path | None) -> None:
+        """Compare decoded pixels of some images.
+
+        Raises:
+            InputError: an image is one of those that the run learnt from, or a copy of it.
+        """
+        if not len(images) or not any(each.pixels for each in self.seen):
             return
         marks = fingerprints(files_of(self.cohort, images), kept_in or self.cohort.root / ".crops")
         for each in self.seen:
@@ -176,17 +183,13 @@ def refuse_seen_patients(seen: Sequence[Seen], cohort: Cohort) -> None:
     learnt = np.zeros(len(names), bool)
     for each in seen:
         learnt |= [digest in each.patients for digest in salted_each(each.salt, cohort.name, last=names)]
-    seen_rows = table[learnt]
-    tests = seen_rows[seen_rows["split"].isin(TESTS)]
+    tests = table[learnt & table["split"].isin(TESTS)]
     if len(tests):
         raise InputError(
             f"{cohort.name}: {_rows(tests['patient_id'])} of {' and '.join(sorted(tests['split'].unique()))} were"
             " pre-trained on (same cohort name and patient_id): their test would be no test. Pre-train without them;"
             " or, if they are other people, give the two cohorts different names in cohort.yaml"
         )
-    validating = seen_rows[seen_rows["split"] == "val"]
-    if len(validating):
-        say(f"note: {_rows(validating['patient_id'])} of val were pre-trained on; validation may be too kind")
 
 
 def refuse_seen_files(seen: Sequence[Seen], cohort: Cohort, crops: pd.DataFrame, contents: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from mammo_aln.cohort.content import cohort_content
@@ -35,7 +36,7 @@ from mammo_aln.training.data.seen import counts_of, seen_in_words, training_prof
 from mammo_aln.training.data.units import cohort_flow, require_both_classes, require_one_each, say_whole_batch
 from mammo_aln.training.fit import fit_module
 from mammo_aln.training.frozen_facts import FrozenFacts
-from mammo_aln.training.leak_guard import refuse_seen_patients, seen_by
+from mammo_aln.training.leak_guard import TESTS, Tested, refuse_seen_patients, seen_by
 from mammo_aln.training.prediction_facts import OperatingPoint, PredictionFacts
 from mammo_aln.training.scoring import predict_logits, prediction_table
 from mammo_aln.training.stopping import STOP
@@ -85,7 +86,7 @@ def train_run(
         require_both_classes(data.cohort.patients, split)
         require_one_each(data.cohort.patients, split, step.ranks)
     say_whole_batch(data.cohort.patients, settings.data.batch_size)
-    _refuse_leak(settings, data)
+    pretrained_on = _pretrained_on(settings, data)
     outcome = data.whole_cohort.outcome
     if outcome.meaning != Declaration.label_meaning:
         say(f"outcome: {outcome.in_words}")
@@ -93,6 +94,9 @@ def train_run(
     module = build_model(settings, data)
     with looked_at_once():
         leaks = refuse_leaks(data.whole_cohort, "split", data.store, pixels=data.reads_images)
+        if pretrained_on is not None:
+            tests = data.whole_cohort.images["patient_id"].isin(pretrained_on.patients["patient_id"])
+            pretrained_on.refuse_pixels(data.whole_cohort.images.loc[tests, "image_id"].tolist(), data.store)
         data.prepare_data()
     keys = data.crop_set.table["key"].tolist() if data.reads_images else []
     identity = run_identity(settings, cohort_content(data.as_given, data.store_folder), keys)
@@ -129,14 +133,30 @@ def train_run(
     return run
 
 
-def _refuse_leak(settings: Settings, data: MammoDataModule) -> None:
-    """Refuse test patients that were pre-trained on; say where crops were others."""
+def _pretrained_on(settings: Settings, data: MammoDataModule) -> Tested | None:
+    """Refuse test patients that were pre-trained on, under whatever name; say where crops were others.
+
+    Returns:
+        The test patients, whose pixels are to be compared too.
+    """
     origin = origin_of(settings.model.pretrained)
     if origin is None:
-        return
-    refuse_seen_patients(origin.seen, data.whole_cohort)
+        return None
+    cohort = data.whole_cohort
+    refuse_seen_patients(origin.seen, cohort)
+    splits = cohort.patients["split"]
+    remedy = "their test would be no test. Pre-train without them, or leave them out (eligible = 0)"
+    tested = Tested(cohort, cohort.patients[splits.isin(TESTS)], origin.seen, "pre-trained on", remedy)
+    tested.refuse_names()
+    try:
+        replace(tested, patients=cohort.patients[splits == "val"], remedy="validation may be too kind").refuse_names()
+    except InputError as error:
+        say(f"note: {str(error).replace(' of the test ', ' of val ')}")
+    if not all(each.whole for each in origin.seen):
+        say("note: the weights are of an earlier version: copies of images that they learnt from are not recognised")
     if origin.strategy not in (None, settings.crop.strategy):
         say(f"note: pre-trained on crop.strategy={origin.strategy}, this run reads {settings.crop.strategy}")
+    return tested
 
 
 def _fit(run: Path, data: MammoDataModule, module: AxillaryClassifier, settings: Settings, mirrors: Mirrors) -> None:

@@ -45,9 +45,7 @@ def test_a_training_has_seen_the_patients_and_files_of_its_crops(cohort: Cohort)
 
 
 @pytest.mark.parametrize(("name", "refused"), [("pä2", True), ("pä3", True), ("pä1", False), ("pä0", False)])
-def test_a_test_patient_that_any_pretraining_saw_is_refused(
-    cohort: Cohort, capsys: pytest.CaptureFixture[str], name: str, refused: bool
-) -> None:
+def test_a_test_patient_that_any_pretraining_saw_is_refused(cohort: Cohort, name: str, refused: bool) -> None:
     other = seen_by("first", cohort, crops(("u", "else", "i")), {})
     seen = [other, seen_by("second", cohort, crops(("u", name, "i")), {}), other]
     if refused:
@@ -55,7 +53,6 @@ def test_a_test_patient_that_any_pretraining_saw_is_refused(
             refuse_seen_patients(seen, cohort)
     else:
         refuse_seen_patients(seen, cohort)
-        assert ("1 patient of val" in capsys.readouterr().err) == (name == "pä1")
     refuse_seen_patients(seen, replace(cohort, name="other people"))
     refuse_seen_patients([], cohort)
 

@@ -266,21 +266,35 @@ def test_a_changed_label_is_another_run_and_a_changed_outcome_model_setting_is_n
 def test_the_weights_begin_a_training_and_change_it(
     pretrained: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Named otherwise in `screening`, these are the phantom's own patients: only their files tell, at the test.
+    # Named otherwise in `screening`, these are the phantom's own patients: their identifiers and pixels tell.
     tiny = tiny_settings(inputs=("primary",))
-    scratch = train_run(phantom, tmp_path, tiny, store=store)
     told = replace(tiny, model=replace(tiny.model, pretrained=str(pretrained)))
-    begun = train_run(phantom, tmp_path, told, store=store)
+    with pytest.raises(InputError, match=r"of the test were pre-trained on \(same StudyInstanceUID"):
+        train_run(phantom, tmp_path / "leaking", told, store=store)
+    assert not (tmp_path / "leaking").exists()
+    untested = linked_copy(phantom, tmp_path / "untested")
+    patients = pd.read_csv(untested / "patients.csv", dtype=str)
+    patients[patients["split"].isin(["train", "val"])].to_csv(untested / "patients.csv", index=False)
+    for table in ("images", "regions"):
+        rows = pd.read_csv(untested / f"{table}.csv", dtype=str)
+        kept = patients["patient_id"][patients["split"].isin(["train", "val"])]
+        own = rows["image_id"].str.split("_").str[0].isin(kept)
+        rows[own].to_csv(untested / f"{table}.csv", index=False)
+    scratch = train_run(untested, tmp_path, tiny, store=store)
+    capsys.readouterr()
+    begun = train_run(untested, tmp_path, told, store=store)
     assert begun != scratch
-    assert "rests to the end" not in capsys.readouterr().err
-    train_run(phantom, tmp_path, replace(told, model=replace(told.model, freeze_epochs=1)), store=store)
+    said = capsys.readouterr().err
+    assert "of val were pre-trained on (same StudyInstanceUID or SOPInstanceUID): validation may be too kind" in said
+    assert "rests to the end" not in said
+    train_run(untested, tmp_path, replace(told, model=replace(told.model, freeze_epochs=1)), store=store)
     assert "model.freeze_epochs = 1 of trainer.max_epochs = 1: the loaded backbone rests" in capsys.readouterr().err
     losses = [pd.read_csv(run / "metrics.csv")["train_loss"].iloc[0] for run in (scratch, begun)]
     assert losses[0] != losses[1]
     from mammo_aln.training.build import build_model
     from mammo_aln.training.data.datamodule import MammoDataModule
 
-    module = build_model(told, MammoDataModule.from_settings(told, phantom, store))
+    module = build_model(told, MammoDataModule.from_settings(told, untested, store))
     weights = safetensors.torch.load_file(pretrained)
     loaded = module.network.state_dict()
     for name, value in weights.items():

@@ -33,7 +33,7 @@ FINGERPRINT_VERSION = 3
 """Raise this when a fingerprint changes: those that are kept are then made anew."""
 
 ALIKE_FROM = 0.45
-"""Likeness of copies, 0.5 to 1; other exposures reach 0.12 (real images) and 0.35 (5,000 of the phantom)."""
+"""Likeness of copies, 0.5 to 1; other exposures reach 0.12 (real images) and 0.41 (5,000 of the phantom)."""
 
 SMALLEST_SIDE_PX = 128
 """Below it there is too little texture; only equal matrices are then copies."""

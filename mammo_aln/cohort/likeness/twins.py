@@ -193,8 +193,9 @@ def _measured(files: Mapping[str, Path], journal: Path, workers: int | None) -> 
     progress = Progress(total=len(waiting), what="fingerprints", unit="image")
     try:
         for number, mark in caged(read_fingerprint, [files[key] for key in waiting], workers):
-            died = isinstance(mark, Death)
-            marks[waiting[number]] = (NOT_TRIED if mark.from_outside else DIED) if died else mark
+            if isinstance(mark, Death):
+                mark = NOT_TRIED if mark.from_outside else DIED
+            marks[waiting[number]] = mark
             progress.advance()
             if len(marks) - kept >= KEPT_AT_ONCE:
                 _keep(dict(islice(marks.items(), kept, None)), journal)
