@@ -49,6 +49,16 @@ def devour(_: object) -> str:
     return "all it wanted"
 
 
+def outlive(_: object) -> str:
+    with bounded_memory(1 << 28), bounded_time(0.1):
+        pass
+    np.ones(1 << 26)
+    end = time.process_time() + 0.2
+    while time.process_time() < end:
+        pass
+    return "outlived"
+
+
 def leave(_: object) -> None:
     print("what a decoder prints on its way down", file=sys.stderr)
     os._exit(7)
@@ -69,6 +79,7 @@ fates: dict[object, Callable[[Any], Any]] = {
     "spin": spin,
     "wait": wait,
     "devour": devour,
+    "outlive": outlive,
     "leave": leave,
     "panic": panic,
     **dict.fromkeys((signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL), killed_by),
@@ -104,7 +115,7 @@ def test_a_death_is_the_files_own_or_came_from_outside(number: int, words: str, 
 
 
 def test_memory_is_bounded_in_the_cage_and_nothing_is_bounded_outside() -> None:
-    assert dict(caged(fate, ["devour"])) == {0: "no more"}
+    assert dict(caged(fate, ["devour", "outlive"], workers=1)) == {0: "no more", 1: "outlived"}
     with bounded_memory(0) as bounded, bounded_time(0.001):
         end = time.process_time() + 0.05
         while time.process_time() < end:
