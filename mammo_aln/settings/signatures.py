@@ -10,6 +10,8 @@ from mammo_aln.settings.limits import ABOVE_0_TO_1, FOLDS, RESAMPLES, SEED, SHAR
 MOST_LEVELS = 4096
 """Grey levels of a texture matrix, whose memory grows with their square."""
 
+WIDEST_BIN = 1_000_000
+
 
 @dataclass(frozen=True)
 class RadiomicsConfig:
@@ -81,7 +83,7 @@ class RadiomicsConfig:
     wavelet_levels: Annotated[int, within(1, 4)] = 1
     wavelet_rotation: Literal["none", "average"] = "none"
     bins: Annotated[int, within(2, MOST_LEVELS)] = 32
-    bin_width: Annotated[float, within(0, 1_000_000)] = 0.0
+    bin_width: Annotated[float, within(0, WIDEST_BIN)] = 0.0
     bin_origin: Annotated[float | None, within(-1e9, 1e9)] = None
     bin_width_of: dict[str, float] = field(default_factory=dict)
     ivh_bins: Annotated[int, within(0, 1_000_000)] = 1000

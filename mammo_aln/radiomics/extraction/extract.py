@@ -36,6 +36,7 @@ from mammo_aln.runs.identity import file_digest
 from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.record import environment
 from mammo_aln.settings import CropConfig, ModelConfig, PixelConfig, RadiomicsConfig
+from mammo_aln.settings.signatures import WIDEST_BIN
 
 CASE_FACTOR = 10.0
 """A case, its volume and masks, may take so many times as long to read as an image (`pixels.decode_timeout_s`)."""
@@ -146,8 +147,8 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
             f"radiomics.resegment_range = {list(settings.resegment_range)}: expected two intensities, the lower first"
         )
     for sequence, width in settings.bin_width_of.items():
-        if not width > 0:
-            faults.append(f"radiomics.bin_width_of: {sequence}: {width:g}: expected a width above 0")
+        if not 0 < width <= WIDEST_BIN:
+            faults.append(f"radiomics.bin_width_of: {sequence}: {width:g}: expected a width above 0, to {WIDEST_BIN}")
     if len(settings.spacing_mm) not in (0, 1, 3):
         faults.append(f"radiomics.spacing_mm = {list(settings.spacing_mm)}: expected one or three lengths, or none")
     for name in ("log_sigma_mm", "rings_mm"):
