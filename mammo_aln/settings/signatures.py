@@ -21,8 +21,9 @@ class RadiomicsConfig:
         families: features by IBSI's names: `stat` (first order), `ih` and `ivh` (histograms), `morph` (shape), `loc`
             (local peaks), `spatial` (Moran's I, Geary's C), `cm` (GLCM), `rlm` (GLRLM), `szm` (GLSZM), `dzm` (GLDZM),
             `ngt` (NGTDM), `ngl` (NGLDM).
-        filters: images they are computed on: `original`, `log` (Laplacian of Gaussian), `wavelet`. Shape and local
-            peaks come from the original alone.
+        filters: images they are computed on: `original`, `log` (Laplacian of Gaussian), `wavelet`, `mean`, `laws`,
+            `gabor`, `gradient`, `square`, `squareroot`, `logarithm`, `exponential`. Shape and local peaks come from the
+            original alone.
         filter_boundary: what filters see beyond the image, in scipy.ndimage's words: `reflect` (d c b a | a b c d),
             `mirror` (d c b | a b c d), `nearest` (a a a | a b c d), `wrap` (the other end), `constant` (0).
         log_sigma_mm: scales of `log`.
@@ -30,6 +31,15 @@ class RadiomicsConfig:
             `ibsi` counts per squared voxel, as IBSI-2 does, and needs voxels with equal sides.
         wavelet: PyWavelets' name of the wavelet.
         wavelet_levels: undecimated levels; bands of the second are named `wavelet2_LLH`.
+        mean_voxels: side of the square or cube of `mean`; an odd number.
+        laws: kernels of `laws`, one name for each axis (slices, rows, columns; rows, columns of an image): `L5E5E5`.
+        laws_rotation: `none`, or `average` or `max` over the kernels' right-angle rotations.
+        laws_energy_voxels: mean absolute response of so many voxels to either side; 0 takes the response itself.
+        gabor_sigma_mm: standard deviation of the Gaussian of `gabor`.
+        gabor_wavelength_mm: wavelength of its wave.
+        gabor_aspect: standard deviation along the wave over that across it.
+        gabor_step_deg: directions over which its modulus is averaged are so far apart; 180 takes one.
+        gabor_planes: `slices`, or `all` three planes, averaged.
         wavelet_rotation: `none`, or `average` over the filter's right-angle rotations (IBSI-2's rotation invariance).
         bins: grey levels of a fixed number of bins; the choice for intensities without a unit.
         bin_width: width of a bin in intensity units in place of `bins`; 0 means `bins`.
@@ -75,13 +85,28 @@ class RadiomicsConfig:
     families: tuple[
         Literal["stat", "ih", "ivh", "morph", "loc", "spatial", "cm", "rlm", "szm", "dzm", "ngt", "ngl"], ...
     ] = ("stat", "morph", "cm", "rlm", "szm", "dzm", "ngt", "ngl")
-    filters: tuple[Literal["original", "log", "wavelet"], ...] = ("original", "log", "wavelet")
+    filters: tuple[
+        Literal[
+            "original", "log", "wavelet", "mean", "laws", "gabor", "gradient", "square", "squareroot", "logarithm",
+            "exponential",
+        ],
+        ...,
+    ] = ("original", "log", "wavelet")  # fmt: skip
     filter_boundary: Literal["reflect", "mirror", "nearest", "wrap", "constant"] = "reflect"
     log_sigma_mm: Annotated[tuple[float, ...], each(within(0.1, 50, "mm"))] = (2.0,)
     log_normalise: Literal["scale", "ibsi"] = "scale"
     wavelet: str = "coif1"
     wavelet_levels: Annotated[int, within(1, 4)] = 1
     wavelet_rotation: Literal["none", "average"] = "none"
+    mean_voxels: Annotated[int, within(1, 99)] = 3
+    laws: tuple[str, ...] = ("L5E5E5",)
+    laws_rotation: Literal["none", "average", "max"] = "none"
+    laws_energy_voxels: Annotated[int, within(0, 99)] = 7
+    gabor_sigma_mm: Annotated[float, within(0.1, 50, "mm")] = 2.0
+    gabor_wavelength_mm: Annotated[float, within(0.1, 200, "mm")] = 4.0
+    gabor_aspect: Annotated[float, within(0.1, 10)] = 1.0
+    gabor_step_deg: Annotated[float, within(1, 180, "degrees")] = 45.0
+    gabor_planes: Literal["slices", "all"] = "slices"
     bins: Annotated[int, within(2, MOST_LEVELS)] = 32
     bin_width: Annotated[float, within(0, WIDEST_BIN)] = 0.0
     bin_origin: Annotated[float | None, within(-1e9, 1e9)] = None

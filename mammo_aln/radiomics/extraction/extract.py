@@ -32,6 +32,7 @@ from mammo_aln.radiomics.extraction.features import radiomic_features
 from mammo_aln.radiomics.extraction.grey_levels import noted, of_sequence
 from mammo_aln.radiomics.extraction.regions import Region, load_regions
 from mammo_aln.radiomics.extraction.table import PROVENANCE_COLUMNS, Cell, feature_table, provenance_table
+from mammo_aln.radiomics.filtering.laws import kernel_names
 from mammo_aln.runs.identity import file_digest
 from mammo_aln.runs.lineage import read_lineage
 from mammo_aln.runs.record import environment
@@ -146,6 +147,13 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
         faults.append(
             f"radiomics.resegment_range = {list(settings.resegment_range)}: expected two intensities, the lower first"
         )
+    if settings.mean_voxels % 2 == 0:
+        faults.append(f"radiomics.mean_voxels = {settings.mean_voxels}: expected an odd number, which has a middle")
+    for kernels in settings.laws:
+        try:
+            kernel_names(kernels)
+        except InputError as error:
+            faults.append(str(error))
     for sequence, width in settings.bin_width_of.items():
         if not 0 < width <= WIDEST_BIN:
             faults.append(f"radiomics.bin_width_of: {sequence}: {width:g}: expected a width above 0, to {WIDEST_BIN}")

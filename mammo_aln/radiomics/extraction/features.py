@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mammo_aln.radiomics.extraction import intensity, matrices, shape, textures
 from mammo_aln.radiomics.extraction.grey_levels import discretise, resegmented
 from mammo_aln.radiomics.extraction.roi import Floats, Ints, Mask, Roi, bounding_box
-from mammo_aln.radiomics.filtering.images import filter_reach, filtered_images
+from mammo_aln.radiomics.filtering.images import filter_reach, filtered_images, largest_intensity
 from mammo_aln.settings import RadiomicsConfig
 
 Aggregation = str
@@ -47,7 +47,7 @@ def radiomic_features(
     if array.ndim == 2:
         array, mask, spacing_mm = array[None], mask[None], (1.0, *spacing_mm)
     small = int(mask.sum()) < LEAST_VOXELS
-    wide = _near(array.shape, mask, spacing_mm, settings)
+    wide, largest = _near(array.shape, mask, spacing_mm, settings), largest_intensity(array)
     array, mask = array[wide].astype(np.float64), mask[wide]
     inside = resegmented(array, mask, settings)
     box = bounding_box(mask)
@@ -55,7 +55,7 @@ def radiomic_features(
     if once := [family for family in settings.families if family in ONCE]:
         features |= {f"shape_{tag}": value for tag, value in _once(array, mask, inside, spacing_mm, once).items()}
     families = [family for family in settings.families if family not in ONCE]
-    for name, image in filtered_images(array, spacing_mm, settings):
+    for name, image in filtered_images(array, spacing_mm, settings, largest):
         levels = discretise(image[box][inside[box]], settings, is_original=name == "original")
         values = region_features(image[box], mask[box], inside[box], levels, families, settings, name == "original")
         features |= {f"{name}_{tag}": value for tag, value in values.items()}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import permutations, product
+from itertools import product
 
 import numpy as np
 import pywt
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
+from mammo_aln.radiomics.filtering.rotations import Laid, orbit, turns_of
+
 Floats = NDArray[np.float64]
-Laid = tuple[tuple[str, bool], ...]
-"""For each axis the letter whose filter lies along it, and whether it is flipped."""
 
 
 def wavelet_bands(
@@ -34,36 +34,24 @@ def wavelet_bands(
         Name (`wavelet_LLH`, of the second level `wavelet2_LLH`) and image.
     """
     taps = {"L": np.asarray(pywt.Wavelet(wavelet).dec_lo), "H": np.asarray(pywt.Wavelet(wavelet).dec_hi)}
-    turns = right_angle_rotations(len(axes)) if rotated else [tuple((axis, False) for axis in range(len(axes)))]
     orbits: dict[frozenset[Laid], str] = {}
     for band in map("".join, product("LH", repeat=len(axes))):
-        orbits.setdefault(frozenset(tuple((band[letter], flip) for letter, flip in turn) for turn in turns), band)
-    flips = sorted({tuple(flip for _, flip in turn) for turn in turns})
+        orbits.setdefault(orbit(band, rotated), band)
+    flips = sorted({tuple(flip for _, flip in turn) for turn in turns_of(len(axes), rotated)})
     for level in range(1, levels + 1):
         totals = {band: np.zeros(array.shape) for band in orbits.values()}
         for flip in flips:
             for laid, image in _level(np.asarray(array, dtype=float), taps, flip, level, axes, boundary):
-                for orbit, band in orbits.items():
-                    if laid in orbit:
+                for turned, band in orbits.items():
+                    if laid in turned:
                         totals[band] += image
         prefix = "wavelet_" if level == 1 else f"wavelet{level}_"
-        yield from ((prefix + band, totals[band] / len(orbit)) for orbit, band in orbits.items())
+        yield from ((prefix + band, totals[band] / len(turned)) for turned, band in orbits.items())
 
 
 def wavelet_reach(wavelet: str, levels: int) -> int:
     """Count the voxels to either side that the last level looks at, through those before it."""
     return pywt.Wavelet(wavelet).dec_len // 2 * (2**levels - 1)
-
-
-def right_angle_rotations(dimensions: int) -> list[tuple[tuple[int, bool], ...]]:
-    """The 4 rotations of a plane, or 24 of space, on the grid: for each axis, the filter there, and if flipped."""
-    turns = []
-    for order in permutations(range(dimensions)):
-        swaps = sum(order[i] > order[j] for i in range(dimensions) for j in range(i + 1, dimensions))
-        for flips in product((False, True), repeat=dimensions):
-            if (swaps + sum(flips)) % 2 == 0:  # else a mirror image
-                turns.append(tuple(zip(order, flips, strict=True)))
-    return turns
 
 
 def _level(
