@@ -20,8 +20,9 @@ from mammo_aln.machine.mounts import mount_of
 VARIABLE = "MAMMO_ALN_LOCKS"
 """Environment variable: `posix` or `lease` for every disk, whatever the mount says."""
 POLL_S = 0.1
-_OWN: dict[str, int] = {}
-"""Files that this process holds, with its id: to open and close one of them again would free its POSIX lock."""
+_OWN: dict[tuple[str, int], object] = {}
+"""Files that this process holds or is taking, by path and its id, with a sign of the taker's: to open and close one of
+them again would free its POSIX lock, which knows no threads."""
 
 
 class Lock:
@@ -40,8 +41,7 @@ class Lock:
         if self.lease is not None:
             self.lease.close()
         self.stream.close()
-        if _is_own(self.path):
-            del _OWN[os.path.realpath(self.path)]
+        _OWN.pop(_name(self.path), None)
 
     def __enter__(self) -> Lock:
         return self
@@ -78,8 +78,19 @@ def take_lock(path: Path) -> Lock | None:
         InputError: no lease can be taken beside it.
         OSError: the file cannot be opened for writing.
     """
-    if _is_own(path):
+    name, taker = _name(path), object()
+    if _OWN.setdefault(name, taker) is not taker:  # in one step, as threads of this process may ask at once
         return None
+    lock = None
+    try:
+        lock = _take(path)
+    finally:
+        if lock is None:
+            del _OWN[name]
+    return lock
+
+
+def _take(path: Path) -> Lock | None:
     stream = path.open("a+", encoding="utf-8")
     lease = None
     try:
@@ -100,7 +111,6 @@ def take_lock(path: Path) -> Lock | None:
     except BaseException:
         stream.close()
         raise
-    _OWN[os.path.realpath(path)] = os.getpid()
     return Lock(path, stream, lease)
 
 
@@ -135,8 +145,12 @@ def is_locked(path: Path) -> bool:
 
 
 def _is_own(path: Path) -> bool:
-    """Tell whether this process holds a file; a forked child holds nothing of its parent's."""
-    return _OWN.get(os.path.realpath(path)) == os.getpid()
+    return _name(path) in _OWN
+
+
+def _name(path: Path) -> tuple[str, int]:
+    """Name a file as this process holds it; a forked child holds nothing of its parent's."""
+    return os.path.realpath(path), os.getpid()
 
 
 def lease_folder(path: Path) -> Path:

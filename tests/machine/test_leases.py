@@ -299,3 +299,29 @@ def test_locks_are_trusted_where_the_mount_is_known_to_keep_them(
 
 def test_the_system_s_own_table_is_read() -> None:
     assert Path("/") in read_mounts(Path("/proc/self/mountinfo").read_text())
+
+
+def test_of_threads_that_ask_at_once_one_holds(tmp_path: Path) -> None:
+    """The system's lock knows processes alone."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(50):
+            together, held = threading.Barrier(4), []
+
+            def take(path: Path = tmp_path / f"{number}.lock", together=together, held=held) -> None:
+                together.wait()
+                held.append(take_lock(path))
+
+            threads = [threading.Thread(target=take) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            (lock,) = [lock for lock in held if lock is not None]
+            lock.close()
+            again = take_lock(tmp_path / f"{number}.lock")
+            assert again is not None
+            again.close()
+    finally:
+        sys.setswitchinterval(interval)

@@ -263,8 +263,22 @@ def test_a_changed_label_is_another_run_and_a_changed_outcome_model_setting_is_n
     assert pretrain_run(folder, tmp_path / "runs", told, store=store) != first
 
 
+@pytest.fixture
+def untested(phantom: Path, tmp_path: Path) -> Path:
+    """The phantom without the patients of its test, who were pre-trained on."""
+    folder = linked_copy(phantom, tmp_path / "untested")
+    patients = pd.read_csv(folder / "patients.csv", dtype=str)
+    patients[patients["split"].isin(["train", "val"])].to_csv(folder / "patients.csv", index=False)
+    for table in ("images", "regions"):
+        rows = pd.read_csv(folder / f"{table}.csv", dtype=str)
+        kept = patients["patient_id"][patients["split"].isin(["train", "val"])]
+        own = rows["image_id"].str.split("_").str[0].isin(kept)
+        rows[own].to_csv(folder / f"{table}.csv", index=False)
+    return folder
+
+
 def test_the_weights_begin_a_training_and_change_it(
-    pretrained: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pretrained: Path, phantom: Path, untested: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Named otherwise in `screening`, these are the phantom's own patients: their identifiers and pixels tell.
     tiny = tiny_settings(inputs=("primary",))
@@ -272,14 +286,6 @@ def test_the_weights_begin_a_training_and_change_it(
     with pytest.raises(InputError, match=r"of the test were pre-trained on \(same StudyInstanceUID"):
         train_run(phantom, tmp_path / "leaking", told, store=store)
     assert not (tmp_path / "leaking").exists()
-    untested = linked_copy(phantom, tmp_path / "untested")
-    patients = pd.read_csv(untested / "patients.csv", dtype=str)
-    patients[patients["split"].isin(["train", "val"])].to_csv(untested / "patients.csv", index=False)
-    for table in ("images", "regions"):
-        rows = pd.read_csv(untested / f"{table}.csv", dtype=str)
-        kept = patients["patient_id"][patients["split"].isin(["train", "val"])]
-        own = rows["image_id"].str.split("_").str[0].isin(kept)
-        rows[own].to_csv(untested / f"{table}.csv", index=False)
     scratch = train_run(untested, tmp_path, tiny, store=store)
     capsys.readouterr()
     begun = train_run(untested, tmp_path, told, store=store)
@@ -361,15 +367,15 @@ def test_a_run_begun_from_another_runs_checkpoint_is_guarded(phantom: Path, stor
 
 
 def test_another_backbone_or_size_gets_one_clear_message(
-    pretrained: Path, phantom: Path, store: Path, tmp_path: Path
+    pretrained: Path, untested: Path, store: Path, tmp_path: Path
 ) -> None:
     dense = tiny_settings("densenet121", inputs=("primary",), pretrained=str(pretrained))
     with pytest.raises(InputError, match=r"holds a pre-trained resnet50 .*densenet121"):
-        train_run(phantom, tmp_path, dense, store=store)
+        train_run(untested, tmp_path, dense, store=store)
     wider = tiny_settings(inputs=("primary",), pretrained=str(pretrained))
     wider = replace(wider, model=replace(wider.model, backbone_args={**TINY["resnet50"], "channels": [8, 8, 8, 16]}))
     with pytest.raises(InputError, match=r"layer4.*It was made with backbone_args"):
-        train_run(phantom, tmp_path, wider, store=store)
+        train_run(untested, tmp_path, wider, store=store)
 
 
 def test_a_pre_training_is_no_run_to_predict_with(pretrained: Path, phantom: Path, tmp_path: Path) -> None:
