@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LARGEST_JSON_BYTES = 1 << 28
 LARGEST_TABLE_BYTES = 1 << 30
 LONGEST_NAME_BYTES, LONGEST_PATH_BYTES = 255, 4000
-FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.,]*(?:[eE][+-]?\d+)?$)")
+FORMULA = re.compile(r"[=@\t\r]|[+-](?![\d.,]*(?:[eE][+-]?\d+)?$|[Ii]nf(?:inity)?$)")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a user's share of it, or a file is as large as it may be; only writing fails so."""
 

@@ -181,7 +181,13 @@ def test_a_text_that_a_spreadsheet_would_compute_is_kept_and_told(
     progress.say_once.cache_clear()
     ids = ["P1", "=cmd|' /C calc'!A0", "@SUM(1)"]
     table = pd.DataFrame(
-        {"patient_id": ids, "plus": ["-5", "+1.5e-3", "-"], "note": ["+1+2", "a", "b"], "x": [-1.0, 2, 3]}
+        {
+            "patient_id": ids,
+            "plus": ["-5", "+1.5e-3", "-"],
+            "limit": ["-Inf", "+inf", "-Infinity"],
+            "note": ["+1+2", "a", "b"],
+            "x": [-1.0, 2, 3],
+        }
     )
     write_csv(tmp_path / "p.csv", table)
     assert list(pd.read_csv(tmp_path / "p.csv", dtype=str)["patient_id"]) == ids
