@@ -173,6 +173,7 @@ def _fit(run: Path, data: MammoDataModule, module: AxillaryClassifier, settings:
         outcome=data.whole_cohort.outcome,
         validated_on=(_learnt_from(run.name, data, "val"),),
     )
+    data.refuse_changed_files()  # else the run would know others than those whom it learns from
     write_json(run / "recipe.json", data.recipe)
     write_lineage(run, frozen.lineage)
     if leads():

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ from mammo_aln.settings import (
     TrainerConfig,
 )
 from mammo_aln.training.data.batches import StepBatch
+from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.pretraining.contrastive import nt_xent
 from mammo_aln.training.pretraining.data import PretrainData, draw_pair
 from mammo_aln.training.pretraining.module import PretrainModule
@@ -452,3 +454,41 @@ def one_pair(batch: StepBatch) -> dict[str, torch.Tensor]:
     """The first pair of a batch alone."""
     pairs = len(batch["patient"])
     return {"crops": batch["crops"][[0, pairs]], "labels": batch["labels"][[0, pairs]], "patient": batch["patient"][:1]}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(PretrainData, marks=pytest.mark.slow), MammoDataModule])
+def test_a_file_that_is_replaced_behind_its_crop_ends_the_training_before_it_begins(
+    kind: type[Any], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who the run learnt from is read from the files, once their crops are cut: the other patient would be noted."""
+    cohort = tmp_path / "cohort"
+    shutil.copytree(phantom, cohort, ignore=shutil.ignore_patterns(".crops"))
+    tables = read_cohort(cohort)
+    learning = tables.patients[tables.patients["split"] == "train"]["patient_id"]
+    boxed = tables.regions[tables.regions["region"] == "primary"]["image_id"]
+    images = tables.images[tables.images["patient_id"].isin(learning) & tables.images["image_id"].isin(boxed)]
+    first, second = (cohort / path for path in images["path"].iloc[[0, -1]])
+    kept = first.read_bytes()
+    cut = kind.prepare_data
+
+    def replaced_behind(self: Any) -> None:
+        cut(self)
+        first.unlink()
+        first.write_bytes(second.read_bytes())
+
+    def run() -> Path:
+        if kind is PretrainData:
+            return pretrain_run(cohort, tmp_path / "runs", settings("supervised", "margin"), store=tmp_path / "store")
+        return train_run(cohort, tmp_path / "runs", tiny_settings(inputs=("primary",)), store=tmp_path / "store")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "prepare_data", replaced_behind)
+        with pytest.raises(InputError, match=r"files changed after their crops were cut: image .*the same command"):
+            run()
+    assert not list((tmp_path / "runs").rglob("*.ckpt"))
+    if kind is MammoDataModule:
+        return
+    first.write_bytes(kept)
+    made = run()
+    (folder,) = {path.parent for path in (tmp_path / "runs").rglob("state.json") if "completed" in path.read_text()}
+    assert folder in (made, made.parent)

@@ -14,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from mammo_aln.cohort.tables import Cohort, read_cohort
+from mammo_aln.cohort.tables import Cohort, image_files, read_cohort
 from mammo_aln.crops.build import CropSet, build_crops
 from mammo_aln.crops.provenance import fallback_ledger
 from mammo_aln.crops.store.staging import stage_folder, staged
 from mammo_aln.crops.store.store import CropStore
+from mammo_aln.dicom.archive import content_digest
+from mammo_aln.dicom.standing import standing_digest
 from mammo_aln.errors import InputError
 from mammo_aln.machine.cores import loader_processes
 from mammo_aln.machine.launch import launched_together, sharing_cores
@@ -42,6 +44,14 @@ def read_for(inputs: Iterable[str], folder: str | Path, store: Path | None = Non
         return read_cohort(folder, need=("patients",))
     kept_in = (store or Path(folder) / ".crops") if keep else None
     return read_cohort(folder, need=("patients", "images"), kept_in=kept_in)
+
+
+def _content(file: str) -> str:
+    """SHA-256 of a file; empty where it can no longer be read."""
+    try:
+        return content_digest(Path(file))
+    except (OSError, InputError):
+        return ""
 
 
 def require_one_strategy(crop: CropConfig) -> None:
@@ -106,6 +116,7 @@ class CropDataModule(pl.LightningDataModule):
         self.compares = False
         """True where the loss compares the patients of a batch, so that a smaller one would be another loss."""
         self._crop_set: CropSet | None = None
+        self._standing = ""
         self._staged: CropStore | None = None
 
     @property
@@ -129,6 +140,7 @@ class CropDataModule(pl.LightningDataModule):
     def crop_set(self) -> CropSet:
         """The crops of this module's patients, built where they are missing."""
         if self._crop_set is None:
+            self._standing = standing_digest(image_files(self.cohort, self.cohort.images).values())
             # torchrun and srun start all ranks at once
             once = launched_together() > 1
             self._crop_set = build_crops(self.cohort, self.pixels, self.crop, store=self.store, once=once)
@@ -159,6 +171,25 @@ class CropDataModule(pl.LightningDataModule):
         """Build every missing crop, straight from the DICOM files."""
         if self.reads_images:
             _ = self.crop_set
+
+    def refuse_changed_files(self) -> None:
+        """Refuse to go on where image files are no longer those that the crops were cut from.
+
+        Raises:
+            InputError: names the first of them.
+        """
+        files = image_files(self.cohort, self.cohort.images) if self.reads_images else {}
+        if not files or standing_digest(files.values(), anew=True) == self._standing:
+            return
+        changed = [
+            image for image, content in self.crop_set.contents.items() if _content(files.get(image, "")) != content
+        ]
+        if changed:
+            raise InputError(
+                f"{self.cohort.name}: files changed after their crops were cut: image {changed[0]}"
+                + (f" and {len(changed) - 1} more" if changed[1:] else "")
+                + "; expected the same files throughout; the same command begins again with those that stand now"
+            )
 
     def readable_crops(self) -> pd.DataFrame:
         """Rows of the crop table whose region the model reads."""

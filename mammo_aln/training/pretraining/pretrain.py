@@ -163,6 +163,7 @@ def _fit(run: Path, data: PretrainData, module: PretrainModule, settings: Pretra
         heads=tuple(head["name"] for head in module.hparams["heads"]),
         lineage=joined(stated_or_not(data.whole_cohort.sources), weight_sources(settings.model)),
     )
+    data.refuse_changed_files()  # else the run would know others than those whom it learns from
     write_json(run / "recipe.json", data.recipe)
     write_lineage(run, frozen.lineage)
     fit_module(run, data, module, settings, frozen, mirrors)
