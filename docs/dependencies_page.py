@@ -52,7 +52,7 @@ organisation first). Files are those of the package that import it (`over 20` is
 - `bash scripts/audit.sh` asks PyPI for known vulnerabilities of every pin (pip-audit); `--database FILE` takes a
   download of OSV's and needs no network: `https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip`. A package
   about which nothing could be asked is an error, never "none known". Exit code 0: none known, 1: some, 2: not audited.
-- `python docs/health.py` asks PyPI anew for the last releases and owners.
+- `python docs/health.py ADDRESS` asks a package index anew for the last releases and owners.
 
 {audited}"""
 

@@ -1,5 +1,6 @@
-"""Ask PyPI how each direct dependency fares, for docs/dependencies.md: `python docs/health.py`, at a release.
+"""Ask a package index how each direct dependency fares, for docs/dependencies.md, at a release.
 
+`python docs/health.py ADDRESS`, where ADDRESS is that of a project's JSON page with `{name}` in the place of its name.
 Written down are the last release that is no preview, how many there were in the year before, and who owns the project.
 """
 
@@ -14,7 +15,6 @@ from ends import ROOT, direct_dependencies
 from packaging.version import InvalidVersion, Version
 
 HEALTH = ROOT / "docs" / "supply" / "health.json"
-REGISTRY = "https://pypi.org/pypi/{name}/json"
 WAIT_S = 20
 
 
@@ -41,11 +41,13 @@ def health_of(page: dict, today: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or "{name}" not in sys.argv[1]:
+        sys.exit("health.py: expected the address of a project's JSON page, with {name} where its name stands")
     read_on = f"{datetime.now(UTC):%Y-%m-%d}"
     packages = {}
     for name in sorted(direct_dependencies(), key=str.lower):
         try:
-            with urlopen(REGISTRY.format(name=name), timeout=WAIT_S) as answer:
+            with urlopen(sys.argv[1].replace("{name}", name), timeout=WAIT_S) as answer:
                 packages[name] = health_of(json.load(answer), read_on)
         except OSError as error:
             sys.exit(f"health.py: {name}: the registry does not answer ({error}); {HEALTH.name} stays as it is")
