@@ -17,6 +17,7 @@ from mammo_aln.radiomics.filtering.gaussian import laplacian_of_gaussian
 from mammo_aln.radiomics.filtering.images import filter_reach, filtered_images
 from mammo_aln.radiomics.filtering.laws import KERNELS, laws_response
 from mammo_aln.radiomics.filtering.pointwise import POINTWISE, gradient_magnitude, local_mean
+from mammo_aln.radiomics.filtering.rotations import right_angle_rotations
 from mammo_aln.radiomics.filtering.wavelets import wavelet_bands
 from mammo_aln.settings import RadiomicsConfig
 
@@ -87,6 +88,17 @@ def test_wavelet_bands_are_those_of_pywavelets(wavelet: str, level: int) -> None
     prefix = "wavelet_" if level == 1 else "wavelet2_"
     for name, band in theirs.items():
         np.testing.assert_allclose(ours[prefix + name.replace("a", "L").replace("d", "H")], band, atol=1e-12)
+
+
+@pytest.mark.parametrize(("dimensions", "count"), [(2, 4), (3, 24)])
+def test_rotations_hold_the_filter_as_it_is_and_no_mirror_image(dimensions: int, count: int) -> None:
+    turns = right_angle_rotations(dimensions)
+    assert len(set(turns)) == count
+    for turn in turns:
+        matrix = np.zeros((dimensions, dimensions))
+        for axis, (number, flip) in enumerate(turn):
+            matrix[axis, number] = -1 if flip else 1
+        assert round(np.linalg.det(matrix)) == 1
 
 
 @pytest.mark.parametrize(("wavelet", "flat"), [("coif1", False), ("haar", True)])
