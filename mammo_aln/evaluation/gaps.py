@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mammo_aln.evaluation.samples import Sample, seed_of
@@ -30,6 +31,12 @@ class Gap:
     bootstrap: Test | None = None
     reason: str = ""
 
+    @property
+    def p_percentile(self) -> float | None:
+        """The bootstrap's p-value that its percentile limits go with; None without a test or with few resamples."""
+        p = math.nan if self.bootstrap is None else self.bootstrap.p_percentile
+        return None if math.isnan(p) else p
+
     def to_json(self) -> dict[str, str | float | None]:
         """The gap as an entry of `auc_gap` in metrics.json."""
         names: dict[str, str | float | None] = {"from": self.source, "to": self.target}
@@ -45,7 +52,9 @@ class Gap:
             "delong_t": self.delong.statistic,
             "delong_df": self.delong.df,
             "delong_p": self.delong.p_value,
-            "bootstrap_p": self.bootstrap.p_value,
+            **dict(zip(("delong_t_ci_low", "delong_t_ci_high"), self.delong.t_limits(), strict=True)),
+            "bootstrap_p": self.p_percentile,
+            "bootstrap_p_normal": self.bootstrap.p_value,
             "bootstrap_ci_low": self.bootstrap.low,
             "bootstrap_ci_high": self.bootstrap.high,
             "bootstrap_sd": self.bootstrap.se,

@@ -25,6 +25,7 @@ from mammo_aln.evaluation.statistics.resampling import (
 from mammo_aln.evaluation.statistics.smoothing import smoothed_errors
 
 PARTIAL_FROM = 0.8
+BELOW_DIAGONAL = "the curve lies below the diagonal there: McClish's correction is not defined"
 NO_PATIENT = "0/0: no patient to count"
 OF_COUNTS = ("f1", "balanced_accuracy", "mcc", "kappa")
 AT_THRESHOLD = ("threshold", *op.PROPORTIONS, "lr_positive", "lr_negative", "diagnostic_odds_ratio", *OF_COUNTS)
@@ -96,14 +97,21 @@ def _discrimination(sample: Sample, resamples: int, seed: int) -> Figures:
     drawn = bootstrap_auc(scores, labels, resamples=resamples, seed=seed_of(seed, sample.name))
     boot = disc.Interval(value, *percentile_interval(drawn), "stratified bootstrap, percentile")
     sd, exact = float(drawn.std(ddof=1)), exact_bootstrap_sd(scores, labels)
-    area, corrected = disc.partial_auc(scores, labels, specificity=PARTIAL_FROM)
     return {
         **_auc_limits(value, disc.auc_variance(scores, labels), labels),
         "auc_bootstrap": with_interval(boot, resamples=resamples, sd=sd, sd_exact=exact),
         **(_clustered(sample, value, resamples, seed) if sample.clusters is not None else {}),
         "average_precision": Metric(disc.average_precision(scores, labels)),
-        "partial_auc": Metric(area, {"corrected": corrected, "range": "specificity 0.8 to 1 (McClish corrected)"}),
+        "partial_auc": _partial_auc(scores, labels),
     }
+
+
+def _partial_auc(scores: disc.Floats, labels: disc.Floats) -> Metric:
+    area, corrected = disc.partial_auc(scores, labels, specificity=PARTIAL_FROM)
+    within = {"range": "specificity 0.8 to 1 (McClish corrected)"}
+    if math.isnan(corrected):
+        return Metric(area, {"corrected": None, **within, "reason": BELOW_DIAGONAL})
+    return Metric(area, {"corrected": corrected, **within})
 
 
 def _auc_limits(value: float, variance: float, labels: disc.Floats) -> Figures:

@@ -142,7 +142,9 @@ def compare_pair(rows: pd.DataFrame, thresholds: tuple[Metric, Metric], resample
     areas = {"auc_reference": auc(first, labels), "auc_other": auc(second, labels)}
     figures: Figures = {
         "auc_difference": _of_test(test, delong, 1.0, **areas),
-        "auc_difference_bootstrap": _of_test(boot, "bootstrap of patients, percentile", 1.0, resamples=resamples),
+        "auc_difference_bootstrap": _of_test(boot, "bootstrap of patients, percentile", 1.0, resamples=resamples).also(
+            p_value=None if math.isnan(boot.p_percentile) else boot.p_percentile, p_normal=boot.p_value
+        ),
         "delong_z": Metric(test.statistic),
         "delong_p": Metric(test.p_value, {"note": FEW} if _is_few(labels) else {}),
     }

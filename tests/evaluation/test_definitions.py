@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mammo_aln.errors import InputError
-from mammo_aln.evaluation.statistics import calibration, discrimination, operating, utility
+from mammo_aln.evaluation.statistics import calibration, discrimination, operating, resampling, utility
 from mammo_aln.evaluation.statistics import tests as compare
 
 
@@ -76,6 +76,59 @@ def test_6_bootstrap_p_is_normal_in_the_statistic():
     test = compare.paired_bootstrap(a, b, labels)
     assert test.statistic == pytest.approx(test.difference / test.se)
     assert test.p_value == pytest.approx(math.erfc(abs(test.statistic) / math.sqrt(2)))
+
+
+@pytest.mark.parametrize("resamples", [40, 41, 199, 2000])
+def test_6_percentile_p_and_percentile_limits_never_contradict_each_other(resamples):
+    rng = np.random.default_rng(resamples)
+    seen = set()
+    for _ in range(400):
+        drawn = rng.gamma(2.0, size=resamples) - rng.uniform(0.0, 1.2)  # skewed: a normal p contradicts such limits
+        drawn = np.round(drawn, int(rng.integers(0, 6))) * rng.choice([-1.0, 1.0])  # ties, also at 0
+        low, high = resampling.percentile_interval(drawn)
+        p = compare.percentile_p(drawn)
+        if min(abs(low), abs(high)) > 1e-12:  # a limit of exactly 0 is a matter of rounding
+            assert (p < 0.05) == (low > 0 or high < 0)
+        assert p == pytest.approx(compare.percentile_p(-drawn))
+        assert 2 / (resamples + 1) <= p <= 1
+        seen.add(p < 0.05)
+    assert seen == {True, False}
+    assert math.isnan(compare.percentile_p(np.ones(39)))
+    assert compare.percentile_p(np.zeros(resamples)) == 1.0
+
+
+def test_6_percentile_p_is_that_of_the_widest_interval_that_leaves_out_no_difference():
+    rng = np.random.default_rng(3)
+    scores, labels = rng.normal(size=(2, 40)), np.arange(40) % 2
+    test = compare.unpaired_bootstrap(scores[0] + labels, labels, scores[1] + labels * 0.2, labels)
+    first = resampling.bootstrap_auc(scores[0] + labels, labels, seed=0)
+    second = resampling.bootstrap_auc(scores[1] + labels * 0.2, labels, seed=1)
+    for level, beyond in ((1 - test.p_percentile + 1e-6, True), (1 - test.p_percentile - 1e-6, False)):
+        low, high = resampling.percentile_interval(first - second, level)
+        assert (low <= 0 <= high) == beyond
+
+
+def test_t_limits_leave_out_no_difference_where_the_t_p_is_below_5_percent():
+    rng = np.random.default_rng(4)
+    seen = set()
+    for _ in range(300):
+        n = int(rng.integers(8, 20))
+        labels = np.arange(n) % 2
+        first, second = rng.normal(size=(2, n)) + np.array([[rng.uniform(0, 3)], [0.0]]) * labels
+        test = compare.unpaired_delong(first, labels, second, labels)
+        low, high = test.t_limits()
+        if test.se > 0:
+            assert (test.p_value < 0.05) == (low > 0 or high < 0)
+            seen.add((test.p_value < 0.05, test.low > 0))
+    assert (False, True) in seen  # normal limits contradict the t p
+
+
+def test_partial_area_below_the_diagonal_has_no_correction():
+    labels = [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+    area, corrected = discrimination.partial_auc([9, 8, 3, 2, 1, 7, 6, 5, 4, 0], labels, specificity=0.8)
+    assert area == 0.0
+    assert math.isnan(corrected)
+    assert discrimination.partial_auc([1.0] * 10, labels, specificity=0.8)[1] == pytest.approx(0.5)
 
 
 def test_7_wilson_is_plain_at_the_edges():

@@ -83,6 +83,9 @@ def test_gap_from_training_to_every_other_split(metrics):
         assert gap["difference"] == pytest.approx(areas[0] - areas[1])
         assert gap["ci_low"] < gap["difference"] < gap["ci_high"]
         assert abs(gap["delong_p"] - gap["bootstrap_p"]) < 0.03
+        assert (gap["bootstrap_p"] < 0.05) == (gap["bootstrap_ci_low"] > 0 or gap["bootstrap_ci_high"] < 0)
+        assert gap["delong_t_ci_low"] < gap["ci_low"] < gap["ci_high"] < gap["delong_t_ci_high"]
+        assert abs(gap["bootstrap_p"] - gap["bootstrap_p_normal"]) < 0.03
         assert gap["resamples"] == 2000
 
 

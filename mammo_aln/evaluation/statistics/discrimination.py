@@ -189,7 +189,10 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def partial_auc(scores: ArrayLike, labels: ArrayLike, *, specificity: float) -> tuple[float, float]:
-    """Area from a specificity to 1, raw and after McClish's correction (0.5 = chance, 1 = perfect)."""
+    """Area from a specificity to 1, raw and after McClish's correction (0.5 = chance, 1 = perfect).
+
+    The correction is NaN for an area below the diagonal's, for which it is not defined (pROC gives NA).
+    """
     points = roc_points(scores, labels)
     x, y = 1.0 - points.specificity, points.sensitivity
     order = np.lexsort((y, x))
@@ -200,7 +203,7 @@ def partial_auc(scores: ArrayLike, labels: ArrayLike, *, specificity: float) -> 
     edge = y[below] + (y[above] - y[below]) * (width - x[below]) / (x[above] - x[below])
     area = float(np.trapezoid(np.append(y[inside], edge), np.append(x[inside], width)))
     chance = width * width / 2.0
-    return area, 0.5 * (1.0 + (area - chance) / (width - chance))
+    return area, 0.5 * (1.0 + (area - chance) / (width - chance)) if area >= chance - SLACK else math.nan
 
 
 def choose_threshold(

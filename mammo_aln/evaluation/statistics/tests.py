@@ -26,11 +26,15 @@ from mammo_aln.evaluation.statistics.operating import ratio
 from mammo_aln.evaluation.statistics.resampling import bootstrap_auc_joint, percentile_interval
 
 Z = float(stats.norm.ppf(0.975))
+FEWEST_RESAMPLES = 40
 
 
 @dataclass(frozen=True)
 class Test:
-    """A difference, its 95 % limits, the statistic and two-sided p-value; `df` is NaN for a normal statistic."""
+    """A difference, its 95 % limits, the statistic and two-sided p-value.
+
+    `df` is NaN for a normal statistic; `p_percentile`, of a bootstrap alone, is the p-value that its limits go with.
+    """
 
     difference: float
     low: float
@@ -39,6 +43,12 @@ class Test:
     p_value: float
     se: float
     df: float = math.nan
+    p_percentile: float = math.nan
+
+    def t_limits(self) -> tuple[float, float]:
+        """95 % limits by Student's t, which such a statistic's p-value goes with; NaN without a standard error."""
+        half = self.se * float(stats.t.ppf(0.975, self.df)) if self.se > 0 else math.nan
+        return self.difference - half, self.difference + half
 
 
 def _statistic(difference: float, se: float) -> float:
@@ -88,12 +98,39 @@ def unpaired_delong(
     return Test(difference, difference - Z * se, difference + Z * se, t, p, se, df)
 
 
+def percentile_p(drawn: Floats) -> float:
+    """Two-sided p of no difference, by the percentile interval turned round: below 0.05 where its limits leave out 0.
+
+    Twice the smaller share of resamples beyond 0, read off the same interpolated quantiles as the limits and never
+    below 2 / (resamples + 1). NaN for fewer than 40 resamples, which have no 2.5 % tail.
+    """
+    if drawn.size < FEWEST_RESAMPLES:
+        return math.nan
+    ordered = np.sort(drawn)
+    below, above = (_share_beyond(side) for side in (ordered, -ordered[::-1]))
+    return float(min(1.0, max(2.0 * min(below, above), 2.0 / (drawn.size + 1))))
+
+
+def _share_beyond(ordered: Floats) -> float:
+    """Largest share whose quantile (type 7) is not above 0."""
+    last = int(np.searchsorted(ordered, 0.0, side="right")) - 1
+    if last < 0:
+        return 0.0
+    if last == ordered.size - 1:
+        return 1.0
+    step = ordered[last + 1] - ordered[last]
+    return float((last - ordered[last] / step) / (ordered.size - 1))
+
+
 def _bootstrap_test(difference: float, drawn: Floats) -> Test:
-    """pROC's rule: D = difference / SD of the resampled differences, p = 2 Phi(-|D|); limits are percentiles."""
+    """Statistic and p of pROC's rule (D = difference / SD of the resampled ones, p = 2 Phi(-|D|)); percentile limits.
+
+    That p may contradict those limits; `p_percentile` does not.
+    """
     sd = float((drawn - drawn[0]).std(ddof=1))
     d = _statistic(difference, sd)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Test(difference, float(low), float(high), d, float(2 * stats.norm.sf(abs(d))), sd)
+    low, high = percentile_interval(drawn)
+    return Test(difference, low, high, d, float(2 * stats.norm.sf(abs(d))), sd, p_percentile=percentile_p(drawn))
 
 
 def paired_bootstrap(
@@ -134,11 +171,7 @@ def unpaired_bootstrap(
             (scores2, labels2, clusters2, seeds[1]),
         )
     )
-    difference, drawn = auc(scores1, labels1) - auc(scores2, labels2), first - second
-    sd = float(drawn.std(ddof=1))
-    d = _statistic(difference, sd)
-    low, high = percentile_interval(drawn)
-    return Test(difference, low, high, d, float(2 * stats.norm.sf(abs(d))), sd)
+    return _bootstrap_test(auc(scores1, labels1) - auc(scores2, labels2), first - second)
 
 
 @dataclass(frozen=True)
