@@ -103,8 +103,9 @@ COLUMNS = {
     "y_max": "lower edge, itself outside",
     "sequence": "short name of the sequence (`t2w`, `adc`, `dce`)",
     "image_path": "NIfTI, NRRD, MetaImage, or a folder with one DICOM series",
-    "mask_path": "the same, or a DICOM SEG file",
+    "mask_path": "the same, or a DICOM SEG or RT structure set",
     "mask_label": "the mask's value that is the region; empty takes every value but 0",
+    "mask_roi": "name of the ROI of an RT structure set, where it holds several",
 }
 NAMES = {str: "text", int: "whole number", float: "number", bool: "`true`, `false`", Path: "path"}
 PLURALS = {str: "texts", int: "whole numbers", float: "numbers", Path: "paths"}

@@ -58,7 +58,7 @@ class Cohort:
         label_column: column of the outcome.
         label_meaning: what the outcome means.
         volumes: `patient_id`, `timepoint`, `sequence`, `image_path`, `mask_path`, `region`, `mask_label` (0 = every
-            value), `spacing_mm` (text, NaN = take the file's).
+            value), `mask_roi` (text, may be empty), `spacing_mm` (text, NaN = take the file's).
         sources: data sets that `cohort.yaml` states, with their licences.
         leaks_accepted: why persons or exposures on both sides of it are accepted; empty where they are not.
     """

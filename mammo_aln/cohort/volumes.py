@@ -12,7 +12,7 @@ from mammo_aln.cohort.schemas import known, numbers, one_of, path_check, row_fau
 from mammo_aln.errors import BadCell
 
 VOLUME_COLUMNS = ("patient_id", "timepoint", "sequence", "image_path", "mask_path")
-VOLUME_OPTIONS = ("region", "mask_label", "spacing_mm")
+VOLUME_OPTIONS = ("region", "mask_label", "mask_roi", "spacing_mm")
 TIMEPOINTS = ("pre", "post")
 DEFAULT_REGION = "lesion"
 KEY = ["patient_id", "timepoint", "sequence", "region"]
@@ -23,8 +23,8 @@ def volumes_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
     """Schema of `volumes.csv`.
 
     Optional columns: `region` (default `lesion`), `mask_label` (the mask's value, or a SEG's segment number, that is
-    this region; empty = every value but 0), `spacing_mm` (three numbers for the file's first, second and third axis; it
-    replaces what the headers of image and mask say).
+    this region; empty = every value but 0), `mask_roi` (ROIName of an RT structure set), `spacing_mm` (three numbers
+    for the file's first, second and third axis; it replaces what the headers of image and mask say).
     """
     of_patients = [] if known_patients is None else [known(known_patients, "a patient_id of patients.csv")]
     name = word_check(r"[A-Za-z0-9][A-Za-z0-9-]*", "letters, digits and - (it becomes part of feature names)")
@@ -43,6 +43,7 @@ def volumes_schema(known_patients: Collection[str] | None) -> DataFrameSchema:
             "mask_path": Column(checks=path_check(), nullable=False),
             "region": Column(checks=name, nullable=True, required=False),
             "mask_label": Column(checks=label, nullable=True, required=False),
+            "mask_roi": Column(nullable=True, required=False),
             "spacing_mm": Column(
                 checks=word_check(three_lengths, f"three lengths in mm from {low} to {high:g}, e.g. 0.6 0.6 2.0"),
                 nullable=True,
@@ -74,5 +75,6 @@ def typed_volumes(volumes: pd.DataFrame | None) -> pd.DataFrame:
         volumes = pd.DataFrame(columns=columns, dtype=object)
     table = volumes.reindex(columns=columns).astype(object)
     table["region"] = table["region"].fillna(DEFAULT_REGION)
+    table["mask_roi"] = table["mask_roi"].fillna("").map(str.strip)
     table["mask_label"] = numbers(table["mask_label"]).fillna(0).astype(int)
     return table

@@ -26,11 +26,12 @@ CALCULATION_VERSION = 3
 
 
 class RegionSource(NamedTuple):
-    """A region's name, and where it is kept: a mask's path with the label, or a crop's key (label 0)."""
+    """A region's name, and where it is kept: a mask's path with label and ROI name, or a crop's key (label 0)."""
 
     name: str
     source: str
     label: int
+    roi: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ def volume_cases(cohort: Cohort) -> list[Case]:
     for (patient, timepoint, sequence), rows in table.groupby(["patient_id", "timepoint", "sequence"], sort=False):
         path = cohort.root / rows["image_path"].iloc[0]
         regions = tuple(
-            RegionSource(str(row["region"]), str(cohort.root / row["mask_path"]), int(row["mask_label"]))
+            RegionSource(
+                str(row["region"]), str(cohort.root / row["mask_path"]), int(row["mask_label"]), str(row["mask_roi"])
+            )
             for row in rows.to_dict("records")
         )
         files = tuple(dict.fromkeys([path, *(Path(region.source) for region in regions)]))

@@ -59,11 +59,12 @@ def _volume_regions(case: Case, source: VolumeImage, settings: RadiomicsConfig) 
     from mammo_aln.radiomics.extraction.volumes import read_volume
 
     before_nat = source.timepoint == "pre"
-    for name, mask, label in case.regions:
+    for name, mask, label, roi in case.regions:
         volume = read_volume(
             Path(source.image),
             Path(mask),
             label=label,
+            roi=roi,
             stated_spacing_mm=source.spacing_mm,
             resample_mask=settings.resample_masks,
         )
@@ -95,7 +96,7 @@ def _crop_regions(case: Case, source: CropImage) -> Iterator[Region]:
     from mammo_aln.crops.window import source_to_crop
 
     store = CropStore(source.store)
-    for number, (name, key, _) in enumerate(case.regions):
+    for number, (name, key, _, _) in enumerate(case.regions):
         crop = store.crop(key)
         image = store.image(crop.image)
         array = store.read_values(key)

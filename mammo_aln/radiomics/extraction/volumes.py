@@ -1,4 +1,4 @@
-"""Volumes and masks from NIfTI, NRRD, MetaImage, DICOM series folders and DICOM SEG, on one grid or refused."""
+"""Volumes and masks from NIfTI, NRRD, MetaImage, DICOM series, SEG and RT structure sets, on one grid or refused."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from mammo_aln.cohort.annotations.nifti import MOST_VOXELS, read_to_end, reading, refuse_damaged_nifti
 from mammo_aln.cohort.annotations.slices import whole_numbers
+from mammo_aln.dicom.decode import refusing
 from mammo_aln.errors import InputError, shortened
+from mammo_aln.radiomics.extraction.contours import read_contours
 from mammo_aln.radiomics.extraction.segmentation import read_segmentation
+from mammo_aln.radiomics.extraction.series import DIRECTION_TOLERANCE, read_series, series_of
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 DATA_FILE = {
@@ -32,9 +35,6 @@ VOLUME_ENDINGS = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 SPACING_TOLERANCE = 1e-3
 """Relative; headers store single precision."""
 POSITION_TOLERANCE_MM = 0.05
-DIRECTION_TOLERANCE = 1e-3
-UNIFORM_TOLERANCE = 0.02
-"""How much the distances between a series' slices may differ, as a share of their median."""
 THROUGH_PLANE_FACTOR = 1.2
 
 
@@ -62,6 +62,7 @@ def read_volume(
     mask_path: Path,
     *,
     label: int = 0,
+    roi: str = "",
     stated_spacing_mm: tuple[float, ...] = (),
     resample_mask: bool = False,
 ) -> Volume:
@@ -69,33 +70,40 @@ def read_volume(
 
     Args:
         image_path: NIfTI, NRRD, MetaImage or a folder that holds one DICOM series.
-        mask_path: the same, or a DICOM SEG file.
+        mask_path: the same, or a DICOM SEG or RT structure set.
         label: the mask's value (a SEG's segment number) that is the region; 0 takes every value but 0. Empty
-            where the file lacks it: a node that vanished, or a wrong number; only the time point can tell.
+            where the file lacks it: a node that vanished, or a wrong number; only the time point can tell. Of a
+            structure set the number of an ROI, which must stand there.
+        roi: name of the ROI of a structure set that holds several.
         stated_spacing_mm: spacing of the file's first, second and third axis; replaces what both headers say.
         resample_mask: bring a mask on another grid to the image's by nearest neighbour.
 
     Raises:
         InputError: a file is missing or unreadable, the two grids differ (size, spacing, origin or direction; both
-            files and values are named), or a header says exactly 1 x 1 x 1 mm and no spacing was stated (what a lost
-            spacing looks like).
+            files and values are named), a header says exactly 1 x 1 x 1 mm and no spacing was stated (what a lost
+            spacing looks like), or contours do not lie on the image's slices.
     """
     image = _read(image_path)
-    notes: list[str] = []
-    mask_path = _lone_segmentation(mask_path)
-    if is_dicom_file(mask_path):
-        mask, labels = read_segmentation(mask_path, label)
-    else:
-        mask, labels = _region(_read(mask_path), label, mask_path)
-    if stated_spacing_mm:
-        for grid in (image, mask):
-            if not np.allclose(grid.GetSpacing(), stated_spacing_mm, rtol=SPACING_TOLERANCE):
-                if "spacing_stated" not in notes:
-                    notes.append("spacing_stated")
-                grid.SetSpacing(stated_spacing_mm)
-    else:
+    if not stated_spacing_mm:
         _refuse_lost_spacing(image, image_path)
-    mask, how = _on_grid_of(image, mask, image_path, mask_path, resample_mask)
+    header_mm = image.GetSpacing()
+    notes = _restate(image, stated_spacing_mm)
+    mask_path = _lone_object(mask_path)
+    if is_structure_set(mask_path):
+        if notes:
+            raise InputError(
+                f"{image_path}: its header says {_shown(header_mm)} mm, volumes.csv {_shown(stated_spacing_mm)}: where"
+                f" the contours of {mask_path} lie in it is not known; expected an image whose header is true"
+            )
+        labels: tuple[float, ...] = ()
+        series = series_of(image_path) if image_path.is_dir() else None
+        mask, how = read_contours(mask_path, image, series, name=roi, number=label)
+    else:
+        if roi:
+            raise InputError(f"{mask_path}: mask_roi = {shortened(roi)} in volumes.csv; expected an RT structure set")
+        mask, labels = read_segmentation(mask_path, label) if is_dicom_file(mask_path) else _region(mask_path, label)
+        notes = _restate(mask, stated_spacing_mm) or notes
+        mask, how = _on_grid_of(image, mask, image_path, mask_path, resample_mask)
     array = sitk.GetArrayFromImage(image).astype(np.float32)
     if not np.isfinite(array).all():
         raise InputError(f"{image_path}: holds values that are not finite; expected a number in every voxel")
@@ -127,18 +135,35 @@ def is_dicom_file(path: Path) -> bool:
         return path.suffix.lower() == ".dcm" or stream.read(132)[128:] == b"DICM"
 
 
-def _lone_segmentation(path: Path) -> Path:
-    """The SEG of a folder that holds that file alone; any other path as it is."""
+def is_structure_set(path: Path) -> bool:
+    """A DICOM file that says to hold an RT structure set."""
+    return is_dicom_file(path) and _modality(path) == "RTSTRUCT"
+
+
+def _lone_object(path: Path) -> Path:
+    """Take the SEG or structure set of a folder that holds that file alone; any other path as it is."""
     files = [file for file in path.iterdir() if file.is_file()] if path.is_dir() else []
-    if len(files) != 1 or not is_dicom_file(files[0]):
-        return path
-    head = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=["Modality"], force=True)
-    return files[0] if head.get("Modality") == "SEG" else path
+    lone = len(files) == 1 and is_dicom_file(files[0]) and _modality(files[0]) in ("SEG", "RTSTRUCT")
+    return files[0] if lone else path
+
+
+def _modality(path: Path) -> str:
+    with refusing(path, "reading the header"):
+        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality"], force=True)
+        return str(head.get("Modality"))
+
+
+def _restate(grid: sitk.Image, stated_mm: tuple[float, ...]) -> list[str]:
+    """Put a stated spacing in the place of a grid's own; a note where they differ."""
+    if not stated_mm or np.allclose(grid.GetSpacing(), stated_mm, rtol=SPACING_TOLERANCE):
+        return []
+    grid.SetSpacing(stated_mm)
+    return ["spacing_stated"]
 
 
 def _read(path: Path) -> sitk.Image:
     if path.is_dir():
-        return _read_series(path)
+        return _three_axes(read_series(path), path)
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder; expected a volume")
     if path.name.lower().endswith(NIFTI_ENDINGS):
@@ -184,44 +209,8 @@ def _three_axes(image: sitk.Image, path: Path) -> sitk.Image:
     return image
 
 
-def _read_series(folder: Path) -> sitk.Image:
-    reader = sitk.ImageSeriesReader()
-    if odd := [entry for entry in folder.iterdir() if not entry.is_file() and not entry.is_dir()]:
-        raise InputError(f"{odd[0]}: is neither file nor folder; expected the files of one DICOM series")
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise InputError(f"{folder}: holds {len(series)} DICOM series; expected a folder with exactly one")
-    files = reader.GetGDCMSeriesFileNames(str(folder), series[0])
-    _refuse_uneven_slices(folder, files)
-    reader.SetFileNames(files)
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise InputError(f"{folder}: the series cannot be read: {str(error).strip().splitlines()[-1]}") from error
-    return _three_axes(image, folder)
-
-
-def _refuse_uneven_slices(folder: Path, files: tuple[str, ...]) -> None:
-    """A missing or doubled slice would silently change every length along the slices."""
-    tags = ["ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber"]
-    heads = [pydicom.dcmread(name, stop_before_pixels=True, specific_tags=tags) for name in files]
-    if len(heads) < 3 or not all(name in head for head in heads for name in tags[:2]):
-        return
-    direction = np.asarray(heads[0].ImageOrientationPatient, dtype=float)
-    normal = np.cross(direction[:3], direction[3:])
-    places = np.sort([float(normal @ np.asarray(head.ImagePositionPatient, dtype=float)) for head in heads])
-    steps = np.diff(places)
-    middle = float(np.median(steps))
-    uneven = np.flatnonzero(np.abs(steps - middle) > UNIFORM_TOLERANCE * max(middle, 1e-6))
-    if middle <= 0 or uneven.size:
-        worst = float(steps[uneven[0]]) if uneven.size else middle
-        raise InputError(
-            f"{folder}: slices are {middle:.4g} mm apart but once {worst:.4g} mm; expected even distances"
-            " (is a slice missing or doubled?)"
-        )
-
-
-def _region(mask: sitk.Image, label: int, path: Path) -> tuple[sitk.Image, tuple[float, ...]]:
+def _region(path: Path, label: int) -> tuple[sitk.Image, tuple[float, ...]]:
+    mask = _read(path)
     values = np.unique(whole_numbers(sitk.GetArrayViewFromImage(mask), path))
     if not label and values.size and values[0] < 0:
         raise InputError(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filereader import read_dataset, read_partial
@@ -13,7 +14,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 from mammo_aln.cohort.annotations.documents import read_bytes
-from mammo_aln.cohort.annotations.record import Element, Listed, Reading
+from mammo_aln.cohort.annotations.record import Element, Listed
 from mammo_aln.dicom.decode import refusing
 from mammo_aln.dicom.deflate import (
     MOST_INFLATED_BYTES,
@@ -25,6 +26,7 @@ from mammo_aln.dicom.deflate import (
 )
 from mammo_aln.errors import UnreadableDicom, shortened
 
+Regions = TypeVar("Regions")
 MOST_DEFLATED_BYTES = 1 << 29
 """What a deflated object may grow to; masks of hundreds of slices stay below."""
 SOP_CLASS_TAG, HEAD_BYTES = 0x00080016, 1 << 20
@@ -105,7 +107,7 @@ class BrokenElementError(Exception):
     """An element is absent or of another kind than its keyword says; the message does not name the file."""
 
 
-def read_object(path: Path, classes: Mapping[str, str], regions: Callable[[FileDataset, Path], Reading]) -> Reading:
+def read_object(path: Path, classes: Mapping[str, str], regions: Callable[[FileDataset, Path], Regions]) -> Regions:
     """Read the regions of a DICOM object of one of these SOP classes (UID to name).
 
     Raises:
