@@ -48,6 +48,7 @@ FORM: Mapping[str, Form] = {
     "members?": [str],
     "lineage?": [{}],
     "warnings?": [str],
+    "notes?": [str],
     "leaks?": {"counts": {}, "reason": str},
     "environment?": {},
     "model_card?": {},

@@ -201,6 +201,8 @@ def read_predictions(files: Sequence[Path], run: Path | None = None) -> Predicti
     facts: dict[str, Any] = {}
     for stated in reversed([stated for stated in beside if stated]):
         facts |= stated | {"splits": {**facts.get("splits", {}), **(stated.get("splits") or {})}}
+    if notes := list(dict.fromkeys(note for stated in beside for note in stated.get("notes") or [])):
+        facts |= {"notes": notes}
     uncounted = [
         path.name
         for path, own, stated in zip(unique, rows, beside, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from html import unescape
 from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,6 +108,11 @@ def test_four_signatures_and_their_analysis_are_written(fitted, cohort):
     assert 0.5 < optimism["corrected"]["auc"] < optimism["original"]["auc"] < 1.0
     assert f"<td>{optimism['corrected']['auc']:.3g}</td>" in (fitted / "evaluation" / "report.html").read_text()
     assert len((cohort / "openings.jsonl").read_text().splitlines()) == 1
+    notes = json.loads((fitted / "clinical" / "predictions.json").read_text())["notes"]
+    assert any("events per variable" in note for note in notes)  # 60 patients, 4 coefficients
+    for page in ("report.html", "clinical/report.html"):  # the same notes on the page of all and on each one's own
+        text = unescape((fitted / "evaluation" / page).read_text())
+        assert all(note in text for note in notes)
 
 
 def test_lineage_of_a_fit_is_that_of_its_cohort_and_features(fitted):

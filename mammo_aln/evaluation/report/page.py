@@ -65,7 +65,7 @@ class Report:
             about=words.about(facts, self.trained),
             headline=words.headline(judgement),
             openings=words.openings(facts, judgement.splits),
-            notes=[*judgement.notes, *(inputs.warnings if inputs else ())],
+            notes=[*judgement.notes, *(inputs.warnings if inputs else ()), *map(str, facts.get("notes") or ())],
             inputs=inputs,
             figures=self.figures,
             splits={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mammo_aln.errors import InputError
+from mammo_aln.evaluation.statistics.firth import firth_limits, firth_ratio_p
 from mammo_aln.evaluation.statistics.logistic import (
     INTERCEPT,
     Logistic,
@@ -98,7 +100,7 @@ def fit_terms(
 def drop_one(table: pd.DataFrame, model: Model) -> dict[str, float]:
     """Likelihood-ratio p of each term, the others kept (R's `drop1(test = "LRT")`).
 
-    The likelihood has a supremum under separation too, so these tests need no penalty.
+    The likelihood has a supremum under separation too.
     """
     whole = fit_terms(table, model.labels, model.terms, fit_logistic).fit
     p_values = {}
@@ -124,27 +126,60 @@ def backward_aic(table: pd.DataFrame, labels: np.ndarray, terms: Sequence[Term])
 def odds_ratios(model: Model) -> pd.DataFrame:
     """Table a model's odds ratios, one row per design column but the intercept: beta, SE, 95 % limits, p.
 
-    Under separation the estimates are Firth's, `penalised` says so, and the profile limits are empty.
+    `p_term` is the test that goes with the limits: the likelihood ratio of that column alone, or Wald's. Under
+    separation the estimates are Firth's with penalised profile limits, and `penalised` says so. A column that earlier
+    ones determine has a row without figures, and `aliased` says so.
     """
     fit = model.fit
-    wald = np.exp(fit.wald_limits())
-    profile = np.full_like(wald, np.nan) if fit.penalised else np.exp(profile_limits(fit, model.design, model.labels))
+    wald, limits = np.exp(fit.wald_limits()), firth_limits if fit.penalised else profile_limits
+    profile = np.exp(limits(fit, model.design, model.labels))
+    known = ~np.isnan(profile).any(axis=1)
+    kind = f"{'penalised ' if fit.penalised else ''}profile likelihood"
     table = pd.DataFrame(
         {
             "term": fit.names,
             "beta": fit.beta,
             "se": fit.se,
             "odds_ratio": np.exp(fit.beta),
-            "ci_low": np.where(np.isfinite(profile[:, 0]), profile[:, 0], wald[:, 0]),
-            "ci_high": np.where(np.isfinite(profile[:, 1]), profile[:, 1], wald[:, 1]),
-            "interval": np.where(np.isfinite(profile).all(axis=1), "profile likelihood", "Wald"),
+            "ci_low": np.where(known, profile[:, 0], wald[:, 0]),
+            "ci_high": np.where(known, profile[:, 1], wald[:, 1]),
+            "interval": np.where(known, kind, "Wald"),
             "wald_low": wald[:, 0],
             "wald_high": wald[:, 1],
+            "p_term": np.where(known, _column_p(model), fit.p_values),
             "p_wald": fit.p_values,
             "penalised": fit.penalised,
         }
-    )
-    return table[table["term"] != INTERCEPT].reset_index(drop=True)
+    ).set_index("term")
+    columns = [column for term in model.terms for column in term.columns]
+    table = table.reindex(pd.Index(columns, name="term")).reset_index()
+    rarer = int(min(model.labels.sum(), fit.n - model.labels.sum()))
+    aliased, coefficients = ~table["term"].isin(fit.names), max(1, len(fit.names) - 1)
+    table["penalised"] = np.full(len(table), fit.penalised)
+    return table.assign(aliased=aliased, events=rarer, events_per_variable=rarer / coefficients)
+
+
+def _column_p(model: Model) -> Floats:
+    """Likelihood-ratio p of each coefficient being 0, the others kept, as the profile limits have it."""
+    fit = model.fit
+    if fit.penalised:
+        groups = {name: np.arange(len(fit.names)) == column for column, name in enumerate(fit.names)}
+        return np.array(list(firth_ratio_p(fit, model.design, model.labels, groups).values()))
+    p_values = np.full(len(fit.names), math.nan)
+    for column in range(1, len(fit.names)):
+        rest = [name for name in fit.names if name != fit.names[column]]
+        p_values[column] = likelihood_ratio_p(
+            fit, fit_logistic(np.delete(model.design, column, axis=1), model.labels, rest)
+        )
+    return p_values
+
+
+def ratio_tests(table: pd.DataFrame, model: Model) -> dict[str, float]:
+    """Likelihood-ratio p of each term, the others kept: by the penalised likelihood where the estimates are Firth's."""
+    if not model.fit.penalised:
+        return drop_one(table, model)
+    groups = {term.name: np.isin(model.fit.names, term.columns) for term in model.terms}
+    return firth_ratio_p(model.fit, model.design, model.labels, {name: at for name, at in groups.items() if at.any()})
 
 
 def odds_ratio_report(
@@ -173,7 +208,7 @@ def odds_ratio_report(
             continue
         alone = fit_terms(table[own], labels[own], [term])
         ratios = odds_ratios(alone).assign(model="univariable", variable=term.name, n=alone.fit.n)
-        tables.append(ratios.assign(p_likelihood_ratio=drop_one(table[own], alone)[term.name]))
+        tables.append(ratios.assign(p_likelihood_ratio=ratio_tests(table[own], alone).get(term.name, math.nan)))
     kept = terms if kept is None else kept
     whole = fit_terms(table, labels, kept)
     owner = {column: term.name for term in kept for column in term.columns}
@@ -185,10 +220,11 @@ def odds_ratio_report(
             model="multivariable",
             variable=variable,
             n=whole.fit.n,
-            p_likelihood_ratio=variable.map(drop_one(table, whole)),
+            p_likelihood_ratio=variable.map(ratio_tests(table, whole)).where(~together["aliased"]),
             vif=together["term"].map(vif),
         )
     )
-    columns = ["model", "variable", "term", "n", "odds_ratio", "ci_low", "ci_high", "interval", "p_wald"]
-    rest = ["p_likelihood_ratio", "beta", "se", "wald_low", "wald_high", "vif", "penalised"]
+    columns = ["model", "variable", "term", "n", "odds_ratio", "ci_low", "ci_high", "interval", "p_term", "p_wald"]
+    rest = ["p_likelihood_ratio", "beta", "se", "wald_low", "wald_high", "vif", "penalised", "aliased", "events"]
+    rest = [*rest, "events_per_variable"]
     return pd.concat(tables, ignore_index=True).reindex(columns=columns + rest)

@@ -90,10 +90,15 @@ def _scale(axes: Axes, row: int, positions: ArrayLike, texts: Sequence[str]) -> 
             last_end[side] = x[tick] + half
 
 
+def drawn_ratios(table: pd.DataFrame) -> pd.Series:
+    """Mark the multivariable odds ratios that have a figure."""
+    return (table["model"] == "multivariable") & table["odds_ratio"].notna()
+
+
 @mpl.rc_context(STYLE)
 def odds_forest(table: pd.DataFrame, title: str) -> Picture:
     """Multivariable odds ratios with their limits on a log scale."""
-    rows = table[table["model"] == "multivariable"].reset_index(drop=True)
+    rows = table[drawn_ratios(table)].reset_index(drop=True)
     names = term_labels(rows)
     figure, axes = canvas(6.0, 1.3 + 0.34 * len(rows))
     ratio, low, high = (rows[column].to_numpy(float) for column in ("odds_ratio", "ci_low", "ci_high"))
@@ -112,7 +117,7 @@ def odds_forest(table: pd.DataFrame, title: str) -> Picture:
     axes.set(xlabel="odds ratio of the outcome (95 % interval)", title=title)
     _rows(axes, names)
     right = axes.secondary_yaxis("right")
-    right.set_yticks(range(len(rows)), [f"p = {p:.2g}" for p in rows["p_wald"]])
+    right.set_yticks(range(len(rows)), [f"p = {p:.2g}" for p in rows["p_term"]])
     right.spines["right"].set_visible(False)
     right.tick_params(length=0)
     texts = [f"{name} {r:.2f} ({a:.2f} to {b:.2f})" for name, r, a, b in zip(names, ratio, low, high, strict=True)]

@@ -33,11 +33,12 @@ from mammo_aln.radiomics.signatures.nomogram import build_nomogram
 from mammo_aln.radiomics.signatures.signatures import Signature, SignatureFacts, Written
 from mammo_aln.settings import FitConfig
 
+NOT_SHOWN = ["beta", "se", "wald_low", "wald_high", "p_wald", "events"]
 IMAGE_FIRST = ("dlr", "radiomics", "deep")
 MOST_OPTIMISM_RESAMPLES = 400
 LOGIT_LIMIT = 5.0
 HEADINGS = {
-    **{"ci_low": "95 % from", "ci_high": "to", "p_wald": "p (Wald)", "p_likelihood_ratio": "p (likelihood ratio)"},
+    **{"ci_low": "95 % from", "ci_high": "to", "p_term": "p", "p_likelihood_ratio": "p of the variable"},
     **{"vif": "VIF", "inner_auc": "inner AUC", "nested_auc": "nested AUC"},
 }
 
@@ -150,7 +151,7 @@ def _pictures(written: Written) -> list[Picture]:
     """Figures of one signature."""
     name, tables, learnt = written.signature.name, written.tables, written.signature.learnt
     pictures = []
-    if "odds_ratios" in tables and (tables["odds_ratios"]["model"] == "multivariable").any():
+    if "odds_ratios" in tables and figures.drawn_ratios(tables["odds_ratios"]).any():
         pictures.append(figures.odds_forest(tables["odds_ratios"], f"Odds ratios, {name}"))
     if len(tables["classifiers"]) > 1:
         pictures.append(figures.classifier_bars(tables["classifiers"], f"Classifiers, {name}"))
@@ -205,7 +206,7 @@ def _classifiers(signatures: Sequence[Written]) -> pd.DataFrame:
 
 def _odds_for_page(table: pd.DataFrame) -> pd.DataFrame:
     """Odds ratios with levels named against their variable, without what only a program reads."""
-    named = table.assign(term=term_labels(table)).drop(columns=["variable", "beta", "se", "wald_low", "wald_high"])
+    named = table.assign(term=term_labels(table)).drop(columns=["variable", *NOT_SHOWN])
     return _rounded(named.rename(columns=HEADINGS))
 
 

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.files import write_csv, write_json
 from mammo_aln.progress import say
+from mammo_aln.radiomics.signatures.cautions import odds_cautions
 from mammo_aln.radiomics.signatures.classifiers import Floats, log_odds
 from mammo_aln.radiomics.signatures.clinical_model import odds_ratio_report
 from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic
@@ -163,7 +164,8 @@ def write_signature(
     unseen = strangers(learnt.model, rows)
     for note in unseen:
         say(f"{signature.name}: {note}")
-    notes = (*facts.notes, *unseen)
+    cautions = odds_cautions(tables["odds_ratios"]) if "odds_ratios" in tables else []
+    notes = (*facts.notes, *unseen, *cautions)
     card = {"classifier": learnt.chosen, "signature": signature.name, "training_rows": int(signature.rows.labels.size)}
     stored = {
         "schema_version": 1,
