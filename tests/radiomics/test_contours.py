@@ -229,7 +229,8 @@ def test_another_frame_of_reference_is_refused_and_none_is_noted(tmp_path: Path)
 def test_odd_contours_are_noted(tmp_path: Path) -> None:
     stack = Stack()
     speck = square(40.2, 40.2, 40.4, 40.4)
-    loop = [*SQUARE, SQUARE[0], *square(14.5, 14.5, 19.5, 19.5)]
+    inner = square(14.3, 14.3, 19.3, 19.3)
+    loop = [*SQUARE, SQUARE[0], *inner, inner[0]]
     shapes = {1: [SQUARE, speck], 4: [loop]}
     mask = drawn(tmp_path, stack, shapes)
     assert mask.sum(axis=(1, 2))[[1, 4]].tolist() == [400, 400 - 25]
