@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,19 +22,15 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "mammo_aln", *words], capture_output=True, text=True, check=False)
 
 
-def test_help_is_fast_and_names_every_verb() -> None:
-    seconds = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        done = run("--help")
-        seconds.append(time.perf_counter() - begun)
+def test_help_names_every_verb_and_loads_no_heavy_library() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "mammo_aln", "--help"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0
     assert all(verb in done.stdout for verb in VERBS)
-    heavy = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "mammo_aln", "--help"], capture_output=True, text=True, check=False
-    ).stderr
-    assert not [name for name in ("torch", "pandas", "numpy", "matplotlib", "jsonargparse") if f"| {name}\n" in heavy]
-    assert statistics.median(seconds) < 2.0  # a loaded machine; the benchmark measures the 0.5 s
+    heavy = ("torch", "pandas", "numpy", "matplotlib", "jsonargparse", "pydicom", "scipy", "yaml")
+    assert "| mammo_aln.cli\n" in done.stderr
+    assert not [name for name in heavy if f"| {name}\n" in done.stderr.replace(" ", "").replace("|", "| ")]
 
 
 @pytest.mark.parametrize("verb", list(VERBS))

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import read_object
+from mammo_aln.files import read_object, read_own_table
 from mammo_aln.model.origin import PRETRAINED_FILE, RESTORE
 from mammo_aln.runs.names import called, run_path
 from mammo_aln.runs.record import read_state
@@ -101,7 +101,7 @@ def read_member(run: Path) -> Member:
 
 def _validation_rows(path: Path) -> pd.DataFrame:
     try:
-        rows = pd.read_csv(path, dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
+        rows = read_own_table(path, dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
         rows = rows[rows["split"] == "val"]
         rows = rows.assign(side=rows["side"].fillna("") if "side" in rows else "")
         return rows[[*UNIT, "center", "aln_status", "logit"]].reset_index(drop=True)

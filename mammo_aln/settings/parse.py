@@ -6,6 +6,7 @@ import argparse
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mammo_aln.errors import InputError
@@ -65,7 +66,7 @@ def parse(function: Callable[..., Any], prog: str, positional: str, words: Seque
         if done.code:
             raise
         return None
-    arguments = {name: namespace[name] for name in names if name in namespace}
+    arguments = {name: _from_home(namespace[name]) for name in names if name in namespace}
     if flat:
         arguments[flat[0]] = flat[1](**{field.name: namespace[field.name] for field in fields(flat[1])})
     refuse_outside_limits(function, arguments)
@@ -94,6 +95,13 @@ def settings_from(kind: type[AnySettings], plain: Mapping[str, Any], where: str)
 def check_sections(where: str, **sections: Any) -> None:
     """Check sections that were made in Python (`crop=CropConfig(...)`), as those of a YAML file are: `InputError`."""
     settings_from(Settings, {name: asdict(section) for name, section in sections.items()}, where)
+
+
+def _from_home(value: Any) -> Any:
+    """Put the home folder in place of a path's `~`: no shell does so behind `--out=`."""
+    if isinstance(value, list):
+        return [_from_home(each) for each in value]
+    return value.expanduser() if isinstance(value, Path) else value
 
 
 _PARSERS: dict[str, Any] = {}

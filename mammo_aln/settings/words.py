@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_origin
@@ -17,6 +18,9 @@ SHORT = {"max_pixels": "pixels.max_pixels", "decode_timeout_s": "pixels.decode_t
 
 INSTEAD = {"cohort": "dicom"}
 """Flag that stands in place of a positional one."""
+
+NAMED_TILDE = re.compile(r"(--[^=]+=)?\./+(?=~)")
+"""Beginning of a path to something here whose name begins with `~`, which libraries would take for a home folder."""
 
 FLAGS_WITHOUT_VALUE = ("--help", "-h", "--print_config")
 
@@ -40,7 +44,7 @@ def tidy_words(
     loose: list[str] = []
     tidy: list[str] = []
     lists: dict[str, list[str]] = {}
-    rest = list(words)
+    rest = [_below_here(word) for word in words]
     while rest:
         word = rest.pop(0)
         if not word.startswith("-") or word == "-":
@@ -131,3 +135,10 @@ def _refuse_unbounded(name: str, value: str) -> None:
 
 def _is_list(hint: Any) -> bool:
     return str(hint).startswith("list")
+
+
+def _below_here(word: str) -> str:
+    """Write `./~name` from the root on: `Path` drops the `./`, and what is left would be read as a home folder."""
+    if not (named := NAMED_TILDE.match(word)):
+        return word
+    return f"{named[1] or ''}{Path.cwd()}/{word[named.end() :]}"

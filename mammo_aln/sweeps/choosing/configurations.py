@@ -12,6 +12,7 @@ import pandas as pd
 
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.predictions import read_table
+from mammo_aln.files import read_own_table
 from mammo_aln.progress import say
 from mammo_aln.runs.epoch_scores import EPOCH_SCORES, read_epoch_scores
 from mammo_aln.sweeps.choosing.cells import Floats, Fold, aligned
@@ -105,14 +106,14 @@ def _validation(predictions: Path) -> pd.DataFrame:
         InputError: the file is not what a training writes, cell by cell.
     """
     try:
-        table = pd.read_csv(predictions, dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
+        table = read_own_table(predictions, dtype={"patient_id": str, "center": str, "side": str, "run_id": str})
         known = pd.to_numeric(table["aln_status"]).isin([0, 1]) | table["aln_status"].isna()
         key = [name for name in ("center", "patient_id", "side", "split") if name in table]
         is_whole = (
             np.isfinite(pd.to_numeric(table["score"])).all() and known.all() and not table.duplicated(subset=key).any()
         )
         rows = table[table["split"] == "val"]
-    except (ValueError, TypeError, KeyError):
+    except (InputError, ValueError, TypeError, KeyError):
         is_whole = False
     if not is_whole:
         table = read_table(predictions)
