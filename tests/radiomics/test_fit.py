@@ -17,13 +17,15 @@ import yaml
 from mammo_aln.cli import main
 from mammo_aln.cohort.declaration import ClinicalFeature
 from mammo_aln.errors import InputError
+from mammo_aln.evaluation.report.plots import figure_text
 from mammo_aln.evaluation.statistics.discrimination import auc
 from mammo_aln.inference.lineage import lineage_of
+from mammo_aln.radiomics.publication.joint import joint_model
 from mammo_aln.radiomics.signatures import fit
 from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic, ClinicalTable
 from mammo_aln.radiomics.signatures.feature_table import read_features, without_late
 from mammo_aln.radiomics.signatures.fit import fit_signatures, read_inputs, recipes_of, training_rows
-from mammo_aln.radiomics.signatures.learn import Selected, dealt, simplest_of_the_best
+from mammo_aln.radiomics.signatures.learn import Fusion, Selected, dealt, simplest_of_the_best
 from mammo_aln.radiomics.signatures.shapley import linear_shapley, sampled_shapley
 from mammo_aln.radiomics.signatures.signatures import odds_ratios
 from mammo_aln.settings import FitConfig
@@ -113,6 +115,57 @@ def test_four_signatures_and_their_analysis_are_written(fitted, cohort):
     for page in ("report.html", "clinical/report.html"):  # the same notes on the page of all and on each one's own
         text = unescape((fitted / "evaluation" / page).read_text())
         assert all(note in text for note in notes)
+
+
+def test_the_nomogram_is_a_model_with_predictions_and_a_judgement_of_its_own(fitted, cohort):
+    table = pd.read_csv(fitted / "nomogram" / "predictions.csv", dtype={"patient_id": str}).set_index("patient_id")
+    image = pd.read_csv(fitted / "dlr" / "predictions.csv", dtype={"patient_id": str}).set_index("patient_id")
+    odds = pd.read_csv(fitted / "evaluation" / "odds_ratios_nomogram.csv")
+    beta = odds[odds["model"] == "multivariable"].set_index("term")["beta"]
+    patients = pd.read_csv(cohort / "patients.csv", dtype={"patient_id": str}).set_index("patient_id")
+    tested = patients.index[patients["split"] == "internal_test"]
+    score = np.log(image["score"] / (1 - image["score"])).clip(-5, 5)
+    by_hand = (
+        beta["age"] * patients["age"]
+        + beta["erpos"] * (patients["er"] == "pos")
+        + beta["ct"] * patients["ct"].map({"T1": 0, "T2": 1, "T3": 2})
+        + beta["dlr score"] * score
+    )[tested]
+    np.testing.assert_allclose(np.diff(table.loc[tested, "logit"]), np.diff(by_hand))
+    metrics = json.loads((fitted / "evaluation" / "metrics.json").read_text())
+    area = metrics["nomogram"]["splits"]["internal_test"]["auc"]["value"]
+    assert area == pytest.approx(auc(table.loc[tested, "score"], table.loc[tested, "aln_status"]))
+    assert set(metrics["signatures"]) == {"clinical", "radiomics", "deep", "dlr"}
+    entries = json.loads((fitted / "evaluation" / "comparisons_nomogram.json").read_text())
+    assert {(entry["reference"], entry["other"]) for entry in entries} == {
+        ("clinical", "nomogram"),
+        ("dlr", "nomogram"),
+    }
+    assert (fitted / "evaluation" / "nomogram" / "report.html").is_file()
+    text = unescape((fitted / "evaluation" / "report.html").read_text())
+    assert f"<td>nomogram</td><td>internal test</td><td>{figure_text(slope_of(metrics['nomogram']))}</td>" in text
+
+
+def slope_of(metrics):
+    return metrics["splits"]["internal_test"]["calibration_slope"]
+
+
+@pytest.mark.parametrize(("inside", "image"), [(("clinical", "image"), "radiomics"), (("radiomics", "deep"), "dlr")])
+def test_the_nomogram_counts_the_clinical_model_once(fitted, cohort, inside, image):
+    inputs = read_inputs(cohort, cohort / "features.csv", (), QUICK)
+    rows = {name: training_rows(inputs, name, split=True) for name in ("clinical", "radiomics", "dlr")}
+    clinical = ClinicalLogistic(tuple(inputs.cohort.clinical.values())).fit(
+        rows["clinical"].table, rows["clinical"].labels
+    )
+    scores = SimpleNamespace(score=np.linspace(0.1, 0.9, 60))
+    models = {"clinical": clinical, "radiomics": None, "dlr": Fusion(dict.fromkeys(inside), {})}
+    written = {
+        name: SimpleNamespace(
+            signature=SimpleNamespace(name=name, rows=rows[name], learnt=SimpleNamespace(model=model), nested=scores)
+        )
+        for name, model in models.items()
+    }
+    assert joint_model(written).image == image
 
 
 def test_lineage_of_a_fit_is_that_of_its_cohort_and_features(fitted):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from mammo_aln.evaluation.report.curves import curve_tables
 from mammo_aln.evaluation.report.plots import Picture, spoken
 from mammo_aln.evaluation.samples import Sample
 
+CALIBRATION = ("calibration_slope", "calibration_in_the_large", "brier", "ece", "ici")
+
 
 @dataclass(frozen=True)
 class ModelAucs:
@@ -27,11 +29,15 @@ class ModelAucs:
     aucs: list[Metric]
 
 
-def compare_all(files: Mapping[str, Path], *, resamples: int = 2000) -> list[Pair]:
+def compare_all(
+    files: Mapping[str, Path], *, against: str = "", among: Sequence[str] = (), resamples: int = 2000
+) -> list[Pair]:
     """Compare every pair of models in every split they share; Holm's correction runs over all pairs of a split.
 
     Args:
         files: name of each model -> its predictions file; of a pair, the earlier one is the reference.
+        against: one model alone, against those of `among` as references, in place of every pair.
+        among: see `against`.
         resamples: bootstrap resamples.
 
     Raises:
@@ -39,11 +45,12 @@ def compare_all(files: Mapping[str, Path], *, resamples: int = 2000) -> list[Pai
     """
     models = {name: read_predictions([path]) for name, path in files.items()}
     thresholds = {name: frozen_threshold(model) for name, model in models.items()}
-    return compare_models(models, list(itertools.combinations(models, 2)), thresholds, resamples=resamples)
+    pairs = [(name, against) for name in among] if against else list(itertools.combinations(models, 2))
+    return compare_models(models, pairs, thresholds, resamples=resamples)
 
 
 def together(files: Mapping[str, Path], metrics: Mapping[str, Mapping[str, Any]]) -> list[Picture]:
-    """ROC and decision curves of all models in one figure per split.
+    """ROC, calibration and decision curves of all models, each in one figure per split.
 
     Args:
         files: name of each model -> its predictions file.
@@ -62,7 +69,7 @@ def _figures(stored: Mapping[str, Any]) -> dict[str, Figures]:
 
 
 def overlays(samples: Mapping[str, Mapping[str, Sample]], judged: Mapping[str, Mapping[str, Figures]]) -> list[Picture]:
-    """ROC and decision curves of all models in one figure per split.
+    """ROC, calibration and decision curves of all models, each in one figure per split.
 
     Args:
         samples: name of each model -> split -> its labelled rows.
@@ -75,10 +82,36 @@ def overlays(samples: Mapping[str, Mapping[str, Sample]], judged: Mapping[str, M
         roc = {name: curves["roc"] for name, curves in tables.items() if len(curves["roc"])}
         if roc:
             pictures.append(plots.roc(roc, {name: figures[name] for name in roc}, f"model, {spoken(split)}"))
+        calibrated = {name: curves["calibration"] for name, curves in tables.items() if len(curves["calibration"])}
+        if calibrated:
+            pictures.append(plots.calibrations(split, calibrated, {name: figures[name] for name in calibrated}))
         decisions = {name: curves["decision_curve"] for name, curves in tables.items() if len(curves["decision_curve"])}
         if decisions:
             pictures.append(plots.decision(split, decisions))
     return pictures
+
+
+@dataclass(frozen=True)
+class ModelCalibration:
+    """Calibration of one model in one split: each measure by its name."""
+
+    model: str
+    split: str
+    figures: Figures
+
+
+def calibration_table(metrics: Mapping[str, Mapping[str, Any]]) -> list[ModelCalibration]:
+    """Calibration measures of each model in each split; a split without an outcome has none.
+
+    Args:
+        metrics: name of each model -> its `metrics.json`.
+    """
+    return [
+        ModelCalibration(name, split, {measure: figures[measure] for measure in CALIBRATION})
+        for name, stored in metrics.items()
+        for split, figures in _figures(stored).items()
+        if any(figures[measure].value is not None for measure in CALIBRATION)
+    ]
 
 
 def auc_table(metrics: Mapping[str, Mapping[str, Any]]) -> list[ModelAucs]:

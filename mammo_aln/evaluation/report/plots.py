@@ -245,6 +245,39 @@ def calibration(name: str, rows: pd.DataFrame, scores: Floats, figures: Figures)
 
 
 @mpl.rc_context(STYLE)
+def calibrations(name: str, curves: Mapping[str, pd.DataFrame], judged: Mapping[str, Figures]) -> Picture:
+    """Predicted against observed share of several models in one figure: smoothed, or groups where patients are few.
+
+    Args:
+        name: of the split.
+        curves: name of each model -> rows of calibration.csv.
+        judged: name of each model -> its figures.
+    """
+    figure, axes = square(len(curves) + 1)
+    axes.plot([0, 1], [0, 1], color="#999999", lw=1, ls=(0, (4, 4)), label="perfect")
+    sentences = []
+    for number, (model, rows) in enumerate(curves.items()):
+        smooth = rows[rows["kind"] == "smooth"]
+        drawn = smooth if len(smooth) else rows[rows["kind"] == "bin"]
+        slope = figure_text(judged[model]["calibration_slope"])
+        x, y = (drawn[column].to_numpy(float) for column in ("mean_score", "observed"))
+        style: Any = {"color": colour(model, number), "ls": _dashes(number), "marker": "" if len(smooth) else "o"}
+        axes.plot(x, y, lw=2, label=f"{model}: slope {slope}", **style)
+        offset = figure_text(judged[model]["calibration_in_the_large"])
+        sentences.append(f"{model} slope {slope}, in the large {offset}")
+    axes.set(
+        xlabel="predicted probability of the outcome",
+        ylabel="observed share with the outcome",
+        xlim=(-0.01, 1.01),
+        ylim=(-0.01, 1.01),
+        title=f"calibration, {spoken(name)}",
+    )
+    _legend_below(figure, "calibration slope (95 % interval)")
+    title = f"Calibration by model, {spoken(name)}"
+    return picture(figure, title, f"{title} (ideal slope 1, in the large 0): {'; '.join(sentences)}.")
+
+
+@mpl.rc_context(STYLE)
 def decision(name: str, curves: Mapping[str, pd.DataFrame]) -> Picture:
     """Net benefit of acting on the score against operating on all or on none.
 

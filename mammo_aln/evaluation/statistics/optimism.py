@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from mammo_aln.evaluation.statistics.discrimination import auc
+from mammo_aln.evaluation.statistics.discrimination import auc, repeated
 from mammo_aln.evaluation.statistics.logistic import fit_either, independent_columns
 
 Floats = NDArray[np.float64]
@@ -34,7 +34,7 @@ def _indices(eta: Floats, labels: Floats) -> Floats:
 
 
 def bootstrap_optimism(
-    design: ArrayLike, labels: ArrayLike, *, resamples: int = 400, seed: int = 0
+    design: ArrayLike, labels: ArrayLike, *, resamples: int = 400, seed: int = 0, clusters: ArrayLike | None = None
 ) -> dict[str, Optimism]:
     """AUC, calibration slope and Brier score of a logistic model, corrected for optimism.
 
@@ -43,9 +43,17 @@ def bootstrap_optimism(
         labels: 0 or 1.
         resamples: bootstrap resamples of patients; one without both outcomes is drawn again.
         seed: draws them.
+        clusters: patient of each row, shape (n,), where patients have several: whole patients are drawn.
     """
     x, y = np.asarray(design, dtype=np.float64), np.asarray(labels, dtype=np.float64)
     rng = np.random.default_rng(seed)
+    member = None if repeated(clusters) is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    rows_of = None if member is None else [np.flatnonzero(member == one) for one in range(int(member.max()) + 1)]
+
+    def drawn() -> NDArray[np.int64]:
+        if rows_of is None:
+            return rng.integers(0, y.size, y.size)
+        return np.concatenate([rows_of[one] for one in rng.integers(0, len(rows_of), len(rows_of))])
 
     def fitted(rows: NDArray[np.int64]) -> Floats:
         kept = independent_columns(x[rows])
@@ -56,9 +64,9 @@ def bootstrap_optimism(
     original = _indices(x @ fitted(np.arange(y.size)), y)
     judged = np.empty((2, resamples, len(INDICES)))
     for resample in range(resamples):
-        rows = rng.integers(0, y.size, y.size)
-        while not 0 < y[rows].sum() < y.size:
-            rows = rng.integers(0, y.size, y.size)
+        rows = drawn()
+        while not 0 < y[rows].sum() < rows.size:
+            rows = drawn()
         beta = fitted(rows)
         judged[:, resample] = _indices(x[rows] @ beta, y[rows]), _indices(x @ beta, y)
     training, test = np.nanmean(judged, axis=1)

@@ -4,62 +4,39 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
 from sklearn.pipeline import Pipeline
 
 from mammo_aln import __version__
 from mammo_aln.evaluation.cohorts import CohortTable
 from mammo_aln.evaluation.evaluate import evaluate_files
-from mammo_aln.evaluation.pairs import comparison_table
+from mammo_aln.evaluation.pairs import Pair, comparison_table
 from mammo_aln.evaluation.report.page import PAGES
-from mammo_aln.evaluation.report.pairwise import auc_table, compare_all, together
+from mammo_aln.evaluation.report.pairwise import auc_table, calibration_table, compare_all, together
 from mammo_aln.evaluation.report.plots import Picture, figure_text, spoken
 from mammo_aln.evaluation.statistics.optimism import bootstrap_optimism
 from mammo_aln.files import write_csv, write_json, write_text
 from mammo_aln.progress import track
+from mammo_aln.radiomics.publication.joint import NOMOGRAM, cautions, joint_model, write_nomogram
 from mammo_aln.radiomics.signatures import figures
 from mammo_aln.radiomics.signatures.classifiers import score_scale
-from mammo_aln.radiomics.signatures.clinical_model import Model, Term, fit_terms, odds_ratio_report
-from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic
 from mammo_aln.radiomics.signatures.labels import label, term_labels
 from mammo_aln.radiomics.signatures.nomogram import build_nomogram
-from mammo_aln.radiomics.signatures.signatures import Signature, SignatureFacts, Written
+from mammo_aln.radiomics.signatures.signatures import SignatureFacts, Written
 from mammo_aln.settings import FitConfig
 
 NOT_SHOWN = ["beta", "se", "wald_low", "wald_high", "p_wald", "events"]
-IMAGE_FIRST = ("dlr", "radiomics", "deep")
 MOST_OPTIMISM_RESAMPLES = 400
-LOGIT_LIMIT = 5.0
 HEADINGS = {
     **{"ci_low": "95 % from", "ci_high": "to", "p_term": "p", "p_likelihood_ratio": "p of the variable"},
     **{"vif": "VIF", "inner_auc": "inner AUC", "nested_auc": "nested AUC"},
 }
-
-
-@dataclass(frozen=True)
-class JointModel:
-    """The logistic model behind the nomogram, fitted on training patients.
-
-    Args:
-        name: the signatures in it.
-        model: the fit.
-        table: its rows, a column per variable.
-        levels: names of ordinal features' levels.
-        odds: its odds ratios; None where the clinical signature's own table holds them.
-    """
-
-    name: str
-    model: Model
-    table: pd.DataFrame
-    levels: Mapping[str, Sequence[str]]
-    odds: pd.DataFrame | None
 
 
 def write_analysis(
@@ -78,15 +55,27 @@ def write_analysis(
     folder, resamples = out / "evaluation", settings.bootstrap_resamples
     files = {written.signature.name: written.folder / "predictions.csv" for written in signatures}
     metrics: dict[str, dict[str, Any]] = {}
+    by_name = {written.signature.name: written for written in signatures}
+    facts = {name: written.facts for name, written in by_name.items()}
+    joint = joint_model(by_name)
+    pairs = compare_all(files, resamples=resamples)
+    against_own: list[Pair] = []
+    if joint and joint.image:
+        files[NOMOGRAM] = out / NOMOGRAM / "predictions.csv"
+        nested = write_nomogram(out / NOMOGRAM, joint, by_name, folds=settings.folds, seed=seed)
+        facts[NOMOGRAM] = SignatureFacts("logistic", nested)
+        against_own = compare_all(files, against=NOMOGRAM, among=("clinical", joint.image), resamples=resamples)
     for name, path in track(files.items(), total=len(files), what="evaluation", unit="signature"):
         evaluate_files([path], folder / name, cohorts=[cohort], resamples=resamples, seed=seed)
         metrics[name] = json.loads((folder / name / "metrics.json").read_text(encoding="utf-8"))
-    pairs = compare_all(files, resamples=resamples)
-    write_json(folder / "metrics.json", {"schema_version": 1, "signatures": metrics})
-    write_json(folder / "comparisons.json", [pair.to_json() for pair in pairs])
-    if pairs:
-        write_csv(folder / "comparisons.csv", comparison_table(pairs))
-    joint = _joint_model({written.signature.name: written.signature for written in signatures})
+    of_signatures = {name: metrics[name] for name in by_name}
+    more = {NOMOGRAM: metrics[NOMOGRAM]} if NOMOGRAM in metrics else {}
+    write_json(folder / "metrics.json", {"schema_version": 1, "signatures": of_signatures, **more})
+    for stem, compared in (("comparisons", pairs), ("comparisons_nomogram", against_own)):
+        if compared or stem == "comparisons":
+            write_json(folder / f"{stem}.json", [pair.to_json() for pair in compared])
+        if compared:
+            write_csv(folder / f"{stem}.csv", comparison_table(compared))
     odds = {
         written.signature.name: written.tables["odds_ratios"]
         for written in signatures
@@ -102,7 +91,8 @@ def write_analysis(
     if joint and layout:
         drawn.append(figures.nomogram(layout, f"Nomogram, {joint.name}", joint.levels))
         few = min(resamples, MOST_OPTIMISM_RESAMPLES)
-        judged = bootstrap_optimism(joint.model.design, joint.model.labels, resamples=few, seed=seed)
+        design, labels = joint.model.design, joint.model.labels
+        judged = bootstrap_optimism(design, labels, resamples=few, seed=seed, clusters=joint.groups)
         optimism = pd.DataFrame([{"index": name, **asdict(index)} for name, index in judged.items()])
         write_csv(folder / "optimism_nomogram.csv", optimism)
     curves = together(files, metrics)
@@ -113,11 +103,15 @@ def write_analysis(
         names=list(files),
         outcome=outcome,
         procedure=_procedure(signatures),
-        notes=list(dict.fromkeys(note for written in signatures for note in written.notes)),
+        notes=list(
+            dict.fromkeys([*(note for one in signatures for note in one.notes), *(cautions(joint) if joint else ())])
+        ),
         aucs=auc_table(metrics),
-        facts={written.signature.name: written.facts for written in signatures},
-        stability={written.signature.name: _stability(written.facts) for written in signatures},
+        calibration=calibration_table(metrics),
+        facts=facts,
+        stability={name: _stability(about) for name, about in facts.items()},
         pairs=pairs,
+        against_own=against_own,
         gaps=[(name, gap) for name, of_signature in metrics.items() for gap in of_signature["auc_gap"]],
         figures={"curves": curves, "signatures": drawn},
         odds={name: _odds_for_page(table) for name, table in odds.items()},
@@ -165,36 +159,6 @@ def _pictures(written: Written) -> list[Picture]:
         scale = score_scale(learnt.chosen)
         pictures.append(figures.beeswarm(tables["shap"], f"Shapley values, {name}", scale=scale))
     return pictures
-
-
-def _joint_model(signatures: Mapping[str, Signature]) -> JointModel | None:
-    """Clinical features and the strongest image signature in one logistic model of the training patients.
-
-    The image signature enters by its out-of-fold log-odds: its scores of patients it was fitted on would outweigh the
-    rest. None without clinical features.
-    """
-    clinical = signatures.get("clinical")
-    if clinical is None:
-        return None
-    model = clinical.learnt.model
-    assert isinstance(model, ClinicalLogistic)
-    rows = clinical.rows
-    table, terms = model.table_.encode(rows.table), list(model.model_.terms)
-    levels = {feature.name: feature.levels for feature in model.features if feature.kind == "ordinal"}
-    image = next((signatures[name] for name in IMAGE_FIRST if name in signatures), None)
-    if image is None:
-        return JointModel("clinical", model.model_, table, levels, None) if terms else None
-    # calibrated in each outer fold, so that folds which chose different classifiers share one scale
-    log_odds = np.clip(logit(np.clip(image.nested.score, 1e-12, 1 - 1e-12)), -LOGIT_LIMIT, LOGIT_LIMIT)
-    scores = pd.Series(log_odds, image.rows.table.index)
-    common = table.index.intersection(scores.index)
-    column = f"{image.name} score"
-    table = table.loc[common].assign(**{column: scores.loc[common]})
-    labels = pd.Series(rows.labels, index=rows.table.index).loc[common].to_numpy()
-    terms.append(Term(column))
-    observed = model.table_.observed(rows.table.loc[common])
-    odds = odds_ratio_report(table, labels, terms, observed=observed)
-    return JointModel(f"clinical and {image.name}", fit_terms(table, labels, terms), table, levels, odds)
 
 
 def _classifiers(signatures: Sequence[Written]) -> pd.DataFrame:

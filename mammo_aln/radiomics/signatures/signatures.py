@@ -109,7 +109,10 @@ class SignatureFacts:
 
 @dataclass(frozen=True)
 class Written:
-    """A signature as written: rows of predictions.csv by unit, the tables beside it by name, and what it is made of."""
+    """A signature as written: rows of predictions.csv by unit, the tables beside it by name, and what it is made of.
+
+    `rows` are the patients predicted, with their features.
+    """
 
     signature: Signature
     folder: Path
@@ -117,6 +120,7 @@ class Written:
     tables: Mapping[str, pd.DataFrame]
     facts: SignatureFacts
     notes: tuple[str, ...]
+    rows: pd.DataFrame
 
 
 def write_signature(
@@ -182,7 +186,7 @@ def write_signature(
     for name, content in tables.items():
         write_csv(folder / f"{name}.csv", content)
     write_csv(folder / "predictions.csv", table)
-    return Written(signature, folder, table.set_axis(rows.index, axis=0), tables, about, notes)
+    return Written(signature, folder, table.set_axis(rows.index, axis=0), tables, about, notes, rows)
 
 
 def strangers(model: Pipeline | ClinicalLogistic | Fusion, rows: pd.DataFrame) -> list[str]:
