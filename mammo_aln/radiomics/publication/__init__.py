@@ -1,1 +1,1 @@
-"""What a fit publishes: the nomogram judged, tables and sentences for a paper."""
+"""Publication of a fit: the nomogram judged, tables and sentences for a paper."""
