@@ -10,6 +10,7 @@ import os
 import re
 import resource
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,31 @@ def written_whole(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_whole(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out`; rename it onto `out` if the block ends well, remove it if not.
+
+    Raises:
+        InputError: `out` is more than an empty folder, now or by then, or its disk is full.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and is not an empty folder: name another")
+    make_folder(out.parent)
+    unfinished = unfinished_beside(out)
+    make_folder(unfinished)
+    try:
+        yield unfinished
+        unfinished.replace(out)
+    except OSError as error:
+        if error.errno in FULL:
+            raise unwritten(out, error) from error
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise InputError(f"{out}: another command wrote it meanwhile, and it stands as that left it") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def regular_bytes(path: Path, most_bytes: int) -> bytes:

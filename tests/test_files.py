@@ -14,8 +14,7 @@ import pytest
 
 from mammo_aln import progress
 from mammo_aln.errors import InputError
-from mammo_aln.files import make_folder, nameable, write_csv, write_json, write_text, written_whole
-from mammo_aln.phantom.mammography import folder_whole
+from mammo_aln.files import folder_whole, make_folder, nameable, write_csv, write_json, write_text, written_whole
 from mammo_aln.progress import Progress, track
 from tests.support.full_disk import room_for
 
@@ -147,6 +146,18 @@ def test_who_may_read_a_file_is_what_the_umask_says(umask: int, file: int, folde
     assert (tmp_path / "runs" / "predictions.csv").stat().st_mode & 0o777 == file
     for name in ("runs", "cohort"):
         assert (tmp_path / name).stat().st_mode & 0o777 == folder
+
+
+def test_a_folder_that_another_command_wrote_meanwhile_stands_as_that_left_it(tmp_path: Path) -> None:
+    def both() -> None:
+        with folder_whole(tmp_path / "cohort") as ours:
+            (ours / "a").touch()
+            with folder_whole(tmp_path / "cohort") as theirs:
+                (theirs / "b").touch()
+
+    with pytest.raises(InputError, match="another command wrote it meanwhile"):
+        both()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["cohort", "cohort/b"]
 
 
 def test_a_log_gets_a_line_with_rate_and_time_left(

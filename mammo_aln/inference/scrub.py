@@ -22,12 +22,12 @@ from typing import Any
 
 import yaml
 
-from mammo_aln.errors import InputError
+from mammo_aln.errors import InputError, shortened
 from mammo_aln.files import (
+    folder_whole,
     make_folder,
     read_object,
     read_own_table,
-    unfinished_beside,
     write_csv,
     write_json,
     write_text,
@@ -216,13 +216,15 @@ def scrubbed_copy(run: Path, out: Path) -> Path:
     require_unchanged(run)
     if out.exists():
         raise InputError(f"--out {out}: exists; expected a folder to be made")
-    make_folder(out.parent)
-    unfinished = unfinished_beside(out)
-    try:
+    with folder_whole(out) as unfinished:
         for name, kind in FILES.items():
             if kind.cleaned is not None and (run / name).is_file():
                 make_folder((unfinished / name).parent)
-                kind.cleaned(run / name, unfinished / name)
+                try:
+                    kind.cleaned(run / name, unfinished / name)
+                except (KeyError, TypeError, AttributeError, ValueError) as error:
+                    cause = shortened(f"{type(error).__name__}: {error}", plain=True)
+                    raise InputError(f"{run / name}: not what a training writes there ({cause}); {RESTORE}") from error
         state = State("completed", 1, read_state(run).run_id, frozen=frozen_digests(unfinished))
         write_json(unfinished / STATE, state.to_json())
         names = _names(run)
@@ -234,9 +236,6 @@ def scrubbed_copy(run: Path, out: Path) -> Path:
         if left:
             lines = "; ".join(f"{file}: {', '.join(stands)}" for file, stands in left.items())
             raise InputError(f"{run}: no copy was written, since it would hold {lines}; take that out of the settings")
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return out
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -14,8 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from mammo_aln.errors import InputError
-from mammo_aln.files import unfinished_beside, write_csv, write_text
+from mammo_aln.files import folder_whole, write_csv, write_text
 from mammo_aln.machine.pool import results_of
 from mammo_aln.phantom.breast import DrawnView, Findings, View, draw_appearance, draw_view
 from mammo_aln.phantom.findings import Box, draw_marker
@@ -104,21 +100,6 @@ def write_phantom(
         _write_tables(folder, table, tasks, boxes, seed)
         _write_truth(folder, table, truth)
     return Path(out)
-
-
-@contextmanager
-def folder_whole(out: Path) -> Iterator[Path]:
-    """Yield a folder beside `out`; rename it onto `out` if the block ends well, remove it if not."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is not an empty folder: name another")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = unfinished_beside(out)
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        unfinished.replace(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def declare(folder: Path, name: str) -> None:

@@ -13,10 +13,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy.fft import fftfreq, irfftn, rfftfreq, rfftn
 
-from mammo_aln.files import write_csv
+from mammo_aln.files import folder_whole, write_csv
 from mammo_aln.machine.pool import results_of
 from mammo_aln.phantom import mri_truth
-from mammo_aln.phantom.mammography import CLINICAL, declare, folder_whole
+from mammo_aln.phantom.mammography import CLINICAL, declare
 from mammo_aln.phantom.plan import center_sizes, draw_labels, enrol
 from mammo_aln.phantom.truth import Floats
 from mammo_aln.progress import track

@@ -90,6 +90,23 @@ def test_what_would_name_somebody_is_not_copied(run: Path, tmp_path: Path, capsy
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["environment.json", "predictions.json", "config.yaml"])
+def test_a_file_of_another_make_is_refused_in_words(
+    name: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = run / name
+    content = file.read_text()
+    file.write_text('{"model": 3, "inputs": 3, "identity": 3}')
+    try:
+        assert main(["scrub", str(run), "--out", str(tmp_path / "copy")]) == 2
+    finally:
+        file.write_text(content)
+    said = capsys.readouterr().err
+    assert name in said
+    assert "fault of mammo-aln" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_told_in_words(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with room_for(20_000):
         assert main(["scrub", str(run), "--out", str(tmp_path / "copy")]) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import yaml
 from mammo_aln.cohort.lineage import Source, joined
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
-from mammo_aln.files import make_folder, nameable, unfinished_beside, write_csv, write_text
+from mammo_aln.files import folder_whole, nameable, write_csv, write_text
 
 IMAGE_COLUMNS = ["image_id", "patient_id", "path", "laterality", "view"]
 REGION_COLUMNS = ["image_id", "region", "x_min", "y_min", "x_max", "y_max"]
@@ -98,21 +97,13 @@ def write_cohort_folder(tables: CohortTables, out: Path, *, facts: PublicSet, di
     refuse_standing(out)
     if tables.patients.empty:
         raise InputError(f"{dicom_root}: the tables of {facts.source.name} hold no patient")
-    make_folder(out.parent)
-    unfinished = unfinished_beside(out)
-    unfinished.mkdir()
-    try:
+    with folder_whole(out) as unfinished:
         for name in ("images", "regions", "volumes", "patients"):
             table: pd.DataFrame | None = getattr(tables, name)
             if table is not None and len(table):
                 write_csv(unfinished / f"{name}.csv", table)
         write_text(unfinished / "cohort.yaml", _declaration(tables, facts, dicom_root))
         _refuse_unreadable(unfinished, dicom_root, facts)
-        unfinished.replace(out)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return out
 
 
