@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,6 +34,8 @@ BEGINNING: tuple[Sequence[str], ...] = (
     ("predict", "--run", "runs/one", "--cohort", "cohort", "--split", "val", "--out", "one.csv"),
     ("predict", "--run", "runs/two", "--cohort", "cohort", "--split", "val", "--out", "two.csv"),
     ("sweep", "write", "sweep.yaml", "--cohort", "cohort", "--out", "planned", "--engine", "ray"),
+    ("sweep", "write", "sweep.yaml", "--cohort", "cohort", "--out", "held", "--engine", "ray"),
+    ("sweep", "drop", "0.002", "--out", "held"),
     ("sweep", "run", "sweep.yaml", "--cohort", "cohort", "--out", "swept", "--slots", "1"),
 )
 
@@ -82,6 +85,14 @@ def write_beginning(folder: Path, phantom: Path, run: Callable[[Sequence[str]], 
             for row in range(len(patients))
         ]
     features.to_csv(folder / "features.csv", index=False)
+    published = images[["patient_id", "image_id", "laterality", "view"]].assign(
+        site_id=1, age=50, cancer=0, biopsy=0, invasive=0, density="B"
+    )
+    for image in images.itertuples():
+        copy = folder / f"rsna/train_images/{image.patient_id}/{image.image_id}.dcm"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "dicom" / Path(image.path).name, copy)
+    published.to_csv(folder / "rsna/train.csv", index=False)
     (folder / "tiny.yaml").write_text(TINY)
     (folder / "task.yaml").write_text(TASK)
     (folder / "sweep.yaml").write_text(SWEEP)

@@ -26,6 +26,8 @@ class Command:
 RUN = ("runs/*/*.json", "runs/*/config.yaml", "runs/*/checkpoints/*")
 COMMANDS = (
     Command("index", ("index", "@dicom", "--out", "@indexed"), 6, ("dicom/*",)),
+    Command("phantom", ("phantom", "--patients", "24", "--centers", "2", "--out", "@made"), 0.3, ()),
+    Command("import", ("import", "rsna", "--source", "@rsna", "--out", "@imported"), 3, ("rsna/*", "rsna/*/*/*")),
     Command("init", ("init", "@bare", "--clinical", "@clinical.csv"), 4, ("bare/*", "clinical.csv")),
     Command("regions", ("regions", "@boxes.csv", "--out", "@boxless"), 3, ("boxes.csv", "boxless/*", "dicom/*")),
     Command("check", ("check", "@unsplit"), 2, ("unsplit/*", "dicom/*")),
@@ -105,6 +107,8 @@ COMMANDS = (
     ),
     Command("sweep work", ("sweep", "work", "@planned/jobs/*.cells"), 0.4),
     Command("sweep run", ("sweep", "run", "@sweep.yaml", "--cohort", "@cohort", "--out", "@new", "--slots", "1"), 0.1),
+    Command("sweep drop", ("sweep", "drop", "0.002", "--out", "@planned"), 2, ("planned/*.json",)),
+    Command("sweep retry", ("sweep", "retry", "0.002", "--out", "@held"), 2, ("held/*.json",)),
     Command("sweep status", ("sweep", "status", "@swept"), 3, ("swept/*",)),
     Command(
         "sweep collect", ("sweep", "collect", "@swept", "--resamples", "20"), 1.5, ("swept/*.json", "cohort/*.csv")
