@@ -82,7 +82,7 @@ def killed(number: int, *, group: bool = False) -> Callable[[Case], None]:
 
 def disk_full(case: Case) -> None:
     """Leave less room than the command needs."""
-    room = int(case.draw.random() ** 2 * case.written_bytes)
+    room = int(case.draw.random() ** 2 * max(0, case.written_bytes))  # a command may leave less than it found
     disk = os.statvfs(case.folder)
     used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
     case.what = f"{room} bytes of room for {case.written_bytes}"
