@@ -22,10 +22,11 @@ class RadiomicsConfig:
             (local peaks), `spatial` (Moran's I, Geary's C), `cm` (GLCM), `rlm` (GLRLM), `szm` (GLSZM), `dzm` (GLDZM),
             `ngt` (NGTDM), `ngl` (NGLDM).
         filters: images they are computed on: `original`, `log` (Laplacian of Gaussian), `wavelet`, `mean`, `laws`,
-            `gabor`, `gradient`, `square`, `squareroot`, `logarithm`, `exponential`. Shape and local peaks come from the
-            original alone.
+            `gabor`, `simoncelli`, `riesz`, `gradient`, `square`, `squareroot`, `logarithm`, `exponential`. Shape and
+            local peaks come from the original alone.
         filter_boundary: what filters see beyond the image, in scipy.ndimage's words: `reflect` (d c b a | a b c d),
-            `mirror` (d c b | a b c d), `nearest` (a a a | a b c d), `wrap` (the other end), `constant` (0).
+            `mirror` (d c b | a b c d), `nearest` (a a a | a b c d), `wrap` (the other end), `constant` (0);
+            `simoncelli` and `riesz` have `reflect` and `wrap` alone.
         log_sigma_mm: scales of `log`.
         log_normalise: `scale` multiplies by the scale squared (derivatives per mm), so that scales can be compared;
             `ibsi` counts per squared voxel, as IBSI-2 does, and needs voxels with equal sides.
@@ -40,6 +41,11 @@ class RadiomicsConfig:
         gabor_aspect: standard deviation along the wave over that across it.
         gabor_step_deg: directions over which its modulus is averaged are so far apart; 180 takes one.
         gabor_planes: `slices`, or `all` three planes, averaged.
+        simoncelli_levels: bands of `simoncelli`: waves of 2 to 8 voxels, of 4 to 16, and so on; needs voxels with equal
+            sides.
+        riesz: orders of `riesz`, a digit for each axis (slices, rows, columns; rows, columns of an image), their sum to
+            4: `100`; needs voxels with equal sides.
+        riesz_of: images that `riesz` transforms: `original`, and those of `log` and of `simoncelli`.
         wavelet_rotation: `none`, or `average` over the filter's right-angle rotations (IBSI-2's rotation invariance).
         bins: grey levels of a fixed number of bins; the choice for intensities without a unit.
         bin_width: width of a bin in intensity units in place of `bins`; 0 means `bins`.
@@ -87,8 +93,8 @@ class RadiomicsConfig:
     ] = ("stat", "morph", "cm", "rlm", "szm", "dzm", "ngt", "ngl")
     filters: tuple[
         Literal[
-            "original", "log", "wavelet", "mean", "laws", "gabor", "gradient", "square", "squareroot", "logarithm",
-            "exponential",
+            "original", "log", "wavelet", "mean", "laws", "gabor", "simoncelli", "riesz", "gradient", "square",
+            "squareroot", "logarithm", "exponential",
         ],
         ...,
     ] = ("original", "log", "wavelet")  # fmt: skip
@@ -107,6 +113,9 @@ class RadiomicsConfig:
     gabor_aspect: Annotated[float, within(0.1, 10)] = 1.0
     gabor_step_deg: Annotated[float, within(1, 180, "degrees")] = 45.0
     gabor_planes: Literal["slices", "all"] = "slices"
+    simoncelli_levels: Annotated[int, within(1, 6)] = 2
+    riesz: tuple[str, ...] = ("100", "010", "001")
+    riesz_of: tuple[Literal["original", "log", "simoncelli"], ...] = ("original",)
     bins: Annotated[int, within(2, MOST_LEVELS)] = 32
     bin_width: Annotated[float, within(0, WIDEST_BIN)] = 0.0
     bin_origin: Annotated[float | None, within(-1e9, 1e9)] = None

@@ -32,6 +32,7 @@ from mammo_aln.radiomics.extraction.features import radiomic_features
 from mammo_aln.radiomics.extraction.grey_levels import noted, of_sequence
 from mammo_aln.radiomics.extraction.regions import Region, load_regions
 from mammo_aln.radiomics.extraction.table import PROVENANCE_COLUMNS, Cell, feature_table, provenance_table
+from mammo_aln.radiomics.filtering.fourier import WHOLE_BOUNDARIES, riesz_orders
 from mammo_aln.radiomics.filtering.laws import kernel_names
 from mammo_aln.runs.identity import file_digest
 from mammo_aln.runs.lineage import read_lineage
@@ -149,11 +150,17 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
         )
     if settings.mean_voxels % 2 == 0:
         faults.append(f"radiomics.mean_voxels = {settings.mean_voxels}: expected an odd number, which has a middle")
-    for kernels in settings.laws:
-        try:
-            kernel_names(kernels)
-        except InputError as error:
-            faults.append(str(error))
+    for check, texts in ((kernel_names, settings.laws), (riesz_orders, settings.riesz)):
+        for text in texts:
+            try:
+                check(text)
+            except InputError as error:
+                faults.append(str(error))
+    if {"simoncelli", "riesz"} & set(settings.filters) and settings.filter_boundary not in WHOLE_BOUNDARIES:
+        faults.append(
+            f"radiomics.filter_boundary = {settings.filter_boundary!r}: expected {' or '.join(WHOLE_BOUNDARIES)} with"
+            " simoncelli and riesz, which look through the whole image"
+        )
     for sequence, width in settings.bin_width_of.items():
         if not 0 < width <= WIDEST_BIN:
             faults.append(f"radiomics.bin_width_of: {sequence}: {width:g}: expected a width above 0, to {WIDEST_BIN}")
@@ -164,7 +171,7 @@ def _refuse_settings(settings: RadiomicsConfig) -> None:
             faults.append(f"radiomics.{name} = {list(getattr(settings, name))}: expected lengths above 0 mm")
     if settings.jitter_mm < 0:
         faults.append(f"radiomics.jitter_mm = {settings.jitter_mm:g}: expected a length from 0 mm")
-    for name in ("families", "filters"):
+    for name in ("families", "filters", "riesz", "riesz_of"):
         if len(set(getattr(settings, name))) < len(getattr(settings, name)):
             faults.append(f"radiomics.{name} = {list(getattr(settings, name))}: expected each name once")
     if settings.deep_backbone and settings.deep_pretrained in ("", False):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mammo_aln.errors import InputError
+from mammo_aln.radiomics.filtering.fourier import riesz_response, simoncelli_response
 from mammo_aln.radiomics.filtering.gabor import gabor_reach, gabor_response
 from mammo_aln.radiomics.filtering.gaussian import Floats, gaussian_reach, laplacian_of_gaussian
 from mammo_aln.radiomics.filtering.laws import laws_reach, laws_response
@@ -16,6 +17,8 @@ from mammo_aln.settings import RadiomicsConfig
 
 UNEQUAL = 1e-3
 """Share by which sides of a voxel may differ and be called equal."""
+WHOLE_IMAGE = 1 << 30
+"""Voxels that a filter looks at which looks at all."""
 
 
 def filtered_images(
@@ -30,7 +33,8 @@ def filtered_images(
         largest: largest absolute intensity of the image that `array` is a part of.
 
     Raises:
-        InputError: IBSI's normalisation of LoG is asked for, and voxels have unequal sides; kernels of Laws do not fit.
+        InputError: voxels have unequal sides, and IBSI's normalisation of LoG, Simoncelli or Riesz is asked for;
+            kernels of Laws or orders of Riesz do not fit.
     """
     axes = [axis for axis in range(array.ndim) if array.shape[axis] > 1]
     boundary = settings.filter_boundary
@@ -44,10 +48,7 @@ def filtered_images(
         if name in settings.filters:
             yield name, transform(array, largest or 1.0)
     if "log" in settings.filters:
-        _refuse_unequal_sides([spacing_mm[axis] for axis in axes], settings)
-        for sigma_mm in settings.log_sigma_mm:
-            image = laplacian_of_gaussian(array, spacing_mm, sigma_mm, axes, boundary, settings.log_normalise)
-            yield f"log_{sigma_mm:g}mm", image
+        yield from _laplacians(array, spacing_mm, settings, axes)
     if "wavelet" in settings.filters:
         rotated = settings.wavelet_rotation == "average"
         yield from wavelet_bands(array, settings.wavelet, settings.wavelet_levels, rotated, axes, boundary)
@@ -60,19 +61,52 @@ def filtered_images(
         sizes = settings.gabor_sigma_mm, settings.gabor_wavelength_mm, settings.gabor_aspect
         image = gabor_response(array, spacing_mm, *sizes, settings.gabor_step_deg, planes, boundary)
         yield f"gabor_{settings.gabor_sigma_mm:g}mm", image
+    if "simoncelli" in settings.filters:
+        yield from _bands(array, spacing_mm, settings, axes)
+    if "riesz" in settings.filters:
+        sources = {
+            "original": lambda: [("", array)],
+            "log": lambda: _laplacians(array, spacing_mm, settings, axes),
+            "simoncelli": lambda: _bands(array, spacing_mm, settings, axes),
+        }
+        _refuse_unequal_sides([spacing_mm[axis] for axis in axes], "filter riesz is the same in all directions")
+        for source in settings.riesz_of:
+            for name, image in sources[source]():
+                for order in settings.riesz:
+                    yield f"riesz_{order}" + f"_of_{name}" * bool(name), riesz_response(image, order, axes, boundary)
 
 
-def _refuse_unequal_sides(sides_mm: Sequence[float], settings: RadiomicsConfig) -> None:
-    if settings.log_normalise == "ibsi" and max(sides_mm) > min(sides_mm) * (1 + UNEQUAL):
+def _laplacians(
+    array: Floats, spacing_mm: Sequence[float], settings: RadiomicsConfig, axes: Sequence[int]
+) -> Iterator[tuple[str, Floats]]:
+    if settings.log_normalise == "ibsi":
+        sides = [spacing_mm[axis] for axis in axes]
+        _refuse_unequal_sides(sides, "radiomics.log_normalise=ibsi counts per squared voxel")
+    for sigma_mm in settings.log_sigma_mm:
+        how = settings.filter_boundary, settings.log_normalise
+        yield f"log_{sigma_mm:g}mm", laplacian_of_gaussian(array, spacing_mm, sigma_mm, axes, *how)
+
+
+def _bands(
+    array: Floats, spacing_mm: Sequence[float], settings: RadiomicsConfig, axes: Sequence[int]
+) -> Iterator[tuple[str, Floats]]:
+    sides = [spacing_mm[axis] for axis in axes]
+    _refuse_unequal_sides(sides, "filter simoncelli is the same in all directions")
+    for level in range(1, settings.simoncelli_levels + 1):
+        yield f"simoncelli_{level}", simoncelli_response(array, level, axes, settings.filter_boundary)
+
+
+def _refuse_unequal_sides(sides_mm: Sequence[float], because: str) -> None:
+    if max(sides_mm) > min(sides_mm) * (1 + UNEQUAL):
         raise InputError(
-            "radiomics.log_normalise=ibsi counts per squared voxel: expected voxels with equal sides, got"
+            f"{because}: expected voxels with equal sides, got"
             f" {' x '.join(f'{side:g}' for side in sides_mm)} mm; resample with radiomics.spacing_mm"
         )
 
 
 def filter_reach(settings: RadiomicsConfig, step_mm: float) -> int:
     """Count the voxels of an axis, `step_mm` apart, that the settings' filters look at beyond a voxel."""
-    reaches = [0]
+    reaches = [WHOLE_IMAGE if {"simoncelli", "riesz"} & set(settings.filters) else 0]
     if "mean" in settings.filters:
         reaches.append(settings.mean_voxels // 2)
     if "gradient" in settings.filters:
