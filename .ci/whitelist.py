@@ -133,3 +133,5 @@ _.difference_high
 
 # read by wandb from its settings
 _.init_timeout
+_.chi_squared
+_.classifiers

@@ -11,8 +11,11 @@ from mammo_aln.errors import InputError
 from mammo_aln.evaluation.judge import frozen_threshold, judge_sample, split_samples
 from mammo_aln.evaluation.metric import Metric
 from mammo_aln.evaluation.pairs import (
+    BENEFIT,
+    BENEFIT_AT,
     CUTOFFS,
     Pair,
+    benefit_table,
     compare_models,
     comparison_table,
     in_splits_of,
@@ -106,6 +109,9 @@ def compare_files(
         for name, by_split in judged.items()
     }
     tables = {"comparisons": comparison_table(pairs)}
+    benefit = benefit_table(models, [(first, name) for name in rest])
+    if len(benefit):
+        tables["net_benefit_differences"] = benefit
     if len(models) >= A_LADDER if ladder is None else ladder:
         tables["ladder"] = ladder_table(models, areas)
     pictures = [_forest(pairs), *overlays(samples, judged)]
@@ -120,6 +126,7 @@ def compare_files(
         text=figure_text,
         spoken=spoken,
         cutoffs=CUTOFFS,
+        benefit_at=dict(zip(BENEFIT, BENEFIT_AT, strict=True)),
         ladder=tables["ladder"].to_dict("records") if "ladder" in tables else [],
         notes=sorted(
             {

@@ -17,6 +17,7 @@ from mammo_aln.evaluation.samples import patients_of
 from mammo_aln.evaluation.statistics import tests
 from mammo_aln.evaluation.statistics.agreement import cohen_kappa, icc_interval, weighted_kappa
 from mammo_aln.evaluation.statistics.discrimination import Floats, auc, repeated
+from mammo_aln.evaluation.statistics.utility import PERCENTS, BenefitDifference, net_benefit_difference
 from mammo_aln.progress import say
 
 CUTOFFS = (0.2, 0.5)
@@ -25,6 +26,10 @@ TRUSTED = 10
 FEW = f"fewer than {TRUSTED} patients of one outcome: a p-value by DeLong's variance is too small there"
 NO_PROBABILITIES = "scores outside [0, 1] are no probabilities: a patient's two scores cannot be compared"
 OTHER_SCALES = "the two scores are on different scales"
+BENEFIT_AT = (10, 20, 30, 50)
+"""Threshold probabilities, in percent, at which net benefits are set against each other beside the whole table."""
+BENEFIT = tuple(f"net_benefit_difference_{percent}" for percent in BENEFIT_AT)
+ALIKE_THERE = "both models call every patient alike at this threshold"
 RECLASSIFICATION = ("nri_continuous", "nri_categorical", "idi")
 FIGURES = (
     "auc_difference",
@@ -32,6 +37,7 @@ FIGURES = (
     "delong_z",
     "delong_p",
     *RECLASSIFICATION,
+    *BENEFIT,
     "mcnemar_p",
     "kappa",
     "kappa_weighted",
@@ -84,8 +90,12 @@ def _keys(reference: Predictions, other: Predictions) -> list[str]:
     return [key for key in KEY if (reference.table[key] != "").all() == (other.table[key] != "").all()]
 
 
-def paired_rows(reference: Predictions, other: Predictions, split: str, names: tuple[str, str]) -> pd.DataFrame:
+def paired_rows(
+    reference: Predictions, other: Predictions, split: str, names: tuple[str, str], *, quiet: bool = False
+) -> pd.DataFrame:
     """Labelled patients of one split in both files: `score_reference`, `score_other`, `aln_status`.
+
+    Patients in one of them alone are told unless `quiet`.
 
     Raises:
         InputError: no patient in common, or outcomes that contradict each other.
@@ -96,7 +106,7 @@ def paired_rows(reference: Predictions, other: Predictions, split: str, names: t
     if both.empty:
         raise InputError(f"{names[0]} and {names[1]} have no patient in common in split {split}")
     lost = [len(rows) - len(both) for rows in (first, second)]
-    if any(lost):
+    if any(lost) and not quiet:
         say(f"{split}: {lost[0]} patients only in {names[0]}, {lost[1]} only in {names[1]}; {len(both)} are compared")
     status = both[["aln_status_reference", "aln_status_other"]]
     clash = status.notna().all(axis=1) & (status.iloc[:, 0] != status.iloc[:, 1])
@@ -149,13 +159,47 @@ def compare_pair(rows: pd.DataFrame, thresholds: tuple[Metric, Metric], resample
         "delong_p": Metric(test.p_value, {"note": FEW} if _is_few(labels) else {}),
     }
     if min(first.min(), second.min()) < 0 or max(first.max(), second.max()) > 1:
-        figures |= dict.fromkeys(RECLASSIFICATION, unknown(NO_PROBABILITIES))
+        figures |= dict.fromkeys((*RECLASSIFICATION, *BENEFIT), unknown(NO_PROBABILITIES))
     else:
         figures["nri_continuous"] = _reclassified(first, second, labels)
         figures["nri_categorical"] = _reclassified(first, second, labels, CUTOFFS)
         figures["idi"] = _of_test(tests.integrated_discrimination(first, second, labels), "Pencina 2008")
+        figures |= _benefit(net_benefit_difference(first, second, labels, clusters=patients))
     figures["mcnemar_p"] = _mcnemar(first, second, labels, thresholds)
     return figures | _agreement(first, second, thresholds)
+
+
+def _benefit(of_pair: BenefitDifference) -> Figures:
+    figures: Figures = {}
+    for name, percent in zip(BENEFIT, BENEFIT_AT, strict=True):
+        row = PERCENTS.index(percent)
+        value = float(of_pair.difference[row])
+        limits = {"ci_low": float(of_pair.low[row]), "ci_high": float(of_pair.high[row])}
+        if math.isnan(limits["ci_low"]):
+            figures[name] = Metric(value, {**dict.fromkeys(limits), "reason": ALIKE_THERE})
+        else:
+            p_value = float(of_pair.p_value[row])
+            figures[name] = Metric(value, {**limits, "p_value": p_value, "method": "normal, over patients, pointwise"})
+    return figures
+
+
+def benefit_table(models: Mapping[str, Predictions], pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Net benefit of each pair's other model minus the reference's at 1 to 99 percent, in every split they share."""
+    tables = []
+    for first, second in pairs:
+        for split in models[first].splits():
+            if split not in models[second].splits():
+                continue
+            rows = paired_rows(models[first], models[second], split, (first, second), quiet=True)
+            scores = rows[["score_reference", "score_other"]].to_numpy(float)
+            if rows["aln_status"].nunique() < 2 or scores.min() < 0 or scores.max() > 1:
+                continue
+            clusters = repeated(patients_of(rows).to_numpy())
+            curve = net_benefit_difference(scores[:, 0], scores[:, 1], rows["aln_status"], clusters=clusters)
+            columns = {"threshold": curve.threshold, "difference": curve.difference}
+            limits = {"ci_low": curve.low, "ci_high": curve.high, "p_value": curve.p_value}
+            tables.append(pd.DataFrame({"reference": first, "other": second, "split": split, **columns, **limits}))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def _is_few(labels: Floats) -> bool:

@@ -173,6 +173,27 @@ def test_12_bins_are_closed_on_the_right():
     assert table.high.tolist() == pytest.approx([0.1, 0.2, 0.3, 1.0])
 
 
+def test_the_difference_in_net_benefit_is_that_of_the_curves_and_of_the_bootstrap():
+    rng = np.random.default_rng(5)
+    labels = (rng.random(300) < 0.4).astype(float)
+    first, second = (1 / (1 + np.exp(-(d * labels - 0.5 + rng.normal(size=300)))) for d in (0.5, 1.5))
+    found = utility.net_benefit_difference(first, second, labels)
+    curves = [utility.decision_curve(scores, labels).model for scores in (first, second)]
+    np.testing.assert_allclose(found.difference, curves[1] - curves[0], atol=1e-15)
+    drawn = []
+    for _ in range(600):
+        rows = rng.integers(0, 300, 300)
+        one, two = (utility.decision_curve(scores[rows], labels[rows]).model[29] for scores in (first, second))
+        drawn.append(two - one)
+    assert (found.high - found.low)[29] == pytest.approx(2 * 1.96 * np.std(drawn), rel=0.12)
+    assert ((found.p_value < 0.05) == ((found.low > 0) | (found.high < 0)))[~np.isnan(found.low)].all()
+    twice = utility.net_benefit_difference(*np.tile([first, second], 2), np.tile(labels, 2), clusters=[*range(300)] * 2)
+    np.testing.assert_allclose(twice.high, found.high)  # each patient doubled tells no more
+    same = utility.net_benefit_difference(first, first, labels)
+    assert (same.difference == 0).all()
+    assert np.isnan(same.low).all()
+
+
 def test_13_net_benefit_counts_a_score_equal_to_the_threshold():
     scores, labels = np.array([0.3, 0.3, 0.1]), np.array([1, 0, 0])
     curve = utility.decision_curve(scores, labels)

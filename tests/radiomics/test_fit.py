@@ -97,6 +97,13 @@ def test_four_signatures_and_their_analysis_are_written(fitted, cohort):
         rows = table[table["split"] == "internal_test"]
         assert found["internal_test"]["auc"]["value"] == pytest.approx(auc(rows["score"], rows["aln_status"]))
         assert found["internal_test"]["threshold"]["value"] == about["threshold"]["value"]
+        judged = pd.read_csv(fitted / name / "classifiers.csv")
+        assert (judged["nested_low"] < judged["nested_auc"]).all()
+        assert (judged["nested_auc"] < judged["nested_high"]).all()
+        low, high = about["signature_facts"]["nested_auc_limits"]
+        assert low < about["signature_facts"]["nested_auc"] < high
+    benefit = pd.read_csv(fitted / "evaluation" / "net_benefit_differences.csv")
+    assert len(benefit) == (6 + 2) * 2 * 99  # pairs of signatures, the nomogram and its two parts; splits; percents
     entries = json.loads((fitted / "evaluation" / "comparisons.json").read_text())
     assert len(entries) == 6 * 2
     assert all(entry["delong_p_holm"]["family"] == 6 for entry in entries)

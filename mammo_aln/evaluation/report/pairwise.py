@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from mammo_aln.evaluation.judge import frozen_threshold, split_samples
 from mammo_aln.evaluation.metric import Figures, Metric
-from mammo_aln.evaluation.pairs import Pair, compare_models
+from mammo_aln.evaluation.pairs import Pair, benefit_table, compare_models
 from mammo_aln.evaluation.predictions import read_predictions
 from mammo_aln.evaluation.report import plots
 from mammo_aln.evaluation.report.curves import curve_tables
@@ -45,8 +47,17 @@ def compare_all(
     """
     models = {name: read_predictions([path]) for name, path in files.items()}
     thresholds = {name: frozen_threshold(model) for name, model in models.items()}
-    pairs = [(name, against) for name in among] if against else list(itertools.combinations(models, 2))
-    return compare_models(models, pairs, thresholds, resamples=resamples)
+    return compare_models(models, _pairs(models, against, among), thresholds, resamples=resamples)
+
+
+def _pairs(models: Iterable[str], against: str, among: Sequence[str]) -> list[tuple[str, str]]:
+    return [(name, against) for name in among] if against else list(itertools.combinations(models, 2))
+
+
+def benefit_of_all(files: Mapping[str, Path], *, against: str = "", among: Sequence[str] = ()) -> pd.DataFrame:
+    """Differences in net benefit at 1 to 99 percent of the pairs that `compare_all` compares."""
+    models = {name: read_predictions([path]) for name, path in files.items()}
+    return benefit_table(models, _pairs(models, against, among))
 
 
 def together(files: Mapping[str, Path], metrics: Mapping[str, Mapping[str, Any]]) -> list[Picture]:

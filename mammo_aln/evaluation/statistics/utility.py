@@ -54,6 +54,47 @@ def decision_curve(scores: ArrayLike, labels: ArrayLike) -> DecisionCurve:
 
 
 @dataclass(frozen=True)
+class BenefitDifference:
+    """Net benefit per patient of one model minus another's at each threshold, with normal 95 % limits, pointwise.
+
+    Limits are NaN where no patient is called otherwise, or there are fewer than two.
+    """
+
+    threshold: Floats
+    difference: Floats
+    low: Floats
+    high: Floats
+    p_value: Floats
+
+
+def net_benefit_difference(
+    first: ArrayLike, second: ArrayLike, labels: ArrayLike, *, clusters: ArrayLike | None = None
+) -> BenefitDifference:
+    """Net benefit of `second` minus that of `first` on the same patients, from the spread of patients' own differences.
+
+    Args:
+        first: probabilities, shape (n,).
+        second: probabilities, shape (n,).
+        labels: outcomes, shape (n,).
+        clusters: patient of each row, shape (n,), where patients have several: a patient's rows are added up.
+    """
+    threshold = np.array([percent / 100 for percent in PERCENTS])
+    label = np.asarray(labels, dtype=float)
+    worth = np.where(label[None, :] == 1.0, 1.0, -(threshold / (1.0 - threshold))[:, None])
+    calls = [np.asarray(scores, dtype=float)[None, :] >= threshold[:, None] for scores in (first, second)]
+    each = worth * (calls[1].astype(float) - calls[0])
+    mean = each.mean(axis=1)
+    member = np.arange(label.size) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    count = int(member.max()) + 1
+    sums = np.zeros((count, threshold.size))
+    np.add.at(sums, member, (each - mean[:, None]).T)
+    se = np.sqrt(count / max(1, count - 1) * (sums**2).sum(axis=0)) / label.size
+    se = np.where((each != 0).any(axis=1) & (se > 0) & (count > 1), se, np.nan)
+    half = float(stats.norm.ppf(0.975)) * se
+    return BenefitDifference(threshold, mean, mean - half, mean + half, 2 * stats.norm.sf(np.abs(mean / se)))
+
+
+@dataclass(frozen=True)
 class SparedRow:
     """One limit of missed disease: the threshold frozen elsewhere, and what it does here (value, low, high)."""
 

@@ -10,11 +10,13 @@ import pandas as pd
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-from mammo_aln.evaluation.statistics.discrimination import auc
+from mammo_aln.evaluation.statistics.cross_validated import CrossValidated, cross_validated
 from mammo_aln.machine.cores import usable_cores
 from mammo_aln.progress import Progress
 from mammo_aln.radiomics.signatures.learn import Floats, Learnt, Recipe, dealt
 from mammo_aln.settings import FitConfig
+
+PROCEDURE = "procedure"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Nested:
         threshold: median of the folds' thresholds.
         chosen: number of folds that chose each classifier.
         auc: classifier -> out-of-fold AUC, mean over repeats; `procedure` is the whole, choice included.
+        judged: the same AUCs with their covariance.
     """
 
     logit: Floats
@@ -43,6 +46,7 @@ class Nested:
     threshold: float
     chosen: dict[str, int]
     auc: dict[str, float]
+    judged: CrossValidated
 
 
 @dataclass(frozen=True)
@@ -131,23 +135,19 @@ def learn_and_judge(
             learnt[name] = result
         else:
             held_out[name].append((repeat, result))
-    return learnt, {name: _pooled(folds, rows[name].labels, repeats) for name, folds in held_out.items()}
+    return learnt, {name: _pooled(folds, rows[name], repeats) for name, folds in held_out.items()}
 
 
-def _pooled(folds: list[tuple[int, HeldOut]], labels: Floats, repeats: int) -> Nested:
+def _pooled(folds: list[tuple[int, HeldOut]], learnt_from: Rows, repeats: int) -> Nested:
+    labels = learnt_from.labels
     logit, score = np.zeros((repeats, labels.size)), np.zeros((repeats, labels.size))
-    by_fold: dict[str, list[tuple[float, int]]] = {}
     chosen: dict[str, int] = {}
     for repeat, fold in folds:
         out = fold.rows
         logit[repeat, out], score[repeat, out] = fold.logit, fold.score
         chosen[fold.chosen] = chosen.get(fold.chosen, 0) + 1
-        if 0 < labels[out].sum() < out.size:
-            for name, values in {**fold.rivals, "procedure": fold.logit}.items():
-                by_fold.setdefault(name, []).append((auc(values, labels[out]), out.size))
-    mean_auc = {
-        name: float(np.average([area for area, _ in areas], weights=[size for _, size in areas]))
-        for name, areas in by_fold.items()
-    }
+    scored = [(fold.rows, {**fold.rivals, PROCEDURE: fold.logit}) for _, fold in folds]
+    judged = cross_validated(scored, labels, learnt_from.groups)
+    mean_auc = dict(zip(judged.names, map(float, judged.auc), strict=True))
     threshold = float(np.median([fold.threshold for _, fold in folds]))
-    return Nested(logit.mean(axis=0), score.mean(axis=0), threshold, chosen, mean_auc)
+    return Nested(logit.mean(axis=0), score.mean(axis=0), threshold, chosen, mean_auc, judged)

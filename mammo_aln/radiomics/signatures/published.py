@@ -16,9 +16,9 @@ from sklearn.pipeline import Pipeline
 from mammo_aln import __version__
 from mammo_aln.evaluation.cohorts import CohortTable
 from mammo_aln.evaluation.evaluate import evaluate_files
-from mammo_aln.evaluation.pairs import Pair, comparison_table
+from mammo_aln.evaluation.pairs import BENEFIT, BENEFIT_AT, Pair, comparison_table
 from mammo_aln.evaluation.report.page import PAGES
-from mammo_aln.evaluation.report.pairwise import auc_table, calibration_table, compare_all, together
+from mammo_aln.evaluation.report.pairwise import auc_table, benefit_of_all, calibration_table, compare_all, together
 from mammo_aln.evaluation.report.plots import Picture, figure_text, spoken
 from mammo_aln.evaluation.statistics.optimism import bootstrap_optimism
 from mammo_aln.files import write_csv, write_json, write_text
@@ -35,7 +35,12 @@ NOT_SHOWN = ["beta", "se", "wald_low", "wald_high", "p_wald", "events"]
 MOST_OPTIMISM_RESAMPLES = 400
 HEADINGS = {
     **{"ci_low": "95 % from", "ci_high": "to", "p_term": "p", "p_likelihood_ratio": "p of the variable"},
-    **{"vif": "VIF", "inner_auc": "inner AUC", "nested_auc": "nested AUC"},
+    **{
+        "vif": "VIF",
+        "inner_auc": "inner AUC",
+        "nested_auc": "nested AUC (95 % interval)",
+        "p_holm": "p against the chosen (Holm)",
+    },
 }
 
 
@@ -58,13 +63,16 @@ def write_analysis(
     by_name = {written.signature.name: written for written in signatures}
     facts = {name: written.facts for name, written in by_name.items()}
     joint = joint_model(by_name)
-    pairs = compare_all(files, resamples=resamples)
+    pairs, benefit = compare_all(files, resamples=resamples), benefit_of_all(files)
     against_own: list[Pair] = []
     if joint and joint.image:
         files[NOMOGRAM] = out / NOMOGRAM / "predictions.csv"
         nested = write_nomogram(out / NOMOGRAM, joint, by_name, folds=settings.folds, seed=seed)
         facts[NOMOGRAM] = SignatureFacts("logistic", nested)
         against_own = compare_all(files, against=NOMOGRAM, among=("clinical", joint.image), resamples=resamples)
+        benefit = pd.concat([benefit, benefit_of_all(files, against=NOMOGRAM, among=("clinical", joint.image))])
+    if len(benefit):
+        write_csv(folder / "net_benefit_differences.csv", benefit)
     for name, path in track(files.items(), total=len(files), what="evaluation", unit="signature"):
         evaluate_files([path], folder / name, cohorts=[cohort], resamples=resamples, seed=seed)
         metrics[name] = json.loads((folder / name / "metrics.json").read_text(encoding="utf-8"))
@@ -112,6 +120,7 @@ def write_analysis(
         stability={name: _stability(about) for name, about in facts.items()},
         pairs=pairs,
         against_own=against_own,
+        benefit_at=dict(zip(BENEFIT, BENEFIT_AT, strict=True)),
         gaps=[(name, gap) for name, of_signature in metrics.items() for gap in of_signature["auc_gap"]],
         figures={"curves": curves, "signatures": drawn},
         odds={name: _odds_for_page(table) for name, table in odds.items()},
@@ -163,8 +172,11 @@ def _pictures(written: Written) -> list[Picture]:
 
 def _classifiers(signatures: Sequence[Written]) -> pd.DataFrame:
     tables = [written.tables["classifiers"].assign(signature=written.signature.name) for written in signatures]
-    columns = ["signature", "classifier", "inner_auc", "nested_auc", "chosen", "chosen_in_outer_folds"]
-    table = pd.concat(tables, ignore_index=True)[columns]
+    table = pd.concat(tables, ignore_index=True)
+    limits = zip(table["nested_auc"], table["nested_low"], table["nested_high"], strict=True)
+    texts = [figure_text({"value": area, "ci_low": low, "ci_high": high}, 3) for area, low, high in limits]
+    columns = ["signature", "classifier", "inner_auc", "nested_auc", "p_holm", "chosen", "chosen_in_outer_folds"]
+    table = table.assign(nested_auc=texts)[columns]
     return table.assign(classifier=table["classifier"].map(label)).rename(columns=HEADINGS)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from mammo_aln.cohort.declaration import Outcome
+from mammo_aln.evaluation.statistics.tests import holm
 from mammo_aln.files import write_csv, write_json
 from mammo_aln.progress import say
 from mammo_aln.radiomics.signatures.cautions import odds_cautions
@@ -19,7 +20,7 @@ from mammo_aln.radiomics.signatures.classifiers import Floats, log_odds
 from mammo_aln.radiomics.signatures.clinical_model import odds_ratio_report
 from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic
 from mammo_aln.radiomics.signatures.learn import Frozen, Fusion, Learnt
-from mammo_aln.radiomics.signatures.nested import Nested, Rows, seed_of
+from mammo_aln.radiomics.signatures.nested import PROCEDURE, Nested, Rows, seed_of
 from mammo_aln.radiomics.signatures.selection import StepCount, selection_counts
 from mammo_aln.radiomics.signatures.shapley import linear_shapley, sampled_shapley
 from mammo_aln.radiomics.signatures.stability import nogueira, resampled_selections
@@ -84,6 +85,23 @@ class SelectionStability:
 
 
 @dataclass(frozen=True)
+class EqualClassifiers:
+    """Wald's test that all classifiers have one nested AUC."""
+
+    chi_squared: float
+    df: int
+    p_value: float
+    classifiers: int
+
+    @classmethod
+    def of(cls, learnt: Learnt, nested: Nested) -> EqualClassifiers | None:
+        """Test all classifiers that were judged; None for one alone, or where all score alike."""
+        names = [name for name in learnt.inner_auc if name in nested.judged.names]
+        chi2, df, p_value = nested.judged.test_of_all(names) if len(names) > 1 else (0.0, 0, 1.0)
+        return cls(chi2, df, p_value, len(names)) if df else None
+
+
+@dataclass(frozen=True)
 class SignatureFacts:
     """Composition of a signature; counts and stability are a selection's, weights a fusion's."""
 
@@ -93,6 +111,8 @@ class SignatureFacts:
     features: int | None = None
     stability: SelectionStability | None = None
     fusion_weights: Mapping[str, float] | None = None
+    nested_limits: tuple[float, float] | None = None
+    equal: EqualClassifiers | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object that is stored; what the signature does not have is left out."""
@@ -103,6 +123,8 @@ class SignatureFacts:
             "features": self.features,
             "stability": self.stability and asdict(self.stability),
             "fusion_weights": self.fusion_weights,
+            "nested_auc_limits": self.nested_limits,
+            "classifiers_equal": self.equal and asdict(self.equal),
         }
         return {name: value for name, value in stored.items() if name == "nested_auc" or value is not None}
 
@@ -155,7 +177,12 @@ def write_signature(
         logit, score, frozen = learnt.predict(rows), learnt.score(rows), learnt.frozen
     table = _prediction_table(rows, facts.run_id, score, logit)
     tables = {"classifiers": _classifiers(learnt, nested)}
-    about = SignatureFacts(learnt.chosen, nested.auc.get("procedure"))
+    about = SignatureFacts(
+        learnt.chosen,
+        nested.auc.get(PROCEDURE),
+        nested_limits=nested.judged.limits(PROCEDURE),
+        equal=EqualClassifiers.of(learnt, nested),
+    )
     if isinstance(learnt.model, Pipeline):
         stability = _stability(signature, learnt.model, facts.fit, seed, workers)
         about = _selection_facts(about, learnt.model, stability)
@@ -164,7 +191,7 @@ def write_signature(
     elif isinstance(learnt.model, ClinicalLogistic):
         tables["odds_ratios"] = odds_ratios(learnt.model, signature)
     else:
-        about = SignatureFacts(about.classifier, about.nested_auc, fusion_weights=learnt.model.weights)
+        about = replace(about, fusion_weights=learnt.model.weights)
     unseen = strangers(learnt.model, rows)
     for note in unseen:
         say(f"{signature.name}: {note}")
@@ -221,19 +248,19 @@ def _out_of_fold(rows: pd.DataFrame, signature: Signature, run_id: str) -> pd.Da
 
 
 def _classifiers(learnt: Learnt, nested: Nested) -> pd.DataFrame:
-    table = pd.DataFrame(
-        [
-            {
-                "classifier": name,
-                "inner_auc": value,
-                "nested_auc": nested.auc.get(name, nested.auc["procedure"]),
-                "chosen": name == learnt.chosen,
-                "chosen_in_outer_folds": nested.chosen.get(name, 0),
-            }
-            for name, value in learnt.inner_auc.items()
-        ]
-    )
-    return table.sort_values("inner_auc", ascending=False, kind="stable")
+    """Classifiers with nested AUC, its 95 % limits, and p of being as good as the chosen one, by Holm over the rest."""
+    judged = nested.judged
+    chosen = learnt.chosen if learnt.chosen in judged.names else PROCEDURE
+    rivals = [name for name in learnt.inner_auc if name in judged.names and name != chosen]
+    p_values = [judged.p_against(name, chosen) for name in rivals]
+    p, p_holm = (dict(zip(rivals, values, strict=True)) for values in (p_values, holm(p_values)))
+    rows = []
+    for name, inner_auc in learnt.inner_auc.items():
+        low, high = judged.limits(name if name in judged.names else PROCEDURE)
+        row = {"classifier": name, "inner_auc": inner_auc, "nested_auc": nested.auc.get(name, nested.auc[PROCEDURE])}
+        row |= {"nested_low": low, "nested_high": high, "p_against_chosen": p.get(name), "p_holm": p_holm.get(name)}
+        rows.append(row | {"chosen": name == learnt.chosen, "chosen_in_outer_folds": nested.chosen.get(name, 0)})
+    return pd.DataFrame(rows).sort_values("inner_auc", ascending=False, kind="stable")
 
 
 def _stability(
@@ -260,7 +287,7 @@ def _selection_facts(about: SignatureFacts, model: Pipeline, drawn: pd.DataFrame
         index, mean_features = nogueira(drawn.to_numpy()), float(drawn.sum(axis=1).mean())
         stability = SelectionStability(index.value, index.low, index.high, len(drawn), mean_features)
     steps = tuple(selection_counts(model[:-1]))
-    return SignatureFacts(about.classifier, about.nested_auc, steps, len(model.named_steps["lasso"].kept_), stability)
+    return replace(about, steps=steps, features=len(model.named_steps["lasso"].kept_), stability=stability)
 
 
 def _selection_tables(model: Pipeline, drawn: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
