@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,37 @@ def test_the_verb_prints_the_table(small: Path, tmp_path: Path, capsys: pytest.C
     assert main(words) == 0
     assert capsys.readouterr().out == f"{out}\n"
     assert len(pd.read_csv(out).columns) == 1 + 2 * 3 * 2 * 18
+
+
+def test_other_voxels_after_nat_are_named_until_both_are_resampled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, rows = np.random.default_rng(2), []
+    for timepoint, sequence, step in (
+        ("pre", "t2w", 2.0),
+        ("post", "t2w", 2.5),
+        ("pre", "adc", 2.0),
+        ("post", "adc", 2.01),
+    ):
+        mask = np.zeros((12, 12, 12), np.uint8)
+        mask[3:9, 3:9, 3:9] = 1
+        for name, array in (("image", rng.normal(size=mask.shape).astype(np.float32)), ("mask", mask)):
+            image = sitk.GetImageFromArray(array)
+            image.SetSpacing((1.0, 1.2, step))
+            sitk.WriteImage(image, str(tmp_path / f"{timepoint}_{sequence}_{name}.nii.gz"))
+        paths = (f"{timepoint}_{sequence}_{name}.nii.gz" for name in ("image", "mask"))
+        rows.append(("p1", timepoint, sequence, *paths))
+    pd.DataFrame(rows, columns=["patient_id", "timepoint", "sequence", "image_path", "mask_path"]).to_csv(
+        tmp_path / "volumes.csv", index=False
+    )
+    pd.DataFrame([{"patient_id": "p1", "aln_status": 1, "center": "a"}]).to_csv(tmp_path / "patients.csv", index=False)
+    extract_features(tmp_path, tmp_path / "f.csv", QUICK, workers=1)
+    told = capsys.readouterr().err
+    assert "patient p1, t2w, lesion: voxels of 2 x 1.2 x 1 mm before NAT, of 2.5 x 1.2 x 1 mm after it" in told
+    assert "set radiomics.spacing_mm" in told
+    assert "adc" not in told  # half a per cent apart
+    notes = pd.read_csv(tmp_path / "f.provenance.csv").set_index("place")["notes"]
+    assert notes["post_t2w"] == "other_grid_than_pre"
+    assert notes.isna().sum() == 3
+    extract_features(tmp_path, tmp_path / "g.csv", replace(QUICK, spacing_mm=(1.5,)), workers=1)
+    assert "before NAT" not in capsys.readouterr().err

@@ -31,7 +31,13 @@ from mammo_aln.radiomics.extraction.cases import (
 from mammo_aln.radiomics.extraction.features import radiomic_features
 from mammo_aln.radiomics.extraction.grey_levels import noted, of_sequence
 from mammo_aln.radiomics.extraction.regions import Region, load_regions
-from mammo_aln.radiomics.extraction.table import PROVENANCE_COLUMNS, Cell, feature_table, provenance_table
+from mammo_aln.radiomics.extraction.table import (
+    PROVENANCE_COLUMNS,
+    Cell,
+    feature_table,
+    provenance_table,
+    with_other_grids,
+)
 from mammo_aln.radiomics.filtering.fourier import WHOLE_BOUNDARIES, riesz_orders
 from mammo_aln.radiomics.filtering.laws import kernel_names
 from mammo_aln.runs.identity import file_digest
@@ -102,7 +108,8 @@ def extract_features(
     if not cases:
         raise InputError(f"{root}: neither volumes.csv nor images.csv names an image of an eligible patient")
     results = _all_results(cases, settings, pixels, make_folder(out.parent / f".{out.stem}.parts"), workers)
-    table, provenance = feature_table(cohort, cases, results, delta=settings.delta), provenance_table(results)
+    table = feature_table(cohort, cases, results, delta=settings.delta)
+    provenance, other_grids = with_other_grids(provenance_table(results))
     if deep is not None:
         table = table.join(deep)
     write_csv(out, table)
@@ -119,6 +126,12 @@ def extract_features(
         "lineage": [source.to_state() for source in _sources(cohort, settings)],
     }
     write_json(out.with_suffix(".json"), description)
+    if other_grids:
+        heading = (
+            f"{len(other_grids)} regions have other voxels before NAT than after it: their textures, filters and"
+            " changes compare grids, not tissue; set radiomics.spacing_mm"
+        )
+        say("\n".join([heading, *listed(other_grids)]))
     counts = Counter(note for notes in provenance["notes"] for note in str(notes).split(";") if note)
     for note, count in sorted(counts.items()):
         say(f"{note}: {count} regions (see the provenance table)")

@@ -17,6 +17,9 @@ PROVENANCE_COLUMNS = (
     *("patient_id", "side", "place", "region", "voxels", "volume_mm3", "spacing_mm", "shape", "notes", "image_sha256"),
     *("mask_sha256", "settings_key"),
 )
+GRID_TOLERANCE = 0.01
+"""Share by which voxels of two time points may differ and be called equal."""
+OTHER_GRID = "other_grid_than_pre"
 
 
 def feature_table(cohort: Cohort, cases: Sequence[Case], results: Sequence[Path], *, delta: bool) -> pd.DataFrame:
@@ -66,6 +69,27 @@ def provenance_table(results: Sequence[Path]) -> pd.DataFrame:
     """Join the provenance of all results, one row per region."""
     rows = [row for file in results for row in read_object(file, "provenance")["provenance"]]
     return pd.DataFrame(rows, columns=list(PROVENANCE_COLUMNS))
+
+
+def with_other_grids(provenance: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Note regions whose voxels differ from those of their other time point, and describe each pair in words.
+
+    Args:
+        provenance: rows of regions as prepared; `place` is `pre_` or `post_` and a sequence.
+    """
+    names = [str(acquisition).partition("_") for acquisition in provenance["place"]]
+    regions = list(zip(provenance["patient_id"], (name[2] for name in names), provenance["region"], strict=True))
+    spacings = provenance["spacing_mm"].astype(str)
+    before = {key: mm for key, name, mm in zip(regions, names, spacings, strict=True) if name[0] == "pre"}
+    notes, lines = [], []
+    for key, name, after, note in zip(regions, names, spacings, provenance["notes"].fillna(""), strict=True):
+        pair = [np.array(mm.split(), dtype=float) for mm in (before.get(key, after), after)]
+        differ = name[0] == "post" and not np.allclose(pair[0], pair[1], rtol=GRID_TOLERANCE, atol=0.0)
+        notes.append(";".join(filter(None, (str(note), OTHER_GRID * differ))))
+        if differ:
+            pre, post = (" x ".join(mm.split()) for mm in (before[key], after))
+            lines.append(f"patient {', '.join(key)}: voxels of {pre} mm before NAT, of {post} mm after it")
+    return provenance.assign(notes=notes), lines
 
 
 def with_delta(features: pd.DataFrame) -> pd.DataFrame:
