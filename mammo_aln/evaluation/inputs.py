@@ -9,6 +9,7 @@ from typing import Any
 from mammo_aln.evaluation.samples import LEARNT_FROM
 
 CLINICAL = "clinical "
+TABLE_FEATURES = ("radiomics_", "deep_")
 KINDS = {
     "missing": "",
     "unknown_level": ": level unknown to training",
@@ -102,7 +103,7 @@ def input_words(name: str) -> str:
     """An input in words."""
     if name == "clinical":
         return "any clinical value"
-    return name.removeprefix(CLINICAL) if name.startswith(CLINICAL) else f"{name} crop"
+    return name.removeprefix(CLINICAL) if name.startswith((CLINICAL, *TABLE_FEATURES)) else f"{name} crop"
 
 
 def _of_training(training: Mapping[str, Any], name: str, kind: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,25 +72,48 @@ def needs_of(
     """
     rows = data.cohort.patients[data.cohort.patients["split"].isin(splits)]
     features = data.fitted_encoder.features if "clinical" in data.inputs else ()
-    judged = outcome is not None and bool(rows["aln_status"].notna().any())
-    faults = _outcome_faults(outcome, given) if outcome and judged else []
-    faults += [line for feature in features for line in _value_faults(feature, rows)]
-    absent = tuple(_absent(item, given, features) for item in features if item.name not in given.patients)
-    if faults:  # what cannot be read as a number or level cannot be counted either
-        return Needs(tuple(faults), absent, (), InputsOfScored(data.profile, (), allow_missing))
+    of_tables = table_needs(features, given, rows, outcome)
+    if of_tables.faults:  # what cannot be read as a number or level cannot be counted either
+        return Needs(of_tables.faults, of_tables.absent, (), InputsOfScored(data.profile, (), allow_missing))
     crops = planned_crops(data)
     read = rows
     if "clinical" not in data.inputs and data.reads_images:
         read = rows[rows["unit_id"].isin(crops["unit_id"])]
     inputs = InputsOfScored(data.profile, counts_of(data, read, crops), allow_missing)
-    notes = _outcome_notes(outcome, given) if outcome and judged else []
-    notes += [line for feature in features for line in _declaration_notes(feature, given)]
-    notes += _level_notes(features, rows)
-    notes += _range_notes(data, features, rows)
+    notes = [*of_tables.notes, *_run_range_notes(data, features, rows)]
     notes += _view_notes(data, crops[crops["unit_id"].isin(rows["unit_id"])])
     if len(read) < len(rows):
         notes.append(f"{len(rows) - len(read)} of {len(rows)} patients have no input that the run reads: not scored")
-    return Needs((), absent, tuple(notes), inputs)
+    return Needs((), of_tables.absent, tuple(notes), inputs)
+
+
+@dataclass(frozen=True)
+class TableNeeds:
+    """Needs of clinical features and of the outcome; see `Needs`."""
+
+    faults: tuple[str, ...]
+    absent: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def table_needs(
+    features: Sequence[ClinicalFeature], given: Cohort, rows: pd.DataFrame, outcome: Outcome | None
+) -> TableNeeds:
+    """Compare a cohort's tables with the clinical features and the outcome that a frozen model learnt from.
+
+    Args:
+        features: as the model knows them.
+        given: the cohort as it was read.
+        rows: patients that are to be scored, with a column for each feature.
+        outcome: what the model learnt to tell; None where it does not say.
+    """
+    judged = outcome is not None and bool(rows["aln_status"].notna().any())
+    faults = _outcome_faults(outcome, given) if outcome and judged else []
+    faults += [line for feature in features for line in _value_faults(feature, rows)]
+    absent = tuple(_absent(item, given, features) for item in features if item.name not in given.patients)
+    notes = _outcome_notes(outcome, given) if outcome and judged else []
+    notes += [line for feature in features for line in _declaration_notes(feature, given)]
+    return TableNeeds(tuple(faults), absent, (*notes, *_level_notes(features, rows)))
 
 
 def refuse_unmet(needs: Needs, cohort: str, root: Path) -> None:
@@ -205,16 +228,28 @@ def _level_notes(features: Sequence[ClinicalFeature], rows: pd.DataFrame) -> lis
     return notes
 
 
-def _range_notes(data: MammoDataModule, features: Sequence[ClinicalFeature], rows: pd.DataFrame) -> list[str]:
-    """Features most of whose values lie outside of training's range: probably another unit."""
+def _run_range_notes(data: MammoDataModule, features: Sequence[ClinicalFeature], rows: pd.DataFrame) -> list[str]:
     if not features:
         return []
     if data.profile is None:
         return ["this run was trained before ranges were frozen with it: values cannot be compared with training's"]
+    return range_notes(features, data.fitted_encoder.continuous(rows), data.profile.ranges)
+
+
+def range_notes(
+    features: Sequence[ClinicalFeature], numbers_of: Mapping[str, pd.Series], ranges: Mapping[str, Range]
+) -> list[str]:
+    """Say which features have most of their values outside of training's range: probably another unit.
+
+    Args:
+        features: as the model knows them.
+        numbers_of: values of the continuous ones.
+        ranges: of training patients.
+    """
     units = {feature.name: feature.unit for feature in features}
     notes = []
-    for name, values in data.fitted_encoder.continuous(rows).items():
-        limits, known = data.profile.ranges.get(name), values.dropna()
+    for name, values in numbers_of.items():
+        limits, known = ranges.get(name), values.dropna()
         if limits is None or known.empty:
             continue
         outside = int(((known < limits.low) | (known > limits.high)).sum())

@@ -17,6 +17,7 @@ from mammo_aln.cohort.likeness.twins import fingerprints
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.errors import InputError
 from mammo_aln.model.origin import Seen
+from mammo_aln.training.data.presence import TABLE_FEATURES
 from mammo_aln.training.traces import Traces, alike_to, files_of, uids_of, written_sketches
 
 TESTS = ("internal_test", "external_test")
@@ -123,10 +124,11 @@ class Tested:
             filled = [digest for text, digest in zip(texts, digests, strict=True) if text]
             if not are_copies(*copies_between(filled, each.rows)):
                 equal = [both and alone for both, alone in zip(equal, rare, strict=True)]
+            values = "image features" if each.columns[0].startswith(TABLE_FEATURES) else "clinical values"
             self._refuse(
                 [name for name, is_equal in zip(names, equal, strict=True) if is_equal],
                 "patient",
-                f"equal in all {len(each.columns)} clinical values",
+                f"equal in all {len(each.columns)} {values}",
             )
 
     def refuse_images(self, crops: pd.DataFrame, contents: Mapping[str, str], kept_in: Path | None) -> None:

@@ -11,7 +11,7 @@ Beside a cohort that `mammo-aln phantom --out COHORT` wrote:
 from mammo_aln.verbs.cohorts import check, crop_images, fetch, import_dataset, import_regions, index, init, split
 from mammo_aln.verbs.judging import compare, evaluate
 from mammo_aln.verbs.learning import explain, lineage, list_runs, predict, pretrain_backbone, scrub, train
-from mammo_aln.verbs.radiomics import radiomics_extract, radiomics_fit
+from mammo_aln.verbs.radiomics import radiomics_extract, radiomics_fit, radiomics_predict
 from mammo_aln.verbs.start import completion, demo, doctor, phantom
 from mammo_aln.verbs.sweeps import (
     sweep_cancel,
@@ -48,6 +48,7 @@ __all__ = [
     "pretrain_backbone",
     "radiomics_extract",
     "radiomics_fit",
+    "radiomics_predict",
     "scrub",
     "split",
     "sweep_cancel",

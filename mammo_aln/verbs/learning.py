@@ -102,6 +102,7 @@ def predict(
     regions: Path | None = None,
     clinical: list[str] | None = None,
     side: Literal["L", "R"] | None = None,
+    features: Path | None = None,
     split: Literal["train", "val", "internal_test", "external_test"] | None = None,
     store: Path | None = None,
     ledger: Path | None = None,
@@ -110,7 +111,8 @@ def predict(
     """Score a cohort, or one patient's DICOM files, with a frozen run; facts of the scores stand in a JSON beside.
 
     Args:
-        run: run directory of a completed training; several are averaged as one model (many seeds, or folds).
+        run: run directory of a completed training; several are averaged as one model (many seeds, or folds). Or the
+            folder of a `radiomics fit`, FIT/NAME for one of its signatures.
         out: CSV file to be written; with --dicom also a folder (predictions.csv, its JSON and proof/).
         cohort: cohort folder; without a column split it reads as external_test.
         dicom: in place of a cohort, folder of one patient's DICOM files, scored without any table.
@@ -119,6 +121,7 @@ def predict(
         regions: annotation file of the patient, in place of boxes, in any format that `mammo-aln regions` reads.
         clinical: what is known of the patient, each NAME=VALUE, e.g. er=positive age=54.
         side: treated side; by default that of the boxes, or of all images.
+        features: of a fit, table of features; by default they are extracted from the cohort.
         split: score this split only.
         store: crop store; by default .crops in the cohort folder.
         ledger: file that records openings of labelled test splits; by default openings.jsonl in the cohort folder and
@@ -128,7 +131,26 @@ def predict(
             Of one patient: without a crop of the lesion, or without any clinical value.
     """
     from mammo_aln.errors import InputError
+    from mammo_aln.radiomics.signatures.portable.files import signature_file
 
+    signatures = [file for file in map(signature_file, run) if file is not None]
+    if features is not None and not signatures:
+        raise InputError("--features: a network reads none; expected --run FIT, the folder of a `radiomics fit`")
+    if signatures:
+        if len(run) > 1 or any(value is not None for value in (dicom, box, regions, clinical, side)):
+            raise InputError("--run: a fit is scored alone, on --cohort COHORT (with --features TABLE)")
+        from mammo_aln.radiomics.scoring.predict import predict_signature
+
+        return predict_signature(
+            signatures[0],
+            out,
+            cohort_folder=cohort,
+            features=features,
+            split=split,
+            store=store,
+            ledger=ledger,
+            allow_missing=allow_missing,
+        )
     own = {"box": box, "regions": regions, "clinical": clinical, "side": side}
     of_cohort = {"split": split, "store": store, "ledger": ledger}
     if dicom is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from mammo_aln.settings import CropConfig, FitConfig, PixelConfig, RadiomicsConfig
 from mammo_aln.settings.limits import PROCESSES, SEED_OF_ESTIMATES
@@ -63,4 +63,46 @@ def radiomics_fit(
 
     return fit_signatures(
         cohort, out, features=features, repeats=repeats or (), settings=fit, seed=seed, ledger=ledger, workers=workers
+    )
+
+
+def radiomics_predict(
+    signature: Path,
+    out: Path,
+    features: Path | None = None,
+    cohort: Path | None = None,
+    split: Literal["train", "val", "internal_test", "external_test"] | None = None,
+    store: Path | None = None,
+    ledger: Path | None = None,
+    allow_missing: bool = False,
+    workers: Annotated[int | None, PROCESSES] = None,
+) -> Path:
+    """Score patients by a saved signature: predictions for `evaluate` and `compare`, strange patients named.
+
+    Args:
+        signature: signature.json of a fit (FIT/NAME/signature.json); alone it scores everywhere.
+        out: CSV file to be written, its JSON beside it.
+        features: table of `radiomics extract`, with its JSON beside it; by default the features are extracted from the
+            cohort by the signature's own settings.
+        cohort: cohort folder; without a column split it reads as external_test. Without a cohort the patients of the
+            table are scored, without outcomes.
+        split: score this split only.
+        store: crop store of mammograms; by default .crops in the cohort folder.
+        ledger: file that records openings of labelled test splits; by default openings.jsonl in the cohort folder.
+        allow_missing: score a split of which more than 20 % lack a feature that the signature reads, beyond the share
+            that training lacked.
+        workers: processes of the extraction; by default one per core.
+    """
+    from mammo_aln.radiomics.scoring.predict import predict_signature
+
+    return predict_signature(
+        signature,
+        out,
+        features=features,
+        cohort_folder=cohort,
+        split=split,
+        store=store,
+        ledger=ledger,
+        allow_missing=allow_missing,
+        workers=workers,
     )

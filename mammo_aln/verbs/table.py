@@ -56,5 +56,6 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "cohort",
         "clinical, radiomics, deep and DLR signatures from tables of features",
     ),
+    "radiomics predict": ("radiomics_predict", "signature", "score another centre's patients by a saved signature"),
     "completion": ("completion", "shell", "print a completion script: source <(mammo-aln completion bash)"),
 }

@@ -45,6 +45,7 @@ class Beginnings:
             "runs": self._runs,
             "external.csv": self._predictions,
             "VOLUMES": self._volumes,
+            "OTHER_VOLUMES": self._other_volumes,
             "EXPORT": self._export,
             "clinic.xlsx": self._export,
             "boxes.csv": self._export,
@@ -110,6 +111,15 @@ class Beginnings:
 
     def _volumes(self, out: Path) -> None:
         self._verb("phantom", "--modality", "mri", "--patients", 24, "--centers", 2, "--out", out)
+
+    def _other_volumes(self, out: Path) -> None:
+        import pandas as pd
+
+        self._verb("phantom", "--modality", "mri", "--patients", 24, "--centers", 2, "--seed", 9, "--out", out)
+        declared = (out / "cohort.yaml").read_text()
+        (out / "cohort.yaml").write_text(declared.replace("name: ", "name: other-", 1))
+        patients = pd.read_csv(out / "patients.csv", dtype=str).drop(columns="split")
+        patients.to_csv(out / "patients.csv", index=False)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pywt
 from mammo_aln import __version__
 from mammo_aln.cohort.lineage import Source, joined, stated_or_not
 from mammo_aln.cohort.tables import Cohort, read_cohort
+from mammo_aln.crops.keys import PIXEL_PATH_VERSION
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, write_csv, write_json, write_text
 from mammo_aln.machine.cage import caged
@@ -42,7 +44,9 @@ from mammo_aln.radiomics.filtering.fourier import WHOLE_BOUNDARIES, riesz_orders
 from mammo_aln.radiomics.filtering.laws import kernel_names
 from mammo_aln.runs.identity import file_digest
 from mammo_aln.runs.lineage import read_lineage
+from mammo_aln.runs.names import run_path
 from mammo_aln.runs.record import environment
+from mammo_aln.runs.seal import digest_of, require_unchanged
 from mammo_aln.settings import CropConfig, ModelConfig, PixelConfig, RadiomicsConfig
 from mammo_aln.settings.signatures import WIDEST_BIN
 
@@ -119,6 +123,8 @@ def extract_features(
         "package_version": __version__,
         "calculation_version": CALCULATION_VERSION,
         "settings": asdict(settings),
+        **({} if len(cohort.volumes) else _of_mammograms(pixels, crop)),
+        "networks": _networks(settings),
         "cohort": cohort.name,
         "images": len(cases),
         "regions": len(provenance),
@@ -136,6 +142,19 @@ def extract_features(
     for note, count in sorted(counts.items()):
         say(f"{note}: {count} regions (see the provenance table)")
     return out
+
+
+def _of_mammograms(pixels: PixelConfig, crop: CropConfig) -> Mapping[str, object]:
+    sections = {"pixels": asdict(pixels), "crop": asdict(crop)}
+    return {"pixel_path_version": PIXEL_PATH_VERSION, "of_mammograms": sections}
+
+
+def _networks(settings: RadiomicsConfig) -> Mapping[str, str]:
+    """Digests of the runs and weights that deep features come from, by the paths in the settings."""
+    weights = settings.deep_pretrained
+    files = [weights] if isinstance(weights, str) and Path(weights).is_file() else []
+    runs = {run: digest_of(require_unchanged(run_path(run))) for run in settings.deep_runs}
+    return runs | {path: file_digest(path) for path in files}
 
 
 def _sources(cohort: Cohort, settings: RadiomicsConfig) -> tuple[Source, ...]:

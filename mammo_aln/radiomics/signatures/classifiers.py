@@ -6,17 +6,16 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-Floats = NDArray[np.float64]
+from mammo_aln.radiomics.signatures.portable.classifiers import Floats, logit_of_share
+
 NEIGHBOURS = 15
-CERTAIN = 1e-3
-"""Shares of votes are kept this far from 0 and 1 before they become log-odds."""
 
 
 class Neighbours(KNeighborsClassifier):
@@ -68,5 +67,4 @@ def log_odds(classifier: Any, features: ArrayLike) -> Floats:
     """Score on the log-odds scale: the decision function where there is one, else the logit of the predicted share."""
     if hasattr(classifier, "decision_function"):
         return np.asarray(classifier.decision_function(features), dtype=np.float64)
-    share = np.clip(classifier.predict_proba(features)[:, 1], CERTAIN, 1 - CERTAIN)
-    return np.asarray(np.log(share / (1 - share)), dtype=np.float64)
+    return logit_of_share(classifier.predict_proba(features)[:, 1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -36,24 +36,39 @@ class ClinicalTable:
 
     def __init__(self, features: Sequence[ClinicalFeature], training: pd.DataFrame) -> None:
         self.features = tuple(feature for feature in features if _column(feature, training).notna().any())
-        self._median: dict[str, float] = {}
-        self._levels: dict[str, tuple[str, ...]] = {}
-        self._commonest: dict[str, str] = {}
-        self._gaps: dict[str, bool] = {}
+        self.medians: dict[str, float] = {}
+        self.levels: dict[str, tuple[str, ...]] = {}
+        self.commonest: dict[str, str] = {}
+        self.gaps: dict[str, bool] = {}
         for feature in self.features:
             values = _column(feature, training)
-            self._gaps[feature.name] = int(values.isna().sum()) >= LEAST_MISSING
+            self.gaps[feature.name] = int(values.isna().sum()) >= LEAST_MISSING
             if feature.kind == "categorical":
                 seen = set(values.dropna())
                 order = feature.levels or tuple(sorted(seen))
                 levels = tuple(level for level in order if level in seen)
-                self._levels[feature.name] = levels + ((MISSING,) if self._gaps[feature.name] else ())
-                self._commonest[feature.name] = str(values.mode().iloc[0])
+                self.levels[feature.name] = levels + ((MISSING,) if self.gaps[feature.name] else ())
+                self.commonest[feature.name] = str(values.mode().iloc[0])
             else:
                 # of an ordinal's two middle levels the lower: between them there is none
                 numeric, ordinal = _numeric(feature, values), feature.kind == "ordinal"
                 median = numeric.quantile(0.5, interpolation="lower") if ordinal else numeric.quantile(0.5)
-                self._median[feature.name] = float(median)
+                self.medians[feature.name] = float(median)
+
+    @classmethod
+    def fitted(
+        cls,
+        features: Sequence[ClinicalFeature],
+        medians: Mapping[str, float],
+        levels: Mapping[str, tuple[str, ...]],
+        commonest: Mapping[str, str],
+        gaps: Mapping[str, bool],
+    ) -> Self:
+        """The table that some training taught this."""
+        table = cls((), pd.DataFrame())
+        table.features, table.medians, table.levels = tuple(features), dict(medians), dict(levels)
+        table.commonest, table.gaps = dict(commonest), dict(gaps)
+        return table
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -61,10 +76,10 @@ class ClinicalTable:
         terms: list[Term] = []
         for feature in self.features:
             if feature.kind == "categorical":
-                terms.append(Term(feature.name, self._levels[feature.name]))
+                terms.append(Term(feature.name, self.levels[feature.name]))
                 continue
             terms.append(Term(feature.name))
-            if self._gaps[feature.name]:
+            if self.gaps[feature.name]:
                 terms.append(Term(f"{feature.name}_missing"))
         return tuple(terms)
 
@@ -74,21 +89,26 @@ class ClinicalTable:
         for feature in self.features:
             values = _column(feature, patients)
             if feature.kind == "categorical":
-                levels = self._levels[feature.name]
+                levels = self.levels[feature.name]
                 text = values.where(values.notna(), MISSING)
-                columns[feature.name] = text.where(text.isin(levels), self._commonest[feature.name])
+                columns[feature.name] = text.where(text.isin(levels), self.commonest[feature.name])
                 continue
-            columns[feature.name] = _numeric(feature, values).fillna(self._median[feature.name])
-            if self._gaps[feature.name]:
+            columns[feature.name] = _numeric(feature, values).fillna(self.medians[feature.name])
+            if self.gaps[feature.name]:
                 columns[f"{feature.name}_missing"] = values.isna().astype(float)
         return pd.DataFrame(columns, index=patients.index)
+
+    def numeric(self, patients: pd.DataFrame) -> dict[str, pd.Series]:
+        """Numbers of continuous features, and ranks of ordinal ones' levels, where patients have them."""
+        numeric = [feature for feature in self.features if feature.kind != "categorical"]
+        return {feature.name: _numeric(feature, _column(feature, patients)) for feature in numeric}
 
     def observed(self, patients: pd.DataFrame) -> pd.DataFrame:
         """Tell each patient's own values (true) from filled ones, by term; a level `missing` counts as own."""
         is_own = {}
         for feature in self.features:
             own = _column(feature, patients).notna()
-            is_own[feature.name] = own | (MISSING in self._levels.get(feature.name, ()))
+            is_own[feature.name] = own | (MISSING in self.levels.get(feature.name, ()))
             is_own[f"{feature.name}_missing"] = pd.Series(True, patients.index)
         return pd.DataFrame(is_own)[[term.name for term in self.terms]]
 
@@ -96,7 +116,7 @@ class ClinicalTable:
         """Count patients, per categorical feature, whose level training does not hold."""
         counts = {
             name: int((values.notna() & ~values.isin(levels)).sum())
-            for name, levels in self._levels.items()
+            for name, levels in self.levels.items()
             for values in [patients[name]]
         }
         return {name: count for name, count in counts.items() if count}

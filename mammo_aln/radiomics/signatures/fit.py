@@ -27,6 +27,8 @@ from mammo_aln.radiomics.signatures.enough import refuse_few, refuse_few_repeats
 from mammo_aln.radiomics.signatures.feature_table import features_content, read_features, without_late
 from mammo_aln.radiomics.signatures.learn import Clinical, Fused, Recipe, Selected
 from mammo_aln.radiomics.signatures.nested import Rows, learn_and_judge, seed_of
+from mammo_aln.radiomics.signatures.portable.extraction import Extraction
+from mammo_aln.radiomics.signatures.portable.saving import Origin, save_signature
 from mammo_aln.radiomics.signatures.published import write_analysis
 from mammo_aln.radiomics.signatures.signatures import FitFacts, Signature, write_signature
 from mammo_aln.runs.ledger import require_writable
@@ -213,7 +215,9 @@ def fit_signatures(
         plain = {"fit": asdict(settings), "seed": seed}
         write_text(out / "config.yaml", yaml.safe_dump(json_ready(plain), sort_keys=False))
         write_json(out / "environment.json", asdict(environment()))
-        write_lineage(out, _sources(inputs.cohort, features))
+        extraction = None if features is None else Extraction.beside(features)
+        origin = Origin(inputs.cohort, extraction, _sources(inputs.cohort, features))
+        write_lineage(out, origin.sources)
         _announce(rows, split)
         learnt, nested = learn_and_judge(
             recipes, rows, settings, repeats=1 if split else settings.repeats, seed=seed, workers=workers
@@ -224,13 +228,14 @@ def fit_signatures(
             name: asdict(record_opening(inputs.cohort, run_id, name, n, run=out, ledger=ledger, patients=named[name]))
             for name, n in tested.items()
         }
-        written = []
+        written, digests = [], {}
         for name in recipes:
             signature = Signature(name, inputs.names[name], rows[name], learnt[name], nested[name])
             facts = replace(_facts(inputs, name, settings, run_id, split), splits=opened)
             facts = replace(facts, leaks=leaks.to_json() if leaks else None)
             predicted = _to_predict(inputs, name, split)
             written.append(write_signature(out / name, signature, predicted, facts, seed=seed, workers=workers))
+            digests[name] = save_signature(out / name, signature, facts, origin)
         write_analysis(
             out,
             written,
@@ -239,7 +244,7 @@ def fit_signatures(
             settings,
             seed=seed_of(seed, 3),
         )
-        write_state(out, "completed")
+        write_state(out, "completed", frozen=digests)
     return out
 
 

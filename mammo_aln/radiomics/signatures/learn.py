@@ -22,6 +22,9 @@ from mammo_aln.evaluation.statistics.calibration import apply_calibration, fit_t
 from mammo_aln.evaluation.statistics.discrimination import auc, choose_threshold
 from mammo_aln.radiomics.signatures.classifiers import CLASSIFIERS, Floats, log_odds
 from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic
+from mammo_aln.radiomics.signatures.portable.classifiers import Linear
+from mammo_aln.radiomics.signatures.portable.freezing import frozen_classifier
+from mammo_aln.radiomics.signatures.portable.models import AnyModel, ClinicalFeatures, FusedScores, SelectedFeatures
 from mammo_aln.radiomics.signatures.selection import selection_steps
 from mammo_aln.settings import FitConfig
 
@@ -64,6 +67,7 @@ class Learnt:
         chosen: the classifier.
         rivals: classifier -> log-odds of each classifier fitted on all training rows.
         model: the fitted pipeline, clinical model or fusion.
+        portable: the same as plain numbers, by which `predict` scores.
     """
 
     predict: Callable[[pd.DataFrame], Floats]
@@ -73,6 +77,7 @@ class Learnt:
     chosen: str
     rivals: Mapping[str, Callable[[pd.DataFrame], Floats]]
     model: Pipeline | ClinicalLogistic | Fusion
+    portable: AnyModel
 
     def score(self, table: pd.DataFrame) -> Floats:
         """Calibrated probability of the outcome."""
@@ -167,8 +172,14 @@ class Selected:
 
         frozen = Frozen.of(held_out[chosen], labels)
         model = Pipeline([*selection.steps, ("classifier", fitted[chosen])])
-        rivals = {name: predictor(name) for name in names}
-        return Learnt(rivals[chosen], held_out[chosen], frozen, inner, chosen, rivals, model)
+        portable = SelectedFeatures.of(selection, x, frozen_classifier(chosen, fitted[chosen], z, labels))
+        centers = pd.Series(dtype=object) if self.centers is None else self.centers
+
+        def predict(rows: pd.DataFrame) -> Floats:
+            return portable.log_odds(rows, centers.reindex(rows.index))
+
+        rivals = {name: predictor(name) for name in names} | {chosen: predict}
+        return Learnt(predict, held_out[chosen], frozen, inner, chosen, rivals, model, portable)
 
 
 @dataclass(frozen=True)
@@ -187,9 +198,13 @@ class Clinical:
             held_out[out] = fitted_inside.decision_function(table.iloc[out])
         frozen = Frozen.of(held_out, labels)
         fitted = clone(estimator).fit(table, labels)
-        predict = fitted.decision_function
+        portable = ClinicalFeatures.of(fitted, table)
+
+        def predict(rows: pd.DataFrame) -> Floats:
+            return portable.log_odds(rows, pd.Series(index=rows.index, dtype=object))
+
         inner = {"logistic": float(_fold_aucs(held_out, labels, folds).mean())}
-        return Learnt(predict, held_out, frozen, inner, "logistic", {"logistic": predict}, fitted)
+        return Learnt(predict, held_out, frozen, inner, "logistic", {"logistic": predict}, fitted, portable)
 
 
 @dataclass(frozen=True)
@@ -215,9 +230,13 @@ class Fused:
         frozen = Frozen.of(held_out, labels)
         joint = CLASSIFIERS["logistic"](seed).fit(scaled, labels)
 
+        weighing = Linear(joint.coef_[0].astype(float), float(joint.intercept_[0]))
+        members = {name: member.portable for name, member in learnt.items()}
+        portable = FusedScores(members, centre, scale, weighing)
+
         def predict(rows: pd.DataFrame) -> Floats:
-            return log_odds(joint, (logits(rows) - centre) / scale)
+            return weighing.log_odds((logits(rows) - centre) / scale)
 
         weights = dict(zip(learnt, (joint.coef_[0] / scale).tolist(), strict=True))
         inner = {"score fusion": float(_fold_aucs(held_out, labels, folds).mean())}
-        return Learnt(predict, held_out, frozen, inner, "score fusion", {}, Fusion(learnt, weights))
+        return Learnt(predict, held_out, frozen, inner, "score fusion", {}, Fusion(learnt, weights), portable)

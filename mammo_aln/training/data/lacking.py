@@ -7,7 +7,15 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 
 from mammo_aln.errors import InputError
-from mammo_aln.training.data.presence import CLINICAL, FEWEST_LACKING, MOST_LACKING, InputCount, InputProfile, Kind
+from mammo_aln.training.data.presence import (
+    CLINICAL,
+    FEWEST_LACKING,
+    MOST_LACKING,
+    TABLE_FEATURES,
+    InputCount,
+    InputProfile,
+    Kind,
+)
 
 ANY_CLINICAL = "clinical"
 """Input that a patient lacks who has no clinical value at all."""
@@ -55,13 +63,15 @@ class Lack:
         if self.kind == "unknown_level":
             return f"with a level of {feature} that no training patient has, read as unknown"
         if self.kind == "outside_training":
-            limits = profile.ranges[feature] if profile else None
+            limits = profile.ranges.get(feature) if profile else None
             between = f", {limits.low:g} to {limits.high:g}" if limits else ""
             return f"with {feature} outside of training's range{between}"
         if self.input == ANY_CLINICAL:
             return "without any clinical value"
         if self.input.startswith(CLINICAL):
             return f"without a value of {feature}"
+        if self.input.startswith(TABLE_FEATURES):
+            return f"without a value of {self.input}"
         return "without a crop of the lesion (primary)" if self.input == "primary" else f"without a crop of {feature}"
 
 

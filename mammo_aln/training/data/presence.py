@@ -14,6 +14,9 @@ from mammo_aln.cohort.clinical import ClinicalEncoder
 CLINICAL = "clinical "
 """Begins the name of an input that is a clinical feature."""
 
+TABLE_FEATURES = ("radiomics_", "deep_")
+"""Begin the names of inputs that are columns of a table of features."""
+
 MOST_LACKING = 0.2
 """Share of a split's patients that may lack an input beyond the share of training patients that lacked it."""
 

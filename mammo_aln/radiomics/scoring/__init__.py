@@ -1,0 +1,1 @@
+"""Patients of another centre scored by a saved signature."""
