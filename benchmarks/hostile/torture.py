@@ -161,12 +161,26 @@ def undisturbed(command: Command, ground: Ground) -> Undisturbed:
             files.setdefault(name, set()).add(value)
         if all(value == {once.get(name)} for name, value in files.items()):
             break
+    if any(name.endswith(LEDGER) for name in _changed(once, folder, ground)):
+        for name, value in run()[1].items():
+            files.setdefault(name, set()).add(value)
     moving = [name for name, value in once.items() if value != first.get(name)]
     for name in moving:
         say(f"{command.name}: {name} differs between two undisturbed runs: not compared")
         files[name] = {ANYTHING}
     writes = int.from_bytes(count[:8], "little")
     return Undisturbed(words, files, ended.code, ended.seconds, writes, written, beginning)
+
+
+def _changed(once: dict[str, str], folder: Path, ground: Ground) -> list[str]:
+    """Begin anew, but for openings: they stand whatever happened to their command. List the files that it changed."""
+    openings = {path.relative_to(folder): path.read_bytes() for path in folder.rglob(f"*{LEDGER}")}
+    ground.begin()
+    before = meanings(folder, {})
+    for name, content in openings.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return [name for name, value in once.items() if before.get(name) != value]
 
 
 def _note(count: mmap.mmap, number: int) -> None:

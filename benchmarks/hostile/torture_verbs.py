@@ -40,9 +40,9 @@ COMMANDS = (
     Command(
         "crop",
         ("crop", "@cohort", "--store", "@crops", "--proof", "@proof", "--export", "@export", "--crop.size_px=64"),
-        0.6,
+        0.3,
     ),
-    Command("train", ("train", "@cohort", "--out", "@trained", "--config", "@tiny.yaml"), 2.5),
+    Command("train", ("train", "@cohort", "--out", "@trained", "--config", "@tiny.yaml"), 1.5),
     Command("pretrain", ("pretrain", "@cohort", "--out", "@pretrained", "--config", "@task.yaml"), 1.5),
     Command(
         "predict",
@@ -53,13 +53,13 @@ COMMANDS = (
     Command(
         "ensemble",
         ("predict", "--run", "@runs/one", "--run", "@runs/two", "--cohort", "@cohort", "--out", "@both.csv"),
-        1.5,
+        1,
         ("cohort/*.csv", "cohort/.crops/segments/*", *RUN),
     ),
     Command(
         "evaluate",
         ("evaluate", "@one.csv", "--run", "@runs/one", "--cohort", "@cohort", "--out", "@judged", "--resamples", "20"),
-        0.7,
+        0.4,
         ("one.csv", "one.json", "cohort/*.csv", *RUN),
     ),
     Command(
@@ -71,7 +71,7 @@ COMMANDS = (
     Command(
         "explain",
         ("explain", "@cohort", "--run", "@runs/one", "--split", "val", "--out", "@explained", "--drawn", "1"),
-        0.6,
+        0.3,
         ("cohort/*.csv", *RUN),
     ),
     Command("scrub", ("scrub", "@runs/one", "--out", "@scrubbed"), 5, RUN),
@@ -96,8 +96,9 @@ COMMANDS = (
             "--fit.folds=3",
             "--fit.repeats=1",
             "--fit.inner_folds=2",
+            "--fit.bootstrap_resamples=50",
         ),
-        1,
+        0.1,
         ("cohort/*.csv", "features.csv"),
     ),
     Command(
@@ -105,7 +106,7 @@ COMMANDS = (
         ("sweep", "write", "@sweep.yaml", "--cohort", "@cohort", "--out", "@written", "--engine", "ray"),
         1,
     ),
-    Command("sweep work", ("sweep", "work", "@planned/jobs/*.cells"), 0.4),
+    Command("sweep work", ("sweep", "work", "@planned/jobs/*.cells"), 0.2),
     Command("sweep run", ("sweep", "run", "@sweep.yaml", "--cohort", "@cohort", "--out", "@new", "--slots", "1"), 0.1),
     Command("sweep drop", ("sweep", "drop", "0.002", "--out", "@planned"), 2, ("planned/*.json",)),
     Command("sweep retry", ("sweep", "retry", "0.002", "--out", "@held"), 2, ("held/*.json",)),
