@@ -153,6 +153,23 @@ def test_the_nomogram_is_a_model_with_predictions_and_a_judgement_of_its_own(fit
     assert f"<td>nomogram</td><td>internal test</td><td>{figure_text(slope_of(metrics['nomogram']))}</td>" in text
 
 
+def test_pages_say_when_inputs_are_known_and_how_signatures_were_made(fitted):
+    clinical, image, joint = (
+        json.loads((fitted / name / "predictions.json").read_text()) for name in ("clinical", "radiomics", "nomogram")
+    )
+    assert clinical["timing"] == {"inputs": "before NAT", "kept": "before NAT"}
+    assert image["timing"]["inputs"] == "at a time that the names of its features do not state"
+    assert joint["timing"]["inputs"] == f"before NAT, and {image['timing']['inputs']}"
+    page = unescape((fitted / "evaluation" / "radiomics" / "report.html").read_text())
+    assert image["timing"]["inputs"] in page
+    assert "no features.json lies beside the table" in page
+    assert all(sentence in page for sentence in image["methods"])
+    assert "CLEAR (Insights Imaging 2023;14:75)" in page
+    assert "CLEAR" not in (fitted / "evaluation" / "clinical" / "report.html").read_text()
+    together = unescape((fitted / "evaluation" / "report.html").read_text())
+    assert all(sentence in together for sentence in (*clinical["methods"], *image["methods"]))
+
+
 def slope_of(metrics):
     return metrics["splits"]["internal_test"]["calibration_slope"]
 

@@ -1,6 +1,7 @@
-"""TRIPOD+AI (BMJ 2024;385:e078378) and CLAIM 2024 (Radiology: AI 2024;6:e240300), each item in our words.
+"""TRIPOD+AI (BMJ 2024;385:e078378), CLAIM 2024 (Radiology: AI 2024;6:e240300), and of radiomics CLEAR, METRICS and RQS.
 
-Where the files hold no answer the item is the author's.
+Each item is in our words. Where the files hold no answer the item is the author's, or not known from the files. Of RQS
+2.0 the sixteen criteria of the first version and the themes that the second adds are listed, without its numbering.
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ from mammo_aln.evaluation.report.words import plain
 from mammo_aln.evaluation.samples import LEARNT_FROM
 
 AUTHOR = "author"
+NOT_KNOWN = "not known from the files"
 
 SOURCES = {
     "TRIPOD+AI": "TRIPOD+AI (BMJ 2024;385:e078378)",
     "CLAIM 2024": "CLAIM 2024 (Radiol Artif Intell 2024;6:e240300)",
 }
+OF_RADIOMICS = {
+    "CLEAR": "CLEAR (Insights Imaging 2023;14:75)",
+    "METRICS": "METRICS (Insights Imaging 2024;15:8)",
+    "RQS 2.0": "RQS: the criteria of 2017 and the themes that RQS 2.0 adds (Nat Rev Clin Oncol 2025)",
+}
+ANSWERED = "tables TRIPOD+AI, CLAIM, CLEAR, METRICS and RQS of this page"
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Item:
 
 
 def checklist(name: str) -> list[Item]:
-    """Items of `TRIPOD+AI` or `CLAIM 2024`, as `templates/checklists.csv` lists them."""
+    """Items of a list, as `templates/checklists.csv` lists them."""
     text = (Path(__file__).parent / "templates" / "checklists.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines())
     return [Item(row["item"], row["asks_for"], row["answer"]) for row in rows if row["checklist"] == name]
@@ -119,9 +127,13 @@ def _development_against_evaluation(people: People | None) -> str:
 def filled(
     facts: Mapping[str, Any], judgement: Judgement, heterogeneity: Metric, people: People | None
 ) -> dict[str, list[tuple[str, str, str]]]:
-    """Both lists with each item's answer, or `author`."""
+    """Fill each list with its items' answers, or `author`; those of radiomics where a fit's facts answer them."""
     known = answers(facts, judgement, heterogeneity, people)
+    lists = {source: [(one, AUTHOR) for one in checklist(name)] for name, source in SOURCES.items()}
+    if of_fit := facts.get("answers"):
+        known |= of_fit | {"lists": ANSWERED}
+        lists |= {source: [(one, NOT_KNOWN) for one in checklist(name)] for name, source in OF_RADIOMICS.items()}
     return {
-        source: [(item.number, item.asks_for, known.get(item.answer, AUTHOR)) for item in checklist(name)]
-        for name, source in SOURCES.items()
+        source: [(item.number, item.asks_for, known.get(item.answer, otherwise)) for item, otherwise in items]
+        for source, items in lists.items()
     }

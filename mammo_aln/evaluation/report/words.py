@@ -44,6 +44,8 @@ def about(facts: Mapping[str, Any], trained: str) -> list[tuple[str, str]]:
         "cohort": facts.get("cohort"),
         "model": model.get("backbone"),
         "reads": ", ".join(INPUTS.get(name, name) for name in sorted(model.get("inputs") or [], key=_input_order)),
+        "inputs known": (facts.get("timing") or {}).get("inputs"),
+        "features kept": (facts.get("timing") or {}).get("kept"),
         "crop": f"{crop['strategy']}, {crop.get('size_px', '?')} px" if crop.get("strategy") else "",
         "data and weights": "; ".join(
             f"{source.get('name')} ({source.get('licence') or 'licence not stated'})"
@@ -215,6 +217,7 @@ def methods(
         for name, figures in splits.items()
     )
     sentences = [
+        *map(str, facts.get("methods") or ()),
         f"The unit of analysis was the patient (each treated axilla); the outcome was {outcome_words(facts)}. "
         f"Patients with a known outcome: {sizes}.",
         "Discrimination was measured by the area under the ROC curve (AUC) with DeLong's variance and 95 % limits on "

@@ -12,6 +12,7 @@ from scipy.special import expit, logit
 
 from mammo_aln.evaluation.statistics.discrimination import auc, choose_threshold
 from mammo_aln.files import read_object, write_csv, write_json
+from mammo_aln.radiomics.publication.timing import joined_times
 from mammo_aln.radiomics.signatures.cautions import odds_cautions
 from mammo_aln.radiomics.signatures.clinical_model import Floats, Model, Term, fit_terms, odds_ratio_report
 from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic
@@ -124,7 +125,17 @@ def write_nomogram(out: Path, joint: JointModel, written: Mapping[str, Written],
     where = "cv" if cross_validated else "train"
     threshold = choose_threshold(held_out, labels, "youden")
     notes = [*dict.fromkeys([*written["clinical"].notes, *image.notes])]
+    of_clinical = read_object(written["clinical"].folder / "predictions.json")
+    both = [of_clinical, facts]
+    joined = (
+        "The nomogram is a logistic regression (Firth's where it separates the outcomes) of the clinical features and"
+        f" the out-of-fold log-odds of {joint.image} (cut at {LOGIT_LIMIT:g}), fitted on {len(labels)} training rows."
+    )
     own = {
+        "timing": {key: joined_times(one["timing"][key] for one in both) for key in ("inputs", "kept")},
+        "methods": [*(sentence for one in both for sentence in one["methods"]), joined],
+        "answers": facts["answers"]
+        | {"radiomic_multivariable": "clinical features and image score, odds_ratios_nomogram.csv"},
         "run_id": run_id,
         "signature": NOMOGRAM,
         "settings": {**facts["settings"], "model": {"inputs": ["clinical", joint.image], "backbone": "logistic model"}},

@@ -23,6 +23,7 @@ from mammo_aln.cohort.tables import Cohort, read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready, make_folder, read_object, write_json, write_text
 from mammo_aln.progress import say
+from mammo_aln.radiomics.publication.methods import read_extraction
 from mammo_aln.radiomics.signatures.enough import refuse_few, refuse_few_repeats, refuse_unfilled
 from mammo_aln.radiomics.signatures.feature_table import features_content, read_features, without_late
 from mammo_aln.radiomics.signatures.learn import Clinical, Fused, Recipe, Selected
@@ -232,7 +233,7 @@ def fit_signatures(
         for name in recipes:
             signature = Signature(name, inputs.names[name], rows[name], learnt[name], nested[name])
             facts = replace(_facts(inputs, name, settings, run_id, split), splits=opened)
-            facts = replace(facts, leaks=leaks.to_json() if leaks else None)
+            facts = replace(facts, leaks=leaks.to_json() if leaks else None, extraction=read_extraction(features))
             predicted = _to_predict(inputs, name, split)
             written.append(write_signature(out / name, signature, predicted, facts, seed=seed, workers=workers))
             digests[name] = save_signature(out / name, signature, facts, origin)
@@ -306,4 +307,6 @@ def _facts(inputs: Inputs, name: str, settings: FitConfig, run_id: str, split: b
         fit=settings,
         notes=(late,) if inputs.late else (),
         outcome=inputs.cohort.outcome,
+        known_at={name: feature.known_at for name, feature in inputs.cohort.clinical.items()},
+        repeats=len(inputs.repeats),
     )

@@ -21,7 +21,7 @@ from mammo_aln.evaluation.report.page import PAGES
 from mammo_aln.evaluation.report.pairwise import auc_table, benefit_of_all, calibration_table, compare_all, together
 from mammo_aln.evaluation.report.plots import Picture, figure_text, spoken
 from mammo_aln.evaluation.statistics.optimism import bootstrap_optimism
-from mammo_aln.files import write_csv, write_json, write_text
+from mammo_aln.files import read_object, write_csv, write_json, write_text
 from mammo_aln.progress import track
 from mammo_aln.radiomics.publication.joint import NOMOGRAM, cautions, joint_model, write_nomogram
 from mammo_aln.radiomics.signatures import figures
@@ -106,10 +106,13 @@ def write_analysis(
     curves = together(files, metrics)
     for number, picture in enumerate([*curves, *drawn]):
         picture.write(out / "figures", number)
+    stated_of = {name: read_object(path.with_suffix(".json")) for name, path in files.items()}
     page = PAGES.get_template("signatures.html.j2").render(
         version=__version__,
         names=list(files),
         outcome=outcome,
+        timing={name: stated["timing"]["inputs"] for name, stated in stated_of.items()},
+        methods=" ".join(dict.fromkeys(sentence for stated in stated_of.values() for sentence in stated["methods"])),
         procedure=_procedure(signatures),
         notes=list(
             dict.fromkeys([*(note for one in signatures for note in one.notes), *(cautions(joint) if joint else ())])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.evaluation.statistics.tests import holm
 from mammo_aln.files import write_csv, write_json
 from mammo_aln.progress import say
+from mammo_aln.radiomics.publication.stated import published_facts
 from mammo_aln.radiomics.signatures.cautions import odds_cautions
 from mammo_aln.radiomics.signatures.classifiers import Floats, log_odds
 from mammo_aln.radiomics.signatures.clinical_model import odds_ratio_report
@@ -43,7 +44,11 @@ class Signature:
 
 @dataclass(frozen=True)
 class FitFacts:
-    """Facts of the fit that predictions.json states of each signature; `splits` holds each test split's opening."""
+    """Facts of the fit that predictions.json states of each signature.
+
+    `splits` holds each test split's opening, `known_at` when each clinical feature is known, `repeats` counts tables of
+    repeated measurements, `extraction` is the content of features.json.
+    """
 
     run_id: str
     fit_id: str
@@ -55,6 +60,9 @@ class FitFacts:
     notes: tuple[str, ...]
     outcome: Outcome
     leaks: Mapping[str, object] | None = None
+    known_at: Mapping[str, str] = field(default_factory=dict)
+    repeats: int = 0
+    extraction: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The object that is stored."""
@@ -206,6 +214,7 @@ def write_signature(
         "calibration": frozen.calibration,
         "model_card": card,
         "signature_facts": about.to_json(),
+        **published_facts(signature, facts, about.to_json(), rows),
     }
     write_json(folder / "predictions.json", stored)
     if not cross_validated:
