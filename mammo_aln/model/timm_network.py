@@ -31,9 +31,15 @@ class TimmNetwork:
         """Build it with weights at random."""
         return timm.create_model(self.name, pretrained=False, in_chans=1, num_classes=0, **self.args)
 
-    def released_weights(self, file: str | None = None) -> dict[str, Tensor]:
-        """Weights of timm's release, or of a file in its layout, as timm converts them for one channel."""
-        overlay = {"file": file} if file is not None else {}
+    def layout(self) -> dict[str, Tensor]:
+        """Name timm's own weights, in their order, of three channels and with a classifier."""
+        return timm.create_model(self.name, pretrained=False, **self.args).state_dict()
+
+    def released_weights(self, source: str | Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Weights of timm's release, of a file in its layout, or by its names, as timm makes them for one channel."""
+        overlay: dict[str, Any] = {}
+        if source is not None:
+            overlay = {"file": source} if isinstance(source, str) else {"state_dict": dict(source)}
         network = timm.create_model(
             self.name, pretrained=True, pretrained_cfg_overlay=overlay, in_chans=1, num_classes=0, **self.args
         )

