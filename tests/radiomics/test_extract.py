@@ -74,6 +74,26 @@ def test_delta_is_post_minus_pre(table: Path) -> None:
     np.testing.assert_allclose(features[f"radiomics_relative_{rest}"], (post - pre) / pre)
 
 
+def test_a_region_that_is_gone_after_nat_has_volume_0_and_says_so(small: Path, table: Path, tmp_path: Path) -> None:
+    shutil.copytree(small, tmp_path / "gone", symlinks=False)
+    image = sitk.ReadImage(str(tmp_path / "gone/mri/center_a/A0002/post/mask.nii.gz"))
+    sitk.WriteImage(image * 0, str(tmp_path / "gone/mri/center_a/A0002/post/mask.nii.gz"))
+    after = pd.read_csv(extract_features(tmp_path / "gone", tmp_path / "features.csv", QUICK, workers=1))
+    after, before = (rows.set_index("patient_id") for rows in (after, pd.read_csv(table)))
+    flags = [name for name in after if name.endswith("_shape_absent")]
+    assert {name.split("_")[1] for name in flags} == {"post"}
+    assert len(flags) == 3 * 2  # sequences, regions
+    gone = after.loc["A0002", flags]
+    assert (gone == 1.0).all()
+    assert (after.drop("A0002")[flags] == 0.0).all(axis=None)
+    assert (before[flags] == 0.0).all(axis=None)
+    volume = "t2w_lesion_shape_morph_volume"
+    assert after.loc["A0002", f"radiomics_post_{volume}"] == 0.0
+    assert after.loc["A0002", f"radiomics_delta_{volume}"] == -before.loc["A0002", f"radiomics_pre_{volume}"]
+    assert after.loc["A0002", f"radiomics_relative_{volume}"] == -1.0
+    assert np.isnan(after.loc["A0002", "radiomics_post_t2w_lesion_original_stat_mean"])
+
+
 def test_workers_and_resumption_change_nothing(small: Path, table: Path, tmp_path: Path, monkeypatch) -> None:
     out = tmp_path / "features.csv"
     done = 0

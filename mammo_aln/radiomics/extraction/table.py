@@ -19,6 +19,7 @@ PROVENANCE_COLUMNS = (
 )
 GRID_TOLERANCE = 0.01
 """Share by which voxels of two time points may differ and be called equal."""
+EMPTY = "empty_mask"
 OTHER_GRID = "other_grid_than_pre"
 
 
@@ -52,12 +53,34 @@ def feature_table(cohort: Cohort, cases: Sequence[Case], results: Sequence[Path]
         total[at] += np.array([float(value) for value in features.values()])
         count[at] += 1
     table = pd.DataFrame(total / np.where(count > 0, count, np.nan), index=units.index, columns=list(columns))
-    table = with_delta(table) if delta else table
+    table = with_absent(with_delta(table) if delta else table, units, cases, results)
     table = table[sorted(table.columns, key=lambda name: not str(name).startswith("radiomics_"))]
     if units["patient_id"].duplicated().any():
         table.insert(0, "side", units["side"])
     table.insert(0, "patient_id", units["patient_id"])
     return table
+
+
+def with_absent(
+    table: pd.DataFrame, units: pd.DataFrame, cases: Sequence[Case], results: Sequence[Path]
+) -> pd.DataFrame:
+    """Add `radiomics_post_SEQUENCE_REGION_shape_absent` to features of shape: 1 where the region is gone, else 0.
+
+    Its volume is 0 there and its other features are empty; filled with a median they would pass for those of a lesion
+    of ordinary size. A region that is empty by resampling alone is not gone.
+    """
+    if not any("_shape_morph_" in name for name in table.columns):
+        return table
+    absent: dict[str, dict[str, float]] = {}
+    for case, file in zip(cases, results, strict=True):
+        for row in read_object(file, "provenance")["provenance"]:
+            if str(row["place"]).startswith("post_"):
+                gone = EMPTY in str(row["notes"]).split(";")
+                absent.setdefault(f"radiomics_{row['place']}_{row['region']}_shape_absent", {})[case.patient_id] = (
+                    float(gone)
+                )
+    added = {name: units["patient_id"].map(of_patient) for name, of_patient in absent.items() if "-ring" not in name}
+    return pd.concat([table, pd.DataFrame(added, index=table.index)], axis=1)
 
 
 def _features_of(results: Sequence[Path]) -> Iterator[dict[str, float]]:
