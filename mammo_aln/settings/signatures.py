@@ -163,6 +163,8 @@ class FitConfig:
         classifier: `auto` takes, of the eight, the simplest within one standard error of the best in inner folds; or
             the name of one.
         clinical: `all` declared features, or those that backward elimination by AIC leaves.
+        imputations: odds ratios of the clinical features from so many completed tables too (chained equations, Rubin's
+            rules), where values are missing; 0 for none. Scores fill gaps with medians all the same.
         fusion: DLR joins radiomic and deep features before the selection (`feature`), or the scores of the two models
             (`score`).
         dlr_clinical: the clinical features enter the DLR model too.
@@ -193,6 +195,7 @@ class FitConfig:
         "naive_bayes",
     ] = "auto"
     clinical: Literal["all", "backward_aic"] = "all"
+    imputations: Annotated[int, within(0, 100)] = 0
     fusion: Literal["feature", "score"] = "feature"
     dlr_clinical: bool = False
     folds: Annotated[int, FOLDS] = 5

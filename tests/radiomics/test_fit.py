@@ -261,6 +261,13 @@ def test_clinical_alone_needs_no_features(tmp_path, monkeypatch):
     assert not (out / "dlr").exists()
     table = pd.read_csv(out / "clinical" / "odds_ratios.csv")
     assert set(table["model"]) == {"univariable", "multivariable"}
+    imputed = fit_signatures(root, tmp_path / "imputed", settings=replace(QUICK, imputations=3), workers=1) / "clinical"
+    pooled = pd.read_csv(imputed / "odds_ratios_imputed.csv").set_index("term")
+    assert pooled["missing"].to_dict() == {"age": 1, "erpos": 0, "ct": 0}
+    scores = [pd.read_csv(folder / "predictions.csv")["score"] for folder in (out / "clinical", imputed)]
+    assert scores[0].equals(scores[1])  # gaps are filled with medians all the same
+    with pytest.raises(InputError, match=r"fit\.imputations = 1: .* expected 0, or 2 to 100"):
+        fit_signatures(root, tmp_path / "one", settings=replace(QUICK, imputations=1), workers=1)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_methods_say_what_features_json_and_the_fit_say():
     ):
         assert words in text
     assert "Deep features" not in text
-    assert extraction_sentences({}) == [NOT_KNOWN]
+    assert extraction_sentences({}, True) == [NOT_KNOWN]
     assert "extracted" not in " ".join(fit_methods(replace(MAKING, name="clinical", columns={"clinical": 3})))
 
 

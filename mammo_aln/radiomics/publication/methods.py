@@ -105,8 +105,8 @@ def filters_in_words(settings: Mapping[str, Any]) -> str:
     return ", ".join(texts) or "not known from the files"
 
 
-def extraction_sentences(extraction: Mapping[str, Any]) -> list[str]:
-    """Tell how features were extracted."""
+def extraction_sentences(extraction: Mapping[str, Any], deep: bool) -> list[str]:
+    """Tell how features were extracted, deep ones where the signature holds such."""
     settings = extraction.get("settings") or {}
     if not settings:
         return [NOT_KNOWN]
@@ -119,7 +119,7 @@ def extraction_sentences(extraction: Mapping[str, Any]) -> list[str]:
         f" {plain(settings.get('normalise'))} (not on {plain(settings.get('quantitative'))}); images:"
         f" {filters_in_words(settings)}; texture matrices joined by {settings.get('aggregation', '?')}."
     ]
-    if settings.get("deep_backbone"):
+    if deep and settings.get("deep_backbone"):
         weights = settings.get("deep_pretrained")
         learnt = {True: "timm's weights", "random": "random weights (filters that learnt nothing)"}.get(
             weights, weights
@@ -208,4 +208,5 @@ def _nested(making: Making) -> str:
 
 def fit_methods(making: Making) -> Sequence[str]:
     """Tell how a signature was made: extraction, where it holds image features, then learning."""
-    return [*(extraction_sentences(making.extraction) if making.images else ()), *learning_sentences(making)]
+    deep = bool(making.columns.get("deep"))
+    return [*(extraction_sentences(making.extraction, deep) if making.images else ()), *learning_sentences(making)]

@@ -22,8 +22,13 @@ def refuse_few(rows: Mapping[str, Rows], settings: FitConfig) -> None:
     """Refuse folds that the rarer outcome cannot fill.
 
     Raises:
-        InputError: fewer patients of an outcome than outer folds, or so few that an outer fold leaves less than two.
+        InputError: fewer patients of an outcome than outer folds, or so few that an outer fold leaves less than two; or
+            one imputation, which tells nothing of what is unsure.
     """
+    if settings.imputations == 1:
+        raise InputError(
+            "fit.imputations = 1: one completed table cannot say how unsure it is; expected 0, or 2 to 100"
+        )
 
     def left(fewest: int, folds: int) -> int:
         return fewest - math.ceil(fewest / folds)

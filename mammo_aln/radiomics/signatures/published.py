@@ -31,6 +31,7 @@ from mammo_aln.radiomics.signatures.nomogram import build_nomogram
 from mammo_aln.radiomics.signatures.signatures import SignatureFacts, Written
 from mammo_aln.settings import FitConfig
 
+IMPUTED = "odds_ratios_imputed"
 NOT_SHOWN = ["beta", "se", "wald_low", "wald_high", "p_wald", "events"]
 MOST_OPTIMISM_RESAMPLES = 400
 HEADINGS = {
@@ -129,6 +130,7 @@ def write_analysis(
         odds={name: _odds_for_page(table) for name, table in odds.items()},
         optimism=None if optimism is None else _optimism_for_page(optimism),
         joint=joint and joint.name,
+        imputed=[_imputed_for_page(one.tables[IMPUTED]) for one in signatures if IMPUTED in one.tables],
         classifiers=_rounded(_classifiers(signatures)),
         text=figure_text,
         spoken=spoken,
@@ -186,6 +188,11 @@ def _classifiers(signatures: Sequence[Written]) -> pd.DataFrame:
 def _odds_for_page(table: pd.DataFrame) -> pd.DataFrame:
     """Odds ratios with levels named against their variable, without what only a program reads."""
     named = table.assign(term=term_labels(table)).drop(columns=["variable", *NOT_SHOWN])
+    return _rounded(named.rename(columns=HEADINGS))
+
+
+def _imputed_for_page(table: pd.DataFrame) -> pd.DataFrame:
+    named = table.assign(term=term_labels(table)).drop(columns=["variable", "beta", "se", "df"])
     return _rounded(named.rename(columns=HEADINGS))
 
 

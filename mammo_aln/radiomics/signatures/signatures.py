@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from mammo_aln.cohort.declaration import Outcome
 from mammo_aln.evaluation.statistics.tests import holm
 from mammo_aln.files import write_csv, write_json
 from mammo_aln.progress import say
+from mammo_aln.radiomics.publication.imputed import imputed_odds_ratios
 from mammo_aln.radiomics.publication.stated import published_facts
 from mammo_aln.radiomics.signatures.cautions import odds_cautions
 from mammo_aln.radiomics.signatures.classifiers import Floats, log_odds
@@ -198,6 +200,7 @@ def write_signature(
         tables["shap"] = _shapley(learnt.model, signature, rows, seed)
     elif isinstance(learnt.model, ClinicalLogistic):
         tables["odds_ratios"] = odds_ratios(learnt.model, signature)
+        tables |= _imputed(learnt.model, signature, facts.fit.imputations, seed_of(seed, 6))
     else:
         about = replace(about, fusion_weights=learnt.model.weights)
     unseen = strangers(learnt.model, rows)
@@ -223,6 +226,15 @@ def write_signature(
         write_csv(folder / f"{name}.csv", content)
     write_csv(folder / "predictions.csv", table)
     return Written(signature, folder, table.set_axis(rows.index, axis=0), tables, about, notes, rows)
+
+
+def _imputed(model: ClinicalLogistic, signature: Signature, imputations: int, seed: int) -> dict[str, pd.DataFrame]:
+    """Odds ratios pooled over imputations, where they are asked for and something is missing."""
+    if not imputations:
+        return {}
+    rows = signature.rows
+    pooled = imputed_odds_ratios(model.table_, rows.table, rows.labels, imputations=imputations, seed=seed)
+    return {} if pooled.empty else {"odds_ratios_imputed": pooled}
 
 
 def strangers(model: Pipeline | ClinicalLogistic | Fusion, rows: pd.DataFrame) -> list[str]:
@@ -267,7 +279,12 @@ def _classifiers(learnt: Learnt, nested: Nested) -> pd.DataFrame:
     for name, inner_auc in learnt.inner_auc.items():
         low, high = judged.limits(name if name in judged.names else PROCEDURE)
         row = {"classifier": name, "inner_auc": inner_auc, "nested_auc": nested.auc.get(name, nested.auc[PROCEDURE])}
-        row |= {"nested_low": low, "nested_high": high, "p_against_chosen": p.get(name), "p_holm": p_holm.get(name)}
+        row |= {
+            "nested_low": low,
+            "nested_high": high,
+            "p_against_chosen": p.get(name, math.nan),
+            "p_holm": p_holm.get(name, math.nan),
+        }
         rows.append(row | {"chosen": name == learnt.chosen, "chosen_in_outer_folds": nested.chosen.get(name, 0)})
     return pd.DataFrame(rows).sort_values("inner_auc", ascending=False, kind="stable")
 
