@@ -10,6 +10,7 @@ import pandas as pd
 
 from benchmarks.page import ROOT, Section, table
 from mammo_aln.cohort.datasets.catalogue import import_tables
+from mammo_aln.evaluation.metric import Figures, Metric
 from mammo_aln.evaluation.report.plots import figure_text, safer_auc
 from mammo_aln.radiomics.signatures.fit import fit_signatures
 
@@ -28,7 +29,10 @@ def ispy(folder: Path = ROOT.parent / "shared" / "data" / "clinical") -> Section
         metrics = json.loads((out / "evaluation" / "clinical" / "metrics.json").read_text())
         nested = json.loads((out / "clinical" / "predictions.json").read_text())["signature_facts"]["nested_auc"]
         odds = pd.read_csv(out / "clinical" / "odds_ratios.csv")
-    train, test = metrics["splits"]["train"], metrics["splits"]["external_test"]
+    train, test = (
+        {name: Metric.from_json(stored) for name, stored in metrics["splits"][split].items()}
+        for split in ("train", "external_test")
+    )
     gap = next(entry for entry in metrics["auc_gap"] if entry["to"] == "external_test")
     rows = [
         ["patients (residual disease)", counts(train), counts(test)],
@@ -43,7 +47,7 @@ def ispy(folder: Path = ROOT.parent / "shared" / "data" / "clinical") -> Section
         [
             f"{row.variable} {row.term.removeprefix(row.variable)}",
             f"{row.odds_ratio:.2f} ({row.ci_low:.2f} to {row.ci_high:.2f})",
-            f"{row.p_wald:.2g}",
+            f"{row.p_term:.2g}",
         ]
         for row in odds[odds["model"] == "multivariable"].itertuples()
     ]
@@ -62,5 +66,5 @@ def ispy(folder: Path = ROOT.parent / "shared" / "data" / "clinical") -> Section
     )
 
 
-def counts(metrics: dict) -> str:
-    return f"{metrics['n']['value']} ({metrics['n_positive']['value']})"
+def counts(figures: Figures) -> str:
+    return f"{figures['n'].value} ({figures['n_positive'].value})"

@@ -189,6 +189,8 @@ def test_the_difference_in_net_benefit_is_that_of_the_curves_and_of_the_bootstra
     assert ((found.p_value < 0.05) == ((found.low > 0) | (found.high < 0)))[~np.isnan(found.low)].all()
     twice = utility.net_benefit_difference(*np.tile([first, second], 2), np.tile(labels, 2), clusters=[*range(300)] * 2)
     np.testing.assert_allclose(twice.high, found.high)  # each patient doubled tells no more
+    of_one = utility.decision_curve(np.tile(first, 2), np.tile(labels, 2), clusters=[*range(300)] * 2)
+    np.testing.assert_allclose(of_one.high, utility.decision_curve(first, labels).high)
     same = utility.net_benefit_difference(first, first, labels)
     assert (same.difference == 0).all()
     assert np.isnan(same.low).all()

@@ -97,7 +97,7 @@ def calibration_rows(sample: Sample) -> pd.DataFrame:
 
 def decision_rows(sample: Sample) -> pd.DataFrame:
     """Net benefit at 1 to 99 percent."""
-    curve = decision_curve(sample.scores, sample.labels)
+    curve = decision_curve(sample.scores, sample.labels, clusters=sample.clusters)
     return pd.DataFrame(
         {
             "threshold": curve.threshold,

@@ -35,12 +35,13 @@ class DecisionCurve:
         return np.zeros_like(self.threshold)
 
 
-def decision_curve(scores: ArrayLike, labels: ArrayLike) -> DecisionCurve:
+def decision_curve(scores: ArrayLike, labels: ArrayLike, *, clusters: ArrayLike | None = None) -> DecisionCurve:
     """Net benefit TP/n - FP/n * pt/(1 - pt), positive if `score >= pt` (Vickers & Elkin 2006).
 
     Args:
         scores: probabilities, shape (n,).
         labels: outcomes, shape (n,).
+        clusters: patient of each row, shape (n,), where patients have several: a patient's rows are added up.
     """
     score, label = np.asarray(scores, dtype=float), np.asarray(labels, dtype=float)
     # i / 100 is the number that a score written as 0.3 equals; a sum of steps is not
@@ -49,8 +50,20 @@ def decision_curve(scores: ArrayLike, labels: ArrayLike) -> DecisionCurve:
     worth = np.where(label[None, :] == 1.0, 1.0, -odds[:, None])
     each = worth * (score[None, :] >= threshold[:, None])
     net = each.mean(axis=1)
-    half = stats.norm.ppf(0.975) * each.std(axis=1, ddof=1) / np.sqrt(label.size) if label.size > 1 else np.nan
+    half = stats.norm.ppf(0.975) * _se_of_mean(each, clusters)
     return DecisionCurve(threshold, net, net - half, net + half, worth.mean(axis=1))
+
+
+def _se_of_mean(each: Floats, clusters: ArrayLike | None) -> Floats:
+    """Standard error of each row's mean over patients, shape (thresholds,); NaN for fewer than two patients."""
+    rows = each.shape[1]
+    member = np.arange(rows) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    count = int(member.max(initial=-1)) + 1
+    if count < 2:
+        return np.full(len(each), np.nan)
+    sums = np.zeros((count, len(each)))
+    np.add.at(sums, member, (each - each.mean(axis=1, keepdims=True)).T)
+    return np.sqrt(count / (count - 1) * (sums**2).sum(axis=0)) / rows
 
 
 @dataclass(frozen=True)
@@ -83,13 +96,8 @@ def net_benefit_difference(
     worth = np.where(label[None, :] == 1.0, 1.0, -(threshold / (1.0 - threshold))[:, None])
     calls = [np.asarray(scores, dtype=float)[None, :] >= threshold[:, None] for scores in (first, second)]
     each = worth * (calls[1].astype(float) - calls[0])
-    mean = each.mean(axis=1)
-    member = np.arange(label.size) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
-    count = int(member.max()) + 1
-    sums = np.zeros((count, threshold.size))
-    np.add.at(sums, member, (each - mean[:, None]).T)
-    se = np.sqrt(count / max(1, count - 1) * (sums**2).sum(axis=0)) / label.size
-    se = np.where((each != 0).any(axis=1) & (se > 0) & (count > 1), se, np.nan)
+    mean, se = each.mean(axis=1), _se_of_mean(each, clusters)
+    se = np.where((each != 0).any(axis=1) & (se > 0), se, np.nan)
     half = float(stats.norm.ppf(0.975)) * se
     return BenefitDifference(threshold, mean, mean - half, mean + half, 2 * stats.norm.sf(np.abs(mean / se)))
 
