@@ -18,7 +18,6 @@ from mammo_aln.files import json_ready
 from mammo_aln.radiomics.signatures import fit
 from mammo_aln.radiomics.signatures.classifiers import CLASSIFIERS, log_odds
 from mammo_aln.radiomics.signatures.fit import fit_signatures, read_inputs, recipes_of, training_rows
-from mammo_aln.radiomics.signatures.nested import Nested
 from mammo_aln.radiomics.signatures.portable.extraction import Extraction
 from mammo_aln.radiomics.signatures.portable.freezing import frozen_classifier
 from mammo_aln.radiomics.signatures.portable.saving import Origin, save_signature
@@ -91,11 +90,39 @@ def saved(cohort: Path, folder: Path, name: str, extraction: Extraction | None =
     inputs = read_inputs(cohort, cohort / "features.csv", (), settings)
     rows = training_rows(inputs, name, split=True)
     learnt = recipes_of(inputs, settings)[name].learn(rows.table, rows.labels, rows.groups, settings, 1)
-    nested = Nested(learnt.out_of_fold, learnt.out_of_fold, 0.5, {}, {})
-    signature = Signature(name, inputs.names[name], rows, learnt, nested)
+    signature = Signature(name, inputs.names[name], rows, learnt, None)
     facts = FitFacts(f"id-{name}", "id", name, "toy", {}, (), settings, (), inputs.cohort.outcome)
     save_signature(folder, signature, facts, Origin(inputs.cohort, extraction, ()))
     return [*learnt.predict(inputs.table), *learnt.score(inputs.table)]
+
+
+def test_the_saved_numbers_are_those_of_the_fitted_pipeline(tmp_path):
+    cohort = write_cohort(tmp_path / "cohort")
+    features = pd.read_csv(cohort / "features.csv", dtype={"patient_id": str})
+    gaps = np.random.default_rng(2).random(features.iloc[:, 1:].shape) < 0.1
+    features.iloc[:, 1:] = features.iloc[:, 1:].mask(gaps)
+    features.to_csv(cohort / "features.csv", index=False)
+    settings = replace(QUICK, combat=True, fusion="score", alpha=0.3)
+    inputs = read_inputs(cohort, cohort / "features.csv", (), settings)
+    recipes, learnt = recipes_of(inputs, settings), {}
+    table, centers = inputs.table, inputs.patients["center"]
+    for name in ("clinical", "radiomics", "dlr"):
+        rows = training_rows(inputs, name, split=True)
+        learnt[name] = recipes[name].learn(rows.table, rows.labels, rows.groups, settings, 1)
+    pipeline = learnt["radiomics"].model
+    read = table[list(inputs.names["radiomics"])]
+    expected = log_odds(pipeline.named_steps["classifier"], pipeline[:-1].transform(read))
+    ours = learnt["radiomics"].portable
+    assert read[[column.name for column in ours.columns]].isna().any().any()
+    assert ours.log_odds(table, centers) == pytest.approx(expected, abs=1e-12)
+    assert not np.allclose(ours.log_odds(table, centers.replace("a", "elsewhere")), expected)
+    clinical = learnt["clinical"]
+    expected = clinical.model.decision_function(table)
+    assert clinical.portable.log_odds(table, centers) == pytest.approx(expected, abs=1e-12)
+    fusion = learnt["dlr"].model
+    weighted = sum(weight * fusion.members[name].predict(table) for name, weight in fusion.weights.items())
+    assert set(fusion.members) == {"radiomics", "deep", "clinical"}
+    assert np.ptp(learnt["dlr"].portable.log_odds(table, centers) - weighted) < 1e-12
 
 
 EVERY = [("radiomics", {"classifier": name, "combat": name == "logistic"}) for name in CLASSIFIERS]

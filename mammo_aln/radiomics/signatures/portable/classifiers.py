@@ -22,6 +22,8 @@ CERTAIN = 1e-3
 """Shares of votes are kept this far from 0 and 1 before they become log-odds."""
 MOST_AT_ONCE = 1 << 21
 """So many numbers are compared at once, whatever the number of rows."""
+MOST_ROWS, MOST_TREES = 100_000, 10_000
+"""Training rows and trees of a classifier: each costs time for every patient that is scored."""
 
 
 def weighted_sums(columns: Floats, weights: Sequence[float] | Floats, intercept: float) -> Floats:
@@ -124,6 +126,7 @@ class RadialKernel(PlainClassifier):
     def __post_init__(self) -> None:
         require(self.vectors.ndim == 2 and self.weights.shape == (len(self.vectors),), "one weight a vector")
         require(self.gamma > 0, "gamma above 0")
+        require(len(self.vectors) <= MOST_ROWS, f"at most {MOST_ROWS} vectors")
 
     @property
     def width(self) -> int:
@@ -186,6 +189,7 @@ class NearestRows(PlainClassifier):
 
     def __post_init__(self) -> None:
         require(self.rows.ndim == 2 and self.labels.shape == (len(self.rows),), "one outcome a row")
+        require(len(self.rows) <= MOST_ROWS, f"at most {MOST_ROWS} rows")
         require(bool(np.isin(self.labels, (0.0, 1.0)).all()), "outcomes of 0 and 1")
         require(1 <= self.neighbours <= len(self.rows), "at least one neighbour, and no more than there are rows")
 
@@ -236,7 +240,8 @@ class Trees(PlainClassifier):
         require(self.joined in ("share", "sum"), "joined by share or sum")
         require(len({each.shape for each in nodes}) == 1 and self.feature.ndim == self.roots.ndim == 1, "equal lists")
         count, inner = self.feature.size, np.flatnonzero(self.feature >= 0)
-        require(0 < self.roots.size <= count and bool(((self.roots >= 0) & (self.roots < count)).all()), "roots")
+        require(bool(((self.roots >= 0) & (self.roots < count)).all()), "roots among the nodes")
+        require(0 < self.roots.size <= MOST_TREES, f"at least one tree, at most {MOST_TREES}")
         require(bool((self.feature >= -1).all() and (self.feature < self.features).all()), "known features")
         for child in (self.left[inner], self.right[inner]):
             require(bool((child > inner).all() and (child < count).all()), "children behind their parent")

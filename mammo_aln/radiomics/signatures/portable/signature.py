@@ -142,6 +142,6 @@ def read_signature(path: Path) -> tuple[SavedSignature, str]:
     if digest_of({"schema_version": version, **plain}) != digest:
         raise InputError(f"{path}: changed after it was written (its digest does not fit); bring it back from a copy")
     try:
-        return decoded(SavedSignature, plain, path.name), digest
+        return decoded(SavedSignature, plain, str(path)), digest
     except InputError as error:
-        raise InputError(f"{path.parent / ''}{error}: not as `radiomics fit` writes it; bring the file back") from error
+        raise InputError(f"{error}: not as `radiomics fit` writes it; bring the file back from a copy") from error
