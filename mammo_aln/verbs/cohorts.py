@@ -140,16 +140,24 @@ def check(cohort: Path, run: list[Path] | None = None) -> int:
 
     Args:
         cohort: cohort folder.
-        run: run directory of a completed training: also tell everything that `predict --run` needs of this cohort and
-            does not find (columns, units, levels, ranges, regions, views).
+        run: run directory of a completed training, or of a `radiomics fit` (FIT/NAME): also tell everything that
+            `predict --run` needs of this cohort and does not find (columns, units, levels, ranges, regions, views).
     """
     from mammo_aln.cohort.check import check_cohort
 
     needs: list[str] = []
     if run:
-        from mammo_aln.inference.check import check_against_runs
+        from mammo_aln.radiomics.signatures.portable.files import signature_file
 
-        needs = check_against_runs(run, cohort)  # first: it decodes nothing
+        signatures = {each: file for each in run if (file := signature_file(each)) is not None}
+        for file in signatures.values():
+            from mammo_aln.radiomics.scoring.check import check_against_signature
+
+            needs += check_against_signature(file, cohort)
+        if runs := [each for each in run if each not in signatures]:
+            from mammo_aln.inference.check import check_against_runs
+
+            needs += check_against_runs(runs, cohort)  # first: it decodes nothing
     return 1 if check_cohort(cohort) or needs else 0
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from mammo_aln.cli import main
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready
+from mammo_aln.radiomics.scoring.check import check_against_signature
 from mammo_aln.radiomics.signatures import fit
 from mammo_aln.radiomics.signatures.classifiers import CLASSIFIERS, log_odds
 from mammo_aln.radiomics.signatures.fit import fit_signatures, read_inputs, recipes_of, training_rows
@@ -198,6 +200,26 @@ def test_another_centre_is_scored_its_strangers_named_and_its_opening_counted(fi
     assert main(evaluated) == 0
 
 
+def test_check_tells_beforehand_what_a_signature_lacks_of_a_cohort(fitted, cohort, elsewhere, capsys):
+    assert check_against_signature(fitted / "dlr" / "signature.json", elsewhere) == []
+    assert "needs --features TABLE" in capsys.readouterr().err
+    patients = pd.read_csv(elsewhere / "patients.csv", dtype=str, keep_default_na=False)
+    patients["age"] = patients["age"].map(lambda age: str(12 * int(age)) if age else "")
+    patients.loc[:19, "er"] = "unclear"
+    patients.drop(columns="ct").to_csv(elsewhere / "patients.csv", index=False)
+    declared = yaml.safe_load((elsewhere / "cohort.yaml").read_text())
+    del declared["clinical"]["ct"]
+    (elsewhere / "cohort.yaml").write_text(yaml.safe_dump(declared))
+    refused = check_against_signature(fitted / "clinical" / "signature.json", elsewhere)
+    assert [line.split(";")[0] for line in refused if "no column" in line] == ["no column ct (ordinal)"]
+    assert any(
+        "20 of 40 patients are scored with a level of er that no training patient has" in line for line in refused
+    )
+    assert "months in place of years" in capsys.readouterr().err
+    for name in ("clinical", "radiomics"):
+        assert check_against_signature(fitted / name / "signature.json", cohort) == []  # its tests were not fitted on
+
+
 def test_patients_that_a_signature_was_fitted_on_are_no_test(fitted, cohort, elsewhere, tmp_path, capsys):
     signature, features = fitted / "radiomics" / "signature.json", ["--features", cohort / "features.csv"]
     copied = tmp_path / "copied"
@@ -239,8 +261,8 @@ def test_what_a_signature_needs_and_does_not_get_is_one_message(fitted, elsewher
     assert predict(*words, *out, "--allow_missing=true") == 0
     patients = pd.read_csv(elsewhere / "patients.csv", dtype=str, keep_default_na=False)
     patients.drop(columns="er").to_csv(elsewhere / "patients.csv", index=False)
-    yaml = (elsewhere / "cohort.yaml").read_text()
-    (elsewhere / "cohort.yaml").write_text(yaml.replace("  er:\n    kind: categorical\n", ""))
+    declared = (elsewhere / "cohort.yaml").read_text()
+    (elsewhere / "cohort.yaml").write_text(declared.replace("  er:\n    kind: categorical\n", ""))
     assert predict(signature, "--cohort", elsewhere, "--features", features, *out) == 2
     assert "no column er" in capsys.readouterr().err
 

@@ -11,7 +11,6 @@ import pandas as pd
 from mammo_aln.cohort.tables import Cohort, read_cohort, with_split
 from mammo_aln.crops.keys import PIXEL_PATH_VERSION
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
-from mammo_aln.progress import say
 from mammo_aln.radiomics.extraction.cases import CALCULATION_VERSION
 from mammo_aln.radiomics.extraction.extract import extract_features
 from mammo_aln.radiomics.signatures.feature_table import KEYS, read_features
@@ -72,8 +71,11 @@ def cohort_of(given: Given, saved: SavedSignature) -> Cohort:
     return Cohort(given.features.parent, given.features.stem, given.features.parent, {}, patients, none, none)
 
 
-def features_of(given: Given, cohort: Cohort, saved: SavedSignature) -> pd.DataFrame:
+def features_of(given: Given, cohort: Cohort, saved: SavedSignature) -> tuple[pd.DataFrame, list[str]]:
     """Read or extract the features that a signature reads, by unit; no column where it reads none.
+
+    Returns:
+        The features, and what cannot be checked of them, in words.
 
     Raises:
         InputError: other settings extracted them, a column is missing, or the extraction cannot be done here.
@@ -81,18 +83,16 @@ def features_of(given: Given, cohort: Cohort, saved: SavedSignature) -> pd.DataF
     columns = [column.name for column in saved.model.columns]
     patients = cohort.patients[cohort.patients["eligible"]].reset_index(drop=True)
     if not columns:
-        return pd.DataFrame(index=patients["unit_id"])
+        return pd.DataFrame(index=patients["unit_id"]), []
     path = given.features if given.features is not None else _extracted(given, saved)
     unsure = refuse_other_extraction(Extraction.beside(path), saved.extraction, columns, path)
-    if unsure:
-        say(f"note: {unsure}")
     table = read_features(path, patients)
     if lacking := [name for name in columns if name not in table]:
         shown = ", ".join(lacking[:8]) + (f" and {len(lacking) - 8} more" if len(lacking) > 8 else "")
         raise InputError(
             f"{path}: lacks {len(lacking)} of the {len(columns)} features that {saved.name} reads: {shown}"
         )
-    return table[columns]
+    return table[columns], [unsure] if unsure else []
 
 
 def _extracted(given: Given, saved: SavedSignature) -> Path:

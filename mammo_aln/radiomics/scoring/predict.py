@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -75,17 +75,23 @@ def predict_signature(
     splits = chosen_splits(cohort, split)
     patients = cohort.patients
     patients = patients[patients["eligible"] & patients["split"].isin(splits)].set_index("unit_id", drop=False)
+    if patients.empty:
+        raise InputError(f"{cohort.name}: no eligible patient of {', '.join(splits)}")
     own = saved.cohort_content == cohort_content(cohort)
-    patients = _checked(saved, cohort, patients, allow_missing=allow_missing)
-    _refuse_learnt_from(saved, cohort, patients, own=own)
+    needs = signature_needs(saved, cohort, patients)
+    _refuse_unmet(needs, cohort, allow_missing=allow_missing)
+    for line in needs.notes:
+        say(line)
+    patients = needs.patients
+    refuse_learnt_from(saved, cohort, patients, own=own)
     learnt = NOT_A_TEST if own else ()
     if labelled_rows(patients, learnt):
         require_writable(cohort, ledger, run)
-    features_read = features_of(given, cohort, saved)
+    features_read, unsure = features_of(given, cohort, saved)
     if both := sorted(map(str, set(features_read) & set(patients))):
         raise InputError(f"{', '.join(both)}: a column of patients.csv and of the features; rename it in patients.csv")
     patients = patients.join(features_read, how="left")
-    _refuse_learnt_from(saved, cohort, patients, own=own)
+    refuse_learnt_from(saved, cohort, patients, own=own)
     patients = _with_images(saved, patients)
     seen = PatientInputs.of(saved.model, patients)
     inputs = InputsOfScored(profile_of(saved.model, saved.training_rows), seen.counts(patients), allow_missing)
@@ -93,7 +99,9 @@ def predict_signature(
     for line in [*lines, *seen.strange_lines(patients)]:
         say(line)
     refuse_lacking(inputs, cohort.name, LEARNT_FROM if own else ())
-    notes = _center_notes(saved, patients, own=own)
+    notes = [*unsure, *_center_notes(saved, patients, own=own)]
+    for note in notes:
+        say(f"note: {note}")
     scored = patients.assign(logit=saved.model.log_odds(patients, patients["center"])).reset_index(drop=True)
     if not np.isfinite(scored["logit"]).all():
         raise InputError(
@@ -138,26 +146,57 @@ def _fit_of(signature: Path, saved: SavedSignature, digest: str) -> Path | None:
     return run
 
 
-def _checked(saved: SavedSignature, cohort: Cohort, patients: pd.DataFrame, *, allow_missing: bool) -> pd.DataFrame:
-    """The patients with a column for each clinical feature; what the tables do not give is told or refused."""
-    absent = [feature.name for feature in saved.model.clinical if feature.name not in patients]
+@dataclass(frozen=True)
+class SignatureNeeds:
+    """Needs of a signature that a cohort's tables do not meet; see `inference.needs.Needs`.
+
+    Attributes:
+        patients: the rows, with an empty column for each clinical feature that there is none of.
+        faults: never scored.
+        absent: clinical columns that there are none of.
+        notes: told and scored.
+    """
+
+    patients: pd.DataFrame
+    faults: tuple[str, ...]
+    absent: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def signature_needs(saved: SavedSignature, cohort: Cohort, patients: pd.DataFrame) -> SignatureNeeds:
+    """Compare patients with the clinical features and the outcome that a signature learnt from."""
+    features = saved.model.clinical
+    absent = [feature.name for feature in features if feature.name not in patients]
     filled = patients.assign(**dict.fromkeys(absent, pd.Series(np.nan, patients.index, dtype=object)))
-    needs = table_needs(saved.model.clinical, cohort, filled, saved.outcome)
+    needs = table_needs(features, cohort, filled, saved.outcome)
+    continuous = [feature for feature in features if feature.kind == "continuous"]
+    numbers_of = {feature.name: numbers(filled[feature.name]) for feature in continuous}
+    ranges = profile_of(saved.model, saved.training_rows).ranges
+    notes = [] if needs.faults else range_notes(continuous, numbers_of, ranges)
+    return SignatureNeeds(filled, needs.faults, needs.absent, (*needs.notes, *notes))
+
+
+def _refuse_unmet(needs: SignatureNeeds, cohort: Cohort, *, allow_missing: bool) -> None:
     faults = [*needs.faults, *(() if allow_missing else needs.absent)]
     if faults:
         way = "" if needs.faults else "\n--allow_missing scores its patients without such a column"
         listed = "\n".join(f"  {line}" for line in faults)
         table = cohort.root / "patients.csv"
         raise InputError(f"{cohort.name}: {table} does not give what the signature needs:\n{listed}{way}")
-    continuous = [feature for feature in saved.model.clinical if feature.kind == "continuous"]
-    numbers_of = {feature.name: numbers(filled[feature.name]) for feature in continuous}
-    ranges = profile_of(saved.model, saved.training_rows).ranges
-    for line in [*needs.notes, *range_notes(continuous, numbers_of, ranges)]:
-        say(line)
-    return filled
 
 
-def _refuse_learnt_from(saved: SavedSignature, cohort: Cohort, patients: pd.DataFrame, *, own: bool) -> None:
+def refuse_learnt_from(saved: SavedSignature, cohort: Cohort, patients: pd.DataFrame, *, own: bool) -> None:
+    """Refuse patients that a signature was fitted on, where they would be a test of it.
+
+    Args:
+        saved: the signature.
+        cohort: of the patients.
+        patients: rows, with the image features where they are known.
+        own: it is the cohort that the signature learnt from, whose training split is no test.
+
+    Raises:
+        InputError: there are such patients.
+    """
     tests = patients[~patients["split"].isin(LEARNT_FROM)] if own else patients
     seen = [each.seen for each in saved.learnt_from]
     remedy = f"their test would be no test. {OTHERS}"
@@ -195,8 +234,6 @@ def _center_notes(saved: SavedSignature, patients: pd.DataFrame, *, own: bool) -
             f"{int(known.sum())} patients are harmonised as of the training's centre of the same name"
             f" ({', '.join(sorted(names[known].unique()))}): is it the same hospital?"
         )
-    for note in notes:
-        say(note)
     return notes
 
 
