@@ -118,7 +118,7 @@ def predict_signature(
         fallbacks={},
         cohort_flow=cohort_flow(cohort.patients, splits, scored),
         settings={"model": {"inputs": [saved.name], "backbone": "none (table of features)"}, "fit": saved.settings},
-        lineage=tuple(source.to_state() for source in joined(saved.sources, stated_or_not(cohort.sources))),
+        lineage=tuple(source.to_state() for source in joined(saved.lineage, stated_or_not(cohort.sources))),
         inputs=inputs.to_json(),
         outcome=saved.outcome.to_json(),
         warnings=tuple(notes) or None,

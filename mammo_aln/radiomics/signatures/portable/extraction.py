@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mammo_aln.errors import InputError, shortened
 from mammo_aln.files import json_ready, read_object
+from mammo_aln.radiomics.signatures.portable.decoding import decoded
 from mammo_aln.runs.identity import WITHOUT_INFLUENCE
 from mammo_aln.settings import RadiomicsConfig
 
@@ -37,17 +38,22 @@ class Extraction:
 
     @classmethod
     def beside(cls, table: Path) -> Extraction | None:
-        """Read the JSON beside a table; None where there is none, or one that `radiomics extract` did not write."""
+        """Read the JSON beside a table; None where there is none, or one that `radiomics extract` did not write.
+
+        Raises:
+            InputError: it is damaged.
+        """
         path = table.with_suffix(".json")
         if not path.is_file():
             return None
         plain = read_object(path)
-        settings, version = plain.get("settings"), plain.get("calculation_version")
+        settings, version, crops = (plain.get(name) for name in ("settings", "calculation_version", "of_mammograms"))
         if not isinstance(settings, dict) or not isinstance(version, int):
             return None
-        ours = {"radiomics": settings, **(plain.get("of_mammograms") or {})}
-        package, pixels = str(plain.get("package_version")), plain.get("pixel_path_version")
-        return cls(ours, version, package, pixels, plain.get("networks"))
+        sections = dict[str, object](crops if isinstance(crops, dict) else ())
+        stated = {name: plain[name] for name in ("package_version", "pixel_path_version", "networks") if name in plain}
+        content: dict[str, object] = {"settings": sections | {"radiomics": settings}, "calculation_version": version}
+        return decoded(cls, content | stated, str(path))
 
     def differences(self, other: Extraction, columns: Sequence[str]) -> list[str]:
         """Name each setting that could give some columns another value, with its value here and in the other one."""
@@ -74,7 +80,7 @@ class Extraction:
                     continue
                 paths = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
                 known = [digests.get(str(path), path) for path in paths]
-                yield f"{section}.{name}", known if set(known) != set(map(str, paths)) else value
+                yield f"{section}.{name}", known if known != list(paths) else value
 
 
 def _shown(value: object) -> str:

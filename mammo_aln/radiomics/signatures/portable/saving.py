@@ -66,7 +66,7 @@ def save_signature(folder: Path, signature: Signature, facts: FitFacts, origin: 
         model=model,
         calibration=learnt.frozen.calibration,
         threshold=learnt.frozen.threshold,
-        lineage=tuple(source.to_state() for source in origin.sources),
+        lineage=tuple(origin.sources),
         learnt_from=_learnt_from(signature, facts.run_id, cohort),
         leaks=facts.leaks,
     )

@@ -88,7 +88,7 @@ class SavedSignature:
     model: AnyModel
     calibration: Mapping[str, object]
     threshold: Mapping[str, object]
-    lineage: tuple[Mapping[str, object], ...]
+    lineage: tuple[Source, ...]
     learnt_from: tuple[LearntFrom, ...]
     leaks: Mapping[str, object] | None = None
 
@@ -103,11 +103,6 @@ class SavedSignature:
     def operating(self) -> OperatingPoint:
         """Calibration and threshold, as the JSON beside predictions holds them."""
         return OperatingPoint(dict(self.threshold), dict(self.calibration))
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """Data sets behind it."""
-        return tuple(map(Source.from_state, self.lineage))
 
     def write(self, path: Path) -> str:
         """Write the file, and return its digest."""
