@@ -16,6 +16,7 @@ import yaml
 from mammo_aln.cli import main
 from mammo_aln.errors import InputError
 from mammo_aln.files import json_ready
+from mammo_aln.radiomics.extraction.cases import CALCULATION_VERSION
 from mammo_aln.radiomics.scoring.check import check_against_signature
 from mammo_aln.radiomics.signatures import fit
 from mammo_aln.radiomics.signatures.classifiers import CLASSIFIERS, log_odds
@@ -113,7 +114,7 @@ def test_the_saved_numbers_are_those_of_the_fitted_pipeline(tmp_path):
         learnt[name] = recipes[name].learn(rows.table, rows.labels, rows.groups, settings, 1)
     pipeline = learnt["radiomics"].model
     read = table[list(inputs.names["radiomics"])]
-    expected = log_odds(pipeline.named_steps["classifier"], pipeline[:-1].transform(read))
+    expected = log_odds(pipeline.named_steps["classifier"], pipeline[:-1].transform(read).to_numpy())
     ours = learnt["radiomics"].portable
     assert read[[column.name for column in ours.columns]].isna().any().any()
     assert ours.log_odds(table, centers) == pytest.approx(expected, abs=1e-12)
@@ -291,6 +292,29 @@ def test_features_of_other_settings_are_refused_by_the_settings_that_differ(coho
     assert predict(out / "radiomics" / "signature.json", *words) == 2
     assert "calculation_version = 2, not 3" in capsys.readouterr().err
     assert predict(out / "clinical" / "signature.json", *words) == 0
+
+
+def test_networks_are_compared_by_content_and_their_paths_stay_at_home(cohort, elsewhere, tmp_path, capsys):
+    table = elsewhere / "features.csv"
+    settings = {
+        "deep_pretrained": "/home/me/w.safetensors",
+        "deep_runs": ["/home/me/runs/1"],
+        "deep_backbone": "resnet",
+    }
+    networks = {"/home/me/w.safetensors": "aa", "/home/me/runs/1": "bb"}
+    beside = {"settings": settings, "calculation_version": CALCULATION_VERSION, "package_version": "1"}
+    table.with_suffix(".json").write_text(json.dumps({**beside, "networks": networks}))
+    saved(cohort, tmp_path, "deep", Extraction.beside(table))
+    assert "/home/me" not in (tmp_path / "signature.json").read_text()
+    there = {"deep_pretrained": "w", "deep_runs": ["r"], "deep_backbone": "r"}
+    words = [tmp_path / "signature.json", "--cohort", elsewhere, "--out", tmp_path / "e.csv"]
+    for digest, code in (("aa", 0), ("cc", 2)):
+        content = {**beside, "settings": there, "networks": {"w": digest, "r": "bb"}}
+        table.with_suffix(".json").write_text(json.dumps(content))
+        assert predict(*words, "--features", table) == code
+    assert "radiomics.deep_pretrained = 'cc', not 'aa'" in capsys.readouterr().err
+    assert predict(*words) == 2
+    assert "weights that its file does not hold" in capsys.readouterr().err
 
 
 def _forest(path: Path) -> dict:

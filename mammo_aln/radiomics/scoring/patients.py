@@ -103,6 +103,11 @@ def _extracted(given: Given, saved: SavedSignature) -> Path:
             f"the signature {saved.name} does not say how its features were extracted (their table was not of"
             " `radiomics extract`): give --features TABLE"
         )
+    if own.networks and any(column.name.startswith("deep_") for column in saved.model.columns):
+        raise InputError(
+            f"the signature {saved.name} reads deep features of runs or weights that its file does not hold: extract"
+            " them by these (radiomics.deep_runs, radiomics.deep_pretrained), and give --features TABLE"
+        )
     versions = {"calculation": (own.calculation_version, CALCULATION_VERSION)}
     if own.pixel_path_version is not None:
         versions["pixel path"] = (own.pixel_path_version, PIXEL_PATH_VERSION)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mammo_aln.errors import InputError, shortened
@@ -55,6 +55,15 @@ class Extraction:
         content: dict[str, object] = {"settings": sections | {"radiomics": settings}, "calculation_version": version}
         return decoded(cls, content | stated, str(path))
 
+    def without_paths(self) -> Extraction:
+        """The same, with the content of runs and weights in the place of their paths, which tell a user's folders."""
+        digests = self.networks or {}
+        settings = {
+            section: {name: _by_content(value, digests) for name, value in values.items()}
+            for section, values in self.settings.items()
+        }
+        return replace(self, settings=settings, networks={digest: digest for digest in digests.values()})
+
     def differences(self, other: Extraction, columns: Sequence[str]) -> list[str]:
         """Name each setting that could give some columns another value, with its value here and in the other one."""
         networks = any(name.startswith("deep_") for name in columns)
@@ -78,9 +87,13 @@ class Extraction:
             for name, value in settings.items():
                 if name in aside:
                     continue
-                paths = [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
-                known = [digests.get(str(path), path) for path in paths]
-                yield f"{section}.{name}", known if known != list(paths) else value
+                yield f"{section}.{name}", _by_content(value, digests)
+
+
+def _by_content(value: object, digests: Mapping[str, str]) -> object:
+    if isinstance(value, str):
+        return digests.get(value, value)
+    return [digests.get(str(each), each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _shown(value: object) -> str:

@@ -62,7 +62,7 @@ def save_signature(folder: Path, signature: Signature, facts: FitFacts, origin: 
         classifier=learnt.chosen,
         steps=tuple(_steps(learnt)),
         settings=json_ready(asdict(facts.fit)),
-        extraction=origin.extraction if model.columns else None,
+        extraction=origin.extraction.without_paths() if origin.extraction and model.columns else None,
         model=model,
         calibration=learnt.frozen.calibration,
         threshold=learnt.frozen.threshold,
