@@ -23,7 +23,7 @@ from mammo_aln.inference.lineage import lineage_of
 from mammo_aln.radiomics.publication.joint import joint_model
 from mammo_aln.radiomics.signatures import fit
 from mammo_aln.radiomics.signatures.clinical_table import ClinicalLogistic, ClinicalTable
-from mammo_aln.radiomics.signatures.feature_table import read_features, without_late
+from mammo_aln.radiomics.signatures.feature_table import read_features, without_any_after, without_late
 from mammo_aln.radiomics.signatures.fit import fit_signatures, read_inputs, recipes_of, training_rows
 from mammo_aln.radiomics.signatures.learn import Fusion, Selected, dealt, simplest_of_the_best
 from mammo_aln.radiomics.signatures.shapley import linear_shapley, sampled_shapley
@@ -420,6 +420,33 @@ def test_odds_ratios_count_observed_patients_and_the_terms_that_predict():
     alone = found[found["model"] == "univariable"].set_index("variable")["n"]
     assert alone.to_dict() == {"age": 120, "noise": 115}
     assert found.loc[found["model"] == "multivariable", "variable"].tolist() == ["age"]
+
+
+def test_a_region_that_is_gone_is_information_and_a_missing_scan_is_told(tmp_path, capsys, monkeypatch):
+    """Complete responders have volume 0 after NAT and no texture there: they are no average lesions."""
+    monkeypatch.setattr(fit, "write_analysis", lambda *_, **__: None)
+    root = write_cohort(tmp_path / "cohort")
+    patients = pd.read_csv(root / "patients.csv", dtype={"patient_id": str})
+    rng = np.random.default_rng(0)
+    gone = (patients["aln_status"] == 0) & (rng.random(90) < 0.7)
+    features = pd.DataFrame({"patient_id": patients["patient_id"], "radiomics_pre_t2w_lesion_shape_morph_volume": 1.0})
+    features["radiomics_pre_t2w_lesion_shape_morph_volume"] += rng.random(90)
+    features["radiomics_post_t2w_lesion_shape_morph_volume"] = np.where(gone, 0.0, 0.2 + rng.random(90))
+    features["radiomics_post_t2w_lesion_original_cm_corr"] = np.where(gone, np.nan, rng.random(90))
+    features.loc[[2, 3], features.columns[2:]] = np.nan  # no scan after NAT
+    features.to_csv(tmp_path / "f.csv", index=False)
+    settings = replace(QUICK, allow_post_nat=True)
+    table = read_inputs(root, tmp_path / "f.csv", (), settings).table
+    flag = table["radiomics_post_t2w_lesion_shape_absent"]
+    assert flag.isna().to_numpy().nonzero()[0].tolist() == [2, 3]
+    assert flag.drop(flag.index[[2, 3]]).eq(gone.drop([2, 3]).to_numpy()).all()
+    out = fit_signatures(root, tmp_path / "out", features=tmp_path / "f.csv", settings=settings, workers=1)
+    kept = pd.read_csv(out / "radiomics" / "selection.csv")["feature"]
+    assert kept.str.contains("shape_absent|post_t2w_lesion_shape_morph_volume").any()
+    note = "2 patients have image features before NAT and none after it"
+    assert any(note in each for each in json.loads((out / "radiomics" / "predictions.json").read_text())["notes"])
+    assert note in capsys.readouterr().err
+    assert without_any_after(table.drop(columns=[name for name in table if "post" in name])) == 0
 
 
 def test_levels_that_training_lacks_are_told_per_split(tmp_path, monkeypatch, capsys):

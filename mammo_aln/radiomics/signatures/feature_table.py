@@ -17,6 +17,8 @@ from mammo_aln.spreadsheet.written_numbers import numbers
 
 PREFIXES = ("radiomics_", "deep_")
 AFTER_NAT = re.compile(r"(radiomics|deep)_(relative_|(.*_)?(post|delta)(_|$))", re.IGNORECASE)
+GONE_VOLUME = re.compile(r"(radiomics_post_.+)_shape_morph_volume$")
+OF_AFTER = re.compile(r"(radiomics|deep)_(.*_)?post(_|$)", re.IGNORECASE)
 MOST_CELLS_NAMED = 50
 KEYS = ("patient_id", "side")
 
@@ -112,7 +114,7 @@ def _for_units(values: pd.DataFrame, keys: list[str], patients: pd.DataFrame, fi
     without = len(units) - len(joined)
     if strangers or without:
         say(f"{file}: {without} rows of patients.csv have no features; {len(strangers)} patients are not in that table")
-    table = joined.set_index("unit_id").drop(columns=keys)
+    table = with_absent_regions(joined.set_index("unit_id").drop(columns=keys))
     gaps = int(table.isna().to_numpy().sum())
     if gaps:
         say(f"{file}: {gaps} empty cells, filled with the training median of their column")
@@ -128,6 +130,29 @@ def _without_sides(values: pd.DataFrame, patients: pd.DataFrame, file: str) -> p
             f"{file}: patient {twice.iloc[0]} has features of both sides, but patients.csv has no column side; add it"
         )
     return values.drop_duplicates("patient_id").drop(columns="side")
+
+
+def with_absent_regions(table: pd.DataFrame) -> pd.DataFrame:
+    """Add `..._shape_absent` where a table has a region's volume after NAT and not that: 1 for a volume of 0.
+
+    The volume of a region that is gone is known; a median in its other features would pass for a lesion's.
+    """
+    added = {
+        f"{region[1]}_shape_absent": table[name].eq(0).astype(float).where(table[name].notna())
+        for name in table.columns
+        if (region := GONE_VOLUME.match(str(name)))
+    }
+    new = {name: values for name, values in added.items() if name not in table}
+    return pd.concat([table, pd.DataFrame(new, index=table.index)], axis=1) if new else table
+
+
+def without_any_after(table: pd.DataFrame) -> int:
+    """Count rows that have features of images before NAT and none at all of those after it."""
+    after = np.array([bool(OF_AFTER.match(str(name))) for name in table.columns])
+    if not after.any() or after.all():
+        return 0
+    known = table.notna().to_numpy()
+    return int((known[:, ~after].any(axis=1) & ~known[:, after].any(axis=1)).sum())
 
 
 def without_late(table: pd.DataFrame, allow_post_nat: bool) -> tuple[pd.DataFrame, int]:

@@ -25,7 +25,12 @@ from mammo_aln.files import json_ready, make_folder, read_object, write_json, wr
 from mammo_aln.progress import say
 from mammo_aln.radiomics.publication.methods import read_extraction
 from mammo_aln.radiomics.signatures.enough import refuse_few, refuse_few_repeats, refuse_unfilled
-from mammo_aln.radiomics.signatures.feature_table import features_content, read_features, without_late
+from mammo_aln.radiomics.signatures.feature_table import (
+    features_content,
+    read_features,
+    without_any_after,
+    without_late,
+)
 from mammo_aln.radiomics.signatures.learn import Clinical, Fused, Recipe, Selected
 from mammo_aln.radiomics.signatures.nested import Rows, learn_and_judge, seed_of
 from mammo_aln.radiomics.signatures.portable.extraction import Extraction
@@ -305,8 +310,21 @@ def _facts(inputs: Inputs, name: str, settings: FitConfig, run_id: str, split: b
         splits={},
         cohort_flow=cohort_flow(everyone, splits, _to_predict(inputs, name, split)),
         fit=settings,
-        notes=(late,) if inputs.late else (),
+        notes=((late,) if inputs.late else ()) + _lacking_after(inputs, name),
         outcome=inputs.cohort.outcome,
         known_at={name: feature.known_at for name, feature in inputs.cohort.clinical.items()},
         repeats=len(inputs.repeats),
     )
+
+
+def _lacking_after(inputs: Inputs, name: str) -> tuple[str, ...]:
+    """Tell of patients without any feature after NAT, whom a median would make average responders."""
+    count = 0 if name == "clinical" else without_any_after(inputs.table[list(inputs.names[name])].dropna(how="all"))
+    if not count:
+        return ()
+    note = (
+        f"{count} patients have image features before NAT and none after it, which get the training median: a missing"
+        " scan. A region that is gone is another matter: its volume after NAT is 0"
+    )
+    say(f"{name}: {note}")
+    return (note,)

@@ -17,6 +17,7 @@ from mammo_aln.radiomics.signatures.learn import Floats, Learnt, Recipe, dealt
 from mammo_aln.settings import FitConfig
 
 PROCEDURE = "procedure"
+NOTHING_JUDGED = CrossValidated((), np.empty(0), np.empty((0, 0)))
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Nested:
         threshold: median of the folds' thresholds.
         chosen: number of folds that chose each classifier.
         auc: classifier -> out-of-fold AUC, mean over repeats; `procedure` is the whole, choice included.
-        judged: the same AUCs with their covariance.
+        judged: the same AUCs with their covariance; of no classifier where nothing was judged.
     """
 
     logit: Floats
@@ -46,7 +47,7 @@ class Nested:
     threshold: float
     chosen: dict[str, int]
     auc: dict[str, float]
-    judged: CrossValidated
+    judged: CrossValidated = NOTHING_JUDGED
 
 
 @dataclass(frozen=True)
