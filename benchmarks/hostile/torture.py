@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -227,13 +227,13 @@ def tried(number: int, command: Command, sound: Undisturbed, fault: Fault, groun
     ends.insert(0, first.end(limit_s))
     standing = folder / case.odd_name if case.odd_name else folder
     done = ends[0].code == sound.code and fault.name not in INPUTS
-    early = differences(meanings(standing, names), sound) if done else ""
+    early = differences(_meanings(standing, names, sound), sound) if done else ""
     for act in reversed(case.undo):
         act()
     second = Running(words, folder, ground.log, lambda: os.environ.update(case.environment), cold=fault.cold).end(
         limit_s
     )
-    files = meanings(standing, names)
+    files = _meanings(standing, names, sound)
     if fault.name in INPUTS:  # what was opened while an input was another one stays on record
         files |= {name: ANYTHING for name in files if name.endswith(LEDGER)}
     difference = differences(files, sound)
@@ -242,6 +242,13 @@ def tried(number: int, command: Command, sound: Undisturbed, fault: Fault, groun
         number, command.name, fault.name, case.what, verdict, detail, ends[0].code, second.code,
         max(end.left for end in ends), litter(standing), ends[0].seconds + second.seconds,
     )  # fmt: skip
+
+
+def _meanings(folder: Path, names: Mapping[str, str], sound: Undisturbed) -> dict[str, str]:
+    """Digest what stands there; a short name may stand in a file's pixels by chance, too, and mean nothing there."""
+    plain = meanings(folder, {})
+    read = {**plain, **meanings(folder, names)} if names else plain
+    return {name: plain[name] if _may_be(plain[name], sound.files.get(name)) else value for name, value in read.items()}
 
 
 INPUTS = ("an input vanishes", "an input is cut", "an input changes")

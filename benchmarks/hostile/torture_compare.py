@@ -22,9 +22,9 @@ MOVING = {
 }  # fmt: skip
 """Fields and columns that hold a time, a duration, a process, a count of attempts or a link to such."""
 UNSEEN = re.compile(
-    r"(^|/)(\.[^/]*\.lease/.*|[^/]*\.lock|frozen/.*|contents\.json|fingerprints\.(compared\.)?jsonl?|\.figures\.json|\.indexed)$"
+    r"(^|/)(\.[^/]*\.lease/.*|failures/.*|[^/]*\.lock|frozen/.*|contents\.json|fingerprints\.(compared\.)?jsonl?|\.figures\.json|\.indexed)$"
 )
-"""Locks, and caches that any command makes again."""
+"""Locks, what was noted of tries that failed, and caches that any command makes again."""
 LITTER = re.compile(r"(^|/)\.[^/]*\.part(/|$)")
 """What is written beside its place, and not yet there."""
 
