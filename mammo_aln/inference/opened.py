@@ -14,6 +14,7 @@ from mammo_aln import __version__
 from mammo_aln.cohort.clinical import ClinicalEncoder
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.declaration import Outcome
+from mammo_aln.cohort.likeness.guard import accepted_patients
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.crops.keys import PIXEL_PATH_VERSION, SAME_CROPS
 from mammo_aln.errors import InputError
@@ -59,6 +60,7 @@ class OpenedMember:
         pretraining: whom the weights that it began from had seen.
         learnt_from: rows of the cohort that are a test, and whom it trained on; then by whom it was chosen.
         outcome: what it learnt to tell; None where the run does not say.
+        accepted: patients who are like others whom it trained on, which `leaks_accepted` accepts.
         changed_since: the cohort holds those who trained the run, and its tables are others than they were then.
         scrubbed: it is a copy that does not know any more whom it learnt from.
     """
@@ -69,6 +71,7 @@ class OpenedMember:
     pretraining: tuple[Seen, ...]
     learnt_from: tuple[Tested, ...]
     outcome: Outcome | None
+    accepted: frozenset[str] = frozenset()
     changed_since: bool = False
     scrubbed: bool = False
 
@@ -83,7 +86,7 @@ class OpenedMember:
         self.data.prepare_data()
         if self.data.reads_images:
             crops, contents = self.data.crop_set.table, self.data.crop_set.contents
-            refuse_seen_files(self.pretraining, self.data.cohort, crops, contents)
+            refuse_seen_files(self.pretraining, self.data.cohort, crops, contents, self.accepted)
             for tested in self.learnt_from:
                 tested.refuse_images(crops, contents, self.data.store)
 
@@ -152,7 +155,8 @@ def _opened(
     if not frozen.scrubbed:
         _refuse_other_than_kept(member, frozen)
     own = member.cohort == cohort_content(cohort)
-    tested = _tests_of(member, frozen, asked, splits, chosen_by, own=own)
+    accepted = accepted_patients(cohort, store, pixels=data.reads_images) if own else frozenset()
+    tested = [replace(each, accepted=accepted) for each in _tests_of(member, frozen, asked, splits, chosen_by, own=own)]
     for each in tested:
         if not one_patient:
             each.refuse_names()
@@ -167,8 +171,10 @@ def _opened(
     )
     if changed:
         say_once(f"{cohort.name}: {CHANGED_SINCE}")
-    seen = () if one_patient else tested
-    return OpenedMember(member, module, data, frozen.pretraining, seen, frozen.outcome, changed, frozen.scrubbed)
+    seen = () if one_patient else tuple(tested)
+    return OpenedMember(
+        member, module, data, frozen.pretraining, seen, frozen.outcome, accepted, changed, frozen.scrubbed
+    )
 
 
 def _refuse_other_than_kept(member: Member, frozen: FrozenFacts) -> None:

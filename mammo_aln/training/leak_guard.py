@@ -80,6 +80,7 @@ class Tested:
         seen: whom the run learnt from.
         deed: what it did with them, such as `trained on`.
         remedy: what to do.
+        accepted: patients who may be like others by `leaks_accepted`; one of the same name is none.
     """
 
     cohort: Cohort
@@ -87,6 +88,7 @@ class Tested:
     seen: Sequence[Seen]
     deed: str
     remedy: str
+    accepted: frozenset[str] = frozenset()
 
     def refuse_names(self) -> None:
         """Compare names, identifiers of exams and clinical values: nothing is decoded.
@@ -99,17 +101,21 @@ class Tested:
             digests = salted_each(each.salt, self.cohort.name, last=names)
             known = [name for name, digest in zip(names, digests, strict=True) if digest in each.patients]
             self._refuse(known, "patient", "same cohort name and patient_id")
+        names = [name for name in names if name not in self.accepted]
         images = self.cohort.images[self.cohort.images["patient_id"].isin(names)]
         owner = dict(zip(images["image_id"].tolist(), images["patient_id"].tolist(), strict=True))
         if not owner or not any(each.uids for each in self.seen):
             return self._refuse_rows()
         of_images = uids_of(files_of(self.cohort, owner))
         images_of = Counter(uid for uids in of_images.values() for uid in uids)
-        for image, every in of_images.items():
-            uids = [uid for uid in every if images_of[uid] <= MOST_IMAGES]
-            for each in self.seen:
-                if not each.uids.isdisjoint(salted_each(each.salt, "uid", last=uids)):
-                    self._refuse([owner[image]], "patient", "same StudyInstanceUID or SOPInstanceUID")
+        known = [
+            owner[image]
+            for image, every in of_images.items()
+            for each in self.seen
+            for uids in [[uid for uid in every if images_of[uid] <= MOST_IMAGES]]
+            if not each.uids.isdisjoint(salted_each(each.salt, "uid", last=uids))
+        ]
+        self._refuse(known, "patient", "same StudyInstanceUID or SOPInstanceUID")
         return self._refuse_rows()
 
     def _refuse_rows(self) -> None:
@@ -126,7 +132,7 @@ class Tested:
                 equal = [both and alone for both, alone in zip(equal, rare, strict=True)]
             values = "image features" if each.columns[0].startswith(TABLE_FEATURES) else "clinical values"
             self._refuse(
-                [name for name, is_equal in zip(names, equal, strict=True) if is_equal],
+                [name for name, is_equal in zip(names, equal, strict=True) if is_equal and name not in self.accepted],
                 "patient",
                 f"equal in all {len(each.columns)} {values}",
             )
@@ -137,7 +143,7 @@ class Tested:
         Raises:
             InputError: an image is one of those that the run learnt from, or a copy of it.
         """
-        units = set(self.patients["unit_id"])
+        units = set(self.patients.loc[~self.patients["patient_id"].isin(self.accepted), "unit_id"])
         images = crops.loc[crops["unit_id"].isin(units), "image_id"].unique().tolist() if self.seen else []
         for each in self.seen:
             digests = salted_each(each.salt, last=[contents[image] for image in images])
@@ -152,6 +158,9 @@ class Tested:
         Raises:
             InputError: an image is one of those that the run learnt from, or a copy of it.
         """
+        if self.accepted:
+            owner = dict(zip(self.cohort.images["image_id"], self.cohort.images["patient_id"], strict=True))
+            images = [image for image in images if owner[image] not in self.accepted]
         if not len(images) or not any(each.pixels for each in self.seen):
             return
         marks = fingerprints(files_of(self.cohort, images), kept_in or self.cohort.root / ".crops")
@@ -194,13 +203,27 @@ def refuse_seen_patients(seen: Sequence[Seen], cohort: Cohort) -> None:
         )
 
 
-def refuse_seen_files(seen: Sequence[Seen], cohort: Cohort, crops: pd.DataFrame, contents: Mapping[str, str]) -> None:
+def refuse_seen_files(
+    seen: Sequence[Seen],
+    cohort: Cohort,
+    crops: pd.DataFrame,
+    contents: Mapping[str, str],
+    accepted: frozenset[str] = frozenset(),
+) -> None:
     """Compare the content of test patients' image files with those that a run, or its pre-trainings, learnt from.
+
+    Args:
+        seen: whom they learnt from.
+        cohort: the test patients' cohort.
+        crops: its crops.
+        contents: SHA-256 of each image's file.
+        accepted: patients who may be like others, see `Tested`.
 
     Raises:
         InputError: a test patient's file has the content of one that was trained on.
     """
-    tests = set(cohort.patients.loc[cohort.patients["split"].isin(TESTS), "unit_id"])
+    rows = cohort.patients[cohort.patients["split"].isin(TESTS) & ~cohort.patients["patient_id"].isin(accepted)]
+    tests = set(rows["unit_id"])
     tested = crops.loc[crops["unit_id"].isin(tests), "image_id"].unique().tolist() if seen else []
     opened = [contents[image] for image in tested]
     learnt = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mammo_aln.cohort.content import cohort_content
 from mammo_aln.cohort.declaration import Declaration
-from mammo_aln.cohort.likeness.guard import AcceptedLeaks, refuse_leaks
+from mammo_aln.cohort.likeness.guard import AcceptedLeaks, accepted_patients, refuse_leaks
 from mammo_aln.cohort.lineage import joined, stated_or_not, warn_of
 from mammo_aln.cohort.tables import Cohort
 from mammo_aln.dicom.standing import looked_at_once
@@ -146,7 +146,8 @@ def _pretrained_on(settings: Settings, data: MammoDataModule) -> Tested | None:
     refuse_seen_patients(origin.seen, cohort)
     splits = cohort.patients["split"]
     remedy = "their test would be no test. Pre-train without them, or leave them out (eligible = 0)"
-    tested = Tested(cohort, cohort.patients[splits.isin(TESTS)], origin.seen, "pre-trained on", remedy)
+    accepted = accepted_patients(cohort, data.store, pixels=data.reads_images)
+    tested = Tested(cohort, cohort.patients[splits.isin(TESTS)], origin.seen, "pre-trained on", remedy, accepted)
     tested.refuse_names()
     try:
         replace(tested, patients=cohort.patients[splits == "val"], remedy="validation may be too kind").refuse_names()

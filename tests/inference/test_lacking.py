@@ -266,7 +266,7 @@ def test_a_training_patient_under_another_name_is_no_test_patient(
     cohort = other_centre(phantom, tmp_path / "c", learnt)
     (cohort / "cohort.yaml").write_text((cohort / "cohort.yaml").read_text().replace("name: phantom", "name: other"))
     with pytest.raises(
-        InputError, match=r"1 patient \(.*\) of the test were trained on \(same StudyInstanceUID or SOPInstanceUID\)"
+        InputError, match=r"3 patients \(.*\) of the test were trained on \(same StudyInstanceUID or SOPInstanceUID\)"
     ):
         predict_cohort(run, cohort, tmp_path / "p.csv", store=store)
     assert not (tmp_path / "p.csv").exists()

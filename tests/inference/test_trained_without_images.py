@@ -100,3 +100,8 @@ def test_a_training_whose_test_is_a_copy_is_refused_or_told_in_every_report(
     words = ["evaluate", str(run / "predictions.csv"), "--out", str(tmp_path / "e"), "--resamples=20"]
     assert main(words) == 0
     assert REASON in (tmp_path / "e" / "report.html").read_text()
+    test = ["predict", "--run", str(run), "--split", "external_test", "--out", str(tmp_path / "t.csv")]
+    assert main([*test, "--cohort", str(cohort)]) == 0
+    assert json.loads((tmp_path / "t.json").read_text())["leaks"]["reason"] == REASON
+    without = written(tmp_path / "without", table)  # the reason is this cohort's, not the run's
+    assert main([*test, "--cohort", str(without)]) == 2

@@ -17,7 +17,7 @@ from mammo_aln.cohort.tables import Cohort, image_files
 from mammo_aln.cohort.twins import identical_files
 from mammo_aln.dicom.fast_header import FastHeader, read_headers
 from mammo_aln.errors import InputError
-from mammo_aln.progress import say
+from mammo_aln.progress import say, say_once
 
 SHOWN = 5
 OPT_OUT = "leaks_accepted in cohort.yaml, with the reason in words, goes on with them, and every report tells it"
@@ -30,10 +30,12 @@ class AcceptedLeaks:
     Attributes:
         reason: the words of `leaks_accepted`.
         counts: number of cases of each kind.
+        patients: those whom they concern.
     """
 
     reason: str
     counts: dict[str, int]
+    patients: frozenset[str] = frozenset()
 
     def to_json(self) -> dict[str, object]:
         """Plain values, as the JSON beside predictions keeps them."""
@@ -75,8 +77,10 @@ def refuse_leaks(
             each.words if between == "patient_id" else f"{each.words}, in {' and '.join(names)}"
             for each, names in faults
         )
-        say(f"{cohort.name}: {len(faults)} leaks go on, as leaks_accepted in cohort.yaml says: {cohort.leaks_accepted}")
-        return AcceptedLeaks(cohort.leaks_accepted, dict(counts))
+        cases = f"{len(faults)} leak{'s go' if len(faults) > 1 else ' goes'}"
+        say_once(f"{cohort.name}: {cases} on, as leaks_accepted in cohort.yaml says: {cohort.leaks_accepted}")
+        patients = frozenset(name for each, _ in faults for name in each.patients)
+        return AcceptedLeaks(cohort.leaks_accepted, dict(counts), patients)
     what = "patients share a person or" if between == "patient_id" else "a person or"
     stands = "an exposure" if between == "patient_id" else "an exposure stands in several splits"
     more = [f"  ... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
@@ -90,6 +94,14 @@ def refuse_leaks(
             ]
         )
     )
+
+
+def accepted_patients(cohort: Cohort, kept_in: Path | None, *, pixels: bool) -> frozenset[str]:
+    """Patients whose likeness in several splits `leaks_accepted` accepts, see `refuse_leaks`; none without it."""
+    if not cohort.leaks_accepted:
+        return frozenset()
+    leaks = refuse_leaks(cohort, "split", kept_in, pixels=pixels)
+    return frozenset() if leaks is None else leaks.patients
 
 
 def _line(shared: Shared, splits: Sequence[str]) -> str:

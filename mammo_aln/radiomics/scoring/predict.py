@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.content import cohort_content
+from mammo_aln.cohort.likeness.guard import accepted_patients
 from mammo_aln.cohort.lineage import joined, stated_or_not
 from mammo_aln.cohort.schemas import numbers
 from mammo_aln.cohort.tables import Cohort
@@ -201,7 +202,9 @@ def refuse_learnt_from(saved: SavedSignature, cohort: Cohort, patients: pd.DataF
     seen = [each.seen for each in saved.learnt_from]
     remedy = f"their test would be no test. {OTHERS}"
     if len(tests):
-        Tested(cohort, tests.reset_index(drop=True), seen, f"fitted on by {saved.run_id}", remedy).refuse_names()
+        accepted = accepted_patients(cohort, None, pixels=bool(saved.model.columns)) if own else frozenset()
+        rows, deed = tests.reset_index(drop=True), f"fitted on by {saved.run_id}"
+        Tested(cohort, rows, seen, deed, remedy, accepted).refuse_names()
 
 
 def _with_images(saved: SavedSignature, patients: pd.DataFrame) -> pd.DataFrame:
