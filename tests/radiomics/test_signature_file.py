@@ -299,7 +299,7 @@ def test_networks_are_compared_by_content_and_their_paths_stay_at_home(cohort, e
     settings = {
         "deep_pretrained": "/home/me/w.safetensors",
         "deep_runs": ["/home/me/runs/1"],
-        "deep_backbone": "resnet",
+        "deep_backbone": "r",
     }
     networks = {"/home/me/w.safetensors": "aa", "/home/me/runs/1": "bb"}
     beside = {"settings": settings, "calculation_version": CALCULATION_VERSION, "package_version": "1"}

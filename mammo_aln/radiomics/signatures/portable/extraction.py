@@ -16,6 +16,7 @@ CHOICE_OF_COLUMNS = ("families", "filters", "rings_mm", "deep_regions", "delta")
 """Settings that say which columns there are, and no value of any."""
 OF_NETWORKS = ("deep_backbone", "deep_pretrained", "deep_slices", "deep_size_px", "deep_runs", "seed")
 """Settings that shape columns `deep_...` alone."""
+PATHS = ("deep_pretrained", "deep_runs")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Extraction:
         """The same, with the content of runs and weights in the place of their paths, which tell a user's folders."""
         digests = self.networks or {}
         settings = {
-            section: {name: _by_content(value, digests) for name, value in values.items()}
+            section: {name: _by_content(name, value, digests) for name, value in values.items()}
             for section, values in self.settings.items()
         }
         return replace(self, settings=settings, networks={digest: digest for digest in digests.values()})
@@ -87,10 +88,13 @@ class Extraction:
             for name, value in settings.items():
                 if name in aside:
                     continue
-                yield f"{section}.{name}", _by_content(value, digests)
+                yield f"{section}.{name}", _by_content(name, value, digests)
 
 
-def _by_content(value: object, digests: Mapping[str, str]) -> object:
+def _by_content(name: str, value: object, digests: Mapping[str, str]) -> object:
+    """Put the digests of networks in the place of their paths."""
+    if name not in PATHS:
+        return value
     if isinstance(value, str):
         return digests.get(value, value)
     return [digests.get(str(each), each) for each in value] if isinstance(value, list | tuple) else value
