@@ -240,7 +240,10 @@ def _all_results(
         progress.advance()
     progress.end()
     if failures:
-        heading = f"{len(failures)} of {len(cases)} images failed; the others are kept, the same command goes on:"
+        heading = (
+            f"{len(failures)} of {len(cases)} images failed; the others are kept. Mend these files, or take their rows"
+            " out of the cohort's tables to go on without them; then the same command goes on:"
+        )
         raise InputError("\n".join([heading, *listed(failures)]))
     return files
 
