@@ -223,5 +223,6 @@ def _freeze(run: Path, data: MammoDataModule, settings: Settings, leaks: Accepte
     )
     facts.write(run / "predictions.csv", prediction_table(scored, run.name, operating, seen_in_words(data, scored)))
     store_baseline(run, data.whole_cohort, scored, settings)
+    data.refuse_changed_files()  # else it would describe other images than those that were learnt from
     draw_training(run)
     return Finished(frozen=frozen_digests(run))

@@ -35,6 +35,7 @@ from mammo_aln.settings import (
     Settings,
     TrainerConfig,
 )
+from mammo_aln.training.baseline import store_baseline
 from mammo_aln.training.data.batches import StepBatch
 from mammo_aln.training.data.datamodule import MammoDataModule
 from mammo_aln.training.pretraining.contrastive import nt_xent
@@ -483,7 +484,7 @@ def test_a_file_that_is_replaced_behind_its_crop_ends_the_training_before_it_beg
 
     with monkeypatch.context() as patch:
         patch.setattr(kind, "prepare_data", replaced_behind)
-        with pytest.raises(InputError, match=r"files changed after their crops were cut: image .*the same command"):
+        with pytest.raises(InputError, match=r"files changed, or went, after their crops were cut: .*the same command"):
             run()
     assert not list((tmp_path / "runs").rglob("*.ckpt"))
     if kind is MammoDataModule:
@@ -492,3 +493,30 @@ def test_a_file_that_is_replaced_behind_its_crop_ends_the_training_before_it_beg
     made = run()
     (folder,) = {path.parent for path in (tmp_path / "runs").rglob("state.json") if "completed" in path.read_text()}
     assert folder in (made, made.parent)
+
+
+def test_images_that_went_while_a_run_was_frozen_are_described_once_they_are_back(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = tmp_path / "cohort"
+    shutil.copytree(phantom, cohort, ignore=shutil.ignore_patterns(".crops"))
+    tables = read_cohort(cohort)
+    learning = tables.patients[tables.patients["split"] == "train"]["patient_id"]
+    boxed = tables.regions[tables.regions["region"] == "primary"]["image_id"]
+    images = tables.images[tables.images["patient_id"].isin(learning) & tables.images["image_id"].isin(boxed)]
+    file = cohort / images["path"].iloc[0]
+    kept = file.read_bytes()
+
+    def run(out: str) -> Path:
+        return train_run(cohort, tmp_path / out, tiny_settings(inputs=("primary",)), store=tmp_path / "store")
+
+    def gone(*words: Any) -> None:
+        file.unlink()
+        store_baseline(*words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mammo_aln.training.train.store_baseline", gone)
+        with pytest.raises(InputError, match=r"or went, after their crops were cut.*goes on once they are back"):
+            run("runs")
+    file.write_bytes(kept)
+    assert (run("runs") / "baseline.json").read_bytes() == (run("other") / "baseline.json").read_bytes()

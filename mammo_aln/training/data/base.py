@@ -186,9 +186,10 @@ class CropDataModule(pl.LightningDataModule):
         ]
         if changed:
             raise InputError(
-                f"{self.cohort.name}: files changed after their crops were cut: image {changed[0]}"
+                f"{self.cohort.name}: files changed, or went, after their crops were cut: image {changed[0]}"
                 + (f" and {len(changed) - 1} more" if changed[1:] else "")
-                + "; expected the same files throughout; the same command begins again with those that stand now"
+                + "; expected the same files throughout; the same command goes on once they are back, or begins"
+                " anew with those that stand now"
             )
 
     def readable_crops(self) -> pd.DataFrame:
