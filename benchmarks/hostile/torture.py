@@ -335,7 +335,8 @@ def section(
                     continue
                 draw = Random(f"{seed}/{number}/what")
                 command = draw.choices(commands, [each.share for each in commands])[0]
-                fault = draw.choices(chosen, [each.share for each in chosen])[0]
+                possible = [each for each in chosen if command.inputs or each.name not in INPUTS]
+                fault = draw.choices(possible, [each.share for each in possible])[0]
                 if command.name not in sound:
                     sound[command.name] = undisturbed(command, ground)
                 verdict = tried(number, command, sound[command.name], fault, ground, seed)
