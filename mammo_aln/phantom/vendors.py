@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,7 +175,9 @@ def write_mammogram(
     _write_spacing(data, vendor, exposure, full_size)
     _write_voi(data, vendor, exposure)
     _write_pixels(data, stored, vendor)
-    data.save_as(path, enforce_file_format=True)
+    content = io.BytesIO()
+    data.save_as(content, enforce_file_format=True)
+    path.write_bytes(content.getvalue())  # an error of the disk keeps its number, which pydicom's own lacks
 
 
 def _tag(data: Dataset, **values: object) -> Dataset:

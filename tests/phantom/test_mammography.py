@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from pydicom.pixels import apply_voi_lut, pixel_array
 
+from mammo_aln.cli import main
 from mammo_aln.cohort.tables import read_cohort
 from mammo_aln.errors import InputError
 from mammo_aln.phantom import mammography
@@ -18,6 +19,7 @@ from mammo_aln.phantom.mammography import draw_image, plan_images, write_phantom
 from mammo_aln.phantom.plan import center_sizes, plan_patients
 from mammo_aln.phantom.truth import SUBSETS, Truth
 from mammo_aln.phantom.vendors import VENDORS
+from tests.support.full_disk import room_for
 
 PATIENTS = 24
 
@@ -170,3 +172,10 @@ def test_vendors_differ_in_what_breaks_readers():
     assert all(
         0.14 <= vendor.spacing_mm / vendor.magnification[1] * vendor.magnification[0] <= 0.20 for vendor in VENDORS
     )
+
+
+def test_a_full_disk_is_told_in_words_and_nothing_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with room_for(100_000):
+        assert main(["phantom", "--patients", str(PATIENTS), "--centers", "2", "--out", str(tmp_path / "c")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
