@@ -11,6 +11,7 @@ from mammo_aln.cohort.tables import Cohort, image_path
 from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_headers
 from mammo_aln.dicom.spacing import breast_spacing
 from mammo_aln.progress import say
+from mammo_aln.spreadsheet.characters import as_cell
 
 COLUMNS = ("vendor", "pixel spacing, mm", "VOI", "polarity", "bits stored", "magnified view")
 MAGNIFIED_FROM = 1.1
@@ -51,7 +52,7 @@ def _described(header: FastHeader, stated_mm: float) -> dict[str, object]:
     function = (header.text("VOILUTFunction") or "LINEAR").lower()
     window = f"window, {function}" if header.text("WindowWidth") else "none"
     return {
-        "vendor": f"{header.text('Manufacturer')} {header.text('ManufacturerModelName')}".strip() or np.nan,
+        "vendor": as_cell(f"{header.text('Manufacturer')} {header.text('ManufacturerModelName')}") or np.nan,
         "pixel spacing, mm": np.nan if spacing is None else spacing.row_mm,
         "VOI": "lookup table" if header.fields.get("VOILUTSequence") else window,
         "polarity": header.photometric or np.nan,

@@ -11,7 +11,6 @@ left out. No identifying tag and no date is written, nor a hash of one, which a 
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable
@@ -23,10 +22,11 @@ from mammo_aln.cohort.declaration import DECLARATION_FILE, read_declaration
 from mammo_aln.cohort.listing.image_rows import DELETED, Surveyed, new_rows, path_prefix, with_exams
 from mammo_aln.cohort.listing.private_key import key_target, write_key
 from mammo_aln.cohort.listing.survey import SurveyedImage, survey
+from mammo_aln.cohort.listing.walk import LINKED_FOLDER, listed_files
 from mammo_aln.cohort.listing.words import tell_exams, tell_patients
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.schemas import NAT_START_DAY
-from mammo_aln.dicom.archive import image_bytes, is_archive, members
+from mammo_aln.dicom.archive import image_bytes
 from mammo_aln.dicom.fast_header import Excluded, map_files
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import stands, write_csv, write_text
@@ -43,7 +43,7 @@ OWN_FILES = (
 )
 INDEXED = ".indexed"
 """Names every image that was ever listed, so that a row which the user deleted stays out."""
-REASONS_SHOWN = 5
+REASONS_SHOWN, LINKS_SHOWN = 5, 3
 SKELETON = """\
 name: {name}
 label:
@@ -67,8 +67,8 @@ def index_folder(
 
     Rows of an `images.csv` that stands are kept, so that what a user filled in stays: only `study` and `days` are
     counted anew (not `days` that `nat_start_day` counts on where the headers contradict them). New files are added;
-    those whose rows the user deleted are not. Hidden files and folders are not looked at; links to folders are
-    followed; ZIP files are read as they are, see `dicom.archive`.
+    those whose rows the user deleted are not. Hidden files and folders are not looked at; links to folders are not
+    followed, and told; ZIP files are read as they are, see `dicom.archive`.
 
     Args:
         dicom_dir: folder with DICOM files, one subfolder per patient or all in one.
@@ -100,7 +100,7 @@ def index_folder(
     anchored = _anchored(out, faults)
     raise_bad_cells(faults)
     excluded: list[tuple[str, str]] = []
-    files = _files(dicom_dir, out, excluded)
+    files = listed_files(dicom_dir, excluded, cohort=out, own=OWN_FILES)
     if not files and not excluded:
         raise InputError(f"{dicom_dir}: the folder holds no file")
     surveys = map_files(survey, (dicom_dir / name for name in files), workers)
@@ -146,51 +146,6 @@ def _anchored(out: Path, faults: list[BadCell]) -> set[str]:
     return set(patients.loc[patients[NAT_START_DAY].notna(), "patient_id"].dropna())
 
 
-def _files(dicom_dir: Path, out: Path, excluded: list[tuple[str, str]]) -> list[str]:
-    """Files below a folder as paths relative to it, in their order, without the cohort's own."""
-    own = out.resolve()
-    inside = dicom_dir.resolve() in own.parents
-    files = []
-
-    def left_out(error: OSError) -> None:
-        excluded.append((os.path.relpath(error.filename, dicom_dir), f"folder cannot be opened ({error.strerror})"))
-
-    for folder, folders, names in os.walk(dicom_dir, onerror=left_out, followlinks=True):
-        here = Path(folder)
-        if here.is_symlink() and here != dicom_dir and here.resolve() in [above.resolve() for above in here.parents]:
-            folders.clear()  # a link to a folder above: its files are listed there
-            continue
-        is_own = here.resolve() == own
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if inside and is_own:
-            folders.clear()
-            continue
-        before = "" if here == dicom_dir else f"{here.relative_to(dicom_dir)}{os.sep}"
-        for name in sorted(names):
-            if name.startswith(".") or (is_own and name in OWN_FILES):
-                continue
-            relative = before + name
-            if relative != relative.encode("utf-8", "replace").decode():
-                shown = relative.encode("utf-8", "backslashreplace").decode()
-                excluded.append((shown, "the file's name is not UTF-8; rename it"))
-            elif is_archive(here / name):
-                files += _packed(here / name, relative, excluded)
-            else:
-                files.append(relative)
-    return files
-
-
-def _packed(archive: Path, relative: str, excluded: list[tuple[str, str]]) -> list[str]:
-    """Files in a ZIP file as `relative!/name`; what cannot be read of it goes to `excluded`."""
-    try:
-        packed = members(archive)
-    except OSError as error:
-        excluded.append((relative, f"cannot be opened: {error.strerror}"))
-        return []
-    excluded += [(f"{relative}!/{member.name}", member.refusal) for member in packed if member.refusal]
-    return [f"{relative}!/{member.name}" for member in packed if not member.refusal]
-
-
 def _mammograms(
     dicom_dir: Path, files: list[str], surveys: Iterable[SurveyedImage | Excluded], excluded: list[tuple[str, str]]
 ) -> list[Surveyed]:
@@ -206,7 +161,12 @@ def _mammograms(
             mammograms.append((relative, image))
             continue
         first = mammograms[row]
-        if _is_longer(dicom_dir, (relative, image), first):  # the first one may have been cut in a transfer
+        link, first_is_link = ((dicom_dir / name).is_symlink() for name in (relative, first[0]))
+        if first_is_link and not link:  # what lies here comes before what is linked from elsewhere
+            mammograms[row] = relative, image
+            excluded.append((first[0], f"the same SOPInstanceUID as {relative}, and a link"))
+        elif link == first_is_link and _is_longer(dicom_dir, (relative, image), first):
+            # the first one may have been cut in a transfer
             mammograms[row] = relative, image
             excluded.append((first[0], f"the same SOPInstanceUID as {relative}, and the shorter file"))
         else:
@@ -242,6 +202,9 @@ def _report(
     for flag, count in Counter(flag for _, mammogram in mammograms for flag in mammogram.flags).most_common():
         say(f"  {count} x {flag}")
     reasons = Counter(reason for _, reason in excluded).most_common()
+    if links := [path for path, reason in excluded if reason == LINKED_FOLDER]:
+        shown = ", ".join(links[:LINKS_SHOWN]) + (", ..." if len(links) > LINKS_SHOWN else "")
+        say(f"links to folders ({shown}) are not followed: put the folders themselves into DICOM_DIR, or index them")
     for reason, count in reasons[:REASONS_SHOWN]:
         say(f"  excluded: {count} x {reason}")
     deleted = dict(reasons).get(DELETED, 0)

@@ -178,7 +178,11 @@ def _indexed(exam: Exam, folder: Path, features: Sequence[ClinicalFeature]) -> P
     if not exam.dicom.is_dir():
         raise InputError(f"--dicom {exam.dicom}: expected a folder that holds one patient's DICOM files")
     links, cohort = make_folder(folder / "dicom"), folder / "cohort"
-    files = [Path(root) / name for root, _, names in os.walk(exam.dicom, followlinks=True) for name in names]
+    walked = list(os.walk(exam.dicom))
+    linked = [Path(root) / name for root, folders, _ in walked for name in folders if (Path(root) / name).is_symlink()]
+    if linked:  # as `index` does
+        say(f"{len(linked)} links to folders are not followed ({linked[0]}): put the folders themselves there")
+    files = [Path(root) / name for root, _, names in walked for name in names]
     # As `index` does, nothing hidden is looked at: a folder of deleted or synchronised files holds no exam.
     hidden = [path for path in files if any(word.startswith(".") for word in path.relative_to(exam.dicom).parts)]
     files = sorted(set(files) - set(hidden))

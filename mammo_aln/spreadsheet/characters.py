@@ -16,12 +16,16 @@ INVISIBLE = re.compile(
 )
 _LATIN = str.maketrans("авекмнорстухіјѕԁαενορτυχκι", "abekmhopctyxijsdaevoptuxki")
 """Small letters of Cyrillic and Greek, as they look in Latin."""
+NOT_AVAILABLE = "#N/A"
+"""A spreadsheet's own word for a missing value."""
+ERRORS = (NOT_AVAILABLE, "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!")
+BREAK = re.compile(r"[\t-\r\x85\u2028\u2029]")
 REPLACEMENT = "\ufffd"
 
 
 def tidy(text: str) -> str:
     """Give a cell's text in Unicode's composed form (NFC), every kind of blank as a space, none around it."""
-    if text.isascii() and "\n" not in text and "\t" not in text:
+    if text.isascii() and text.isprintable():
         return text.strip()
     return BLANKS.sub(" ", unicodedata.normalize("NFC", text)).strip()
 
@@ -35,6 +39,17 @@ def hidden_character(text: str) -> str | None:
     if character is None:
         return None
     return f"U+{ord(character):04X} {unicodedata.name(character, 'CONTROL CHARACTER')}"
+
+
+def as_cell(text: str) -> str:
+    """Give a header's text as a table can hold it: controls as blanks, `?` for lost letters, nothing invisible.
+
+    A spreadsheet's error (`#REF!`) becomes empty.
+    """
+    if not (text.isascii() and text.isprintable()):
+        text = INVISIBLE.sub(lambda match: " " if match.group() < "\xa0" else "", text).replace(REPLACEMENT, "?")
+    text = tidy(text)
+    return "" if text in ERRORS else text
 
 
 def folded(text: str) -> str:

@@ -12,9 +12,9 @@ import pandas as pd
 
 from mammo_aln.errors import BadCell, InputError
 from mammo_aln.files import irregular, regular_bytes
-from mammo_aln.spreadsheet.characters import folded_name, hidden_character, tidy
+from mammo_aln.spreadsheet.characters import BREAK, ERRORS, NOT_AVAILABLE, folded_name, hidden_character, tidy
 from mammo_aln.spreadsheet.delimited import Records, UnreadableText, records_of, text_of
-from mammo_aln.spreadsheet.workbook import ERRORS, NOT_AVAILABLE, WORKBOOKS, workbook_records
+from mammo_aln.spreadsheet.workbook import WORKBOOKS, workbook_records
 from mammo_aln.spreadsheet.written_numbers import point_doubts
 
 LARGEST_BYTES, MOST_CELLS = 1 << 30, 200_000_000
@@ -153,6 +153,17 @@ def _tidy_cells(
             faults.append(BadCell(name, number, column, text, "a value; a spreadsheet could not compute this one"))
         texts.append(text if text and text != NOT_AVAILABLE else np.nan)
     return texts
+
+
+def lost_in_a_table(path: str) -> str:
+    """Say why a path, written into a table, would not be read as it stands; empty where it would."""
+    if hidden := hidden_character(path):
+        return f"holds the character {hidden}"
+    if BREAK.search(path):
+        return "holds a line break or a tab"
+    if path != path.strip():
+        return "begins or ends with a blank"
+    return f"is {path}, which a spreadsheet writes for an error" if path in ERRORS else ""
 
 
 def _with_known_names(table: pd.DataFrame, known: Collection[str], name: str, faults: list[BadCell]) -> pd.DataFrame:

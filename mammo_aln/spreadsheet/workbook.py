@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mammo_aln.errors import shortened
 from mammo_aln.progress import say
-from mammo_aln.spreadsheet.characters import folded_name
+from mammo_aln.spreadsheet.characters import ERRORS, NOT_AVAILABLE, folded_name
 from mammo_aln.spreadsheet.delimited import Records, UnreadableText
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from openpyxl.worksheet.worksheet import Worksheet
 
 WORKBOOKS = (".xlsx", ".xlsm")
-NOT_AVAILABLE = "#N/A"
-"""A spreadsheet's own word for a missing value."""
-ERRORS = (NOT_AVAILABLE, "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!")
 LARGEST_UNPACKED = 1 << 29
 MOST_CELLS = 5_000_000
 MOST_DIGITS = 15

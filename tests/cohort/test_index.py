@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from mammo_aln.cohort.index import index_folder
-from mammo_aln.cohort.tables import image_path, read_cohort
-from mammo_aln.errors import InputError
+from mammo_aln.cohort.tables import image_path, read_cohort, read_images
+from mammo_aln.errors import BadCell, InputError
+from mammo_aln.spreadsheet.text_table import read_text_table
 from tests.support.dicom_writer import BORN, NAME, PATIENT, mammogram, save
 
 
@@ -167,15 +168,82 @@ def test_real_files(shared, tmp_path, capsys):
     assert "4 x no spacing in the header" in capsys.readouterr().err
 
 
-def test_linked_folders_are_followed_once(dicoms, tmp_path):
+def test_linked_folders_are_not_followed_and_told(dicoms, tmp_path, capsys):
     elsewhere = tmp_path / "elsewhere"
-    save(mammogram(InstanceNumber=7), elsewhere / "a.dcm")
-    (dicoms / "009").symlink_to(elsewhere)
-    (dicoms / "009" / "round").symlink_to(dicoms)  # a circle
+    copy = (dicoms / "007" / "study" / "LCC.dcm").read_bytes()
+    elsewhere.mkdir()
+    (elsewhere / "a.dcm").write_bytes(copy + b"\0\0")
+    (dicoms / "001").symlink_to(elsewhere)
+    (dicoms / "002").symlink_to(dicoms / "008")
+    (dicoms / "008" / "round").symlink_to(dicoms)  # a circle
     out = index_folder(dicoms, tmp_path / "cohort")
-    images = table(out, "images")
-    assert len(images) == 9
-    assert list(images.loc[images["path"] == "009/a.dcm", "patient_id"]) == ["009"]
+    assert len(table(out, "images")) == 8
+    assert set(table(out, "images")["patient_id"]) == {"007", "008"}
+    assert list(table(out, "exclusions")["path"]) == ["001", "002", "008/round"]
+    assert "links to folders (001, 002, 008/round) are not followed" in capsys.readouterr().err
+
+
+def test_a_file_comes_before_a_link_to_it_or_to_a_copy_of_it(dicoms, tmp_path):
+    copy = tmp_path / "copy.dcm"
+    copy.write_bytes((dicoms / "007" / "study" / "LCC.dcm").read_bytes() + b"\0\0")
+    save(mammogram(InstanceNumber=7), tmp_path / "only.dcm")
+    (dicoms / "001").mkdir()
+    (dicoms / "001" / "copy.dcm").symlink_to(copy)
+    (dicoms / "001" / "in.dcm").symlink_to(dicoms / "008" / "study" / "RCC.dcm")
+    (dicoms / "001" / "only.dcm").symlink_to(tmp_path / "only.dcm")
+    out = index_folder(dicoms, tmp_path / "cohort")
+    images, left_out = table(out, "images"), table(out, "exclusions")
+    assert {"001/only.dcm", "007/study/LCC.dcm", "008/study/RCC.dcm"} < set(images["path"])
+    assert dict(left_out.to_numpy()) == {
+        "001/copy.dcm": "the same SOPInstanceUID as 007/study/LCC.dcm, and a link",
+        "001/in.dcm": "a link to 008/study/RCC.dcm",
+    }
+
+
+NAMES_NO_TABLE_HOLDS = ("\x1b", "a\u200bb", "a\u202eb", "a\nb", "a\rb", "lost\ufffd", " a", "a ", "#REF!", "\u115f")
+
+
+def test_names_that_no_table_can_hold_never_stop_a_cohort(dicoms, tmp_path):
+    for number, name in enumerate(NAMES_NO_TABLE_HOLDS):
+        save(mammogram(SOPInstanceUID=f"1.2.9.{number}"), dicoms / name / "x.dcm")
+        save(mammogram(SOPInstanceUID=f"1.2.8.{number}"), dicoms / "009" / "s" / f"{name}.d" / f"{name}.dcm")
+    out = index_folder(dicoms, tmp_path / "cohort")
+    cohort = read_images(out)
+    assert len(cohort.images) == len({image_path(cohort, row) for _, row in cohort.images.iterrows()})
+    assert all(image_path(cohort, row).is_file() for _, row in cohort.images.iterrows())
+    faults: list[BadCell] = []
+    left_out = read_text_table(out / "exclusions.csv", faults)
+    assert not faults
+    assert len(left_out) + len(cohort.images) == 8 + 2 * len(NAMES_NO_TABLE_HOLDS)
+    assert left_out["reason"].str.contains("no table can hold it; rename it").all()
+    # of a file deep inside, blanks at a name's end and a word of spreadsheets stand as they are
+    assert {path for path in cohort.images["path"] if path.startswith("009")} == {
+        f"009/s/{name}.d/{name}.dcm" for name in (" a", "a ", "#REF!")
+    }
+
+
+@pytest.mark.parametrize(
+    ("stated", "written"),
+    [
+        ("Holo\0Inc", "Holo Inc"),
+        ("a\x07b", "a b"),
+        ("GE\0\0", "GE"),
+        ("M\u00fcller", "M??ller"),
+        ("#REF!", ""),
+        ("a\rb", "a b"),
+    ],
+)
+def test_texts_of_headers_are_written_as_a_table_can_hold_them(tmp_path, stated, written):
+    tags = {
+        "Manufacturer": stated,
+        "ManufacturerModelName": stated,
+        "AccessionNumber": stated,
+        "PatientID": f"1{stated}2",
+    }
+    save(mammogram(SpecificCharacterSet="ISO_IR 192", **tags), tmp_path / "dicoms" / "1" / "x.dcm")
+    for _ in range(2):  # the key is read when it is written again
+        out = index_folder(tmp_path / "dicoms", tmp_path / "cohort", key=tmp_path / "key.csv", workers=1)
+    assert list(read_images(out).images["manufacturer"].fillna("")) == [written]
 
 
 def test_patients_whose_numbers_are_not_ascii_stay_apart(tmp_path):

@@ -12,6 +12,7 @@ from mammo_aln.cohort.listing.survey import SurveyedImage
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.errors import BadCell, InputError, raise_bad_cells
 from mammo_aln.files import make_folder
+from mammo_aln.spreadsheet.characters import as_cell
 
 KEY_COLUMNS = (
     "patient_id", "image_id", "PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyDate", "StudyInstanceUID",
@@ -59,9 +60,9 @@ def write_key(target: Path, images: pd.DataFrame, by_path: Mapping[str, Surveyed
             "PatientID": _text(header.identity.patient),
             "IssuerOfPatientID": _text(header.identity.issuer),
             "AccessionNumber": _text(header.accession),
-            "StudyDate": header.study_date,
-            "StudyInstanceUID": header.identity.study,
-            "SOPInstanceUID": header.sop_instance,
+            "StudyDate": as_cell(header.study_date),
+            "StudyInstanceUID": as_cell(header.identity.study),
+            "SOPInstanceUID": as_cell(header.sop_instance),
             "path": path,
         }
         for patient, image, path in images[["patient_id", "image_id", "path"]].itertuples(index=False)
@@ -103,6 +104,6 @@ def _write_for_owner(target: Path, table: pd.DataFrame) -> None:
 def _text(identifier: str) -> str:
     """An identifier as text: the fast reader keeps the bytes of any character set apart as Latin-1."""
     try:
-        return identifier.encode("latin-1").decode("utf-8")
+        return as_cell(identifier.encode("latin-1").decode("utf-8"))
     except UnicodeError:
-        return identifier
+        return as_cell(identifier)

@@ -13,6 +13,7 @@ from mammo_aln.dicom.fast_header import Excluded, FastHeader, read_header
 from mammo_aln.dicom.mammogram import judge
 from mammo_aln.dicom.spacing import pair_text
 from mammo_aln.dicom.views import MAGNIFICATION_VIEW_FROM
+from mammo_aln.spreadsheet.characters import as_cell
 
 
 class SurveyedImage(NamedTuple):
@@ -56,6 +57,7 @@ def survey(path: Path) -> SurveyedImage | Excluded:
         "presentation_intent": header.text("PresentationIntentType"),
     }
     flags = [*verdict.flags, *([DISAGREEMENT] if dates_disagree(header) else [])]
+    cells = {name: as_cell(text) for name, text in cells.items()}
     return SurveyedImage(
         header.text("SOPInstanceUID"),
         Identity(*map(intern, identity_of(header))),
