@@ -14,9 +14,7 @@ Excluded = list[tuple[str, str]]
 """Paths that are left out, and why."""
 
 
-def listed_files(
-    dicom_dir: Path, excluded: Excluded, *, cohort: Path | None = None, own: Collection[str] = ()
-) -> list[str]:
+def listed_files(dicom_dir: Path, excluded: Excluded, *, cohort: Path, own: Collection[str]) -> list[str]:
     """List files below a folder as paths relative to it, in their order; what is hidden is not looked at.
 
     Links to folders are not followed. A link to a file is, unless that file is listed itself.
