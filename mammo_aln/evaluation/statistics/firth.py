@@ -19,6 +19,7 @@ from mammo_aln.evaluation.statistics.logistic import Logistic, log_likelihood
 
 Floats = NDArray[np.float64]
 MOST_STEPS, MOST_DOUBLINGS = 500, 40
+PATH_TO_0 = (0.75, 0.5, 0.25, 0.0)
 
 
 class _Penalised:
@@ -50,8 +51,9 @@ class _Penalised:
             while share > 1e-10 and self.height(b + share * step) < height - 1e-12 * abs(height):
                 share /= 2.0
             b = b + share * step
-            height = self.height(b)
-            if np.abs(step).max() < 1e-10 * max(1.0, float(np.abs(b).max())):
+            height, before = self.height(b), height
+            settled = np.abs(step).max() < 1e-10 * max(1.0, float(np.abs(b).max()))
+            if settled or height - before < 1e-15 * abs(height):
                 break
         return height, b
 
@@ -63,10 +65,11 @@ def firth_limits(fitted: Logistic, design: ArrayLike, labels: ArrayLike, level: 
     peak, drop = problem.height(centre), float(stats.chi2.ppf(level, 1)) / 2.0
     limits = np.empty((centre.size, 2))
     for term in range(centre.size):
-        held = np.arange(centre.size) == term
+        held, near = np.arange(centre.size) == term, [centre]  # each begins where the last one ended
 
-        def fall(value: float, held: NDArray[np.bool_] = held, start: Floats = centre) -> float:
-            return peak - problem.highest(np.where(held, value, start), held)[0] - drop
+        def fall(value: float, held: NDArray[np.bool_] = held, near: list[Floats] = near) -> float:
+            height, near[0] = problem.highest(np.where(held, value, near[0]), held)
+            return peak - height - drop
 
         step = float(fitted.se[term] * problem.scale[term])
         for side, sign in enumerate((-1.0, 1.0)):
@@ -95,10 +98,10 @@ def firth_ratio_p(
     """
     problem = _Penalised(design, labels)
     centre = fitted.beta * problem.scale
-    peak = problem.height(centre)
-    return {
-        name: float(
-            stats.chi2.sf(max(0.0, 2 * (peak - problem.highest(np.where(held, 0.0, centre), held)[0])), int(held.sum()))
-        )
-        for name, held in groups.items()
-    }
+    peak, p_values = problem.height(centre), {}
+    for name, held in groups.items():
+        height, b = peak, centre
+        for share in PATH_TO_0:  # each begins where the last one ended: a leap may end on another hill
+            height, b = problem.highest(np.where(held, share * centre, b), held)
+        p_values[name] = float(stats.chi2.sf(max(0.0, 2 * (peak - height)), int(held.sum())))
+    return p_values
