@@ -25,6 +25,9 @@ UNSEEN = re.compile(
     r"(^|/)(\.[^/]*\.lease/.*|failures/.*|[^/]*\.lock|frozen/.*|contents\.json|fingerprints\.(compared\.)?jsonl?|\.figures\.json|\.indexed)$"
 )
 """Locks, what was noted of tries that failed, and caches that any command makes again."""
+OF_ITS_FOLDER = re.compile(r"(/jobs/[^/]+-)[0-9a-f]{8}(?=\.)")
+"""Names of jobs that end with a digest of their sweep's folder, so that two sweeps of a cluster differ."""
+JOB = re.compile(rb"\b(aln-[\w.-]+-)[0-9a-f]{8}\b")
 LITTER = re.compile(r"(^|/)\.[^/]*\.part(/|$)")
 """What is written beside its place, and not yet there."""
 
@@ -45,7 +48,7 @@ def meanings(folder: Path, names: Mapping[str, str]) -> dict[str, str]:
             if path.parent.name == "segments":
                 stores.add(path.parent.parent)
             else:
-                files[name] = meaning(path, names)
+                files[OF_ITS_FOLDER.sub(r"\1*", name)] = meaning(path, names)
     for store in stores:
         files.update({f"{store.relative_to(folder)}/{key}": value for key, value in _records(store).items()})
     return files
@@ -58,7 +61,7 @@ def litter(folder: Path) -> int:
 
 def meaning(path: Path, names: Mapping[str, str]) -> str:
     """Digest what a file means."""
-    content = path.read_bytes()
+    content = JOB.sub(rb"\1*", path.read_bytes())
     for other, name in names.items():
         content = content.replace(other.encode(), name.encode())
     read = READERS.get(path.suffix, lambda content: content)
