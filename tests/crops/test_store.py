@@ -93,6 +93,20 @@ def test_damage_in_the_surround_is_seen(tmp_path):
     assert not CropStore(tmp_path).is_intact("a")
 
 
+@pytest.mark.parametrize("left", [None, 0, 100])
+def test_pixels_that_are_cut_under_an_open_reader_are_refused_in_words(tmp_path, left):
+    SegmentWriter(tmp_path).append([], [(crop_record("a", 16), in_surround(crop_of(1)))])
+    store = CropStore(tmp_path)
+    pixels = next((tmp_path / "segments").glob("*.u16"))
+    if left is None:
+        pixels.unlink()
+    else:
+        os.truncate(pixels, left)
+    with pytest.raises(InputError, match="cut or replaced while it was read"):
+        store.read("a")
+    assert not store.is_intact("a")
+
+
 @pytest.mark.parametrize("cut_at", ["journal", "pixels", "flipped bit"])
 def test_a_torn_record_does_not_exist_and_the_others_do(tmp_path, cut_at):
     writer = SegmentWriter(tmp_path)

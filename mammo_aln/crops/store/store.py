@@ -61,6 +61,10 @@ class _Entry(NamedTuple):
     margin: int
 
 
+class SegmentCut(InputError):
+    """A file of pixels is shorter than its journal."""
+
+
 class StoreUnwritable(InputError):
     """The store's disk is full or its folder cannot be written; no image is to blame."""
 
@@ -186,7 +190,7 @@ class CropStore:
         side = entry.side + 2 * entry.margin
         pixels = self._pixels.get(entry.segment)
         if pixels is None or pixels.size < entry.offset + side * side:
-            pixels = self._pixels[entry.segment] = self._mapped(entry.segment)
+            pixels = self._pixels[entry.segment] = self._mapped(entry.segment, entry.offset + side * side)
         return pixels[entry.offset : entry.offset + side * side].reshape(side, side)
 
     def read_values(self, key: str, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -237,17 +241,30 @@ class CropStore:
 
     def is_intact(self, key: str) -> bool:
         """True where the pixels of the crop and its surround still have the checksum that the journal recorded."""
-        return zlib.crc32(self.read_surround(key).data) == self._entry(key)["pixels_crc"]
+        try:
+            return zlib.crc32(self.read_surround(key).data) == self._entry(key)["pixels_crc"]
+        except SegmentCut:
+            return False
 
     def crops_in(self, segment: str) -> list[str]:
         """List the keys of the crops whose pixels stand in a segment."""
         return [key for key, entry in self._entries.items() if entry.side and self._segments[entry.segment] == segment]
 
-    def _mapped(self, segment: int) -> NDArray[np.uint16]:
-        with (self.path / "segments" / f"{self._segments[segment]}.u16").open("rb") as pixels:
-            whole = os.fstat(pixels.fileno()).st_size // _BYTES_PER_PIXEL  # a killed writer may leave half a pixel
-            # A plain array over the map: slicing np.memmap costs more than converting the crop.
-            return np.frombuffer(mmap.mmap(pixels.fileno(), 0, access=mmap.ACCESS_READ), dtype="<u2", count=whole)
+    def _mapped(self, segment: int, needed: int) -> NDArray[np.uint16]:
+        path = self.path / "segments" / f"{self._segments[segment]}.u16"
+        try:
+            with path.open("rb") as pixels:
+                whole = os.fstat(pixels.fileno()).st_size // _BYTES_PER_PIXEL  # a killed writer may leave half a pixel
+                if whole >= needed:
+                    # A plain array over the map: slicing np.memmap costs more than converting the crop.
+                    mapped = mmap.mmap(pixels.fileno(), 0, access=mmap.ACCESS_READ)
+                    return np.frombuffer(mapped, dtype="<u2", count=whole)
+        except FileNotFoundError:
+            whole = 0
+        raise SegmentCut(
+            f"{path}: {whole:,} pixels, and its journal tells of {needed:,}: it was cut or replaced while it was read;"
+            " bring it back, or remove the folder of the store: the same command cuts its crops anew"
+        )
 
 
 def _checked(line: bytes) -> Any:
