@@ -24,6 +24,7 @@ from mammo_aln.inference.needs import Needs, needs_of, refuse_unmet, with_column
 from mammo_aln.model.classifier import AxillaryClassifier
 from mammo_aln.model.origin import Seen
 from mammo_aln.progress import say, say_once
+from mammo_aln.runs.lineage import LINEAGE_FILE, read_lineage
 from mammo_aln.runs.predecessor import trained_by
 from mammo_aln.runs.record import read_settings
 from mammo_aln.runs.seal import digest_of
@@ -152,8 +153,7 @@ def _opened(
         opened=True,
     )
     refuse_seen_patients(frozen.pretraining, data.cohort)
-    if not frozen.scrubbed:
-        _refuse_other_than_kept(member, frozen)
+    _refuse_other_than_kept(member, frozen)
     own = member.cohort == cohort_content(cohort)
     accepted = accepted_patients(cohort, store, pixels=data.reads_images) if own else frozenset()
     tested = [replace(each, accepted=accepted) for each in _tests_of(member, frozen, asked, splits, chosen_by, own=own)]
@@ -178,15 +178,17 @@ def _opened(
 
 
 def _refuse_other_than_kept(member: Member, frozen: FrozenFacts) -> None:
-    """Refuse facts that a second copy contradicts: the checkpoint holds the recipe, validation rows the threshold.
+    """Refuse facts that a second copy contradicts: the checkpoint has recipe and lineage, val rows the threshold.
 
     The digests in state.json could have been edited to fit.
     """
     stated, kept = member.facts.recipe, json_ready(dict(frozen.recipe))
     wrong = [] if digest_of(stated) == digest_of(kept) else ["recipe (best.ckpt holds another)"]
+    if frozen.lineage and read_lineage(member.run) != frozen.lineage:
+        wrong.append(f"{LINEAGE_FILE} (best.ckpt holds another)")
     environment = member.run / "environment.json"
     version = read_object(environment).get("package_version")
-    if version == __version__:
+    if version == __version__ and not frozen.scrubbed:
         again = OperatingPoint.on_validation(member.val)
         for name in ("threshold", "calibration"):
             ours, theirs = (getattr(point, name) for point in (member.facts.operating, again))

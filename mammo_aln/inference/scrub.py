@@ -12,33 +12,27 @@ import json
 import os
 import pickletools
 import re
-import shutil
 import socket
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from mammo_aln.errors import InputError, shortened
 from mammo_aln.files import (
     folder_whole,
+    irregular,
     make_folder,
-    read_object,
     read_own_table,
-    write_csv,
     write_json,
-    write_text,
 )
 from mammo_aln.inference.ensemble import read_member
-from mammo_aln.model.origin import PRETRAINED_KEY, RESTORE, stored_checkpoint
+from mammo_aln.inference.scrubbed_files import WRITTEN, CompletedRun
+from mammo_aln.model.origin import RESTORE
+from mammo_aln.runs.lineage import LINEAGE_FILE
 from mammo_aln.runs.names import run_path
-from mammo_aln.runs.record import State, read_state
-from mammo_aln.runs.seal import WEIGHTS, frozen_digests, require_unchanged
-from mammo_aln.settings.shipped import read_yaml
-from mammo_aln.training.checkpoints import ONLY_TO_GO_ON, write_checkpoint
+from mammo_aln.runs.record import State
+from mammo_aln.runs.seal import RECIPE_FILE, WEIGHTS, frozen_digests, require_unchanged
 
 PATH = re.compile(r"(?<![\w.:/<])/(?:[\w.+@ -]+/)+[\w.+@-]+")
 DATE = re.compile(r"\b(?:19|20)\d\d-[01]\d-[0-3]\d")
@@ -56,12 +50,10 @@ class FileKind:
     Attributes:
         tells: what it says of patients, places and people.
         in_copy: what the copy holds in its stead; empty where it leaves the file out.
-        cleaned: writes that into the copy's file.
     """
 
     tells: str
     in_copy: str = ""
-    cleaned: Callable[[Path, Path], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,75 +71,20 @@ class Telling:
     stands: tuple[str, ...]
 
 
-def _settings(path: Path, copy: Path) -> None:
-    plain = dict(read_yaml(path))
-    if isinstance(plain.get("model", {}).get("pretrained"), str):
-        plain["model"]["pretrained"] = Path(plain["model"]["pretrained"]).name
-    plain.get("data", {}).pop("stage", None)
-    plain["log"] = {"wandb": "disabled"}
-    write_text(copy, yaml.safe_dump(plain, sort_keys=False))
-
-
-def _environment(path: Path, copy: Path) -> None:
-    plain = read_object(path)
-    plain["identity"].pop("crops", None)
-    pretrained = plain["identity"]["settings"].get("model", {}).get("pretrained")
-    if isinstance(pretrained, str):
-        plain["identity"]["settings"]["model"]["pretrained"] = Path(pretrained).name
-    plain |= {"host": "", "platform": "", "gpus": []}
-    write_json(copy, {name: value for name, value in plain.items() if name not in ("threads", "arithmetic")})
-
-
-def _facts(path: Path, copy: Path) -> None:
-    plain = read_object(path)
-    inputs = plain.get("inputs") or {}
-    training = inputs.get("training")
-    kept = {"most_lacking": inputs.get("most_lacking"), "allow_missing": inputs.get("allow_missing")}
-    plain |= {"fallbacks": {}, "cohort_flow": []}
-    if inputs:
-        plain["inputs"] = {**kept, "training": _without_ranges(training)} if training else kept
-    write_json(copy, plain)
-
-
-def _weights(path: Path, copy: Path) -> None:
-    state = stored_checkpoint(path, RESTORE)
-    facts = {**state[PRETRAINED_KEY], "pretraining": [], "trained_on": [], "validated_on": [], "scrubbed": True}
-    facts["inputs"] = _without_ranges(facts.get("inputs"))
-    kept = {name: value for name, value in state.items() if name not in (*ONLY_TO_GO_ON, "callbacks", "loops")}
-    write_checkpoint(copy, {**kept, PRETRAINED_KEY: facts})
-
-
-def _without_ranges(training: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Leave smallest and largest values out: each is one patient's."""
-    return None if training is None else {**training, "ranges": {}}
-
-
-def _rows(path: Path, copy: Path) -> None:
-    write_csv(copy, read_own_table(path, dtype=str).head(0))
-
-
-def _as_it_is(path: Path, copy: Path) -> None:
-    shutil.copyfile(path, copy)
-
-
 FILES: Mapping[str, FileKind] = {
-    "config.yaml": FileKind("all settings", "settings; weights without their folder, no tracker", _settings),
-    "environment.json": FileKind(
-        "machine, versions, digest of the cohort", "versions, digest of the cohort", _environment
-    ),
-    "recipe.json": FileKind("how pixels became crops", "the same", _as_it_is),
-    "lineage.json": FileKind("data sets and weights, with their licences", "the same", _as_it_is),
+    "config.yaml": FileKind("all settings", "settings; weights without their folder, no tracker"),
+    "environment.json": FileKind("machine, versions, digest of the cohort", "versions, digest of the cohort"),
+    RECIPE_FILE: FileKind("how pixels became crops", "the same, by the weights' file"),
+    LINEAGE_FILE: FileKind("data sets and weights, with their licences", "the same, by the weights' file"),
     "predictions.json": FileKind(
         "threshold, calibration, counts of patients by centre, smallest and largest values",
         "threshold, calibration, settings",
-        _facts,
     ),
-    "predictions.csv": FileKind("each patient's id, centre, outcome and score", "its heading", _rows),
+    "predictions.csv": FileKind("each patient's id, centre, outcome and score", "its heading"),
     STATE: FileKind("when it was trained, digests of what is frozen", "that it is completed, new digests"),
     WEIGHTS: FileKind(
         "weights, clinical means and levels, hashes of the patients and files it learnt from",
         "weights, clinical means and levels",
-        _weights,
     ),
     "checkpoints/last.ckpt": FileKind("the same, and what a training needs to go on"),
     "baseline.json": FileKind("clinical features and outcomes of its patients, counted by split and centre"),
@@ -160,7 +97,7 @@ FILES: Mapping[str, FileKind] = {
     ".lock": FileKind("the process that trains it"),
 }
 TRACKED = FileKind("a tracker's mirror: settings, figures by epoch, times")
-TRACKERS = ("wandb", "tensorboard", "mlflow.db")
+TRACKERS = ("wandb", "tensorboard", "mlflow.db", "csv")
 UNKNOWN = FileKind("unknown to this version")
 
 
@@ -175,7 +112,7 @@ def tellings(run: Path) -> list[Telling]:
     """
     run = read_member(run_path(run)).run
     names = _names(run)
-    files = sorted(path for path in run.rglob("*") if path.is_file())
+    files = sorted(path for path in run.rglob("*") if not path.is_dir())
     standing: dict[str, set[str]] = {}
     for path in files:
         name = path.relative_to(run).as_posix()
@@ -217,15 +154,15 @@ def scrubbed_copy(run: Path, out: Path) -> Path:
     if out.exists():
         raise InputError(f"--out {out}: exists; expected a folder to be made")
     with folder_whole(out) as unfinished:
-        for name, kind in FILES.items():
-            if kind.cleaned is not None and (run / name).is_file():
-                make_folder((unfinished / name).parent)
-                try:
-                    kind.cleaned(run / name, unfinished / name)
-                except (KeyError, TypeError, AttributeError, ValueError) as error:
-                    cause = shortened(f"{type(error).__name__}: {error}", plain=True)
-                    raise InputError(f"{run / name}: not what a training writes there ({cause}); {RESTORE}") from error
-        state = State("completed", 1, read_state(run).run_id, frozen=frozen_digests(unfinished))
+        own = CompletedRun.of(run)
+        for name, write in WRITTEN.items():
+            make_folder((unfinished / name).parent)
+            try:
+                write(own, unfinished / name)
+            except (KeyError, TypeError, AttributeError, ValueError) as error:
+                cause = shortened(f"{type(error).__name__}: {error}", plain=True)
+                raise InputError(f"{run / name}: not what a training writes there ({cause}); {RESTORE}") from error
+        state = State("completed", 1, own.frozen.run_id, frozen=frozen_digests(unfinished))
         write_json(unfinished / STATE, state.to_json())
         names = _names(run)
         left = {
@@ -259,7 +196,10 @@ def _names(run: Path) -> dict[str, set[str]]:
 
 
 def _standing(path: Path, names: Mapping[str, set[str]]) -> Iterator[str]:
-    """Say which names, paths and dates stand in a file."""
+    """Say which names, paths and dates stand in a file; one that is no file of a disk is not opened."""
+    if kind := irregular(path.stat()):
+        yield f"nothing that was read: it is {kind}"
+        return
     for suffix, content in _contents(path):
         text = content.decode("utf-8", "replace")
         words = set(re.findall(r"[\w.@+-]+", text))

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import json_ready, read_object
+from mammo_aln.files import json_ready, read_json, read_object, stands
 from mammo_aln.runs.identity import file_digest
 from mammo_aln.runs.record import read_state
 
 NOT_A_TEST = ("train", "val", "cv")
 WEIGHTS = "checkpoints/best.ckpt"
+RECIPE_FILE = "recipe.json"
 FROZEN = ("threshold", "calibration", "recipe")
 
 
@@ -32,8 +33,8 @@ def require_unchanged(run: Path) -> dict[str, str]:
     """The digests that the run was frozen with, after comparing them with what stands on disk.
 
     Raises:
-        InputError: weights, threshold, calibration or recipe are others than those the training ended with, or the run
-            was never frozen.
+        InputError: weights, threshold, calibration or recipe (recipe.json too) are others than those the training ended
+            with, or the run was never frozen.
     """
     frozen = read_state(run).frozen
     if not frozen:
@@ -45,4 +46,7 @@ def require_unchanged(run: Path) -> dict[str, str]:
         raise InputError(
             f"{run}: {', '.join(changed)} changed after the training ended ({files}); a test needs the frozen run"
         )
+    recipe = run / RECIPE_FILE
+    if stands(recipe) and digest_of(read_json(recipe)) != frozen["recipe"]:
+        raise InputError(f"{run}: recipe changed after the training ended ({RECIPE_FILE}); a test needs the frozen run")
     return dict(frozen)

@@ -74,6 +74,7 @@ class FrozenFacts:
                 state["clinical_encoder"],
                 inputs=InputProfile.from_state(state["inputs"]) if state.get("inputs") else None,
                 outcome=Outcome(**state["outcome"]) if state.get("outcome") else None,
+                lineage=tuple(Source.from_state(each) for each in state.get("lineage", [])),
                 validated_on=tuple(Seen.from_state(each) for each in state.get("validated_on", [])),
                 scrubbed=bool(state.get("scrubbed", False)),
             )

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from mammo_aln.cli import main
 from mammo_aln.inference.predict import predict_cohort
@@ -79,15 +83,106 @@ def test_each_file_is_listed_with_whom_it_names(run: Path, capsys: pytest.Captur
     assert "holds" not in told["checkpoints/best.ckpt"]
 
 
-def test_what_would_name_somebody_is_not_copied(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = (run / "recipe.json").read_text()
-    (run / "recipe.json").write_text(recipe.replace("{", '{"note": "/home/erika/study",', 1))
-    try:
-        assert main(["scrub", str(run), "--out", str(tmp_path / "copy")]) == 2
-    finally:
-        (run / "recipe.json").write_text(recipe)
-    assert "recipe.json: 1 paths (/home/erika/study)" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+@pytest.fixture
+def edited(run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / run.name))
+
+
+def rewrite(file: Path, change: Callable[[Any], Any]) -> None:
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+
+
+@pytest.mark.parametrize("content", [{"crop": {"size_mm": 70.0}}, {"note": "Dr. Nachname"}, None])
+def test_a_recipe_that_was_edited_is_refused_by_all_that_read_the_run(
+    content: dict[str, object] | None, edited: Path, phantom: Path, store: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    if content is None:
+        (edited / "recipe.json").write_bytes(b"\x8b\x00" * 99)
+    else:
+        rewrite(edited / "recipe.json", lambda recipe: recipe | content)
+    predict = ["predict", "--run", str(edited), "--cohort", str(phantom), "--store", str(store)]
+    for words in (
+        [*predict, "--out", str(tmp_path / "p.csv")],
+        ["scrub", str(edited), "--out", str(tmp_path / "copy")],
+    ):
+        assert main([*words]) == 2
+        assert "recipe.json" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [edited.name]
+
+
+def test_a_lineage_that_was_edited_is_no_lineage_of_the_weights(
+    edited: Path, phantom: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (edited / "lineage.json").read_text()
+    rewrite(edited / "lineage.json", lambda sources: [sources[0] | {"name": "Dr. Nachname", "note": "Dr. Nachname"}])
+    words = ["predict", "--run", str(edited), "--cohort", str(phantom), "--store", str(store)]
+    assert main([*words, "--out", str(tmp_path / "p.csv")]) == 2
+    assert "lineage.json (best.ckpt holds another)" in capsys.readouterr().err
+    assert main(["scrub", str(edited), "--out", str(tmp_path / "copy")]) == 0
+    assert (tmp_path / "copy" / "lineage.json").read_text() == before
+
+
+@pytest.mark.parametrize("file", ["environment.json", "predictions.json", "config.yaml", "predictions.csv"])
+def test_what_a_version_does_not_know_is_not_copied(file: str, edited: Path, tmp_path: Path) -> None:
+    note = {"note": "Nachname"}
+    if file == "predictions.csv":
+        pd.read_csv(edited / file, dtype=str).assign(Nachname="1").to_csv(edited / file, index=False)
+    elif file == "config.yaml":
+        plain = yaml.safe_load((edited / file).read_text())
+        (edited / file).write_text(yaml.safe_dump(plain | {"log": plain["log"] | {"project": "Nachname"}}))
+    elif file == "environment.json":
+        rewrite(edited / file, lambda plain: plain | note | {"identity": plain["identity"] | note})
+        rewrite(edited / file, lambda plain: plain | {"packages": plain["packages"] | note})
+    else:
+        rewrite(edited / file, lambda plain: plain | note | {"settings": plain["settings"] | note})
+        rewrite(edited / file, lambda plain: plain | {"inputs": plain["inputs"] | note})
+    assert main(["scrub", str(edited), "--out", str(tmp_path / "copy")]) == 0
+    assert not [content for content in contents(tmp_path / "copy") if b"Nachname" in content]
+
+
+@pytest.mark.parametrize(
+    ("file", "at"),
+    [
+        ("environment.json", ("python",)),
+        ("environment.json", ("identity", "settings", "crop", "strategy")),
+        ("predictions.json", ("settings", "model", "backbone")),
+    ],
+)
+def test_a_text_that_no_training_writes_there_is_refused(
+    file: str, at: tuple[str, ...], edited: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plant(plain: dict[str, Any]) -> dict[str, Any]:
+        inner = plain
+        for name in at[:-1]:
+            inner = inner[name]
+        inner[at[-1]] = "Nachname"
+        return plain
+
+    rewrite(edited / file, plant)
+    assert main(["scrub", str(edited), "--out", str(tmp_path / "copy")]) == 2
+    assert f"{file}: not what a training writes there" in capsys.readouterr().err
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "environment.json", "recipe.json", "predictions.json"])
+def test_no_copy_is_made_of_a_run_with_a_pipe(
+    file: str, edited: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (edited / file).unlink()
+    os.mkfifo(edited / file)
+    assert main(["scrub", str(edited), "--out", str(tmp_path / "copy")]) == 2
+    assert file in capsys.readouterr().err
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_copy_of_a_copy_predicts_too(run: Path, phantom: Path, store: Path, tmp_path: Path) -> None:
+    assert main(["scrub", str(run), "--out", str(tmp_path / "copy")]) == 0
+    assert main(["scrub", str(tmp_path / "copy"), "--out", str(tmp_path / "second")]) == 0
+    for model in ("copy", "second"):
+        words = ["predict", "--run", str(tmp_path / model), "--cohort", str(phantom), "--store", str(store)]
+        assert main([*words, "--split", "external_test", "--out", str(tmp_path / f"{model}.csv")]) == 0
+    assert (tmp_path / "copy.csv").read_bytes() == (tmp_path / "second.csv").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["environment.json", "predictions.json", "config.yaml"])
