@@ -27,7 +27,7 @@ from mammo_aln.progress import say, say_once
 from mammo_aln.runs.lineage import LINEAGE_FILE, read_lineage
 from mammo_aln.runs.predecessor import trained_by
 from mammo_aln.runs.record import read_settings
-from mammo_aln.runs.seal import digest_of
+from mammo_aln.runs.seal import RECIPE_FILE, digest_of, holds_recipe
 from mammo_aln.settings import Settings
 from mammo_aln.training.data.datamodule import LEARNT_FROM, MammoDataModule
 from mammo_aln.training.data.lacking import InputsOfScored, refuse_lacking
@@ -184,6 +184,8 @@ def _refuse_other_than_kept(member: Member, frozen: FrozenFacts) -> None:
     """
     stated, kept = member.facts.recipe, json_ready(dict(frozen.recipe))
     wrong = [] if digest_of(stated) == digest_of(kept) else ["recipe (best.ckpt holds another)"]
+    if not holds_recipe(member.run, kept):
+        wrong.append(f"{RECIPE_FILE} (best.ckpt holds another)")
     if frozen.lineage and read_lineage(member.run) != frozen.lineage:
         wrong.append(f"{LINEAGE_FILE} (best.ckpt holds another)")
     environment = member.run / "environment.json"

@@ -32,7 +32,7 @@ from mammo_aln.model.origin import RESTORE
 from mammo_aln.runs.lineage import LINEAGE_FILE
 from mammo_aln.runs.names import run_path
 from mammo_aln.runs.record import State
-from mammo_aln.runs.seal import RECIPE_FILE, WEIGHTS, frozen_digests, require_unchanged
+from mammo_aln.runs.seal import RECIPE_FILE, WEIGHTS, frozen_digests, holds_recipe, require_unchanged
 
 PATH = re.compile(r"(?<![\w.:/<])/(?:[\w.+@ -]+/)+[\w.+@-]+")
 DATE = re.compile(r"\b(?:19|20)\d\d-[01]\d-[0-3]\d")
@@ -155,6 +155,8 @@ def scrubbed_copy(run: Path, out: Path) -> Path:
         raise InputError(f"--out {out}: exists; expected a folder to be made")
     with folder_whole(out) as unfinished:
         own = CompletedRun.of(run)
+        if not holds_recipe(run, own.frozen.recipe):
+            raise InputError(f"{run / RECIPE_FILE}: changed after the training ({WEIGHTS} has another); {RESTORE}")
         for name, write in WRITTEN.items():
             make_folder((unfinished / name).parent)
             try:

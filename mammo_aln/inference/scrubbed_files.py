@@ -166,7 +166,7 @@ def _word(stated: object, form: re.Pattern[str]) -> str:
     return stated
 
 
-def _stated(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _stated(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, object]:
     """Numbers, and the product's own words, under these names."""
     kept = {name: values[name] for name in names if name in values}
     for name, value in kept.items():
@@ -175,16 +175,17 @@ def _stated(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]
     return kept
 
 
-def _known_settings(stated: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def _known_settings(stated: Mapping[str, Any], settings: Settings) -> dict[str, object]:
     """Shaping settings of sections and names that this version has; a text stands only where config.yaml has it too."""
     own = json_ready(asdict(settings))
-    kept: dict[str, Any] = {}
+    kept: dict[str, object] = {}
     for field in fields(settings):
         section, values = field.name, stated.get(field.name)
         if isinstance(values, dict):
-            kept[section] = {name: value for name, value in values.items() if name in own[section]}
-            for name, value in kept[section].items():
+            known = {name: value for name, value in values.items() if name in own[section]}
+            for name, value in known.items():
                 _require_alike(f"{section}.{name}", value, own[section][name])
+            kept[section] = known
         elif section in stated:
             kept[section] = values
             _require_alike(section, values, own[section])

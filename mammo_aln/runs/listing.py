@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from mammo_aln.errors import InputError
-from mammo_aln.files import read_object
+from mammo_aln.files import LARGEST_TABLE_BYTES, REMEDY, regular_bytes, stands
 from mammo_aln.progress import aligned
 from mammo_aln.runs.identity import WITHOUT_INFLUENCE
 from mammo_aln.runs.lock import is_held
+from mammo_aln.runs.record import read_state
 from mammo_aln.settings.shipped import read_yaml
 
 DEPTHS = ("config.yaml", "*/config.yaml", "*/*/config.yaml")
@@ -32,7 +33,8 @@ class ListedRun:
 
     Attributes:
         run_id: name of its folder.
-        state: `completed`, `running`, `stopped` (it goes on when started again), `failed` or `not_started`.
+        state: `completed`, `running`, `stopped` (it goes on when started again), `failed`, `not_started`, or `damaged`
+            where a file of it cannot be read.
         backbone: of its network.
         crop: strategy of its primary crop.
         inputs: joined by `+`.
@@ -44,6 +46,7 @@ class ListedRun:
         folder: where it lies.
         differs_in: other settings, as flags of `train` without dashes, that the listed runs do not share.
         name: what its user calls it; empty where it has no name.
+        fault: of a damaged one, which file cannot be read, and why.
     """
 
     run_id: str
@@ -51,38 +54,42 @@ class ListedRun:
     backbone: str
     crop: str
     inputs: str
-    seed: int
+    seed: int | None
     epochs: int
-    max_epochs: int
+    max_epochs: int | None
     val_auc: float | None
     started: str
     folder: str
     differs_in: str = ""
     name: str = ""
+    fault: str = ""
 
 
 def listed_runs(folder: Path) -> list[ListedRun]:
     """List the runs of a folder, of a sweep's folder too, in the order in which they were started.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or no run of it can be read.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    runs = [path.parent for depth in DEPTHS for path in folder.glob(depth) if (path.parent / "state.json").is_file()]
-    listed = [(run, settings) for path in runs if (settings := _settings(path)) and (run := _listed(path, settings))]
-    differing = _differing([settings for _, settings in listed])
-    named = [replace(run, differs_in=_in_words(settings, differing)) for run, settings in listed]
+    runs = [path.parent for depth in DEPTHS for path in folder.glob(depth) if stands(path.parent / "state.json")]
+    listed = [each for path in runs if (each := _read(path)) is not None]
+    if listed and all(run.fault for run, _ in listed):
+        raise InputError("\n".join(run.fault for run, _ in listed))
+    differing = _differing([settings for _, settings in listed if settings])
+    named = [replace(run, differs_in=_in_words(settings, differing) if settings else "") for run, settings in listed]
     return sorted(named, key=lambda run: (run.started, run.run_id))
 
 
-def _settings(run: Path) -> Mapping[str, Any]:
-    """Read a run's settings; none of signatures of `radiomics fit`, which are no run."""
+def _read(run: Path) -> tuple[ListedRun, Mapping[str, Any]] | None:
+    """Read a run and its settings; None of signatures of `radiomics fit`, which are no run."""
     try:
         settings = read_yaml(run / "config.yaml")
-        return {} if "fit" in settings else settings
+        return None if "fit" in settings else (_listed(run, settings), settings)
     except InputError as error:
-        raise InputError(f"{run}: its config.yaml cannot be read ({error})") from error
+        fault = str(error) if str(run) in str(error) else f"{run}: {error}"
+        return ListedRun(run.name, "damaged", "", "", "", None, 0, None, None, "", str(run), fault=fault), {}
 
 
 def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -108,12 +115,12 @@ def _in_words(settings: Mapping[str, Any], names: Sequence[str]) -> str:
 
 def _listed(run: Path, settings: Mapping[str, Any]) -> ListedRun:
     try:
-        record = read_object(run / "state.json")
+        record = read_state(run)
         model, inputs = settings["model"], settings["model"]["inputs"]
         values = _val_aucs(run / "metrics.csv")
         return ListedRun(
             run.name,
-            _state(run, record["state"], record.get("error")),
+            _state(run, record.state, record.error),
             model["backbone"],
             settings["crop"]["strategy"] if {"primary", "auxiliary"} & set(inputs) else "",
             "+".join(inputs),
@@ -121,12 +128,13 @@ def _listed(run: Path, settings: Mapping[str, Any]) -> ListedRun:
             len(values),
             settings["trainer"]["max_epochs"],
             max((value for value in values if not math.isnan(value)), default=None),
-            str(record.get("started", "")),
+            record.started or "",
             str(run),
-            name=record.get("name", ""),
+            name=record.name or "",
         )
-    except (KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
-        raise InputError(f"{run}: its config.yaml, state.json or metrics.csv cannot be read ({error})") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise InputError(f"{run / 'config.yaml'}: holds no settings of a training ({cause}); {REMEDY}") from error
 
 
 def _state(run: Path, state: str, error: object) -> str:
@@ -137,35 +145,42 @@ def _state(run: Path, state: str, error: object) -> str:
 
 
 def _val_aucs(metrics: Path) -> list[float]:
-    if not metrics.is_file():
+    """Read the validation AUC of each epoch; NaN where there is none."""
+    if not stands(metrics):
         return []
-    with metrics.open(encoding="utf-8", newline="") as stream:
-        return [float(row.get("val_auc") or "nan") for row in csv.DictReader(stream)]
+    try:
+        text = regular_bytes(metrics, LARGEST_TABLE_BYTES).decode()
+        rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        if "epoch" not in (rows.fieldnames or ["epoch"]):
+            raise ValueError("it has no column epoch")
+        return [float(row.get("val_auc") or "nan") for row in rows]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{metrics}: not the table that was written there ({error}); {REMEDY}") from error
 
 
 def runs_as_table(runs: Sequence[ListedRun]) -> str:
-    """Lay runs out in columns to be read; names where a run has one."""
+    """Lay runs out in columns to be read, names where a run has one; below them what is wrong with damaged ones."""
     named = any(run.name for run in runs)
     head = ["state", "backbone", "crop", "inputs", "seed", "epochs", "val AUC", "started (UTC)", "differs in"]
     head = ["run", *(["name"] * named), *head]
     lines = [
-        (
-            *(
-                run.run_id,
-                *([run.name or "–"] * named),
-                run.state,
-                run.backbone,
-                run.crop or "–",
-                run.inputs,
-                str(run.seed),
-            ),
-            *(f"{run.epochs}/{run.max_epochs}", "–" if run.val_auc is None else f"{run.val_auc:.3f}"),
+        [
+            run.run_id,
+            *([run.name or "–"] * named),
+            run.state,
+            run.backbone or "–",
+            run.crop or "–",
+            run.inputs or "–",
+            "–" if run.seed is None else str(run.seed),
+            "–" if run.max_epochs is None else f"{run.epochs}/{run.max_epochs}",
+            "–" if run.val_auc is None else f"{run.val_auc:.3f}",
             run.started[:16].replace("T", " "),
             run.differs_in or "–",
-        )
+        ]
         for run in runs
     ]
-    return "\n".join(aligned([head, *lines]))
+    faults = [f"{run.run_id}: damaged: {run.fault}" for run in runs if run.fault]
+    return "\n".join([*aligned([head, *lines]), *faults])
 
 
 def runs_as_csv(runs: Sequence[ListedRun]) -> str:

@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
 from mammo_aln import __version__
 from mammo_aln.errors import InputError
-from mammo_aln.files import json_ready, read_object, write_json, write_text
+from mammo_aln.files import REMEDY, json_ready, read_object, stands, write_json, write_text
 from mammo_aln.settings import PretrainSettings, Settings
 from mammo_aln.settings.parse import settings_from
 from mammo_aln.settings.shipped import read_yaml
@@ -178,10 +178,21 @@ def read_state(run: Path) -> State:
     """state.json; `not_started` where there is none.
 
     Raises:
-        InputError: it is damaged.
+        InputError: it is damaged, or no file.
     """
     path = run / "state.json"
-    return State.from_json(read_object(path)) if path.is_file() else State()
+    if not stands(path):
+        return State()
+    state = State.from_json(read_object(path))
+    texts = (state.run_id, state.started, state.updated, state.ended, state.error, state.name)
+    if (
+        state.state not in get_args(StateName)
+        or not all(isinstance(text, str | None) for text in texts)
+        or not isinstance(state.training_s, int | float | None)
+        or not isinstance(state.frozen, Mapping | None)
+    ):
+        raise InputError(f"{path}: holds no state of a run; {REMEDY}")
+    return state
 
 
 def write_state(run: Path, state: StateName, **changes: Any) -> None:

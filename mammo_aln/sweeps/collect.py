@@ -15,6 +15,7 @@ from mammo_aln.sweeps.choosing.configurations import (
     epoch_choice,
     factors,
     rank_configurations,
+    with_scores_read,
 )
 from mammo_aln.sweeps.choosing.page import write_choice, write_choice_page
 from mammo_aln.sweeps.choosing.words import describe
@@ -25,7 +26,7 @@ from mammo_aln.sweeps.sealed import bind_choice, declare, open_tests, tests_all
 from mammo_aln.sweeps.standing.arithmetic import differences
 from mammo_aln.sweeps.standing.board import write_board
 from mammo_aln.sweeps.standing.cohort_now import changed_cohort
-from mammo_aln.sweeps.standing.table import completed_cells, counts, read_rows, write_cells
+from mammo_aln.sweeps.standing.table import completed_cells, counts, damaged_cells, read_rows, write_cells
 
 RESAMPLES = 2000
 
@@ -68,7 +69,9 @@ def _collect(out: Path, *, test: bool, allow_missing: bool, resamples: int) -> P
     changed = changed_cohort(plan)
     if changed:
         say(changed)
-    rows = read_rows(plan)
+    rows = [with_scores_read(row) for row in read_rows(plan)]
+    if damaged := damaged_cells(rows):
+        say("\n".join([*damaged, f"{counted(len(damaged), 'cell')} left out: bring the files back from a copy"]))
     if otherwise := differences(plan, completed_cells(rows)):
         say(otherwise)
     cells = write_cells(plan, rows)
@@ -96,13 +99,18 @@ def _collect(out: Path, *, test: bool, allow_missing: bool, resamples: int) -> P
                 f"the test splits stay sealed while {counted(unfinished, 'cell is', 'cells are')} still to be trained; "
                 f"go on with: {plan.command}"
             )
+        if damaged:
+            raise InputError(
+                f"the test splits stay sealed while a cell cannot be read: {damaged[0]}; or take it out by"
+                " mammo-aln sweep drop"
+            )
         if changed:
             raise InputError(f"the test splits stay sealed: {changed}")
         plan = announce(plan, declare(plan))
         bind_choice(plan, tested, len(complete))
         open_tests(plan, tested, resamples, allow_missing=allow_missing)
         write_choice_page(plan, choice, rows, reports_of(out))
-    elif not unfinished and not changed:
+    elif not unfinished and not changed and not damaged:
         _bind_or_say(plan, tested, len(complete))
     return cells
 

@@ -73,14 +73,17 @@ def prune_sweep(out: Path, words: Sequence[str], *, remove: bool) -> Path:
 
 
 def _all(plan: Plan) -> tuple[list[Spare], dict[str, str]]:
-    spares = [
-        Spare(cell.run_id, plan.runs / cell.run_id / LAST, f"last checkpoint of {cell.name}, which is completed")
-        for cell in plan.cells
-        if _is_completed(plan, cell.run_id)
-    ]
+    spares, damaged = [], {}
+    for cell in plan.cells:
+        try:
+            if _is_completed(plan, cell.run_id):
+                last = plan.runs / cell.run_id / LAST
+                spares.append(Spare(cell.run_id, last, f"last checkpoint of {cell.name}, which is completed"))
+        except InputError as error:
+            damaged[cell.run_id] = f"damaged: {error}"
     spares += [Spare(run_id, plan.runs / run_id, "run of a superseded cell") for run_id in plan.superseded]
     spares = [spare for spare in spares if spare.path.exists()]
-    reasons = {spare.run_id: reason for spare in spares if (reason := _must_stay(plan, spare))}
+    reasons = damaged | {spare.run_id: reason for spare in spares if (reason := _must_stay(plan, spare))}
     return [spare for spare in spares if spare.run_id not in reasons], reasons
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mammo_aln.errors import InputError
+from mammo_aln.evaluation.area import Area
 from mammo_aln.evaluation.predictions import read_table
 from mammo_aln.files import read_own_table
 from mammo_aln.progress import say
-from mammo_aln.runs.epoch_scores import EPOCH_SCORES, read_epoch_scores
+from mammo_aln.runs.epoch_scores import EPOCH_SCORES, EpochScores, read_epoch_scores
 from mammo_aln.sweeps.choosing.cells import Floats, Fold, aligned
 from mammo_aln.sweeps.choosing.epochs import epoch_optimism
 from mammo_aln.sweeps.choosing.factors import Factors, factors_of
 from mammo_aln.sweeps.choosing.rank import FEWEST, FEWEST_OF_FOLD, Ranking, rank
+from mammo_aln.sweeps.standing.states import Standing
 from mammo_aln.sweeps.standing.table import Row
 
 
@@ -67,6 +69,18 @@ def configurations(rows: Sequence[Row]) -> list[Configuration]:
         for members in groups.values()
     ]
     return [Configuration(name, tuple(members)) for name, members in named]
+
+
+def with_scores_read(row: Row) -> Row:
+    """Read a completed cell's scores, by which it is ranked; where they cannot be, the cell is damaged."""
+    if row.standing.state != "completed":
+        return row
+    try:
+        if _judged_by_epoch(row.predictions) is None:
+            _validation(row.predictions)
+    except InputError as error:
+        return replace(row, standing=Standing("damaged", note=str(error)), val=Area(), train=Area())
+    return row
 
 
 def rank_configurations(complete: Sequence[Configuration], resamples: int) -> Ranking:
@@ -162,6 +176,16 @@ def epoch_choice(configuration: Configuration) -> EpochChoice:
 
 
 def _flattery(predictions: Path) -> float | None:
+    judged = _judged_by_epoch(predictions)
+    if judged is None:
+        return None
+    scores, table = judged
+    who = [name for name in ("center", "patient_id") if name in table]
+    return epoch_optimism(scores, table.groupby(who, sort=False, dropna=False).ngroup().to_numpy().astype(np.int64))
+
+
+def _judged_by_epoch(predictions: Path) -> tuple[EpochScores, pd.DataFrame] | None:
+    """Read a run's scores by epoch, and their rows of predictions.csv; None where it kept none."""
     scores = read_epoch_scores(predictions.parent)
     if scores is None:
         return None
@@ -172,5 +196,4 @@ def _flattery(predictions: Path) -> float | None:
             f"{predictions.parent / EPOCH_SCORES}: expected the {len(table)} validation patients of predictions.csv in"
             f" their order, got {len(scores.labels)} with other outcomes"
         )
-    who = [name for name in ("center", "patient_id") if name in table]
-    return epoch_optimism(scores, table.groupby(who, sort=False, dropna=False).ngroup().to_numpy().astype(np.int64))
+    return scores, table

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mammo_aln.files import read_object
+from mammo_aln.errors import InputError
+from mammo_aln.files import read_object, stands
 from mammo_aln.progress import counted
 from mammo_aln.sweeps.plan import Cell, Plan, names_in_words
 
@@ -46,7 +47,10 @@ def column_of(computed: Mapping[str, tuple[str, ...]]) -> Mapping[str, str]:
 def _recorded(run: Path) -> tuple[str, ...]:
     """Read a run's own record, without the size of its memory budget, which changes no digit."""
     record = run / "environment.json"
-    words = read_object(record).get("arithmetic") if record.is_file() else None
+    try:
+        words = read_object(record).get("arithmetic") if stands(record) else None
+    except InputError:
+        return ("environment.json cannot be read",)
     if not isinstance(words, list):
         return ()  # another version recorded none, or in another form
     return tuple(

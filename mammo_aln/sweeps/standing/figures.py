@@ -16,7 +16,7 @@ from typing import Any
 
 from mammo_aln.errors import InputError
 from mammo_aln.evaluation.area import Area, area_of
-from mammo_aln.files import read_own_table, write_text
+from mammo_aln.files import read_own_table, stands, write_text
 from mammo_aln.machine.code import code_digest
 from mammo_aln.progress import say, say_once
 
@@ -45,7 +45,7 @@ class Figures:
     epoch_s: float = math.nan
 
 
-def completed_figures(runs: Path, run_ids: Iterable[str], out: Path) -> dict[str, Figures]:
+def completed_figures(runs: Path, run_ids: Iterable[str], out: Path) -> dict[str, Figures | InputError]:
     """Tell the figures of completed runs, by id: as they are kept in a sweep's folder, else computed and kept there.
 
     Args:
@@ -53,12 +53,12 @@ def completed_figures(runs: Path, run_ids: Iterable[str], out: Path) -> dict[str
         run_ids: ids of completed runs.
         out: the sweep's folder.
 
-    Raises:
-        OSError: a completed run lacks its predictions.
+    Returns:
+        For each its figures, or what is wrong with the file that holds them.
     """
     code = code_digest(ROOMS)
     kept = _read_kept(out / KEPT, code)
-    figures: dict[str, Figures] = {}
+    figures: dict[str, Figures | InputError] = {}
     computed = False
     for run_id in run_ids:
         files = _identities(runs / run_id)
@@ -66,11 +66,17 @@ def completed_figures(runs: Path, run_ids: Iterable[str], out: Path) -> dict[str
         if entry is not None and files == entry["files"]:
             figures[run_id] = _figures_from(entry)
             continue
-        figures[run_id] = _computed(runs / run_id)
+        try:
+            computed_now = _computed(runs / run_id)
+        except InputError as error:
+            figures[run_id] = error
+            kept.pop(run_id, None)
+            continue
+        figures[run_id] = computed_now
         if files is None or _identities(runs / run_id) != files or not _is_settled(files):
             kept.pop(run_id, None)
             continue
-        kept[run_id] = {"files": files, "figures": astuple(figures[run_id])}
+        kept[run_id] = {"files": files, "figures": astuple(computed_now)}
         computed = True
     if computed:
         _keep(out / KEPT, {"form": FORM, "code": code, "runs": kept})
@@ -95,7 +101,7 @@ def _computed(run: Path) -> Figures:
 
 
 def _epochs(metrics: Path) -> dict[str, Any]:
-    if not metrics.is_file():
+    if not stands(metrics):
         return {}
     table = read_own_table(metrics, "*", "val_auc")
     seconds = table["train_s"].median() if "train_s" in table else math.nan

@@ -1,4 +1,4 @@
-"""Where a cell stands: dropped, not started, queued, starting, running, stopped, pruned, failed or completed."""
+"""Where a cell stands: not started, queued, starting, running, stopped, pruned, failed, completed, dropped, damaged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from mammo_aln.sweeps.slurm.jobs import begun_cells
 from mammo_aln.sweeps.slurm.records import read_job
 from mammo_aln.sweeps.withheld import pruned_at, reason_withheld
 
-State = Literal["not_started", "queued", "starting", "running", "stopped", "pruned", "failed", "completed", "dropped"]
+State = Literal[
+    "not_started", "queued", "starting", "running", "stopped", "pruned", "failed", "completed", "dropped", "damaged"
+]
 STATE_WORDS: Mapping[State, str] = {
     "completed": "completed",
     "running": "running",
@@ -33,6 +35,7 @@ STATE_WORDS: Mapping[State, str] = {
     "pruned": "pruned",
     "failed": "failed",
     "dropped": "dropped",
+    "damaged": "damaged",
 }
 STOPPED = "stopped before its end; its last checkpoint goes on, and epochs after it are trained again"
 BEHIND = "behind another cell of it"
@@ -48,7 +51,8 @@ class Standing:
         state: its state.
         training_s: seconds of all tries that led to its weights, NaN before it is completed.
         failure: its last failure, also where it is tried again now.
-        note: of a queued cell its job and why it waits; of a stopped, pruned or dropped one, why.
+        note: of a queued cell its job and why it waits; of a stopped, pruned or dropped one, why; of a
+            damaged one, which file of it cannot be read.
         pruned_epoch: epoch at which a pruner stopped the cell, or its configuration.
         pruned_auc: validation AUC that it was judged by there.
     """

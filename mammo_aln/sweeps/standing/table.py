@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mammo_aln.errors import InputError
 from mammo_aln.evaluation.area import Area
 from mammo_aln.files import write_csv
 from mammo_aln.machine.slurm import QueuedJob
@@ -75,7 +76,7 @@ def dropped_rows(plan: Plan) -> list[Row]:
 
 
 def _rows(plan: Plan, cells: Sequence[Cell], own: frozenset[str], queue: Mapping[str, QueuedJob] | None) -> list[Row]:
-    states = [standing(plan, cell, own=cell.run_id in own, queue=queue) for cell in cells]
+    states = [_standing(plan, cell, own=cell.run_id in own, queue=queue) for cell in cells]
     completed = [cell.run_id for cell, state in zip(cells, states, strict=True) if state.state == "completed"]
     figures = completed_figures(plan.runs, completed, plan.out) if completed else {}
     return [
@@ -84,9 +85,27 @@ def _rows(plan: Plan, cells: Sequence[Cell], own: frozenset[str], queue: Mapping
     ]
 
 
-def _row(run: Path, cell: Cell, state: Standing, completed: Figures | None) -> Row:
-    figures = completed or figures_so_far(run)
+def _standing(plan: Plan, cell: Cell, *, own: bool, queue: Mapping[str, QueuedJob] | None) -> Standing:
+    """Tell the state of a cell; of one whose records cannot be read, that they cannot."""
+    try:
+        return standing(plan, cell, own=own, queue=queue)
+    except InputError as error:
+        return Standing("damaged", note=str(error))
+
+
+def _row(run: Path, cell: Cell, state: Standing, completed: Figures | InputError | None) -> Row:
+    try:
+        if isinstance(completed, InputError):
+            raise completed
+        figures = completed or (Figures() if state.state == "damaged" else figures_so_far(run))
+    except InputError as error:
+        state, figures = Standing("damaged", note=str(error)), Figures()
     return Row(cell, state, figures.val, figures.train, run / "predictions.csv", figures.val_aucs, figures.epoch_s)
+
+
+def damaged_cells(rows: Sequence[Row]) -> list[str]:
+    """Say of each cell whose records cannot be read which file it is, and why, in a line."""
+    return [f"{row.cell.name}: damaged: {row.standing.note}" for row in rows if row.standing.state == "damaged"]
 
 
 def cells_table(plan: Plan, rows: list[Row]) -> pd.DataFrame:
@@ -115,10 +134,16 @@ def cells_table(plan: Plan, rows: list[Row]) -> pd.DataFrame:
                 "training_s": row.training_s,
                 **(_pruned(row.standing) if plan.pruner is not None else {}),
                 **({"arithmetic": computed.get(cell.run_id, "")} if computed else {}),
-                "error": row.standing.failure.error if row.standing.state == "failed" and row.standing.failure else "",
+                "error": _error(row.standing),
             }
         )
     return pd.DataFrame(records)
+
+
+def _error(state: Standing) -> str:
+    if state.state == "damaged":
+        return state.note
+    return state.failure.error if state.state == "failed" and state.failure else ""
 
 
 def completed_cells(rows: Sequence[Row]) -> list[Cell]:
