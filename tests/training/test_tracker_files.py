@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -124,3 +126,16 @@ def test_a_run_that_is_stopped_while_it_is_mirrored_is_mirrored_by_the_next_atte
     assert (run / "predictions.csv").read_bytes() == scores
     [table] = (run / "csv").rglob("metrics.csv")
     assert pd.read_csv(table)["final/val_auc"].dropna().tolist() == pytest.approx([Summary.of_run(run).val_auc])
+
+
+def test_no_name_of_the_host_and_no_path_stands_in_a_mirror(trained: Path) -> None:
+    """SQLite's file is searched as bytes, what it freed and did not overwrite included."""
+    files = [path for name in ("tensorboard", "mlflow.db*") for path in trained.glob(name)]
+    files = [path for top in files for path in ([top] if top.is_file() else top.rglob("*")) if path.is_file()]
+    assert {path.suffix for path in files} >= {".db", ".yaml"}
+    names = [os.fsencode(name) for name in (str(trained.parent), str(Path.cwd()), str(Path.home()))]
+    for path in files:
+        content = path.read_bytes()
+        assert socket.gethostname() not in path.name
+        assert not [name for name in names if len(name) > 4 and name in content], path
+    assert not (Path.cwd() / "mlruns").exists()

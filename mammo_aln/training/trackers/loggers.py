@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger
 
 from mammo_aln.training.trackers.mirrored import Mirrored
 from mammo_aln.training.trackers.outcome import Outcome, finite
+
+NOWHERE = "mlflow-artifacts:/"
+"""Where MLflow's own server keeps artifacts, of which none are sent: of a folder it would write the whole path."""
 
 
 class LoggedRun:
@@ -58,19 +63,40 @@ def tensorboard_run(mirrored: Mirrored) -> LoggedRun:
     shutil.rmtree(mirrored.run / "tensorboard", ignore_errors=True)
     # Of itself it draws a metric that nobody measured, -1.
     logger = TensorBoardLogger(save_dir=str(mirrored.run), name="tensorboard", version="", default_hp_metric=False)
+    with _host_called(mirrored.run.name):
+        logger.experiment  # noqa: B018  # makes its file, and takes the host's name into that of the file
     return LoggedRun(logger, mirrored.config)
+
+
+@contextmanager
+def _host_called(name: str) -> Iterator[None]:
+    """Have TensorBoard's writer take this for the host's name: it has no option for its file's name."""
+    from tensorboard.summary.writer import event_file_writer
+
+    theirs = event_file_writer.socket
+    event_file_writer.socket = SimpleNamespace(gethostname=lambda: name)
+    try:
+        yield
+    finally:
+        event_file_writer.socket = theirs
 
 
 def mlflow_run(mirrored: Mirrored) -> LoggedRun:
     """Open the run on MLflow, or the one of this id that is there already, and see how far it came."""
     project = mirrored.settings.log.project
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(mirrored.run / 'mlflow.db').absolute()}"
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = server or f"sqlite:///{(mirrored.run / 'mlflow.db').absolute()}"
+    if not server:
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        SqlAlchemyStore(uri, NOWHERE)  # the first to open a new file says where its artifacts lie
     run_id, sent, final = _begun_on_mlflow(uri, project, mirrored.run.name)
     logger = MLFlowLogger(
         experiment_name=project,
         run_name=mirrored.title,
         tracking_uri=uri,
         run_id=run_id,
+        artifact_location=None if server else NOWHERE,
         # MLflow would fill in the user and the program's path.
         tags={
             "run_id": mirrored.run.name,
