@@ -14,7 +14,7 @@ import mammo_aln
 
 PACKAGE = Path(mammo_aln.__file__).parent
 SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
-MOST_LINES = 72_000
+MOST_LINES = 72_200
 MOST_FILES = 20
 MOST_BARE_DICTS = 60
 MOST_VAGUE_NAMES = 0

@@ -1,4 +1,5 @@
-"""imagecodecs as a pydicom decoder plugin; pylibjpeg and gdcm stand behind it.
+"""imagecodecs as a pydicom decoder plugin; pylibjpeg and gdcm stand behind it, but not for JPEG 2000 and HTJ2K, whose
+damage they decode without a word.
 
 The decoders here are our own `Decoder` objects: pydicom's global ones stay as they are, so that importing this package
 changes nothing for other code in the process.
@@ -16,6 +17,8 @@ from pydicom import uid
 from pydicom.pixels.decoders import gdcm as gdcm_plugin
 from pydicom.pixels.decoders import pylibjpeg as pylibjpeg_plugin
 from pydicom.pixels.decoders.base import Decoder, DecodeRunner
+
+from mammo_aln.dicom.jpeg2000 import codestream
 
 JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
 JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
@@ -52,8 +55,8 @@ def _rle(src: bytes, runner: DecodeRunner) -> np.ndarray:
 CODECS: dict[str, Callable[[bytes, Any], np.ndarray]] = {
     **dict.fromkeys(JPEG, _jpeg),
     **dict.fromkeys(JPEG_LS, lambda src, _: imagecodecs.jpegls_decode(src)),
-    **dict.fromkeys(JPEG_2000, lambda src, _: imagecodecs.jpeg2k_decode(src, numthreads=1)),
-    **dict.fromkeys(HTJ2K, lambda src, _: imagecodecs.htj2k_decode(src)),
+    **dict.fromkeys(JPEG_2000, lambda src, _: codestream.decoded(src)),
+    **dict.fromkeys(HTJ2K, lambda src, _: codestream.decoded_htj2k(src)),
     uid.RLELossless: _rle,
 }
 
@@ -110,11 +113,11 @@ PLUGINS = (
 
 @cache
 def decoder_for(transfer_syntax: str) -> Decoder:
-    """pydicom's decoder of a transfer syntax with imagecodecs first, then pylibjpeg, then gdcm."""
+    """pydicom's decoder of a transfer syntax with imagecodecs first, then (but for JPEG 2000) pylibjpeg and gdcm."""
     decoder = Decoder(uid.UID(transfer_syntax))
     if decoder.is_encapsulated:
         for name, function, supported in PLUGINS:
-            if transfer_syntax in supported:
+            if transfer_syntax in supported and (name == "imagecodecs" or transfer_syntax not in (*JPEG_2000, *HTJ2K)):
                 decoder.add_plugin(name, function)
     return decoder
 

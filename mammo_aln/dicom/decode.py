@@ -27,6 +27,7 @@ from mammo_aln.dicom.deflate import (
     inflated,
 )
 from mammo_aln.dicom.fast_header import TOO_DEEP
+from mammo_aln.dicom.jpeg2000.codestream import DamagedCodestream
 from mammo_aln.errors import UnreadableDicom
 from mammo_aln.machine.deaths import PANICS, bounded_memory
 
@@ -331,7 +332,10 @@ def decode(dataset: FileDataset, path: str | Path) -> tuple[np.ndarray, list[str
         _encoded_frames_are_whole(dataset, syntax, path)
         pixels = math.prod(whole_number(dataset, name, path, 1) or 1 for name in SIZES)
         with _bounded(path, DECODING_BYTES + DECODING_BYTES_PER_PIXEL * pixels):
-            stored = _decoded(dataset, syntax, path)
+            try:
+                stored = _decoded(dataset, syntax, path)
+            except DamagedCodestream as error:
+                raise UnreadableDicom(f"{path}: the JPEG 2000 codestream is damaged: {error}") from error
         if stored.size == 0:
             raise UnreadableDicom(f"{path}: the decoder returned no pixels")
         bits = whole_number(dataset, "BitsStored", path, 8 * stored.dtype.itemsize)
