@@ -55,6 +55,8 @@ def test_the_table_tells_its_lineage(table: Path) -> None:
 def test_values_are_those_of_the_files(table: Path, small: Path) -> None:
     features = pd.read_csv(table).set_index("patient_id")
     provenance = pd.read_csv(table.with_suffix(".provenance.csv"))
+    assert provenance["patient_id"].nunique() > 1
+    assert provenance["settings_key"].nunique() == 1  # whosever image it is, wherever it lies
     folder = small / "mri/center_a/A0001/post"
     adc = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "adc.nii.gz")))
     mask = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "mask.nii.gz")))

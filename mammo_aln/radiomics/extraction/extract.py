@@ -38,6 +38,7 @@ from mammo_aln.radiomics.extraction.table import (
     Cell,
     feature_table,
     provenance_table,
+    settings_key,
     with_other_grids,
 )
 from mammo_aln.radiomics.filtering.fourier import WHOLE_BOUNDARIES, riesz_orders
@@ -113,7 +114,7 @@ def extract_features(
         raise InputError(f"{root}: neither volumes.csv nor images.csv names an image of an eligible patient")
     results = _all_results(cases, settings, pixels, make_folder(out.parent / f".{out.stem}.parts"), workers)
     table = feature_table(cohort, cases, results, delta=settings.delta)
-    provenance, other_grids = with_other_grids(provenance_table(results))
+    provenance, other_grids = with_other_grids(provenance_table(results, settings_key(settings)))
     if deep is not None:
         table = table.join(deep)
     write_csv(out, table)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mammo_aln.cohort.tables import Cohort
-from mammo_aln.files import read_object
-from mammo_aln.radiomics.extraction.cases import Case
+from mammo_aln.files import json_ready, read_object
+from mammo_aln.radiomics.extraction.cases import CALCULATION_VERSION, Case
+from mammo_aln.settings import RadiomicsConfig
 
 Cell = str | int | float
 PROVENANCE_COLUMNS = (
@@ -88,10 +92,16 @@ def _features_of(results: Sequence[Path]) -> Iterator[dict[str, float]]:
         yield read_object(file, "features")["features"]
 
 
-def provenance_table(results: Sequence[Path]) -> pd.DataFrame:
-    """Join the provenance of all results, one row per region."""
+def settings_key(settings: RadiomicsConfig) -> str:
+    """Hash what a feature is computed by, whosever images they are, wherever they lie."""
+    plain = json_ready([CALCULATION_VERSION, asdict(settings)])
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def provenance_table(results: Sequence[Path], key: str) -> pd.DataFrame:
+    """Join the provenance of all results, one row per region, with the key of the settings."""
     rows = [row for file in results for row in read_object(file, "provenance")["provenance"]]
-    return pd.DataFrame(rows, columns=list(PROVENANCE_COLUMNS))
+    return pd.DataFrame(rows, columns=list(PROVENANCE_COLUMNS)).assign(settings_key=key)
 
 
 def with_other_grids(provenance: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
