@@ -53,6 +53,8 @@ CHANGES: dict[str, Change] = {
     "mirrored": lambda values: values[:, ::-1],
     "upside down": lambda values: values[::-1],
     "turned by 180": lambda values: values[::-1, ::-1],
+    "transposed": lambda values: values.T,
+    "turned by 90": lambda values: np.rot90(values),
     "inverted": lambda values: values.max() - values,
     "windowed": windowed,
     "curved": lambda values: np.rint((values / values.max()) ** 1.5 * 4095).astype(np.uint16),

@@ -26,6 +26,10 @@ MOST_NEAR = 100_000
 """Pairs of one block; where more are near, each row keeps its nearest `NEAREST`."""
 NEAREST = 8
 Patterns = NDArray[np.float32]
+_NUMBER = np.zeros((BINS, BINS), np.int64)
+_NUMBER[KEPT] = np.arange(LENGTH)
+TRANSPOSED = _NUMBER.T[KEPT]
+"""Order of a pattern's values in the pattern of the transposed image: with flips, all eight orientations."""
 
 
 def patterns_of(textures: list[bytes]) -> NDArray[np.int8]:
@@ -42,15 +46,15 @@ def alike_pairs(patterns: NDArray[np.int8]) -> Iterator[tuple[int, int, float]]:
     )
     for start in range(0, len(patterns), BLOCK_ROWS):
         rows = patterns[start : start + BLOCK_ROWS]
-        for step, scale in enumerate(SCALES):
-            drawn = scaled(rows, scale)
+        for scale, turned in ((1.0, True), *((scale, False) for scale in SCALES)):
+            drawn = scaled(rows[:, TRANSPOSED] if turned else rows, scale)
             near = _unit(drawn @ _signs(""))
             # at scale 1 the later half of a pair is enough
-            for column in range(start - start % BLOCK_COLUMNS if step == 0 else 0, len(patterns), BLOCK_COLUMNS):
+            for column in range(start - start % BLOCK_COLUMNS if scale == 1 else 0, len(patterns), BLOCK_COLUMNS):
                 products = near @ sketches[column : column + BLOCK_COLUMNS].T
                 for row, other in _near(products):
                     one, two = start + int(row), column + int(other)
-                    if one == two or (step == 0 and two < one):
+                    if one == two or (scale == 1 and two < one):
                         continue
                     if (likeness := _likeness(drawn[row], patterns[two], scale)) >= ALIKE_FROM:
                         yield one, two, likeness
