@@ -43,9 +43,9 @@ def make_crops(groups: list[Group], job: CropJob, store: CropStore, workers: int
     if not groups:
         return failures
     steps = _Steps(groups, job, store)
-    few = len(groups) <= FEW_GROUPS
+    few = len(groups) <= FEW_GROUPS or workers <= 1
     unit = "image" if len(groups) == sum(len(group) for group in groups) else "group"
-    with kept_cage() if few else Cage(min(workers, len(groups)), _tuned()) as cage:
+    with kept_cage(_tuned()) if few else Cage(min(workers, len(groups)), _tuned()) as cage:
         for group_failures in track(_caged(steps, cage, uuid.uuid4().hex), total=len(groups), what="crops", unit=unit):
             failures |= group_failures
         if few:

@@ -191,10 +191,14 @@ os.register_at_fork(after_in_child=_KEPT.clear)
 
 
 @contextlib.contextmanager
-def kept_cage() -> Iterator[Cage[Any]]:
-    """Lend a cage of one process that outlives the block for a while, since its start takes longer than a call."""
+def kept_cage(environment: Mapping[str, str] | None = None) -> Iterator[Cage[Any]]:
+    """Lend a cage of one process that outlives the block for a while, since its start takes longer than a call.
+
+    Args:
+        environment: variables that it sees where it is started by this block.
+    """
     folder = os.getcwd()  # noqa: PTH109  # relative paths in calls mean this folder
-    cage = _KEPT.pop(folder, None) or Cage(1, idle_s=IDLE_S)
+    cage = _KEPT.pop(folder, None) or Cage(1, environment, IDLE_S)
     try:
         yield cage
     except BaseException:
