@@ -22,7 +22,7 @@ from mammo_aln.cohort.declaration import DECLARATION_FILE, read_declaration
 from mammo_aln.cohort.listing.image_rows import DELETED, Surveyed, new_rows, path_prefix, with_exams
 from mammo_aln.cohort.listing.private_key import key_target, write_key
 from mammo_aln.cohort.listing.survey import SurveyedImage, survey
-from mammo_aln.cohort.listing.walk import LINKED_FOLDER, listed_files
+from mammo_aln.cohort.listing.walk import LINKED_FOLDER, leads_out, listed_files
 from mammo_aln.cohort.listing.words import tell_exams, tell_patients
 from mammo_aln.cohort.reading import read_text_table
 from mammo_aln.cohort.schemas import NAT_START_DAY
@@ -67,8 +67,8 @@ def index_folder(
 
     Rows of an `images.csv` that stands are kept, so that what a user filled in stays: only `study` and `days` are
     counted anew (not `days` that `nat_start_day` counts on where the headers contradict them). New files are added;
-    those whose rows the user deleted are not. Hidden files and folders are not looked at; links to folders are not
-    followed, and told; ZIP files are read as they are, see `dicom.archive`.
+    those whose rows the user deleted are not. Hidden files and folders are not looked at; links to
+    folders are followed once, behind all that lies here itself; ZIP files are read as they are, see `dicom.archive`.
 
     Args:
         dicom_dir: folder with DICOM files, one subfolder per patient or all in one.
@@ -161,7 +161,7 @@ def _mammograms(
             mammograms.append((relative, image))
             continue
         first = mammograms[row]
-        link, first_is_link = ((dicom_dir / name).is_symlink() for name in (relative, first[0]))
+        link, first_is_link = (leads_out(dicom_dir, name) for name in (relative, first[0]))
         if first_is_link and not link:  # what lies here comes before what is linked from elsewhere
             mammograms[row] = relative, image
             excluded.append((first[0], f"the same SOPInstanceUID as {relative}, and a link"))
@@ -204,7 +204,7 @@ def _report(
     reasons = Counter(reason for _, reason in excluded).most_common()
     if links := [path for path, reason in excluded if reason == LINKED_FOLDER]:
         shown = ", ".join(links[:LINKS_SHOWN]) + (", ..." if len(links) > LINKS_SHOWN else "")
-        say(f"links to folders ({shown}) are not followed: put the folders themselves into DICOM_DIR, or index them")
+        say(f"links to folders ({shown}) are not followed: these folders are listed themselves, or hold DICOM_DIR")
     for reason, count in reasons[:REASONS_SHOWN]:
         say(f"  excluded: {count} x {reason}")
     deleted = dict(reasons).get(DELETED, 0)

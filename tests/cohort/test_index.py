@@ -168,19 +168,27 @@ def test_real_files(shared, tmp_path, capsys):
     assert "4 x no spacing in the header" in capsys.readouterr().err
 
 
-def test_linked_folders_are_not_followed_and_told(dicoms, tmp_path, capsys):
+def test_a_linked_folder_is_followed_once_and_behind_what_lies_here(dicoms, tmp_path, capsys):
     elsewhere = tmp_path / "elsewhere"
     copy = (dicoms / "007" / "study" / "LCC.dcm").read_bytes()
-    elsewhere.mkdir()
-    (elsewhere / "a.dcm").write_bytes(copy + b"\0\0")
+    (elsewhere / "deep").mkdir(parents=True)
+    (elsewhere / "deep" / "a.dcm").write_bytes(copy + b"\0\0")
+    save(mammogram(InstanceNumber=7), elsewhere / "deep" / "b.dcm")
+    (elsewhere / "back").symlink_to(dicoms)
     (dicoms / "001").symlink_to(elsewhere)
     (dicoms / "002").symlink_to(dicoms / "008")
+    (dicoms / "003").symlink_to(elsewhere / "deep")
     (dicoms / "008" / "round").symlink_to(dicoms)  # a circle
     out = index_folder(dicoms, tmp_path / "cohort")
-    assert len(table(out, "images")) == 8
-    assert set(table(out, "images")["patient_id"]) == {"007", "008"}
-    assert list(table(out, "exclusions")["path"]) == ["001", "002", "008/round"]
-    assert "links to folders (001, 002, 008/round) are not followed" in capsys.readouterr().err
+    images = table(out, "images")
+    assert len(images) == 9
+    assert {"007/study/LCC.dcm", "001/deep/b.dcm"} < set(images["path"])
+    not_followed = "a link to a folder that is listed itself, or that holds this one: not followed"
+    assert dict(table(out, "exclusions").to_numpy()) == {
+        "001/deep/a.dcm": "the same SOPInstanceUID as 007/study/LCC.dcm",
+        **dict.fromkeys(("001/back", "002", "003", "008/round"), not_followed),
+    }
+    assert "are not followed: these folders are listed themselves, or hold DICOM_DIR" in capsys.readouterr().err
 
 
 def test_a_file_comes_before_a_link_to_it_or_to_a_copy_of_it(dicoms, tmp_path):

@@ -1,15 +1,16 @@
-"""Files below a folder of DICOM files that a table can name, each once: links never bring a folder in twice."""
+"""Files below a folder of DICOM files that a table can name, each once: no link brings a folder in twice."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 
 from mammo_aln.dicom.archive import folders_of, is_archive, members
 from mammo_aln.spreadsheet.text_table import lost_in_a_table
 
-LINKED_FOLDER = "a link to a folder: not followed, as its files may lie here twice; put the folder itself here"
+LINKED_FOLDER = "a link to a folder that is listed itself, or that holds this one: not followed"
 Excluded = list[tuple[str, str]]
 """Paths that are left out, and why."""
 
@@ -17,7 +18,7 @@ Excluded = list[tuple[str, str]]
 def listed_files(dicom_dir: Path, excluded: Excluded, *, cohort: Path, own: Collection[str]) -> list[str]:
     """List files below a folder as paths relative to it, in their order; what is hidden is not looked at.
 
-    Links to folders are not followed. A link to a file is, unless that file is listed itself.
+    Links are followed, behind all that lies here itself, unless what they lead to is listed itself.
 
     Args:
         dicom_dir: the folder.
@@ -32,7 +33,9 @@ def listed_files(dicom_dir: Path, excluded: Excluded, *, cohort: Path, own: Coll
         name = os.path.relpath(error.filename, dicom_dir)
         excluded.append((_shown(name), f"folder cannot be opened ({error.strerror})"))
 
-    for folder, folders, names in os.walk(dicom_dir, onerror=left_out):
+    followed = [base]
+    waiting = [dicom_dir]
+    for folder, folders, names in chain.from_iterable(os.walk(each, onerror=left_out) for each in waiting):
         here = Path(folder)
         own_here = here.resolve() == cohort.resolve()
         if own_here and here != dicom_dir:
@@ -41,7 +44,13 @@ def listed_files(dicom_dir: Path, excluded: Excluded, *, cohort: Path, own: Coll
         before = "" if here == dicom_dir else f"{here.relative_to(dicom_dir)}{os.sep}"
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         links = [name for name in folders if (here / name).is_symlink()]
-        excluded += [(_shown(before + name), LINKED_FOLDER) for name in links]
+        for name in links:
+            target = (here / name).resolve()
+            if any(target.is_relative_to(known) or known.is_relative_to(target) for known in followed):
+                excluded.append((_shown(before + name), LINKED_FOLDER))
+            else:
+                followed.append(target)
+                waiting.append(here / name)
         folders[:] = [name for name in folders if name not in links]
         for name in sorted(names):
             if name.startswith(".") or (own_here and name in own):
@@ -54,6 +63,11 @@ def listed_files(dicom_dir: Path, excluded: Excluded, *, cohort: Path, own: Coll
     lost = {name: reason for name in files if (reason := _lost(name))}
     excluded += [(_shown(name), reason) for name, reason in lost.items()]
     return [name for name in files if name not in lost]
+
+
+def leads_out(dicom_dir: Path, name: str) -> bool:
+    """Tell whether a listed file came by a link, and lies elsewhere."""
+    return not (dicom_dir / name).resolve().is_relative_to(dicom_dir.resolve())
 
 
 def _target(path: Path, base: Path) -> str:
