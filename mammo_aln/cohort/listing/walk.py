@@ -45,11 +45,11 @@ def listed_files(dicom_dir: Path, excluded: Excluded, *, cohort: Path, own: Coll
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         links = [name for name in folders if (here / name).is_symlink()]
         for name in links:
-            target = (here / name).resolve()
-            if any(target.is_relative_to(known) or known.is_relative_to(target) for known in followed):
+            elsewhere = (here / name).resolve()
+            if any(elsewhere.is_relative_to(known) or known.is_relative_to(elsewhere) for known in followed):
                 excluded.append((_shown(before + name), LINKED_FOLDER))
             else:
-                followed.append(target)
+                followed.append(elsewhere)
                 waiting.append(here / name)
         folders[:] = [name for name in folders if name not in links]
         for name in sorted(names):
