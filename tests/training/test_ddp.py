@@ -79,7 +79,8 @@ def as_slurm_tasks(command: list[str]) -> list[subprocess.Popen]:
     ]
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("slurm", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["torchrun", "slurm"])
 def test_two_processes_make_the_run_of_one(launcher: str, phantom: Path, store: Path, tmp_path: Path) -> None:
     """The same id, steps and figures; crops that neither of them had are built once; every patient counts once."""
     settings = two_process_settings()
