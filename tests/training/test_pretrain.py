@@ -457,17 +457,22 @@ def one_pair(batch: StepBatch) -> dict[str, torch.Tensor]:
     return {"crops": batch["crops"][[0, pairs]], "labels": batch["labels"][[0, pairs]], "patient": batch["patient"][:1]}
 
 
-@pytest.mark.parametrize("kind", [pytest.param(PretrainData, marks=pytest.mark.slow), MammoDataModule])
-def test_a_file_that_is_replaced_behind_its_crop_ends_the_training_before_it_begins(
-    kind: type[Any], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who the run learnt from is read from the files, once their crops are cut: the other patient would be noted."""
+def copied_with_learning_images(phantom: Path, tmp_path: Path) -> tuple[Path, pd.DataFrame]:
+    """A copy of a cohort, and the rows of its images that a training reads."""
     cohort = tmp_path / "cohort"
     shutil.copytree(phantom, cohort, ignore=shutil.ignore_patterns(".crops"))
     tables = read_cohort(cohort)
     learning = tables.patients[tables.patients["split"] == "train"]["patient_id"]
     boxed = tables.regions[tables.regions["region"] == "primary"]["image_id"]
-    images = tables.images[tables.images["patient_id"].isin(learning) & tables.images["image_id"].isin(boxed)]
+    return cohort, tables.images[tables.images["patient_id"].isin(learning) & tables.images["image_id"].isin(boxed)]
+
+
+@pytest.mark.parametrize("kind", [pytest.param(PretrainData, marks=pytest.mark.slow), MammoDataModule])
+def test_a_file_that_is_replaced_behind_its_crop_ends_the_training_before_it_begins(
+    kind: type[Any], phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who the run learnt from is read from the files, once their crops are cut: the other patient would be noted."""
+    cohort, images = copied_with_learning_images(phantom, tmp_path)
     first, second = (cohort / path for path in images["path"].iloc[[0, -1]])
     kept = first.read_bytes()
     cut = kind.prepare_data
@@ -498,12 +503,7 @@ def test_a_file_that_is_replaced_behind_its_crop_ends_the_training_before_it_beg
 def test_images_that_went_while_a_run_was_frozen_are_described_once_they_are_back(
     phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cohort = tmp_path / "cohort"
-    shutil.copytree(phantom, cohort, ignore=shutil.ignore_patterns(".crops"))
-    tables = read_cohort(cohort)
-    learning = tables.patients[tables.patients["split"] == "train"]["patient_id"]
-    boxed = tables.regions[tables.regions["region"] == "primary"]["image_id"]
-    images = tables.images[tables.images["patient_id"].isin(learning) & tables.images["image_id"].isin(boxed)]
+    cohort, images = copied_with_learning_images(phantom, tmp_path)
     file = cohort / images["path"].iloc[0]
     kept = file.read_bytes()
 
